@@ -1,0 +1,50 @@
+# Two commands do everything: `make demo` runs the main job on real input, `make test` passes the tests.
+# Both make the environment themselves; re-running them is cheap.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+# Idle OpenMP threads that spin steal the cores from the working ones.
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.PHONY: demo test test-slow lint types benchmark clean
+
+demo: $(VENV)/.demo
+	$(BIN)/transferscope demo
+
+test: lint types
+	$(BIN)/python -m pytest --durations=10
+
+test-slow: $(VENV)/.test
+	$(BIN)/python -m pytest -m slow --durations=10
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+benchmark: $(VENV)/.benchmark
+	$(BIN)/python -m benchmarks
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "transferscope needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo]'
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[demo,test]'
+	touch $@ $(VENV)/.demo
+
+# Some peers pin old companions they do not need for what is measured here.
+$(VENV)/.benchmark: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --no-deps pytorch-cka==1.1.3 torch-cka==0.21
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

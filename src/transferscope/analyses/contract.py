@@ -1,0 +1,226 @@
+"""The one contract of an analysis: settings that know their networks, units, measurement and verdict."""
+
+import abc
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import polars as pl
+
+from transferscope.errors import AnalysisError
+from transferscope.frozen import Frozen
+from transferscope.specs import NetworkSpec
+
+if TYPE_CHECKING:
+    from transferscope.analyses.evidence import Evidence
+    from transferscope.running.context import Context
+    from transferscope.analyses.variants import BoundStudy
+
+__all__ = [
+    "AbstractAnalysis",
+    "Column",
+    "Measured",
+    "Member",
+    "Number",
+    "Summary",
+    "Unit",
+    "checked",
+    "schema",
+]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One declared column of a table.
+
+    Attributes:
+        dtype: ``str``, ``int``, ``float`` or ``bool``.
+        meaning: one line for a reader.
+        unit: ``1`` for ratios, ``count``, ``nat`` for losses, ``metric`` for the study's metric in [0, 1], ...
+        measured_on: the split its values come from; ``test`` columns are hidden from decisions. ``row`` says
+            that the column named ``split`` tells, row by row.
+        null: what a null means; None if there never is one.
+    """
+
+    dtype: type
+    meaning: str
+    unit: str = "1"
+    measured_on: Literal["train", "validation", "test", "row"] | None = None
+    null: str | None = None
+
+
+class Member(Frozen):
+    """A network in its role.
+
+    Attributes:
+        variant: ``RI``, ``P``, ``RI_T``, ``P_T`` or a variant of a later analysis.
+        seed: of the network.
+        spec: the network.
+    """
+
+    variant: str
+    seed: int
+    spec: NetworkSpec
+
+    @property
+    def label(self) -> str:
+        """As shown: ``P-T[0]``."""
+        return f"{self.variant.replace('_', '-')}[{self.seed}]"
+
+
+class Unit(Frozen):
+    """The smallest piece of work that is stored: independent of all others, as large as sharing demands.
+
+    Attributes:
+        members: the networks, in order.
+        settings: what else the measurement needs to know (JSON values).
+    """
+
+    members: tuple[Member, ...]
+    settings: dict[str, Any] = {}
+
+    def identity(self) -> Any:
+        """As of :class:`Frozen`, networks by their key."""
+        return {
+            "members": [[member.variant, member.seed, member.spec.key] for member in self.members],
+            "settings": self.settings,
+        }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a unit gives: rows of the analysis's table, and named files."""
+
+    table: pl.DataFrame
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number of a summary, with its interval.
+
+    Attributes:
+        name: what it is.
+        value: None where it is not defined; ``note`` then says why.
+        low: lower end of the 95 % interval; None where there is none.
+        high: upper end.
+        basis: what the interval speaks of: ``seeds`` (training in general), ``examples`` (these trained
+            networks), ``range`` (two seeds: smallest and largest), or None.
+        n: how many seeds or examples.
+        unit: as of :class:`Column`.
+        note: what a reader must know.
+    """
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    basis: Literal["seeds", "examples", "range"] | None = None
+    n: int | None = None
+    unit: str = "1"
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The few numbers of an analysis, and one sentence.
+
+    Attributes:
+        verdict: one sentence that names the interval it rests on, or says "undecided".
+        numbers: with intervals.
+        notes: what a reader must know (diverged runs, RI-T still improving, settings off).
+    """
+
+    verdict: str
+    numbers: tuple[Number, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class AbstractAnalysis(Frozen, abc.ABC):
+    """An analysis is its settings: frozen, without state.
+
+    A subclass is final. ``networks`` and ``units`` are called once its needs are finished, and again after each
+    round, with its own rows so far in ``evidence``, until they name nothing new: so a grid can be extended, and an
+    advice decided in one round is proved in the next. Both see validation data only.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    question: ClassVar[str]
+    reference: ClassVar[str]
+    version: ClassVar[int]
+    columns: ClassVar[Mapping[str, Column]]
+
+    def needs(self, study: "BoundStudy") -> "Iterable[AbstractAnalysis]":
+        """Analyses finished before this one is expanded."""
+        return ()
+
+    def inapplicable(self, study: "BoundStudy") -> str | None:
+        """Why this study cannot have this analysis; None if it can."""
+        return None
+
+    @abc.abstractmethod
+    def networks(self, study: "BoundStudy", evidence: "Evidence") -> Iterable[NetworkSpec]:
+        """The networks that must exist before the units are measured."""
+
+    @abc.abstractmethod
+    def units(self, study: "BoundStudy", evidence: "Evidence") -> Iterable[Unit]:
+        """Independent pieces of work."""
+
+    @abc.abstractmethod
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """Measure one unit; weights, data and randomness come from ``context`` alone."""
+
+    def images(self, unit: Unit, study: "BoundStudy") -> int:
+        """How many images the unit sends forward through a network, for the plan's estimate of time."""
+        return 0
+
+    @abc.abstractmethod
+    def summarise(self, table: pl.DataFrame, evidence: "Evidence") -> Summary:
+        """Few numbers with intervals and one verdict sentence, from finished tables."""
+
+    def identity(self) -> Any:
+        """As of :class:`Frozen`, with the analysis's name and version."""
+        return {"analysis": self.name, "version": self.version, **super().identity()}
+
+
+_DTYPES: dict[type, pl.DataType] = {
+    str: pl.String(),
+    int: pl.Int64(),
+    float: pl.Float64(),
+    bool: pl.Boolean(),
+}
+
+
+def schema(columns: Mapping[str, Column]) -> dict[str, pl.DataType]:
+    """The polars schema of declared columns: what an empty table, or rows with missing values, are built with."""
+    return {name: _DTYPES[column.dtype] for name, column in columns.items()}
+
+
+def checked(analysis: AbstractAnalysis, table: pl.DataFrame) -> pl.DataFrame:
+    """``table`` in the declared columns and types.
+
+    Raises:
+        AnalysisError: a column is missing, undeclared, of another type, NaN, or null without a reason declared.
+    """
+    declared = analysis.columns
+    if set(table.columns) != set(declared):
+        raise AnalysisError(
+            f"the table of {analysis.name!r} does not have its declared columns",
+            expected=", ".join(declared),
+            got=", ".join(table.columns),
+        )
+    try:
+        table = table.select(pl.col(name).cast(dtype) for name, dtype in schema(declared).items())
+    except pl.exceptions.PolarsError as error:
+        raise AnalysisError(
+            f"the table of {analysis.name!r} has a column of another type: {error}"
+        ) from error
+    for name, column in declared.items():
+        if column.dtype is float and table[name].is_nan().any():
+            raise AnalysisError(
+                f"column {name!r} of {analysis.name!r} holds NaN", hint="use null and say why"
+            )
+        if column.null is None and table[name].null_count():
+            raise AnalysisError(f"column {name!r} of {analysis.name!r} holds a null but declares none")
+    return table

@@ -1,0 +1,208 @@
+"""Distance in parameter space (paper Table 2)."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+
+import polars as pl
+
+from transferscope.analyses.contract import (
+    AbstractAnalysis,
+    Column,
+    Measured,
+    Member,
+    Number,
+    Summary,
+    Unit,
+    schema,
+)
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.mistakes import disjoint, pairs_of
+from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.specs import NetworkSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from transferscope.running.context import Context
+
+__all__ = ["Distance"]
+
+_TOTALS = {"all": -3, "trunk": -2, "head": -1}
+
+
+@final
+class Distance(AbstractAnalysis):
+    """ℓ2 distance between networks, whole and per module, and the cosine between their displacements.
+
+    Parameters only, frozen ones included, no buffers; heads apart.
+
+    Attributes:
+        granularity: of the modules: ``stage``, ``block`` or ``layer``.
+    """
+
+    granularity: Literal["stage", "block", "layer"] = "block"
+
+    name: ClassVar[str] = "distance"
+    title: ClassVar[str] = "Distance in parameter space"
+    question: ClassVar[str] = "How far do the networks move, and do they move the same way?"
+    reference: ClassVar[str] = "Neyshabur et al. 2020, Table 2; methods §6"
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, Column]] = {
+        "pair": Column(str, "which variants; a network and its own start for P/P-T and RI/RI-T"),
+        "a": Column(str, "first network"),
+        "variant_a": Column(str, "its variant"),
+        "seed_a": Column(int, "its seed", "count"),
+        "b": Column(str, "second network"),
+        "variant_b": Column(str, "its variant"),
+        "seed_b": Column(int, "its seed", "count"),
+        "part": Column(str, "all, trunk (all but the head), head, or a module"),
+        "position": Column(int, "depth of the module: 0 is the first; negative for totals", "count"),
+        "parameters": Column(int, "numbers compared", "count"),
+        "distance": Column(float, "‖θ_a − θ_b‖₂", "ℓ2"),
+        "relative": Column(
+            float, "distance over the norm of the same part of b's start", null="that norm is 0"
+        ),
+        "cosine": Column(
+            float, "cosine between the displacements from each one's own start", null="a network did not move"
+        ),
+        "cosine_without_decay": Column(
+            float,
+            "the same with the decay direction −θ_0 projected out of each",
+            null="nothing is left of one",
+        ),
+    }
+
+    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+        """Each variant's learning rate."""
+        return (LearningRate(),)
+
+    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+        """P-T and RI-T of all seeds; their starts need no training."""
+        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+
+    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+        """One: every network is read once."""
+        yield Unit(members=tuple(study.members(evidence, TRAINED)))
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """Read weights; no network is run."""
+        from transferscope.networks.architectures import head_name
+        from transferscope.networks.modules import parts_parameters
+
+        members = [member for member in unit.members if not context.diverged(member.spec)]
+        if not members:
+            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+        model = context.start(members[0].spec)
+        head = head_name(model, members[0].spec.architecture)
+        parts = parts_parameters(model, self.granularity, head)
+        names = [name for name, _ in model.named_parameters()]
+        in_head = [name for name in names if name.startswith(head + ".") or name == head]
+        totals = {
+            "all": names,
+            "trunk": [name for name in names if name not in set(in_head)],
+            "head": in_head,
+        }
+
+        def weights(state: Mapping[str, "torch.Tensor"]) -> dict[str, "torch.Tensor"]:
+            return {name: state[name] for name in names}
+
+        starts = {m.label: weights(context.state(m.spec, 0)) for m in members}
+        ends = {m.label: weights(context.state(m.spec)) for m in members}
+        rows: list[dict[str, Any]] = []
+        for member in members:
+            origin = member.variant.removesuffix("_T")
+            base = {"pair": f"{shown(origin)}/{shown(member.variant)}"}
+            base |= {"a": f"{shown(origin)}[{member.seed}]", "variant_a": origin, "seed_a": member.seed}
+            base |= {"b": member.label, "variant_b": member.variant, "seed_b": member.seed}
+            start, end = starts[member.label], ends[member.label]
+            rows += [{**base, **row} for row in _parts(start, end, start, totals, parts)]
+        for first, second in pairs_of(members):
+            base = {"pair": f"{shown(first.variant)}/{shown(second.variant)}", **_pair(first, second)}
+            cosines = (starts[first.label], starts[second.label])
+            rows += [
+                {**base, **row}
+                for row in _parts(ends[first.label], ends[second.label], cosines[1], totals, parts, cosines)
+            ]
+        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+
+    def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
+        """Distances of whole trunks, and cosines."""
+        from transferscope.measures.intervals import seeds_interval
+
+        numbers: list[Number] = []
+        means: dict[str, float] = {}
+        trunk = table.filter(pl.col("part") == "trunk")
+        for pair in trunk["pair"].unique(maintain_order=True):
+            found = disjoint(list(trunk.filter(pl.col("pair") == pair).iter_rows(named=True)))
+            for column, words in (
+                ("distance", "ℓ2 distance"),
+                ("cosine", "cosine of displacements"),
+                ("cosine_without_decay", "cosine of displacements without decay"),
+            ):
+                values = [row[column] for row in found if row[column] is not None]
+                if not values:
+                    continue
+                interval = seeds_interval(values)
+                assert interval.value is not None
+                if column == "distance":
+                    means[pair] = interval.value
+                numbers.append(
+                    Number(
+                        f"{words}, {pair} (trunk)",
+                        interval.value,
+                        interval.low,
+                        interval.high,
+                        interval.basis,
+                        interval.n,
+                        "ℓ2" if column == "distance" else "1",
+                    )
+                )
+        words = [f"{pair} {value:.3g}" for pair, value in means.items()]
+        basis = {number.basis for number in numbers}
+        speaks = (
+            "" if basis == {"seeds"} else "; fewer than 3 independent pairs: a description of these networks"
+        )
+        return Summary(f"ℓ2 distance of trunks: {', '.join(words)}{speaks}.", tuple(numbers))
+
+
+def _pair(first: Member, second: Member) -> dict[str, Any]:
+    return {
+        "a": first.label,
+        "variant_a": first.variant,
+        "seed_a": first.seed,
+        "b": second.label,
+        "variant_b": second.variant,
+        "seed_b": second.seed,
+    }
+
+
+def _parts(
+    a: Mapping[str, "torch.Tensor"],
+    b: Mapping[str, "torch.Tensor"],
+    initial: Mapping[str, "torch.Tensor"],
+    totals: Mapping[str, list[str]],
+    parts: Mapping[str, list[str]],
+    starts: tuple[Mapping[str, "torch.Tensor"], Mapping[str, "torch.Tensor"]] | None = None,
+) -> Iterator[dict[str, Any]]:
+    from transferscope.measures.distance import displacement_cosine, parameter_distance
+
+    places = {**{part: (_TOTALS[part], names) for part, names in totals.items() if names}}
+    places |= {part: (index, names) for index, (part, names) in enumerate(parts.items())}
+    for part, (position, names) in places.items():
+        first, second, zero = ({name: state[name] for name in names} for state in (a, b, initial))
+        found = parameter_distance(first, second, zero)
+        row: dict[str, Any] = {
+            "part": part,
+            "position": position,
+            "parameters": found.parameters,
+            "distance": found.l2,
+            "relative": found.relative,
+        }
+        if starts is not None:
+            start_a, start_b = ({name: state[name] for name in names} for state in starts)
+            row["cosine"] = displacement_cosine(first, start_a, second, start_b)
+            row["cosine_without_decay"] = displacement_cosine(
+                first, start_a, second, start_b, without_decay=True
+            )
+        yield row

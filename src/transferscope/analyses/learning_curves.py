@@ -1,0 +1,310 @@
+"""Learning curves and optimisation speed (paper Fig. 2)."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar, final
+
+import polars as pl
+
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate import LearningRate, choose
+from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.specs import NetworkSpec
+
+if TYPE_CHECKING:
+    from transferscope.measures.intervals import Interval
+    from transferscope.running.context import Context
+
+__all__ = ["LearningCurves", "curves_of"]
+
+Curves = dict[int, dict[int, float]]
+
+
+def curves_of(table: pl.DataFrame, variant: str, column: str, setting: str = "chosen") -> Curves:
+    """Curves by seed, each by epoch; diverged runs and epochs without a value are left out.
+
+    Args:
+        table: of :class:`LearningCurves`.
+        variant: ``P_T``, ``RI_T``, ``RI_T_long``.
+        column: for example ``train_metric``.
+        setting: ``chosen`` (the variant's own rate, report seeds) or ``grid`` (the tuning runs).
+    """
+    rows = table.filter((pl.col("variant") == variant) & (pl.col("setting") == setting))
+    lost = set(rows.filter(pl.col("diverged"))["seed"].to_list())
+    curves: Curves = {}
+    for seed, epoch, value in rows.select("seed", "epoch", column).iter_rows():
+        if seed not in lost and value is not None:
+            curves.setdefault(seed, {})[epoch] = value
+    return curves
+
+
+@final
+class LearningCurves(AbstractAnalysis):
+    """Clean metric and loss after every epoch for P-T and RI-T: at the chosen rate, and over the grid.
+
+    Attributes:
+        thresholds: how many common thresholds the steps-to-threshold are counted to.
+    """
+
+    thresholds: int = 5
+
+    name: ClassVar[str] = "learning_curves"
+    title: ClassVar[str] = "Learning curves and optimisation speed"
+    question: ClassVar[str] = "Does the pre-trained start learn faster, and does it end higher?"
+    reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.1 and Fig. 2; methods §1"
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, Column]] = {
+        "variant": Column(str, "P_T, RI_T or RI_T_long"),
+        "setting": Column(str, "chosen: own best rate, report seeds; grid: a tuning run"),
+        "seed": Column(int, "seed of the network", "count"),
+        "learning_rate": Column(float, "peak learning rate"),
+        "epoch": Column(int, "passes over the training images; 0 is the start", "count"),
+        "updates": Column(int, "updates made so far", "count"),
+        "train_loss": Column(float, "clean loss on training images", "nat", "train", "not finite"),
+        "train_metric": Column(
+            float, "clean metric on training images", "metric", "train", "undefined or diverged"
+        ),
+        "validation_loss": Column(float, "loss", "nat", "validation", "not finite"),
+        "validation_metric": Column(float, "metric", "metric", "validation", "undefined or diverged"),
+        "test_loss": Column(float, "loss; for display, never for choosing", "nat", "test", "not finite"),
+        "test_metric": Column(
+            float, "metric; for display, never for choosing", "metric", "test", "undefined or diverged"
+        ),
+        "diverged": Column(bool, "the run ended here: the loss exploded or was not finite"),
+        "network": Column(str, "key of the network"),
+    }
+
+    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+        """Each variant's learning rate."""
+        return (LearningRate(),)
+
+    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+        """P-T and RI-T at their chosen rates; the tuning runs exist already."""
+        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+
+    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+        """One per network: they only read its history."""
+        variants = TRAINED
+        if study.settings.training.plateau_epochs is not None:
+            variants = (*TRAINED, "RI_T_long")
+        for member in study.members(evidence, variants):
+            yield Unit(members=(member,), settings={"setting": "chosen"})
+        for unit in LearningRate().units(study, evidence):
+            yield Unit(members=unit.members, settings={"setting": "grid"})
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """Read one training's history."""
+        (member,) = unit.members
+        assert member.spec.recipe is not None
+        history = context.history(member.spec)
+        return Measured(
+            history.select(
+                pl.lit(member.variant).alias("variant"),
+                pl.lit(unit.settings["setting"]).alias("setting"),
+                pl.lit(member.seed).alias("seed"),
+                pl.lit(member.spec.recipe.learning_rate).alias("learning_rate"),
+                *(name for name in self.columns if name in history.columns and name != "learning_rate"),
+                pl.lit(member.spec.key).alias("network"),
+            )
+        )
+
+    def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
+        """Speed and final metric of P-T against RI-T, with intervals over seeds."""
+        numbers: list[Number] = []
+        notes: list[str] = []
+        train = {variant: curves_of(table, variant, "train_metric") for variant in TRAINED}
+        speeds = _speeds(train)
+        if speeds is not None:
+            numbers += [
+                _number(f"optimisation speed of {shown(variant)}", _seeds(speeds[variant]), "metric")
+                for variant in TRAINED
+            ]
+            gap = _paired(speeds["P_T"], speeds["RI_T"])
+            numbers.append(_number("optimisation speed, P-T − RI-T", gap, "metric"))
+            verdict = _speed_verdict(gap)
+        else:
+            verdict = "Undecided: P-T and RI-T have no finished epoch in common."
+        numbers += self._from_equal_loss(table, train)
+        numbers += self._finals(table)
+        numbers += self._steps(train)
+        numbers += _equal_rate(table, evidence)
+        notes += _plateaus(table)
+        lost = (
+            table.filter(pl.col("diverged"))
+            .select("variant", "seed", "learning_rate")
+            .unique()
+            .sort(pl.all())
+        )
+        notes += [
+            f"{shown(variant)}[{seed}] diverged at rate {rate:g}" for variant, seed, rate in lost.iter_rows()
+        ]
+        return Summary(verdict, tuple(numbers), tuple(notes))
+
+    def _from_equal_loss(self, table: pl.DataFrame, metrics: dict[str, Curves]) -> list[Number]:
+        from transferscope.measures.curves import speed_from_equal_loss
+
+        losses = {variant: curves_of(table, variant, "train_loss") for variant in TRAINED}
+        differences = []
+        for seed in sorted(set(losses["P_T"]) & set(losses["RI_T"])):
+            pair = [losses[variant][seed] for variant in TRAINED]
+            if any(set(losses[v][seed]) != set(metrics[v].get(seed, {})) for v in TRAINED):
+                continue
+            speeds = speed_from_equal_loss(pair, [metrics[variant][seed] for variant in TRAINED])
+            if speeds is not None:
+                differences.append(speeds[TRAINED.index("P_T")] - speeds[TRAINED.index("RI_T")])
+        if not differences:
+            note = "a network never gets down to the common starting loss, or has no epoch left after it"
+            return [Number("speed from equal starting loss, P-T − RI-T", None, unit="metric", note=note)]
+        return [_number("speed from equal starting loss, P-T − RI-T", _interval(differences), "metric")]
+
+    def _finals(self, table: pl.DataFrame) -> list[Number]:
+        numbers = []
+        finals: dict[str, dict[int, float]] = {}
+        for variant in (*TRAINED, "RI_T_long"):
+            tests = curves_of(table, variant, "test_metric")
+            validations = curves_of(table, variant, "validation_metric")
+            if not tests:
+                continue
+            finals[variant] = {seed: curve[max(curve)] for seed, curve in tests.items()}
+            numbers.append(
+                _number(f"final test metric of {shown(variant)}", _seeds(finals[variant]), "metric")
+            )
+            best = {
+                seed: tests[seed][max(curve, key=lambda epoch, curve=curve: (curve[epoch], -epoch))]  # type: ignore[misc]  # mypy cannot type a lambda's default
+                for seed, curve in validations.items()
+                if seed in tests
+            }
+            if best:
+                name = f"test metric of {shown(variant)} at its best validation epoch"
+                numbers.append(_number(name, _seeds(best), "metric"))
+        for worse in ("RI_T", "RI_T_long"):
+            if "P_T" in finals and worse in finals and set(finals["P_T"]) & set(finals[worse]):
+                gap = _paired(finals["P_T"], finals[worse])
+                numbers.append(_number(f"final test metric, P-T − {shown(worse)}", gap, "metric"))
+        return numbers
+
+    def _steps(self, train: dict[str, Curves]) -> list[Number]:
+        from transferscope.measures.curves import common_thresholds, steps_to_threshold
+
+        every = [curve for variant in TRAINED for curve in train[variant].values()]
+        if not every:
+            return []
+        numbers = []
+        for threshold in common_thresholds(every, self.thresholds):
+            for variant in TRAINED:
+                reached = [steps_to_threshold(curve, threshold) for curve in train[variant].values()]
+                epochs = [item.epoch for item in reached if item.epoch is not None]
+                censored = len(reached) - len(epochs)
+                if not reached:
+                    continue
+                # A mean over the runs that got there would be biased: with any censored only the median is honest.
+                ordered = sorted([*epochs, *([float("inf")] * censored)])
+                middle = ordered[(len(ordered) - 1) // 2]
+                numbers.append(
+                    Number(
+                        f"epochs of {shown(variant)} to a training metric of {threshold:.3f} (median)",
+                        None if middle == float("inf") else float(middle),
+                        n=len(reached),
+                        unit="epochs",
+                        note=f"{censored} of {len(reached)} never reached it" if censored else "",
+                    )
+                )
+        return numbers
+
+
+def _speeds(train: dict[str, Curves]) -> dict[str, dict[int, float]] | None:
+    from transferscope.measures.curves import optimisation_speed
+
+    named = [(variant, seed) for variant in TRAINED for seed in train[variant]]
+    if any(not train[variant] for variant in TRAINED):
+        return None
+    values = optimisation_speed([train[variant][seed] for variant, seed in named])
+    if values is None:
+        return None
+    speeds: dict[str, dict[int, float]] = {variant: {} for variant in TRAINED}
+    for (variant, seed), value in zip(named, values, strict=True):
+        speeds[variant][seed] = value
+    return speeds
+
+
+def _speed_verdict(gap: "Interval") -> str:
+    if gap.value is None:
+        return "Undecided: no seed has a finished run of both variants."
+    said = f"the clean training metric, averaged over epochs, is {gap.value:+.3f} for P-T against RI-T"
+    if gap.basis != "seeds" or gap.low is None or gap.high is None:
+        span = (
+            f", range {gap.low:+.3f} to {gap.high:+.3f}"
+            if gap.low is not None and gap.high is not None
+            else ""
+        )
+        return f"Undecided with {gap.n} seed{'s' if gap.n != 1 else ''} (3 are needed): {said}{span}."
+    word = "P-T learns faster" if gap.low > 0 else "P-T learns slower" if gap.high < 0 else "Undecided"
+    return f"{word}: {said}, 95 % interval over {gap.n} seeds {gap.low:+.3f} to {gap.high:+.3f}."
+
+
+def _equal_rate(table: pl.DataFrame, evidence: Evidence) -> list[Number]:
+    """The gap on validation data at the rate chosen for the other variant, from the tuning runs."""
+    numbers = []
+    rates = evidence.table(LearningRate())
+    for variant in TRAINED:
+        rate = choose(rates, variant)
+        at = {
+            v: {
+                row["seed"]: row["validation_metric"]
+                for row in rates.filter(
+                    (pl.col("variant") == v) & (pl.col("learning_rate") == rate)
+                ).iter_rows(named=True)
+                if row["validation_metric"] is not None
+            }
+            for v in TRAINED
+        }
+        name = f"validation metric, P-T − RI-T, both at rate {rate:g} (tuning runs)"
+        if set(at["P_T"]) & set(at["RI_T"]):
+            number = _number(name, _paired(at["P_T"], at["RI_T"]), "metric")
+        else:
+            number = Number(name, None, unit="metric", note="a run diverged at this rate")
+        if number.name not in {known.name for known in numbers}:
+            numbers.append(number)
+    return numbers
+
+
+def _plateaus(table: pl.DataFrame) -> list[str]:
+    from transferscope.measures.curves import still_improving
+
+    notes = []
+    for variant in (*TRAINED, "RI_T_long"):
+        curves = curves_of(table, variant, "validation_metric")
+        trends = {seed: still_improving(curve) for seed, curve in curves.items()}
+        rising = [seed for seed, trend in trends.items() if trend is not None and trend.improving]
+        unknown = [seed for seed, trend in trends.items() if trend is None]
+        if rising:
+            notes.append(
+                f"{shown(variant)} is still improving at the end (seeds {', '.join(map(str, rising))}): "
+                "no claim on the final gap is made from these runs"
+            )
+        elif unknown:
+            notes.append(f"{shown(variant)} has too few epochs to tell whether it has reached its plateau")
+    return notes
+
+
+def _seeds(values: Mapping[int, float]) -> "Interval":
+    return _interval(list(values.values()))
+
+
+def _interval(values: list[float]) -> "Interval":
+    from transferscope.measures.intervals import seeds_interval
+
+    return seeds_interval(values)
+
+
+def _paired(a: Mapping[int, float], b: Mapping[int, float]) -> "Interval":
+    from transferscope.measures.intervals import paired_seeds_interval
+
+    seeds = sorted(set(a) & set(b))
+    return paired_seeds_interval([a[seed] for seed in seeds], [b[seed] for seed in seeds])
+
+
+def _number(name: str, interval: "Interval", unit: str) -> Number:
+    return Number(
+        name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, interval.note
+    )

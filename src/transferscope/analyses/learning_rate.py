@@ -1,0 +1,174 @@
+"""Which learning rate suits each variant: an equal search on validation data, before everything else."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal, final
+
+import polars as pl
+
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Number, Summary, Unit
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.specs import NetworkSpec
+
+if TYPE_CHECKING:
+    from transferscope.running.context import Context
+
+__all__ = ["LearningRate", "choose", "scores"]
+
+
+def scores(table: pl.DataFrame, variant: str) -> pl.DataFrame:
+    """Mean validation metric and loss per rate over the tuning seeds, best first.
+
+    A rate at which any seed diverged comes after all others. Ties go to the lower loss, then to the lower rate.
+    """
+    return (
+        table.filter(pl.col("variant") == variant)
+        .group_by("learning_rate")
+        .agg(
+            pl.col("validation_metric").mean(),
+            pl.col("validation_loss").mean(),
+            pl.col("diverged").any(),
+        )
+        .sort(
+            ["diverged", "validation_metric", "validation_loss", "learning_rate"],
+            descending=[False, True, False, False],
+            nulls_last=True,
+        )
+    )
+
+
+def choose(table: pl.DataFrame, variant: str) -> float:
+    """The rate with the highest mean validation metric over the tuning seeds.
+
+    Where every rate diverged it is the lowest one: the least unstable of what was tried.
+    """
+    ranked = scores(table, variant)
+    if ranked["diverged"].all():
+        return float(ranked["learning_rate"].min())  # type: ignore[arg-type]  # polars' min is typed for any column
+    return float(ranked["learning_rate"][0])
+
+
+@final
+class LearningRate(AbstractAnalysis):
+    """Train both variants at every rate of one grid and choose on validation data.
+
+    The grid is shared: where the best rate of either variant lies at its edge, both get the next rate.
+    """
+
+    name: ClassVar[str] = "learning_rate"
+    title: ClassVar[str] = "Learning rate"
+    question: ClassVar[str] = "Which learning rate suits each variant?"
+    reference: ClassVar[str] = "methods §0 (fairness); the paper compares rates in Sec. 3.1, Fig. 2"
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, Column]] = {
+        "variant": Column(str, "P_T or RI_T"),
+        "learning_rate": Column(float, "peak learning rate"),
+        "seed": Column(int, "tuning seed", "count"),
+        "epochs": Column(int, "passes over the training images asked for", "count"),
+        "updates": Column(int, "updates made", "count"),
+        "train_metric": Column(
+            float, "clean metric on training images at the end", "metric", "train", "diverged"
+        ),
+        "validation_metric": Column(float, "metric at the end", "metric", "validation", "diverged"),
+        "validation_loss": Column(float, "loss at the end", "nat", "validation", "diverged"),
+        "diverged": Column(bool, "the loss exploded or was not finite"),
+    }
+
+    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+        """Both variants at every rate of the grid."""
+        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+
+    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+        """One per variant, rate and tuning seed."""
+        tuning = study.settings.training
+        for rate in self.grid(study, evidence):
+            for variant in TRAINED:
+                for seed in tuning.tuning_seeds:
+                    spec = study.trained(variant, seed, rate, tuning.tuning_epochs)
+                    yield Unit(members=(Member(variant=variant, seed=seed, spec=spec),))
+
+    def grid(self, study: BoundStudy, evidence: Evidence) -> list[float]:
+        """The rates tried so far and, where a best one lies at an edge, the next."""
+        tuning = study.settings.training
+        if not evidence.has(self):
+            return sorted(tuning.learning_rates)
+        table = evidence.table(self)
+        tried = sorted(table["learning_rate"].unique().to_list())
+        extended = len(tried) - len(tuning.learning_rates)
+        if len(tuning.learning_rates) < 2 or extended >= tuning.extensions:
+            return tried
+        wanted = set(tried)
+        for edge in _edges(table, tried):
+            low = edge == "low"
+            wanted.add(_round(tried[0] ** 2 / tried[1] if low else tried[-1] ** 2 / tried[-2]))
+        return sorted(sorted(wanted - set(tried))[: tuning.extensions - extended] + tried)
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """Read the end of one training's history."""
+        (member,) = unit.members
+        history = context.history(member.spec)
+        last = history.row(-1, named=True)
+        assert member.spec.recipe is not None
+        return Measured(
+            pl.DataFrame(
+                {
+                    "variant": [member.variant],
+                    "learning_rate": [member.spec.recipe.learning_rate],
+                    "seed": [member.seed],
+                    "epochs": [member.spec.recipe.epochs],
+                    "updates": [last["updates"]],
+                    "train_metric": [None if last["diverged"] else last["train_metric"]],
+                    "validation_metric": [None if last["diverged"] else last["validation_metric"]],
+                    "validation_loss": [None if last["diverged"] else last["validation_loss"]],
+                    "diverged": [last["diverged"]],
+                }
+            )
+        )
+
+    def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
+        """The chosen rates; whether one still lies at an edge."""
+        numbers, notes, words = [], [], []
+        tried = sorted(table["learning_rate"].unique().to_list())
+        for variant in TRAINED:
+            rate = choose(table, variant)
+            best = scores(table, variant).row(0, named=True)
+            words.append(f"{shown(variant)} {rate:g}")
+            numbers.append(
+                Number(
+                    f"chosen rate of {shown(variant)}",
+                    rate,
+                    n=table.filter(pl.col("variant") == variant)["seed"].n_unique(),
+                    note=f"validation metric {best['validation_metric']:.3f}"
+                    if best["validation_metric"] is not None
+                    else "every rate diverged",
+                )
+            )
+            lost = table.filter((pl.col("variant") == variant) & pl.col("diverged"))
+            if len(lost):
+                rates = ", ".join(f"{rate:g}" for rate in sorted(lost["learning_rate"].unique()))
+                notes.append(f"{shown(variant)} diverged at {rates}")
+        if len(tried) < 2:
+            notes.append("one rate only: it was given, not chosen")
+        elif _edges(table, tried):
+            notes.append("a best rate still lies at the edge of the grid: the search was cut short")
+        return Summary(
+            f"Chosen on validation data out of {', '.join(f'{rate:g}' for rate in tried)}: {', '.join(words)}.",
+            tuple(numbers),
+            tuple(notes),
+        )
+
+
+def _edges(table: pl.DataFrame, tried: list[float]) -> list[Literal["low", "high"]]:
+    edges: list[Literal["low", "high"]] = []
+    for variant in TRAINED:
+        best = choose(table, variant)
+        if best == tried[0]:
+            edges.append("low")
+        elif best == tried[-1]:
+            edges.append("high")
+    return edges
+
+
+def _round(rate: float) -> float:
+    # 0.03 ** 2 / 0.01 is 0.09 only up to rounding, and a rate is part of a network's key.
+    return float(f"{rate:.6g}")

@@ -1,0 +1,207 @@
+"""The four networks: what each achieves, and the gap between P-T and RI-T with both of its intervals."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import polars as pl
+
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.variants import BASELINES, TRAINED, BoundStudy, shown
+from transferscope.specs import NetworkSpec
+
+if TYPE_CHECKING:
+    from transferscope.running.context import Context
+
+__all__ = ["Outcome"]
+
+
+@final
+class Outcome(AbstractAnalysis):
+    """Final metric and loss of RI, P, RI-T and P-T on validation and test data, and the gap P-T − RI-T.
+
+    Attributes:
+        draws: bootstrap draws of the interval over examples.
+    """
+
+    draws: int = 2000
+
+    name: ClassVar[str] = "outcome"
+    title: ClassVar[str] = "The four networks"
+    question: ClassVar[str] = "Does pre-training help on this task, and how sure is that?"
+    reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 2 and Table 1; methods §0 (intervals)"
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, Column]] = {
+        "level": Column(str, "network: one seed; variant: mean over seeds; gap: P-T − RI-T, paired by seed"),
+        "variant": Column(str, "RI, P, RI_T, P_T, RI_T_long, or the two that a gap compares"),
+        "seed": Column(int, "seed of the network", "count", null="the row speaks of all seeds"),
+        "split": Column(str, "validation or test"),
+        "metric": Column(str, "top1, top5 or auc"),
+        "value": Column(float, "the metric", "metric", "row", "undefined for these labels, or diverged"),
+        "loss": Column(float, "mean loss per example", "nat", "row", "not defined for a gap, or diverged"),
+        "low": Column(float, "lower end of the 95 % interval", "metric", "row", "no interval"),
+        "high": Column(float, "upper end of the 95 % interval", "metric", "row", "no interval"),
+        "basis": Column(str, "seeds, examples, or range (of two seeds)", null="no interval"),
+        "n": Column(int, "how many seeds or examples the interval rests on", "count"),
+        "diverged": Column(bool, "a training of this row diverged and is left out"),
+    }
+
+    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+        """Each variant's learning rate."""
+        return (LearningRate(),)
+
+    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+        """All four variants, all seeds."""
+        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+
+    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+        """One: the intervals need all networks."""
+        variants: tuple[str, ...] = (*BASELINES, *TRAINED)
+        if study.settings.training.plateau_epochs is not None:
+            variants = (*variants, "RI_T_long")
+        yield Unit(members=tuple(study.members(evidence, variants)))
+
+    def images(self, unit: Unit, study: BoundStudy) -> int:
+        """Every network sees validation and test images once."""
+        return len(unit.members) * 1000
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """Read the stored logits of every network; run those that are missing."""
+        import numpy as np
+
+        from transferscope.analyses.gap import gap_over_examples
+        from transferscope.measures.intervals import paired_seeds_interval, seeds_interval
+        from transferscope.measures.metrics import metric, per_example_loss
+
+        task, name = context.study.task, context.study.metric
+        groups = context.images().groups
+        rows: list[dict[str, Any]] = []
+        for split in ("validation", "test"):
+            values: dict[str, dict[int, float]] = {}
+            logits: dict[str, list[Any]] = {}
+            labels = context.labels(split)
+            diverged: dict[str, bool] = {}
+            for member in unit.members:
+                lost = context.diverged(member.spec)
+                diverged[member.variant] = diverged.get(member.variant, False) or lost
+                row = {"level": "network", "variant": member.variant, "seed": member.seed, "diverged": lost}
+                row |= {"split": split, "metric": name, "n": len(labels)}
+                if not lost:
+                    outputs = context.outputs(member.spec, split)
+                    row["value"] = metric(outputs.logits, outputs.labels, name)
+                    row["loss"] = float(
+                        per_example_loss(outputs.logits, outputs.labels, task).double().mean()
+                    )
+                    if row["value"] is not None:
+                        values.setdefault(member.variant, {})[member.seed] = row["value"]
+                        logits.setdefault(member.variant, []).append((member.seed, outputs.logits))
+                rows.append(row)
+            for variant, by_seed in values.items():
+                interval = seeds_interval(list(by_seed.values()))
+                rows.append(
+                    {"level": "variant", "variant": variant, "split": split, "metric": name}
+                    | {"value": interval.value, "low": interval.low, "high": interval.high}
+                    | {"basis": interval.basis, "n": interval.n, "diverged": diverged[variant]}
+                )
+            for better, worse in (("P_T", "RI_T"), ("P_T", "RI_T_long")):
+                seeds = [seed for seed in values.get(better, {}) if seed in values.get(worse, {})]
+                if not seeds:
+                    continue
+                names = f"{better} − {worse}"
+                paired = paired_seeds_interval(
+                    [values[better][seed] for seed in seeds], [values[worse][seed] for seed in seeds]
+                )
+                chosen = [dict(logits[variant]) for variant in (better, worse)]
+                index = context.indices(split)
+                clusters = None if groups is None else np.asarray(groups)[index]
+                examples = gap_over_examples(
+                    [chosen[0][seed] for seed in seeds],
+                    [chosen[1][seed] for seed in seeds],
+                    labels,
+                    name,
+                    clusters,
+                    self.draws,
+                    context.seed("outcome", split, names),
+                )
+                for interval in (paired, examples):
+                    rows.append(
+                        {"level": "gap", "variant": names, "split": split, "metric": name}
+                        | {"value": interval.value, "low": interval.low, "high": interval.high}
+                        | {"basis": interval.basis, "n": interval.n}
+                        | {"diverged": diverged[better] or diverged[worse]}
+                    )
+        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+
+    def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
+        """Whether P-T beats RI-T on test data, by which interval."""
+        test = table.filter(pl.col("split") == "test")
+        numbers = [
+            Number(
+                f"{shown(row['variant'])} ({row['metric']}, test)",
+                row["value"],
+                row["low"],
+                row["high"],
+                row["basis"],
+                row["n"],
+                "metric",
+                "a diverged seed is left out" if row["diverged"] else "",
+            )
+            for row in test.filter(pl.col("level") != "network").iter_rows(named=True)
+        ]
+        notes = []
+        if test["diverged"].any():
+            lost = test.filter((pl.col("level") == "network") & pl.col("diverged"))
+            notes.append(
+                "diverged and left out: "
+                + ", ".join(f"{shown(row['variant'])}[{row['seed']}]" for row in lost.iter_rows(named=True))
+            )
+        gaps = test.filter((pl.col("level") == "gap") & (pl.col("variant") == "P_T − RI_T"))
+        if gaps.is_empty():
+            return Summary(
+                "Undecided: no seed of both P-T and RI-T ended with a defined metric.",
+                tuple(numbers),
+                tuple(notes),
+            )
+        return Summary(gap_verdict(gaps), tuple(numbers), tuple(notes))
+
+
+def gap_verdict(gaps: pl.DataFrame) -> str:
+    """One sentence on the gap, resting on the interval over seeds where there is one (n ≥ 3).
+
+    Args:
+        gaps: the rows of one gap on one split: one over seeds (or a range), one over examples.
+    """
+    points = "" if gaps["metric"][0] == "auc" else " points"
+    scale = 1.0 if gaps["metric"][0] == "auc" else 100.0
+    digits = 3 if scale == 1.0 else 1
+
+    def span(row: dict[str, Any]) -> str:
+        return f"{scale * row['low']:+.{digits}f} to {scale * row['high']:+.{digits}f}{points}"
+
+    rows = {row["basis"]: row for row in gaps.iter_rows(named=True)}
+    value = f"{scale * gaps['value'][0]:+.{digits}f}{points}"
+    metric = gaps["metric"][0].upper() if scale == 1.0 else gaps["metric"][0]
+    examples = rows.get("examples")
+    said = f"P-T − RI-T is {value} of test {metric}"
+    if (seeds := rows.get("seeds")) is not None:
+        sign = _sign(seeds)
+        word = {1: "Pre-training helps", -1: "Pre-training hurts", 0: "Undecided for training in general"}[
+            sign
+        ]
+        return f"{word}: {said}, 95 % interval over {seeds['n']} seeds {span(seeds)}."
+    if examples is not None:
+        sign = _sign(examples)
+        word = {1: "These P-T networks are better", -1: "These P-T networks are worse", 0: "Undecided"}[sign]
+        fewer = (
+            f"; {rows['range']['n']} seeds, range {span(rows['range'])}" if "range" in rows else "; one seed"
+        )
+        return (
+            f"{word}: {said}, 95 % interval over {examples['n']} test examples {span(examples)}{fewer}. "
+            "A claim about training in general needs at least 3 seeds."
+        )
+    return f"Undecided: {said}, without an interval."
+
+
+def _sign(row: dict[str, Any]) -> int:
+    return 1 if row["low"] > 0 else -1 if row["high"] < 0 else 0

@@ -1,0 +1,65 @@
+"""All analyses, by name; imported when asked for."""
+
+import importlib
+from typing import Any
+
+from pydantic import ValidationError
+
+from transferscope.analyses.contract import AbstractAnalysis
+from transferscope.errors import nearest
+
+__all__ = ["ANALYSES", "DEFAULT_ANALYSES", "analysis_type", "parse_analysis"]
+
+ANALYSES: dict[str, str] = {
+    "learning_rate": "LearningRate",
+    "outcome": "Outcome",
+    "learning_curves": "LearningCurves",
+    "mistakes": "Mistakes",
+    "similarity": "Similarity",
+    "distance": "Distance",
+    "path": "Path",
+}
+"""Name of each analysis, which is also its module, and its class."""
+
+DEFAULT_ANALYSES = ("outcome", "learning_curves", "mistakes", "similarity", "distance", "path")
+"""The analyses of a study that names none."""
+
+
+def analysis_type(name: str) -> type[AbstractAnalysis]:
+    """The class of the analysis called ``name``.
+
+    Raises:
+        ValueError: there is none of that name (the nearest names are offered).
+    """
+    if name not in ANALYSES:
+        raise ValueError(f"unknown analysis {name!r}: {nearest(name, ANALYSES)}")
+    module = importlib.import_module(f"transferscope.analyses.{name}")
+    found: type[AbstractAnalysis] = getattr(module, ANALYSES[name])
+    return found
+
+
+def parse_analysis(item: Any) -> AbstractAnalysis:
+    """An analysis from ``name``, ``{name: settings}`` or an analysis.
+
+    Raises:
+        ValueError: an unknown name, or settings that do not fit, each named.
+    """
+    if isinstance(item, AbstractAnalysis):
+        return item
+    if isinstance(item, str):
+        item = {item: None}
+    if not isinstance(item, dict) or len(item) != 1:
+        raise ValueError(f"expected a name or one 'name: {{settings}}', got {item!r}")
+    ((name, settings),) = item.items()
+    kind = analysis_type(name)
+    try:
+        return kind(**(settings or {}))
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            place = ".".join(str(part) for part in problem["loc"])
+            hint = ""
+            if problem["type"] == "extra_forbidden":
+                hint = f" ({nearest(str(problem['loc'][-1]), kind.model_fields)})"
+            lines.append(f"{name}.{place}: {problem['msg']}{hint}")
+        raise ValueError("; ".join(lines)) from error

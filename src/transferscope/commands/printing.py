@@ -1,0 +1,147 @@
+"""Tables and lines on the terminal."""
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from transferscope.running.results import Results
+
+__all__ = ["bytes_words", "console", "results_summary", "say", "seconds_words", "table"]
+
+
+def console() -> "Console":
+    """Standard output; 120 columns where it is no terminal, so that tables in files and pipes are whole."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120
+    return Console(width=width, highlight=False, markup=False, emoji=False)
+
+
+def say(text: str = "") -> None:
+    """One line on standard output."""
+    print(text)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table.
+
+    Args:
+        title: above it; empty for none.
+        columns: headings; those that begin with ``#`` are right-aligned numbers.
+        rows: one value per column; None is shown as ``–``.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(
+        title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for column in columns:
+        right = column.startswith("#")
+        shown.add_column(
+            Text(column.removeprefix("#")),
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=right,
+        )
+    for row in rows:
+        shown.add_row(*(Text("–" if value is None else str(value)) for value in row))
+    console().print(shown)
+
+
+def results_summary(results: "Results") -> None:
+    """The headline of the variants, the gap, and one verdict per analysis."""
+    import polars as pl
+
+    headline = results.headline
+    if "test" in headline["split"]:
+        headline = headline.filter(pl.col("split") == "test")
+    table(
+        f"{results.study.name}: the four networks",
+        ["network", "split", "metric", "#value", "95 % interval", "over", "#learning rate", "note"],
+        [
+            (
+                row["variant"].replace("_", "-"),
+                row["split"],
+                row["metric"],
+                _number(row["value"]),
+                _interval(row["low"], row["high"], row["basis"]),
+                _basis(row["basis"], row["n"]),
+                None if row["learning_rate"] is None else f"{row['learning_rate']:g}",
+                row["note"],
+            )
+            for row in headline.iter_rows(named=True)
+        ],
+    )
+    table(
+        "",
+        ["gap", "#value", "95 % interval", "over", "note"],
+        [
+            (
+                item.name,
+                _number(item.value),
+                _interval(item.low, item.high, item.basis),
+                _basis(item.basis, item.n),
+                item.note,
+            )
+            for item in results.gap
+        ],
+    )
+    table(
+        "",
+        ["analysis", "verdict"],
+        [
+            (
+                item.analysis.title,
+                item.summary.verdict if item.summary is not None else f"not applicable: {item.inapplicable}",
+            )
+            for item in results.analyses
+        ],
+    )
+    say(results.verdict)
+
+
+def seconds_words(seconds: float | None) -> str:
+    """A duration for people.
+
+    >>> seconds_words(42), seconds_words(150), seconds_words(7300), seconds_words(None)
+    ('42 s', '3 min', '2.0 h', 'unknown')
+    """
+    if seconds is None:
+        return "unknown"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def bytes_words(count: float) -> str:
+    """A size for people.
+
+    >>> bytes_words(900), bytes_words(12_345_678)
+    ('900 B', '12.3 MB')
+    """
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count:.0f} B"
+
+
+def _number(value: Any) -> str | None:
+    return None if value is None else f"{value:.4f}"
+
+
+def _interval(low: Any, high: Any, basis: Any) -> str | None:
+    if low is None or high is None:
+        return None
+    return f"{low:.4f} … {high:.4f}" + (" (range)" if basis == "range" else "")
+
+
+def _basis(basis: Any, n: Any) -> str | None:
+    if basis is None:
+        return None if n is None else str(n)
+    return f"{n} {'seeds' if basis == 'range' else basis}" if n is not None else str(basis)

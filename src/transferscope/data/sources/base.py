@@ -1,0 +1,138 @@
+"""The contract of a data source: settings that can list their examples and decode one."""
+
+import abc
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transferscope.errors import DataError
+from transferscope.frozen import Frozen
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+__all__ = ["SPLIT_WORDS", "AbstractSource", "Listing", "existing", "files_stamp"]
+
+SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+"""What data sets call their splits (lower case), and what they are called here."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a source holds, before anything is decoded. Checked when it is made.
+
+    Attributes:
+        names: one per example, unique, in a fixed order (file names, or numbers).
+        labels: int64 (examples,) for one label each, uint8 (examples, labels) of 0 and 1 for several.
+        classes: the names of the classes or labels; each has at least one example.
+        read: decodes example ``index``, in any mode and size. It may be lazy, as ``PIL.Image.open`` is.
+        splits: per example ``"train"``, ``"validation"``, ``"test"``, or None where the source does not say.
+        groups: per example, what must not be torn apart by a split (patient, panel); None where unknown.
+        multi_label: several labels may hold at once.
+        notes: what a reader must know (licence, leakage).
+
+    Raises:
+        DataError: no examples, one class only, a class without examples, labels that are not whole numbers
+            from 0 to the number of classes less one, names twice, or lengths that do not fit.
+    """
+
+    names: Sequence[str]
+    labels: "np.ndarray"
+    classes: tuple[str, ...]
+    read: "Callable[[int], Image.Image]"
+    splits: Sequence[str | None] | None = None
+    groups: Sequence[str] | None = None
+    multi_label: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        # Imported late: sources are settings, and settings must load fast.
+        from transferscope.data.checks import checked_labels, checked_names, checked_splits
+
+        checked_names(self.names)
+        labels = checked_labels(self.labels, self.names, self.classes, self.multi_label)
+        object.__setattr__(self, "labels", labels)
+        checked_splits(self.splits, len(self.names))
+        if self.groups is not None and len(self.groups) != len(self.names):
+            raise DataError(
+                "the groups do not fit the examples",
+                expected=f"one group for each of {len(self.names)} examples",
+                got=f"{len(self.groups)} groups",
+            )
+
+
+class AbstractSource(Frozen, abc.ABC):
+    """Settings that say where labelled images come from."""
+
+    @abc.abstractmethod
+    def listing(self) -> Listing:
+        """All examples; checked, nothing kept in memory that can be read later."""
+
+    @abc.abstractmethod
+    def stamp(self) -> object:
+        """JSON-like facts that change whenever the content may have changed (names, sizes, times, version).
+
+        Used to find an image store built before without decoding again.
+        """
+
+    def image(self, index: int) -> "Image.Image":
+        """Example ``index`` of the listing, decoded, in any mode and size.
+
+        Lists anew each time: to read many, keep a listing and call its ``read``.
+        """
+        return self.listing().read(index)
+
+
+def existing(path: str, what: str) -> Path:
+    """``path`` with ``~`` expanded.
+
+    Args:
+        path: as the user wrote it.
+        what: what it should be, for the error.
+
+    Raises:
+        DataError: there is nothing at ``path``.
+    """
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise DataError(
+            f"{what} does not exist: {path}",
+            expected="a path that exists; relative paths start at the working directory",
+            got=str(place.absolute()),
+        )
+    return place
+
+
+def files_stamp(root: Path, files: Iterable[Path]) -> list[object]:
+    """Where files lie, how many they are, and a hash of their names, sizes and times.
+
+    Args:
+        root: their common folder.
+        files: in a fixed order; one that cannot be looked at (a dangling link) counts with size -1.
+
+    Returns:
+        A JSON-like list; equal as long as no file was added, removed, renamed or written to.
+    """
+    digest, count = hashlib.sha256(), 0
+    for file in files:
+        try:
+            status = os.stat(file)
+            facts = f"{status.st_size} {status.st_mtime_ns}"
+        except OSError:
+            facts = "-1 0"  # decoding names it; here it is only a fact that may change
+        digest.update(f"{file.relative_to(root).as_posix()}\0{facts}\n".encode("utf-8", "surrogateescape"))
+        count += 1
+    return [str(root.resolve()), count, digest.hexdigest()]

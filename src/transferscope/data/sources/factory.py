@@ -1,0 +1,134 @@
+"""The user's own data, by a function."""
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, field_validator
+
+from transferscope.data.sources.base import AbstractSource, Listing
+from transferscope.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Factory"]
+
+
+class Factory(AbstractSource):
+    """What the user's function returns: a sequence of (picture, label), or a ``Listing``.
+
+    A picture is a PIL image, or an array with channels last. A label is a whole number, or a row of 0 and 1
+    for several at once. A sequence may have ``classes``, the names of its classes, and ``groups``. What the
+    function reads cannot be seen from here: raise ``version`` when it changes.
+
+    Attributes:
+        function: ``package.module:function``, importable, called with ``options``.
+        options: keyword arguments (JSON values).
+        version: of the data.
+    """
+
+    kind: Literal["factory"] = "factory"
+    function: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    version: int | str = 0
+
+    @field_validator("function")
+    @classmethod
+    def _named(cls, value: str) -> str:
+        module, _, name = value.partition(":")
+        if not module or not name:
+            raise ValueError(f"expected package.module:function, got {value!r}")
+        return value
+
+    def listing(self) -> Listing:
+        """What the function returns; of a sequence every example is read once, for its label.
+
+        Raises:
+            DataError: the function cannot be imported or called, or returns something else.
+        """
+        import numpy as np
+
+        made = self._call()
+        if isinstance(made, Listing):
+            return made
+        if not (hasattr(made, "__len__") and hasattr(made, "__getitem__")):
+            raise DataError(
+                f"{self.function} returned no data",
+                expected="a sequence of (picture, label), or a transferscope.data.Listing",
+                got=type(made).__name__,
+            )
+        labels: list[np.ndarray] = []
+        for number in range(len(made)):
+            item = made[number]
+            if not (isinstance(item, (tuple, list)) and len(item) == 2):
+                raise DataError(
+                    f"example {number} of {self.function} is no (picture, label)", got=type(item).__name__
+                )
+            labels.append(np.asarray(item[1]))
+        if len({label.shape for label in labels}) > 1:
+            raise DataError(f"the labels of {self.function} differ in shape")
+        array = np.stack(labels) if labels else np.zeros(0, dtype=np.int64)
+        multi = array.ndim == 2
+        top = int(array.shape[-1]) if multi else int(array.max(initial=-1)) + 1
+        names = getattr(made, "classes", None) or range(top)
+        groups = getattr(made, "groups", None)
+        return Listing(
+            names=[str(number) for number in range(len(made))],
+            labels=array,
+            classes=tuple(str(name) for name in names),
+            read=_Reader(made),
+            groups=None if groups is None else [str(group) for group in groups],
+            multi_label=multi,
+        )
+
+    def stamp(self) -> object:
+        """The settings and the text of the function's module."""
+        import hashlib
+
+        module = self.function.partition(":")[0]
+        try:
+            spec = importlib.util.find_spec(module)
+        except (ImportError, ValueError) as error:
+            raise self._unusable(error) from error
+        text = Path(spec.origin).read_bytes() if spec and spec.origin and Path(spec.origin).is_file() else b""
+        return [self.identity(), hashlib.sha256(text).hexdigest()]
+
+    def _call(self) -> Any:
+        module, _, name = self.function.partition(":")
+        try:
+            loaded = importlib.import_module(module)
+        except ImportError as error:
+            raise self._unusable(error) from error
+        function = getattr(loaded, name, None)
+        if not callable(function):
+            raise DataError(
+                f"{module} has no function called {name!r}",
+                hint=nearest(name, [n for n in vars(loaded) if n[0] != "_"]),
+            )
+        try:
+            return function(**self.options)
+        except TypeError as error:
+            raise DataError(
+                f"{self.function} could not be called with {self.options}",
+                got=str(error),
+                hint="see `options`",
+            ) from error
+
+    def _unusable(self, error: Exception) -> DataError:
+        return DataError(
+            f"the data factory {self.function!r} cannot be imported",
+            expected="package.module:function of an installed package, or of a file in the working directory",
+            got=str(error),
+        )
+
+
+class _Reader:
+    def __init__(self, made: Any) -> None:
+        self._made = made
+
+    def __call__(self, index: int) -> "Image.Image":
+        from transferscope.data.decode import as_image
+
+        return as_image(self._made[index][0])

@@ -1,0 +1,175 @@
+"""Data sets that torchvision knows by name."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from transferscope.data.sources.base import SPLIT_WORDS, AbstractSource, Listing, files_stamp
+from transferscope.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["Torchvision"]
+
+
+class Torchvision(AbstractSource):
+    """A data set of ``torchvision.datasets``.
+
+    Data sets with a ``train`` or a ``split`` option are read with all splits they have, unless ``options``
+    names one. Labels are taken from the data set's list of them; where it has none, every picture is decoded
+    once more to learn its label.
+
+    Attributes:
+        name: as in torchvision, ``CIFAR10`` say.
+        root: folder of the data.
+        options: further arguments of the data set (JSON values).
+        download: fetch the data where they are missing.
+    """
+
+    kind: Literal["torchvision"] = "torchvision"
+    name: str
+    root: str = "data"
+    options: dict[str, Any] = Field(default_factory=dict)
+    download: bool = False
+
+    def listing(self) -> Listing:
+        """Examples of all splits in turn, named ``split/number``. Classes without examples are left out.
+
+        Raises:
+            DataError: an unknown name, data that are not there, options that do not fit.
+        """
+        import numpy as np
+
+        parts = self._parts()
+        names, splits, labels = [], [], []
+        for split, data in parts:
+            names += [f"{split or 'all'}/{number}" for number in range(len(data))]
+            splits += [split] * len(data)
+            labels.append(_labels(data))
+        joined = np.concatenate(labels)
+        multi = joined.ndim == 2
+        classes = _classes(parts[0][1], joined, multi)
+        if not multi:
+            joined, classes = _used(joined, classes)
+        return Listing(
+            names=names,
+            labels=joined,
+            classes=classes,
+            read=_Reader([data for _, data in parts]),
+            splits=splits if any(splits) else None,
+            multi_label=multi,
+        )
+
+    def stamp(self) -> object:
+        """The settings, torchvision's version, and all files below ``root``."""
+        import torchvision
+
+        root = Path(self.root).expanduser()
+        files = sorted(Path(place) / name for place, _, names in os.walk(root) for name in names)
+        return [self.identity(), str(torchvision.__version__), files_stamp(root, files)]
+
+    def _parts(self) -> list[tuple[str | None, Any]]:
+        import inspect
+
+        from torchvision import datasets
+
+        if self.name not in datasets.__all__:
+            raise DataError(
+                f"torchvision has no data set called {self.name!r}", hint=nearest(self.name, datasets.__all__)
+            )
+        make = getattr(datasets, self.name)
+        accepted = inspect.signature(make).parameters
+        given = dict(self.options)
+        if "root" in accepted:
+            given["root"] = str(Path(self.root).expanduser())
+        if "download" in accepted:
+            given["download"] = self.download
+        if "train" in accepted and "train" not in self.options:
+            return [
+                (name, self._make(make, {**given, "train": name == "train"})) for name in ("train", "test")
+            ]
+        if "split" not in accepted or "split" in self.options:
+            return [(None, self._make(make, given))]
+        parts = [
+            (SPLIT_WORDS[word], self._make(make, {**given, "split": word}))
+            for word in _split_words(make, given)
+        ]
+        return [(split, data) for split, data in parts]
+
+    def _make(self, make: Any, given: dict[str, Any]) -> Any:
+        try:
+            return make(**given)
+        except (RuntimeError, OSError, ValueError, TypeError) as error:
+            raise DataError(
+                f"torchvision could not open {self.name}",
+                got=f"{type(error).__name__}: {' '.join(str(error).split())}",
+                hint="set `download: true`, or point `root` to the data; `options` are passed on as they are",
+            ) from error
+
+
+def _split_words(make: Any, given: dict[str, Any]) -> list[str]:
+    """The splits a data set accepts, of those words for them that are usual."""
+    words = []
+    for word in ("train", "val", "valid", "validation", "test"):
+        try:
+            make(**{**given, "split": word, **({"download": False} if "download" in given else {})})
+        except ValueError as error:
+            # torchvision's check of arguments says so; anything else is met again, and reported, by `_make`.
+            if "Unknown value" in str(error):
+                continue
+        except (RuntimeError, OSError):
+            pass
+        words.append(word)
+    if not words:
+        raise DataError(
+            f"the splits of {make.__name__} are not known", hint="name one in `options`: {split: ...}"
+        )
+    return words
+
+
+class _Reader:
+    def __init__(self, parts: list[Any]) -> None:
+        self._parts = parts
+
+    def __call__(self, index: int) -> "Image.Image":
+        from transferscope.data.decode import as_image
+
+        number = 0
+        while index >= len(self._parts[number]):
+            index -= len(self._parts[number])
+            number += 1
+        return as_image(self._parts[number][index][0])
+
+
+def _labels(data: Any) -> Any:
+    import numpy as np
+
+    for attribute in ("targets", "labels", "_labels", "attr", "y"):
+        values = getattr(data, attribute, None)
+        if values is not None and len(values) == len(data):
+            return np.asarray(values)
+    return np.stack([np.asarray(data[number][1]) for number in range(len(data))])
+
+
+def _classes(data: Any, labels: Any, multi: bool) -> tuple[str, ...]:
+    count = labels.shape[1] if multi else int(labels.max(initial=0)) + 1
+    for attribute in ("classes", "attr_names"):
+        names = [str(name) for name in getattr(data, attribute, None) or () if str(name)]
+        if len(names) >= count and len(set(names)) == len(names):
+            return tuple(names)
+    return tuple(str(number) for number in range(count))
+
+
+def _used(labels: Any, classes: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
+    """Without the classes that have no examples (EMNIST's letters have one)."""
+    import numpy as np
+
+    if labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
+        return labels, classes  # the listing's own check says what is wrong
+    present, numbers = np.unique(labels, return_inverse=True)
+    if len(present) < 2:
+        return labels, classes
+    return numbers, tuple(classes[int(number)] for number in present)

@@ -1,0 +1,58 @@
+"""Which examples a network sees: source, splits, subset. No torch here."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from transferscope.data.sources import DataSource
+from transferscope.frozen import Frozen
+
+__all__ = ["DataSpec", "Split", "SplitSettings"]
+
+Split = Literal["train", "validation", "test"]
+
+
+class SplitSettings(Frozen):
+    """How examples are divided. Splits the source gives itself are kept.
+
+    Attributes:
+        test: share of the examples held out for testing, where the source names no test split.
+        validation: share of the remaining examples that chooses (rates, epochs), where the source names no
+            validation split.
+        seed: of the draw.
+    """
+
+    test: float = Field(default=0.25, gt=0, lt=1)
+    validation: float = Field(default=0.15, gt=0, lt=1)
+    seed: int = 0
+
+
+class DataSpec(Frozen):
+    """The examples a network is trained and tested on.
+
+    Attributes:
+        source: where they come from; the fingerprint stands for it in the identity.
+        fingerprint: hash of the decoded images and labels at ``image_size``.
+        image_size: height and width in pixels.
+        mean: per channel, of pixel values in [0, 1], subtracted.
+        std: per channel, divided by.
+        splits: how examples are divided.
+        fraction: share of the training images used; subsets are stratified and nested.
+        subset_seed: of the subset's draw.
+    """
+
+    source: DataSource
+    fingerprint: str
+    image_size: int = Field(ge=8)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    splits: SplitSettings = SplitSettings()
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    subset_seed: int = 0
+    not_identity: ClassVar[frozenset[str]] = frozenset({"source"})
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> "DataSpec":
+        if any(value <= 0 for value in self.std):
+            raise ValueError("std must be positive")
+        return self

@@ -1,0 +1,178 @@
+"""Every error a user can meet.
+
+::
+
+    TransferscopeError
+    ├── StudyError            the settings of a study do not hold together (lists all problems at once)
+    ├── ArchitectureError     an unknown architecture, or a factory that cannot be imported or called
+    ├── WeightsError          weights that are missing, damaged, unsafe or of another architecture
+    ├── ModuleNameError       a module the network does not have
+    ├── DataError             images or labels that are missing, damaged or do not fit
+    ├── LoaderError           a data loader that does not repeat itself, or is too small
+    ├── MeasureError          tensors a measure is not defined for
+    ├── ActivationError       a module without a usable output
+    ├── StoreError            a store that cannot be read or written
+    │   ├── CorruptEntryError     a stored file does not match its manifest
+    │   └── StoreBusyError        another process holds the lock
+    ├── AnalysisError         an analysis whose result breaks its own contract
+    ├── WorkerError           a worker process that died, or work that cannot be sent to one
+    ├── StopRequested         Ctrl-C: state is kept, the message says how to go on
+    └── MissingExtraError     an optional dependency, with its install line
+"""
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "ActivationError",
+    "AnalysisError",
+    "ArchitectureError",
+    "CorruptEntryError",
+    "DataError",
+    "LoaderError",
+    "MeasureError",
+    "MissingExtraError",
+    "ModuleNameError",
+    "StopRequested",
+    "StoreBusyError",
+    "StoreError",
+    "StudyError",
+    "TransferscopeError",
+    "WeightsError",
+    "WorkerError",
+    "nearest",
+]
+
+
+class TransferscopeError(Exception):
+    """Base of all errors of this package.
+
+    The message says what was expected, what came and what to do.
+
+    Args:
+        what: one sentence: what went wrong, naming the setting or file.
+        expected: what would have been right.
+        got: what came instead.
+        hint: what to do.
+    """
+
+    def __init__(
+        self, what: str, *, expected: str | None = None, got: str | None = None, hint: str | None = None
+    ) -> None:
+        self.what, self.expected, self.got, self.hint = what, expected, got, hint
+        super().__init__(what, expected, got, hint)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword arguments would be lost when a worker process sends the error to its parent.
+        return _rebuild, (type(self), self.what, self.expected, self.got, self.hint), self.__dict__
+
+    def __str__(self) -> str:
+        lines = [self.what]
+        if self.expected:
+            lines.append(f"  expected: {self.expected}")
+        if self.got:
+            lines.append(f"  got:      {self.got}")
+        if self.hint:
+            lines.append(f"  do:       {self.hint}")
+        return "\n".join(lines)
+
+
+def _rebuild(
+    kind: type[TransferscopeError], what: str, expected: str | None, got: str | None, hint: str | None
+) -> TransferscopeError:
+    error = kind.__new__(kind)
+    TransferscopeError.__init__(error, what, expected=expected, got=got, hint=hint)
+    return error
+
+
+class StudyError(TransferscopeError):
+    """The settings of a study do not hold together."""
+
+
+class ArchitectureError(TransferscopeError):
+    """An architecture is unknown, or its factory cannot be used."""
+
+
+class WeightsError(TransferscopeError):
+    """Weights are missing, damaged, unsafe, or belong to another architecture."""
+
+
+class ModuleNameError(TransferscopeError):
+    """The network has no module of that name."""
+
+
+class DataError(TransferscopeError):
+    """Images or labels are missing, damaged, or do not fit the settings."""
+
+
+class LoaderError(TransferscopeError):
+    """A data loader does not give the same batches twice, or gives too few examples."""
+
+
+class MeasureError(TransferscopeError):
+    """A measure is not defined for these tensors."""
+
+
+class ActivationError(TransferscopeError):
+    """A module gave no output that can be compared."""
+
+
+class StoreError(TransferscopeError):
+    """The store cannot be read or written."""
+
+
+class CorruptEntryError(StoreError):
+    """A stored file does not match its manifest."""
+
+
+class StoreBusyError(StoreError):
+    """Another process holds the lock."""
+
+
+class AnalysisError(TransferscopeError):
+    """An analysis gave a result that breaks its own contract."""
+
+
+class WorkerError(TransferscopeError):
+    """A worker process died, or work could not be sent to one."""
+
+
+class StopRequested(TransferscopeError):  # noqa: N818 - a request of the user, not a failure
+    """The user asked to stop; what was finished is kept."""
+
+
+class MissingExtraError(TransferscopeError):
+    """An optional dependency is not installed.
+
+    Args:
+        package: the distribution that is missing.
+        extra: the extra of transferscope that installs it.
+    """
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package, self.extra = package, extra
+        super().__init__(
+            f"the package {package!r} is not installed",
+            hint=f"pip install 'transferscope[{extra}]'",
+        )
+
+
+def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
+    """A sentence that offers the known names nearest to ``name``.
+
+    Args:
+        name: the name that was not found.
+        known: the names there are.
+        count: how many to offer.
+
+    Returns:
+        ``"did you mean 'a' or 'b'?"``, or the list of all names where none is near and they are few.
+    """
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name, names, n=count, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(item) for item in close) + "?"
+    if not names:
+        return "there are none"
+    shown = ", ".join(names[:12])
+    return f"there are: {shown}" + (f" and {len(names) - 12} more" if len(names) > 12 else "")

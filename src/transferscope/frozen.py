@@ -1,0 +1,79 @@
+"""Frozen settings whose identity is a hash of what they ask for."""
+
+import hashlib
+import json
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Frozen", "content_key", "derive_seed"]
+
+
+def content_key(value: object) -> str:
+    """The key of a JSON-like value: 32 hexadecimal digits of the SHA-256 of its canonical JSON.
+
+    Args:
+        value: nested dictionaries, lists, strings, numbers, booleans and None.
+
+    Returns:
+        32 hexadecimal digits (128 bits), equal on every machine and in every process.
+
+    Raises:
+        ValueError: a number in ``value`` is NaN or infinite.
+        TypeError: ``value`` holds something JSON has no word for.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def derive_seed(seed: int, *purpose: object) -> int:
+    """A 63-bit seed for one purpose, derived from ``seed`` alone, never from global state.
+
+    Two networks of the same seed get the same number for the same purpose: this is what pairs P-T[s]
+    with RI-T[s] (same head, data order and augmentation).
+
+    Args:
+        seed: the seed of the network or analysis.
+        purpose: words that name the use, for example ``"data order", epoch``.
+
+    Returns:
+        An integer in [0, 2**63).
+    """
+    return int(content_key([seed, [str(word) for word in purpose]])[:16], 16) >> 1
+
+
+class Frozen(BaseModel):
+    """Immutable, validated settings; unknown fields are errors.
+
+    ``identity`` is what the settings ask for, as JSON: fields named in ``not_identity`` (paths, labels,
+    everything that says where something lies rather than what it is) are left out. ``key`` is its hash.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    not_identity: ClassVar[frozenset[str]] = frozenset()
+
+    def identity(self) -> Any:
+        """What is asked for, as JSON-like values: the input of :attr:`key`."""
+        return {
+            name: _identity(getattr(self, name))
+            for name in type(self).model_fields
+            if name not in self.not_identity
+        }
+
+    @property
+    def key(self) -> str:
+        """32 hexadecimal digits that stand for what these settings ask for."""
+        return content_key(self.identity())
+
+
+def _identity(value: object) -> Any:
+    if isinstance(value, Frozen):
+        return value.identity()
+    if isinstance(value, dict):
+        return {str(name): _identity(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_identity(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(_identity(item) for item in value)
+    return value

@@ -1,0 +1,399 @@
+"""Linear centred kernel alignment (CKA), unbiased over minibatches, for all pairs of points at once.
+
+Kornblith et al., "Similarity of Neural Network Representations Revisited" (ICML 2019, arXiv 1905.00414); the
+unbiased estimator of Song et al. (JMLR 2012, eq. 5) and its average over minibatches of Nguyen et al. (ICLR
+2021, arXiv 2010.15327, eq. 2-3)::
+
+    HSIC1(K, L) = [tr(K'L') + (1'K'1)(1'L'1) / ((n-1)(n-2)) - 2/(n-2) 1'K'L'1] / (n (n-3))      K' = K, zero
+    diagonal CKA = sum_b w_b HSIC1(K_b, L_b) / sqrt(sum_b w_b HSIC1(K_b, K_b) * sum_b w_b HSIC1(L_b, L_b))
+    w_b = n_b
+
+Averaged first, divided last. HSIC1 is the inner product of U-centred Gram matrices (Szekely and Rizzo 2014),
+so all pairs of a batch are one matrix product and |CKA| <= 1 holds by Cauchy-Schwarz. A batch counts with its
+number of
+examples: without dependence HSIC1 has a standard deviation of order 1/n, so a short batch adds no more noise
+    than a
+full one.
+
+Why it is exact in float32: features are centred before the Gram matrix, so an offset costs no digits;
+everything after the Gram matrix is float64.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from transferscope.errors import MeasureError
+
+__all__ = [
+    "CkaMatrix",
+    "CkaSums",
+    "Kind",
+    "centred_gram",
+    "cka_compute",
+    "cka_update",
+    "hsic1",
+    "hsic_pairs",
+    "linear_cka",
+    "smallest_batch",
+    "u_centred",
+]
+
+Kind = Literal["unbiased", "biased"]
+
+# A chunk of 100 examples and 4096 features stays in a 2 MB cache from its mean to its product.
+_CHUNK_BYTES = 4 * 4096 * 100
+_BLOCK_BYTES = 16 * 2**20
+
+
+def smallest_batch(kind: Kind) -> int:
+    """The fewest examples a batch may have: 4 for ``unbiased``, 2 for ``biased``."""
+    return 4 if kind == "unbiased" else 2
+
+
+@contextlib.contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """No autocast, no TF32 or bfloat16 products: a Gram matrix needs all digits of its features."""
+    before = torch.get_float32_matmul_precision()
+    with torch.autocast(device.type, enabled=False):
+        if before == "highest":
+            yield
+            return
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+
+
+def _flat(features: Tensor) -> Tensor:
+    """``examples features``, without a copy where memory allows: the order of features does not matter."""
+    if features.dim() == 2:
+        return features
+    order = sorted(range(1, features.dim()), key=features.stride, reverse=True)
+    return features.permute(0, *order).reshape(features.shape[0], -1)
+
+
+def centred_gram(features: Tensor) -> tuple[Tensor, Tensor]:
+    """The Gram matrix of features that are centred over the examples first, and the offset that was taken
+    off.
+
+    Computed in chunks of features: no centred copy of a feature map is ever held, and only half of the
+    symmetric matrix is multiplied out.
+
+    Args:
+        features: ``examples ...``, floating point; everything after the first axis is flattened.
+
+    Returns:
+        The Gram matrix, ``examples examples``, float32 (float64 for float64 features), symmetric; and the
+        squared norm of the mean feature vector, a scalar that tells how large rounding errors of the features
+        are.
+
+    Raises:
+        MeasureError: fewer than two axes, or not floating point.
+
+    Example:
+        >>> gram, offset = centred_gram(torch.tensor([[1.0, 100.0], [3.0, 100.0]]))
+        >>> gram.tolist(), offset.item()
+        ([[1.0, -1.0], [-1.0, 1.0]], 10004.0)
+    """
+    if features.dim() < 2 or not features.is_floating_point():
+        raise MeasureError(
+            "these features have no Gram matrix",
+            expected="a floating-point tensor, examples first, with at least two axes",
+            got=f"{features.dtype} of shape {tuple(features.shape)}",
+        )
+    flat = _flat(features)
+    examples, width = flat.shape
+    dtype = torch.float64 if flat.dtype == torch.float64 else torch.float32
+    half = examples // 2
+    step = width
+    if flat.device.type == "cpu":
+        step = max(256, _CHUNK_BYTES // (4 * max(1, examples)))
+    average = torch.full((examples,), 1.0 / max(1, examples), dtype=dtype, device=flat.device)
+    gram = torch.zeros(examples, examples, dtype=dtype, device=flat.device)
+    offset = torch.zeros((), dtype=dtype, device=flat.device)
+    with _full_precision(flat.device):
+        for start in range(0, width, max(1, step)):
+            chunk = flat[:, start : start + step].to(dtype)
+            # A product with 1/n reads the chunk faster than mean(0). It need not be exact to the last digit:
+            # what is left of an offset is the same for every example, and U-centring removes it exactly.
+            mean = average @ chunk
+            chunk = chunk - mean
+            offset += mean @ mean
+            gram[:half, :half].addmm_(chunk[:half], chunk[:half].T)
+            gram[half:].addmm_(chunk[half:], chunk.T)
+    gram[:half, half:] = gram[half:, :half].T
+    return gram, offset
+
+
+def _check_grams(grams: Tensor, kind: Kind) -> int:
+    if grams.dim() < 2 or grams.shape[-1] != grams.shape[-2]:
+        raise MeasureError(
+            "Gram matrices are square", expected="points examples examples", got=str(tuple(grams.shape))
+        )
+    examples = int(grams.shape[-1])
+    if examples < smallest_batch(kind):
+        raise MeasureError(
+            f"a batch of {examples} examples is too small for {kind} CKA",
+            expected=f"at least {smallest_batch(kind)} examples in every batch",
+            got=str(examples),
+            hint="use a larger batch size",
+        )
+    return examples
+
+
+def u_centred(grams: Tensor) -> Tensor:
+    """U-centred Gram matrices: rows and columns sum to zero, the diagonal is zero.
+
+    ``K_ij - r_i/(n-2) - r_j/(n-2) + s/((n-1)(n-2))`` off the diagonal, with row sums r and sum s of K without
+    its diagonal. ``hsic1(K, L) = sum(u_centred(K) * u_centred(L)) / (n (n-3))``. Invariant to ``K_ij + a_i +
+    a_j``.
+
+    Args:
+        grams: ``... examples examples``, symmetric, at least 4 examples.
+
+    Returns:
+        Same shape, float64.
+
+    Raises:
+        MeasureError: not square, or fewer than 4 examples.
+    """
+    n = _check_grams(grams, "unbiased")
+    inner = grams.to(torch.float64, copy=True)
+    inner.diagonal(dim1=-2, dim2=-1).zero_()
+    rows = inner.sum(-1)
+    total = rows.sum(-1)[..., None, None] / ((n - 1) * (n - 2))
+    rows = rows / (n - 2)
+    inner = inner - rows[..., :, None] - rows[..., None, :] + total
+    inner.diagonal(dim1=-2, dim2=-1).zero_()
+    return inner
+
+
+def hsic1(K: Tensor, L: Tensor) -> Tensor:
+    """The unbiased Hilbert-Schmidt independence criterion of two Gram matrices, by its defining formula.
+
+    Args:
+        K: ``examples examples``, symmetric; its diagonal is not used.
+        L: same shape, of the same examples.
+
+    Returns:
+        A float64 scalar; 0 in expectation without dependence, so it may be negative.
+
+    Raises:
+        MeasureError: not square, of different sizes, or fewer than 4 examples.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [1.0], [2.0], [4.0], [8.0]])
+        >>> round(hsic1(x @ x.T, x @ x.T).item(), 9)
+        52.666666667
+    """
+    n = _check_grams(K, "unbiased")
+    if K.shape != L.shape:
+        raise MeasureError(
+            "two Gram matrices of different examples", expected=str(tuple(K.shape)), got=str(tuple(L.shape))
+        )
+    K, L = (gram.to(torch.float64, copy=True).fill_diagonal_(0.0) for gram in (K, L))
+    rows_k, rows_l = K.sum(-1), L.sum(-1)
+    bracket = (
+        (K * L).sum() + rows_k.sum() * rows_l.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (rows_k @ rows_l)
+    )
+    return bracket / (n * (n - 3))
+
+
+def hsic_pairs(grams: Tensor, kind: Kind = "unbiased") -> Tensor:
+    """HSIC of every pair of Gram matrices of one batch, by one matrix product of the centred, flattened
+    matrices.
+
+    Only rows and columns from the diagonal on are multiplied, in blocks of rows, so extra memory stays near
+    16 MB.
+
+    Args:
+        grams: ``points examples examples``, symmetric, of the same examples.
+        kind: ``unbiased`` is :func:`hsic1`; ``biased`` is ``tr(K H L H) / (n-1)^2``.
+
+    Returns:
+        ``points points``, float64, symmetric; its diagonal is never negative.
+
+    Raises:
+        MeasureError: not square, or too few examples.
+    """
+    n = _check_grams(grams, kind)
+    points = grams.shape[0]
+    rows = grams.sum(-1, dtype=torch.float64)
+    diagonal = grams.diagonal(dim1=-2, dim2=-1).to(torch.float64)
+    if kind == "unbiased":
+        rows = rows - diagonal
+        total = rows.sum(-1) / ((n - 1) * (n - 2))
+        rows, scale = rows / (n - 2), 1 / (n * (n - 3))
+    else:
+        total = rows.sum(-1) / n**2
+        rows, scale = rows / n, 1 / (n - 1) ** 2
+    sums = torch.zeros(points, points, dtype=torch.float64, device=grams.device)
+    step = max(1, min(math.ceil(n / 4), _BLOCK_BYTES // (8 * n * max(1, points))))
+    for start in range(0, n, step):
+        stop = min(n, start + step)
+        block = grams[:, start:stop, start:].to(torch.float64)
+        block -= rows[:, start:stop, None]
+        block -= (rows[:, start:] - total[:, None])[:, None, :]
+        # Entries above the diagonal stand for two; those below are left out.
+        square = block[:, :, : stop - start]
+        own = square.diagonal(dim1=-2, dim2=-1) * (0.0 if kind == "unbiased" else math.sqrt(0.5))
+        square.triu_(1)
+        square.diagonal(dim1=-2, dim2=-1).copy_(own)
+        flat = block.reshape(points, -1)
+        sums.addmm_(flat, flat.T, alpha=2.0)
+    # The product is symmetric up to rounding; make it so exactly, so that between(a, b) is between(b, a)
+    # transposed.
+    return (sums + sums.T).mul_(0.5 * scale)
+
+
+@dataclass(frozen=True)
+class CkaSums:
+    """What has to be remembered between batches.
+
+    Attributes:
+        hsic: ``points points``, float64: HSIC of each pair, weighted by examples and summed over batches.
+        noise: ``points``, float64: what rounding alone would have given for the diagonal.
+        examples: how many examples were counted.
+        batches: how many batches.
+        kind: of HSIC.
+    """
+
+    hsic: Tensor
+    noise: Tensor
+    examples: int
+    batches: int
+    kind: Kind
+
+
+def cka_update(
+    sums: CkaSums | None,
+    grams: Tensor,
+    offsets: Tensor | None = None,
+    *,
+    kind: Kind = "unbiased",
+    feature_dtype: torch.dtype = torch.float32,
+) -> CkaSums:
+    """Count one batch; nothing is changed in place.
+
+    Args:
+        sums: of the batches before, None at the first.
+        grams: ``points examples examples`` of this batch, from :func:`centred_gram`.
+        offsets: ``points``, the squared norms of the means that were taken off; zero where None.
+        kind: of HSIC; the same for every batch.
+        feature_dtype: in which the features were computed; it sets the level of their rounding errors.
+
+    Returns:
+        New sums.
+
+    Raises:
+        MeasureError: too few examples, or other points or another kind than before.
+    """
+    hsic = hsic_pairs(grams, kind)
+    examples = int(grams.shape[-1])
+    trace = grams.diagonal(dim1=-2, dim2=-1).to(torch.float64).mean(-1)
+    noise = 4 * torch.finfo(grams.dtype).eps * trace
+    if offsets is not None:
+        noise = noise + (2 * torch.finfo(feature_dtype).eps) ** 2 * offsets.to(torch.float64)
+    noise = noise**2
+    if sums is None:
+        return CkaSums(hsic * examples, noise * examples, examples, 1, kind)
+    if sums.hsic.shape != hsic.shape or sums.kind != kind:
+        raise MeasureError(
+            "this batch does not continue the ones before",
+            expected=f"{sums.hsic.shape[0]} points, {sums.kind}",
+            got=f"{hsic.shape[0]} points, {kind}",
+        )
+    return CkaSums(
+        sums.hsic + hsic * examples,
+        sums.noise + noise * examples,
+        sums.examples + examples,
+        sums.batches + 1,
+        kind,
+    )
+
+
+@dataclass(frozen=True)
+class CkaMatrix:
+    """CKA of every pair of points.
+
+    Attributes:
+        values: ``points points``, float64, symmetric, in [-1, 1] up to rounding; 0 where ``null``.
+        null: ``points points``, bool: CKA is not defined there.
+        reasons: per point, why it has none; None where it has.
+    """
+
+    values: Tensor
+    null: Tensor
+    reasons: tuple[str | None, ...]
+
+
+def cka_compute(sums: CkaSums) -> CkaMatrix:
+    """CKA from what the batches summed up to: averaged first, divided last.
+
+    A point whose self term does not stand out from rounding errors (features that are the same for all
+    examples) or is not finite has no CKA: a null with its reason, never NaN.
+
+    Args:
+        sums: from :func:`cka_update`.
+
+    Returns:
+        On the CPU. Small negative values are kept: the estimator is unbiased, not positive.
+    """
+    hsic, noise = sums.hsic.cpu(), sums.noise.cpu()
+    own = hsic.diagonal()
+    finite = own.isfinite()
+    constant = finite & (own <= noise)
+    bad = ~finite | constant
+    norm = torch.where(bad, 1.0, own).sqrt()
+    null = bad[:, None] | bad[None, :]
+    values = torch.where(null, 0.0, hsic / norm[:, None] / norm[None, :])
+    reasons = tuple(
+        None if fine else ("the same for all examples, up to rounding" if same else "not finite")
+        for fine, same in zip((~bad).tolist(), constant.tolist(), strict=True)
+    )
+    return CkaMatrix(values, null, reasons)
+
+
+def linear_cka(a: Tensor, b: Tensor, kind: Kind = "unbiased") -> float | None:
+    """Linear CKA of two sets of features of the same examples, in one batch, in float64.
+
+    Invariant to orthogonal maps, isotropic scale and offset of either; not to general linear maps.
+
+    Args:
+        a: ``examples ...``.
+        b: ``examples ...``, same examples in the same order.
+        kind: ``unbiased`` (also called debiased) or ``biased`` (near 1 for wide features of few examples).
+
+    Returns:
+        In [-1, 1] (``biased``: [0, 1]); None where the features of one are the same for all examples.
+
+    Raises:
+        MeasureError: different numbers of examples, or too few.
+
+    Example:
+        >>> x = torch.eye(6)[:, :3].cumsum(0)
+        >>> round(linear_cka(x, 5 * x + 100), 12)
+        1.0
+        >>> linear_cka(x, torch.ones(6, 2)) is None
+        True
+    """
+    if a.shape[:1] != b.shape[:1]:
+        raise MeasureError(
+            "CKA compares features of the same examples",
+            expected="equal first axes",
+            got=f"{tuple(a.shape)} and {tuple(b.shape)}",
+        )
+    pairs = [centred_gram(features.to(torch.float64)) for features in (a, b)]
+    grams, offsets = (torch.stack(items) for items in zip(*pairs, strict=True))
+    # The coarser type of the two tells how much of the features is rounding.
+    coarser = max((a.dtype, b.dtype), key=lambda dtype: torch.finfo(dtype).eps)
+    sums = cka_update(None, grams, offsets, kind=kind, feature_dtype=coarser)
+    matrix = cka_compute(sums)
+    return None if bool(matrix.null[0, 1]) else float(matrix.values[0, 1])

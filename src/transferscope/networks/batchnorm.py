@@ -1,0 +1,238 @@
+"""Running statistics of batch normalisation, estimated again on given batches."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from transferscope.errors import LoaderError, WeightsError
+from transferscope.networks.evaluate import autocast, in_format
+
+__all__ = ["batch_norm_state", "has_batch_norm", "load_batch_norm_state", "recompute"]
+
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def _layers(model: nn.Module) -> dict[str, _BatchNorm]:
+    # Subclasses count: timm's BatchNormAct2d, SyncBatchNorm. Layers without running statistics have nothing
+    # to redo.
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    }
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether any layer is a batch norm with running statistics.
+
+    Example:
+        >>> has_batch_norm(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))
+        True
+        >>> has_batch_norm(nn.LayerNorm(3))
+        False
+    """
+    return bool(_layers(model))
+
+
+def batch_norm_state(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of all running statistics and counters, by their names in the network's ``state_dict``."""
+    return {
+        f"{layer}.{name}" if layer else name: getattr(module, name).detach().clone()
+        for layer, module in _layers(model).items()
+        for name in _BUFFERS
+        if getattr(module, name) is not None
+    }
+
+
+def load_batch_norm_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put running statistics back, in place.
+
+    Args:
+        model: the network.
+        state: what :func:`batch_norm_state` gave for a network of this architecture.
+
+    Raises:
+        WeightsError: the names are not those of the network's statistics. It is then unchanged.
+    """
+    own = {
+        f"{layer}.{name}" if layer else name: getattr(module, name)
+        for layer, module in _layers(model).items()
+        for name in _BUFFERS
+        if getattr(module, name) is not None
+    }
+    if own.keys() != state.keys():
+        different = sorted(own.keys() ^ state.keys())
+        raise WeightsError(
+            "the batch-norm statistics are of another network",
+            expected=f"{len(own)} tensors",
+            got=f"{len(state)} tensors; not on both sides: {', '.join(different[:5])}",
+        )
+    with torch.no_grad():
+        for name, buffer in own.items():
+            buffer.copy_(state[name])
+
+
+class _Pooled:
+    """Mean and variance of all values seen, merged batch by batch (Chan, Golub & LeVeque 1979, eq. 2.1)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.calls = 0
+        self.mean: Tensor | None = None
+        self.squares: Tensor | None = None
+
+    def add(self, count: int, mean: Tensor, variance: Tensor) -> None:
+        # Double precision, where the device has it, keeps hundreds of merges exact to float32.
+        wide = torch.float32 if mean.device.type == "mps" else torch.float64
+        mean, squares = mean.to(wide), variance.to(wide) * (count - 1)
+        self.calls += 1
+        if self.mean is None or self.squares is None:
+            self.count, self.mean, self.squares = count, mean, squares
+            return
+        total = self.count + count
+        apart = mean - self.mean
+        self.mean = self.mean + apart * (count / total)
+        self.squares = self.squares + squares + apart.square() * (self.count * count / total)
+        self.count = total
+
+
+@contextmanager
+def _measuring(model: nn.Module, layers: Mapping[str, _BatchNorm]) -> Iterator[dict[str, _Pooled]]:
+    """Evaluation mode with batch norm alone in training mode; each layer's input statistics are collected."""
+    training = {module: module.training for module in model.modules()}
+    momentum = {module: module.momentum for module in layers.values()}
+    pooled = {name: _Pooled() for name in layers}
+    with ExitStack() as stack:
+        for name, layer in layers.items():
+            stack.callback(layer.register_forward_pre_hook(_large_enough(name)).remove)
+            stack.callback(layer.register_forward_hook(_collect(pooled[name])).remove)
+        try:
+            model.eval()
+            for layer in layers.values():
+                layer.train()
+                layer.momentum = (
+                    1.0  # the running statistics then are those of the batch that just went through
+                )
+            yield pooled
+        finally:
+            for layer, value in momentum.items():
+                layer.momentum = value
+            for module, mode in training.items():
+                module.training = mode
+
+
+def _values(inputs: tuple[Any, ...]) -> int:
+    tensor: Tensor = inputs[0]
+    return tensor.numel() // tensor.shape[1]
+
+
+def _large_enough(name: str) -> Any:
+    def check(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if _values(inputs) < 2:
+            raise LoaderError(
+                f"a batch is too small to estimate the variance in batch norm {name!r}",
+                expected="at least 2 values per channel",
+                got=f"{_values(inputs)} (input of shape {tuple(inputs[0].shape)})",
+                hint="use a larger batch, or leave a last batch of one example out",
+            )
+        # Even with momentum 1 a former NaN would stay: 0 · NaN is NaN.
+        layer.running_mean.zero_()  # type: ignore[operator]  # a batch norm with statistics
+        layer.running_var.fill_(1.0)  # type: ignore[operator]  # as above
+
+    return check
+
+
+def _collect(pooled: _Pooled) -> Any:
+    def collect(layer: nn.Module, inputs: tuple[Any, ...], _: Any) -> None:
+        mean, variance = layer.running_mean, layer.running_var
+        # For the type checker: _layers keeps only layers with running statistics.
+        assert isinstance(mean, Tensor)
+        assert isinstance(variance, Tensor)
+        pooled.add(_values(inputs), mean.clone(), variance.clone())
+
+    return collect
+
+
+def recompute(
+    model: nn.Module,
+    batches: Iterable[Any],
+    *,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
+) -> None:
+    """Estimate all running statistics again, in place, on exactly the given batches.
+
+    One forward pass. While it lasts every batch norm normalises by the statistics of the batch that passes,
+    as in training and as in ``torch.optim.swa_utils.update_bn`` (Izmailov et al. 2018, §3), so a layer's
+    input is what training-mode batch norms before it make of the batch; everything else is in evaluation
+    mode, so dropout and stochastic depth are off. Afterwards
+
+        running_mean = mean over all values of the layer's input in all batches,
+        running_var  = their unbiased variance around that mean,
+
+    per channel, every value with equal weight whatever the size of its batch. With one batch this is what
+    ``update_bn`` gives; with several, ``update_bn`` gives a short batch the weight of a full one and leaves
+    the spread of batch means out of the variance. Not a limit of exponential averages: no earlier statistic
+    has any weight. ``num_batches_tracked`` becomes the number of batches; ``momentum``, modes and hooks are
+    put back.
+
+    The result depends on how examples are batched, since layers after the first see normalised batches: use
+    the same mixed (not class-sorted) batches wherever results are compared.
+
+    A network without batch norm is left alone and ``batches`` is not read. After an exception the statistics
+    are the former ones.
+
+    Args:
+        model: changed in place: running statistics only. On any device; batches are brought to it.
+        batches: gives ``(images, labels)`` or images [examples channels height width].
+        precision: ``bfloat16`` for autocast.
+        memory_format: of the images.
+
+    Raises:
+        LoaderError: there is no batch, or a layer sees fewer than 2 values per channel in one.
+    """
+    layers = _layers(model)
+    if not layers:
+        return
+    former = batch_norm_state(model)
+    device = next(iter(layers.values())).running_mean.device  # type: ignore[union-attr]  # _layers: not None
+    try:
+        with _measuring(model, layers) as pooled, torch.no_grad(), autocast(device, precision):
+            count = 0
+            for batch in batches:
+                images = batch[0] if isinstance(batch, (tuple, list)) else batch
+                model(in_format(images.to(device), memory_format))
+                count += 1
+        if not count:
+            raise LoaderError(
+                "there is no batch to estimate batch-norm statistics on",
+                expected="at least one batch",
+                got="none",
+            )
+        _write(layers, pooled, former)
+    except BaseException:  # also Ctrl-C: half-estimated statistics must not stay
+        load_batch_norm_state(model, former)
+        raise
+
+
+def _write(
+    layers: Mapping[str, _BatchNorm], pooled: Mapping[str, _Pooled], former: Mapping[str, Tensor]
+) -> None:
+    with torch.no_grad():
+        for name, layer in layers.items():
+            seen = pooled[name]
+            buffers = {key: getattr(layer, key) for key in _BUFFERS}
+            if seen.mean is None or seen.squares is None:
+                # A layer that no batch went through (an unused branch) keeps what it had.
+                for key, buffer in buffers.items():
+                    if buffer is not None:
+                        buffer.copy_(former[f"{name}.{key}" if name else key])
+                continue
+            buffers["running_mean"].copy_(seen.mean)
+            buffers["running_var"].copy_(seen.squares / (seen.count - 1))
+            if buffers["num_batches_tracked"] is not None:
+                buffers["num_batches_tracked"].fill_(seen.calls)

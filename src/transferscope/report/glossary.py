@@ -1,0 +1,52 @@
+"""The words a report uses, in plain sentences."""
+
+__all__ = ["GLOSSARY", "terms"]
+
+GLOSSARY: dict[str, str] = {
+    "barrier": "How far the loss or the error rises between two networks when one walks straight from one to the "
+    "other in parameter space, above the straight line between (or the mean of) their own values. It always says "
+    "of what, and on which images. Near zero: the two lie in one valley and may be averaged.",
+    "basin": "A region of parameter space in which the loss stays about the same and outside of which it rises. Two "
+    "networks are said to share one only where no barrier is found between them within its error.",
+    "batch-norm recomputation": "A network between two others has no running statistics of its own. They are "
+    "measured anew on training images at every point; without this, barriers appear that are not there.",
+    "ceiling of κ": "The highest error consistency that two networks of different accuracy can reach.",
+    "CKA": "Centred kernel alignment: how alike two sets of features are for the same images, from 0 (unrelated) to 1 "
+    "(the same up to rotation and one common scale). It does not say that features are useful.",
+    "connectivity": "Two networks are linearly connected where the error barrier on the straight line between them is "
+    "negligible: here, where its upper 95 % limit is below 2 points.",
+    "diverged": "A training run whose loss exploded or stopped being a number. It is shown as a result, and has no "
+    "final metric.",
+    "error consistency κ": "How much more often two networks are both right or both wrong than their accuracies alone "
+    "would make them: 0 is chance, 1 is the same mistakes.",
+    "head": "The last, classifying layer. It is new for the target task, and equal for P-T and RI-T of one seed.",
+    "interval over examples": "What would change with other test images, for exactly these trained networks.",
+    "interval over seeds": "What would change if everything were trained again: a statement about training in general.",
+    "learning rate": "The size of a training step. Each variant gets the best of an equal search on validation data.",
+    "margin": "The largest loss of the metric that this study calls negligible.",
+    "module": "A named part of the network, such as one block.",
+    "non-inferior": "Worse by less than the margin, shown by an interval. Not finding a difference is not enough.",
+    "optimisation speed": "The training metric averaged over the epochs: the area under the learning curve. Higher is "
+    "faster.",
+    "P": "The pre-trained network, with a new head, before training on the target task.",
+    "P-T": "P, trained on the target task.",
+    "point": "One hundredth of the accuracy: from 80 % to 81 % is one point.",
+    "RI": "The same architecture with random weights, before training.",
+    "RI-T": "RI, trained on the target task.",
+    "RI-T long": "RI-T trained for longer, to its plateau: what the random start can reach without equal effort.",
+    "seed": "A number that fixes a run's new head, image order and augmentation. P-T[0] and RI-T[0] share theirs, so "
+    "that they can be compared as a pair.",
+    "test data": "Images nothing was chosen on. Learning rates and epochs are chosen on validation images.",
+    "trunk": "The network without its head.",
+    "undecided": "The interval allows both answers. More seeds or more images may decide.",
+}
+"""Term and meaning."""
+
+
+def terms() -> list[tuple[str, str]]:
+    """The glossary in alphabetical order, whatever the case.
+
+    >>> [term for term, _ in terms()][:2]
+    ['barrier', 'basin']
+    """
+    return sorted(GLOSSARY.items(), key=lambda item: item[0].casefold())

@@ -1,0 +1,189 @@
+"""Look up the facts a study rests on: images, weights, memory format."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from transferscope.analyses.variants import BoundStudy, recipe_of
+from transferscope.data.sources import DataSource
+from transferscope.data.spec import DataSpec, SplitSettings
+from transferscope.data.store import ImageSet, open_images
+from transferscope.errors import StudyError
+from transferscope.frozen import content_key
+from transferscope.networks.architectures import build, input_stats
+from transferscope.networks.evaluate import resolve_device
+from transferscope.networks.probe_speed import probe
+from transferscope.networks.weights import weights_hash
+from transferscope.specs import Checkpoint, File, NetworkSpec, Random, Start
+from transferscope.store import Store
+from transferscope.study import Study
+
+__all__ = ["bind", "speed"]
+
+
+def bind(study: Study, store: Store) -> BoundStudy:
+    """The study with its images decoded and hashed, its weights hashed and its memory format probed.
+
+    Raises:
+        DataError: images that cannot be used.
+        WeightsError: weights that cannot be used.
+        ArchitectureError: an architecture that cannot be built.
+        StudyError: a metric that does not fit the labels.
+    """
+    # The network comes first: a misspelt name should not wait for the decoding of a large folder.
+    build(study.source.architecture, 2, 0)
+    start = _weights(study)
+    stats = input_stats(study.source.architecture, study.source.weights)
+    data, images = _data(study.target.data, study.target.image_size, study.target.splits, stats, study, store)
+    if study.target.fraction < 1:
+        data = DataSpec(**{**_fields(data), "fraction": study.target.fraction})
+    metric = _metric(study, images)
+    memory_format = _memory_format(study, store)
+    if start is None:
+        start = _pretraining(study, store, stats, memory_format)
+    return BoundStudy(
+        settings=study,
+        data=data,
+        class_names=tuple(images.classes),
+        multi_label=images.multi_label,
+        metric=metric,
+        pretrained=start,
+        memory_format=memory_format,
+    )
+
+
+def speed(study: Study, store: Store) -> Mapping[str, Any]:
+    """Measured images per second of a training step, by memory format; measured once per store.
+
+    The choice changes floating-point results, so it is part of the recipe; keeping it in the store keeps a study's
+    keys the same from run to run.
+    """
+    recipe = study.training.recipe
+    device = resolve_device(study.compute.device)
+    key = content_key(
+        {
+            "probe": 1,
+            "architecture": study.source.architecture.identity(),
+            "image_size": study.target.image_size,
+            "batch_size": recipe.batch_size,
+            "device": str(device),
+            "threads": study.compute.threads,
+        }
+    )
+    entry = store.entry("probes", key)
+    if not entry.exists():
+        with store.lock(f"probes-{key}"):
+            if not entry.exists():
+                found = probe(
+                    lambda: build(study.source.architecture, 2, 0),
+                    study.target.image_size,
+                    recipe.batch_size,
+                    device,
+                )
+                rates = {str(name): float(rate) for name, rate in found.images_per_second.items()}
+                with entry.write({"memory_format": found.memory_format, "images_per_second": rates}):
+                    pass
+    return entry.manifest()
+
+
+def _memory_format(study: Study, store: Store) -> Literal["contiguous", "channels_last"]:
+    asked = study.training.recipe.memory_format
+    if asked != "auto":
+        return asked
+    found: Literal["contiguous", "channels_last"] = speed(study, store)["memory_format"]
+    return found
+
+
+def _weights(study: Study) -> Start | None:
+    weights = study.source.weights
+    if weights is None:
+        return None
+    return File(weights=weights, sha256=weights_hash(weights, study.source.architecture))
+
+
+def _pretraining(
+    study: Study, store: Store, stats: tuple[Any, Any], memory_format: Literal["contiguous", "channels_last"]
+) -> Start:
+    asked = study.source.pretrain
+    assert asked is not None
+    data, images = _data(asked.data, asked.image_size, asked.splits, stats, study, store)
+    metric = "auc" if images.multi_label else "top1"
+    recipe = recipe_of(asked.recipe, asked.learning_rate, memory_format, metric)
+    if asked.checkpoint == "best" or isinstance(asked.checkpoint, int):
+        kept = recipe.keep
+        if isinstance(asked.checkpoint, int):
+            if asked.checkpoint > recipe.epochs:
+                raise StudyError(
+                    "source.pretrain.checkpoint lies beyond the run",
+                    expected=f"0 to {recipe.epochs}, last or best",
+                    got=str(asked.checkpoint),
+                )
+            if kept == "none":
+                kept = (asked.checkpoint,)
+            elif isinstance(kept, tuple):
+                kept = tuple(sorted({*kept, asked.checkpoint}))
+        recipe = type(recipe)(**{**recipe.model_dump(), "keep": kept})
+    network = NetworkSpec(
+        architecture=study.source.architecture,
+        classes=len(images.classes),
+        start=Random(),
+        seed=asked.seed,
+        data=data,
+        recipe=recipe,
+    )
+    return Checkpoint(of=network, epoch=asked.checkpoint)
+
+
+def _data(
+    source: DataSource,
+    image_size: int,
+    splits: SplitSettings,
+    stats: tuple[Any, Any],
+    study: Study,
+    store: Store,
+) -> tuple[DataSpec, ImageSet]:
+    images = open_images(source, image_size, store.root / "images", on_unreadable=study.target.on_unreadable)
+    mean, std = stats
+    return (
+        DataSpec(
+            source=source,
+            fingerprint=images.fingerprint,
+            image_size=image_size,
+            mean=mean,
+            std=std,
+            splits=splits,
+        ),
+        images,
+    )
+
+
+def _fields(data: DataSpec) -> dict[str, Any]:
+    return {name: getattr(data, name) for name in type(data).model_fields}
+
+
+def _metric(study: Study, images: ImageSet) -> str:
+    asked = study.target.metric
+    classes = len(images.classes)
+    if asked == "auto":
+        return "auc" if images.multi_label else "top1"
+    if asked == "auc" and not images.multi_label and classes != 2:
+        raise StudyError(
+            "target.metric 'auc' does not fit this data",
+            expected="several labels per image, or two classes",
+            got=f"one label out of {classes} classes",
+            hint="set target.metric to top1",
+        )
+    if asked == "top5" and (images.multi_label or classes < 6):
+        raise StudyError(
+            "target.metric 'top5' does not fit this data",
+            expected="one label per image out of at least 6 classes",
+            got=f"{classes} {'labels' if images.multi_label else 'classes'}",
+            hint="set target.metric to top1",
+        )
+    if asked == "top1" and images.multi_label:
+        raise StudyError(
+            "target.metric 'top1' does not fit this data",
+            expected="one label per image",
+            got=f"{classes} labels that may hold at once",
+            hint="set target.metric to auc",
+        )
+    return asked

@@ -1,0 +1,233 @@
+"""The only door to weights, data and randomness for an analysis."""
+
+import functools
+import io
+from typing import Literal, NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from transferscope.analyses.variants import BoundStudy
+from transferscope.data.batches import EvaluationBatches, evaluation_batches
+from transferscope.data.spec import DataSpec, Split
+from transferscope.data.splits import make_splits, nested_subset
+from transferscope.data.store import ImageSet, open_images
+from transferscope.errors import DataError, StoreError, WeightsError
+from transferscope.frozen import content_key, derive_seed
+from transferscope.networks.architectures import build, head_name
+from transferscope.networks.evaluate import logits, resolve_device
+from transferscope.networks.weights import load, read_state, weights_hash
+from transferscope.specs import Checkpoint, File, NetworkSpec
+from transferscope.store import Store
+
+__all__ = ["Context", "Outputs"]
+
+
+class Outputs(NamedTuple):
+    """What a network says about every example of a split.
+
+    Attributes:
+        logits: float32 ``examples classes``, on the CPU.
+        labels: int64 ``examples``, or uint8 ``examples labels``.
+    """
+
+    logits: torch.Tensor
+    labels: torch.Tensor
+
+
+class Context:
+    """Gives networks, images and artefacts by their settings; computes an artefact once and stores it.
+
+    Args:
+        store: where everything lies.
+        study: what is asked for.
+    """
+
+    def __init__(self, store: Store, study: BoundStudy) -> None:
+        self.store = store
+        self.study = study
+        self.device = resolve_device(study.settings.compute.device)
+        self.memory_format: Literal["contiguous", "channels_last"] = study.memory_format
+        self._images: dict[str, ImageSet] = {}
+
+    # -- data ---------------------------------------------------------------------------------------
+
+    def images(self, data: DataSpec | None = None) -> ImageSet:
+        """The decoded images of a data set (the target's where None), opened once per process.
+
+        Raises:
+            DataError: they are not those the study was planned with.
+        """
+        data = data or self.study.data
+        if data.fingerprint not in self._images:
+            target = self.study.settings.target
+            images = open_images(
+                data.source, data.image_size, self.store.root / "images", on_unreadable=target.on_unreadable
+            )
+            if images.fingerprint != data.fingerprint:
+                raise DataError(
+                    f"the images of {data.source.kind!r} changed since the study was started",
+                    expected=f"fingerprint {data.fingerprint[:12]}",
+                    got=images.fingerprint[:12],
+                    hint="start the run again: networks trained on the old images keep their own keys",
+                )
+            self._images[data.fingerprint] = images
+        return self._images[data.fingerprint]
+
+    def splits(self, data: DataSpec | None = None) -> dict[Split, np.ndarray]:
+        """Indices of each split; the training split is cut to the data set's fraction."""
+        return self._splits(data or self.study.data)
+
+    @functools.lru_cache(maxsize=16)  # noqa: B019 - a context lives as long as its process
+    def _splits(self, data: DataSpec) -> dict[Split, np.ndarray]:
+        images = self.images(data)
+        splits = dict(make_splits(images, data.splits))
+        if data.fraction < 1:
+            splits["train"] = nested_subset(images.labels, splits["train"], data.fraction, data.subset_seed)
+        return splits
+
+    def indices(self, split: Split, limit: int | None = None) -> np.ndarray:
+        """Indices of the target's examples of a split; with ``limit`` a fixed stratified subset of about that size."""
+        indices = self.splits()[split]
+        if limit is None or limit >= len(indices):
+            return indices
+        seed = derive_seed(self.study.data.splits.seed, "subset", split)
+        return nested_subset(self.images().labels, indices, limit / len(indices), seed)
+
+    def batches(
+        self, split: Split, limit: int | None = None, batch_size: int | None = None
+    ) -> EvaluationBatches:
+        """The target's images under the evaluation transform, in a fixed order, on the device."""
+        data = self.study.data
+        return evaluation_batches(
+            self.images(),
+            self.indices(split, limit),
+            data.mean,
+            data.std,
+            batch_size or self.study.settings.compute.evaluation_batch,
+            self.device,
+            self.memory_format,
+        )
+
+    def labels(self, split: Split, limit: int | None = None) -> torch.Tensor:
+        """Labels in the order of :meth:`batches`."""
+        return torch.as_tensor(np.asarray(self.images().labels)[self.indices(split, limit)])
+
+    # -- networks -----------------------------------------------------------------------------------
+
+    def network(self, spec: NetworkSpec) -> nn.Module:
+        """A fresh network in evaluation mode on the device, in the study's memory format.
+
+        Raises:
+            StoreError: it must be trained first.
+            WeightsError: its file is not the one the study was planned with.
+        """
+        model = self.start(spec)
+        if spec.trained:
+            model.load_state_dict(self.state(spec))
+        layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
+        return model.to(self.device, memory_format=layout).eval()
+
+    def start(self, spec: NetworkSpec) -> nn.Module:
+        """The network before its training, on the CPU."""
+        model = build(spec.architecture, spec.classes, spec.seed)
+        match spec.start:
+            case File() as file:
+                found = weights_hash(file.weights, spec.architecture)
+                if found != file.sha256:
+                    raise WeightsError(
+                        "the weights changed since the study was started",
+                        expected=f"sha256 {file.sha256[:12]}",
+                        got=found[:12],
+                        hint="start the run again: networks trained from the old weights keep their own keys",
+                    )
+                state = read_state(file.weights, spec.architecture)
+                load(model, state, head_name(model, spec.architecture), file.new_head)
+            case Checkpoint() as checkpoint:
+                state = self.state(checkpoint.of, checkpoint.epoch)
+                load(model, state, head_name(model, spec.architecture), checkpoint.new_head)
+            case _:
+                pass
+        return model
+
+    def state(
+        self, spec: NetworkSpec, epoch: int | Literal["last", "best"] = "last"
+    ) -> dict[str, torch.Tensor]:
+        """Parameters and buffers by name, on the CPU.
+
+        Args:
+            spec: the network.
+            epoch: which of its kept epochs; 0 is its start.
+
+        Raises:
+            StoreError: it is not trained yet, or that epoch was not kept.
+        """
+        if not spec.trained or epoch == 0:
+            return {name: tensor.clone() for name, tensor in self.start(spec).state_dict().items()}
+        entry = self.store.entry("networks", spec.key)
+        if not entry.exists():
+            raise StoreError(
+                f"the network {spec.key} is not in the store",
+                hint="an analysis must name it in networks() before its units are measured",
+            )
+        if epoch == "best":
+            epoch = int(entry.manifest()["best_epoch"])
+        file = "weights.safetensors"
+        if epoch != "last" and epoch != entry.manifest()["epochs"]:
+            file = f"epoch-{epoch:04d}.safetensors"
+            if file not in entry.names():
+                raise StoreError(
+                    f"epoch {epoch} of the network {spec.key} was not kept",
+                    expected="one of "
+                    + ", ".join(name for name in entry.names() if name.startswith("epoch")),
+                    hint="set training.recipe.keep to 'all' or to a list with that epoch",
+                )
+        return load_file(entry.path(file))
+
+    def history(self, spec: NetworkSpec) -> pl.DataFrame:
+        """The training history: one row per epoch, from 0."""
+        return pl.read_parquet(
+            io.BytesIO(self.store.entry("networks", spec.key).read_bytes("history.parquet"))
+        )
+
+    def diverged(self, spec: NetworkSpec) -> bool:
+        """Whether the training ended in an exploded or undefined loss."""
+        return spec.trained and bool(self.store.entry("networks", spec.key).manifest()["diverged"])
+
+    # -- artefacts ----------------------------------------------------------------------------------
+
+    def outputs(self, spec: NetworkSpec, split: Split) -> Outputs:
+        """Per-example logits of a network on a split: computed once, stored, shared by all analyses."""
+        key = content_key(
+            {
+                "artefact": "logits",
+                "network": spec.key,
+                "data": self.study.data.key,
+                "split": split,
+                "memory_format": self.memory_format,
+                "batch": self.study.settings.compute.evaluation_batch,
+            }
+        )
+        entry = self.store.entry("artefacts", key)
+        if not entry.exists():
+            with self.store.lock(f"artefact-{key}"):
+                # Another worker may have written it while this one waited for the lock.
+                if not entry.exists():
+                    values, labels = logits(
+                        self.network(spec),
+                        self.batches(split),
+                        device=self.device,
+                        memory_format=self.memory_format,
+                    )
+                    with entry.write({"artefact": "logits", "network": spec.key, "split": split}) as folder:
+                        tensors = {"logits": values.contiguous(), "labels": labels.contiguous()}
+                        save_file(tensors, folder / "outputs.safetensors")
+        stored = load_file(entry.path("outputs.safetensors"))
+        return Outputs(stored["logits"], stored["labels"])
+
+    def seed(self, *purpose: object) -> int:
+        """A seed derived from the data set's split seed and a purpose."""
+        return derive_seed(self.study.data.splits.seed, *purpose)

@@ -1,0 +1,295 @@
+"""Progress: what is running, how fast, how much is left. Bars on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from transferscope.errors import nearest
+
+__all__ = ["EVENTS", "Tally", "duration", "progress"]
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+EVENTS: Mapping[str, tuple[str, ...]] = {
+    # More work has become known: how many trainings and units.
+    "round": ("trainings", "units"),
+    # A training is at this step (of steps) of this epoch (1 ... epochs).
+    "training": ("network", "label", "epoch", "epochs", "step", "steps", "images_per_second"),
+    # An epoch is finished and measured.
+    "epoch": ("network", "label", "epoch", "epochs"),
+    # A training goes on after this epoch, or starts again because what was kept is damaged.
+    "training_resumed": ("network", "label", "epoch"),
+    "training_restarted": ("network", "label", "reason"),
+    # A training is finished and stored.
+    "trained": ("network", "label", "seconds"),
+    # A unit is begun; it is finished and stored.
+    "unit": ("analysis", "label"),
+    "measured": ("analysis", "label", "seconds"),
+    # Words for the user.
+    "note": ("text",),
+}
+"""Kinds of events, and the fields each must have; more fields are allowed."""
+
+
+@dataclass
+class _Row:
+    """One of the two overall bars.
+
+    Attributes:
+        total: pieces known.
+        done: pieces finished.
+        running: by name, the share in [0, 1] done of each running piece.
+        busy: seconds during which something ran.
+    """
+
+    total: int = 0
+    done: int = 0
+    running: dict[str, float] = field(default_factory=dict)
+    busy: float = 0.0
+
+    @property
+    def completed(self) -> float:
+        """Pieces finished, running ones counted by their share."""
+        return min(self.done + sum(self.running.values()), self.total)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds left if the pieces to come are like those so far; None before anything can be said."""
+        return self.busy * (self.total - self.completed) / self.completed if self.completed > 0 else None
+
+    def finish(self, name: str) -> None:
+        """One piece is finished."""
+        self.running.pop(name, None)
+        self.done += 1
+        self.total = max(self.total, self.done)
+
+    def __str__(self) -> str:
+        return f"{self.done} of {self.total}"
+
+
+class Tally:
+    """Counts and times of a run, from its events; draws nothing.
+
+    Args:
+        total_trainings: trainings known so far.
+        total_units: units known so far.
+        clock: seconds, from any zero.
+    """
+
+    def __init__(
+        self, total_trainings: int = 0, total_units: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.trainings = _Row(total_trainings)
+        self.units = _Row(total_units)
+        self.labels: dict[str, str] = {}
+        self.rates: dict[str, float] = {}
+        self.positions: dict[str, str] = {}
+        self._clock = clock
+        self._last: float | None = None
+
+    def take(self, event: Mapping[str, Any]) -> str | None:
+        """Count one event.
+
+        Returns:
+            A line worth printing, for a finished piece or a note; else None.
+
+        Raises:
+            ValueError: the event is of an unknown kind, or lacks a field.
+        """
+        kind = _checked(event)
+        self._pass_time()
+        line: str | None = None
+        if kind == "round":
+            self.trainings.total += event["trainings"]
+            self.units.total += event["units"]
+        elif kind in ("training", "epoch"):
+            self._position(event, 0.0 if kind == "training" else 1.0)
+        elif kind == "trained":
+            line = self._trained(event)
+        elif kind == "unit":
+            self.units.running[f"{event['analysis']} {event['label']}"] = 0.0
+        elif kind == "measured":
+            self.units.finish(f"{event['analysis']} {event['label']}")
+            line = f"measured {event['label']} in {duration(event['seconds'])} (unit {self.units})"
+        elif kind == "training_resumed":
+            line = f"{event['label']} goes on after epoch {event['epoch']}"
+        elif kind == "training_restarted":
+            line = f"{event['label']} starts again: {event['reason']}"
+        else:
+            line = str(event["text"])
+        return line
+
+    @property
+    def images_per_second(self) -> float:
+        """Of all running trainings together."""
+        return sum(self.rates.values())
+
+    def _position(self, event: Mapping[str, Any], share: float) -> None:
+        network, epoch, epochs = event["network"], event["epoch"], event["epochs"]
+        if event["kind"] == "training":
+            share = event["step"] / max(event["steps"], 1)
+            self.rates[network] = event["images_per_second"]
+        # Epoch 0 is the clean measurement of the start: nothing is trained yet.
+        done = (epoch - 1 + share) / epochs if epochs else 0.0
+        self.trainings.running[network] = min(max(done, 0.0), 1.0)
+        self.labels[network] = event["label"]
+        self.positions[network] = f"epoch {epoch} of {epochs}"
+
+    def _trained(self, event: Mapping[str, Any]) -> str:
+        network = event["network"]
+        self.trainings.finish(network)
+        for memory in (self.rates, self.labels, self.positions):
+            memory.pop(network, None)
+        ended = "diverged" if event.get("diverged") else "trained"
+        return f"{ended} {event['label']} in {duration(event['seconds'])} (training {self.trainings})"
+
+    def _pass_time(self) -> None:
+        now = self._clock()
+        if self._last is not None:
+            for row in (self.trainings, self.units):
+                if row.running:
+                    row.busy += now - self._last
+        self._last = now
+
+
+@contextmanager
+def progress(
+    total_trainings: int = 0,
+    total_units: int = 0,
+    console: Console | None = None,
+    *,
+    quiet: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[OnEvent]:
+    """Show events while the block runs: bars on a terminal, else one plain line per finished piece.
+
+    Args:
+        total_trainings: trainings known so far; ``round`` events add to them.
+        total_units: units known so far.
+        console: where to; by default the standard error.
+        quiet: show nothing (events are still checked).
+        clock: seconds, from any zero.
+
+    Yields:
+        ``on_event``, which takes one event: a dictionary with ``kind``, one of :data:`EVENTS`, and its fields.
+        It raises ValueError for an unknown kind or a missing field.
+
+    Example:
+        >>> import sys
+        >>> with progress(console=Console(file=sys.stdout)) as on_event:
+        ...     on_event({"kind": "round", "trainings": 1, "units": 0})
+        ...     on_event({"kind": "trained", "network": "0f", "label": "P-T[0]", "seconds": 75.2})
+        trained P-T[0] in 1 min 15 s (training 1 of 1)
+    """
+    console = Console(stderr=True) if console is None else console
+    tally = Tally(total_trainings, total_units, clock)
+    if quiet or not console.is_terminal:
+
+        def on_event(event: dict[str, Any]) -> None:
+            line = tally.take(event)
+            if line is not None and not quiet:
+                _say(console, line)
+
+        yield on_event
+        return
+    with _bars(console) as bars:
+        yield _Drawing(bars, tally).take
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        # Labels such as P-T[0] would be taken for markup.
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[count]}", markup=False),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=console,
+        transient=True,
+    )
+
+
+class _Drawing:
+    """A tally as bars: one overall bar for trainings, one for units, one for each running training."""
+
+    def __init__(self, bars: Progress, tally: Tally) -> None:
+        self._bars, self._tally = bars, tally
+        self._overall = {
+            "trainings": (bars.add_task("trainings", total=None, count="", note=""), tally.trainings),
+            "units": (bars.add_task("units", total=None, count="", note=""), tally.units),
+        }
+        self._trainings: dict[str, TaskID] = {}
+        self._draw()
+
+    def take(self, event: dict[str, Any]) -> None:
+        """Count one event, and draw."""
+        line = self._tally.take(event)
+        if line is not None and event["kind"] not in ("trained", "measured"):
+            _say(self._bars.console, line)
+        self._draw()
+
+    def _draw(self) -> None:
+        tally = self._tally
+        for name, (task, row) in self._overall.items():
+            what = f"{tally.images_per_second:,.0f} images/s" if name == "trainings" else _first(row.running)
+            left = "" if row.left is None or row.done >= row.total else f"{duration(row.left)} left"
+            self._bars.update(
+                task,
+                total=max(row.total, 1),
+                completed=row.completed,
+                count=str(row),
+                note=", ".join(word for word in (left, what if row.running else "") if word),
+                visible=row.total > 0,
+            )
+        for network in [network for network in self._trainings if network not in tally.trainings.running]:
+            self._bars.remove_task(self._trainings.pop(network))
+        for network, share in tally.trainings.running.items():
+            if network not in self._trainings:
+                self._trainings[network] = self._bars.add_task("", total=1.0, count="", note="")
+            self._bars.update(
+                self._trainings[network],
+                description=f"  {tally.labels[network]}",
+                completed=share,
+                count=tally.positions[network],
+                note=f"{tally.rates.get(network, 0.0):,.0f} images/s",
+            )
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, three digits at most.
+
+    Example:
+        >>> duration(0.42), duration(59.7), duration(75), duration(7260)
+        ('0.4 s', '1 min 0 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _first(running: Mapping[str, float]) -> str:
+    names = list(running)
+    return "" if not names else names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _checked(event: Mapping[str, Any]) -> str:
+    kind = str(event.get("kind"))
+    if kind not in EVENTS:
+        raise ValueError(f"there is no event of kind {kind!r}: {nearest(kind, EVENTS)}")
+    missing = [name for name in EVENTS[kind] if name not in event]
+    if missing:
+        raise ValueError(f"an event of kind {kind!r} lacks {', '.join(missing)}: {dict(event)}")
+    return kind

