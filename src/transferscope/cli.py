@@ -25,9 +25,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_StudyFile = Annotated[
-    Path, typer.Argument(metavar="STUDY", help="The study file (YAML).", show_default=False)
-]
+_StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (YAML).", show_default=False)]
 _Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -69,10 +67,10 @@ def _main(
 
     \b
     First time:
-      transferscope demo                    a study that is ready to run (minutes)
-      transferscope init FOLDER             a study of your own pictures: one folder per class
-      transferscope plan FOLDER.yaml        what it will take
-      transferscope run FOLDER.yaml         run it; stop and go on whenever you like
+      transferscope demo                a study that is ready to run
+      transferscope init FOLDER         a study of your own pictures
+      transferscope plan FOLDER.yaml    what it will take
+      transferscope run FOLDER.yaml     run it; stop and go on at any time
 
     Exit codes: 0 done, 1 failed or stopped, 2 wrong usage, study, data or model.
     """
@@ -130,9 +128,7 @@ def init(
             help="Of a file of weights: timm:NAME, torchvision:NAME or package.module:function.",
         ),
     ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="Of the study; from FOLDER if not given.")
-    ] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Of the study; from FOLDER if not given.")] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The file to write; NAME.yaml if not given."),
@@ -145,7 +141,7 @@ def init(
     Examples:
       transferscope init photos
       transferscope init photos --model efficientnet-lite0
-      transferscope init photos --model mine.safetensors --architecture timm:resnet50
+      transferscope init photos --model my.pt --architecture timm:resnet50
     """
     starting.init(folder, model, architecture, name, output, force=force)
 
@@ -179,7 +175,7 @@ def run(
     \b
     Examples:
       transferscope run study.yaml
-      transferscope run study.yaml --set training.recipe.epochs=3 --store /data/runs
+      transferscope run study.yaml --set training.recipe.epochs=3
     """
     studies.run(study, overrides or (), store, quiet=quiet, command=command_line(context))
 
@@ -236,7 +232,11 @@ def report(
 def list_(
     what: Annotated[
         Listed | None,
-        typer.Argument(help="What to list; analyses and sources if not given.", show_default=False),
+        typer.Argument(
+            metavar="[analyses|sources|architectures]",
+            help="What to list; the first two if not given.",
+            show_default=False,
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs, with settings and columns.")] = False,
 ) -> None:
@@ -269,14 +269,10 @@ def schema(
 @app.command()
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="A file of weights.", show_default=False)],
-    b: Annotated[
-        Path, typer.Argument(metavar="B", help="Another of the same architecture.", show_default=False)
-    ],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another of the same architecture.", show_default=False)],
     data: Annotated[
         Path,
-        typer.Option(
-            "--data", metavar="FOLDER", help="Labelled pictures: one folder per class.", show_default=False
-        ),
+        typer.Option("--data", metavar="FOLDER", help="Labelled pictures: one folder per class.", show_default=False),
     ],
     model: Annotated[
         str | None,
@@ -296,7 +292,7 @@ def compare(
 
     \b
     Example:
-      transferscope compare a.safetensors b.safetensors --model timm:resnet18 --data photos
+      transferscope compare a.pt b.pt --model timm:resnet18 --data photos
     """
     comparing.compare(a, b, model, data, image_size)
 

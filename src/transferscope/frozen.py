@@ -56,9 +56,7 @@ class Frozen(BaseModel):
     def identity(self) -> Any:
         """What is asked for, as JSON-like values: the input of :attr:`key`."""
         return {
-            name: _identity(getattr(self, name))
-            for name in type(self).model_fields
-            if name not in self.not_identity
+            name: _identity(getattr(self, name)) for name in type(self).model_fields if name not in self.not_identity
         }
 
     @property

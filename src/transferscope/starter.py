@@ -134,9 +134,7 @@ def find_model(model: str | None, architecture: str | None) -> Model:
 
     if model is not None and (model.endswith(_WEIGHT_FILES) or Path(model).is_file()):
         if not Path(model).is_file():
-            raise WeightsError(
-                f"there is no file {model}", expected="a .safetensors, .pt, .pth or .ckpt file"
-            )
+            raise WeightsError(f"there is no file {model}", expected="a .safetensors, .pt, .pth or .ckpt file")
         if architecture is None:
             raise WeightsError(
                 f"the architecture of {model} is not known",
@@ -209,9 +207,7 @@ def starter_study(name: str, found: Found | None, model: Model, folder: Path) ->
     seeds = ", ".join(str(seed) for seed in Study.model_fields["seeds"].default)
     rates = ", ".join(f"{rate:g}" for rate in schooling.learning_rates)
     margin = Study.model_fields["margin"].default
-    weights = (
-        model.weights if model.weights.startswith(("timm", "package:")) else _path(model.weights, folder)
-    )
+    weights = model.weights if model.weights.startswith(("timm", "package:")) else _path(model.weights, folder)
     data = _data(found, folder)
     return f"""\
 # A study of transferscope: what does the pre-trained network bring to this task?
@@ -250,8 +246,7 @@ seeds: [{seeds}]            # 3 for a claim about training in general, 5 for hea
 analyses:                   # 'name: {{setting: value}}' changes a setting
 {chr(10).join(analyses)}
 
-margin: {margin}             # loss of the metric that you would call
-negligible
+margin: {margin}             # loss of the metric that you would call negligible
 
 compute:
   device: auto              # cuda, then mps, then cpu
@@ -282,9 +277,7 @@ def _data(found: Found | None, folder: Path) -> str:
             f"{min(widths)} to {max(widths)} wide."
         )
     if found.unreadable:
-        lines.append(
-            f"Unreadable among those looked at: {', '.join(found.unreadable[:3])} (see on_unreadable)."
-        )
+        lines.append(f"Unreadable among those looked at: {', '.join(found.unreadable[:3])} (see on_unreadable).")
     if listing.splits is not None:
         counts = {name: list(listing.splits).count(name) for name in ("train", "validation", "test")}
         named = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
@@ -316,6 +309,4 @@ def _text(value: str) -> str:
 
 def _comment(text: str, indent: int) -> str:
     space = " " * indent
-    return textwrap.fill(
-        " ".join(text.split()), 110, initial_indent=f"{space}# ", subsequent_indent=f"{space}# "
-    )
+    return textwrap.fill(" ".join(text.split()), 110, initial_indent=f"{space}# ", subsequent_indent=f"{space}# ")

@@ -18,28 +18,42 @@ __all__ = ["Compute", "Pretraining", "Schooling", "Source", "Study", "Target", "
 class VariantRecipe(Frozen):
     """A recipe without its learning rate, which the analysis ``learning_rate`` chooses on validation data.
 
-    The fields are those of :class:`transferscope.training.recipe.Recipe`.
+    The settings are those of :class:`transferscope.training.recipe.Recipe`; ``memory_format`` may also be ``auto``.
+
+    Attributes:
+        memory_format: ``auto`` measures which of the two is faster for the network on this machine.
     """
 
     optimiser: Literal["sgd", "adamw"] = "sgd"
-    momentum: float = 0.9
+    momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = True
-    weight_decay: float = 1e-4
+    weight_decay: float = Field(default=1e-4, ge=0)
     decay_norm_and_bias: bool = True
     schedule: Literal["constant", "cosine", "step", "one_cycle"] = "cosine"
-    warmup_epochs: float = 0.0
+    warmup_epochs: float = Field(default=0.0, ge=0)
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=32, ge=2)
-    label_smoothing: float = 0.0
-    mixup: float = 0.0
-    gradient_clip: float | None = None
-    module_rates: dict[str, float] = Field(default_factory=dict)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0)
+    gradient_clip: float | None = Field(default=None, gt=0)
+    module_rates: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     augmentation: Augmentation = Augmentation()
     precision: Literal["float32", "bfloat16"] = "float32"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
     keep: Literal["none", "all"] | tuple[int, ...] = "none"
     train_evaluation: int | None = Field(default=None, ge=1)
-    divergence_loss: float = 20.0
+    divergence_loss: float = Field(default=20.0, gt=1)
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> "VariantRecipe":
+        # As of Recipe, which is made only later: a study must not fail in the middle of a run.
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) must be below epochs ({self.epochs})")
+        if self.schedule == "one_cycle" and self.warmup_epochs:
+            raise ValueError("one_cycle has its own warm-up: leave warmup_epochs at 0")
+        if not isinstance(self.keep, str) and any(not 0 <= epoch <= self.epochs for epoch in self.keep):
+            raise ValueError(f"keep names epochs from 0 to {self.epochs}, got {list(self.keep)}")
+        return self
 
 
 class Pretraining(Frozen):
@@ -91,9 +105,7 @@ class Source(Frozen):
     @model_validator(mode="after")
     def _one_origin(self) -> "Source":
         if (self.weights is None) == (self.pretrain is None):
-            raise ValueError(
-                "give either weights or pretrain: one of the two says what the pre-trained network is"
-            )
+            raise ValueError("give either weights or pretrain: one of the two says what the pre-trained network is")
         return self
 
 
@@ -130,9 +142,7 @@ class Schooling(Frozen):
     """
 
     recipe: VariantRecipe = VariantRecipe()
-    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        default=(0.003, 0.01, 0.03, 0.1), min_length=1
-    )
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.003, 0.01, 0.03, 0.1), min_length=1)
     tuning_seeds: tuple[int, ...] = Field(default=(1000,), min_length=1)
     tuning_epochs: int | None = Field(default=None, ge=1)
     extensions: int = Field(default=2, ge=0)
@@ -189,7 +199,7 @@ class Study(Frozen):
         default_factory=lambda: tuple(parse_analysis(name) for name in DEFAULT_ANALYSES)
     )
     margin: float = Field(default=0.005, gt=0, lt=1)
-    confidence: Literal[0.95] = 0.95
+    confidence: float = Field(default=0.95, ge=0.95, le=0.95)
     compute: Compute = Compute()
 
     @field_validator("analyses", mode="before")

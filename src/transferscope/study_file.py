@@ -1,7 +1,7 @@
 """Study files: YAML in, YAML out, every problem at once."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ __all__ = ["dump_study", "load_study", "study_schema"]
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     """Read a study.
 
-    Overrides are merged first, then everything is validated once. Relative paths in the file are relative
-    to the folder of the file, so a study means the same wherever it is started from; paths in overrides too.
+    Overrides are merged first, then everything is validated once. Relative paths in the file start at the folder
+    of the file, so that a study means the same wherever it is started from; those in overrides start at the
+    current folder, as elsewhere on a command line.
 
     Args:
         path: of a YAML file.
@@ -61,7 +62,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     if study is None or problems:
         problems += [_located(item, document, origins) for item in _architecture_problems(document.values)]
         raise _study_error(path, problems)
-    anchored: Study = _with_paths(study, path.resolve().parent)
+    anchored: Study = _with_paths(study, path.resolve().parent, origins)
     return anchored
 
 
@@ -97,9 +98,7 @@ def _analysis_problems(items: Any) -> list[Problem]:
             item = {item: None}
         if not isinstance(item, dict) or len(item) != 1:
             problems.append(
-                Problem(
-                    place, f"expected the name of an analysis, or one 'name: {{settings}}', got {shown(item)}"
-                )
+                Problem(place, f"expected the name of an analysis, or one 'name: {{settings}}', got {shown(item)}")
             )
             continue
         ((name, settings),) = item.items()
@@ -161,19 +160,22 @@ _PATHS: dict[type[Frozen], tuple[str, ...]] = {
 """The settings that hold paths."""
 
 
-def _with_paths(value: Any, folder: Path) -> Any:
-    """``value`` with every path absolute: relative ones start at ``folder``."""
+def _with_paths(value: Any, folder: Path, origins: Collection[Place], place: Place = ()) -> Any:
+    """``value`` with every path absolute: relative ones start at ``folder``, those of overrides at the current one."""
     if isinstance(value, tuple):
-        return tuple(_with_paths(item, folder) for item in value)
+        return tuple(_with_paths(item, folder, origins, (*place, index)) for index, item in enumerate(value))
     if not isinstance(value, Frozen):
         return value
+    if place in origins:
+        folder = Path.cwd()
     changed = {}
     for name in type(value).model_fields:
         old = getattr(value, name)
         if name in _PATHS.get(type(value), ()) and old is not None:
-            new = os.path.normpath(folder / Path(old).expanduser())
+            start = Path.cwd() if (*place, name) in origins else folder
+            new: Any = os.path.normpath(start / Path(old).expanduser())
         else:
-            new = _with_paths(old, folder)
+            new = _with_paths(old, folder, origins, (*place, name))
         if new != old:
             changed[name] = new
     return value.model_copy(update=changed) if changed else value

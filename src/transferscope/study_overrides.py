@@ -64,9 +64,7 @@ def _step(here: Any, part: str, place: Place, *, adding: bool) -> str | int:
     if not part.isdigit():
         raise ValueError(f"{place_name(place)} is a list: expected a position such as 0, got {part!r}")
     if int(part) >= len(here) + adding:
-        raise ValueError(
-            f"{place_name(place)} has {len(here)} items, counted from 0: there is no item {part}"
-        )
+        raise ValueError(f"{place_name(place)} has {len(here)} items, counted from 0: there is no item {part}")
     return int(part)
 
 

@@ -34,7 +34,8 @@ class Problem:
     def __str__(self) -> str:
         """One line: ``line 12, target.image_size: expected at least 8, got 4``."""
         if self.override is not None:
-            return f"--set {self.override}, {place_name(self.place)}: {self.text}"
+            where = f", {place_name(self.place)}" if self.place else ""
+            return f"--set {self.override}{where}: {self.text}"
         where = f"line {self.line}, " if self.line is not None else ""
         return f"{where}{place_name(self.place)}: {self.text}"
 
@@ -138,9 +139,7 @@ def _translate(problem: Any, model: type[BaseModel]) -> _Found:
     return _Found(place, "", f"{problem['msg']}, got {shown(value)}", branch)
 
 
-def _walk(
-    loc: Sequence[str | int], model: type[BaseModel]
-) -> tuple[Place, list[type[BaseModel]], Place | None]:
+def _walk(loc: Sequence[str | int], model: type[BaseModel]) -> tuple[Place, list[type[BaseModel]], Place | None]:
     """The place that pydantic's location means: it also holds union tags and names of union members.
 
     Returns:
@@ -213,12 +212,13 @@ def _items_at_least(context: Any) -> str:
     return "at least one item" if context["min_length"] == 1 else f"at least {context['min_length']} items"
 
 
+_PATTERNS = {
+    "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$": "letters, digits, '.', '_' and '-', at most 64",
+}
 _SETTINGS = "settings, as 'name: value'"
 _LIST = "a list"
 _EXPECTED: dict[str, Callable[[Any], str]] = {
-    **dict.fromkeys(
-        ("int_type", "int_parsing", "int_from_float", "int_parsing_size"), _always("a whole number")
-    ),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float", "int_parsing_size"), _always("a whole number")),
     **dict.fromkeys(("float_type", "float_parsing"), _always("a number")),
     **dict.fromkeys(("bool_type", "bool_parsing"), _always("true or false")),
     **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), _always(_LIST)),
@@ -227,7 +227,9 @@ _EXPECTED: dict[str, Callable[[Any], str]] = {
     "path_type": _always("a path"),
     "finite_number": _always("a finite number"),
     "literal_error": lambda context: str(context["expected"]),
-    "string_pattern_mismatch": lambda context: f"text that matches {context['pattern']}",
+    "string_pattern_mismatch": lambda context: _PATTERNS.get(
+        context["pattern"], f"text that matches {context['pattern']}"
+    ),
     "greater_than": lambda context: f"a number above {context['gt']:g}",
     "greater_than_equal": lambda context: f"a number of at least {context['ge']:g}",
     "less_than": lambda context: f"a number below {context['lt']:g}",

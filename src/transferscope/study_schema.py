@@ -33,7 +33,8 @@ def study_schema() -> dict[str, Any]:
     definitions = schema.setdefault("$defs", {})
     definitions.pop("AbstractAnalysis", None)
     for model in _models():
-        _describe(schema if model is Study else definitions.get(model.__name__, {}), model)
+        if model is Study or model.__name__ in definitions:
+            _describe(schema if model is Study else definitions[model.__name__], model)
     choices: list[dict[str, Any]] = []
     for name in ANALYSES:
         kind = analysis_type(name)
@@ -84,7 +85,7 @@ def study_reference() -> str:
 def setting_meanings(model: type[BaseModel]) -> dict[str, str]:
     """What each setting means, from the ``Attributes`` in the docstrings of ``model`` and its bases."""
     meanings: dict[str, str] = {}
-    for kind in reversed(_SAME_MEANING.get(model, ()) + model.__mro__):
+    for kind in reversed((*model.__mro__, *_SAME_MEANING.get(model, ()))):
         text = inspect.cleandoc(kind.__doc__ or "")
         _, _, section = text.partition("Attributes:\n")
         section = re.split(r"\n(?=\S)", section)[0]
@@ -146,25 +147,35 @@ def _section(heading: str, model: type[BaseModel]) -> str:
     lines = [f"### {heading}", ""]
     if issubclass(model, AbstractAnalysis):
         lines += [f"**{model.title}.** {model.question}", ""]
-    lines += [text.replace("``", "`"), ""]
+    lines += [_markdown(text), ""]
     meanings = setting_meanings(model)
     rows = [
-        f"| `{name}` | {_type(info)} | {_default(info)} | {meanings.get(name, '').replace('``', '`')} |"
+        f"| `{name}` | {_type(info)} | {_default(info)} | {_markdown(meanings.get(name, ''))} |"
         for name, info in model.model_fields.items()
         if name != "kind"
     ]
     if rows:
         lines += ["| setting | value | default | meaning |", "|---|---|---|---|"]
-        lines += [row.replace("|`", "| `") for row in rows]
+        lines += rows
     else:
         lines.append("No settings.")
     return "\n".join([*lines, ""])
 
 
+def _markdown(text: str) -> str:
+    """A docstring's words as Markdown, in the words of a study file.
+
+    >>> _markdown("``a`` of :class:`x.y.Recipe`; None takes all")
+    '`a` of `Recipe`; `null` takes all'
+    """
+    text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text)
+    return re.sub(r"\bNone\b", "`null`", text.replace("``", "`"))
+
+
 def _type(info: FieldInfo) -> str:
-    words = _words(info.annotation)
-    bounds = [_bound(item) for item in info.metadata]
-    return words + "".join(f", {bound}" for bound in bounds if bound)
+    first, comma, others = _words(info.annotation).partition(", or ")
+    bounds = [bound for bound in map(_bound, info.metadata) if bound]
+    return " ".join([first, ", ".join(bounds)]).strip() + comma + others
 
 
 def _bound(item: Any) -> str:
@@ -173,14 +184,14 @@ def _bound(item: Any) -> str:
         if value is not None:
             return f"{sign} {value:g}"
     least = getattr(item, "min_length", None)
-    return f"at least {least}" if least else ""
+    return f"at least {least} item{'s' * (least > 1)}" if least else ""
 
 
 def _words(annotation: Any) -> str:
     """A type in plain words.
 
     >>> _words(tuple[int, ...] | Literal["none", "all"] | None)
-    'list of whole number, or `none`, or `all`, or nothing'
+    'list of whole numbers, or `none`, or `all`, or `null`'
     """
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
@@ -189,23 +200,26 @@ def _words(annotation: Any) -> str:
     if origin in (Union, types.UnionType):
         models = [item for item in arguments if isinstance(item, type) and issubclass(item, BaseModel)]
         if len(models) > 1:
-            kinds = "settings with a `kind`"
-            return kinds + (", or nothing" if type(None) in arguments else "")
+            short = "`timm`, or `package:NAME`, or a path, or " if FileWeights in models else ""
+            return f"{short}settings with a `kind`" + (", or `null`" if type(None) in arguments else "")
         return ", or ".join(dict.fromkeys(_words(item) for item in arguments))
     if origin is Literal:
         return ", or ".join(f"`{item}`" for item in arguments)
     if origin in (list, tuple, set, frozenset):
         if origin is tuple and Ellipsis not in arguments:
             return f"list of {len(arguments)}: {_words(arguments[0])}"
-        return f"list of {_words(arguments[0])}"
+        item = _words(arguments[0])
+        return f"list of {item.replace('number', 'numbers') if 'number' in item else item}"
     if origin is dict:
         return f"`name: {_words(arguments[1])}`"
     if annotation is type(None):
-        return "nothing"
+        return "`null`"
     if annotation is Any:
         return "any value"
     if isinstance(annotation, type) and issubclass(annotation, AbstractAnalysis):
-        return "name, or `name: {settings}`"
+        return "names, or `name: {settings}`"
+    if annotation is Architecture:
+        return "name, or settings"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "settings"
     return _PLAIN.get(annotation, str(annotation))
@@ -222,7 +236,7 @@ def _default(info: FieldInfo) -> str:
     if isinstance(value, BaseModel):
         return "see below"
     if value is None:
-        return "nothing"
+        return "`null`"
     if isinstance(value, tuple) and any(isinstance(item, AbstractAnalysis) for item in value):
         value = [item.name for item in value]
     if isinstance(value, bool):
@@ -257,7 +271,7 @@ analyses: [learning_curves, mistakes, similarity, distance, path]
 - **Short forms.** `architecture: NAME` stands for `architecture: {name: NAME}`. `weights: timm` stands for
   `{kind: timm}`, `weights: package:NAME` for `{kind: package, name: NAME}`, any other text is the path of a
   file. An analysis is a name, or `name: {settings}`.
-- **Paths** are relative to the folder of the study file.
+- **Paths** start at the folder of the study file; those given with `--set` at the current folder.
 - **One value from the command line:** `--set target.image_size=96`, `--set 'seeds=[0, 1]'`, `--set
   seeds.0=7`, `--set analyses.mistakes.SETTING=VALUE`. Values are YAML; all are merged before the study is
   checked.

@@ -34,7 +34,7 @@ _WORDS = (
 
 
 class _CoreLoader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's way
 
 
 class _Dumper(yaml.SafeDumper):
@@ -86,9 +86,7 @@ def read_document(path: Path) -> Document:
     except (yaml.YAMLError, RecursionError) as error:
         raise _not_yaml(str(path), error) from error
     if node is None:
-        raise StudyError(
-            f"the study {path} is empty", hint="'transferscope init FOLDER' writes one to start from"
-        )
+        raise StudyError(f"the study {path} is empty", hint="'transferscope init FOLDER' writes one to start from")
     if not isinstance(node, yaml.MappingNode):
         got = "a list" if isinstance(node, yaml.SequenceNode) else repr(node.value)
         raise StudyError(
@@ -140,9 +138,7 @@ def _text(path: Path) -> str:
         files = [item.name for item in folder.glob("*.y*ml")] if folder.is_dir() else []
         raise StudyError(
             f"there is no study file {path}",
-            hint=nearest(path.name, files)
-            if files
-            else "'transferscope init FOLDER' writes one to start from",
+            hint=nearest(path.name, files) if files else "'transferscope init FOLDER' writes one to start from",
         ) from error
     except IsADirectoryError as error:
         raise StudyError(
@@ -201,9 +197,7 @@ class _Walk:
             return None
         self._open.append(id(node))
         try:
-            return (
-                self._mapping(node, place) if isinstance(node, yaml.MappingNode) else self._list(node, place)
-            )
+            return self._mapping(node, place) if isinstance(node, yaml.MappingNode) else self._list(node, place)
         finally:
             self._open.pop()
 

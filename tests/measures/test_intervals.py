@@ -41,11 +41,7 @@ def test_half_widths_over_s(n: int, share: float) -> None:
 def test_against_scipy(data: list[float]) -> None:
     interval = seeds_interval(data)
     error = np.std(data, ddof=1) / math.sqrt(len(data))
-    low, high = (
-        stats.t.interval(0.95, len(data) - 1, loc=np.mean(data), scale=error)
-        if error
-        else (np.mean(data),) * 2
-    )
+    low, high = stats.t.interval(0.95, len(data) - 1, loc=np.mean(data), scale=error) if error else (np.mean(data),) * 2
     assert (interval.low, interval.high) == pytest.approx((low, high), rel=1e-9, abs=1e-9)
 
 

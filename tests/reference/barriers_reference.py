@@ -19,7 +19,7 @@ def gap_error(
     share = alpha if baseline == "linear" else 0.5
     gaps = [at[i] - (1 - share) * first[i] - share * second[i] for i in range(n)]
     centre = sum(gaps) / n
-    sums = {group: 0.0 for group in groups}
+    sums = dict.fromkeys(groups, 0.0)
     for gap, group in zip(gaps, groups, strict=True):
         sums[group] += gap - centre
     k = len(sums)

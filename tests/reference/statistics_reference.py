@@ -31,9 +31,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def fieller_rejects(
-    numerators: Sequence[float], denominators: Sequence[float], ratio: float, level: float
-) -> bool:
+def fieller_rejects(numerators: Sequence[float], denominators: Sequence[float], ratio: float, level: float) -> bool:
     """Whether a paired t test rejects that numerator − ratio·denominator has mean 0."""
     differences = [a - ratio * b for a, b in zip(numerators, denominators, strict=True)]
     return bool(stats.ttest_1samp(differences, 0.0).pvalue < level)

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from transferscope.analyses.contract import AbstractAnalysis, Number, Summary, checked
-from transferscope.analyses.registry import ANALYSES, analysis_type
+from transferscope.analyses.registry import analysis_type
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.study import Study
 
@@ -196,10 +196,20 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
                         "error_se": 0.013, "metric": 1 - (line[1] + offset + error_gap), "loss_gap": loss_gap,
                         "loss_gap_se": 0.01, "loss_gap_mean": loss_gap, "loss_gap_mean_se": 0.01,
                         "error_gap": error_gap, "error_gap_se": 0.009, "error_gap_mean": error_gap,
-                        "error_gap_mean_se": 0.009,
+                        "error_gap_mean_se": 0.009, **dict.fromkeys(_OF_BARRIERS), "level": "point",
                     })  # fmt: skip
-    return pl.DataFrame(rows)
+                for quantity, height in (("loss", hill), ("error", 0.5 * hill)):
+                    empty = dict.fromkeys(rows[-1])
+                    rows.append({
+                        **empty, "level": "barrier", "pair": _pair(va, vb), "a": a, "b": b, "seed_a": sa, "seed_b": sb,
+                        "split": split, "batch_norm": "recompute", "examples": 656, "alpha": 0.5, "l2": length,
+                        "quantity": quantity, "baseline": "linear", "barrier": height, "low": 0.9 * height,
+                        "high": 1.1 * height, "midpoint_gap": height, "smallest_gap": 0.0,
+                    })  # fmt: skip
+    return pl.DataFrame(rows, infer_schema_length=None)
 
+
+_OF_BARRIERS = ("quantity", "baseline", "barrier", "low", "high", "midpoint_gap", "smallest_gap")
 
 TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "learning_rate": learning_rate_table,
@@ -288,7 +298,7 @@ MANIFEST: dict[str, Any] = {
 
 def results(**changes: Any) -> Results:
     """A study of three seeds; ``changes`` replaces fields."""
-    analyses = tuple(result(name) for name in ANALYSES)
+    analyses = tuple(result(name) for name in TABLES)
     made = Results(
         study=study(tuple(item.analysis for item in analyses)),
         headline=headline(),

@@ -72,9 +72,7 @@ def fill(root: str, way: str) -> None:
             _fill(folder, way, 4_000_000)
     except StoreError as error:
         print(error)
-    print(
-        [path.name for path in (store.root / "units" / "bb").iterdir()], store.entry("units", "bbbb").exists()
-    )
+    print([path.name for path in (store.root / "units" / "bb").iterdir()], store.entry("units", "bbbb").exists())
     if way in ("bytes", "numpy", "safetensors", "polars", "torch"):
         assert store.entry("units", "aaaa").read_bytes("part0") == content("aaaa", "part0", 1000)
 

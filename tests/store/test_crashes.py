@@ -25,9 +25,7 @@ def can_mount() -> bool:
     if shutil.which("unshare") is None:
         return False
     test = "mount -t tmpfs -o size=64k tmpfs /mnt"
-    return (
-        subprocess.run(["unshare", "-rm", "sh", "-c", test], capture_output=True, check=False).returncode == 0
-    )
+    return subprocess.run(["unshare", "-rm", "sh", "-c", test], capture_output=True, check=False).returncode == 0
 
 
 needs_mount = pytest.mark.skipif(not can_mount(), reason="this machine does not let us mount a small disk")
@@ -119,9 +117,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, way: str):
 @needs_mount
 def test_a_read_only_store_can_be_read_and_says_so_when_written(tmp_path: Path):
     disk = tmp_path / "disk"
-    make = (
-        f"{shlex.quote(sys.executable)} -c 'import sys; sys.path.insert(0, sys.argv[1]); import crash_work; "
-    )
+    make = f"{shlex.quote(sys.executable)} -c 'import sys; sys.path.insert(0, sys.argv[1]); import crash_work; "
     make += 'crash_work.write(crash_work.Store(crash_work.Path(sys.argv[2])), "aaaa", 1, 1000)\' '
     make += shlex.join([str(Path(__file__).parent), str(disk / "store")])
     out = run_on_small_disk(

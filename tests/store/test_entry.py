@@ -32,6 +32,12 @@ def written(entry: Entry, **files: bytes) -> Entry:
     return entry
 
 
+def written_half(entry: Entry, error: BaseException) -> None:
+    with entry.write() as folder:
+        (folder / "table").write_bytes(b"rows")
+        raise error
+
+
 def everything(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
@@ -78,8 +84,7 @@ def test_equal_work_gives_equal_bytes_apart_from_provenance(tmp_path: Path):
         max_size=5,
     ).filter(
         lambda files: (
-            not {name for name in files if "/" not in name}
-            & {name.split("/")[0] for name in files if "/" in name}
+            not {name for name in files if "/" not in name} & {name.split("/")[0] for name in files if "/" in name}
         )
     )
 )
@@ -93,25 +98,21 @@ def test_files_come_back_as_they_went(files: dict[str, bytes], tmp_path_factory:
 
 
 def test_an_error_in_the_block_leaves_nothing(entry: Entry):
-    with pytest.raises(RuntimeError, match="half way"), entry.write() as folder:
-        (folder / "table").write_bytes(b"rows")
-        raise RuntimeError("half way")
+    with pytest.raises(RuntimeError, match="half way"):
+        written_half(entry, RuntimeError("half way"))
     assert not entry.exists()
     assert list(entry.folder.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
 def test_ctrl_c_in_the_block_leaves_nothing(entry: Entry, stop: type[BaseException]):
-    with pytest.raises(stop), entry.write() as folder:
-        (folder / "table").write_bytes(b"rows")
-        raise stop
+    with pytest.raises(stop):
+        written_half(entry, stop())
     assert list(entry.folder.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("broken", ["sync_tree", "sync_file", "place", "manifest_bytes", "describe_files"])
-def test_an_error_at_any_step_of_finishing_leaves_nothing(
-    entry: Entry, broken: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_error_at_any_step_of_finishing_leaves_nothing(entry: Entry, broken: str, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -125,9 +126,7 @@ def test_an_error_at_any_step_of_finishing_leaves_nothing(
     assert written(entry, table=b"rows").read_bytes("table") == b"rows"
 
 
-def test_the_manifest_is_written_after_all_it_lists_is_on_the_disk(
-    entry: Entry, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_manifest_is_written_after_all_it_lists_is_on_the_disk(entry: Entry, monkeypatch: pytest.MonkeyPatch):
     seen = []
     synced: set[str] = set()
     real_sync, real_place = os.fsync, os.rename
@@ -168,7 +167,7 @@ def test_a_changed_file_is_named_and_can_be_discarded(store: Store, entry: Entry
 def test_a_shortened_or_missing_file_is_named(entry: Entry):
     written(entry, table=b"rows", other=b"more")
     (entry.folder / "table").write_bytes(b"ro")
-    with pytest.raises(CorruptEntryError, match="(?s)not what was written.*4 bytes.*2 bytes"):
+    with pytest.raises(CorruptEntryError, match=r"(?s)not what was written.*4 bytes.*2 bytes"):
         entry.path("table")
     (entry.folder / "other").unlink()
     with pytest.raises(CorruptEntryError, match="other is missing"):
@@ -179,7 +178,7 @@ def test_a_shortened_or_missing_file_is_named(entry: Entry):
 def test_a_manifest_that_is_none(entry: Entry, content: bytes):
     written(entry, table=b"rows")
     (entry.folder / "manifest.json").write_bytes(content)
-    with pytest.raises(CorruptEntryError, match="manifest.json is not a manifest"):
+    with pytest.raises(CorruptEntryError, match=r"manifest.json is not a manifest"):
         entry.manifest()
 
 
@@ -187,11 +186,11 @@ def test_a_manifest_that_was_changed_or_is_missing(entry: Entry):
     written(entry, table=b"rows")
     path = entry.folder / "manifest.json"
     path.write_text(path.read_text().replace('"path"', '"best"'))
-    with pytest.raises(CorruptEntryError, match="manifest.json is not what was written"):
+    with pytest.raises(CorruptEntryError, match=r"manifest.json is not what was written"):
         entry.path("table")
     path.unlink()
     assert entry.exists()
-    with pytest.raises(CorruptEntryError, match="manifest.json is missing"):
+    with pytest.raises(CorruptEntryError, match=r"manifest.json is missing"):
         entry.names()
 
 
@@ -220,10 +219,10 @@ def test_bytes_are_hashed_once_until_the_file_changes(entry: Entry, monkeypatch:
 def test_names_that_are_not_there(entry: Entry):
     with pytest.raises(StoreError, match="the store holds no units 0123"):
         entry.names()
-    with pytest.raises(StoreError, match="cannot read .*provenance.json"):
+    with pytest.raises(StoreError, match=r"cannot read .*provenance.json"):
         entry.provenance()
     written(entry, table=b"rows")
-    with pytest.raises(StoreError, match="(?s)holds no file 'tabel'.*did you mean 'table'"):
+    with pytest.raises(StoreError, match=r"(?s)holds no file 'tabel'.*did you mean 'table'"):
         entry.path("tabel")
 
 
@@ -263,12 +262,13 @@ def test_of_two_equal_writers_the_first_stays(entry: Entry):
 
 
 def test_of_two_different_writers_the_first_stays_and_the_second_is_told(entry: Entry):
-    with (
-        pytest.raises(StoreError, match="another process wrote units .* other bytes in 'table'"),
-        entry.write() as folder,
-    ):
-        (folder / "table").write_bytes(b"rows")
-        written(entry, table=b"ROWS")
+    def second() -> None:
+        with entry.write() as folder:
+            (folder / "table").write_bytes(b"rows")
+            written(entry, table=b"ROWS")
+
+    with pytest.raises(StoreError, match=r"another process wrote units .* other bytes in 'table'"):
+        second()
     assert entry.read_bytes("table") == b"ROWS"
     assert [path.name for path in entry.folder.parent.iterdir()] == [KEY]
 

@@ -39,14 +39,12 @@ def holder(store: Store):
 
 def test_the_second_process_is_told_who_holds_the_lock(store: Store, holder: subprocess.Popen[bytes]):
     with (
-        pytest.raises(
-            StoreBusyError, match=f"the same study is already running as process {holder.pid} since"
-        ),
+        pytest.raises(StoreBusyError, match=f"the same study is already running as process {holder.pid} since"),
         store.lock("study-x", wait=0, what="the same study"),
     ):
         pass
     with (
-        pytest.raises(StoreBusyError, match="(?s)study-x is already.*after 0.2 seconds"),
+        pytest.raises(StoreBusyError, match=r"(?s)study-x is already.*after 0.2 seconds"),
         store.lock("study-x", 0.2),
     ):
         pass

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import polars as pl
+from pydantic import Field
 
 from transferscope.errors import AnalysisError
 from transferscope.frozen import Frozen
@@ -13,8 +14,8 @@ from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
-    from transferscope.running.context import Context
     from transferscope.analyses.variants import BoundStudy
+    from transferscope.running.context import Context
 
 __all__ = [
     "AbstractAnalysis",
@@ -77,7 +78,7 @@ class Unit(Frozen):
     """
 
     members: tuple[Member, ...]
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
 
     def identity(self) -> Any:
         """As of :class:`Frozen`, networks by their key."""
@@ -171,6 +172,14 @@ class AbstractAnalysis(Frozen, abc.ABC):
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Measure one unit; weights, data and randomness come from ``context`` alone."""
 
+    def supposed(self, study: "BoundStudy") -> pl.DataFrame:
+        """A table as it may come out, from which a plan expands the rounds that wait for it; empty by default."""
+        return pl.DataFrame([], schema=schema(self.columns))
+
+    def further(self, study: "BoundStudy") -> int:
+        """At most so many trainings beyond those that the first expansion names."""
+        return 0
+
     def images(self, unit: Unit, study: "BoundStudy") -> int:
         """How many images the unit sends forward through a network, for the plan's estimate of time."""
         return 0
@@ -213,14 +222,10 @@ def checked(analysis: AbstractAnalysis, table: pl.DataFrame) -> pl.DataFrame:
     try:
         table = table.select(pl.col(name).cast(dtype) for name, dtype in schema(declared).items())
     except pl.exceptions.PolarsError as error:
-        raise AnalysisError(
-            f"the table of {analysis.name!r} has a column of another type: {error}"
-        ) from error
+        raise AnalysisError(f"the table of {analysis.name!r} has a column of another type: {error}") from error
     for name, column in declared.items():
         if column.dtype is float and table[name].is_nan().any():
-            raise AnalysisError(
-                f"column {name!r} of {analysis.name!r} holds NaN", hint="use null and say why"
-            )
+            raise AnalysisError(f"column {name!r} of {analysis.name!r} holds NaN", hint="use null and say why")
         if column.null is None and table[name].null_count():
             raise AnalysisError(f"column {name!r} of {analysis.name!r} holds a null but declares none")
     return table

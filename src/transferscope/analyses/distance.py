@@ -60,9 +60,7 @@ class Distance(AbstractAnalysis):
         "position": Column(int, "depth of the module: 0 is the first; negative for totals", "count"),
         "parameters": Column(int, "numbers compared", "count"),
         "distance": Column(float, "‖θ_a − θ_b‖₂", "ℓ2"),
-        "relative": Column(
-            float, "distance over the norm of the same part of b's start", null="that norm is 0"
-        ),
+        "relative": Column(float, "distance over the norm of the same part of b's start", null="that norm is 0"),
         "cosine": Column(
             float, "cosine between the displacements from each one's own start", null="a network did not move"
         ),
@@ -112,7 +110,7 @@ class Distance(AbstractAnalysis):
         rows: list[dict[str, Any]] = []
         for member in members:
             origin = member.variant.removesuffix("_T")
-            base = {"pair": f"{shown(origin)}/{shown(member.variant)}"}
+            base: dict[str, Any] = {"pair": f"{shown(origin)}/{shown(member.variant)}"}
             base |= {"a": f"{shown(origin)}[{member.seed}]", "variant_a": origin, "seed_a": member.seed}
             base |= {"b": member.label, "variant_b": member.variant, "seed_b": member.seed}
             start, end = starts[member.label], ends[member.label]
@@ -160,9 +158,7 @@ class Distance(AbstractAnalysis):
                 )
         words = [f"{pair} {value:.3g}" for pair, value in means.items()]
         basis = {number.basis for number in numbers}
-        speaks = (
-            "" if basis == {"seeds"} else "; fewer than 3 independent pairs: a description of these networks"
-        )
+        speaks = "" if basis == {"seeds"} else "; fewer than 3 independent pairs: a description of these networks"
         return Summary(f"ℓ2 distance of trunks: {', '.join(words)}{speaks}.", tuple(numbers))
 
 
@@ -187,10 +183,10 @@ def _parts(
 ) -> Iterator[dict[str, Any]]:
     from transferscope.measures.distance import displacement_cosine, parameter_distance
 
-    places = {**{part: (_TOTALS[part], names) for part, names in totals.items() if names}}
-    places |= {part: (index, names) for index, (part, names) in enumerate(parts.items())}
-    for part, (position, names) in places.items():
-        first, second, zero = ({name: state[name] for name in names} for state in (a, b, initial))
+    places = [(part, _TOTALS[part], names) for part, names in totals.items() if names]
+    places += [(part, index, names) for index, (part, names) in enumerate(parts.items())]
+    for part, position, names in places:
+        first, second, zero = _chosen(a, names), _chosen(b, names), _chosen(initial, names)
         found = parameter_distance(first, second, zero)
         row: dict[str, Any] = {
             "part": part,
@@ -200,9 +196,11 @@ def _parts(
             "relative": found.relative,
         }
         if starts is not None:
-            start_a, start_b = ({name: state[name] for name in names} for state in starts)
+            start_a, start_b = _chosen(starts[0], names), _chosen(starts[1], names)
             row["cosine"] = displacement_cosine(first, start_a, second, start_b)
-            row["cosine_without_decay"] = displacement_cosine(
-                first, start_a, second, start_b, without_decay=True
-            )
+            row["cosine_without_decay"] = displacement_cosine(first, start_a, second, start_b, without_decay=True)
         yield row
+
+
+def _chosen(state: Mapping[str, "torch.Tensor"], names: list[str]) -> dict[str, "torch.Tensor"]:
+    return {name: state[name] for name in names}

@@ -70,9 +70,9 @@ def _scores(logits: Tensor, labels: Tensor) -> npt.NDArray[np.float64]:
 def _hits(logits: Tensor, labels: Tensor, k: int) -> npt.NDArray[np.float64]:
     if labels.ndim == 2:
         right = ((logits > 0) == (labels == 1)).double().mean(dim=1)
-        return right.numpy()  # type: ignore[no-any-return]  # torch types numpy() loosely
+        return right.numpy()
     if k == 1:
-        return (logits.argmax(dim=1) == labels).double().numpy()  # type: ignore[no-any-return]  # as above
+        return (logits.argmax(dim=1) == labels).double().numpy()
     one = torch.arange(len(labels))
     hits = [top_k(logits[index : index + 1], labels[index : index + 1], k) for index in one.tolist()]
     return np.asarray(hits, dtype=np.float64)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transferscope.measures.intervals import Interval
     from transferscope.running.context import Context
 
-__all__ = ["LearningCurves", "curves_of"]
+__all__ = ["LearningCurves", "curves_of", "improving"]
 
 Curves = dict[int, dict[int, float]]
 
@@ -61,9 +61,7 @@ class LearningCurves(AbstractAnalysis):
         "epoch": Column(int, "passes over the training images; 0 is the start", "count"),
         "updates": Column(int, "updates made so far", "count"),
         "train_loss": Column(float, "clean loss on training images", "nat", "train", "not finite"),
-        "train_metric": Column(
-            float, "clean metric on training images", "metric", "train", "undefined or diverged"
-        ),
+        "train_metric": Column(float, "clean metric on training images", "metric", "train", "undefined or diverged"),
         "validation_loss": Column(float, "loss", "nat", "validation", "not finite"),
         "validation_metric": Column(float, "metric", "metric", "validation", "undefined or diverged"),
         "test_loss": Column(float, "loss; for display, never for choosing", "nat", "test", "not finite"),
@@ -84,7 +82,7 @@ class LearningCurves(AbstractAnalysis):
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per network: they only read its history."""
-        variants = TRAINED
+        variants: tuple[str, ...] = TRAINED
         if study.settings.training.plateau_epochs is not None:
             variants = (*TRAINED, "RI_T_long")
         for member in study.members(evidence, variants):
@@ -127,17 +125,10 @@ class LearningCurves(AbstractAnalysis):
         numbers += self._from_equal_loss(table, train)
         numbers += self._finals(table)
         numbers += self._steps(train)
-        numbers += _equal_rate(table, evidence)
+        numbers += _equal_rate(evidence)
         notes += _plateaus(table)
-        lost = (
-            table.filter(pl.col("diverged"))
-            .select("variant", "seed", "learning_rate")
-            .unique()
-            .sort(pl.all())
-        )
-        notes += [
-            f"{shown(variant)}[{seed}] diverged at rate {rate:g}" for variant, seed, rate in lost.iter_rows()
-        ]
+        lost = table.filter(pl.col("diverged")).select("variant", "seed", "learning_rate").unique().sort(pl.all())
+        notes += [f"{shown(variant)}[{seed}] diverged at rate {rate:g}" for variant, seed, rate in lost.iter_rows()]
         return Summary(verdict, tuple(numbers), tuple(notes))
 
     def _from_equal_loss(self, table: pl.DataFrame, metrics: dict[str, Curves]) -> list[Number]:
@@ -166,9 +157,7 @@ class LearningCurves(AbstractAnalysis):
             if not tests:
                 continue
             finals[variant] = {seed: curve[max(curve)] for seed, curve in tests.items()}
-            numbers.append(
-                _number(f"final test metric of {shown(variant)}", _seeds(finals[variant]), "metric")
-            )
+            numbers.append(_number(f"final test metric of {shown(variant)}", _seeds(finals[variant]), "metric"))
             best = {
                 seed: tests[seed][max(curve, key=lambda epoch, curve=curve: (curve[epoch], -epoch))]  # type: ignore[misc]  # mypy cannot type a lambda's default
                 for seed, curve in validations.items()
@@ -232,28 +221,24 @@ def _speed_verdict(gap: "Interval") -> str:
         return "Undecided: no seed has a finished run of both variants."
     said = f"the clean training metric, averaged over epochs, is {gap.value:+.3f} for P-T against RI-T"
     if gap.basis != "seeds" or gap.low is None or gap.high is None:
-        span = (
-            f", range {gap.low:+.3f} to {gap.high:+.3f}"
-            if gap.low is not None and gap.high is not None
-            else ""
-        )
+        span = f", range {gap.low:+.3f} to {gap.high:+.3f}" if gap.low is not None and gap.high is not None else ""
         return f"Undecided with {gap.n} seed{'s' if gap.n != 1 else ''} (3 are needed): {said}{span}."
     word = "P-T learns faster" if gap.low > 0 else "P-T learns slower" if gap.high < 0 else "Undecided"
     return f"{word}: {said}, 95 % interval over {gap.n} seeds {gap.low:+.3f} to {gap.high:+.3f}."
 
 
-def _equal_rate(table: pl.DataFrame, evidence: Evidence) -> list[Number]:
+def _equal_rate(evidence: Evidence) -> list[Number]:
     """The gap on validation data at the rate chosen for the other variant, from the tuning runs."""
-    numbers = []
+    numbers: list[Number] = []
     rates = evidence.table(LearningRate())
     for variant in TRAINED:
         rate = choose(rates, variant)
         at = {
             v: {
                 row["seed"]: row["validation_metric"]
-                for row in rates.filter(
-                    (pl.col("variant") == v) & (pl.col("learning_rate") == rate)
-                ).iter_rows(named=True)
+                for row in rates.filter((pl.col("variant") == v) & (pl.col("learning_rate") == rate)).iter_rows(
+                    named=True
+                )
                 if row["validation_metric"] is not None
             }
             for v in TRAINED
@@ -268,21 +253,29 @@ def _equal_rate(table: pl.DataFrame, evidence: Evidence) -> list[Number]:
     return numbers
 
 
-def _plateaus(table: pl.DataFrame) -> list[str]:
+def improving(table: pl.DataFrame, variant: str) -> list[int]:
+    """Seeds of a variant whose validation metric still rises at the end, against its own noise.
+
+    Args:
+        table: of :class:`LearningCurves`.
+        variant: ``P_T``, ``RI_T`` or ``RI_T_long``.
+    """
     from transferscope.measures.curves import still_improving
 
+    trends = {seed: still_improving(curve) for seed, curve in curves_of(table, variant, "validation_metric").items()}
+    return [seed for seed, trend in trends.items() if trend is not None and trend.improving]
+
+
+def _plateaus(table: pl.DataFrame) -> list[str]:
     notes = []
     for variant in (*TRAINED, "RI_T_long"):
         curves = curves_of(table, variant, "validation_metric")
-        trends = {seed: still_improving(curve) for seed, curve in curves.items()}
-        rising = [seed for seed, trend in trends.items() if trend is not None and trend.improving]
-        unknown = [seed for seed, trend in trends.items() if trend is None]
-        if rising:
+        if rising := improving(table, variant):
             notes.append(
                 f"{shown(variant)} is still improving at the end (seeds {', '.join(map(str, rising))}): "
                 "no claim on the final gap is made from these runs"
             )
-        elif unknown:
+        elif any(len(curve) < 4 for curve in curves.values()):
             notes.append(f"{shown(variant)} has too few epochs to tell whether it has reached its plateau")
     return notes
 
@@ -305,6 +298,4 @@ def _paired(a: Mapping[int, float], b: Mapping[int, float]) -> "Interval":
 
 
 def _number(name: str, interval: "Interval", unit: str) -> Number:
-    return Number(
-        name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, interval.note
-    )
+    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, interval.note)

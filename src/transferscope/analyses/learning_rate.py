@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Number, Summary, Unit
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.specs import NetworkSpec
@@ -66,9 +66,7 @@ class LearningRate(AbstractAnalysis):
         "seed": Column(int, "tuning seed", "count"),
         "epochs": Column(int, "passes over the training images asked for", "count"),
         "updates": Column(int, "updates made", "count"),
-        "train_metric": Column(
-            float, "clean metric on training images at the end", "metric", "train", "diverged"
-        ),
+        "train_metric": Column(float, "clean metric on training images at the end", "metric", "train", "diverged"),
         "validation_metric": Column(float, "metric at the end", "metric", "validation", "diverged"),
         "validation_loss": Column(float, "loss at the end", "nat", "validation", "diverged"),
         "diverged": Column(bool, "the loss exploded or was not finite"),
@@ -102,6 +100,32 @@ class LearningRate(AbstractAnalysis):
             low = edge == "low"
             wanted.add(_round(tried[0] ** 2 / tried[1] if low else tried[-1] ** 2 / tried[-2]))
         return sorted(sorted(wanted - set(tried))[: tuning.extensions - extended] + tried)
+
+    def supposed(self, study: BoundStudy) -> pl.DataFrame:
+        """A grid whose middle rate is the best for both variants."""
+        rates = sorted(study.settings.training.learning_rates)
+        rows = [
+            {
+                "variant": variant,
+                "learning_rate": rate,
+                "seed": seed,
+                "epochs": 1,
+                "updates": 1,
+                "validation_metric": float(rate == rates[len(rates) // 2]),
+                "diverged": False,
+            }
+            for variant in TRAINED
+            for rate in rates
+            for seed in study.settings.training.tuning_seeds
+        ]
+        return pl.DataFrame(rows, schema=schema(self.columns))
+
+    def further(self, study: BoundStudy) -> int:
+        """Both variants, at every extension of the grid."""
+        tuning = study.settings.training
+        if len(tuning.learning_rates) < 2:
+            return 0
+        return tuning.extensions * len(TRAINED) * len(tuning.tuning_seeds)
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Read the end of one training's history."""

@@ -74,9 +74,7 @@ class LinearPath:
     points: Mapping[str, tuple[PathPoint, ...]]
     own: Mapping[str, tuple[PathPoint, PathPoint]]
 
-    def barrier(
-        self, split: str, quantity: Literal["loss", "error"], clusters: npt.ArrayLike | None = None
-    ) -> Barrier:
+    def barrier(self, split: str, quantity: Literal["loss", "error"], clusters: npt.ArrayLike | None = None) -> Barrier:
         """Barrier of loss or error on one split, against both baselines; see :func:`measures.barriers.barrier`.
 
         Raises:
@@ -86,9 +84,7 @@ class LinearPath:
 
     def values(self, split: str, quantity: Literal["loss", "error"]) -> npt.NDArray[np.float64]:
         """``points examples`` losses or errors of one split."""
-        return np.stack(
-            [point.losses if quantity == "loss" else point.errors for point in self.points[split]]
-        )
+        return np.stack([point.losses if quantity == "loss" else point.errors for point in self.points[split]])
 
 
 def linear_path(
@@ -130,9 +126,7 @@ def linear_path(
     """
     grid = tuple(float(alpha) for alpha in (alphas if alphas is not None else alpha_grid()))
     if not grid or list(grid) != sorted(set(grid)):
-        raise MeasureError(
-            "alphas must ascend, each once", expected="for example alpha_grid()", got=str(grid)
-        )
+        raise MeasureError("alphas must ascend, each once", expected="for example alpha_grid()", got=str(grid))
     if not data:
         raise MeasureError("a path needs data", expected="at least one split", got="none")
     normed = has_batch_norm(a)
@@ -148,7 +142,7 @@ def linear_path(
     where = resolve_device(device)
     point = copy.deepcopy(a).to(where).eval()
     if memory_format == "channels_last":
-        point = point.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        point = point.to(memory_format=torch.channels_last)
     line = _Line(point, a, b)
 
     def evaluate() -> dict[str, PathPoint]:
@@ -208,11 +202,7 @@ class _Line:
         self.distance = float(
             np.sqrt(
                 sum(
-                    float(
-                        (first[name].detach().cpu().double() - second[name].detach().cpu().double())
-                        .square()
-                        .sum()
-                    )
+                    float((first[name].detach().cpu().double() - second[name].detach().cpu().double()).square().sum())
                     for name in first
                 )
             )

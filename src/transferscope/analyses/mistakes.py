@@ -84,9 +84,7 @@ class Mistakes(AbstractAnalysis):
         "kappa": Column(
             float, "error consistency: 0 is chance, in [−1, 1]", "1", "test", "both all right or all wrong"
         ),
-        "kappa_low": Column(
-            float, "lower end of its 95 % interval over examples", "1", "test", "no interval"
-        ),
+        "kappa_low": Column(float, "lower end of its 95 % interval over examples", "1", "test", "no interval"),
         "kappa_high": Column(float, "upper end", "1", "test", "no interval"),
         "kappa_max": Column(float, "the largest κ these two accuracies allow", "1", "test", "as kappa"),
     }
@@ -112,8 +110,7 @@ class Mistakes(AbstractAnalysis):
         members = [member for member in unit.members if not context.diverged(member.spec)]
         task = context.study.task
         predicted = {
-            member.label: predictions(context.outputs(member.spec, "test").logits, task).numpy()
-            for member in members
+            member.label: predictions(context.outputs(member.spec, "test").logits, task).numpy() for member in members
         }
         labels = context.labels("test").numpy()
         groups = context.images().groups
@@ -168,9 +165,7 @@ class Mistakes(AbstractAnalysis):
             owners = np.arange(len(labels)) if clusters is None else clusters
             clusters = np.repeat(owners, labels.shape[1])
         overall = compare_mistakes(*flat)
-        kappa = bootstrap_interval(
-            mistake_statistic("kappa"), [mistake_indicators(*flat)], clusters, self.draws, seed
-        )
+        kappa = bootstrap_interval(mistake_statistic("kappa"), [mistake_indicators(*flat)], clusters, self.draws, seed)
         low, high = (kappa.low, kappa.high) if overall.kappa is not None else (None, None)
         yield {"level": "all", "item": "", **_counts(overall), "kappa_low": low, "kappa_high": high}
         if multi:
@@ -188,7 +183,7 @@ class Mistakes(AbstractAnalysis):
         words: list[str] = []
         rows = table.filter(pl.col("level") == "all")
         for pair in rows["pair"].unique(maintain_order=True):
-            found = [row for row in rows.filter(pl.col("pair") == pair).iter_rows(named=True)]
+            found = list(rows.filter(pl.col("pair") == pair).iter_rows(named=True))
             apart = disjoint(found)
             values = [row["kappa"] for row in apart if row["kappa"] is not None]
             ceilings = [row["kappa_max"] for row in apart if row["kappa_max"] is not None]
@@ -236,11 +231,7 @@ class Mistakes(AbstractAnalysis):
                 )
             )
         basis = {number.basis for number in numbers if number.basis}
-        speaks = (
-            "over disjoint pairs of seeds"
-            if basis == {"seeds"}
-            else "intervals over examples or ranges as named"
-        )
+        speaks = "over disjoint pairs of seeds" if basis == {"seeds"} else "intervals over examples or ranges as named"
         return Summary(f"Agreement of mistakes beyond chance: {'; '.join(words)}; {speaks}.", tuple(numbers))
 
 

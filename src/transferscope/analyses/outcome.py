@@ -7,6 +7,7 @@ import polars as pl
 
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_curves import LearningCurves, improving
 from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.variants import BASELINES, TRAINED, BoundStudy, shown
 from transferscope.specs import NetworkSpec
@@ -48,8 +49,8 @@ class Outcome(AbstractAnalysis):
     }
 
     def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
+        """Each variant's learning rate, and the curves that tell whether RI-T has ended."""
+        return (LearningRate(), LearningCurves())
 
     def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """All four variants, all seeds."""
@@ -85,14 +86,17 @@ class Outcome(AbstractAnalysis):
             for member in unit.members:
                 lost = context.diverged(member.spec)
                 diverged[member.variant] = diverged.get(member.variant, False) or lost
-                row = {"level": "network", "variant": member.variant, "seed": member.seed, "diverged": lost}
+                row: dict[str, Any] = {
+                    "level": "network",
+                    "variant": member.variant,
+                    "seed": member.seed,
+                    "diverged": lost,
+                }
                 row |= {"split": split, "metric": name, "n": len(labels)}
                 if not lost:
                     outputs = context.outputs(member.spec, split)
                     row["value"] = metric(outputs.logits, outputs.labels, name)
-                    row["loss"] = float(
-                        per_example_loss(outputs.logits, outputs.labels, task).double().mean()
-                    )
+                    row["loss"] = float(per_example_loss(outputs.logits, outputs.labels, task).double().mean())
                     if row["value"] is not None:
                         values.setdefault(member.variant, {})[member.seed] = row["value"]
                         logits.setdefault(member.variant, []).append((member.seed, outputs.logits))
@@ -124,13 +128,13 @@ class Outcome(AbstractAnalysis):
                     self.draws,
                     context.seed("outcome", split, names),
                 )
-                for interval in (paired, examples):
-                    rows.append(
-                        {"level": "gap", "variant": names, "split": split, "metric": name}
-                        | {"value": interval.value, "low": interval.low, "high": interval.high}
-                        | {"basis": interval.basis, "n": interval.n}
-                        | {"diverged": diverged[better] or diverged[worse]}
-                    )
+                rows += [
+                    {"level": "gap", "variant": names, "split": split, "metric": name}
+                    | {"value": interval.value, "low": interval.low, "high": interval.high}
+                    | {"basis": interval.basis, "n": interval.n}
+                    | {"diverged": diverged[better] or diverged[worse]}
+                    for interval in (paired, examples)
+                ]
         return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
@@ -163,7 +167,15 @@ class Outcome(AbstractAnalysis):
                 tuple(numbers),
                 tuple(notes),
             )
-        return Summary(gap_verdict(gaps), tuple(numbers), tuple(notes))
+        verdict = gap_verdict(gaps)
+        rising = improving(evidence.table(LearningCurves()), "RI_T")
+        if rising:
+            runs = test.filter((pl.col("variant") == "RI_T") & (pl.col("level") == "network")).height
+            verdict = (
+                f"No claim on the final gap, for RI-T is still improving at the end ({len(rising)} of {runs} seeds). "
+                f"So far: {verdict}"
+            )
+        return Summary(verdict, tuple(numbers), tuple(notes))
 
 
 def gap_verdict(gaps: pl.DataFrame) -> str:
@@ -186,16 +198,12 @@ def gap_verdict(gaps: pl.DataFrame) -> str:
     said = f"P-T − RI-T is {value} of test {metric}"
     if (seeds := rows.get("seeds")) is not None:
         sign = _sign(seeds)
-        word = {1: "Pre-training helps", -1: "Pre-training hurts", 0: "Undecided for training in general"}[
-            sign
-        ]
+        word = {1: "Pre-training helps", -1: "Pre-training hurts", 0: "Undecided for training in general"}[sign]
         return f"{word}: {said}, 95 % interval over {seeds['n']} seeds {span(seeds)}."
     if examples is not None:
         sign = _sign(examples)
         word = {1: "These P-T networks are better", -1: "These P-T networks are worse", 0: "Undecided"}[sign]
-        fewer = (
-            f"; {rows['range']['n']} seeds, range {span(rows['range'])}" if "range" in rows else "; one seed"
-        )
+        fewer = f"; {rows['range']['n']} seeds, range {span(rows['range'])}" if "range" in rows else "; one seed"
         return (
             f"{word}: {said}, 95 % interval over {examples['n']} test examples {span(examples)}{fewer}. "
             "A claim about training in general needs at least 3 seeds."

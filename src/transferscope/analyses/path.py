@@ -1,5 +1,6 @@
 """Linear paths between the networks of a study (paper Fig. 4)."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Path"]
 
+_QUANTITIES: tuple[Literal["loss", "error"], ...] = ("loss", "error")
 _SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
@@ -67,17 +69,11 @@ class Path(AbstractAnalysis):
         "error": Column(float, "share of wrong labels", "1", "row", "a barrier row"),
         "error_se": Column(float, "its standard error over examples", "1", "row", "as error"),
         "metric": Column(float, "the study's metric", "metric", "row", "undefined, or a barrier row"),
-        "loss_gap": Column(
-            float, "loss above the straight line between the ends", "nat", "row", "outside [0, 1]"
-        ),
+        "loss_gap": Column(float, "loss above the straight line between the ends", "nat", "row", "outside [0, 1]"),
         "loss_gap_se": Column(float, "standard error, paired by example", "nat", "row", "outside [0, 1]"),
         "loss_gap_mean": Column(float, "loss above the mean of the ends", "nat", "row", "outside [0, 1]"),
-        "loss_gap_mean_se": Column(
-            float, "standard error, paired by example", "nat", "row", "outside [0, 1]"
-        ),
-        "error_gap": Column(
-            float, "error above the straight line between the ends", "1", "row", "outside [0, 1]"
-        ),
+        "loss_gap_mean_se": Column(float, "standard error, paired by example", "nat", "row", "outside [0, 1]"),
+        "error_gap": Column(float, "error above the straight line between the ends", "1", "row", "outside [0, 1]"),
         "error_gap_se": Column(float, "standard error, paired by example", "1", "row", "outside [0, 1]"),
         "error_gap_mean": Column(float, "error above the mean of the ends", "1", "row", "outside [0, 1]"),
         "error_gap_mean_se": Column(float, "standard error, paired by example", "1", "row", "outside [0, 1]"),
@@ -86,18 +82,10 @@ class Path(AbstractAnalysis):
         "barrier": Column(
             float, "largest gap over α in [0, 1], at least 0", "nat or 1", "row", "a point row, or not finite"
         ),
-        "low": Column(
-            float, "lower 95 % limit, over examples", "nat or 1", "row", "a point row, or no interval"
-        ),
-        "high": Column(
-            float, "upper 95 % limit, over examples", "nat or 1", "row", "a point row, or no interval"
-        ),
-        "midpoint_gap": Column(
-            float, "signed gap at α = ½", "nat or 1", "row", "a point row, or ½ not in the grid"
-        ),
-        "smallest_gap": Column(
-            float, "smallest gap: a better middle is negative", "nat or 1", "row", "a point row"
-        ),
+        "low": Column(float, "lower 95 % limit, over examples", "nat or 1", "row", "a point row, or no interval"),
+        "high": Column(float, "upper 95 % limit, over examples", "nat or 1", "row", "a point row, or no interval"),
+        "midpoint_gap": Column(float, "signed gap at α = ½", "nat or 1", "row", "a point row, or ½ not in the grid"),
+        "smallest_gap": Column(float, "smallest gap: a better middle is negative", "nat or 1", "row", "a point row"),
     }
 
     def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
@@ -172,8 +160,8 @@ def _rows(path: "LinearPath", split: str, clusters: Any) -> Iterable[dict[str, A
     examples = len(path.points[split][0].losses)
     common = {"level": "point", "examples": examples}
     columns: dict[str, list[float | None]] = {}
-    for quantity in ("loss", "error"):
-        values = path.values(split, quantity)  # type: ignore[arg-type]  # the loop's values are the literals
+    for quantity in _QUANTITIES:
+        values = path.values(split, quantity)
         columns[quantity] = [_finite(float(row.mean())) for row in values]
         columns[f"{quantity}_se"] = [_finite(standard_error(row, clusters)) for row in values]
         first, second = values[path.alphas.index(0.0)], values[path.alphas.index(1.0)]
@@ -185,8 +173,7 @@ def _rows(path: "LinearPath", split: str, clusters: Any) -> Iterable[dict[str, A
             gaps = values - line
             inside = (alphas >= 0) & (alphas <= 1)
             columns[f"{quantity}_gap{suffix}"] = [
-                _finite(float(gap.mean())) if within else None
-                for gap, within in zip(gaps, inside, strict=True)
+                _finite(float(gap.mean())) if within else None for gap, within in zip(gaps, inside, strict=True)
             ]
             columns[f"{quantity}_gap{suffix}_se"] = [
                 _finite(standard_error(gap, clusters)) if within else None
@@ -220,10 +207,10 @@ def _barriers(path: "LinearPath", split: str, clusters: Any, examples: int) -> I
     import numpy as np
 
     inside = [0 <= alpha <= 1 for alpha in path.alphas]
-    for quantity in ("loss", "error"):
-        values = path.values(split, quantity)  # type: ignore[arg-type]  # the loop's values are the literals
+    for quantity in _QUANTITIES:
+        values = path.values(split, quantity)
         finite = bool(np.isfinite(values[inside]).all())
-        found = path.barrier(split, quantity, clusters) if finite else None  # type: ignore[arg-type]  # as above
+        found = path.barrier(split, quantity, clusters) if finite else None
         for baseline in ("linear", "mean"):
             row: dict[str, Any] = {
                 "level": "barrier",
@@ -261,12 +248,10 @@ def _summary(table: pl.DataFrame, settings: Path) -> Summary:
             words.append(f"{pair} not measured (diverged)")
             continue
         for split in _SPLITS:
-            for quantity in ("error", "loss"):
+            for quantity in _QUANTITIES:
                 for baseline in ("linear", "mean"):
                     one = rows.filter(
-                        (pl.col("split") == split)
-                        & (pl.col("quantity") == quantity)
-                        & (pl.col("baseline") == baseline)
+                        (pl.col("split") == split) & (pl.col("quantity") == quantity) & (pl.col("baseline") == baseline)
                     )
                     numbers.append(
                         _over_pairs(
@@ -284,13 +269,9 @@ def _summary(table: pl.DataFrame, settings: Path) -> Summary:
             basis = f"over {len(values)} disjoint pairs of seeds"
         else:
             top = judged.sort("high", descending=True, nulls_last=True).row(0, named=True)
-            interval = Interval(
-                top["barrier"],
-                judged["low"].min(),
-                top["high"],
-                top["examples"],
-                "examples",  # type: ignore[arg-type]  # polars' min is typed for any column
-            )
+            lows = [low for low in judged["low"].to_list() if low is not None]
+            # Of several pairs the worst is judged: "connected" is said of all of them.
+            interval = Interval(top["barrier"], min(lows, default=None), top["high"], top["examples"], "examples")
             basis = f"over {top['examples']} test examples, for {'this pair' if len(values) == 1 else 'these pairs'}"
         word = {
             "stable": "linearly connected",
@@ -321,12 +302,8 @@ def _over_pairs(name: str, rows: pl.DataFrame, unit: str) -> Number:
         row = rows.row(0, named=True)
         return Number(name, row["barrier"], row["low"], row["high"], "examples", row["examples"], unit)
     interval = seeds_interval(values)
-    return Number(
-        name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, "pairs of seeds"
-    )
+    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, "pairs of seeds")
 
 
-def _finite(value: float) -> float | None:
-    import math
-
-    return value if math.isfinite(value) else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

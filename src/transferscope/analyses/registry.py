@@ -53,7 +53,8 @@ def parse_analysis(item: Any) -> AbstractAnalysis:
     ((name, settings),) = item.items()
     kind = analysis_type(name)
     try:
-        return kind(**(settings or {}))
+        # Not kind(**settings): settings of another type must be a message, not a TypeError.
+        return kind.model_validate({} if settings is None else settings)
     except ValidationError as error:
         lines = []
         for problem in error.errors():

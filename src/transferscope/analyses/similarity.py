@@ -106,8 +106,7 @@ class Similarity(AbstractAnalysis):
             memory_format=context.memory_format,
         )
         position = {
-            label: {module: index for index, module in enumerate(modules)}
-            for label, modules in result.modules.items()
+            label: {module: index for index, module in enumerate(modules)} for label, modules in result.modules.items()
         }
         rows: list[dict[str, Any]] = []
         for row in result.rows():
@@ -139,9 +138,7 @@ class Similarity(AbstractAnalysis):
         numbers: list[Number] = []
         means: dict[str, float] = {}
         like = table.filter(
-            (pl.col("module_a") == pl.col("module_b"))
-            & (pl.col("a") != pl.col("b"))
-            & pl.col("cka").is_not_null()
+            (pl.col("module_a") == pl.col("module_b")) & (pl.col("a") != pl.col("b")) & pl.col("cka").is_not_null()
         )
         for first, second in _PAIRS:
             found = like.filter(
@@ -157,9 +154,7 @@ class Similarity(AbstractAnalysis):
             )
             if first in TRAINED and second in TRAINED:
                 # Pairs that share a network are not independent; equal seeds share head and data order.
-                pairs = disjoint(
-                    [pair for pair in pairs if first == second or pair["seed_a"] == pair["seed_b"]]
-                )
+                pairs = disjoint([pair for pair in pairs if first == second or pair["seed_a"] == pair["seed_b"]])
             name = f"{shown(first)}/{shown(second)}"
             interval = seeds_interval([pair["cka"] for pair in pairs])
             assert interval.value is not None
@@ -175,22 +170,16 @@ class Similarity(AbstractAnalysis):
                     note=f"over {pairs[0]['len']} modules",
                 )
             )
-        words = [
-            f"{name} {means[name]:.2f}"
-            for name in ("P-T/P-T", "RI-T/RI-T", "P-T/RI-T", "P/P-T")
-            if name in means
-        ]
+        words = [f"{name} {means[name]:.2f}" for name in ("P-T/P-T", "RI-T/RI-T", "P-T/RI-T", "P/P-T") if name in means]
         examples = table["examples"][0] if len(table) else 0
         batch = table["batch"][0] if len(table) else 0
         basis = {number.basis for number in numbers}
-        speaks = (
-            "" if basis == {"seeds"} else "; fewer than 3 independent pairs: a description of these networks"
-        )
+        speaks = "" if basis == {"seeds"} else "; fewer than 3 independent pairs: a description of these networks"
         return Summary(
             f"Mean CKA of like modules on {examples} test images: {', '.join(words)}{speaks}.",
             tuple(numbers),
             (
-                f"unbiased HSIC over batches of {batch}; CKA ignores rotations, scales and offsets of features, so equal "
-                "CKA does not mean equal features",
+                f"unbiased HSIC over batches of {batch}; CKA ignores rotations, scales and offsets of features, so "
+                "equal CKA does not mean equal features",
             ),
         )

@@ -93,13 +93,9 @@ class BoundStudy:
 
     def recipe(self, learning_rate: float, epochs: int | None = None) -> Recipe:
         """The recipe of both variants, at a rate."""
-        return recipe_of(
-            self.settings.training.recipe, learning_rate, self.memory_format, self.metric, epochs
-        )
+        return recipe_of(self.settings.training.recipe, learning_rate, self.memory_format, self.metric, epochs)
 
-    def trained(
-        self, variant: str, seed: int, learning_rate: float, epochs: int | None = None
-    ) -> NetworkSpec:
+    def trained(self, variant: str, seed: int, learning_rate: float, epochs: int | None = None) -> NetworkSpec:
         """RI-T or P-T of one seed at a given rate."""
         start = self.untrained(variant, seed)
         return NetworkSpec(
@@ -127,9 +123,7 @@ class BoundStudy:
         rate = self.chosen_rate(origin, evidence)
         return Member(variant=variant, seed=seed, spec=self.trained(origin, seed, rate, epochs))
 
-    def members(
-        self, evidence: "Evidence", variants: tuple[str, ...] = (*BASELINES, *TRAINED)
-    ) -> Iterator[Member]:
+    def members(self, evidence: "Evidence", variants: tuple[str, ...] = (*BASELINES, *TRAINED)) -> Iterator[Member]:
         """The networks of all report seeds, variant by variant."""
         for variant in variants:
             for seed in self.seeds:

@@ -88,7 +88,7 @@ def _sources() -> list[dict[str, Any]]:
     from transferscope.study_schema import first_line, setting_meanings
 
     return [
-        {"kind": name, "title": first_line(kind), "settings": setting_meanings(kind)}
+        {"kind": name, "title": first_line(kind).replace("``", ""), "settings": setting_meanings(kind)}
         for name, kind in known_sources().items()
     ]
 

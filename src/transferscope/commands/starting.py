@@ -50,6 +50,7 @@ def init(
     chosen = find_model(model, architecture)
     found = find_data(data) if data is not None else None
     text = starter_study(name, found, chosen, path.parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     if found is not None:
         say(f"found {len(found.listing.names)} pictures of {len(found.listing.classes)} classes in {data}")

@@ -37,7 +37,8 @@ def report(path: Path, overrides: Sequence[str], store: Path, output: Path | Non
     Raises:
         TransferscopeError: it is not finished.
     """
-    from transferscope.running.run import run_study, study_status
+    from transferscope.running.plan import study_status
+    from transferscope.running.run import run_study
     from transferscope.study_file import load_study
 
     study = load_study(path, overrides)
@@ -55,7 +56,7 @@ def report(path: Path, overrides: Sequence[str], store: Path, output: Path | Non
 
 def plan(path: Path, overrides: Sequence[str], store: Path) -> None:
     """Print what a study will take, before it is run."""
-    from transferscope.running.run import plan_study
+    from transferscope.running.plan import plan_study
     from transferscope.study_file import load_study
 
     study = load_study(path, overrides)
@@ -82,9 +83,7 @@ def plan(path: Path, overrides: Sequence[str], store: Path) -> None:
         for network in planned.networks:
             say(f"  {network}")
     trainings = sum(part.trainings - part.trainings_stored for part in planned.rounds)
-    step = (
-        "" if planned.step_seconds is None else f" (a training step takes {planned.step_seconds:.3f} s here)"
-    )
+    step = "" if planned.step_seconds is None else f" (a training step takes {planned.step_seconds:.3f} s here)"
     say(f"trainings to do:    at most {trainings}")
     say(f"images to pass:     at most {sum(part.images for part in planned.rounds):,}")
     say(f"estimated time:     {seconds_words(planned.seconds)}{step}")
@@ -98,14 +97,12 @@ def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
     Raises:
         StudyError: overrides without a study.
     """
-    from transferscope.running.run import study_status
+    from transferscope.running.plan import study_status
     from transferscope.study_file import load_study
 
     if path is None:
         if overrides:
-            raise StudyError(
-                "--set changes a study, and none is given", hint="transferscope status STUDY --set ..."
-            )
+            raise StudyError("--set changes a study, and none is given", hint="transferscope status STUDY --set ...")
         places = sorted(store.glob("reports/*/study.yaml"))
         if not places:
             say(f"no study was run in {store} yet; start one with: transferscope run STUDY")
@@ -139,7 +136,7 @@ def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
             "#to do",
             "#measurements done",
             "#to do",
-            "#disk",
+            "#store",
             "report",
         ],
         rows,
@@ -167,7 +164,7 @@ def _run(study: "Study", store: Path, *, quiet: bool, command: str) -> None:
 
 
 def _write_report(results: "Results", folder: Path) -> None:
-    from transferscope.running.run import write_study_report
+    from transferscope.report.render import write_report
 
-    written = write_study_report(results, folder)
+    written = write_report(results, folder)
     say(f"report: {written.resolve()}")

@@ -24,9 +24,7 @@ def checked_names(names: Sequence[str]) -> None:
         raise DataError("names of examples must be unique", got=f"{name!r} {count} times")
 
 
-def checked_labels(
-    labels: Any, names: Sequence[str], classes: Sequence[str], multi_label: bool
-) -> np.ndarray:
+def checked_labels(labels: Any, names: Sequence[str], classes: Sequence[str], multi_label: bool) -> np.ndarray:
     """Labels as int64 (examples,), or uint8 (examples, labels) of 0 and 1.
 
     Args:
@@ -74,9 +72,7 @@ def checked_labels(
     present = int((counts > 0).sum())
     if present < 2:
         only = [classes[int(k)] for k in np.flatnonzero(counts)]
-        raise DataError(
-            "there is only one class", expected="at least two classes with images", got=", ".join(only)
-        )
+        raise DataError("there is only one class", expected="at least two classes with images", got=", ".join(only))
     if present < len(classes):
         empty = [classes[int(k)] for k in np.flatnonzero(counts == 0)]
         raise DataError(

@@ -102,8 +102,12 @@ def from_array(array: Any) -> Image.Image:
             got=f"shape {values.shape}",
             hint="channels come last: array.transpose(1, 2, 0) brings them there",
         )
-    if values.size == 0 or values.dtype.kind not in "uibf":
-        raise DataError("an array is not a picture", expected="numbers", got=f"{values.dtype} {values.shape}")
+    if values.size == 0 or not (values.dtype in (np.uint8, np.uint16, np.bool_) or values.dtype.kind == "f"):
+        raise DataError(
+            "an array is not a picture",
+            expected="uint8, uint16, bool, or float in [0, 1]",
+            got=f"{values.dtype} of shape {values.shape}",
+        )
     return Image.fromarray(np.ascontiguousarray(_eight_bits(values)))
 
 

@@ -57,16 +57,14 @@ def make_splits(images: ImageSet, settings: SplitSettings) -> dict[Split, np.nda
     return result
 
 
-def _by_quota(
-    labels: np.ndarray, wanted: np.ndarray, classes: int, generator: np.random.Generator
-) -> np.ndarray:
+def _by_quota(labels: np.ndarray, wanted: np.ndarray, classes: int, generator: np.random.Generator) -> np.ndarray:
     """A split per example: exact shares per class, by largest remainder."""
     parts = len(wanted)
     drawn = np.zeros(len(labels), dtype=np.int64)
     overall = np.zeros(parts)  # what splits are owed so far, so that totals stay close as well
     for number in range(classes):
         members = np.flatnonzero(labels == number)
-        ideal = wanted * len(members)
+        ideal = np.round(wanted * len(members), 9)
         counts = np.floor(ideal).astype(np.int64)
         owed = overall + ideal - counts
         # Only a split with a remainder may take one more: each count stays within one of its share.
@@ -84,19 +82,21 @@ def _by_quota(
     return drawn
 
 
-def _by_units(
-    images: ImageSet, pool: np.ndarray, wanted: np.ndarray, generator: np.random.Generator
-) -> np.ndarray:
+def _by_units(images: ImageSet, pool: np.ndarray, wanted: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """A split per example of ``pool``; the examples of a group are placed together."""
     if images.groups is None:
         unit = np.arange(len(pool))
     else:
         groups = np.array([images.groups[int(index)] for index in pool])
         unit = np.unique(groups, return_inverse=True)[1].reshape(-1)
-    rows = _one_hot(images)[pool]
+    labels = images.labels[pool]
     # Size as one more column: splits keep their share of examples as well as of labels.
-    facts = np.zeros((int(unit.max()) + 1, rows.shape[1] + 1))
-    np.add.at(facts, unit, np.hstack([rows, np.ones((len(pool), 1))]))
+    facts = np.zeros((int(unit.max()) + 1, len(images.classes) + 1))
+    np.add.at(facts[:, -1], unit, 1)
+    if images.multi_label:
+        np.add.at(facts[:, :-1], unit, labels)
+    else:
+        np.add.at(facts, (unit, labels), 1)
     return _placed(facts, wanted, generator)[unit]
 
 
@@ -133,9 +133,7 @@ def _repair(facts: np.ndarray, counts: np.ndarray, target: np.ndarray, placed: n
                     continue  # it would be missed where it is
                 source = placed[one]
                 growth = ((2 * (counts[part] - target[part]) + facts[one]) * facts[one] / target[part]).sum()
-                growth -= (
-                    (2 * (counts[source] - target[source]) - facts[one]) * facts[one] / target[source]
-                ).sum()
+                growth -= ((2 * (counts[source] - target[source]) - facts[one]) * facts[one] / target[source]).sum()
                 if growth < best_growth:
                     best, best_growth = int(one), float(growth)
             if best >= 0:
@@ -149,17 +147,13 @@ def _order(count: int, generator: np.random.Generator) -> np.ndarray:
     return np.argsort(generator.random(count), kind="stable")
 
 
-def _one_hot(images: ImageSet) -> np.ndarray:
-    if images.multi_label:
-        return images.labels.astype(np.float64)
-    rows: np.ndarray = np.eye(len(images.classes))[images.labels]
-    return rows
-
-
 def _check(images: ImageSet, splits: dict[Split, np.ndarray]) -> None:
-    rows = _one_hot(images)
     for split, indices in splits.items():
-        counts = rows[indices].sum(axis=0)
+        labels = images.labels[indices]
+        if images.multi_label:
+            counts = labels.sum(axis=0, dtype=np.int64)
+        else:
+            counts = np.bincount(labels, minlength=len(images.classes))
         for number, name in enumerate(images.classes):
             if counts[number] == 0:
                 raise _too_few(images, name, number, split, "no")
@@ -168,7 +162,7 @@ def _check(images: ImageSet, splits: dict[Split, np.ndarray]) -> None:
 
 
 def _too_few(images: ImageSet, name: str, number: int, split: Split, what: str) -> DataError:
-    having = _one_hot(images)[:, number] > 0
+    having = images.labels[:, number] > 0 if images.multi_label else images.labels == number
     got = f"{int(having.sum())} of {len(images)} examples are {name!r}"
     if images.groups is not None:
         groups = {group for group, has in zip(images.groups, having, strict=True) if has}
@@ -229,9 +223,7 @@ def nested_subset(labels: np.ndarray, indices: np.ndarray, fraction: float, seed
     return np.asarray(chosen[_systematic(own, shuffled, fraction, generator)])
 
 
-def _systematic(
-    rows: np.ndarray, shuffled: np.ndarray, fraction: float, generator: np.random.Generator
-) -> np.ndarray:
+def _systematic(rows: np.ndarray, shuffled: np.ndarray, fraction: float, generator: np.random.Generator) -> np.ndarray:
     strata = np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
     position = np.empty(len(rows))
     for number in range(int(strata.max()) + 1):

@@ -212,9 +212,7 @@ def _write_rest(
 ) -> None:
     names = [listing.names[int(number)] for number in kept]
     # Checked again: a class may have lost all its images.
-    labels = (
-        checked_labels(listing.labels[kept], names, listing.classes, listing.multi_label) if names else kept
-    )
+    labels = checked_labels(listing.labels[kept], names, listing.classes, listing.multi_label) if names else kept
     if not names:
         raise _unreadable(skipped, len(listing.names))
     groups = None if listing.groups is None else [listing.groups[int(number)] for number in kept]
@@ -233,9 +231,7 @@ def _write_rest(
     notes = [*listing.notes, *_torn_by_source(groups, splits)]
     if skipped:
         shown = ", ".join(name for name, _ in skipped[:3]) + (", …" if len(skipped) > 3 else "")
-        notes.append(
-            f"{len(skipped)} of {len(listing.names)} images could not be read and were left out: {shown}."
-        )
+        notes.append(f"{len(skipped)} of {len(listing.names)} images could not be read and were left out: {shown}.")
     with _reported(working):
         np.save(working / "labels.npy", labels, allow_pickle=False)
         (working / "examples.json").write_bytes(text)
@@ -279,9 +275,7 @@ def _read(place: Path, verify: bool | None) -> ImageSet:
             size = file.stat().st_size if file.is_file() else -1
             hashed = verify if verify is not None else size <= _ALWAYS_HASHED
             if size != facts["size"] or (hashed and _file_hash(file) != facts["sha256"]):
-                raise _corrupt(
-                    place, f"{name} of {size} bytes", f"{name} of {facts['size']} bytes, as written"
-                )
+                raise _corrupt(place, f"{name} of {size} bytes", f"{name} of {facts['size']} bytes, as written")
         examples = json.loads((place / "examples.json").read_bytes())
         groups, splits = examples["groups"], examples["splits"]
         return ImageSet(

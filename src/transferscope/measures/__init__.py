@@ -1,8 +1,7 @@
 """Measures: tensors and arrays in, numbers out. No files, loaders, networks or global randomness.
 
 What is not defined is None with its reason, or a :class:`~transferscope.errors.MeasureError`; never NaN.
-Functions
-on matrices of bootstrap weights return NaN for a draw without a value; ``bootstrap_interval`` makes it a note.
+Functions of bootstrap weights return NaN for a draw without a value; ``bootstrap_interval`` makes it a note.
 """
 
 from transferscope.measures.barriers import (

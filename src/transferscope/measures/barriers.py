@@ -105,9 +105,7 @@ def barrier(
     """
     alpha, table, per_example = _grid(alphas, values)
     if not 0 < confidence < 1:
-        raise MeasureError(
-            "a confidence is a share", expected="in (0, 1), for example 0.95", got=str(confidence)
-        )
+        raise MeasureError("a confidence is a share", expected="in (0, 1), for example 0.95", got=str(confidence))
     groups = _groups(clusters, table.shape[1], per_example)
     ends = table[[0, -1]]
     weights = np.stack([1 - alpha, alpha], axis=1)
@@ -157,11 +155,7 @@ def stability(error_barrier: Interval, limit: float = 0.02) -> Literal["stable",
             expected="an interval of confidence 0.90 or more",
             got=str(error_barrier.confidence),
         )
-    if (
-        error_barrier.basis not in ("seeds", "examples")
-        or error_barrier.low is None
-        or error_barrier.high is None
-    ):
+    if error_barrier.basis not in ("seeds", "examples") or error_barrier.low is None or error_barrier.high is None:
         return "undecided"
     if error_barrier.high < limit:
         return "stable"
@@ -194,9 +188,7 @@ def interpolate(
     {'w': tensor([1.])}
     """
     if not np.isfinite(alpha):
-        raise MeasureError(
-            "α must be finite", expected="0 for the first network, 1 for the second", got=str(alpha)
-        )
+        raise MeasureError("α must be finite", expected="0 for the first network, 1 for the second", got=str(alpha))
     apart = set(a) ^ set(b)
     if apart:
         name = min(apart)
@@ -268,9 +260,7 @@ def _groups(clusters: npt.ArrayLike | None, examples: int, per_example: bool) ->
     """The group of each example (each its own without clusters); None without per-example values."""
     if not per_example:
         if clusters is not None:
-            raise MeasureError(
-                "clusters need per-example values", expected="values of shape 'points examples'"
-            )
+            raise MeasureError("clusters need per-example values", expected="values of shape 'points examples'")
         return None
     if clusters is None:
         return np.arange(examples)
@@ -293,11 +283,7 @@ def _height(
     value, where = max(0.0, float(gap[top])), float(alpha[top])
     units = 0 if groups is None else int(groups.max()) + 1
     if groups is None or units < 2:
-        note = (
-            "one value for each point: no interval"
-            if groups is None
-            else "one of examples or groups: no interval"
-        )
+        note = "one value for each point: no interval" if groups is None else "one of examples or groups: no interval"
         return Height(value, Interval(value, None, None, units, None, confidence, note), where, None)
     residuals = gaps - gap[:, None]
     sums = np.stack([np.bincount(groups, weights=row, minlength=units) for row in residuals])

@@ -106,9 +106,7 @@ def bootstrap_draws(
     return float(statistic(np.ones((1, examples)), *data)[0]), values
 
 
-def weighted_mean(
-    weights: npt.NDArray[np.float64], values: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def weighted_mean(weights: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The mean of ``values`` under each row of weights: the statistic for shares and differences of shares.
 
     Args:

@@ -4,16 +4,14 @@ Kornblith et al., "Similarity of Neural Network Representations Revisited" (ICML
 unbiased estimator of Song et al. (JMLR 2012, eq. 5) and its average over minibatches of Nguyen et al. (ICLR
 2021, arXiv 2010.15327, eq. 2-3)::
 
-    HSIC1(K, L) = [tr(K'L') + (1'K'1)(1'L'1) / ((n-1)(n-2)) - 2/(n-2) 1'K'L'1] / (n (n-3))      K' = K, zero
-    diagonal CKA = sum_b w_b HSIC1(K_b, L_b) / sqrt(sum_b w_b HSIC1(K_b, K_b) * sum_b w_b HSIC1(L_b, L_b))
-    w_b = n_b
+    HSIC1(K, L) = [tr(K~ L~) + (1'K~ 1)(1'L~ 1) / ((n-1)(n-2)) - 2/(n-2) 1'K~ L~ 1] / (n (n-3))
+    CKA = sum_b w_b HSIC1(K_b, L_b) / sqrt(sum_b w_b HSIC1(K_b, K_b) * sum_b w_b HSIC1(L_b, L_b))
 
+with K~ = K but a zero diagonal, n >= 4 examples in a batch, and w_b = n_b.
 Averaged first, divided last. HSIC1 is the inner product of U-centred Gram matrices (Szekely and Rizzo 2014),
 so all pairs of a batch are one matrix product and |CKA| <= 1 holds by Cauchy-Schwarz. A batch counts with its
-number of
-examples: without dependence HSIC1 has a standard deviation of order 1/n, so a short batch adds no more noise
-    than a
-full one.
+number of examples: without dependence HSIC1 has a standard deviation of order 1/n, so a short batch adds no
+more noise than a full one.
 
 Why it is exact in float32: features are centred before the Gram matrix, so an offset costs no digits;
 everything after the Gram matrix is float64.
@@ -129,14 +127,13 @@ def centred_gram(features: Tensor) -> tuple[Tensor, Tensor]:
             gram[:half, :half].addmm_(chunk[:half], chunk[:half].T)
             gram[half:].addmm_(chunk[half:], chunk.T)
     gram[:half, half:] = gram[half:, :half].T
-    return gram, offset
+    # A product of a matrix with its own transpose is symmetric only up to rounding.
+    return (gram + gram.T).mul_(0.5), offset
 
 
 def _check_grams(grams: Tensor, kind: Kind) -> int:
     if grams.dim() < 2 or grams.shape[-1] != grams.shape[-2]:
-        raise MeasureError(
-            "Gram matrices are square", expected="points examples examples", got=str(tuple(grams.shape))
-        )
+        raise MeasureError("Gram matrices are square", expected="points examples examples", got=str(tuple(grams.shape)))
     examples = int(grams.shape[-1])
     if examples < smallest_batch(kind):
         raise MeasureError(
@@ -200,9 +197,7 @@ def hsic1(K: Tensor, L: Tensor) -> Tensor:
         )
     K, L = (gram.to(torch.float64, copy=True).fill_diagonal_(0.0) for gram in (K, L))
     rows_k, rows_l = K.sum(-1), L.sum(-1)
-    bracket = (
-        (K * L).sum() + rows_k.sum() * rows_l.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (rows_k @ rows_l)
-    )
+    bracket = (K * L).sum() + rows_k.sum() * rows_l.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (rows_k @ rows_l)
     return bracket / (n * (n - 3))
 
 

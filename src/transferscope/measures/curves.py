@@ -95,9 +95,7 @@ def optimisation_speed(curves: Sequence[Curve]) -> list[float] | None:
     return [math.fsum(curve[epoch] for epoch in common) / len(common) for curve in curves]
 
 
-def common_thresholds(
-    curves: Sequence[Curve], count: int = 5, *, higher_is_better: bool = True
-) -> list[float]:
+def common_thresholds(curves: Sequence[Curve], count: int = 5, *, higher_is_better: bool = True) -> list[float]:
     """Evenly spaced levels that no curve starts at and at least one reaches.
 
     From the best start of all curves (left out) to the best value of all curves (included). A weaker curve is
@@ -237,9 +235,7 @@ def still_improving(curve: Curve, *, level: float = 0.05, higher_is_better: bool
     """
     _check(curve)
     if not 0 < level < 1:
-        raise MeasureError(
-            "the level of a test is a share", expected="in (0, 1), for example 0.05", got=str(level)
-        )
+        raise MeasureError("the level of a test is a share", expected="in (0, 1), for example 0.05", got=str(level))
     epochs = sorted(epoch for epoch in curve if epoch > 0)
     if len(epochs) < 3:
         return None
@@ -251,10 +247,10 @@ def still_improving(curve: Curve, *, level: float = 0.05, higher_is_better: bool
     residual = centred - slope * x
     freedom = len(window) - 2
     rounding = 1e-12 * float(np.abs(y).max())
-    if float(np.abs(residual).max()) <= rounding:
+    error = math.sqrt(float(residual @ residual) / freedom / float(x @ x))
+    if float(np.abs(residual).max()) <= rounding or error == 0:  # squares of tiny residuals underflow
         rises = slope * float(np.abs(x).max()) > rounding
         return Trend(slope, 0.0, 0.0 if rises else 1.0, rises, slope, len(window))
-    error = math.sqrt(float(residual @ residual) / freedom / float(x @ x))
     p_value = float(stats.t.sf(slope / error, freedom))
     upper = slope + float(stats.t.ppf(1 - level, freedom)) * error
     return Trend(slope, error, p_value, p_value < level, upper, len(window))

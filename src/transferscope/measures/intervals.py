@@ -265,9 +265,7 @@ def mean_difference_interval(
     mean_a = np.atleast_2d(np.asarray(a, dtype=np.float64)).mean(axis=0)
     mean_b = np.atleast_2d(np.asarray(b, dtype=np.float64)).mean(axis=0)
     if mean_a.shape != mean_b.shape:
-        raise MeasureError(
-            "a and b speak of different examples", expected=str(mean_a.shape), got=str(mean_b.shape)
-        )
+        raise MeasureError("a and b speak of different examples", expected=str(mean_a.shape), got=str(mean_b.shape))
     return bootstrap_interval(weighted_mean, [mean_a - mean_b], clusters, draws, seed, confidence)
 
 
@@ -478,6 +476,4 @@ def _differences(
 
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
-        raise MeasureError(
-            "a confidence is a share", expected="in (0, 1), for example 0.95", got=str(confidence)
-        )
+        raise MeasureError("a confidence is a share", expected="in (0, 1), for example 0.95", got=str(confidence))

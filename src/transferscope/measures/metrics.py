@@ -90,9 +90,7 @@ def per_example_loss(logits: Tensor, labels: Tensor, task: Task = "single") -> T
         )
     if task == "single":
         return torch.nn.functional.cross_entropy(logits, labels, reduction="none")
-    return torch.nn.functional.binary_cross_entropy_with_logits(
-        logits, labels.double(), reduction="none"
-    ).mean(1)
+    return torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.double(), reduction="none").mean(1)
 
 
 def predictions(logits: Tensor, task: Task = "single") -> Tensor:
@@ -184,9 +182,7 @@ def top_k(logits: Tensor, labels: Tensor, k: int) -> float:
     return float(among.double().mean())
 
 
-def weighted_auc(
-    scores: npt.ArrayLike, positive: npt.ArrayLike, weights: npt.ArrayLike
-) -> npt.NDArray[np.float64]:
+def weighted_auc(scores: npt.ArrayLike, positive: npt.ArrayLike, weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Area under the curve of one label under each row of weights, at the cost of one sort.
 
     The weighted share of (positive, negative) pairs in which the positive one scores higher, ties counted ½
@@ -327,7 +323,5 @@ def _checked(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     labels = labels.long()
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= logits.shape[1]:
-        raise MeasureError(
-            "a label is out of range", expected=f"0 to {logits.shape[1] - 1}", got=f"{low} to {high}"
-        )
+        raise MeasureError("a label is out of range", expected=f"0 to {logits.shape[1] - 1}", got=f"{low} to {high}")
     return logits, labels

@@ -70,9 +70,7 @@ class Mistakes:
     kappa_max: float | None
 
 
-def compare_mistakes(
-    predicted_a: npt.ArrayLike, predicted_b: npt.ArrayLike, labels: npt.ArrayLike
-) -> Mistakes:
+def compare_mistakes(predicted_a: npt.ArrayLike, predicted_b: npt.ArrayLike, labels: npt.ArrayLike) -> Mistakes:
     """Counts and agreement of the mistakes of two networks.
 
     With p_k the accuracies, c_obs the share of examples that both get right or both get wrong and
@@ -192,9 +190,7 @@ def mistake_statistic(name: str) -> Statistic:
     for known in MISTAKE_STATISTICS:
         if known == name:
             return lambda weights, indicators: weighted_mistakes(weights, indicators)[known]
-    raise MeasureError(
-        f"there is no statistic of mistakes {name!r}", hint=nearest(name, MISTAKE_STATISTICS), got=name
-    )
+    raise MeasureError(f"there is no statistic of mistakes {name!r}", hint=nearest(name, MISTAKE_STATISTICS), got=name)
 
 
 def mistakes_by_group(
@@ -217,13 +213,10 @@ def mistakes_by_group(
     """
     a, b, y, group = (np.asarray(array) for array in (predicted_a, predicted_b, labels, groups))
     if group.shape != y.shape:
-        raise MeasureError(
-            "groups must name the group of each example", expected=str(y.shape), got=str(group.shape)
-        )
+        raise MeasureError("groups must name the group of each example", expected=str(y.shape), got=str(group.shape))
     mistake_indicators(a, b, y)  # for its checks
     return {
-        int(name): compare_mistakes(a[group == name], b[group == name], y[group == name])
-        for name in np.unique(group)
+        int(name): compare_mistakes(a[group == name], b[group == name], y[group == name]) for name in np.unique(group)
     }
 
 
@@ -298,12 +291,7 @@ def ensemble_entropy(probabilities: npt.ArrayLike) -> npt.NDArray[np.float64]:
     [0.693147]
     """
     table = np.asarray(probabilities, dtype=np.float64)
-    if (
-        table.ndim != 3
-        or 0 in table.shape
-        or not np.allclose(table.sum(axis=2), 1, atol=1e-4)
-        or table.min() < 0
-    ):
+    if table.ndim != 3 or 0 in table.shape or not np.allclose(table.sum(axis=2), 1, atol=1e-4) or table.min() < 0:
         raise MeasureError(
             "ensemble entropy needs probabilities",
             expected="'networks examples classes', at least 0, summing to 1",
@@ -316,7 +304,5 @@ def ensemble_entropy(probabilities: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def _ratio(above: npt.NDArray[np.float64], below: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    result: npt.NDArray[np.float64] = np.divide(
-        above, below, out=np.full_like(above, np.nan), where=below > 0
-    )
+    result: npt.NDArray[np.float64] = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
     return result

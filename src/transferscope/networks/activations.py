@@ -84,8 +84,10 @@ class ActivationRecorder:
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(inplace=True))
         >>> shapes = {}
-        >>> with ActivationRecorder(model, ["0"], lambda name, x: shapes.update({name: tuple(x.shape)})) as
-        recorder: ...     _ = recorder.run(torch.ones(5, 3))
+        >>> def receive(name, output):
+        ...     shapes[name] = tuple(output.shape)
+        >>> with ActivationRecorder(model, ["0"], receive) as recorder:
+        ...     _ = recorder.run(torch.ones(5, 3))
         >>> shapes
         {'0': (5, 2)}
     """
@@ -143,7 +145,7 @@ class ActivationRecorder:
         return find_module(self._model, name), name, None
 
     def _hook(self, base: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: object, output: object) -> None:
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
             if not self._running:
                 return
             call = self._calls[base] = self._calls.get(base, 0) + 1

@@ -82,9 +82,7 @@ def _torchvision_names() -> tuple[str, ...]:
 
 def known_architectures() -> list[str]:
     """All names ``timm:NAME`` and ``torchvision:NAME`` there are, sorted, without factories of users."""
-    return sorted(
-        [f"timm:{name}" for name in _timm_names()] + [f"torchvision:{n}" for n in _torchvision_names()]
-    )
+    return sorted([f"timm:{name}" for name in _timm_names()] + [f"torchvision:{n}" for n in _torchvision_names()])
 
 
 def check_architecture(architecture: Architecture) -> None:
@@ -245,9 +243,7 @@ def build(architecture: Architecture, classes: int, seed: int) -> nn.Module:
     return model
 
 
-def input_stats(
-    architecture: Architecture, weights: Weights | None
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def input_stats(architecture: Architecture, weights: Weights | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation, per channel, by which images in [0, 1] are normalised: (x − mean) / std.
 
     Args:

@@ -114,9 +114,7 @@ def _measuring(model: nn.Module, layers: Mapping[str, _BatchNorm]) -> Iterator[d
             model.eval()
             for layer in layers.values():
                 layer.train()
-                layer.momentum = (
-                    1.0  # the running statistics then are those of the batch that just went through
-                )
+                layer.momentum = 1.0  # the running statistics then are those of the batch that just went through
             yield pooled
         finally:
             for layer, value in momentum.items():
@@ -219,9 +217,7 @@ def recompute(
         raise
 
 
-def _write(
-    layers: Mapping[str, _BatchNorm], pooled: Mapping[str, _Pooled], former: Mapping[str, Tensor]
-) -> None:
+def _write(layers: Mapping[str, _BatchNorm], pooled: Mapping[str, _Pooled], former: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, layer in layers.items():
             seen = pooled[name]

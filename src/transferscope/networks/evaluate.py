@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.errors import ArchitectureError, LoaderError, StudyError
+from transferscope.networks.initialisation import isolated_randomness
 
 __all__ = [
     "autocast",
@@ -242,7 +243,7 @@ def _examples(batch: object) -> int:
 def check_deterministic(batches: Iterable[Any]) -> None:
     """Check, before anything is computed, that batches can be read twice and are the same bits each time.
 
-    Two full passes without a network. Found are shuffling, random augmentation, iterators that are used up
+    Two full passes without a network, global random state put back. Found are shuffling, random augmentation, iterators that are used up
     after one pass, and loaders that leave examples out (``drop_last``).
 
     Args:
@@ -251,13 +252,19 @@ def check_deterministic(batches: Iterable[Any]) -> None:
     Raises:
         LoaderError: the batches do not repeat themselves, are empty, or leave out examples of their data set.
     """
-    if iter(batches) is batches:
+    if isinstance(batches, Iterator):
         raise LoaderError(
             "the batches can be read only once",
             expected="an object that starts anew at each iter(), such as a DataLoader or a list",
             got=f"an iterator ({type(batches).__name__})",
             hint="pass the loader itself, or list(batches)",
         )
+    # Looking must not change what the caller draws next; the second pass still draws other numbers than the first.
+    with isolated_randomness(0):
+        _compare_passes(batches)
+
+
+def _compare_passes(batches: Iterable[Any]) -> None:
     examples, first = 0, []
     for batch in batches:
         first.append(_digest(batch))

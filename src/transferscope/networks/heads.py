@@ -52,9 +52,7 @@ def reset_head(model: nn.Module, head: str, seed: int) -> None:
 def _check_module(model: nn.Module, name: str) -> None:
     modules = [known for known, _ in model.named_modules() if known]
     if name not in modules:
-        raise ModuleNameError(
-            f"the network has no module named {name!r}", got=name, hint=nearest(name, modules)
-        )
+        raise ModuleNameError(f"the network has no module named {name!r}", got=name, hint=nearest(name, modules))
 
 
 def head_name(model: nn.Module, architecture: Architecture) -> str:
@@ -93,8 +91,7 @@ def _declared_by_timm(model: nn.Module, architecture: Architecture) -> str | Non
     declared = settings.get("classifier") if isinstance(settings, dict) else None
     names = {name: module for name, module in model.named_modules() if name}
     candidates: tuple[str, ...] = (declared,) if isinstance(declared, str) else tuple(declared or ())
-    # A distilled network's second head is declared for its undistilled sister as well: only those there are
-    # count.
+    # A distilled network's second head is declared for its undistilled sister as well: only those there count.
     present = [name for name in candidates if name in names and list(names[name].parameters())]
     if len(present) > 1:
         raise ArchitectureError(

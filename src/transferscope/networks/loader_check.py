@@ -6,7 +6,7 @@ examples themselves may not (random augmentation, a random part of the data).
 
 import contextlib
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -142,10 +142,9 @@ def _check_indices(loader: DataLoader[Any]) -> LoaderFacts:
             got="random augmentation",
             hint="use the evaluation transforms, or pass repeatable=False",
         )
-    size = len(loader.dataset) if hasattr(loader.dataset, "__len__") else len(first)
     # A sampler may choose a subset on purpose: only what it drew and no batch holds is left out.
-    drawn = len(loader.sampler) if hasattr(loader.sampler, "__len__") else size
-    left_out = max(0, min(size, drawn) - len(first)) if getattr(loader, "drop_last", False) else 0
+    drawn = len(loader.sampler) if loader.drop_last and isinstance(loader.sampler, Sized) else len(first)
+    left_out = max(0, drawn - len(first))
     return LoaderFacts(shuffled=first != second, left_out=left_out)
 
 
@@ -161,6 +160,5 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 def _empty() -> LoaderError:
     return LoaderError(
-        "the loader has no batches", expected="at least one batch", got="none", hint="check the data set and
-        drop_last"
+        "the loader has no batches", expected="at least one batch", got="none", hint="check the data set and drop_last"
     )

@@ -13,10 +13,8 @@ part as a whole if not:
 
 ``block`` parts are what is left unopened: ``conv1``, ``layer1.0``, ``blocks.3.1``, ``head``. ``stage`` parts
 are the children of the root, where those that hold opened modules are replaced by their children, down to the
-elements of a
-list: ``layer1``, ``stages.2``. Without stages in the tree (a plain ViT) all blocks are one stage. ``layer``
-    parts are modules with parameters of their own; attention
-and parametrised modules are one layer.
+elements of a list: ``layer1``, ``stages.2``. Without stages in the tree (a plain ViT) all blocks are one stage.
+``layer`` parts are modules with parameters of their own; attention and parametrised modules are one layer.
 
 Every parameter belongs to exactly one part of each granularity. Parameters directly on an opened module (a
 class token) form the part ``(direct)``, or ``owner.(direct)``. A parameter shared by two modules belongs to
@@ -91,10 +89,7 @@ def _is_opened(module: nn.Module) -> bool:
     if _is_list(module):
         if not _has_forward(module):
             return True
-        if any(
-            _is_opened(child) or (not _is_list(child) and _weights(child) >= _BLOCK_WEIGHTS)
-            for child in children
-        ):
+        if any(_is_opened(child) or (not _is_list(child) and _weights(child) >= _BLOCK_WEIGHTS) for child in children):
             return True
         if sum(_weights(child) >= _BLOCK_WEIGHTS for child in children) >= 2:
             return True
@@ -114,9 +109,7 @@ def _encloses(name: str, head: str | None) -> bool:
 def _tree(module: nn.Module, name: str, head: str | None) -> _Node:
     if name and not _encloses(name, head) and (head == name or not _is_opened(module)):
         return _Node(name, module, ())
-    children = tuple(
-        _tree(child, f"{name}.{local}" if name else local, head) for local, child in _children(module)
-    )
+    children = tuple(_tree(child, f"{name}.{local}" if name else local, head) for local, child in _children(module))
     return _Node(name, module, children)
 
 
@@ -133,9 +126,7 @@ def _block_parts(node: _Node) -> Iterator[tuple[str, nn.Module | None]]:
         yield from _block_parts(child)
 
 
-def _stage_parts(
-    node: _Node, head: str | None, element: bool = False
-) -> Iterator[tuple[str, nn.Module | None]]:
+def _stage_parts(node: _Node, head: str | None, element: bool = False) -> Iterator[tuple[str, nn.Module | None]]:
     """Parts of granularity ``stage``; ``element`` says that ``node`` is one of a list below the root."""
     opened_inside = any(child.children for child in node.children)
     if node.name and not _encloses(node.name, head) and (element or not opened_inside):
@@ -205,9 +196,7 @@ def named_parts(model: nn.Module, granularity: Granularity, head: str | None = N
     return [name for name, _, _ in _parts(model, granularity, head)]
 
 
-def parts_parameters(
-    model: nn.Module, granularity: Granularity, head: str | None = None
-) -> dict[str, list[str]]:
+def parts_parameters(model: nn.Module, granularity: Granularity, head: str | None = None) -> dict[str, list[str]]:
     """The parameters of each part: a partition of ``model.named_parameters()``.
 
     Args:
@@ -238,11 +227,7 @@ def hookable_parts(model: nn.Module, granularity: Granularity, head: str | None 
     Raises:
         ModuleNameError: there is no module ``head``.
     """
-    return [
-        name
-        for name, module, _ in _parts(model, granularity, head)
-        if module is not None and _has_forward(module)
-    ]
+    return [name for name, module, _ in _parts(model, granularity, head) if module is not None and _has_forward(module)]
 
 
 def find_module(model: nn.Module, name: str) -> nn.Module:
@@ -262,7 +247,5 @@ def find_module(model: nn.Module, name: str) -> nn.Module:
         module = None
     if module is None:
         names = [known for known, _ in model.named_modules() if known]
-        raise ModuleNameError(
-            f"the network {type(model).__name__} has no module {name!r}", hint=nearest(name, names)
-        )
+        raise ModuleNameError(f"the network {type(model).__name__} has no module {name!r}", hint=nearest(name, names))
     return module

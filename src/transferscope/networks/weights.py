@@ -299,6 +299,5 @@ def _fits(given: Mapping[str, torch.Size], name: str) -> bool:
     if given.keys() != shapes.keys():
         return False
     return all(
-        given[key] == shape or (_in_head(key, head) and given[key][1:] == shape[1:])
-        for key, shape in shapes.items()
+        given[key] == shape or (_in_head(key, head) and given[key][1:] == shape[1:]) for key, shape in shapes.items()
     )

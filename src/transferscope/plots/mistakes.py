@@ -10,7 +10,7 @@ from transferscope.plots.theme import Figure, hover, pair_rank, shown, shown_col
 __all__ = ["chart", "figures"]
 
 _PARTS = {"both wrong": "#3a4149", "only the first": "#8c96a0", "only the second": "#cfd6dc"}
-_MOST = 12
+_MOST = 15
 """Single pairs of networks shown; above it, means by pair of variants."""
 
 
@@ -35,6 +35,7 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     order = rows["label"].to_list()
     height = 26 * len(order) + 8
     panels = (_shared(rows, order, height), *_consistency(rows, order, height))
+    spread = " with its 95 % interval over test images" if by_network else ""
     what = "pair of networks" if by_network else "pair of variants (mean over its networks)"
     return (
         Figure(
@@ -42,14 +43,14 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
             title="Shared mistakes",
             caption=(
                 f"One row per {what}. Left: test images wrong in both networks or in one alone. Right: error "
-                "consistency κ with its 95 % interval over test images; 0 is chance given the accuracies, the tick "
-                "marks the highest κ that unequal accuracies allow."
+                f"consistency κ{spread}; 0 is chance given the accuracies, the tick marks the highest κ that unequal "
+                "accuracies allow."
             ),
             alt="Common and separate mistakes, and error consistency, for " + ", ".join(order) + ".",
             panels=panels,
             legend=(
                 *((name, tint, "square") for name, tint in _PARTS.items()),
-                ("κ, interval", "#1b1f24", "point"),
+                ("κ with interval" if by_network else "κ", "#1b1f24", "point"),
                 ("ceiling of κ", "#1b1f24", "tick"),
             ),
         ),
@@ -98,7 +99,7 @@ def _shared(rows: pl.DataFrame, order: list[str], height: int) -> alt.Chart:
             order=alt.Order("rank:Q"),
             description="hover:N",
         )
-        .properties(width=280, height=height)
+        .properties(width=300, height=height)
     )
 
 
@@ -124,4 +125,4 @@ def _consistency(rows: pl.DataFrame, order: list[str], height: int) -> list[alt.
     )
     dots = base.mark_circle(size=70, color="#1b1f24", opacity=1).encode(x, description="hover:N")
     zero = alt.Chart(pl.DataFrame({"kappa": [0.0]})).mark_rule(color="#afb8c1", aria=False).encode(x)
-    return [alt.layer(zero, span, ceiling, dots).properties(width=280, height=height)]
+    return [alt.layer(zero, span, ceiling, dots).properties(width=300, height=height)]

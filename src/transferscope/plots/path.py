@@ -40,7 +40,9 @@ def chart(table: pl.DataFrame) -> Any:
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     """The figures of ``path``; none where the table holds no point inside a path."""
-    rows = table.filter(pl.col("batch_norm") != "own statistics").with_columns(
+    # Barrier rows are numbers of a whole path; the ends with their own statistics are no points of it.
+    points = table.filter((pl.col("level") == "point") & (pl.col("batch_norm") != "own statistics"))
+    rows = points.with_columns(
         shown_column("pair"),
         pl.concat_str(shown_column("a"), pl.lit(" → "),
                       shown_column("b")).alias("line"),
@@ -140,9 +142,9 @@ def _panel(rows: pl.DataFrame, axis: str, measure: str, split: str, pairs: list[
     line = drawn.mark_line(strokeWidth=1.8, clip=True, aria=False).encode(x, y, tint, one)
     dashed = alt.Chart(ends).mark_line(strokeWidth=1.2, strokeDash=[4, 3], aria=False).encode(x, y, tint, one)
     marks = alt.Chart(ends).mark_circle(size=42, opacity=1).encode(x, y, tint, one, description="hover:N")
-    # Pointing at every tenth is enough for a reader; a mark for each point would make the page ten times heavier.
-    tenths = (pl.col("alpha") * 10 - (pl.col("alpha") * 10).round()).abs() < 1e-6
-    pointed = data.filter(pl.col("value").is_between(*domain) & tenths)
+    # Pointing at some twenty places of a path is enough; a mark for each would make the page ten times heavier.
+    every = max(1, round(data.height / max(1, data["line"].n_unique()) / 20))
+    pointed = data.filter((pl.int_range(pl.len()).over("line") % every == 0) & pl.col("value").is_between(*domain))
     targets = alt.Chart(pointed).mark_circle(size=60, opacity=0).encode(x, y, tint, description="hover:N")
     return alt.layer(band, line, dashed, targets, marks).properties(width=350, height=200)
 

@@ -5,7 +5,10 @@ import polars as pl
 from transferscope.plots import distance, learning_curves, learning_rate, mistakes, path, similarity
 from transferscope.plots.theme import Figure
 
-__all__ = ["figures"]
+__all__ = ["DRAWN", "figures"]
+
+DRAWN = frozenset({"learning_rate", "learning_curves", "mistakes", "similarity", "distance", "path"})
+"""Analyses that have pictures."""
 
 
 def figures(name: str, table: pl.DataFrame, metric: str) -> tuple[Figure, ...]:

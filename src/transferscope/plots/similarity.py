@@ -162,7 +162,7 @@ def _diagonal(means: pl.DataFrame, modules: list[str]) -> list[Figure]:
     )
     low = min(0.0, *data["cka"].to_list())
     x = alt.X("module:N", title="Module (name), from input to output", sort=kept)
-    x = x.axis(labelAngle=-60, ticks=False, labelFontSize=9, labelOverlap=True, labelLimit=100, grid=False)
+    x = x.axis(labelAngle=-60, ticks=False, labelFontSize=9, labelOverlap=len(kept) > 26, labelLimit=100, grid=False)
     y = (
         alt.Y("cka:Q", title="CKA of equal modules (0 to 1)")
         .scale(domain=[low, 1.0], nice=False)

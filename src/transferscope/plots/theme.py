@@ -53,7 +53,7 @@ _PAIR_COLOURS = {
     frozenset({"RI", "P-T"}): "#000000",
 }
 _PAIR_ORDER = (
-    "P/P-T", "P/RI-T", "RI/RI-T", "RI-T/P-T", "P-T/RI-T", "P-T/P-T", "RI-T/RI-T", "RI/P-T", "RI/P", "P/RI",
+    "P/P-T", "P/RI-T", "RI/RI-T", "P-T/P-T", "RI-T/RI-T", "P-T/RI-T", "RI/P-T", "RI/P",
 )  # fmt: skip
 _METRICS = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "auc": "mean AUC"}
 _FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"

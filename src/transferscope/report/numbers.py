@@ -10,8 +10,8 @@ MISSING = "–"
 _SHARES = frozenset({"top1", "top5"})
 
 
-def value_words(value: object, unit: str = "1") -> str:
-    """A cell of a table.
+def value_words(value: object, unit: str = "1", fixed: bool = False) -> str:
+    """A cell of a table; ``fixed`` keeps trailing zeros, so that a value and its interval have equal digits.
 
     >>> value_words(0.41234), value_words(-0.03), value_words(None), value_words(12345, "count")
     ('0.412', '−0.03', '–', '12\u202f345')
@@ -32,7 +32,7 @@ def value_words(value: object, unit: str = "1") -> str:
     if size < 0.001:
         mantissa, power = f"{value:.2g}".split("e") if "e" in f"{value:.2g}" else (f"{value:.2g}", "")
         return _signed(f"{mantissa}e{int(power)}") if power else _signed(mantissa)
-    if float(f"{value:.2g}") == value and size < 100:
+    if not fixed and float(f"{value:.2g}") == value and size < 100:
         return _signed(f"{value:g}")
     if size >= 1000:
         return _signed(f"{value:,.0f}".replace(",", "\u202f"))
@@ -43,11 +43,11 @@ def metric_words(value: float | None, metric: str) -> str:
     """The metric itself: per cent for accuracies, three digits for AUC.
 
     >>> metric_words(0.8123, "top1"), metric_words(0.8123, "auc"), metric_words(None, "top1")
-    ('81.2 %', '0.812', '–')
+    ('81.2\\xa0%', '0.812', '–')
     """
     if value is None:
         return MISSING
-    return f"{100 * value:.1f} %" if metric in _SHARES else f"{value:.3f}"
+    return f"{100 * value:.1f}\u00a0%" if metric in _SHARES else f"{value:.3f}"
 
 
 def points_words(value: float | None, metric: str, unit: bool = True) -> str:
@@ -67,12 +67,12 @@ def interval_words(number: Number) -> str:
     """The interval of a number, or – where there is none.
 
     >>> interval_words(Number("a", 0.5, 0.4, 0.6, "seeds", 3))
-    '0.4 to 0.6'
+    '0.400 to 0.600'
     """
     if number.low is None and number.high is None:
         return MISSING
-    low = "−∞" if number.low is None else value_words(number.low, number.unit)
-    high = "∞" if number.high is None else value_words(number.high, number.unit)
+    low = "−∞" if number.low is None else value_words(number.low, number.unit, fixed=True)
+    high = "∞" if number.high is None else value_words(number.high, number.unit, fixed=True)
     return f"{low} to {high}"
 
 

@@ -97,9 +97,7 @@ class Context:
         seed = derive_seed(self.study.data.splits.seed, "subset", split)
         return nested_subset(self.images().labels, indices, limit / len(indices), seed)
 
-    def batches(
-        self, split: Split, limit: int | None = None, batch_size: int | None = None
-    ) -> EvaluationBatches:
+    def batches(self, split: Split, limit: int | None = None, batch_size: int | None = None) -> EvaluationBatches:
         """The target's images under the evaluation transform, in a fixed order, on the device."""
         data = self.study.data
         return evaluation_batches(
@@ -129,7 +127,8 @@ class Context:
         if spec.trained:
             model.load_state_dict(self.state(spec))
         layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
-        return model.to(self.device, memory_format=layout).eval()
+        model = model.to(self.device).to(memory_format=layout)
+        return model.eval()
 
     def start(self, spec: NetworkSpec) -> nn.Module:
         """The network before its training, on the CPU."""
@@ -153,9 +152,7 @@ class Context:
                 pass
         return model
 
-    def state(
-        self, spec: NetworkSpec, epoch: int | Literal["last", "best"] = "last"
-    ) -> dict[str, torch.Tensor]:
+    def state(self, spec: NetworkSpec, epoch: int | Literal["last", "best"] = "last") -> dict[str, torch.Tensor]:
         """Parameters and buffers by name, on the CPU.
 
         Args:
@@ -181,17 +178,14 @@ class Context:
             if file not in entry.names():
                 raise StoreError(
                     f"epoch {epoch} of the network {spec.key} was not kept",
-                    expected="one of "
-                    + ", ".join(name for name in entry.names() if name.startswith("epoch")),
+                    expected="one of " + ", ".join(name for name in entry.names() if name.startswith("epoch")),
                     hint="set training.recipe.keep to 'all' or to a list with that epoch",
                 )
         return load_file(entry.path(file))
 
     def history(self, spec: NetworkSpec) -> pl.DataFrame:
         """The training history: one row per epoch, from 0."""
-        return pl.read_parquet(
-            io.BytesIO(self.store.entry("networks", spec.key).read_bytes("history.parquet"))
-        )
+        return pl.read_parquet(io.BytesIO(self.store.entry("networks", spec.key).read_bytes("history.parquet")))
 
     def diverged(self, spec: NetworkSpec) -> bool:
         """Whether the training ended in an exploded or undefined loss."""

@@ -104,9 +104,7 @@ def expand(
                 if network.trained:
                     networks.setdefault(network.key, network)
     for key, spec in networks.items():
-        labels.setdefault(
-            key, label_of("pre-training" if spec.data != study.data else "network", spec.seed, spec)
-        )
+        labels.setdefault(key, label_of("pre-training" if spec.data != study.data else "network", spec.seed, spec))
     return Round(networks, labels, tuple(pieces), tuple(complete))
 
 

@@ -1,5 +1,6 @@
 """Run a study: round after round, until every analysis is a table; what the store has is not done again."""
 
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -9,45 +10,24 @@ from typing import Any
 import polars as pl
 
 from transferscope.analyses.contract import AbstractAnalysis, checked
-from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.outcome import Outcome
 from transferscope.analyses.variants import BoundStudy
 from transferscope.errors import StopRequested
 from transferscope.running.bind import bind
-from transferscope.running.executors import processes, serial
 from transferscope.running.collect import results_of
+from transferscope.running.context import Context
+from transferscope.running.executors import processes, serial
+from transferscope.running.finished import Finished
 from transferscope.running.progress import progress
 from transferscope.running.results import Results
 from transferscope.running.rounds import Piece, Round, expand, with_needs
 from transferscope.running.work import Job, MeasureJob, TrainJob, do
-from transferscope.specs import NetworkSpec
 from transferscope.store import Store
 from transferscope.study import Study
 
-__all__ = ["Finished", "analysis_text", "run_study"]
+__all__ = ["analysis_text", "asked_of", "run_study", "table_of"]
 
 OnEvent = Callable[[dict[str, Any]], None]
-
-
-class Finished:
-    """What a run has so far.
-
-    Attributes:
-        tables: by the key of the analysis.
-        pieces: measured units, by the key of the analysis, in their order.
-        networks: trained networks, by key.
-    """
-
-    def __init__(self) -> None:
-        self.tables: dict[str, pl.DataFrame] = {}
-        self.pieces: dict[str, list[Piece]] = {}
-        self.networks: dict[str, NetworkSpec] = {}
-        self.labels: dict[str, str] = {}
-        self.done: set[str] = set()
-
-    @property
-    def evidence(self) -> Evidence:
-        """The tables so far."""
-        return Evidence(dict(self.tables))
 
 
 def run_study(study: Study, store_root: Path, *, quiet: bool = False, command: str = "") -> Results:
@@ -90,8 +70,12 @@ def run_study(study: Study, store_root: Path, *, quiet: bool = False, command: s
 
 
 def _rounds(study: BoundStudy, store: Store, on_event: OnEvent) -> Finished:
-    analyses = with_needs(study, study.settings.analyses)
-    finished = Finished()
+    analyses = with_needs(study, asked_of(study))
+    finished = Finished(analyses)
+    context = Context(store, study)
+    images = context.images()
+    finished.notes = (*images.notes, *(f"unreadable, skipped: {name}" for name in images.skipped))
+    finished.examples = {split: len(indices) for split, indices in context.splits().items()}
     while len(finished.done) < len(analyses):
         measured = {key: [piece.key for piece in pieces] for key, pieces in finished.pieces.items()}
         step = expand(study, analyses, finished.evidence, finished.done, measured)
@@ -103,8 +87,14 @@ def _rounds(study: BoundStudy, store: Store, on_event: OnEvent) -> Finished:
         for piece in step.pieces:
             finished.pieces.setdefault(piece.analysis.key, []).append(piece)
         for analysis in {piece.analysis.key: piece.analysis for piece in step.pieces}.values():
-            finished.tables[analysis.key] = _table(analysis, store, finished.pieces[analysis.key])
+            finished.tables[analysis.key] = table_of(analysis, store, finished.pieces[analysis.key])
     return finished
+
+
+def asked_of(study: BoundStudy) -> tuple[AbstractAnalysis, ...]:
+    """The analyses of a study; the four networks' outcome is always among them, as the headline needs it."""
+    asked = study.settings.analyses
+    return asked if any(isinstance(analysis, Outcome) for analysis in asked) else (Outcome(), *asked)
 
 
 def _train(study: BoundStudy, store: Store, step: Round, on_event: OnEvent) -> None:
@@ -154,12 +144,10 @@ def analysis_text(analysis: AbstractAnalysis) -> str:
     return json.dumps({analysis.name: analysis.model_dump(mode="json")}, sort_keys=True)
 
 
-def _table(analysis: AbstractAnalysis, store: Store, pieces: Sequence[Piece]) -> pl.DataFrame:
-    import io
-
+def table_of(analysis: AbstractAnalysis, store: Store, pieces: Sequence[Piece]) -> pl.DataFrame:
+    """The table of an analysis: the rows of its measured units, in their order."""
     frames = [
-        pl.read_parquet(io.BytesIO(store.entry("units", piece.key).read_bytes("table.parquet")))
-        for piece in pieces
+        pl.read_parquet(io.BytesIO(store.entry("units", piece.key).read_bytes("table.parquet"))) for piece in pieces
     ]
     return checked(analysis, pl.concat(frames))
 

@@ -175,9 +175,7 @@ class Entry:
     def _seal(self, temporary: Path, extra: Mapping[str, Any]) -> dict[str, Any]:
         taken = sorted(_OWN_FIELDS & set(extra))
         if taken:
-            raise StoreError(
-                f"the manifest field {taken[0]!r} is the store's own", hint="choose another name"
-            )
+            raise StoreError(f"the manifest field {taken[0]!r} is the store's own", hint="choose another name")
         files = describe_files(temporary)
         return {"schema": SCHEMA, "kind": self.kind, "key": self.key, "files": files, **extra}
 

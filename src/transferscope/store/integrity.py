@@ -57,9 +57,7 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise StoreError(f"an entry may hold plain files only, but {name!r} is none", got=str(path))
         if name in (MANIFEST, PROVENANCE):
-            raise StoreError(
-                f"the name {name!r} is the store's own", hint="pass these facts to Entry.write() instead"
-            )
+            raise StoreError(f"the name {name!r} is the store's own", hint="pass these facts to Entry.write() instead")
         if path.is_file():
             files[name] = {"sha256": _sha256(path), "bytes": path.stat().st_size}
     return files
@@ -161,9 +159,7 @@ def _entry_problems(folder: Path, kind: str, key: str) -> Iterator[Problem]:
         yield Problem(kind, key, folder / MANIFEST, error.what)
         return
     if (manifest["kind"], manifest["key"]) != (kind, key):
-        yield Problem(
-            kind, key, folder, f"holds {manifest['kind']} {manifest['key']}: it was moved or renamed"
-        )
+        yield Problem(kind, key, folder, f"holds {manifest['kind']} {manifest['key']}: it was moved or renamed")
     for name, facts in manifest["files"].items():
         try:
             check_file(folder / name, facts["sha256"], facts["bytes"])

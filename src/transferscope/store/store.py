@@ -73,14 +73,14 @@ class Store:
         mark = self.root / _MARK
         with translated(self.root, "open the store"):
             known = mark.exists()
+            if self.root.exists() and not self.root.is_dir():
+                raise StoreError(f"the store {self.root} is not a folder", hint="name another place")
             if not known:
                 make_folder(self.root)
         if known:
             self._check_mark(mark)
         else:
-            replace_file(
-                mark, json.dumps({"what": "transferscope store", "schema": _SCHEMA}).encode() + b"\n"
-            )
+            replace_file(mark, json.dumps({"what": "transferscope store", "schema": _SCHEMA}).encode() + b"\n")
         self._clean()
 
     def entry(self, kind: str, key: str) -> Entry:

@@ -30,7 +30,8 @@ class Recipe(Frozen):
     Attributes:
         optimiser: stochastic gradient descent, or AdamW.
         learning_rate: peak learning rate.
-        momentum: of SGD (Nesterov where ``nesterov``).
+        momentum: of SGD.
+        nesterov: of SGD: take the gradient where the momentum leads.
         weight_decay: equal for all variants of a study.
         decay_norm_and_bias: also decay norms and biases.
         schedule: of the rate, per update; ``step`` divides by 10 at 50 % and 75 % of the updates.

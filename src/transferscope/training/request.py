@@ -49,7 +49,8 @@ def training_examples(
         int64 (examples,).
 
     Raises:
-        DataError: there is no training split, it has fewer than two images, or the labels fit neither the task nor the head.
+        DataError: there is no training split, it has fewer than two images, or the labels fit neither the
+        task nor the head.
     """
     if "train" not in splits:
         raise DataError(

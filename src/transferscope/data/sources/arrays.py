@@ -109,9 +109,7 @@ class Arrays(AbstractSource):
                 hint="for values in [0, 1]: (images * 255).round().astype('uint8')",
             )
         if len(labels) != len(images):
-            raise DataError(
-                "images and labels differ in number", got=f"{len(images)} images, {len(labels)} labels"
-            )
+            raise DataError("images and labels differ in number", got=f"{len(images)} images, {len(labels)} labels")
         multi = labels.ndim == 2
         return Listing(
             names=[str(number) for number in range(len(images))],
@@ -136,11 +134,11 @@ class Arrays(AbstractSource):
         if not isinstance(arrays, dict):
             return arrays if own else None
         if name in arrays:
-            return _member(arrays, name, path)
+            return _member(name, path)
         if own is None:
             return None
         if name != "images" and len(arrays) == 1:
-            return _member(arrays, next(iter(arrays)), path)
+            return _member(next(iter(arrays)), path)
         raise DataError(f"{path} holds no array called {name!r}", hint=nearest(name, arrays))
 
 
@@ -157,8 +155,9 @@ class _Reader:
 def _numbered(labels: "np.ndarray", multi: bool) -> tuple[str, ...]:
     if multi:
         return tuple(str(number) for number in range(labels.shape[1]))
-    top = labels.max(initial=-1) if labels.dtype.kind in "iu" else 1
-    return tuple(str(number) for number in range(int(top) + 1))
+    # Of another type, the listing's own check says so.
+    top = int(labels.max()) if labels.size and labels.dtype.kind in "iu" else 1
+    return tuple(str(number) for number in range(top + 1))
 
 
 def _load(path: str) -> "np.ndarray | dict[str, Any]":
@@ -177,13 +176,12 @@ def _load(path: str) -> "np.ndarray | dict[str, Any]":
         return dict.fromkeys(loaded.files)
 
 
-def _member(arrays: dict[str, Any], name: str, path: str) -> "np.ndarray":
+def _member(name: str, path: str) -> "np.ndarray":
     import zipfile
     import zlib
 
     import numpy as np
 
-    assert name in arrays
     try:
         with np.load(existing(path, "the file of arrays"), allow_pickle=False) as loaded:
             return np.asarray(loaded[name])

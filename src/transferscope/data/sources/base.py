@@ -88,6 +88,10 @@ class AbstractSource(Frozen, abc.ABC):
         Used to find an image store built before without decoding again.
         """
 
+    def __hash__(self) -> int:
+        # Options are dictionaries, which pydantic's own hash of frozen models cannot take.
+        return hash(self.model_dump_json())
+
     def image(self, index: int) -> "Image.Image":
         """Example ``index`` of the listing, decoded, in any mode and size.
 

@@ -63,15 +63,13 @@ class Factory(AbstractSource):
         for number in range(len(made)):
             item = made[number]
             if not (isinstance(item, (tuple, list)) and len(item) == 2):
-                raise DataError(
-                    f"example {number} of {self.function} is no (picture, label)", got=type(item).__name__
-                )
+                raise DataError(f"example {number} of {self.function} is no (picture, label)", got=type(item).__name__)
             labels.append(np.asarray(item[1]))
         if len({label.shape for label in labels}) > 1:
             raise DataError(f"the labels of {self.function} differ in shape")
         array = np.stack(labels) if labels else np.zeros(0, dtype=np.int64)
         multi = array.ndim == 2
-        top = int(array.shape[-1]) if multi else int(array.max(initial=-1)) + 1
+        top = int(array.shape[-1] if multi else array.max() + 1) if array.size else 0
         names = getattr(made, "classes", None) or range(top)
         groups = getattr(made, "groups", None)
         return Listing(

@@ -110,9 +110,7 @@ class Folder(AbstractSource):
             read=read,
             splits=[split for _, _, split in found] if len(tops) > 1 else None,
             groups=None if self.group is None else [self._group_of(name) for name in names],
-            notes=(f"{other} files in {self.path} are no pictures of a class and were left out.",)
-            if other
-            else (),
+            notes=(f"{other} files in {self.path} are no pictures of a class and were left out.",) if other else (),
         )
 
     def stamp(self) -> object:
@@ -123,9 +121,7 @@ class Folder(AbstractSource):
     def _root(self) -> Path:
         root = existing(self.path, "the image folder")
         if not root.is_dir():
-            raise DataError(
-                f"{self.path} is not a folder", expected="a folder of class folders", got="a file"
-            )
+            raise DataError(f"{self.path} is not a folder", expected="a folder of class folders", got="a file")
         return root
 
     def _tops(self, root: Path) -> list[tuple[str | None, Path]]:

@@ -65,9 +65,7 @@ class Parquet(AbstractSource):
         try:
             rows = pl.concat(tables, how="vertical_relaxed")
         except pl.exceptions.PolarsError as error:
-            raise DataError(
-                f"the files of {self.path} differ in the type of their labels", got=str(error)
-            ) from error
+            raise DataError(f"the files of {self.path} differ in the type of their labels", got=str(error)) from error
         classes = self.classes or _classes_of(files[0], label)
         labels, names, multi = _labels(rows[label], classes)
         splits = [_split_of(file, root) for file in files]
@@ -215,9 +213,7 @@ def _classes_of(file: Path, label: str) -> tuple[str, ...] | None:
     return None
 
 
-def _labels(
-    column: "pl.Series", classes: tuple[str, ...] | None
-) -> "tuple[np.ndarray, tuple[str, ...], bool]":
+def _labels(column: "pl.Series", classes: tuple[str, ...] | None) -> "tuple[np.ndarray, tuple[str, ...], bool]":
     import numpy as np
     import polars as pl
 
@@ -233,9 +229,7 @@ def _labels(
         names = classes or tuple(sorted(set(flat)))
         unknown = sorted(set(flat) - set(names))
         if unknown:
-            raise DataError(
-                "labels name unknown classes", got=", ".join(unknown[:5]), hint=nearest(unknown[0], names)
-            )
+            raise DataError("labels name unknown classes", got=", ".join(unknown[:5]), hint=nearest(unknown[0], names))
         numbers = {name: number for number, name in enumerate(names)}
         values = np.array([numbers[word] for word in flat], dtype=np.int64)
     elif flat.dtype.is_integer():
@@ -252,14 +246,8 @@ def _labels(
         return values, names, False
     wrong = (values < 0) | (values >= len(names))
     if wrong.any():
-        raise DataError(
-            "labels are out of range", expected=f"0 to {len(names) - 1}", got=str(values[wrong][0])
-        )
-    lengths = (
-        column.list.len()
-        if isinstance(column.dtype, pl.List)
-        else column.cast(pl.List(flat.dtype)).list.len()
-    )
+        raise DataError("labels are out of range", expected=f"0 to {len(names) - 1}", got=str(values[wrong][0]))
+    lengths = column.list.len() if isinstance(column.dtype, pl.List) else column.cast(pl.List(flat.dtype)).list.len()
     matrix = np.zeros((len(column), len(names)), dtype=np.uint8)
     matrix[np.repeat(np.arange(len(column)), lengths.to_numpy()), values] = 1
     return matrix, names, True

@@ -88,15 +88,10 @@ class Torchvision(AbstractSource):
         if "download" in accepted:
             given["download"] = self.download
         if "train" in accepted and "train" not in self.options:
-            return [
-                (name, self._make(make, {**given, "train": name == "train"})) for name in ("train", "test")
-            ]
+            return [(name, self._make(make, {**given, "train": name == "train"})) for name in ("train", "test")]
         if "split" not in accepted or "split" in self.options:
             return [(None, self._make(make, given))]
-        parts = [
-            (SPLIT_WORDS[word], self._make(make, {**given, "split": word}))
-            for word in _split_words(make, given)
-        ]
+        parts = [(SPLIT_WORDS[word], self._make(make, {**given, "split": word})) for word in _split_words(make, given)]
         return [(split, data) for split, data in parts]
 
     def _make(self, make: Any, given: dict[str, Any]) -> Any:
@@ -124,9 +119,7 @@ def _split_words(make: Any, given: dict[str, Any]) -> list[str]:
             pass
         words.append(word)
     if not words:
-        raise DataError(
-            f"the splits of {make.__name__} are not known", hint="name one in `options`: {split: ...}"
-        )
+        raise DataError(f"the splits of {make.__name__} are not known", hint="name one in `options`: {split: ...}")
     return words
 
 

@@ -1,0 +1,1 @@
+"""Analyses: one file per question; advice is an analysis too."""

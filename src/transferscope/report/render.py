@@ -1,0 +1,163 @@
+"""One offline HTML file from the results of a study, and the folder of figures and tables beside it."""
+
+import base64
+import hashlib
+import os
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+import polars as pl
+from markupsafe import Markup, escape
+
+from transferscope.errors import AnalysisError
+from transferscope.plots.export import png, svg
+from transferscope.plots.registry import figures
+from transferscope.plots.theme import metric_name
+from transferscope.report.glossary import terms
+from transferscope.report.latex import latex
+from transferscope.report.next_steps import next_steps
+from transferscope.report.sections import ROWS, gap_rows, headline, metric_of, plain, sections, slugs, subtitle, tidy
+from transferscope.running.results import Results
+
+__all__ = ["render", "write_report"]
+
+
+def render(results: Results) -> str:
+    """The report as one HTML document that needs no network and no other file.
+
+    Figures are inline SVG; the one script shows values on pointing and opens what is folded before printing. The
+    content policy in the page allows nothing else.
+
+    Args:
+        results: of a finished study.
+
+    Returns:
+        The document.
+    """
+    folder = resources.files("transferscope") / "report"
+    style = (folder / "report.css").read_text(encoding="utf-8")
+    script = (folder / "report.js").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("transferscope", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["code"] = _code
+    environment.filters["tidy"] = tidy
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html.j2").render(
+        # Ours, not the user's: the only text that is not escaped, with the SVG and the cards.
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=digest,
+        safe=Markup,
+        study=results.study,
+        verdict=results.verdict,
+        subtitle=subtitle(results),
+        headline=headline(results),
+        gap=gap_rows(results),
+        steps=next_steps(results),
+        sections=list(sections(results)),
+        glossary=terms(),
+        settings=plain(results.study.model_dump(mode="json")),
+        manifest=_manifest(results),
+        mixed=[str(item) for item in results.manifest.get("mixed") or ()],
+        rows_shown=ROWS,
+    )
+
+
+def write_report(results: Results, folder: Path) -> Path:
+    """Write ``report.html``, ``figures/*.svg|png`` and ``tables/*.csv|tex|parquet`` into ``folder``.
+
+    Every file is written beside its place and moved there, so that a reader never meets half a file; the report
+    itself comes last.
+
+    Args:
+        results: of a finished study.
+        folder: made if it is not there; files of other names are left alone.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        AnalysisError: an analysis names a file that would lie outside of its folder.
+        OSError: the folder cannot be written.
+    """
+    metric = metric_of(results)
+    _table(folder / "tables" / "headline", results.headline, f"{metric_name(metric)} of the variants")
+    for slug, item in zip(slugs(results), results.analyses, strict=True):
+        for name, data in item.files.items():
+            if Path(name).name != name or name in ("", ".", ".."):
+                raise AnalysisError(
+                    f"{item.analysis.name!r} gives a file with an unusable name",
+                    expected="a plain file name",
+                    got=repr(name),
+                )
+            _write(folder / "files" / slug / name, data)
+        if item.summary and item.summary.numbers:
+            _table(folder / "tables" / f"{slug}-numbers", _numbers(item.summary.numbers), item.summary.verdict)
+        if item.table is None:
+            continue
+        _table(folder / "tables" / slug, item.table, item.analysis.title)
+        for figure in figures(item.analysis.name, item.table, metric):
+            chart = figure.chart()
+            _write(folder / "figures" / f"{slug}-{figure.name}.svg", svg(chart).encode())
+            _write(folder / "figures" / f"{slug}-{figure.name}.png", png(chart))
+    place = folder / "report.html"
+    _write(place, render(results).encode())
+    return place
+
+
+def _numbers(numbers: tuple[object, ...]) -> pl.DataFrame:
+    names = ("name", "value", "low", "high", "basis", "n", "unit", "note")
+    kinds = (pl.String, pl.Float64, pl.Float64, pl.Float64, pl.String, pl.Int64, pl.String, pl.String)
+    rows = [tuple(getattr(number, name) for name in names) for number in numbers]
+    return pl.DataFrame(rows, schema=dict(zip(names, kinds, strict=True)), orient="row")
+
+
+def _table(stem: Path, table: pl.DataFrame, caption: str) -> None:
+    _write(stem.with_name(stem.name + ".csv"), table.write_csv().encode())
+    _write(stem.with_name(stem.name + ".tex"), latex(table, caption, f"tab:{stem.name}").encode())
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=stem.parent) as part:
+        made = Path(part) / "table.parquet"
+        table.write_parquet(made)
+        os.replace(made, stem.with_name(stem.name + ".parquet"))
+
+
+def _write(place: Path, data: bytes) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(part).chmod(0o644)  # mkstemp makes files only their owner can read; reports are for sharing
+        os.replace(part, place)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+
+
+def _code(text: str) -> Markup:
+    """Escaped text in which what stands between backticks is code."""
+    pieces = [escape(piece) for piece in text.split("`")]
+    return Markup("").join(Markup("<code>%s</code>") % piece if at % 2 else piece for at, piece in enumerate(pieces))
+
+
+def _manifest(results: Results) -> dict[str, object]:
+    simple: list[tuple[str, str]] = []
+    nested = {}
+    for name, value in results.manifest.items():
+        if name == "mixed":
+            continue
+        if isinstance(value, (str, int, float, bool)):
+            simple.append((name, str(value)))
+        elif value is not None:
+            nested[name] = value
+    return {"simple": simple, "nested": plain(nested) if nested else ""}
+
+

@@ -1,0 +1,253 @@
+"""What the template is given: results turned into words, rows and pictures, nothing else."""
+
+import base64
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import yaml
+
+from transferscope.analyses.contract import Column, Number
+from transferscope.plots.export import inline_svg
+from transferscope.plots.registry import DRAWN, figures
+from transferscope.plots.theme import VARIANTS, Figure, colour, metric_name, shown, themed
+from transferscope.report.cards import card
+from transferscope.report.numbers import (
+    basis_words,
+    interval_words,
+    metric_words,
+    points_words,
+    value_words,
+)
+from transferscope.running.results import AnalysisResult, Results
+
+__all__ = ["CSV_BUDGET", "ROWS", "Picture", "Section", "gap_rows", "headline", "metric_of", "plain", "sections", "slugs", "subtitle", "tidy"]
+
+ROWS = 200
+"""Rows of a table shown in the page; the CSV beside it has all."""
+
+CSV_BUDGET = 200_000
+"""Bytes of a table that is carried inside the page; a larger one lies beside it."""
+
+_UNITS = {"1": "", "metric": "0 to 1", "nat": "nats", "count": "count"}
+_MEANINGS = {
+    "RI": "random start, untrained",
+    "P": "pre-trained, new head, untrained",
+    "RI-T": "trained from the random start",
+    "P-T": "trained from pre-trained weights",
+    "RI-T long": "random start, trained to its plateau",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure ready for the page: its words and one SVG element per panel."""
+
+    figure: Figure
+    panels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One analysis, ready for the page."""
+
+    slug: str
+    title: str
+    question: str
+    reference: str
+    verdict: str
+    inapplicable: str | None
+    notes: tuple[str, ...]
+    numbers: list[dict[str, Any]]
+    pictures: tuple[Picture, ...]
+    nothing_drawn: bool
+    columns: list[dict[str, str]]
+    rows: list[list[dict[str, Any]]]
+    total: int
+    csv: str | None
+    card: list[tuple[str, str]]
+    settings: str
+
+
+def metric_of(results: Results) -> str:
+    """The study's metric, as the headline names it."""
+    found = results.headline["metric"].drop_nulls().to_list()
+    return str(found[0]) if found else "top1"
+
+
+def slugs(results: Results) -> list[str]:
+    """A name for each analysis that no other has: two of one kind are numbered."""
+    seen: dict[str, int] = {}
+    names = []
+    for item in results.analyses:
+        count = seen[item.analysis.name] = seen.get(item.analysis.name, 0) + 1
+        names.append(item.analysis.name if count == 1 else f"{item.analysis.name}-{count}")
+    return names
+
+
+def headline(results: Results) -> dict[str, Any]:
+    """The variants' test metric, with everything placed on one scale from 0 to 100."""
+    metric = metric_of(results)
+    rows = {shown(row["variant"]): row for row in results.headline.to_dicts() if row["split"] == "test"}
+    ends = [value for row in rows.values() for value in (row["value"], row["low"], row["high"]) if value is not None]
+    low = max(0.0, int((min(ends, default=0.0) - 0.02) * 10) / 10)
+    high = min(1.0, -int(-(max(ends, default=1.0) + 0.02) * 10 // 1) / 10)
+    width = max(high - low, 0.1)
+
+    def place(value: float | None) -> float | None:
+        return None if value is None else round(100 * min(1.0, max(0.0, (value - low) / width)), 2)
+
+    lines = []
+    for name in [*(name for name in VARIANTS if name in rows), *(name for name in rows if name not in VARIANTS)]:
+        row = rows[name]
+        trained = [f"rate {row['learning_rate']:g}"] if row["learning_rate"] is not None else []
+        trained += [f"{row['epochs']} epochs"] if row["epochs"] is not None else []
+        has = row["low"] is not None and row["high"] is not None
+        lines.append(
+            {
+                "name": name,
+                "meaning": _MEANINGS.get(name, ""),
+                "colour": colour(name),
+                "value": metric_words(row["value"], metric),
+                "interval": f"{metric_words(row['low'], metric)} to {metric_words(row['high'], metric)}" if has else "",
+                "basis": basis_words(row["basis"], row["n"], short=True) if has else "no interval",
+                "training": ", ".join(trained),
+                "note": row["note"] or "",
+                "at": place(row["value"]),
+                "from": place(row["low"]) if has else None,
+                "to": place(row["high"]) if has else None,
+            }
+        )
+    return {
+        "metric": metric_name(metric),
+        "lines": lines,
+        "scale": [metric_words(value, metric).replace(".0\u00a0%", "\u00a0%") for value in (low, low + width / 2, low + width)],
+    }
+
+
+def gap_rows(results: Results) -> list[dict[str, str]]:
+    """P-T − RI-T: value, interval, and what the interval speaks of."""
+    metric = metric_of(results)
+    return [
+        {
+            "name": number.name,
+            "value": points_words(number.value, metric),
+            "interval": ""
+            if number.low is None or number.high is None
+            else f"{points_words(number.low, metric, unit=False)} to {points_words(number.high, metric)}",
+            "basis": basis_words(number.basis, number.n),
+            "note": number.note,
+        }
+        for number in results.gap
+    ]
+
+
+def subtitle(results: Results) -> str:
+    """Source, target and seeds in one line."""
+    study = results.study
+    seeds = study.seeds
+    trained = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+    name = study.source.architecture.name.removeprefix("timm:")
+    data = getattr(study.target.data, "kind", "data")
+    return f"{name} → {data} · images of {study.target.image_size} px · {trained}"
+
+
+def tidy(text: str) -> str:
+    """No line break between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=%|points?\b|seeds?\b|px\b)", "\u00a0", text)
+
+
+def sections(results: Results) -> Iterator[Section]:
+    """Every analysis of the study, in its order."""
+    metric = metric_of(results)
+    for slug, item in zip(slugs(results), results.analyses, strict=True):
+        yield _section(slug, item, metric)
+
+
+def plain(value: Any) -> str:
+    """Nested settings as YAML, for reading and for using again."""
+    # Through JSON: tuples, paths and numbers of other libraries become what YAML has a word for.
+    simple = json.loads(json.dumps(value, default=_simple))
+    return yaml.safe_dump(simple, sort_keys=False, allow_unicode=True, width=88)
+
+
+def _simple(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def _section(slug: str, item: AnalysisResult, metric: str) -> Section:
+    analysis, table = item.analysis, item.table
+    drawn = figures(analysis.name, table, metric) if table is not None and table.height else ()
+    found = card(analysis.name)
+    return Section(
+        slug=slug,
+        title=analysis.title,
+        question=analysis.question,
+        reference=analysis.reference,
+        verdict=item.summary.verdict if item.summary else "",
+        inapplicable=item.inapplicable,
+        notes=item.summary.notes if item.summary else (),
+        numbers=[_number(number) for number in item.summary.numbers] if item.summary else [],
+        pictures=tuple(_picture(figure, slug) for figure in drawn),
+        nothing_drawn=table is not None and analysis.name in DRAWN and not drawn,
+        columns=[_column(name, analysis.columns.get(name)) for name in table.columns] if table is not None else [],
+        rows=_rows(table, analysis.columns) if table is not None else [],
+        total=table.height if table is not None else 0,
+        csv=_csv(table) if table is not None else None,
+        card=found.html() if found else [],
+        settings=plain({analysis.name: analysis.model_dump(mode="json")}),
+    )
+
+
+def _picture(figure: Figure, slug: str) -> Picture:
+    panels = tuple(
+        inline_svg(themed(panel, legend=False), f"{slug}-{figure.name}-{place}")
+        for place, panel in enumerate(figure.panels)
+    )
+    return Picture(figure, panels)
+
+
+def _number(number: Number) -> dict[str, Any]:
+    return {
+        "name": number.name,
+        "value": value_words(number.value, number.unit, fixed=number.low is not None),
+        "interval": interval_words(number),
+        "basis": basis_words(number.basis, number.n, short=True),
+        "unit": _UNITS.get(number.unit, number.unit),
+        "note": number.note,
+    }
+
+
+def _column(name: str, column: Column | None) -> dict[str, str]:
+    if column is None:
+        return {"name": name, "meaning": "", "unit": "", "null": "", "split": "", "kind": "text"}
+    return {
+        "name": name,
+        "meaning": column.meaning,
+        "unit": "" if column.dtype in (str, bool) else _UNITS.get(column.unit, column.unit),
+        "null": column.null or "",
+        "split": {"row": "as the row says", None: ""}.get(column.measured_on, str(column.measured_on)),
+        "kind": "number" if column.dtype in (int, float) else "text",
+    }
+
+
+def _rows(table: pl.DataFrame, columns: Mapping[str, Column]) -> list[list[dict[str, Any]]]:
+    units = [columns[name].unit if name in columns else "1" for name in table.columns]
+    numeric = [dtype.is_numeric() for dtype in table.dtypes]
+    return [
+        [
+            {"text": value_words(value, unit), "number": number}
+            for value, unit, number in zip(row, units, numeric, strict=True)
+        ]
+        for row in table.head(ROWS).iter_rows()
+    ]
+
+
+def _csv(table: pl.DataFrame) -> str | None:
+    data = table.write_csv().encode()
+    if len(data) > CSV_BUDGET:
+        return None
+    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(data).decode()

@@ -1,0 +1,215 @@
+"""From finished tables to what a report reads: summaries, headline, manifest."""
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from transferscope.analyses.contract import AbstractAnalysis, Number, Summary
+from transferscope.analyses.outcome import Outcome
+from transferscope.analyses.variants import BoundStudy
+from transferscope.running.finished import Finished
+from transferscope.running.results import AnalysisResult, Results
+from transferscope.store import Store
+
+__all__ = ["results_of"]
+
+_PACKAGES = ("transferscope", "torch", "torchvision", "timm", "numpy", "scipy", "polars", "pydantic")
+
+
+def results_of(study: BoundStudy, store: Store, finished: Finished, command: str) -> Results:
+    """Everything a report needs, from a finished run.
+
+    Args:
+        study: what was asked for.
+        store: where tables and provenance lie.
+        finished: tables, units and networks of the run.
+        command: how to run it again.
+    """
+    results = []
+    for analysis in _in_order(study, finished):
+        reason = analysis.inapplicable(study)
+        if reason is not None:
+            results.append(AnalysisResult(analysis, None, {}, None, reason))
+            continue
+        results.append(_result(analysis, store, finished))
+    outcome = next(result for result in results if isinstance(result.analysis, Outcome))
+    assert outcome.table is not None
+    assert outcome.summary is not None
+    return Results(
+        study=study.settings,
+        headline=_headline(outcome.table, study, finished),
+        gap=_gap(outcome.table),
+        verdict=outcome.summary.verdict,
+        analyses=tuple(results),
+        manifest=_manifest(study, store, finished, command),
+    )
+
+
+def _in_order(study: BoundStudy, finished: Finished) -> list[AbstractAnalysis]:
+    # What was asked for comes first, in its order; what that needed comes after it.
+    asked = list(study.settings.analyses)
+    known = {analysis.key for analysis in asked}
+    needed = [analysis for analysis in finished.analyses if analysis.key not in known]
+    ordered = asked + needed
+    ordered.sort(key=lambda analysis: not isinstance(analysis, Outcome))
+    return ordered
+
+
+def _result(analysis: AbstractAnalysis, store: Store, finished: Finished) -> AnalysisResult:
+    files: dict[str, bytes] = {}
+    lost: set[str] = set()
+    for piece in finished.pieces[analysis.key]:
+        entry = store.entry("units", piece.key)
+        files |= {
+            name.removeprefix("files/"): entry.read_bytes(name) for name in entry.names() if name.startswith("files/")
+        }
+        for member in piece.unit.members:
+            if member.spec.trained and store.entry("networks", member.spec.key).manifest()["diverged"]:
+                lost.add(finished.labels.get(member.spec.key, member.label))
+    table = finished.tables[analysis.key]
+    if table.is_empty():
+        summary = Summary("Undecided: every network this analysis needs diverged.")
+    else:
+        summary = analysis.summarise(table, finished.evidence)
+    if lost:
+        note = "diverged (a result, shown as such; left out of means): " + ", ".join(sorted(lost))
+        summary = Summary(summary.verdict, summary.numbers, (*summary.notes, note))
+    return AnalysisResult(analysis, table, files, summary, None)
+
+
+def _headline(table: pl.DataFrame, study: BoundStudy, finished: Finished) -> pl.DataFrame:
+    trained: dict[str, tuple[float, int]] = {}
+    for pieces in finished.pieces.values():
+        for piece in pieces:
+            for member in piece.unit.members:
+                if member.spec.recipe is not None and member.seed in study.seeds:
+                    trained[member.variant] = (member.spec.recipe.learning_rate, member.spec.recipe.epochs)
+    rows: list[dict[str, Any]] = []
+    for split in ("validation", "test"):
+        for variant in ("RI", "P", "RI_T", "P_T", "RI_T_long"):
+            every = table.filter((pl.col("split") == split) & (pl.col("variant") == variant))
+            if every.is_empty():
+                continue
+            mean = every.filter(pl.col("level") == "variant")
+            rate, epochs = trained.get(variant, (None, None))
+            row: dict[str, Any] = {"variant": variant, "split": split, "metric": study.metric}
+            row |= {"learning_rate": rate, "epochs": epochs, "note": _note(variant, bool(every["diverged"].any()))}
+            if mean.is_empty():
+                row |= {"n": 0}
+            else:
+                row |= {name: mean[name][0] for name in ("value", "low", "high", "basis", "n")}
+            rows.append(row)
+    return pl.DataFrame(
+        rows,
+        schema={
+            "variant": pl.String(),
+            "split": pl.String(),
+            "metric": pl.String(),
+            "value": pl.Float64(),
+            "low": pl.Float64(),
+            "high": pl.Float64(),
+            "basis": pl.String(),
+            "n": pl.Int64(),
+            "learning_rate": pl.Float64(),
+            "epochs": pl.Int64(),
+            "note": pl.String(),
+        },
+    )
+
+
+def _note(variant: str, diverged: bool) -> str:
+    words = {
+        "RI": "random weights, not trained",
+        "P": "pre-trained weights with a random head, not trained on this task",
+        "RI_T": "trained from random weights",
+        "P_T": "fine-tuned from the pre-trained weights",
+        "RI_T_long": "trained from random weights, longer",
+    }[variant]
+    return f"{words}; a seed diverged and is left out" if diverged else words
+
+
+def _gap(table: pl.DataFrame) -> tuple[Number, ...]:
+    rows = table.filter((pl.col("level") == "gap") & (pl.col("split") == "test"))
+    return tuple(
+        Number(
+            row["variant"].replace("P_T", "P-T").replace("RI_T_long", "RI-T (long)").replace("RI_T", "RI-T"),
+            row["value"],
+            row["low"],
+            row["high"],
+            row["basis"],
+            row["n"],
+            "metric",
+        )
+        for row in rows.iter_rows(named=True)
+    )
+
+
+def _manifest(study: BoundStudy, store: Store, finished: Finished, command: str) -> Mapping[str, Any]:
+    networks, facts = [], []
+    for key, spec in finished.networks.items():
+        entry = store.entry("networks", key)
+        provenance = entry.provenance()
+        facts.append(provenance)
+        assert spec.recipe is not None
+        networks.append(
+            {
+                "label": finished.labels[key],
+                "key": key,
+                "seed": spec.seed,
+                "learning_rate": spec.recipe.learning_rate,
+                "epochs": spec.recipe.epochs,
+                "diverged": entry.manifest()["diverged"],
+                "seconds": provenance.get("seconds"),
+                "weights": str(entry.folder / "weights.safetensors"),
+            }
+        )
+    for pieces in finished.pieces.values():
+        facts += [store.entry("units", piece.key).provenance() for piece in pieces]
+    start = study.pretrained
+    return {
+        "study": study.settings.name,
+        "study_key": study.settings.key,
+        "command": command,
+        "reported": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "device": sorted({str(fact.get("device")) for fact in facts}),
+        "threads": sorted({str(fact.get("threads")) for fact in facts}),
+        "precision": study.settings.training.recipe.precision,
+        "memory_format": study.memory_format,
+        "seeds": list(study.seeds),
+        "tuning_seeds": list(study.settings.training.tuning_seeds),
+        "pretrained": start.sha256 if start.kind == "file" else start.key,
+        "data": study.data.source.kind,
+        "fingerprint": study.data.fingerprint,
+        "classes": list(study.class_names),
+        "notes": list(finished.notes),
+        "examples": dict(finished.examples),
+        "networks": networks,
+        "mixed": _mixed(facts),
+    }
+
+
+def _mixed(facts: list[dict[str, Any]]) -> list[str]:
+    """What the parts of the study do not have in common: bytes are then not comparable."""
+    warnings = []
+    for name in ("device", "threads", "machine", "python"):
+        values = sorted({str(fact.get(name)) for fact in facts})
+        if len(values) > 1:
+            warnings.append(f"parts of this study were made with different {name}: {', '.join(values)}")
+    packages = sorted({package for fact in facts for package in fact.get("versions", {})})
+    for package in packages:
+        values = sorted({str(fact.get("versions", {}).get(package)) for fact in facts})
+        if len(values) > 1:
+            warnings.append(f"parts of this study were made with different versions of {package}: {', '.join(values)}")
+    return warnings
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,43 @@
+"""What a run has so far."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from transferscope.analyses.contract import AbstractAnalysis
+from transferscope.analyses.evidence import Evidence
+from transferscope.running.rounds import Piece
+from transferscope.specs import NetworkSpec
+
+__all__ = ["Finished"]
+
+
+@dataclass
+class Finished:
+    """Filled round by round.
+
+    Attributes:
+        analyses: of the run, needs first.
+        tables: by the key of the analysis.
+        pieces: measured units, by the key of the analysis, in their order.
+        networks: trained networks, by key.
+        labels: how each network is shown.
+        done: keys of finished analyses.
+        notes: of the data (licence, leakage, files skipped).
+        examples: images by split.
+    """
+
+    analyses: tuple[AbstractAnalysis, ...]
+    tables: dict[str, pl.DataFrame] = field(default_factory=dict)
+    pieces: dict[str, list[Piece]] = field(default_factory=dict)
+    networks: dict[str, NetworkSpec] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+    notes: tuple[str, ...] = ()
+    examples: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def evidence(self) -> Evidence:
+        """The tables so far."""
+        return Evidence(dict(self.tables))
