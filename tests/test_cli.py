@@ -19,6 +19,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
+import transferscope.report.render as render_module
 import transferscope.running.plan as plan_module
 import transferscope.running.run as run_module
 from transferscope import errors
@@ -88,14 +89,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         seen.options.append({"store": store_root, **options})
         return results_of(study)
 
-    def write_study_report(results: Results, folder: Path) -> Path:
+    def write_report(results: Results, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         seen.folders.append(folder)
         (folder / "report.html").write_text("<html>", encoding="utf-8")
         return folder / "report.html"
 
     monkeypatch.setattr(run_module, "run_study", run_study)
-    monkeypatch.setattr(run_module, "write_study_report", write_study_report, raising=False)
+    monkeypatch.setattr(render_module, "write_report", write_report)
     return seen
 
 
@@ -346,6 +347,7 @@ CODES = [
     (errors.StoreBusyError("x"), 1),
     (errors.AnalysisError("x"), 1),
     (errors.StopRequested("x"), 1),
+    (errors.WorkerError("x"), 1),
     (errors.MissingExtraError("package", "demo"), 1),
     (errors.TransferscopeError("x"), 1),
     (OSError(28, "No space left on device"), 1),
@@ -635,7 +637,7 @@ def test_init_refuses_to_overwrite(here: Path) -> None:
     ("arguments", "message"),
     [
         (["nowhere"], "there is no folder nowhere"),
-        (["study.yaml"], "study.yaml is not a file of labelled pictures"),
+        (["notes.txt"], "notes.txt is not a file of labelled pictures"),
         (["empty"], "holds 0 class folders"),
         (["--name", "a b"], "'a b' cannot be the name of a study"),
         (["--model", "mine.safetensors"], "there is no file mine.safetensors"),
@@ -651,6 +653,7 @@ def test_init_refuses_to_overwrite(here: Path) -> None:
 def test_init_with_bad_input(here: Path, arguments: list[str], message: str) -> None:
     (here / "empty").mkdir()
     (here / "here.pt").write_bytes(b"")
+    (here / "notes.txt").write_text("x")
     before = sorted(here.iterdir())
     _, err = call("init", *arguments, code=2)
     assert message in err

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "timm", "torchvision", "sklearn", "scipy", "altair", "vl_convert", "polars", "pydantic", "numpy")
+HEAVY = ("torch", "timm", "torchvision", "sklearn", "scipy", "altair", "vl_convert", "polars", "numpy")
 
 LIST_MODULES = """
 import contextlib, io, json, sys

@@ -96,7 +96,8 @@ def test_anchors_and_merges(tmp_path: Path) -> None:
     text = MINIMAL + ("training:\n  recipe: &recipe {epochs: 3, batch_size: 8}\n")
     text = text.replace(
         "  weights: package:efficientnet-lite0\n",
-        "  pretrain:\n    data: {kind: elpv}\n    recipe: {epochs: 7, <<: [&a {epochs: 1, batch_size: 4}, {mixup: 0.5}]}\n",
+        "  pretrain:\n    data: {kind: elpv}\n    recipe: "
+        "{epochs: 7, <<: [&a {epochs: 1, batch_size: 4}, {mixup: 0.5}]}\n",
     )
     study = load_study(write(tmp_path, text + "  tuning_seeds: &s [9]\nseeds: [1]\n"))
     assert study.source.pretrain is not None

@@ -118,6 +118,7 @@ class Target(Frozen):
         splits: how examples are divided, where the source does not say.
         fraction: share of the training images used (stratified, nested).
         metric: ``auto`` is ``auc`` where several labels hold at once, else ``top1``.
+        fit: how an image that is not square becomes square: cut at the centre, or squashed.
         on_unreadable: stop at the first unreadable image, or skip and count them.
     """
 
@@ -126,6 +127,7 @@ class Target(Frozen):
     splits: SplitSettings = SplitSettings()
     fraction: float = Field(default=1.0, gt=0, le=1)
     metric: Literal["auto", "top1", "top5", "auc"] = "auto"
+    fit: Literal["crop", "squash"] = "crop"
     on_unreadable: Literal["error", "skip"] = "error"
 
 
@@ -137,7 +139,7 @@ class Schooling(Frozen):
         learning_rates: the grid both variants search; extended where the best lies at its edge.
         tuning_seeds: seeds of the search; report seeds never tune.
         tuning_epochs: of a tuning run; None trains as long as a report run.
-        extensions: how often a grid may be extended by a factor at its edge.
+        extensions: how many rates may be added beyond each end of the grid.
         plateau_epochs: also train RI-T this long (to its plateau) beside the run of equal updates; None does not.
     """
 

@@ -149,6 +149,16 @@ def test_unreadable_files_are_skipped_if_asked(source: Folder, tmp_path: Path) -
         open_images(source, 8, tmp_path / "store")
 
 
+def test_skipping_may_change_the_number_of_digits(tmp_path: Path) -> None:
+    root = folder_of(tmp_path / "data", {"a": 60, "b": 50})
+    for number in range(15):
+        (root / "a" / f"{number:03d}.png").write_bytes(b"")
+    images = open_images(Folder(path=str(root)), 8, tmp_path / "store", on_unreadable="skip")
+    assert images.array.shape == (95, 8, 8, 3)
+    assert np.array_equal(images.pixels(0), square(picture(15), 8))
+    assert np.array_equal(images.pixels(94), square(picture(1049), 8))
+
+
 def test_skipping_may_not_empty_a_class_or_all(source: Folder, tmp_path: Path) -> None:
     for name in ("000", "001", "002"):
         (Path(source.path) / "a" / f"{name}.png").write_bytes(b"")

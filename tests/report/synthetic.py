@@ -56,13 +56,7 @@ def learning_curves_table(seeds: tuple[int, ...] = (0, 1, 2), diverge: str = "")
     rows = []
     for variant, speed, top, rate in (("P_T", 0.9, 0.86, 0.03), ("RI_T", 0.28, 0.78, 0.1)):
         for seed in seeds:
-            end = (
-                1
-                if diverge == "all"
-                else 6
-                if diverge == "one" and variant == "RI_T" and seed == seeds[-1]
-                else 99
-            )
+            end = 1 if diverge == "all" else 6 if diverge == "one" and variant == "RI_T" and seed == seeds[-1] else 99
             for epoch in range(min(11, end + 1)):
                 lost = epoch == end
                 done = 1 - math.exp(-speed * epoch)
@@ -143,8 +137,7 @@ def distance_table(seeds: tuple[int, ...] = (0, 1, 2), modules: list[str] = MODU
     trained = _networks(seeds, ("P_T", "RI_T"))
     starts = {"P_T": "P", "RI_T": "RI"}
     pairs = [
-        (starts[variant], seed, f"{starts[variant]}[{seed}]", variant, seed, label)
-        for variant, seed, label in trained
+        (starts[variant], seed, f"{starts[variant]}[{seed}]", variant, seed, label) for variant, seed, label in trained
     ]
     pairs += [(*trained[i], *trained[j]) for i in range(len(trained)) for j in range(i + 1, len(trained))]
     size = {"P/P-T": 6.0, "RI/RI-T": 14.0, "P-T/P-T": 7.5, "RI-T/RI-T": 27.0, "P-T/RI-T": 34.0}
@@ -185,8 +178,7 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
                     bump = hill * 16 * (max(0.0, alpha * (1 - alpha))) ** 2
                     away = max(0.0, -alpha, alpha - 1)
                     line = [
-                        (1 - min(max(alpha, 0), 1)) * ends[va][k] + min(max(alpha, 0), 1) * ends[vb][k]
-                        for k in (0, 1)
+                        (1 - min(max(alpha, 0), 1)) * ends[va][k] + min(max(alpha, 0), 1) * ends[vb][k] for k in (0, 1)
                     ]
                     loss_gap, error_gap = bump + 2.2 * away**2, 0.5 * bump + 0.7 * away**2
                     rows.append({

@@ -17,6 +17,7 @@ from tests.running.executor_work import (
     NoPickle,
     Piece,
     fail,
+    meet,
     product,
     report,
     square,

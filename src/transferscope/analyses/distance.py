@@ -156,10 +156,10 @@ class Distance(AbstractAnalysis):
                         "ℓ2" if column == "distance" else "1",
                     )
                 )
-        words = [f"{pair} {value:.3g}" for pair, value in means.items()]
+        said = [f"{pair} {value:.3g}" for pair, value in means.items()]
         basis = {number.basis for number in numbers}
         speaks = "" if basis == {"seeds"} else "; fewer than 3 independent pairs: a description of these networks"
-        return Summary(f"ℓ2 distance of trunks: {', '.join(words)}{speaks}.", tuple(numbers))
+        return Summary(f"ℓ2 distance of trunks: {', '.join(said)}{speaks}.", tuple(numbers))
 
 
 def _pair(first: Member, second: Member) -> dict[str, Any]:

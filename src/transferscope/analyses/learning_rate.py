@@ -92,14 +92,17 @@ class LearningRate(AbstractAnalysis):
             return sorted(tuning.learning_rates)
         table = evidence.table(self)
         tried = sorted(table["learning_rate"].unique().to_list())
-        extended = len(tried) - len(tuning.learning_rates)
-        if len(tuning.learning_rates) < 2 or extended >= tuning.extensions:
+        if len(tried) < 2:
             return tried
-        wanted = set(tried)
-        for edge in _edges(table, tried):
-            low = edge == "low"
-            wanted.add(_round(tried[0] ** 2 / tried[1] if low else tried[-1] ** 2 / tried[-2]))
-        return sorted(sorted(wanted - set(tried))[: tuning.extensions - extended] + tried)
+        edges = _edges(table, tried)
+        below = sum(rate < min(tuning.learning_rates) for rate in tried)
+        above = sum(rate > max(tuning.learning_rates) for rate in tried)
+        grid = list(tried)
+        if "low" in edges and below < tuning.extensions:
+            grid.insert(0, _round(tried[0] ** 2 / tried[1]))
+        if "high" in edges and above < tuning.extensions:
+            grid.append(_round(tried[-1] ** 2 / tried[-2]))
+        return grid
 
     def supposed(self, study: BoundStudy) -> pl.DataFrame:
         """A grid whose middle rate is the best for both variants."""
@@ -121,11 +124,11 @@ class LearningRate(AbstractAnalysis):
         return pl.DataFrame(rows, schema=schema(self.columns))
 
     def further(self, study: BoundStudy) -> int:
-        """Both variants, at every extension of the grid."""
+        """Both variants, at every extension of either end of the grid."""
         tuning = study.settings.training
         if len(tuning.learning_rates) < 2:
             return 0
-        return tuning.extensions * len(TRAINED) * len(tuning.tuning_seeds)
+        return 2 * tuning.extensions * len(TRAINED) * len(tuning.tuning_seeds)
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Read the end of one training's history."""

@@ -127,15 +127,15 @@ class Mistakes(AbstractAnalysis):
                 "seed_b": second.seed,
             }
             seed = context.seed("mistakes", first.label, second.label)
-            for row in self._rows(
+            found = self._rows(
                 predicted[first.label],
                 predicted[second.label],
                 labels,
                 context.study.class_names,
                 clusters,
                 seed,
-            ):
-                rows.append({**base, **row})
+            )
+            rows += [{**base, **row} for row in found]
         return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def _rows(

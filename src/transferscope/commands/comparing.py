@@ -17,7 +17,6 @@ def compare(a: Path, b: Path, model: str | None, data: Path, image_size: int | N
         data: folder of labelled pictures.
         image_size: height and width in pixels; None takes the default.
     """
-    from transferscope.analyses.compare import compare_files
+    from transferscope.running.compare_files import compare_files
 
-    options = {} if image_size is None else {"image_size": image_size}
-    say(compare_files(a, b, model=model, data=data, **options).text)
+    say(compare_files(a, b, model=model, data=data, image_size=image_size).text)

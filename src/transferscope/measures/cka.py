@@ -233,7 +233,7 @@ def hsic_pairs(grams: Tensor, kind: Kind = "unbiased") -> Tensor:
     step = max(1, min(math.ceil(n / 4), _BLOCK_BYTES // (8 * n * max(1, points))))
     for start in range(0, n, step):
         stop = min(n, start + step)
-        block = grams[:, start:stop, start:].to(torch.float64)
+        block = grams[:, start:stop, start:].to(torch.float64, copy=True)
         block -= rows[:, start:stop, None]
         block -= (rows[:, start:] - total[:, None])[:, None, :]
         # Entries above the diagonal stand for two; those below are left out.

@@ -243,8 +243,8 @@ def _examples(batch: object) -> int:
 def check_deterministic(batches: Iterable[Any]) -> None:
     """Check, before anything is computed, that batches can be read twice and are the same bits each time.
 
-    Two full passes without a network, global random state put back. Found are shuffling, random augmentation, iterators that are used up
-    after one pass, and loaders that leave examples out (``drop_last``).
+    Two full passes without a network, global random state put back. Found are shuffling, random augmentation,
+    iterators that are used up after one pass, and loaders that leave examples out (``drop_last``).
 
     Args:
         batches: what an analysis is about to read.

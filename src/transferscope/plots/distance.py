@@ -55,13 +55,10 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
 def _whole(rows: pl.DataFrame, pairs: list[str], legend: tuple[tuple[str, str, str], ...]) -> Figure:
     order = [part for part in _TOTALS if part in set(rows["part"])]
     columns = {
-        name: title
-        for name, title in {**_MEASURES, **_COSINES}.items()
-        if rows[name].null_count() < rows.height
+        name: title for name, title in {**_MEASURES, **_COSINES}.items() if rows[name].null_count() < rows.height
     }
     panels = tuple(
-        _dots(rows, name, title, order, pairs, 22 * len(order) * 2 + 12, single=True)
-        for name, title in columns.items()
+        _dots(rows, name, title, order, pairs, 22 * len(order) * 2 + 12, single=True) for name, title in columns.items()
     )
     return Figure(
         name="whole",
@@ -79,11 +76,7 @@ def _modules(rows: pl.DataFrame, pairs: list[str], legend: tuple[tuple[str, str,
     kept = thinned(names, _MOST_MODULES)
     means = rows.filter(pl.col("part").is_in(kept)).group_by("pair", "part").agg(pl.col(*_MEASURES).mean())
     titles = {name: title for name, title in _MEASURES.items() if means[name].null_count() < means.height}
-    less = (
-        f" {len(kept)} of {len(names)} modules are drawn; the table holds all."
-        if len(kept) < len(names)
-        else ""
-    )
+    less = f" {len(kept)} of {len(names)} modules are drawn; the table holds all." if len(kept) < len(names) else ""
     return Figure(
         name="modules",
         title="By module, from input to output",

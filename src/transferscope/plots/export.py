@@ -22,10 +22,9 @@ def png(chart: Any, scale: float = 2.0) -> bytes:
 
 _OPENING = re.compile(r"<svg\b[^>]*>", re.DOTALL)
 _SIZE = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
-_ROLES = re.compile(
-    r' (?:role|aria-roledescription|aria-hidden|class|stroke-miterlimit|pointer-events)="[^"]*"'
-)
-_LONG = re.compile(r"(?<=[\d])(\.\d\d)\d+(?=[^<>]*>)")  # hundredths of a pixel are enough inside a tag
+_ROLES = re.compile(r' (?:role|aria-roledescription|aria-hidden|class|stroke-miterlimit|pointer-events)="[^"]*"')
+_PLACES = re.compile(r' (?:d|transform)="[^"]*"')
+_LONG = re.compile(r"(\.\d\d)\d+")
 
 
 def inline_svg(chart: Any, prefix: str) -> str:
@@ -50,9 +49,10 @@ def inline_svg(chart: Any, prefix: str) -> str:
     opening = f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" focusable="false">'
     body = _OPENING.sub("", text, count=1)
     body = _ROLES.sub("", body)
-    # An aria-label outside a described mark is Vega's own account of an axis or group: the page has a better one.
+    # A label without our bullet is Vega's own account of an axis or a group: the page has a better one.
     body = re.sub(r' aria-label="([^"]*)"', lambda match: _value(match.group(1)), body)
-    body = _LONG.sub(r"\1", body)
+    # Hundredths of a pixel are enough for a place; the texts of marks are left as they are.
+    body = _PLACES.sub(lambda match: _LONG.sub(r"\1", match.group(0)), body)
     body = re.sub(r'\bid="([^"]+)"', rf'id="{prefix}-\1"', body)
     body = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", body)
     body = re.sub(r'href="#([^"]+)"', rf'href="#{prefix}-\1"', body)

@@ -45,17 +45,11 @@ def speeds(table: pl.DataFrame) -> pl.DataFrame:
         ``variant, seed, speed, epochs``; runs that diverged have none and are left out.
     """
     rows = _chosen(table).filter(pl.col("epoch") > 0)
-    rows = rows.filter(
-        ~pl.col("diverged").any().over("variant", "seed") & pl.col("train_metric").is_not_null()
-    )
+    rows = rows.filter(~pl.col("diverged").any().over("variant", "seed") & pl.col("train_metric").is_not_null())
     if rows.is_empty():
-        return pl.DataFrame(
-            schema={"variant": pl.String, "seed": pl.Int64, "speed": pl.Float64, "epochs": pl.Int64}
-        )
+        return pl.DataFrame(schema={"variant": pl.String, "seed": pl.Int64, "speed": pl.Float64, "epochs": pl.Int64})
     common = int(rows.group_by("variant", "seed").agg(pl.col("epoch").max())["epoch"].to_list()[0])
-    common = min(
-        common, *(int(last) for last in rows.group_by("variant", "seed").agg(pl.col("epoch").max())["epoch"])
-    )
+    common = min(common, *(int(last) for last in rows.group_by("variant", "seed").agg(pl.col("epoch").max())["epoch"]))
     return (
         rows.filter(pl.col("epoch") <= common)
         .group_by("variant", "seed")
@@ -127,9 +121,7 @@ def _panel(
     y = alt.Y("value:Q", title=title).scale(domain=domain, nice=False).axis(format=number, minExtent=38)
     tint = alt.Color("variant:N", title=None, scale=scale(variants))
     spoken = alt.Description("hover:N")
-    thin = (
-        alt.Chart(runs).mark_line(strokeWidth=1, opacity=0.4, aria=False).encode(x, y, tint, detail="run:N")
-    )
+    thin = alt.Chart(runs).mark_line(strokeWidth=1, opacity=0.4, aria=False).encode(x, y, tint, detail="run:N")
     thick = alt.Chart(mean).mark_line(strokeWidth=2.4, aria=False).encode(x, y, tint)
     words = hover(pl.col("variant"), ", epoch ", pl.col("epoch"), ": mean of ", pl.col("runs"), " seeds ",
                   pl.col("value").round(4))  # fmt: skip
@@ -162,9 +154,7 @@ def _speed(speed: pl.DataFrame, metric: str, variants: list[str]) -> Figure | No
         .scale(domain=domain, nice=False)
         .axis(format=number)
     )
-    y = alt.Y("variant:N", title="Variant (name)", sort=order).axis(
-        ticks=False, domain=False, grid=True, minExtent=38
-    )
+    y = alt.Y("variant:N", title="Variant (name)", sort=order).axis(ticks=False, domain=False, grid=True, minExtent=38)
     tint = alt.Color("variant:N", title=None, scale=scale(variants))
     words = hover(pl.col("variant"), "[", pl.col("seed"), "]: optimisation speed ", pl.col("speed").round(4))
     dots = (

@@ -60,11 +60,7 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
         type="log", nice=False, padding=14
     )
     x = x.axis(format="~g", values=sorted(set(rows["learning_rate"])), grid=False, labelOverlap="greedy")
-    y = (
-        alt.Y("validation_metric:Q", title=title)
-        .scale(domain=domain, nice=False)
-        .axis(format=number, minExtent=38)
-    )
+    y = alt.Y("validation_metric:Q", title=title).scale(domain=domain, nice=False).axis(format=number, minExtent=38)
     tint = alt.Color("variant:N", title=None, scale=scale(variants))
     spoken = alt.Description("hover:N")
 
@@ -81,9 +77,7 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     )
     layers = [lines, points, ring]
     if not failed.is_empty():
-        text = hover(
-            pl.col("variant"), "[", pl.col("seed"), "] at rate ", pl.col("learning_rate"), ": diverged"
-        )
+        text = hover(pl.col("variant"), "[", pl.col("seed"), "] at rate ", pl.col("learning_rate"), ": diverged")
         layers.append(
             alt.Chart(failed.with_columns(text))
             .mark_point(shape="cross", angle=45, size=90, filled=True)

@@ -90,12 +90,8 @@ def _shared(rows: pl.DataFrame, order: list[str], height: int) -> alt.Chart:
         .mark_bar(height={"band": 0.72})
         .encode(
             alt.X("images:Q", title="Mistakes on test data (images)").axis(format="~s"),
-            alt.Y("label:N", title="Networks (pair)", sort=order).axis(
-                ticks=False, domain=False, labelLimit=170
-            ),
-            alt.Color(
-                "part:N", title=None, scale=alt.Scale(domain=list(_PARTS), range=list(_PARTS.values()))
-            ),
+            alt.Y("label:N", title="Networks (pair)", sort=order).axis(ticks=False, domain=False, labelLimit=170),
+            alt.Color("part:N", title=None, scale=alt.Scale(domain=list(_PARTS), range=list(_PARTS.values()))),
             order=alt.Order("rank:Q"),
             description="hover:N",
         )
@@ -107,9 +103,7 @@ def _consistency(rows: pl.DataFrame, order: list[str], height: int) -> list[alt.
     known = rows.filter(pl.col("kappa").is_not_null())
     if known.is_empty():
         return []
-    low = min(
-        0.0, *(float(value) for value in (known["kappa"], known["kappa_low"]) for value in value.drop_nulls())
-    )
+    low = min(0.0, *(float(value) for value in (known["kappa"], known["kappa_low"]) for value in value.drop_nulls()))
     text = hover(pl.col("label"), ": κ ", pl.col("kappa").round(3), " (", pl.col("kappa_low").round(3), " to ",
                  pl.col("kappa_high").round(3), "), ceiling ", pl.col("kappa_max").round(3))  # fmt: skip
     data = known.with_columns(text).select("label", "kappa", "kappa_low", "kappa_high", "kappa_max", "hover")

@@ -101,9 +101,7 @@ def _within_limit(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
         return rows, 0
     keep = max(1, LIMIT * lines.height // per_panel)
     # Turn about over the pairs of variants, so that none loses all of its paths.
-    turns = lines.with_columns(pl.int_range(pl.len()).over("pair").alias("turn")).sort(
-        "turn", maintain_order=True
-    )
+    turns = lines.with_columns(pl.int_range(pl.len()).over("pair").alias("turn")).sort("turn", maintain_order=True)
     kept = turns.head(keep)["line"].to_list()
     return rows.filter(pl.col("line").is_in(kept)), lines.height - keep
 
@@ -127,18 +125,19 @@ def _panel(rows: pl.DataFrame, axis: str, measure: str, split: str, pairs: list[
     ).sort("line", "alpha")  # fmt: skip
     ends = data.filter(pl.col("alpha").is_in([0.0, 1.0]))
     domain = _window(rows, measure)
-    # Bands of many paths of one pair lie on each other: together they are as dark as one.
-    most = data.group_by("pair").agg(pl.col("line").n_unique())["line"].max()
-    faint = 1 - 0.82 ** (1 / most) if isinstance(most, int) else 0.18
-
     x = alt.X("place:Q", title=_AXES[axis]).axis(grid=False).scale(nice=False, zero=False)
     y = alt.Y("value:Q", title=title).axis(format=number, minExtent=38).scale(domain=domain, nice=False)
     tint = alt.Color("pair:N", title=None, scale=scale(pairs))
     one = alt.Detail("line:N")
     drawn = alt.Chart(data)
-    band = drawn.mark_area(opacity=faint, clip=True, aria=False).encode(
-        x, alt.Y("low:Q", title=title).scale(domain=domain, nice=False), alt.Y2("high:Q"), tint, one
-    )
+    bands = []
+    for pair in pairs:
+        of_pair = data.filter(pl.col("pair") == pair)
+        # Bands of many paths of one pair lie on each other: together they are as dark as one.
+        faint = 1 - 0.82 ** (1 / max(1, of_pair["line"].n_unique()))
+        area = alt.Chart(of_pair).mark_area(opacity=faint, clip=True, aria=False)
+        low = alt.Y("low:Q", title=title).scale(domain=domain, nice=False)
+        bands.append(area.encode(x, low, alt.Y2("high:Q"), tint, one))
     line = drawn.mark_line(strokeWidth=1.8, clip=True, aria=False).encode(x, y, tint, one)
     dashed = alt.Chart(ends).mark_line(strokeWidth=1.2, strokeDash=[4, 3], aria=False).encode(x, y, tint, one)
     marks = alt.Chart(ends).mark_circle(size=42, opacity=1).encode(x, y, tint, one, description="hover:N")
@@ -146,7 +145,7 @@ def _panel(rows: pl.DataFrame, axis: str, measure: str, split: str, pairs: list[
     every = max(1, round(data.height / max(1, data["line"].n_unique()) / 20))
     pointed = data.filter((pl.int_range(pl.len()).over("line") % every == 0) & pl.col("value").is_between(*domain))
     targets = alt.Chart(pointed).mark_circle(size=60, opacity=0).encode(x, y, tint, description="hover:N")
-    return alt.layer(band, line, dashed, targets, marks).properties(width=350, height=200)
+    return alt.layer(*bands, line, dashed, targets, marks).properties(width=350, height=200)
 
 
 def _window(rows: pl.DataFrame, measure: str) -> list[float]:
@@ -159,4 +158,4 @@ def _window(rows: pl.DataFrame, measure: str) -> list[float]:
     between = reach.filter(pl.col("alpha").is_between(0, 1))
     top = max((between if between.height else reach)["high"].to_list())
     highest = min(max(reach["high"].to_list()), 1.6 * top)
-    return padded([*reach["low"].to_list(), highest], low=0.0, high=1.0 if measure == "error" else None)
+    return padded([min(reach["low"].to_list()), highest], low=0.0, high=1.0 if measure == "error" else None)

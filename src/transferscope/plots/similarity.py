@@ -75,9 +75,7 @@ def _by_pair(table: pl.DataFrame) -> pl.DataFrame:
     """Mean CKA by pair of variants and pair of modules, each pair in its one reading order."""
     rows = table.filter((pl.col("a") != pl.col("b")) & pl.col("cka").is_not_null())
     if rows.is_empty():
-        return rows.select("module_a", "module_b", "position_a", "position_b", "cka").with_columns(
-            pair=pl.lit("")
-        )
+        return rows.select("module_a", "module_b", "position_a", "position_b", "cka").with_columns(pair=pl.lit(""))
     rows = rows.with_columns(
         shown_column("variant_a"),
         shown_column("variant_b"),
@@ -140,9 +138,7 @@ def _map(means: pl.DataFrame, pair: str, modules: list[str]) -> alt.Chart:
             alt.Y("module_a:N", title=f"Module of {first} (name)", sort=modules).axis(
                 ticks=False, domain=False, labelFontSize=font, labelLimit=84, labelOverlap=True
             ),
-            alt.Color(
-                "cka:Q", title="CKA (0 to 1)", scale=alt.Scale(domain=[0, 1], range=list(RAMP), clamp=True)
-            ),
+            alt.Color("cka:Q", title="CKA (0 to 1)", scale=alt.Scale(domain=[0, 1], range=list(RAMP), clamp=True)),
             description="hover:N",
         )
         .properties(width=210, height=210)
@@ -163,11 +159,7 @@ def _diagonal(means: pl.DataFrame, modules: list[str]) -> list[Figure]:
     low = min(0.0, *data["cka"].to_list())
     x = alt.X("module:N", title="Module (name), from input to output", sort=kept)
     x = x.axis(labelAngle=-60, ticks=False, labelFontSize=9, labelOverlap=len(kept) > 26, labelLimit=100, grid=False)
-    y = (
-        alt.Y("cka:Q", title="CKA of equal modules (0 to 1)")
-        .scale(domain=[low, 1.0], nice=False)
-        .axis(minExtent=38)
-    )
+    y = alt.Y("cka:Q", title="CKA of equal modules (0 to 1)").scale(domain=[low, 1.0], nice=False).axis(minExtent=38)
     tint = alt.Color("pair:N", title=None, scale=scale(lines))
     drawn = alt.Chart(data)
     panel = alt.layer(

@@ -101,9 +101,7 @@ def shown(variant: str) -> str:
 
 def shown_column(column: str) -> pl.Expr:
     """As :func:`shown`, for every value of a column."""
-    return (
-        pl.col(column).str.replace_all("_long", " long", literal=True).str.replace_all("_", "-", literal=True)
-    )
+    return pl.col(column).str.replace_all("_long", " long", literal=True).str.replace_all("_", "-", literal=True)
 
 
 def colour(label: str) -> str:
@@ -152,9 +150,7 @@ def metric_axis(metric: str, split: str = "") -> tuple[str, str]:
     return f"{words} (0 to 1)", ".2f"
 
 
-def padded(
-    values: Iterable[float | None], low: float | None = None, high: float | None = None
-) -> list[float]:
+def padded(values: Iterable[float | None], low: float | None = None, high: float | None = None) -> list[float]:
     """The range of ``values`` with a little air, held within ``low`` and ``high``.
 
     >>> padded([0.5, None, 0.9], high=1.0)
@@ -175,9 +171,7 @@ def hover(*parts: str | pl.Expr) -> pl.Expr:
 
     The leading bullet tells these texts from the ones Vega writes by itself.
     """
-    pieces = [
-        pl.lit(part) if isinstance(part, str) else part.cast(pl.String).fill_null("–") for part in parts
-    ]
+    pieces = [pl.lit(part) if isinstance(part, str) else part.cast(pl.String).fill_null("–") for part in parts]
     return pl.concat_str([pl.lit("• "), *pieces]).alias("hover")
 
 

@@ -159,5 +159,3 @@ def _manifest(results: Results) -> dict[str, object]:
         elif value is not None:
             nested[name] = value
     return {"simple": simple, "nested": plain(nested) if nested else ""}
-
-

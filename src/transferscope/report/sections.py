@@ -24,7 +24,20 @@ from transferscope.report.numbers import (
 )
 from transferscope.running.results import AnalysisResult, Results
 
-__all__ = ["CSV_BUDGET", "ROWS", "Picture", "Section", "gap_rows", "headline", "metric_of", "plain", "sections", "slugs", "subtitle", "tidy"]
+__all__ = [
+    "CSV_BUDGET",
+    "ROWS",
+    "Picture",
+    "Section",
+    "gap_rows",
+    "headline",
+    "metric_of",
+    "plain",
+    "sections",
+    "slugs",
+    "subtitle",
+    "tidy",
+]
 
 ROWS = 200
 """Rows of a table shown in the page; the CSV beside it has all."""
@@ -70,6 +83,11 @@ class Section:
     csv: str | None
     card: list[tuple[str, str]]
     settings: str
+
+    @property
+    def has_units(self) -> bool:
+        """Whether any key number has a unit worth a column."""
+        return any(number["unit"] for number in self.numbers)
 
 
 def metric_of(results: Results) -> str:
@@ -124,7 +142,9 @@ def headline(results: Results) -> dict[str, Any]:
     return {
         "metric": metric_name(metric),
         "lines": lines,
-        "scale": [metric_words(value, metric).replace(".0\u00a0%", "\u00a0%") for value in (low, low + width / 2, low + width)],
+        "scale": [
+            metric_words(value, metric).replace(".0\u00a0%", "\u00a0%") for value in (low, low + width / 2, low + width)
+        ],
     }
 
 

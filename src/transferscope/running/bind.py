@@ -141,7 +141,9 @@ def _data(
     study: Study,
     store: Store,
 ) -> tuple[DataSpec, ImageSet]:
-    images = open_images(source, image_size, store.root / "images", on_unreadable=study.target.on_unreadable)
+    images = open_images(
+        source, image_size, store.root / "images", on_unreadable=study.target.on_unreadable, fit=study.target.fit
+    )
     mean, std = stats
     return (
         DataSpec(

@@ -19,7 +19,7 @@ from transferscope.errors import DataError, StoreError, WeightsError
 from transferscope.frozen import content_key, derive_seed
 from transferscope.networks.architectures import build, head_name
 from transferscope.networks.evaluate import logits, resolve_device
-from transferscope.networks.weights import load, read_state, weights_hash
+from transferscope.networks.weights import load, read_state, state_hash
 from transferscope.specs import Checkpoint, File, NetworkSpec
 from transferscope.store import Store
 
@@ -65,7 +65,11 @@ class Context:
         if data.fingerprint not in self._images:
             target = self.study.settings.target
             images = open_images(
-                data.source, data.image_size, self.store.root / "images", on_unreadable=target.on_unreadable
+                data.source,
+                data.image_size,
+                self.store.root / "images",
+                on_unreadable=target.on_unreadable,
+                fit=target.fit,
             )
             if images.fingerprint != data.fingerprint:
                 raise DataError(
@@ -135,7 +139,8 @@ class Context:
         model = build(spec.architecture, spec.classes, spec.seed)
         match spec.start:
             case File() as file:
-                found = weights_hash(file.weights, spec.architecture)
+                state = read_state(file.weights, spec.architecture)
+                found = state_hash(state)
                 if found != file.sha256:
                     raise WeightsError(
                         "the weights changed since the study was started",
@@ -143,7 +148,6 @@ class Context:
                         got=found[:12],
                         hint="start the run again: networks trained from the old weights keep their own keys",
                     )
-                state = read_state(file.weights, spec.architecture)
                 load(model, state, head_name(model, spec.architecture), file.new_head)
             case Checkpoint() as checkpoint:
                 state = self.state(checkpoint.of, checkpoint.epoch)

@@ -102,7 +102,7 @@ def plan_study(study: Study, store_root: Path) -> Plan:
     bound = bind(study, store)
     context = Context(store, bound)
     rates = speed(study, store)["images_per_second"]
-    rate = float(rates[bound.memory_format])
+    rate = float(rates[f"float32 {bound.memory_format}"])
     rounds, names = [], []
     trained = forward = disk = 0.0
     size = sum(tensor.numel() * tensor.element_size() for tensor in context.start(_any(bound)).state_dict().values())

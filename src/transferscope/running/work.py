@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from transferscope.analyses.contract import AbstractAnalysis, Unit, checked
 from transferscope.analyses.registry import parse_analysis
 from transferscope.analyses.variants import BoundStudy
 from transferscope.frozen import content_key
+from transferscope.networks.weights import write_state
 from transferscope.running.context import Context
 from transferscope.specs import NetworkSpec
 from transferscope.store import Store
@@ -143,10 +143,7 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
             "timings": [vars(timing) for timing in result.timings],
         }
         with entry.write(facts, provenance) as folder:
-            save_file(
-                {name: tensor.contiguous() for name, tensor in result.state.items()},
-                folder / "weights.safetensors",
-            )
+            write_state(folder / "weights.safetensors", result.state, _metadata(spec))
             result.history.write_parquet(folder / "history.parquet")
             for epoch, path in result.checkpoints.items():
                 shutil.copyfile(path, folder / f"epoch-{epoch:04d}.safetensors")
@@ -160,6 +157,19 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
         }
     )
     return spec.key
+
+
+def _metadata(spec: NetworkSpec) -> dict[str, str]:
+    """What ``transferscope compare`` needs to know to build the network again from its file."""
+    assert spec.data is not None
+    return {
+        "architecture": json.dumps(spec.architecture.model_dump(mode="json"), sort_keys=True),
+        "classes": str(spec.classes),
+        "image_size": str(spec.data.image_size),
+        "mean": json.dumps(spec.data.mean),
+        "std": json.dumps(spec.data.std),
+        "network": spec.key,
+    }
 
 
 def _measure(job: MeasureJob, context: Context, on_event: OnEvent) -> str:

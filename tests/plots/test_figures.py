@@ -1,0 +1,224 @@
+import re
+from typing import Any
+
+import polars as pl
+import pytest
+
+from tests.report import synthetic
+from transferscope.analyses.learning_rate import choose
+from transferscope.plots import learning_curves, learning_rate, path, similarity
+from transferscope.plots.registry import DRAWN, figures
+from transferscope.plots.theme import LIMIT, colour, pair_rank
+
+
+def drawn(name: str, table: pl.DataFrame | None = None, metric: str = "top1") -> Any:
+    return figures(name, synthetic.TABLES[name]() if table is None else table, metric)
+
+
+def parts(spec: Any) -> Any:
+    """All nested specifications that encode something."""
+    if isinstance(spec, dict):
+        if "encoding" in spec:
+            yield spec["encoding"]
+        for value in spec.values():
+            yield from parts(value)
+    elif isinstance(spec, list):
+        for value in spec:
+            yield from parts(value)
+
+
+def hovers(figure: Any) -> list[str]:
+    found = []
+    for panel in figure.panels:
+        for rows in panel.to_dict()["datasets"].values():
+            found += [row["hover"] for row in rows if row.get("hover")]
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(DRAWN))
+def test_every_axis_has_a_name_and_a_unit(name: str) -> None:
+    seen = 0
+    for figure in drawn(name):
+        for panel in figure.panels:
+            for encoding in parts(panel.to_dict()):
+                for axis in ("x", "y"):
+                    if axis in encoding:
+                        seen += 1
+                        title = encoding[axis]["title"]
+                        assert re.search(r"\((?:[^()]+)\)", title), title
+    assert seen >= 2
+
+
+@pytest.mark.parametrize("name", sorted(DRAWN))
+def test_figures_have_words_and_stay_within_the_limit(name: str) -> None:
+    found = drawn(name)
+    assert len({figure.name for figure in found}) == len(found) > 0
+    for figure in found:
+        assert figure.title
+        assert len(figure.alt) > 20
+        assert len(figure.caption) > 40
+        spec = figure.chart().to_dict()
+        assert all(len(rows) <= LIMIT for rows in spec["datasets"].values())
+
+
+@pytest.mark.parametrize("name", sorted(DRAWN))
+def test_a_table_without_rows_gives_no_figure(name: str) -> None:
+    assert drawn(name, synthetic.TABLES[name]().clear()) == ()
+
+
+def test_one_colour_per_variant_everywhere() -> None:
+    wanted = {"P-T": "#0072B2", "RI-T": "#D55E00", "P-T/P-T": "#0072B2", "RI-T/RI-T": "#D55E00"}
+    for name in DRAWN:
+        for figure in drawn(name):
+            for label, tint, _ in figure.legend:
+                assert tint == wanted.get(label, tint)
+            for encoding in parts(figure.chart().to_dict()):
+                scale = encoding.get("color", {}).get("scale", {})
+                if "domain" in scale and not any(isinstance(item, (int, float)) for item in scale["domain"]):
+                    for label, tint in zip(scale["domain"], scale["range"], strict=True):
+                        assert tint == wanted.get(label, tint)
+    known = [colour(name) for name in ("RI", "P", "RI-T", "P-T", "RI-T long")]
+    assert len(set(known)) == 5
+
+
+def test_the_ringed_rate_is_the_one_the_analysis_chooses() -> None:
+    table = synthetic.learning_rate_table()
+    for row in learning_rate.chosen(table).to_dicts():
+        assert row["learning_rate"] == choose(table, row["variant"])
+    # a rate at which one of two seeds diverged loses against a worse one at which none did
+    better = pl.col("learning_rate") == choose(table, "P_T")
+    broken = table.with_columns(
+        pl.when(better & (pl.col("seed") == 1000)).then(True).otherwise(pl.col("diverged")).alias("diverged")
+    )
+    row = learning_rate.chosen(broken).filter(pl.col("variant") == "P_T").row(0, named=True)
+    assert row["learning_rate"] == choose(broken, "P_T") != choose(table, "P_T")
+
+
+def test_diverged_rates_are_marked_and_all_diverged_draws_nothing() -> None:
+    (figure,) = drawn("learning_rate")
+    assert ("diverged", "#59636e", "cross") in figure.legend
+    assert any("RI-T[1000] at rate 0.3: diverged" in text for text in hovers(figure))
+    assert drawn("learning_rate", synthetic.learning_rate_table(diverge=True)) == ()
+
+
+def test_speed_is_the_mean_training_metric_over_common_epochs_without_the_start() -> None:
+    table = synthetic.learning_curves_table()
+    speed = learning_curves.speeds(table)
+    runs = table.filter((pl.col("variant") == "P_T") & (pl.col("seed") == 1) & pl.col("epoch").is_between(1, 10))
+    row = speed.filter((pl.col("variant") == "P-T") & (pl.col("seed") == 1)).row(0, named=True)
+    assert row["speed"] == pytest.approx(runs["train_metric"].mean(), abs=1e-12)
+    assert row["epochs"] == 10
+    # a longer run does not lengthen the window
+    longer = pl.concat([table, runs.filter(pl.col("epoch") == 10).with_columns(pl.lit(11, pl.Int64).alias("epoch"))])
+    assert learning_curves.speeds(longer).equals(speed)
+
+
+def test_a_diverged_run_is_marked_where_it_ended_and_has_no_speed() -> None:
+    table = synthetic.learning_curves_table(diverge="one")
+    found = drawn("learning_curves", table)
+    assert any("RI-T[2] diverged after epoch 5" in text for text in hovers(found[0]))
+    speed = learning_curves.speeds(table)
+    assert speed.filter((pl.col("variant") == "RI-T") & (pl.col("seed") == 2)).is_empty()
+    assert speed.height == 5
+
+
+def test_runs_that_diverged_at_once_leave_curves_of_the_start_alone() -> None:
+    found = drawn("learning_curves", synthetic.learning_curves_table(diverge="all"))
+    assert [figure.name for figure in found] == ["curves"]
+
+
+def test_auc_axes_say_auc() -> None:
+    (rates,) = drawn("learning_rate", metric="auc")
+    titles = {encoding["y"]["title"] for panel in rates.panels for encoding in parts(panel.to_dict())}
+    assert titles == {"Validation mean AUC (0 to 1)"}
+
+
+def test_many_pairs_of_networks_are_shown_as_means_without_intervals() -> None:
+    single, many = drawn("mistakes")[0], drawn("mistakes", synthetic.mistakes_table((0, 1, 2, 3)))[0]
+    assert any("P-T[0] · P-T[1]: both wrong" in text for text in hovers(single))
+    assert any(text.startswith("• P-T/P-T: κ") and "(– to –)" in text for text in hovers(many))
+    assert "interval" in single.caption
+    assert "interval" not in many.caption
+
+
+def test_undefined_kappa_leaves_the_bars() -> None:
+    table = synthetic.mistakes_table().with_columns(
+        pl.lit(None, pl.Float64).alias(name) for name in ("kappa", "kappa_low", "kappa_high", "kappa_max")
+    )
+    (figure,) = drawn("mistakes", table)
+    assert len(figure.panels) == 1
+
+
+def test_heat_maps_leave_out_networks_with_themselves_and_share_one_scale() -> None:
+    maps = drawn("similarity")[0]
+    assert [panel.title for panel in maps.panels][:2] == ["P × P-T", "P × RI-T"]
+    for encoding in (item for panel in maps.panels for item in parts(panel.to_dict())):
+        assert encoding["color"]["scale"]["domain"] == [0, 1]
+    alone = synthetic.similarity_table((0,)).filter(pl.col("a") == pl.col("b"))
+    assert similarity.figures(alone) == ()
+
+
+def test_heat_maps_do_not_depend_on_the_order_of_the_networks() -> None:
+    table = synthetic.similarity_table((0, 1), ["a", "b", "c"])
+    swapped = table.rename(
+        {f"{name}_{one}": f"{name}_{other}" for name in ("variant", "seed", "module", "position")
+         for one, other in (("a", "b"), ("b", "a"))} | {"a": "b", "b": "a"}
+    )  # fmt: skip
+    texts = [sorted(hovers(similarity.figures(rows)[0])) for rows in (table, swapped.select(table.columns))]
+    assert texts[0] == texts[1]
+    # the mean over the seeds, module for module
+    wanted = table.filter(
+        (pl.col("variant_a") == "P") & (pl.col("variant_b") == "P_T") & (pl.col("module_a") == "a")
+        & (pl.col("module_b") == "c")
+    )["cka"].mean()  # fmt: skip
+    assert f"• P a × P-T c: {round(wanted, 3)}" in texts[0]
+
+
+def test_deep_networks_are_thinned_and_say_so() -> None:
+    modules = [f"layer{place}" for place in range(60)]
+    maps, depth = similarity.figures(synthetic.similarity_table((0,), modules))
+    assert "28 of 60 modules are drawn" in maps.caption
+    assert "layer0" in str(maps.panels[0].to_dict())
+    assert "layer59" in str(maps.panels[0].to_dict())
+    assert depth.panels
+
+
+def test_paths_show_both_ends_the_baseline_and_no_barrier_rows() -> None:
+    along, far = drawn("path")
+    assert len(along.panels) == len(far.panels) == 4
+    assert not any("None" in text for text in hovers(along))
+    assert any(text.startswith("• P-T[0] → P-T[1], α 0.0: loss") for text in hovers(along))
+    ends = [row for row in next(iter(along.panels[0].to_dict()["datasets"].values())) if row["alpha"] in (0, 1)]
+    assert ends
+    dashed = [mark for mark in str(along.panels[0].to_dict()).split("'mark'") if "strokeDash" in mark]
+    assert dashed
+
+
+def test_the_path_between_the_ends_is_never_cut() -> None:
+    table = synthetic.path_table((0, 1))
+    steep = table.with_columns(
+        pl.when(pl.col("alpha") > 1).then(pl.col("loss") + 500).otherwise(pl.col("loss")).alias("loss")
+    )
+    (panel, *_) = path.figures(steep)[0].panels
+    domain = next(iter(parts(panel.to_dict())))["y"]["scale"]["domain"]
+    inside = steep.filter(pl.col("alpha").is_between(0, 1) & (pl.col("level") == "point"))
+    assert domain[0] <= inside["loss"].min() < inside["loss"].max() <= domain[1] < 10
+
+
+def test_too_many_paths_keep_some_of_every_pair() -> None:
+    along, _ = path.figures(synthetic.path_table(tuple(range(6)), steps=121))
+    assert "further paths are in the table" in along.caption
+    assert {label for label, _, _ in along.legend} >= {"P-T/P-T", "RI-T/RI-T", "P-T/RI-T"}
+
+
+def test_pairs_are_read_in_one_order() -> None:
+    assert sorted(["RI-T/RI-T", "other", "P-T/P-T", "P/P-T"], key=pair_rank) == [
+        "P/P-T", "P-T/P-T", "RI-T/RI-T", "other",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(DRAWN))
+def test_chart_draws_the_first_picture(name: str) -> None:
+    module = __import__(f"transferscope.plots.{name}", fromlist=["chart"])
+    spec = module.chart(synthetic.TABLES[name]()).to_dict()
+    assert spec["config"]["font"].startswith("Helvetica")
