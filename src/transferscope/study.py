@@ -187,8 +187,6 @@ class Study(Frozen):
         training: how it is trained.
         seeds: report seeds; 3 for a claim about training in general, 5 for headlines.
         analyses: names, or ``name: {settings}``.
-        margin: largest loss of the metric called negligible (0.005 = half a point).
-        confidence: of every interval.
         compute: where and how it runs.
     """
 
@@ -200,8 +198,6 @@ class Study(Frozen):
     analyses: tuple[SerializeAsAny[AbstractAnalysis], ...] = Field(
         default_factory=lambda: tuple(parse_analysis(name) for name in DEFAULT_ANALYSES)
     )
-    margin: float = Field(default=0.005, gt=0, lt=1)
-    confidence: float = Field(default=0.95, ge=0.95, le=0.95)
     compute: Compute = Compute()
 
     @field_validator("analyses", mode="before")

@@ -96,8 +96,9 @@ def _headline(table: pl.DataFrame, study: BoundStudy, finished: Finished) -> pl.
                 continue
             mean = every.filter(pl.col("level") == "variant")
             rate, epochs = trained.get(variant, (None, None))
+            note = "a seed diverged and is left out" if every["diverged"].any() else ""
             row: dict[str, Any] = {"variant": variant, "split": split, "metric": study.metric}
-            row |= {"learning_rate": rate, "epochs": epochs, "note": _note(variant, bool(every["diverged"].any()))}
+            row |= {"learning_rate": rate, "epochs": epochs, "note": note}
             if mean.is_empty():
                 row |= {"n": 0}
             else:
@@ -119,17 +120,6 @@ def _headline(table: pl.DataFrame, study: BoundStudy, finished: Finished) -> pl.
             "note": pl.String(),
         },
     )
-
-
-def _note(variant: str, diverged: bool) -> str:
-    words = {
-        "RI": "random weights, not trained",
-        "P": "pre-trained weights with a random head, not trained on this task",
-        "RI_T": "trained from random weights",
-        "P_T": "fine-tuned from the pre-trained weights",
-        "RI_T_long": "trained from random weights, longer",
-    }[variant]
-    return f"{words}; a seed diverged and is left out" if diverged else words
 
 
 def _gap(table: pl.DataFrame) -> tuple[Number, ...]:
