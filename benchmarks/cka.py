@@ -1,8 +1,8 @@
 """CKA against pytorch-cka 1.1.3 and torch-cka 0.21, in one run: CPU seconds, peak memory, error against float64.
 
-Set-up: random-weight torchvision ResNet-18s, 51 points each, 1,000 images 3 x 64 x 64 in batches of 100, one thread. The
-points are all leaf modules but ``avgpool`` (which only pools the last ReLU); peers keep the last call of a module that is
-called twice, so the same call (``relu#2``) is asked for here.
+Set-up: random-weight torchvision ResNet-18s, 51 points each, 1,000 images 3 x 64 x 64 in batches of 100, one
+thread. The points are all leaf modules but ``avgpool`` (which only pools the last ReLU); peers keep the last call of
+a module that is called twice, so the same call (``relu#2``) is asked for here.
 
     pip install --no-deps pytorch-cka==1.1.3 torch-cka==0.21
     pip install tqdm matplotlib
@@ -185,13 +185,16 @@ def main() -> None:
         measure_peak(arguments.peak, arguments.networks)
         return
 
-    loader = data()
     result: dict[str, object] = {"torch": torch.__version__, "points": len(points())}
-    for count in (2, 4):
+    candidates = {count: ["forward", "ours", "ours_fast", "pytorch_cka"] for count in (2, 4)}
+    if not arguments.skip_torch_cka:
+        candidates[2].append("torch_cka")
+    # First: a child's maximum starts at what its parent has reached so far.
+    memories = {count: {name: peak(name, count) for name in chosen} for count, chosen in candidates.items()}
+    loader = data()
+    for count, chosen in candidates.items():
+        memory = memories[count]
         nets = networks(count)
-        chosen = ["forward", "ours", "ours_fast", "pytorch_cka"]
-        if count == 2 and not arguments.skip_torch_cka:
-            chosen.append("torch_cka")
         forward_only({"warm": nets["net0"]}, loader)
         seconds: dict[str, list[float]] = {name: [] for name in chosen}
         for repeat in range(arguments.repeats):
@@ -200,7 +203,6 @@ def main() -> None:
                     continue  # seven times slower than the rest: once is enough
                 seconds[name].append(cpu_seconds(CANDIDATES[name], nets, loader))
         median = {name: statistics.median(times) for name, times in seconds.items()}
-        memory = {name: peak(name, count) for name in chosen}
         print(f"\n{count} networks, {count * (count - 1) // 2} pair(s), {len(points())} points each")
         print(f"{'':14}{'CPU s':>9}{'of pytorch-cka':>16}{'peak MB':>10}{'of pytorch-cka':>16}   all CPU s")
         for name in chosen:

@@ -327,6 +327,10 @@ def test_status_of_a_study_and_of_the_store(calls: Calls, monkeypatch: pytest.Mo
     out, _ = call("status", "study.yaml", "--set", "name=other")
     assert "other" in out
     assert "cells" not in out.replace("reports/cells", "")
+    Path("transferscope-runs/reports/other/study.yaml").write_text("of: old\n", encoding="utf-8")
+    out, _ = call("status")
+    assert "is not a study of this version" in " ".join(out.split())
+    assert "finished" in out
     _, err = call("status", "--set", "name=x", code=2)
     assert "--set changes a study, and none is given" in err
 
@@ -681,3 +685,16 @@ def test_sizes_and_times() -> None:
 
 def test_completion_is_typers_own() -> None:
     assert typer.main.get_command(app).name == "transferscope"
+
+
+def test_the_page_on_the_command_line_names_every_command_and_option() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
+    command = typer.main.get_command(app)
+    for name, inner in command.commands.items():  # type: ignore[attr-defined]  # it is a group
+        assert f"\n## {name}\n" in page
+        section = page.partition(f"\n## {name}\n")[2].partition("\n## ")[0]
+        assert f"transferscope {name}" in section
+        for option in inner.params:
+            for word in option.opts:
+                if word.startswith("--") and word != "--help":
+                    assert f"{word}" in section, f"{name} {word}"

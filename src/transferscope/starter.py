@@ -206,7 +206,6 @@ def starter_study(name: str, found: Found | None, model: Model, folder: Path) ->
     analyses = [f"  - {item}".ljust(22) + f"# {analysis_type(item).question}" for item in DEFAULT_ANALYSES]
     seeds = ", ".join(str(seed) for seed in Study.model_fields["seeds"].default)
     rates = ", ".join(f"{rate:g}" for rate in schooling.learning_rates)
-    margin = Study.model_fields["margin"].default
     weights = model.weights if model.weights.startswith(("timm", "package:")) else _path(model.weights, folder)
     data = _data(found, folder)
     return f"""\
@@ -245,8 +244,6 @@ seeds: [{seeds}]            # 3 for a claim about training in general, 5 for hea
 
 analyses:                   # 'name: {{setting: value}}' changes a setting
 {chr(10).join(analyses)}
-
-margin: {margin}             # loss of the metric that you would call negligible
 
 compute:
   device: auto              # cuda, then mps, then cpu

@@ -6,6 +6,7 @@ import pytest
 
 from tests.report import synthetic
 from transferscope.analyses.learning_rate import choose
+from transferscope.errors import AnalysisError
 from transferscope.plots import learning_curves, learning_rate, path, similarity
 from transferscope.plots.registry import DRAWN, figures
 from transferscope.plots.theme import LIMIT, colour, pair_rank
@@ -55,7 +56,7 @@ def test_figures_have_words_and_stay_within_the_limit(name: str) -> None:
     assert len({figure.name for figure in found}) == len(found) > 0
     for figure in found:
         assert figure.title
-        assert len(figure.alt) > 20
+        assert len(figure.description) > 20
         assert len(figure.caption) > 40
         spec = figure.chart().to_dict()
         assert all(len(rows) <= LIMIT for rows in spec["datasets"].values())
@@ -222,3 +223,5 @@ def test_chart_draws_the_first_picture(name: str) -> None:
     module = __import__(f"transferscope.plots.{name}", fromlist=["chart"])
     spec = module.chart(synthetic.TABLES[name]()).to_dict()
     assert spec["config"]["font"].startswith("Helvetica")
+    with pytest.raises(AnalysisError, match="nothing to draw"):
+        module.chart(synthetic.TABLES[name]().clear())

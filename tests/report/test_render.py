@@ -39,8 +39,8 @@ def small(**changes: object) -> Results:
 
 
 def test_report_answers_first(page: str) -> None:
-    order = ["Pre-training helps", "Four networks, one test", "What to do next", "Contents", "Learning rate", "Glossary",
-             "Settings", "Manifest"]  # fmt: skip
+    order = ["Pre-training helps", "Four networks, one test", "What to do next", "Contents", "Learning rate",
+             "Glossary", "Settings", "Manifest"]  # fmt: skip
     places = [page.index(words) for words in order]
     assert places == sorted(places)
     for words in ("84.9\u00a0%", "76.8\u00a0%", "+8.1 points", "95 % interval over 3 seeds: training in general",
@@ -193,7 +193,7 @@ def test_two_analyses_of_one_kind_have_two_names() -> None:
     [
         (0.02, 0.09, "Start from the pre-trained weights at learning rate 0.03."),
         (-0.09, -0.02, "Start from random weights"),
-        (-0.004, 0.004, "within the margin both ways"),
+        (-0.004, 0.004, "within half a point both ways"),
         (-0.02, 0.06, "undecided"),
     ],
 )

@@ -109,9 +109,16 @@ def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
             return
     else:
         places = [path]
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for place in places:
-        study = load_study(place, overrides)
+        try:
+            study = load_study(place, overrides)
+        except StudyError:
+            if path is not None:
+                raise
+            # One study of another version must not hide the others.
+            rows.append((place.parent.name, f"{place} is not a study of this version", *[None] * 6))
+            continue
         state = study_status(study, store)
         pending = state.trainings_pending + state.units_pending
         written = reports_folder(store, study.name) / "report.html"

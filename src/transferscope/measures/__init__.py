@@ -96,6 +96,9 @@ from transferscope.measures.mistakes import (
     mistakes_by_label,
     weighted_mistakes,
 )
+from transferscope.measures.standard_error import (
+    standard_error,
+)
 
 __all__ = [
     "METRICS",
@@ -163,6 +166,7 @@ __all__ = [
     "speed_from_equal_loss",
     "split_head",
     "stability",
+    "standard_error",
     "steps_to_threshold",
     "still_improving",
     "top_k",

@@ -348,7 +348,7 @@ def cka_compute(sums: CkaSums) -> CkaMatrix:
     bad = ~finite | constant
     norm = torch.where(bad, 1.0, own).sqrt()
     null = bad[:, None] | bad[None, :]
-    values = torch.where(null, 0.0, hsic / norm[:, None] / norm[None, :])
+    values = torch.where(null, 0.0, hsic / (norm[:, None] * norm[None, :]))
     reasons = tuple(
         None if fine else ("the same for all examples, up to rounding" if same else "not finite")
         for fine, same in zip((~bad).tolist(), constant.tolist(), strict=True)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from transferscope.frozen import Frozen
 
@@ -13,7 +13,7 @@ class Architecture(Frozen):
     """A network before its weights.
 
     Attributes:
-        name: ``timm:NAME``, ``torchvision:NAME``, or the user's own ``package.module:function``, which
+        name: ``timm:NAME`` (also bare ``NAME``), ``torchvision:NAME``, or the user's own ``package.module:function``, which
             is called as ``function(num_classes=..., **options)`` and returns an ``nn.Module``.
         options: further keyword arguments of the constructor (JSON values).
         head: name of the classifying module; found by itself where None.
@@ -27,6 +27,13 @@ class Architecture(Frozen):
     @classmethod
     def _from_name(cls, value: object) -> object:
         return {"name": value} if isinstance(value, str) else value
+
+
+    @field_validator("name")
+    @classmethod
+    def _with_family(cls, value: str) -> str:
+        # One name for one network: a bare name is timm's, and the name is part of every key.
+        return value if ":" in value else f"timm:{value}"
 
 
 class PackageWeights(Frozen):

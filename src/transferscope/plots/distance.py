@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, colour, hover, pair_rank, scale, shown_column, themed, thinned
+from transferscope.plots.theme import Figure, Panel, colour, first, hover, pair_rank, scale, shown_column, thinned
 
 __all__ = ["chart", "figures"]
 
@@ -30,8 +30,11 @@ def chart(table: pl.DataFrame) -> Any:
 
     Returns:
         An Altair chart.
+
+    Raises:
+        AnalysisError: the table holds nothing that can be drawn.
     """
-    return themed(alt.vconcat(*(alt.hconcat(*figure.panels) for figure in figures(table))))
+    return first(figures(table))
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
@@ -65,7 +68,7 @@ def _whole(rows: pl.DataFrame, pairs: list[str], legend: tuple[tuple[str, str, s
         title="Whole network, trunk and head",
         caption="One dot per pair of networks, a tick at their mean. Cosines compare the directions in which two "
         "networks left their starts; shared weight decay alone makes them positive, so it is also projected out.",
-        alt="Distance between the parameters of pairs of networks: " + _said(rows, pairs),
+        description="Distance between the parameters of pairs of networks: " + _said(rows, pairs),
         panels=panels,
         legend=legend,
     )
@@ -82,7 +85,7 @@ def _modules(rows: pl.DataFrame, pairs: list[str], legend: tuple[tuple[str, str,
         title="By module, from input to output",
         caption="Mean over the networks of a pair. Large modules move further: the ratio beside it divides by the "
         "norm of the module's initial value." + less,
-        alt="Distance by module for " + ", ".join(pairs) + ".",
+        description="Distance by module for " + ", ".join(pairs) + ".",
         panels=tuple(
             _dots(means, name, title, kept, pairs, max(15 * len(kept), 60), single=False)
             for name, title in titles.items()
@@ -93,7 +96,7 @@ def _modules(rows: pl.DataFrame, pairs: list[str], legend: tuple[tuple[str, str,
 
 def _dots(
     rows: pl.DataFrame, name: str, title: str, order: list[str], pairs: list[str], height: int, single: bool
-) -> alt.LayerChart:
+) -> Panel:
     known = rows.filter(pl.col(name).is_not_null())
     label = pl.concat_str("a", pl.lit(" · "), "b") if single else pl.col("pair")
     data = known.with_columns(hover(label, ", ", pl.col("part"), ": ", pl.col(name).round_sig_figs(4)))

@@ -9,14 +9,15 @@ from transferscope.plots.theme import (
     LIMIT,
     VARIANTS,
     Figure,
+    Panel,
     colour,
+    first,
     hover,
     metric_axis,
     metric_name,
     padded,
     scale,
     shown_column,
-    themed,
 )
 
 __all__ = ["chart", "figures", "speeds"]
@@ -31,8 +32,11 @@ def chart(table: pl.DataFrame, metric: str = "top1") -> Any:
 
     Returns:
         An Altair chart.
+
+    Raises:
+        AnalysisError: the table holds nothing that can be drawn.
     """
-    return themed(alt.concat(*figures(table, metric)[0].panels, columns=2))
+    return first(figures(table, metric))
 
 
 def speeds(table: pl.DataFrame) -> pl.DataFrame:
@@ -81,7 +85,7 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
             "before training. Thin lines: single seeds; thick lines: their mean; crosses: last epoch before a run "
             "diverged. Test values are shown, never used to choose anything."
         ),
-        alt=f"{metric_name(metric)} and loss against epoch on training and test data for {', '.join(variants)}.",
+        description=f"{metric_name(metric)} and loss against epoch, training and test data, for {', '.join(variants)}.",
         panels=tuple(panels),
         legend=tuple(legend),
     )
@@ -96,7 +100,7 @@ def _chosen(table: pl.DataFrame) -> pl.DataFrame:
 
 def _panel(
     rows: pl.DataFrame, split: str, measure: str, metric: str, variants: list[str], domain: list[float]
-) -> alt.LayerChart:
+) -> Panel:
     column = f"{split}_{measure}"
     if measure == "metric":
         title, number = metric_axis(metric, split)
@@ -176,7 +180,7 @@ def _speed(speed: pl.DataFrame, metric: str, variants: list[str]) -> Figure | No
             f"Area under the training curve: the {metric_name(metric)} on training images, averaged over epochs 1 to "
             f"{epochs}. Dots: seeds; ticks: their mean. Further right is faster."
         ),
-        alt=f"Optimisation speed, mean over seeds: {told_alt}.",
+        description=f"Optimisation speed, mean over seeds: {told_alt}.",
         panels=(alt.layer(ticks, dots).properties(width=350, height=34 * len(order) + 10),),
         columns=1,
         legend=(("one seed", "#59636e", "point"), ("mean", "#59636e", "tick")),

@@ -9,13 +9,13 @@ from transferscope.plots.theme import (
     VARIANTS,
     Figure,
     colour,
+    first,
     hover,
     metric_axis,
     metric_name,
     padded,
     scale,
     shown_column,
-    themed,
 )
 
 __all__ = ["chart", "chosen", "figures"]
@@ -30,8 +30,11 @@ def chart(table: pl.DataFrame, metric: str = "top1") -> Any:
 
     Returns:
         An Altair chart.
+
+    Raises:
+        AnalysisError: the table holds nothing that can be drawn.
     """
-    return themed(alt.concat(*(panel for figure in figures(table, metric) for panel in figure.panels)))
+    return first(figures(table, metric))
 
 
 def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
@@ -83,7 +86,7 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
             .mark_point(shape="cross", angle=45, size=90, filled=True)
             .encode(x, y, tint, description=spoken)
         )
-    panel = alt.layer(*layers).properties(width=410, height=230)
+    panel = alt.layer(*layers).properties(width=370, height=220)
     told = ", ".join(f"{row['variant']}: {row['learning_rate']:g}" for row in best.to_dicts())
     legend = [(name, colour(name), "line") for name in variants] + [("chosen rate", "#59636e", "ring")]
     if not failed.is_empty():
@@ -96,7 +99,7 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
                 f"{metric_name(metric).capitalize()} on validation data after tuning runs. Dots: one run each; lines: "
                 "their mean; ring: the rate chosen. Diverged runs stand as crosses at the foot and are never chosen."
             ),
-            alt=f"Validation {metric_name(metric)} against learning rate. Chosen rates: {told}.",
+            description=f"Validation {metric_name(metric)} against learning rate. Chosen rates: {told}.",
             panels=(panel,),
             columns=1,
             legend=tuple(legend),

@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, hover, pair_rank, shown, shown_column, themed
+from transferscope.plots.theme import Figure, Panel, first, hover, pair_rank, shown, shown_column
 
 __all__ = ["chart", "figures"]
 
@@ -22,8 +22,11 @@ def chart(table: pl.DataFrame) -> Any:
 
     Returns:
         An Altair chart.
+
+    Raises:
+        AnalysisError: the table holds nothing that can be drawn.
     """
-    return themed(alt.concat(*figures(table)[0].panels, columns=2).resolve_scale(color="independent"))
+    return first(figures(table))
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
@@ -46,7 +49,7 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
                 f"consistency κ{spread}; 0 is chance given the accuracies, the tick marks the highest κ that unequal "
                 "accuracies allow."
             ),
-            alt="Common and separate mistakes, and error consistency, for " + ", ".join(order) + ".",
+            description="Common and separate mistakes, and error consistency, for " + ", ".join(order) + ".",
             panels=panels,
             legend=(
                 *((name, tint, "square") for name, tint in _PARTS.items()),
@@ -74,7 +77,7 @@ def _aggregated(rows: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
     return rows.with_columns(pl.Series("rank", rank, dtype=pl.String)).sort("rank", "label"), by_network
 
 
-def _shared(rows: pl.DataFrame, order: list[str], height: int) -> alt.Chart:
+def _shared(rows: pl.DataFrame, order: list[str], height: int) -> Panel:
     columns = {"common": "both wrong", "only_a": "only the first", "only_b": "only the second"}
     long = (
         rows.select("label", *columns)
@@ -85,7 +88,7 @@ def _shared(rows: pl.DataFrame, order: list[str], height: int) -> alt.Chart:
         )
         .with_columns(hover(pl.col("label"), ": ", pl.col("part"), " ", pl.col("images").round(1), " images"))
     )
-    return (
+    panel: alt.Chart = (
         alt.Chart(long)
         .mark_bar(height={"band": 0.72})
         .encode(
@@ -97,9 +100,10 @@ def _shared(rows: pl.DataFrame, order: list[str], height: int) -> alt.Chart:
         )
         .properties(width=300, height=height)
     )
+    return panel
 
 
-def _consistency(rows: pl.DataFrame, order: list[str], height: int) -> list[alt.LayerChart]:
+def _consistency(rows: pl.DataFrame, order: list[str], height: int) -> list[Panel]:
     known = rows.filter(pl.col("kappa").is_not_null())
     if known.is_empty():
         return []

@@ -8,13 +8,14 @@ import polars as pl
 from transferscope.plots.theme import (
     LIMIT,
     Figure,
+    Panel,
     colour,
+    first,
     hover,
     padded,
     pair_rank,
     scale,
     shown_column,
-    themed,
 )
 
 __all__ = ["chart", "figures"]
@@ -34,8 +35,11 @@ def chart(table: pl.DataFrame) -> Any:
 
     Returns:
         An Altair chart.
+
+    Raises:
+        AnalysisError: the table holds nothing that can be drawn.
     """
-    return themed(alt.concat(*figures(table)[0].panels, columns=2))
+    return first(figures(table))
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
@@ -84,8 +88,8 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
                 name=axis,
                 title="Along the line" if axis == "alpha" else "Along the line, by distance",
                 caption=caption,
-                alt=f"Loss and error against {axis} on training and test data. Highest loss over the baseline on [0, 1]: "
-                f"{highest or 'not defined'}.",
+                description=f"Loss and error against {axis} on training and test data. Highest loss over the "
+                f"baseline on [0, 1]: {highest or 'not defined'}.",
                 panels=panels,
                 legend=legend,
             )
@@ -112,7 +116,7 @@ def _peak(rows: pl.DataFrame, pair: str) -> float | None:
     return float(value) if isinstance(value, float) else None
 
 
-def _panel(rows: pl.DataFrame, axis: str, measure: str, split: str, pairs: list[str]) -> alt.LayerChart:
+def _panel(rows: pl.DataFrame, axis: str, measure: str, split: str, pairs: list[str]) -> Panel:
     words, number = _MEASURES[measure]
     title = f"{split.capitalize()} {words}"
     data = rows.filter((pl.col("split") == split) & pl.col(measure).is_not_null())
@@ -143,7 +147,9 @@ def _panel(rows: pl.DataFrame, axis: str, measure: str, split: str, pairs: list[
     marks = alt.Chart(ends).mark_circle(size=42, opacity=1).encode(x, y, tint, one, description="hover:N")
     # Pointing at some twenty places of a path is enough; a mark for each would make the page ten times heavier.
     every = max(1, round(data.height / max(1, data["line"].n_unique()) / 20))
-    pointed = data.filter((pl.int_range(pl.len()).over("line") % every == 0) & pl.col("value").is_between(*domain))
+    pointed = data.filter(
+        (pl.int_range(pl.len()).over("line") % every == 0) & pl.col("value").is_between(domain[0], domain[1])
+    )
     targets = alt.Chart(pointed).mark_circle(size=60, opacity=0).encode(x, y, tint, description="hover:N")
     return alt.layer(*bands, line, dashed, targets, marks).properties(width=350, height=200)
 

@@ -8,12 +8,13 @@ import polars as pl
 from transferscope.plots.theme import (
     LIMIT,
     Figure,
+    Panel,
     colour,
+    first,
     hover,
     pair_rank,
     scale,
     shown_column,
-    themed,
     thinned,
 )
 
@@ -34,8 +35,11 @@ def chart(table: pl.DataFrame) -> Any:
 
     Returns:
         An Altair chart.
+
+    Raises:
+        AnalysisError: the table holds nothing that can be drawn.
     """
-    return themed(alt.concat(*figures(table)[0].panels, columns=3))
+    return first(figures(table))
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
@@ -63,7 +67,7 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
             "never compared with itself. Rows: modules of the first variant, columns: of the second, input at the top "
             "left. One colour scale for all maps.", *notes,
         ]),
-        alt="Heat maps of CKA between modules for the pairs " + ", ".join(shown_pairs) + ".",
+        description="Heat maps of CKA between modules for the pairs " + ", ".join(shown_pairs) + ".",
         panels=tuple(_map(means, pair, kept) for pair in shown_pairs),
         columns=3,
         ramp=("0 unrelated", "1 same up to rotation and scale", RAMP),
@@ -113,17 +117,19 @@ def _by_depth(means: pl.DataFrame) -> list[str]:
     return names
 
 
-def _map(means: pl.DataFrame, pair: str, modules: list[str]) -> alt.Chart:
+def _map(means: pl.DataFrame, pair: str, modules: list[str]) -> Panel:
     first, second = pair.split("/")
     data = (
         means.filter(
             (pl.col("pair") == pair) & pl.col("module_a").is_in(modules) & pl.col("module_b").is_in(modules)
         )
-        .with_columns(hover(f"{first} ", pl.col("module_a"), f" × {second} ", pl.col("module_b"), ": ", pl.col("cka").round(3)))
+        .with_columns(
+            hover(f"{first} ", pl.col("module_a"), f" × {second} ", pl.col("module_b"), ": ", pl.col("cka").round(3))
+        )
         .select("module_a", "module_b", "cka", "hover")
     )  # fmt: skip
     font = 9 if len(modules) <= 20 else 8
-    return (
+    panel: alt.Chart = (
         alt.Chart(data, title=f"{first} × {second}")
         .mark_rect()
         .encode(
@@ -143,6 +149,7 @@ def _map(means: pl.DataFrame, pair: str, modules: list[str]) -> alt.Chart:
         )
         .properties(width=210, height=210)
     )
+    return panel
 
 
 def _diagonal(means: pl.DataFrame, modules: list[str]) -> list[Figure]:
@@ -158,21 +165,21 @@ def _diagonal(means: pl.DataFrame, modules: list[str]) -> list[Figure]:
     )
     low = min(0.0, *data["cka"].to_list())
     x = alt.X("module:N", title="Module (name), from input to output", sort=kept)
-    x = x.axis(labelAngle=-60, ticks=False, labelFontSize=9, labelOverlap=len(kept) > 26, labelLimit=100, grid=False)
+    x = x.axis(labelAngle=-60, ticks=False, labelFontSize=9, labelOverlap=len(kept) > 22, labelLimit=100, grid=False)
     y = alt.Y("cka:Q", title="CKA of equal modules (0 to 1)").scale(domain=[low, 1.0], nice=False).axis(minExtent=38)
     tint = alt.Color("pair:N", title=None, scale=scale(lines))
     drawn = alt.Chart(data)
     panel = alt.layer(
         drawn.mark_line(strokeWidth=2, aria=False).encode(x, y, tint),
         drawn.mark_circle(size=36, opacity=1).encode(x, y, tint, description="hover:N"),
-    ).properties(width=440, height=220)
+    ).properties(width=370, height=210)
     return [
         Figure(
             name="depth",
             title="Equal modules, by depth",
             caption="CKA between the same module of two networks, averaged over networks: where a line is high, "
             "training from that start has kept or found the same features.",
-            alt="CKA of equal modules from input to output for " + ", ".join(lines) + ".",
+            description="CKA of equal modules from input to output for " + ", ".join(lines) + ".",
             panels=(panel,),
             columns=1,
             legend=tuple((pair, colour(pair), "line") for pair in lines),

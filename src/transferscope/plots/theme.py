@@ -2,17 +2,24 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import altair as alt
 import polars as pl
+
+from transferscope.errors import AnalysisError
+
+Panel: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
+"""One part of a figure."""
 
 __all__ = [
     "LIMIT",
     "NEUTRAL",
     "VARIANTS",
     "Figure",
+    "Panel",
     "colour",
+    "first",
     "hover",
     "metric_axis",
     "metric_name",
@@ -67,7 +74,7 @@ class Figure:
         name: of its files, unique within its analysis.
         title: a few words.
         caption: what is drawn, and how.
-        alt: the picture in words, for those who cannot see it.
+        description: the picture in words, for those who cannot see it.
         panels: unthemed charts.
         columns: panels side by side where there is room.
         legend: label, colour and line style (``line``, ``dashed``, ``point``, ``square``, ``cross``, ``ring``,
@@ -78,8 +85,8 @@ class Figure:
     name: str
     title: str
     caption: str
-    alt: str
-    panels: tuple[alt.TopLevelMixin, ...]
+    description: str
+    panels: tuple[Panel, ...]
     columns: int = 2
     legend: tuple[tuple[str, str, str], ...] = ()
     ramp: tuple[str, str, tuple[str, ...]] | None = None
@@ -88,6 +95,22 @@ class Figure:
         """All panels as one chart, with legends and theme."""
         joined = alt.concat(*self.panels, columns=self.columns, spacing=24)
         return themed(joined.resolve_scale(x="independent", y="independent", size="independent"))
+
+
+def first(figures: Sequence[Figure]) -> Any:
+    """The first of ``figures`` as one themed chart.
+
+    Raises:
+        AnalysisError: there is none.
+    """
+    if not figures:
+        raise AnalysisError(
+            "there is nothing to draw",
+            expected="a table with at least one finite value",
+            got="no such row",
+            hint="the table's null columns say why",
+        )
+    return figures[0].chart()
 
 
 def shown(variant: str) -> str:

@@ -23,7 +23,8 @@ GLOSSARY: dict[str, str] = {
     "interval over examples": "What would change with other test images, for exactly these trained networks.",
     "interval over seeds": "What would change if everything were trained again: a statement about training in general.",
     "learning rate": "The size of a training step. Each variant gets the best of an equal search on validation data.",
-    "margin": "The largest loss of the metric that this study calls negligible.",
+    "margin": "The largest loss of the metric that is called negligible: half a point, unless an analysis "
+    "says otherwise.",
     "module": "A named part of the network, such as one block.",
     "non-inferior": "Worse by less than the margin, shown by an interval. Not finding a difference is not enough.",
     "optimisation speed": "The training metric averaged over the epochs: the area under the learning curve. Higher is "

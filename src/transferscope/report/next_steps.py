@@ -3,7 +3,10 @@
 from transferscope.analyses.contract import Number
 from transferscope.running.results import Results
 
-__all__ = ["next_steps"]
+__all__ = ["NEGLIGIBLE", "next_steps"]
+
+NEGLIGIBLE = 0.005
+"""A difference of the metric this small, both ways, makes two starts equally good: half a point."""
 
 
 def next_steps(results: Results) -> list[str]:
@@ -20,7 +23,6 @@ def next_steps(results: Results) -> list[str]:
 
 
 def _start(results: Results) -> list[str]:
-    study = results.study
     gap = _deciding(results.gap)
     if gap is None or gap.value is None or gap.low is None or gap.high is None:
         return ["Train at least one finished pair of P-T and RI-T: without it nothing can be said about the start."]
@@ -32,8 +34,8 @@ def _start(results: Results) -> list[str]:
         return [f"Start from the pre-trained weights{at}."]
     if gap.high < 0:
         return ["Start from random weights: for this task the pre-trained ones do harm at their best learning rate."]
-    if -study.margin < gap.low and gap.high < study.margin:
-        return ["Take whichever start is cheaper: the difference lies within the margin both ways."]
+    if gap.low > -NEGLIGIBLE and gap.high < NEGLIGIBLE:
+        return ["Take whichever start is cheaper: the difference lies within half a point both ways."]
     return ["The start is undecided: add seeds or test images before choosing one."]
 
 

@@ -11,6 +11,7 @@ import jinja2
 import polars as pl
 from markupsafe import Markup, escape
 
+from transferscope.analyses.contract import Number
 from transferscope.errors import AnalysisError
 from transferscope.plots.export import png, svg
 from transferscope.plots.registry import figures
@@ -112,7 +113,7 @@ def write_report(results: Results, folder: Path) -> Path:
     return place
 
 
-def _numbers(numbers: tuple[object, ...]) -> pl.DataFrame:
+def _numbers(numbers: tuple[Number, ...]) -> pl.DataFrame:
     names = ("name", "value", "low", "high", "basis", "n", "unit", "note")
     kinds = (pl.String, pl.Float64, pl.Float64, pl.Float64, pl.String, pl.Int64, pl.String, pl.String)
     rows = [tuple(getattr(number, name) for name in names) for number in numbers]
