@@ -20,6 +20,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import transferscope.report.render as render_module
+import transferscope.running.compare_files as compare_module
 import transferscope.running.plan as plan_module
 import transferscope.running.run as run_module
 from transferscope import errors
@@ -505,14 +506,12 @@ def test_compare_hands_over_what_was_given(monkeypatch: pytest.MonkeyPatch) -> N
         seen.append((a, b, options))
         return types.SimpleNamespace(text="they are alike")
 
-    module = types.ModuleType("transferscope.analyses.compare")
-    module.compare_files = compare_files  # type: ignore[attr-defined]  # a module made here
-    monkeypatch.setitem(sys.modules, "transferscope.analyses.compare", module)
+    monkeypatch.setattr(compare_module, "compare_files", compare_files)
     out, _ = call("compare", "a.pt", "b.pt", "--model", "timm:resnet18", "--data", "photos")
     assert out == "they are alike\n"
     call("compare", "a.pt", "b.pt", "--data", "photos", "--image-size", "32")
     assert seen == [
-        (Path("a.pt"), Path("b.pt"), {"model": "timm:resnet18", "data": Path("photos")}),
+        (Path("a.pt"), Path("b.pt"), {"model": "timm:resnet18", "data": Path("photos"), "image_size": None}),
         (Path("a.pt"), Path("b.pt"), {"model": None, "data": Path("photos"), "image_size": 32}),
     ]
     _, err = call("compare", "a.pt", "b.pt", code=2)

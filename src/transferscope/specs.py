@@ -49,8 +49,15 @@ class Checkpoint(Frozen):
 
     kind: Literal["checkpoint"] = "checkpoint"
     of: "NetworkSpec"
-    epoch: int | Literal["last", "best"] = "last"
+    epoch: Annotated[int, Field(ge=0)] | Literal["last", "best"] = "last"
     new_head: bool = True
+
+    @model_validator(mode="after")
+    def _exists(self) -> "Checkpoint":
+        epochs = 0 if self.of.recipe is None else self.of.recipe.epochs
+        if isinstance(self.epoch, int) and self.epoch > epochs:
+            raise ValueError(f"there is no epoch {self.epoch}: the network is trained for {epochs}")
+        return self
 
 
 Start = Annotated[Random | File | Checkpoint, Field(discriminator="kind")]
@@ -83,8 +90,15 @@ class NetworkSpec(Frozen):
 
     @property
     def parents(self) -> tuple["NetworkSpec", ...]:
-        """The networks that must exist before this one."""
-        return (self.start.of,) if isinstance(self.start, Checkpoint) else ()
+        """The networks that must exist before this one: of a parent's epoch 0 only its start is needed."""
+        if not isinstance(self.start, Checkpoint):
+            return ()
+        return (self.start.of.untrained() if self.start.epoch == 0 else self.start.of,)
+
+    @property
+    def ancestors(self) -> "tuple[NetworkSpec, ...]":
+        """Parents, their parents and so on, the oldest first."""
+        return tuple(network for parent in self.parents for network in (*parent.ancestors, parent))
 
     @property
     def trained(self) -> bool:

@@ -75,7 +75,13 @@ class Pretraining(Frozen):
     recipe: VariantRecipe = VariantRecipe()
     learning_rate: float = Field(default=0.05, gt=0)
     seed: int = 0
-    checkpoint: int | Literal["last", "best"] = "last"
+    checkpoint: Annotated[int, Field(ge=0)] | Literal["last", "best"] = "last"
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> "Pretraining":
+        if isinstance(self.checkpoint, int) and self.checkpoint > self.recipe.epochs:
+            raise ValueError(f"checkpoint names an epoch from 0 to {self.recipe.epochs}, got {self.checkpoint}")
+        return self
 
 
 class Source(Frozen):
@@ -154,6 +160,8 @@ class Schooling(Frozen):
     def _holds_together(self) -> "Schooling":
         if len(set(self.learning_rates)) != len(self.learning_rates):
             raise ValueError("learning_rates holds a rate twice")
+        if len(set(self.tuning_seeds)) != len(self.tuning_seeds):
+            raise ValueError("tuning_seeds holds a seed twice")
         if self.plateau_epochs is not None and self.plateau_epochs <= self.recipe.epochs:
             raise ValueError(f"plateau_epochs must be above recipe.epochs ({self.recipe.epochs})")
         return self

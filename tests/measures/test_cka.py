@@ -10,9 +10,9 @@ from tests.reference.cka_reference import cka_matrix, gram, hsic0, minibatch_cka
 from tests.reference.cka_reference import hsic1 as literal_hsic1
 from transferscope.errors import MeasureError
 from transferscope.measures.cka import (
+    centred_gram,
     cka_compute,
     cka_update,
-    centred_gram,
     hsic1,
     hsic_pairs,
     linear_cka,
@@ -57,8 +57,7 @@ def test_golden_values():
 )
 def test_all_pairs_equal_the_literal_formula(examples, widths, batches, seed):
     features = [
-        [randn(examples, width, seed=seed + 10 * b + p) + 3 for p, width in enumerate(widths)]
-        for b in range(batches)
+        [randn(examples, width, seed=seed + 10 * b + p) + 3 for p, width in enumerate(widths)] for b in range(batches)
     ]
     for kind, hsic in (("unbiased", literal_hsic1), ("biased", hsic0)):
         if kind == "unbiased" and examples < 8:

@@ -60,6 +60,12 @@ def test_html_of_cards() -> None:
     assert '<a href="https://a.org/b" rel="noreferrer">https://a.org/b</a>.' in text
 
 
+def test_a_section_may_begin_with_an_equation() -> None:
+    found = card("path")
+    assert found is not None
+    assert dict(found.html())["Definition"].startswith('<div class="equation">θ(α) = ')
+
+
 def test_glossary_explains_the_words_of_the_report() -> None:
     for word in (
         "barrier",

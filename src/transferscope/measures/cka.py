@@ -45,7 +45,8 @@ __all__ = [
 Kind = Literal["unbiased", "biased"]
 
 # A chunk of 100 examples and 4096 features stays in a 2 MB cache from its mean to its product.
-_CHUNK_BYTES = 4 * 4096 * 100
+_CPU_CHUNK_BYTES = 4 * 4096 * 100
+_CHUNK_BYTES = 64 * 2**20
 _BLOCK_BYTES = 16 * 2**20
 
 
@@ -78,8 +79,7 @@ def _flat(features: Tensor) -> Tensor:
 
 
 def centred_gram(features: Tensor) -> tuple[Tensor, Tensor]:
-    """The Gram matrix of features that are centred over the examples first, and the offset that was taken
-    off.
+    """The Gram matrix of features that are centred over the examples first, and the offset taken off.
 
     Computed in chunks of features: no centred copy of a feature map is ever held, and only half of the
     symmetric matrix is multiplied out.
@@ -110,14 +110,13 @@ def centred_gram(features: Tensor) -> tuple[Tensor, Tensor]:
     examples, width = flat.shape
     dtype = torch.float64 if flat.dtype == torch.float64 else torch.float32
     half = examples // 2
-    step = width
-    if flat.device.type == "cpu":
-        step = max(256, _CHUNK_BYTES // (4 * max(1, examples)))
+    budget = _CPU_CHUNK_BYTES if flat.device.type == "cpu" else _CHUNK_BYTES
+    step = max(256, budget // (4 * max(1, examples)))
     average = torch.full((examples,), 1.0 / max(1, examples), dtype=dtype, device=flat.device)
     gram = torch.zeros(examples, examples, dtype=dtype, device=flat.device)
     offset = torch.zeros((), dtype=dtype, device=flat.device)
     with _full_precision(flat.device):
-        for start in range(0, width, max(1, step)):
+        for start in range(0, width, step):
             chunk = flat[:, start : start + step].to(dtype)
             # A product with 1/n reads the chunk faster than mean(0). It need not be exact to the last digit:
             # what is left of an offset is the same for every example, and U-centring removes it exactly.

@@ -49,7 +49,7 @@ def parse(name: str, text: str) -> Card:
         AnalysisError: the sections are not those of :data:`SECTIONS`.
     """
     pieces = re.split(r"^## +(.+?) *$", text.strip(), flags=re.MULTILINE)
-    sections = {title: body.strip() for title, body in zip(pieces[1::2], pieces[2::2], strict=True)}
+    sections = {title: body.strip("\n").rstrip() for title, body in zip(pieces[1::2], pieces[2::2], strict=True)}
     if tuple(sections) != SECTIONS:
         raise AnalysisError(
             f"the method card of {name!r} does not have its sections",

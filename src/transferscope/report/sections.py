@@ -257,12 +257,18 @@ def _column(name: str, column: Column | None) -> dict[str, str]:
 def _rows(table: pl.DataFrame, columns: Mapping[str, Column]) -> list[list[dict[str, Any]]]:
     units = [columns[name].unit if name in columns else "1" for name in table.columns]
     numeric = [dtype.is_numeric() for dtype in table.dtypes]
+    shown_rows = table.head(ROWS)
+    # One number of digits in a column, unless all of its values are short ones such as learning rates.
+    fixed = [
+        dtype.is_float() and any(float(f"{value:.2g}") != value for value in shown_rows[name].drop_nulls())
+        for name, dtype in table.schema.items()
+    ]
     return [
         [
-            {"text": value_words(value, unit), "number": number}
-            for value, unit, number in zip(row, units, numeric, strict=True)
+            {"text": value_words(value, unit, fixed=same), "number": number}
+            for value, unit, number, same in zip(row, units, numeric, fixed, strict=True)
         ]
-        for row in table.head(ROWS).iter_rows()
+        for row in shown_rows.iter_rows()
     ]
 
 

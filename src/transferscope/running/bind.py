@@ -13,6 +13,7 @@ from transferscope.networks.architectures import build, input_stats
 from transferscope.networks.evaluate import resolve_device
 from transferscope.networks.probe_speed import probe
 from transferscope.networks.weights import weights_hash
+from transferscope.running.workers import limited
 from transferscope.specs import Checkpoint, File, NetworkSpec, Random, Start
 from transferscope.store import Store
 from transferscope.study import Study
@@ -33,9 +34,8 @@ def bind(study: Study, store: Store) -> BoundStudy:
     build(study.source.architecture, 2, 0)
     start = _weights(study)
     stats = input_stats(study.source.architecture, study.source.weights)
-    data, images = _data(study.target.data, study.target.image_size, study.target.splits, stats, study, store)
-    if study.target.fraction < 1:
-        data = DataSpec(**{**_fields(data), "fraction": study.target.fraction})
+    target = study.target
+    data, images = _data(target.data, target.image_size, target.splits, stats, study, store, target.fraction)
     metric = _metric(study, images)
     memory_format = _memory_format(study, store)
     if start is None:
@@ -73,12 +73,13 @@ def speed(study: Study, store: Store) -> Mapping[str, Any]:
     if not entry.exists():
         with store.lock(f"probes-{key}"):
             if not entry.exists():
-                found = probe(
-                    lambda: build(study.source.architecture, 2, 0),
-                    study.target.image_size,
-                    recipe.batch_size,
-                    device,
-                )
+                with limited(study.compute.threads):
+                    found = probe(
+                        lambda: build(study.source.architecture, 2, 0),
+                        study.target.image_size,
+                        recipe.batch_size,
+                        device,
+                    )
                 rates = {str(name): float(rate) for name, rate in found.images_per_second.items()}
                 with entry.write({"memory_format": found.memory_format, "images_per_second": rates}):
                     pass
@@ -108,20 +109,10 @@ def _pretraining(
     data, images = _data(asked.data, asked.image_size, asked.splits, stats, study, store)
     metric = "auc" if images.multi_label else "top1"
     recipe = recipe_of(asked.recipe, asked.learning_rate, memory_format, metric)
-    if asked.checkpoint == "best" or isinstance(asked.checkpoint, int):
-        kept = recipe.keep
-        if isinstance(asked.checkpoint, int):
-            if asked.checkpoint > recipe.epochs:
-                raise StudyError(
-                    "source.pretrain.checkpoint lies beyond the run",
-                    expected=f"0 to {recipe.epochs}, last or best",
-                    got=str(asked.checkpoint),
-                )
-            if kept == "none":
-                kept = (asked.checkpoint,)
-            elif isinstance(kept, tuple):
-                kept = tuple(sorted({*kept, asked.checkpoint}))
-        recipe = type(recipe)(**{**recipe.model_dump(), "keep": kept})
+    # Start, end and best epoch are there in any case: a recipe, and with it the key, changes only where it must.
+    if isinstance(asked.checkpoint, int) and 0 < asked.checkpoint < recipe.epochs and recipe.keep != "all":
+        kept = () if recipe.keep == "none" else recipe.keep
+        recipe = type(recipe)(**{**recipe.model_dump(), "keep": tuple(sorted({*kept, asked.checkpoint}))})
     network = NetworkSpec(
         architecture=study.source.architecture,
         classes=len(images.classes),
@@ -140,6 +131,7 @@ def _data(
     stats: tuple[Any, Any],
     study: Study,
     store: Store,
+    fraction: float = 1.0,
 ) -> tuple[DataSpec, ImageSet]:
     images = open_images(
         source, image_size, store.root / "images", on_unreadable=study.target.on_unreadable, fit=study.target.fit
@@ -153,13 +145,10 @@ def _data(
             mean=mean,
             std=std,
             splits=splits,
+            fraction=fraction,
         ),
         images,
     )
-
-
-def _fields(data: DataSpec) -> dict[str, Any]:
-    return {name: getattr(data, name) for name in type(data).model_fields}
 
 
 def _metric(study: Study, images: ImageSet) -> str:

@@ -1,6 +1,5 @@
 """The only door to weights, data and randomness for an analysis."""
 
-import functools
 import io
 from typing import Literal, NamedTuple
 
@@ -21,7 +20,7 @@ from transferscope.networks.architectures import build, head_name
 from transferscope.networks.evaluate import logits, resolve_device
 from transferscope.networks.weights import load, read_state, state_hash
 from transferscope.specs import Checkpoint, File, NetworkSpec
-from transferscope.store import Store
+from transferscope.store import Entry, Store
 
 __all__ = ["Context", "Outputs"]
 
@@ -52,6 +51,7 @@ class Context:
         self.device = resolve_device(study.settings.compute.device)
         self.memory_format: Literal["contiguous", "channels_last"] = study.memory_format
         self._images: dict[str, ImageSet] = {}
+        self._splits: dict[str, dict[Split, np.ndarray]] = {}
 
     # -- data ---------------------------------------------------------------------------------------
 
@@ -83,15 +83,15 @@ class Context:
 
     def splits(self, data: DataSpec | None = None) -> dict[Split, np.ndarray]:
         """Indices of each split; the training split is cut to the data set's fraction."""
-        return self._splits(data or self.study.data)
-
-    @functools.lru_cache(maxsize=16)  # noqa: B019 - a context lives as long as its process
-    def _splits(self, data: DataSpec) -> dict[Split, np.ndarray]:
-        images = self.images(data)
-        splits = dict(make_splits(images, data.splits))
-        if data.fraction < 1:
-            splits["train"] = nested_subset(images.labels, splits["train"], data.fraction, data.subset_seed)
-        return splits
+        data = data or self.study.data
+        key = data.key
+        if key not in self._splits:
+            images = self.images(data)
+            splits = dict(make_splits(images, data.splits))
+            if data.fraction < 1:
+                splits["train"] = nested_subset(images.labels, splits["train"], data.fraction, data.subset_seed)
+            self._splits[key] = splits
+        return dict(self._splits[key])
 
     def indices(self, split: Split, limit: int | None = None) -> np.ndarray:
         """Indices of the target's examples of a split; with ``limit`` a fixed stratified subset of about that size."""
@@ -127,15 +127,24 @@ class Context:
             StoreError: it must be trained first.
             WeightsError: its file is not the one the study was planned with.
         """
-        model = self.start(spec)
         if spec.trained:
+            # Its start is overwritten, so it need not be read.
+            model = build(spec.architecture, spec.classes, spec.seed)
             model.load_state_dict(self.state(spec))
+        else:
+            model = self.start(spec)
         layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
         model = model.to(self.device).to(memory_format=layout)
         return model.eval()
 
     def start(self, spec: NetworkSpec) -> nn.Module:
-        """The network before its training, on the CPU."""
+        """The network before its training, on the CPU.
+
+        Raises:
+            StoreError: the network it starts from is not trained yet, or its epoch was not kept.
+            WeightsError: its file is not the one the study was planned with, or the network it starts from diverged
+                before the epoch that is asked for.
+        """
         model = build(spec.architecture, spec.classes, spec.seed)
         match spec.start:
             case File() as file:
@@ -150,6 +159,8 @@ class Context:
                     )
                 load(model, state, head_name(model, spec.architecture), file.new_head)
             case Checkpoint() as checkpoint:
+                if checkpoint.epoch == "last" and self.diverged(checkpoint.of):
+                    raise _diverged(checkpoint.of, "last")
                 state = self.state(checkpoint.of, checkpoint.epoch)
                 load(model, state, head_name(model, spec.architecture), checkpoint.new_head)
             case _:
@@ -161,39 +172,53 @@ class Context:
 
         Args:
             spec: the network.
-            epoch: which of its kept epochs; 0 is its start.
+            epoch: which of its kept epochs; 0 is its start. Of a network that diverged, ``last`` is the last epoch
+                with finite weights.
 
         Raises:
             StoreError: it is not trained yet, or that epoch was not kept.
+            WeightsError: it diverged before that epoch, or has no best one.
         """
         if not spec.trained or epoch == 0:
             return {name: tensor.clone() for name, tensor in self.start(spec).state_dict().items()}
+        entry = self._trained(spec)
+        facts = entry.manifest()
+        if epoch == "best":
+            if facts["best_epoch"] is None:
+                raise _diverged(spec, "best") if facts["diverged"] else _no_best(spec)
+            epoch = int(facts["best_epoch"])
+        file = "weights.safetensors"
+        if epoch != "last" and epoch != facts["weights_epoch"]:
+            file = f"epoch-{epoch:04d}.safetensors"
+            if file not in facts["files"]:
+                if facts["diverged"] and epoch > facts["weights_epoch"]:
+                    raise _diverged(spec, epoch)
+                kept = [name for name in sorted(facts["files"]) if name.startswith("epoch")]
+                raise StoreError(
+                    f"epoch {epoch} of the network {spec.key} was not kept",
+                    expected="one of " + ", ".join(["0", *(str(int(name[6:10])) for name in kept), "last"]),
+                    got=str(epoch),
+                    hint="set `keep` of its recipe to 'all' or to a list with that epoch",
+                )
+        return load_file(entry.path(file))
+
+    def _trained(self, spec: NetworkSpec) -> Entry:
         entry = self.store.entry("networks", spec.key)
         if not entry.exists():
             raise StoreError(
                 f"the network {spec.key} is not in the store",
+                expected="a network that was trained before it is measured",
                 hint="an analysis must name it in networks() before its units are measured",
             )
-        if epoch == "best":
-            epoch = int(entry.manifest()["best_epoch"])
-        file = "weights.safetensors"
-        if epoch != "last" and epoch != entry.manifest()["epochs"]:
-            file = f"epoch-{epoch:04d}.safetensors"
-            if file not in entry.names():
-                raise StoreError(
-                    f"epoch {epoch} of the network {spec.key} was not kept",
-                    expected="one of " + ", ".join(name for name in entry.names() if name.startswith("epoch")),
-                    hint="set training.recipe.keep to 'all' or to a list with that epoch",
-                )
-        return load_file(entry.path(file))
+        return entry
 
     def history(self, spec: NetworkSpec) -> pl.DataFrame:
         """The training history: one row per epoch, from 0."""
-        return pl.read_parquet(io.BytesIO(self.store.entry("networks", spec.key).read_bytes("history.parquet")))
+        return pl.read_parquet(io.BytesIO(self._trained(spec).read_bytes("history.parquet")))
 
     def diverged(self, spec: NetworkSpec) -> bool:
         """Whether the training ended in an exploded or undefined loss."""
-        return spec.trained and bool(self.store.entry("networks", spec.key).manifest()["diverged"])
+        return spec.trained and bool(self._trained(spec).manifest()["diverged"])
 
     # -- artefacts ----------------------------------------------------------------------------------
 
@@ -229,3 +254,19 @@ class Context:
     def seed(self, *purpose: object) -> int:
         """A seed derived from the data set's split seed and a purpose."""
         return derive_seed(self.study.data.splits.seed, *purpose)
+
+
+def _diverged(spec: NetworkSpec, epoch: int | str) -> WeightsError:
+    return WeightsError(
+        f"the training of {spec.key} diverged: it has no usable epoch {epoch!r}",
+        expected="a training that reaches that epoch with finite weights",
+        hint="lower its learning rate (of a pre-training: source.pretrain.learning_rate), or take an earlier epoch",
+    )
+
+
+def _no_best(spec: NetworkSpec) -> WeightsError:
+    return WeightsError(
+        f"the network {spec.key} has no best epoch",
+        expected="a metric that is defined on its validation images",
+        hint="give validation images of every class, or take the epoch 'last'",
+    )

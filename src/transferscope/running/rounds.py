@@ -1,11 +1,12 @@
 """The plan, round by round: an analysis is expanded when the analyses it needs are finished tables."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from transferscope.analyses.contract import AbstractAnalysis, Unit
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.variants import BoundStudy, shown
+from transferscope.errors import AnalysisError
 from transferscope.running.work import unit_key
 from transferscope.specs import NetworkSpec
 
@@ -45,18 +46,29 @@ class Round:
 
 
 def with_needs(study: BoundStudy, asked: Iterable[AbstractAnalysis]) -> tuple[AbstractAnalysis, ...]:
-    """The analyses asked for and all they need, needs first, each once."""
+    """The analyses asked for and all they need, needs first, each once; those that cannot be had are left out.
+
+    Raises:
+        AnalysisError: an analysis needs itself, or one that cannot be had in this study.
+    """
     ordered: dict[str, AbstractAnalysis] = {}
 
-    def add(analysis: AbstractAnalysis) -> None:
+    def add(analysis: AbstractAnalysis, above: tuple[str, ...]) -> None:
+        if analysis.name in above:
+            raise AnalysisError(f"the analysis {analysis.name!r} needs itself", got=" → ".join((*above, analysis.name)))
+        reason = analysis.inapplicable(study)
+        if above and reason is not None:
+            raise AnalysisError(
+                f"the analysis {above[-1]!r} needs {analysis.name!r}, which this study cannot have: {reason}",
+                expected=f"{above[-1]!r} to be inapplicable as well",
+            )
         for need in analysis.needs(study):
-            if need.key not in ordered:
-                add(need)
+            add(need, (*above, analysis.name))
         ordered.setdefault(analysis.key, analysis)
 
     for analysis in asked:
         if analysis.inapplicable(study) is None:
-            add(analysis)
+            add(analysis, ())
     return tuple(ordered.values())
 
 
@@ -82,15 +94,17 @@ def expand(
     labels: dict[str, str] = {}
     pieces: list[Piece] = []
     complete: list[AbstractAnalysis] = []
+    parents: set[str] = set()
     for analysis in analyses:
         if analysis.key in done or any(need.key not in done for need in analysis.needs(study)):
             continue
         known = set(measured.get(analysis.key, ()))
-        new = [
-            Piece(analysis, unit, key)
-            for unit in analysis.units(study, decision)
-            if (key := unit_key(analysis, unit, study)) not in known
-        ]
+        new: list[Piece] = []
+        for unit in analysis.units(study, decision):
+            key = unit_key(analysis, unit, study)
+            if key not in known:
+                known.add(key)
+                new.append(Piece(analysis, unit, key))
         if not new:
             complete.append(analysis)
             continue
@@ -100,11 +114,13 @@ def expand(
                 labels.setdefault(member.spec.key, label_of(member.variant, member.seed, member.spec))
         asked = [*analysis.networks(study, decision), *(m.spec for piece in new for m in piece.unit.members)]
         for spec in asked:
-            for network in _with_parents(spec):
+            for network in (*spec.ancestors, spec):
                 if network.trained:
                     networks.setdefault(network.key, network)
+            for network in spec.ancestors:
+                parents.add(network.key)
     for key, spec in networks.items():
-        labels.setdefault(key, label_of("pre-training" if spec.data != study.data else "network", spec.seed, spec))
+        labels.setdefault(key, label_of("pre-training" if key in parents else "network", spec.seed, spec))
     return Round(networks, labels, tuple(pieces), tuple(complete))
 
 
@@ -112,9 +128,3 @@ def label_of(variant: str, seed: int, spec: NetworkSpec) -> str:
     """How a network is shown while it trains: ``P-T[0] at 0.01``."""
     rate = f" at {spec.recipe.learning_rate:g}" if spec.recipe else ""
     return f"{shown(variant)}[{seed}]{rate}"
-
-
-def _with_parents(spec: NetworkSpec) -> Iterator[NetworkSpec]:
-    for parent in spec.parents:
-        yield from _with_parents(parent)
-    yield spec

@@ -100,11 +100,10 @@ def do(job: Job, on_event: OnEvent) -> str:
 
 
 def _context(root: Path, study: BoundStudy) -> Context:
-    # One per process and study: it keeps images open and splits computed from job to job.
-    name = (root, study.settings.key + study.data.key)
-    if name not in _contexts:
-        _contexts[name] = Context(Store(root), study)
-    return _contexts[name]
+    # The last one is kept: images stay open and splits computed from job to job.
+    if (root, study) not in _contexts:
+        _contexts[:] = [(root, study, Context(Store(root), study))]
+    return _contexts[0][2]
 
 
 def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
