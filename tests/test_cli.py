@@ -105,6 +105,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TRANSFERSCOPE_STORE", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
     (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
     paths = list(sys.path)
     yield tmp_path

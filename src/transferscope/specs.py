@@ -6,14 +6,36 @@ trained, its data, recipe and seed. Its key is the hash of all that and of its p
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from transferscope.data.spec import DataSpec
 from transferscope.frozen import Frozen
 from transferscope.networks.settings import Architecture, Weights
 from transferscope.training.recipe import TRAINER_VERSION, Recipe
 
-__all__ = ["Checkpoint", "File", "NetworkSpec", "Random", "Start"]
+__all__ = [
+    "CONTROL_METHODS",
+    "STATISTICS_IMAGES",
+    "Checkpoint",
+    "Control",
+    "ControlMethod",
+    "File",
+    "NetworkSpec",
+    "Origin",
+    "Random",
+    "Start",
+    "Transplant",
+]
+
+ControlMethod = Literal["mean-var", "permuted", "filter-permuted", "spectrum"]
+CONTROL_METHODS: tuple[ControlMethod, ...] = ("mean-var", "permuted", "filter-permuted", "spectrum")
+"""What a control initialisation keeps of the pre-trained network: see :mod:`transferscope.networks.controls`."""
+
+STATISTICS_IMAGES = 512
+"""Training images on which batch norm's statistics are estimated for a start that mixes or scrambles weights."""
+
+_CONTROL_VERSION = 1
+_TRANSPLANT_VERSION = 1
 
 
 class Random(Frozen):
@@ -60,7 +82,70 @@ class Checkpoint(Frozen):
         return self
 
 
-Start = Annotated[Random | File | Checkpoint, Field(discriminator="kind")]
+Origin = Annotated[File | Checkpoint, Field(discriminator="kind")]
+"""Where whole pre-trained weights come from."""
+
+
+class Control(Frozen):
+    """Only part of what pre-trained weights hold; the rest is drawn from ``derive_seed(seed, "control", method)``.
+
+    Batch norm's running statistics are estimated on :data:`STATISTICS_IMAGES` training images before training.
+
+    Attributes:
+        of: the pre-trained network.
+        method: what is kept: see :mod:`transferscope.networks.controls`.
+        new_head: draw a new head, the one of RI-T and P-T of the same seed; else the pre-trained head, where it fits,
+            is treated like every other layer.
+        data: gives the images for batch norm of a network that is not trained; a trained one takes its own.
+    """
+
+    kind: Literal["control"] = "control"
+    of: Origin
+    method: ControlMethod
+    new_head: bool = True
+    data: DataSpec | None = None
+
+    @model_validator(mode="after")
+    def _has_a_head(self) -> "Control":
+        if not self.new_head and self.of.new_head:
+            raise ValueError("new_head is off, but `of` draws a new head: there is no pre-trained head to keep")
+        return self
+
+    def identity(self) -> Any:
+        """As of :class:`Frozen`, with the version of the drawing."""
+        return {**super().identity(), "version": _CONTROL_VERSION, "statistics": STATISTICS_IMAGES}
+
+
+class Transplant(Frozen):
+    """Some modules from pre-trained weights, the rest random; the head is drawn from the network's seed.
+
+    Batch norm's running statistics are estimated on :data:`STATISTICS_IMAGES` training images before training.
+
+    Attributes:
+        of: the pre-trained network.
+        modules: parts, by their name at ``granularity``, that are taken from it; their order does not matter.
+        granularity: ``stage``, ``block`` or ``layer``: see :mod:`transferscope.networks.modules`.
+        data: as of :class:`Control`.
+    """
+
+    kind: Literal["transplant"] = "transplant"
+    of: Origin
+    modules: tuple[str, ...] = Field(min_length=1)
+    granularity: Literal["stage", "block", "layer"] = "stage"
+    data: DataSpec | None = None
+
+    @field_validator("modules")
+    @classmethod
+    def _in_one_order(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        # The same modules are the same network: one key.
+        return tuple(sorted(set(value)))
+
+    def identity(self) -> Any:
+        """As of :class:`Frozen`, with the version of the transplanting."""
+        return {**super().identity(), "version": _TRANSPLANT_VERSION, "statistics": STATISTICS_IMAGES}
+
+
+Start = Annotated[Random | File | Checkpoint | Control | Transplant, Field(discriminator="kind")]
 
 
 class NetworkSpec(Frozen):
@@ -86,14 +171,22 @@ class NetworkSpec(Frozen):
     def _holds_together(self) -> "NetworkSpec":
         if (self.data is None) != (self.recipe is None):
             raise ValueError("a trained network needs both data and recipe, an untrained one neither")
+        if isinstance(self.start, Control | Transplant) and self.start.data is not None and self.data is not None:
+            raise ValueError("the start of a trained network takes its images from the network's own data")
         return self
+
+    @property
+    def origin(self) -> "Random | File | Checkpoint":
+        """Where its weights come from in the end: what a control or a transplant is made of, else its start."""
+        return self.start.of if isinstance(self.start, Control | Transplant) else self.start
 
     @property
     def parents(self) -> tuple["NetworkSpec", ...]:
         """The networks that must exist before this one: of a parent's epoch 0 only its start is needed."""
-        if not isinstance(self.start, Checkpoint):
+        origin = self.origin
+        if not isinstance(origin, Checkpoint):
             return ()
-        return (self.start.of.untrained() if self.start.epoch == 0 else self.start.of,)
+        return (origin.of.untrained() if origin.epoch == 0 else origin.of,)
 
     @property
     def ancestors(self) -> "tuple[NetworkSpec, ...]":
@@ -110,14 +203,23 @@ class NetworkSpec(Frozen):
         identity = dict(super().identity())
         if isinstance(self.start, Checkpoint):
             identity["start"] = {**identity["start"], "of": self.start.of.key}
+        elif isinstance(self.start, Control | Transplant) and isinstance(self.start.of, Checkpoint):
+            origin = {**identity["start"]["of"], "of": self.start.of.of.key}
+            identity["start"] = {**identity["start"], "of": origin}
         if self.trained:
             identity["trainer"] = TRAINER_VERSION
         return identity
 
     def untrained(self) -> "NetworkSpec":
         """The same network at its start: RI for RI-T, P (with the same head) for P-T."""
-        return self.model_copy(update={"data": None, "recipe": None})
+        start = self.start
+        if isinstance(start, Control | Transplant) and self.data is not None:
+            # Without it batch norm's statistics would have no images.
+            start = start.model_copy(update={"data": self.data})
+        return self.model_copy(update={"start": start, "data": None, "recipe": None})
 
 
 Checkpoint.model_rebuild()
+Control.model_rebuild()
+Transplant.model_rebuild()
 NetworkSpec.model_rebuild()

@@ -229,4 +229,7 @@ class Study(Frozen):
         keys = [analysis.key for analysis in self.analyses]
         if len(set(keys)) != len(keys):
             raise ValueError("analyses holds the same analysis twice")
+        misfits = [f"{item.name}.{reason}" for item in self.analyses if (reason := item.misfit(self)) is not None]
+        if misfits:
+            raise ValueError("; ".join(misfits))
         return self

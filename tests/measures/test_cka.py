@@ -119,11 +119,26 @@ def test_gram_keeps_all_digits_inside_autocast_and_with_lower_matmul_precision()
         assert torch.equal(centred_gram(x)[0], expected)
     before = torch.get_float32_matmul_precision()
     try:
-        torch.set_float32_matmul_precision("medium")
-        assert torch.equal(centred_gram(x)[0], expected)
-        assert torch.get_float32_matmul_precision() == "medium"
+        for precision in ("high", "medium"):
+            torch.set_float32_matmul_precision(precision)
+            assert torch.equal(centred_gram(x)[0], expected)
+            assert torch.get_float32_matmul_precision() == precision
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def test_gram_with_the_newer_precision_setting():
+    matmul = torch.backends.mkldnn.matmul
+    if not hasattr(matmul, "fp32_precision"):
+        pytest.skip("torch before 2.9 has no such setting")
+    x = randn(20, 300)
+    expected, before = centred_gram(x)[0], matmul.fp32_precision
+    try:
+        matmul.fp32_precision = "bf16"
+        assert torch.equal(centred_gram(x)[0], expected)
+        assert matmul.fp32_precision == "bf16"
+    finally:
+        matmul.fp32_precision = before
 
 
 @pytest.mark.parametrize("offset", [0.0, 20.0, 100.0, 1000.0])

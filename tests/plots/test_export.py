@@ -17,7 +17,7 @@ def chart() -> alt.Chart:
 
 def test_svg_and_png_are_files_of_their_kind(chart: alt.Chart) -> None:
     assert svg(themed(chart)).startswith("<svg")
-    assert png(themed(chart)).startswith(b"\x89PNG\r\n")
+    assert png(svg(themed(chart))).startswith(b"\x89PNG\r\n")
 
 
 def test_inline_svg_scales_and_keeps_only_the_texts_meant_for_readers(chart: alt.Chart) -> None:

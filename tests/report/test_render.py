@@ -246,7 +246,7 @@ def test_a_file_outside_of_its_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "report.html").write_text("old")
-    monkeypatch.setattr("transferscope.report.render.render", lambda results: "\ud800")  # cannot be encoded
+    monkeypatch.setattr("transferscope.report.render._page", lambda results, drawn: "\ud800")  # cannot be encoded
     with pytest.raises(UnicodeEncodeError):
         write_report(small(), tmp_path)
     assert (tmp_path / "report.html").read_text() == "old"

@@ -13,9 +13,7 @@ from transferscope.training.progress import Progress, Saved
 
 
 def saved(identity="a", epoch=1, kept=None):
-    rows = tuple(
-        EpochRow(epoch=i, updates=3 * i, train_loss=0.1 + 0.2, train_metric=1 / 3) for i in range(epoch + 1)
-    )
+    rows = tuple(EpochRow(epoch=i, updates=3 * i, train_loss=0.1 + 0.2, train_metric=1 / 3) for i in range(epoch + 1))
     timings = tuple(EpochTiming(row.epoch, 10, 0.1, 0.2) for row in rows)
     state = {"weight": torch.randn(3, 2), "count": torch.tensor(7), "half": torch.ones(2).bfloat16()}
     return Saved(
@@ -42,9 +40,7 @@ def test_what_is_saved_comes_back_bit_for_bit(tmp_path):
     assert (found.progress.epoch, found.progress.diverged) == (1, False)
     for mine, other in ((found.state, original.state), (found.optimiser, original.optimiser)):
         assert mine.keys() == other.keys()
-        assert all(
-            torch.equal(mine[name], other[name]) and mine[name].dtype == other[name].dtype for name in mine
-        )
+        assert all(torch.equal(mine[name], other[name]) and mine[name].dtype == other[name].dtype for name in mine)
     assert load_file(folder.path(1))["weight"].tolist() == [0, 0]
 
 

@@ -38,6 +38,7 @@ def test_learns_what_can_be_learnt(images, splits, tmp_path):
     events = []
     training = run(images, splits, tmp_path, epochs=8, options={"on_event": events.append})
     last = training.history.row(-1, named=True)
+    assert training.history["train_metric"][0] < 0.6
     assert last["train_metric"] > 0.9
     assert last["validation_metric"] > 0.9
     assert last["test_metric"] > 0.9
@@ -66,12 +67,8 @@ def test_history_is_the_clean_measurement_of_the_states(images, splits, tmp_path
             labels = torch.from_numpy(images.labels[indices])
             with torch.no_grad():
                 outputs = network(inputs)
-            assert row[f"{name}_loss"] == pytest.approx(
-                float(nn.functional.cross_entropy(outputs, labels)), rel=1e-4
-            )
-            assert row[f"{name}_metric"] == pytest.approx(
-                float((outputs.argmax(1) == labels).double().mean())
-            )
+            assert row[f"{name}_loss"] == pytest.approx(float(nn.functional.cross_entropy(outputs, labels)), rel=1e-4)
+            assert row[f"{name}_metric"] == pytest.approx(float((outputs.argmax(1) == labels).double().mean()))
     assert same(load_file(training.checkpoints[2]), training.state)
     assert same(dict(model.state_dict()), training.state)
     assert same(load_file(training.checkpoints[0]), dict(tiny(dropout=0.5).state_dict()))
@@ -213,9 +210,7 @@ class TestOptions:
     def test_tests_can_be_left_out(self, images, splits, tmp_path, plain):
         without = run(images, splits, tmp_path / "b", tiny(dropout=0.1), options={"tests": False})
         assert without.history["test_loss"].null_count() == 3
-        assert without.history.drop("test_loss", "test_metric").equals(
-            plain.history.drop("test_loss", "test_metric")
-        )
+        assert without.history.drop("test_loss", "test_metric").equals(plain.history.drop("test_loss", "test_metric"))
         assert same(without.state, plain.state)
 
     def test_the_training_split_can_be_measured_in_part(self, images, splits, tmp_path, plain):
@@ -225,13 +220,13 @@ class TestOptions:
         assert part.history["train_loss"].to_list() != plain.history["train_loss"].to_list()
         assert part.history["validation_loss"].equals(plain.history["validation_loss"])
         assert same(part.state, plain.state)
+        asked = run(images, splits, tmp_path / "recipe", tiny(dropout=0.1), train_evaluation=10)
+        assert asked.history.equals(part.history)
         more = run(images, splits, tmp_path / "c", tiny(dropout=0.1), options={"train_evaluation": 50})
         assert more.history.equals(plain.history)
 
     def test_no_validation_no_best(self, images, splits, tmp_path):
-        training = run(
-            images, {"train": splits["train"], "validation": np.array([], dtype=np.int64)}, tmp_path
-        )
+        training = run(images, {"train": splits["train"], "validation": np.array([], dtype=np.int64)}, tmp_path)
         assert training.best_epoch is None
         assert training.checkpoints == {}
         assert training.history["validation_loss"].null_count() == 3
@@ -248,7 +243,9 @@ class TestKeeping:
         training = run(images, splits, tmp_path, epochs=8)
         metrics = training.history["validation_metric"].to_list()
         assert training.best_epoch == metrics.index(max(metrics))
+        assert training.best_epoch > 0  # so that the file of epoch 0 was there and went
         assert set(training.checkpoints) == {training.best_epoch}
+        assert [path.name for path in tmp_path.glob("epoch-*")] == [f"epoch-{training.best_epoch:05d}.safetensors"]
 
 
 class Interrupt:
@@ -337,9 +334,7 @@ class TestResuming:
     def test_a_finished_training_is_read_back(self, images, splits, tmp_path, straight):
         events = []
         model = tiny(dropout=0.3)
-        again = run(
-            images, splits, tmp_path / "straight", model, options={"on_event": events.append}, **EVERYTHING
-        )
+        again = run(images, splits, tmp_path / "straight", model, options={"on_event": events.append}, **EVERYTHING)
         assert [event["kind"] for event in events] == ["training_resumed"]
         assert again.history.equals(straight.history)
         assert again.timings == straight.timings
@@ -350,9 +345,7 @@ class TestResuming:
         options = {"stop_requested": Interrupt(16)}
         with pytest.raises(KeyboardInterrupt):
             run(images, splits, tmp_path / "b", tiny(dropout=0.3), options=options, **EVERYTHING)
-        path = (
-            tmp_path / "b" / ("epoch-00001.safetensors" if damage == "checkpoint" else "partial.safetensors")
-        )
+        path = tmp_path / "b" / ("epoch-00001.safetensors" if damage == "checkpoint" else "partial.safetensors")
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 4
         path.write_bytes(content[:-9] if damage == "truncated" else content)
@@ -392,11 +385,7 @@ class TestDivergence:
         assert training.diverged
         assert history["diverged"].to_list() == [False] * (history.height - 1) + [True]
         numbers = history.select(pl.col(pl.Float64))
-        assert (
-            not numbers.select(pl.any_horizontal(pl.all().is_nan() | pl.all().is_infinite()))
-            .to_series()
-            .any()
-        )
+        assert not numbers.select(pl.any_horizontal(pl.all().is_nan() | pl.all().is_infinite())).to_series().any()
         assert all(bool(torch.isfinite(value).all()) for value in training.state.values())
         assert same(dict(model.state_dict()), training.state)
 
@@ -411,6 +400,18 @@ class TestDivergence:
         again = run(images, splits, tmp_path, epochs=3, learning_rate=1e30)
         assert again.history.equals(training.history)
         assert again.diverged
+
+    def test_not_finite_after_the_last_update(self, images, splits, tmp_path):
+        """The mean loss of the epoch is still finite: the clean measurement finds it."""
+        model = tiny()
+        one = {**splits, "train": splits["train"][:8]}
+        training = run(images, one, tmp_path, model, learning_rate=1e38, epochs=3)
+        self.check(training, model)
+        assert training.history.height == 2
+        assert training.history["running_loss"][1] < 10
+        assert training.history["train_loss"][1] is None
+        assert training.history["train_metric"][1] is None
+        assert training.state_epoch == 0
 
     def test_exploded(self, images, splits, tmp_path):
         """Finite, but far above the start: the weights are those of the end."""
@@ -470,6 +471,13 @@ def test_several_labels(many_labels, splits, tmp_path):
     assert training.history["train_loss"][-1] < training.history["train_loss"][0]
 
 
+def test_the_metric_is_the_recipes(images, splits, tmp_path):
+    accuracy = run(images, splits, tmp_path / "a").history["train_metric"].to_list()
+    area = run(images, splits, tmp_path / "b", metric="auc").history["train_metric"].to_list()
+    asked = run(images, splits, tmp_path / "c", options={"metric": "auc"}).history["train_metric"].to_list()
+    assert accuracy != area == asked
+
+
 def test_the_state_gives_the_last_rows_logits(images, splits, tmp_path):
     training = run(images, splits, tmp_path)
     network = tiny()
@@ -477,9 +485,7 @@ def test_the_state_gives_the_last_rows_logits(images, splits, tmp_path):
     from transferscope.data.batches import evaluation_batches
 
     data = spec().data
-    batches = evaluation_batches(
-        images, splits["test"], data.mean, data.std, 256, torch.device("cpu"), "contiguous"
-    )
+    batches = evaluation_batches(images, splits["test"], data.mean, data.std, 256, torch.device("cpu"), "contiguous")
     outputs, labels = logits(network, batches, torch.device("cpu"))
     share = float((outputs.argmax(1) == labels).double().mean())
     assert share == training.history["test_metric"][-1]
@@ -537,7 +543,7 @@ class TestErrors:
 
     def test_batches_that_do_not_fit_the_schedule(self, images, splits, tmp_path, monkeypatch):
         original = loop.training_batches
-        monkeypatch.setattr(loop, "training_batches", lambda *given: list(original(*given))[:-1])
+        monkeypatch.setattr(loop, "training_batches", lambda *given, **more: list(original(*given, **more))[:-1])
         with pytest.raises(LoaderError, match=r"expected: 7 batches[\s\S]*got:      6"):
             run(images, splits, tmp_path)
 

@@ -21,9 +21,7 @@ def cross_entropy_by_hand(logits, targets):
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])
 def test_smoothed_cross_entropy_by_hand(smoothing):
-    targets = [
-        [(1 - smoothing) * (k == label) + smoothing / 3 for k in range(3)] for label in LABELS.tolist()
-    ]
+    targets = [[(1 - smoothing) * (k == label) + smoothing / 3 for k in range(3)] for label in LABELS.tolist()]
     expected = cross_entropy_by_hand(LOGITS, targets)
     assert float(training_loss(LOGITS, LABELS, "single", smoothing)) == pytest.approx(expected, rel=1e-6)
 
@@ -41,9 +39,7 @@ def test_smoothed_binary_cross_entropy_by_hand(smoothing):
 
 def test_a_mixed_loss_is_the_mixture_of_losses():
     mixed = Mixed(torch.zeros(2, 3, 1, 1), LABELS, LABELS.flip(0), 0.3)
-    expected = 0.3 * training_loss(LOGITS, LABELS, "single") + 0.7 * training_loss(
-        LOGITS, LABELS.flip(0), "single"
-    )
+    expected = 0.3 * training_loss(LOGITS, LABELS, "single") + 0.7 * training_loss(LOGITS, LABELS.flip(0), "single")
     torch.testing.assert_close(mixed_loss(LOGITS, mixed, "single"), expected)
 
 

@@ -91,11 +91,7 @@ class TestGroups:
     def test_frozen_parameters_are_in_none(self):
         model = network()
         model[5].bias.requires_grad_(False)
-        names = [
-            name
-            for group in parameter_groups(model, recipe(module_rates={"0": 0}))
-            for name in group["names"]
-        ]
+        names = [name for group in parameter_groups(model, recipe(module_rates={"0": 0})) for name in group["names"]]
         assert not any(name.startswith("0.") for name in names)
         assert "5.bias" not in names
 
@@ -126,9 +122,7 @@ class TestUpdates:
             ),
             (
                 {"optimiser": "sgd", "nesterov": False, "momentum": 0.5},
-                lambda p: torch.optim.SGD(
-                    p, lr=0.01, momentum=0.5, weight_decay=1e-4, foreach=False, fused=False
-                ),
+                lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.5, weight_decay=1e-4, foreach=False, fused=False),
             ),
             (
                 {"optimiser": "sgd", "momentum": 0.0},
@@ -145,9 +139,7 @@ class TestUpdates:
         steps(ours, build_optimiser(ours, recipe(learning_rate=0.01, **settings)), 5)
         steps(theirs, make(theirs.parameters()), 5)
         moved = 0.0
-        for mine, other, start in zip(
-            ours.parameters(), theirs.parameters(), network().parameters(), strict=True
-        ):
+        for mine, other, start in zip(ours.parameters(), theirs.parameters(), network().parameters(), strict=True):
             torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-6)
             moved += float((mine - start).detach().abs().sum())
         assert moved > 1
@@ -160,8 +152,7 @@ class TestUpdates:
         runner = build_optimiser(straight, settings)
         steps(straight, runner, 3)
         weights = {
-            name: value.clone(memory_format=torch.contiguous_format)
-            for name, value in straight.state_dict().items()
+            name: value.clone(memory_format=torch.contiguous_format) for name, value in straight.state_dict().items()
         }
         saved = optimiser_state(runner)
         steps(straight, runner, 3, seed=1)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -38,7 +39,7 @@ class Comparison:
         distance_by_module: the same per module.
         path: the straight line between them; None where it was not measured.
         error_barrier: of the path, from errors.
-        loss_barrier: of the path, from losses.
+        loss_barrier: of the path, from losses; None also where a loss between them is not finite.
         not_measured: what was left out, and why.
     """
 
@@ -72,6 +73,7 @@ def compare(
     metric_name: str = "top1",
     granularity: Granularity = "block",
     points: int = 25,
+    clusters: npt.ArrayLike | None = None,
     device: str | torch.device = "auto",
     memory_format: Literal["contiguous", "channels_last"] = "contiguous",
 ) -> Comparison:
@@ -80,12 +82,15 @@ def compare(
     Args:
         a: first network; α = 0 of the path.
         b: second network.
-        data: batches of (images, labels) that can be iterated again, the same each time.
+        data: batches of (images, labels) that can be iterated again, the same each time; in mixed order, for CKA is
+            estimated batch by batch.
         train: batches of training images; needed for the path of networks with batch norm, whose statistics are
-            recomputed on them at every point. Without them that path is left out, with the reason.
+            recomputed on them at every point; in mixed order as well. Without them that path is left out, with the
+            reason.
         metric_name: ``top1``, ``top5`` or ``auc``.
         granularity: of the modules: ``stage``, ``block`` or ``layer``.
         points: of the path, from α = 0 to 1.
+        clusters: group (patient, panel) of each example of ``data``: limits of barriers are then over groups.
         device: where to compute.
         memory_format: of weights and images.
 
@@ -149,10 +154,24 @@ def compare(
         distance=whole,
         distance_by_module=by_module,
         path=path,
-        error_barrier=None if path is None else path.barrier("held-out", "error"),
-        loss_barrier=None if path is None else path.barrier("held-out", "loss"),
+        error_barrier=_barrier(path, "error", clusters, missing),
+        loss_barrier=_barrier(path, "loss", clusters, missing),
         not_measured=missing,
     )
+
+
+def _barrier(
+    path: LinearPath | None,
+    quantity: Literal["loss", "error"],
+    clusters: npt.ArrayLike | None,
+    missing: dict[str, str],
+) -> Barrier | None:
+    if path is None:
+        return None
+    if not np.isfinite(path.values("held-out", quantity)).all():
+        missing[f"{quantity} barrier"] = f"the {quantity} of a network between them is not finite"
+        return None
+    return path.barrier("held-out", quantity, clusters)
 
 
 def _page(found: Comparison) -> str:
@@ -176,9 +195,9 @@ def _page(found: Comparison) -> str:
             )
     if found.error_barrier is not None:
         words = {
-            "stable": "one basin along the line: averaging them is safe",
-            "unstable": "a barrier lies between them: do not average them",
-            "undecided": "undecided whether a barrier lies between them: more examples would tell",
+            "stable": "linearly connected (error barrier below 2 points): their average works about as well",
+            "unstable": "a barrier of 2 points or more lies between them: do not average them",
+            "undecided": "undecided whether a barrier of 2 points lies between them: more examples would tell",
         }
         lines.append(f"            {words[stability(found.error_barrier.mean.interval)]}")
     lines += [f"left out    {name}: {reason}" for name, reason in found.not_measured.items()]

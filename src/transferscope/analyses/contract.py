@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
     from transferscope.analyses.variants import BoundStudy
     from transferscope.running.context import Context
+    from transferscope.study import Study
 
 __all__ = [
     "AbstractAnalysis",
@@ -156,6 +157,10 @@ class AbstractAnalysis(Frozen, abc.ABC):
         """Analyses finished before this one is expanded."""
         return ()
 
+    def misfit(self, study: "Study") -> str | None:
+        """Which of its settings do not fit those of the study; None if all do. Asked before anything is done."""
+        return None
+
     def inapplicable(self, study: "BoundStudy") -> str | None:
         """Why this study cannot have this analysis; None if it can."""
         return None
@@ -219,13 +224,26 @@ def checked(analysis: AbstractAnalysis, table: pl.DataFrame) -> pl.DataFrame:
             expected=", ".join(declared),
             got=", ".join(table.columns),
         )
-    try:
-        table = table.select(pl.col(name).cast(dtype) for name, dtype in schema(declared).items())
-    except pl.exceptions.PolarsError as error:
-        raise AnalysisError(f"the table of {analysis.name!r} has a column of another type: {error}") from error
+    for name, dtype in schema(declared).items():
+        if not _fits(table.schema[name], dtype):
+            raise AnalysisError(
+                f"column {name!r} of {analysis.name!r} is of another type than declared",
+                expected=str(dtype),
+                got=str(table.schema[name]),
+            )
+    table = table.select(pl.col(name).cast(dtype) for name, dtype in schema(declared).items())
     for name, column in declared.items():
         if column.dtype is float and table[name].is_nan().any():
             raise AnalysisError(f"column {name!r} of {analysis.name!r} holds NaN", hint="use null and say why")
         if column.null is None and table[name].null_count():
             raise AnalysisError(f"column {name!r} of {analysis.name!r} holds a null but declares none")
     return table
+
+
+def _fits(found: pl.DataType, declared: pl.DataType) -> bool:
+    """Whether a cast loses nothing: numbers to wider ones, and columns of nulls alone."""
+    if found == pl.Null() or found == declared:
+        return True
+    if declared == pl.Float64():
+        return found.is_numeric()
+    return declared == pl.Int64() and found.is_integer()

@@ -17,7 +17,7 @@ from transferscope.analyses.contract import (
 )
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.mistakes import disjoint, pairs_of
+from transferscope.analyses.pairs import SPEAKS, disjoint, pairs_interval, pairs_of
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.specs import NetworkSpec
 
@@ -62,12 +62,14 @@ class Distance(AbstractAnalysis):
         "distance": Column(float, "‖θ_a − θ_b‖₂", "ℓ2"),
         "relative": Column(float, "distance over the norm of the same part of b's start", null="that norm is 0"),
         "cosine": Column(
-            float, "cosine between the displacements from each one's own start", null="a network did not move"
+            float,
+            "cosine between the displacements from each one's own start",
+            null="a network did not move, or a is b's start",
         ),
         "cosine_without_decay": Column(
             float,
             "the same with the decay direction −θ_0 projected out of each",
-            null="nothing is left of one",
+            null="nothing is left of one, or a is b's start",
         ),
     }
 
@@ -126,11 +128,10 @@ class Distance(AbstractAnalysis):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Distances of whole trunks, and cosines."""
-        from transferscope.measures.intervals import seeds_interval
-
         numbers: list[Number] = []
-        means: dict[str, float] = {}
-        trunk = table.filter(pl.col("part") == "trunk")
+        said: list[str] = []
+        # By position: an architecture may have a module of that name.
+        trunk = table.filter(pl.col("position") == _TOTALS["trunk"])
         for pair in trunk["pair"].unique(maintain_order=True):
             found = disjoint(list(trunk.filter(pl.col("pair") == pair).iter_rows(named=True)))
             for column, words in (
@@ -141,10 +142,11 @@ class Distance(AbstractAnalysis):
                 values = [row[column] for row in found if row[column] is not None]
                 if not values:
                     continue
-                interval = seeds_interval(values)
+                interval = pairs_interval(values)
                 assert interval.value is not None
                 if column == "distance":
-                    means[pair] = interval.value
+                    limits = f" ({interval.low:.3g} to {interval.high:.3g})" if interval.basis == "seeds" else ""
+                    said.append(f"{pair} {interval.value:.3g}{limits}")
                 numbers.append(
                     Number(
                         f"{words}, {pair} (trunk)",
@@ -154,12 +156,10 @@ class Distance(AbstractAnalysis):
                         interval.basis,
                         interval.n,
                         "ℓ2" if column == "distance" else "1",
+                        interval.note,
                     )
                 )
-        said = [f"{pair} {value:.3g}" for pair, value in means.items()]
-        basis = {number.basis for number in numbers}
-        speaks = "" if basis == {"seeds"} else "; fewer than 3 independent pairs: a description of these networks"
-        return Summary(f"ℓ2 distance of trunks: {', '.join(said)}{speaks}.", tuple(numbers))
+        return Summary(f"ℓ2 distance of trunks: {', '.join(said)}; {SPEAKS}.", tuple(numbers))
 
 
 def _pair(first: Member, second: Member) -> dict[str, Any]:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from transferscope.measures.intervals import Interval, auc_difference_interval, mean_difference_interval
-from transferscope.measures.metrics import top_k
+from transferscope.measures.metrics import hits
 
 __all__ = ["gap_over_examples"]
 
@@ -36,7 +35,10 @@ def gap_over_examples(
         seed: of the draws.
 
     Returns:
-        The interval of metric(better) − metric(worse).
+        The interval of metric(better) − metric(worse); in each resample the metric of every seed, then their mean.
+
+    Raises:
+        MeasureError: logits, labels and metric do not fit each other.
     """
     if metric == "auc":
         truth = labels.numpy() if labels.ndim == 2 else labels.numpy()[:, None]
@@ -50,8 +52,8 @@ def gap_over_examples(
         )
     k = 5 if metric == "top5" else 1
     return mean_difference_interval(
-        np.stack([_hits(logits, labels, k) for logits in better]),
-        np.stack([_hits(logits, labels, k) for logits in worse]),
+        np.stack([hits(logits, labels, k).double().numpy() for logits in better]),
+        np.stack([hits(logits, labels, k).double().numpy() for logits in worse]),
         clusters,
         draws,
         seed,
@@ -65,14 +67,3 @@ def _scores(logits: Tensor, labels: Tensor) -> npt.NDArray[np.float64]:
         values = (values[:, 1] - values[:, 0])[:, None]
     scores: npt.NDArray[np.float64] = values.numpy()
     return scores
-
-
-def _hits(logits: Tensor, labels: Tensor, k: int) -> npt.NDArray[np.float64]:
-    if labels.ndim == 2:
-        right = ((logits > 0) == (labels == 1)).double().mean(dim=1)
-        return right.numpy()
-    if k == 1:
-        return (logits.argmax(dim=1) == labels).double().numpy()
-    one = torch.arange(len(labels))
-    hits = [top_k(logits[index : index + 1], labels[index : index + 1], k) for index in one.tolist()]
-    return np.asarray(hits, dtype=np.float64)

@@ -1,26 +1,34 @@
 """Learning curves and optimisation speed (paper Fig. 2)."""
 
+import math
+import statistics
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, final
 
 import polars as pl
+from pydantic import Field
 
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate, choose
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.errors import AnalysisError
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
+    from transferscope.measures.curves import Trend
     from transferscope.measures.intervals import Interval
     from transferscope.running.context import Context
 
-__all__ = ["LearningCurves", "curves_of", "improving"]
+__all__ = ["LearningCurves", "curves_of", "improving", "too_short"]
 
 Curves = dict[int, dict[int, float]]
 
 
-def curves_of(table: pl.DataFrame, variant: str, column: str, setting: str = "chosen") -> Curves:
+def curves_of(
+    table: pl.DataFrame, variant: str, column: str, setting: str = "chosen", learning_rate: float | None = None
+) -> Curves:
     """Curves by seed, each by epoch; diverged runs and epochs without a value are left out.
 
     Args:
@@ -28,8 +36,21 @@ def curves_of(table: pl.DataFrame, variant: str, column: str, setting: str = "ch
         variant: ``P_T``, ``RI_T``, ``RI_T_long``.
         column: for example ``train_metric``.
         setting: ``chosen`` (the variant's own rate, report seeds) or ``grid`` (the tuning runs).
+        learning_rate: of the runs; needed where ``setting`` has several.
+
+    Raises:
+        AnalysisError: runs at several rates, and none was named.
     """
     rows = table.filter((pl.col("variant") == variant) & (pl.col("setting") == setting))
+    if learning_rate is not None:
+        rows = rows.filter(pl.col("learning_rate") == learning_rate)
+    rates = sorted(rows["learning_rate"].unique())
+    if len(rates) > 1:
+        raise AnalysisError(
+            f"the runs of {shown(variant)} are at several learning rates",
+            expected="learning_rate: one of them",
+            got=", ".join(f"{rate:g}" for rate in rates),
+        )
     lost = set(rows.filter(pl.col("diverged"))["seed"].to_list())
     curves: Curves = {}
     for seed, epoch, value in rows.select("seed", "epoch", column).iter_rows():
@@ -46,7 +67,9 @@ class LearningCurves(AbstractAnalysis):
         thresholds: how many common thresholds the steps-to-threshold are counted to.
     """
 
-    thresholds: int = 5
+    thresholds: int = Field(default=5, ge=1)
+    # They are counted from the table, which does not depend on them.
+    not_identity: ClassVar[frozenset[str]] = frozenset({"thresholds"})
 
     name: ClassVar[str] = "learning_curves"
     title: ClassVar[str] = "Learning curves and optimisation speed"
@@ -87,8 +110,10 @@ class LearningCurves(AbstractAnalysis):
             variants = (*TRAINED, "RI_T_long")
         for member in study.members(evidence, variants):
             yield Unit(members=(member,), settings={"setting": "chosen"})
+        tried = set(evidence.table(LearningRate())["learning_rate"].to_list())
         for unit in LearningRate().units(study, evidence):
-            yield Unit(members=unit.members, settings={"setting": "grid"})
+            if all(m.spec.recipe is not None and m.spec.recipe.learning_rate in tried for m in unit.members):
+                yield Unit(members=unit.members, settings={"setting": "grid"})
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Read one training's history."""
@@ -125,7 +150,7 @@ class LearningCurves(AbstractAnalysis):
         numbers += self._from_equal_loss(table, train)
         numbers += self._finals(table)
         numbers += self._steps(train)
-        numbers += _equal_rate(evidence)
+        numbers += _equal_rate(table, evidence)
         notes += _plateaus(table)
         lost = table.filter(pl.col("diverged")).select("variant", "seed", "learning_rate").unique().sort(pl.all())
         notes += [f"{shown(variant)}[{seed}] diverged at rate {rate:g}" for variant, seed, rate in lost.iter_rows()]
@@ -134,19 +159,24 @@ class LearningCurves(AbstractAnalysis):
     def _from_equal_loss(self, table: pl.DataFrame, metrics: dict[str, Curves]) -> list[Number]:
         from transferscope.measures.curves import speed_from_equal_loss
 
+        name = "speed from equal starting loss, P-T − RI-T"
         losses = {variant: curves_of(table, variant, "train_loss") for variant in TRAINED}
+        seeds = sorted(set(losses["P_T"]) & set(losses["RI_T"]))
         differences = []
-        for seed in sorted(set(losses["P_T"]) & set(losses["RI_T"])):
+        for seed in seeds:
             pair = [losses[variant][seed] for variant in TRAINED]
             if any(set(losses[v][seed]) != set(metrics[v].get(seed, {})) for v in TRAINED):
                 continue
             speeds = speed_from_equal_loss(pair, [metrics[variant][seed] for variant in TRAINED])
             if speeds is not None:
                 differences.append(speeds[TRAINED.index("P_T")] - speeds[TRAINED.index("RI_T")])
+        why = "a network never gets down to the common starting loss, or has no epoch left after it"
         if not differences:
-            note = "a network never gets down to the common starting loss, or has no epoch left after it"
-            return [Number("speed from equal starting loss, P-T − RI-T", None, unit="metric", note=note)]
-        return [_number("speed from equal starting loss, P-T − RI-T", _interval(differences), "metric")]
+            return [Number(name, None, n=len(seeds), unit="metric", note=why)]
+        number = _number(name, _interval(differences), "metric")
+        lost = len(seeds) - len(differences)
+        # The seeds that are left are those that learned faster: a reader must know how many are not.
+        return [_noted(number, f"{lost} of {len(seeds)} seeds left out: {why}") if lost else number]
 
     def _finals(self, table: pl.DataFrame) -> list[Number]:
         numbers = []
@@ -159,17 +189,20 @@ class LearningCurves(AbstractAnalysis):
             finals[variant] = {seed: curve[max(curve)] for seed, curve in tests.items()}
             numbers.append(_number(f"final test metric of {shown(variant)}", _seeds(finals[variant]), "metric"))
             best = {
-                seed: tests[seed][max(curve, key=lambda epoch, curve=curve: (curve[epoch], -epoch))]  # type: ignore[misc]  # mypy cannot type a lambda's default
+                seed: tests[seed][epoch]
                 for seed, curve in validations.items()
-                if seed in tests
+                if (epoch := _best(curve)) in tests.get(seed, {})
             }
             if best:
                 name = f"test metric of {shown(variant)} at its best validation epoch"
                 numbers.append(_number(name, _seeds(best), "metric"))
         for worse in ("RI_T", "RI_T_long"):
-            if "P_T" in finals and worse in finals and set(finals["P_T"]) & set(finals[worse]):
-                gap = _paired(finals["P_T"], finals[worse])
-                numbers.append(_number(f"final test metric, P-T − {shown(worse)}", gap, "metric"))
+            if "P_T" in finals and worse in finals:
+                gap = _number(
+                    f"final test metric, P-T − {shown(worse)}", _paired(finals["P_T"], finals[worse]), "metric"
+                )
+                rising = improving(table, worse)
+                numbers.append(_noted(gap, f"{shown(worse)} is still improving: no claim") if rising else gap)
         return numbers
 
     def _steps(self, train: dict[str, Curves]) -> list[Number]:
@@ -187,12 +220,11 @@ class LearningCurves(AbstractAnalysis):
                 if not reached:
                     continue
                 # A mean over the runs that got there would be biased: with any censored only the median is honest.
-                ordered = sorted([*epochs, *([float("inf")] * censored)])
-                middle = ordered[(len(ordered) - 1) // 2]
+                middle = statistics.median([*epochs, *([math.inf] * censored)])
                 numbers.append(
                     Number(
                         f"epochs of {shown(variant)} to a training metric of {threshold:.3f} (median)",
-                        None if middle == float("inf") else float(middle),
+                        None if math.isinf(middle) else float(middle),
                         n=len(reached),
                         unit="epochs",
                         note=f"{censored} of {len(reached)} never reached it" if censored else "",
@@ -227,29 +259,20 @@ def _speed_verdict(gap: "Interval") -> str:
     return f"{word}: {said}, 95 % interval over {gap.n} seeds {gap.low:+.3f} to {gap.high:+.3f}."
 
 
-def _equal_rate(evidence: Evidence) -> list[Number]:
-    """The gap on validation data at the rate chosen for the other variant, from the tuning runs."""
+def _equal_rate(table: pl.DataFrame, evidence: Evidence) -> list[Number]:
+    """Gap and difference of speed at one rate for both, each variant's own, from the tuning runs."""
     numbers: list[Number] = []
     rates = evidence.table(LearningRate())
-    for variant in TRAINED:
-        rate = choose(rates, variant)
-        at = {
-            v: {
-                row["seed"]: row["validation_metric"]
-                for row in rates.filter((pl.col("variant") == v) & (pl.col("learning_rate") == rate)).iter_rows(
-                    named=True
-                )
-                if row["validation_metric"] is not None
-            }
-            for v in TRAINED
-        }
-        name = f"validation metric, P-T − RI-T, both at rate {rate:g} (tuning runs)"
-        if set(at["P_T"]) & set(at["RI_T"]):
-            number = _number(name, _paired(at["P_T"], at["RI_T"]), "metric")
-        else:
-            number = Number(name, None, unit="metric", note="a run diverged at this rate")
-        if number.name not in {known.name for known in numbers}:
-            numbers.append(number)
+    for rate in sorted({choose(rates, variant) for variant in TRAINED}):
+        words = f"both at rate {rate:g} (tuning runs)"
+        validation = {v: curves_of(table, v, "validation_metric", "grid", rate) for v in TRAINED}
+        train = {v: curves_of(table, v, "train_metric", "grid", rate) for v in TRAINED}
+        finals = {v: {seed: curve[max(curve)] for seed, curve in validation[v].items()} for v in TRAINED}
+        speeds = _speeds(train) or {variant: {} for variant in TRAINED}
+        numbers += [
+            _number(f"validation metric, P-T − RI-T, {words}", _paired(finals["P_T"], finals["RI_T"]), "metric"),
+            _number(f"optimisation speed, P-T − RI-T, {words}", _paired(speeds["P_T"], speeds["RI_T"]), "metric"),
+        ]
     return numbers
 
 
@@ -260,24 +283,45 @@ def improving(table: pl.DataFrame, variant: str) -> list[int]:
         table: of :class:`LearningCurves`.
         variant: ``P_T``, ``RI_T`` or ``RI_T_long``.
     """
+    return [seed for seed, trend in _trends(table, variant).items() if trend is not None and trend.improving]
+
+
+def too_short(table: pl.DataFrame, variant: str) -> list[int]:
+    """Seeds of a variant with too few epochs to tell whether it still improves.
+
+    Args:
+        table: of :class:`LearningCurves`.
+        variant: ``P_T``, ``RI_T`` or ``RI_T_long``.
+    """
+    return [seed for seed, trend in _trends(table, variant).items() if trend is None]
+
+
+def _trends(table: pl.DataFrame, variant: str) -> dict[int, "Trend | None"]:
     from transferscope.measures.curves import still_improving
 
-    trends = {seed: still_improving(curve) for seed, curve in curves_of(table, variant, "validation_metric").items()}
-    return [seed for seed, trend in trends.items() if trend is not None and trend.improving]
+    return {seed: still_improving(curve) for seed, curve in curves_of(table, variant, "validation_metric").items()}
 
 
 def _plateaus(table: pl.DataFrame) -> list[str]:
     notes = []
     for variant in (*TRAINED, "RI_T_long"):
-        curves = curves_of(table, variant, "validation_metric")
         if rising := improving(table, variant):
-            notes.append(
-                f"{shown(variant)} is still improving at the end (seeds {', '.join(map(str, rising))}): "
-                "no claim on the final gap is made from these runs"
-            )
-        elif any(len(curve) < 4 for curve in curves.values()):
+            seeds = f"seed{'s' if len(rising) > 1 else ''} {', '.join(map(str, rising))}"
+            if variant == "P_T":
+                notes.append(f"P-T still rises at the end ({seeds}): longer training may widen the gap")
+            else:
+                notes.append(
+                    f"{shown(variant)} is still improving at the end ({seeds}): no claim on the final gap is made from "
+                    "these runs"
+                )
+        if too_short(table, variant):
             notes.append(f"{shown(variant)} has too few epochs to tell whether it has reached its plateau")
     return notes
+
+
+def _best(curve: Mapping[int, float]) -> int:
+    """The epoch of the highest value, the earliest of equals."""
+    return min(curve, key=lambda epoch: (-curve[epoch], epoch))
 
 
 def _seeds(values: Mapping[int, float]) -> "Interval":
@@ -291,11 +335,17 @@ def _interval(values: list[float]) -> "Interval":
 
 
 def _paired(a: Mapping[int, float], b: Mapping[int, float]) -> "Interval":
-    from transferscope.measures.intervals import paired_seeds_interval
+    from transferscope.measures.intervals import Interval, paired_seeds_interval
 
     seeds = sorted(set(a) & set(b))
+    if not seeds:
+        return Interval(None, None, None, 0, None, note="no seed has a finished run of both variants")
     return paired_seeds_interval([a[seed] for seed in seeds], [b[seed] for seed in seeds])
 
 
 def _number(name: str, interval: "Interval", unit: str) -> Number:
     return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, interval.note)
+
+
+def _noted(number: Number, note: str) -> Number:
+    return replace(number, note="; ".join(text for text in (number.note, note) if text))

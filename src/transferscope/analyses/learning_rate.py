@@ -19,14 +19,16 @@ __all__ = ["LearningRate", "choose", "scores"]
 def scores(table: pl.DataFrame, variant: str) -> pl.DataFrame:
     """Mean validation metric and loss per rate over the tuning seeds, best first.
 
-    A rate at which any seed diverged comes after all others. Ties go to the lower loss, then to the lower rate.
+    A rate at which any seed diverged comes after all others. Ties go to the lower loss, then to the lower rate;
+    metrics equal up to rounding are ties.
     """
     return (
         table.filter(pl.col("variant") == variant)
         .group_by("learning_rate")
         .agg(
-            pl.col("validation_metric").mean(),
-            pl.col("validation_loss").mean(),
+            # Equal sums in another order of the seeds differ in their last digits: no reason to prefer a rate.
+            pl.col("validation_metric").mean().round(12),
+            pl.col("validation_loss").mean().round(12),
             pl.col("diverged").any(),
         )
         .sort(
@@ -66,8 +68,10 @@ class LearningRate(AbstractAnalysis):
         "seed": Column(int, "tuning seed", "count"),
         "epochs": Column(int, "passes over the training images asked for", "count"),
         "updates": Column(int, "updates made", "count"),
-        "train_metric": Column(float, "clean metric on training images at the end", "metric", "train", "diverged"),
-        "validation_metric": Column(float, "metric at the end", "metric", "validation", "diverged"),
+        "train_metric": Column(
+            float, "clean metric on training images at the end", "metric", "train", "undefined or diverged"
+        ),
+        "validation_metric": Column(float, "metric at the end", "metric", "validation", "undefined or diverged"),
         "validation_loss": Column(float, "loss at the end", "nat", "validation", "diverged"),
         "diverged": Column(bool, "the loss exploded or was not finite"),
     }
@@ -158,26 +162,29 @@ class LearningRate(AbstractAnalysis):
         tried = sorted(table["learning_rate"].unique().to_list())
         for variant in TRAINED:
             rate = choose(table, variant)
-            best = scores(table, variant).row(0, named=True)
-            words.append(f"{shown(variant)} {rate:g}")
-            numbers.append(
-                Number(
-                    f"chosen rate of {shown(variant)}",
-                    rate,
-                    n=table.filter(pl.col("variant") == variant)["seed"].n_unique(),
-                    note=f"validation metric {best['validation_metric']:.3f}"
-                    if best["validation_metric"] is not None
-                    else "every rate diverged",
-                )
-            )
+            best = scores(table, variant).filter(pl.col("learning_rate") == rate).row(0, named=True)
+            if best["diverged"]:
+                note = "a run diverged at every rate: the lowest is taken"
+            elif best["validation_metric"] is None:
+                note = "the metric is not defined on the validation images: chosen by the loss"
+            else:
+                note = f"validation metric {best['validation_metric']:.3f}"
+            words.append(f"{shown(variant)} {rate:g}" + (f" ({note})" if best["diverged"] else ""))
+            seeds = table.filter(pl.col("variant") == variant)["seed"].n_unique()
+            numbers.append(Number(f"chosen rate of {shown(variant)}", rate, n=seeds, note=note))
             lost = table.filter((pl.col("variant") == variant) & pl.col("diverged"))
             if len(lost):
                 rates = ", ".join(f"{rate:g}" for rate in sorted(lost["learning_rate"].unique()))
                 notes.append(f"{shown(variant)} diverged at {rates}")
         if len(tried) < 2:
             notes.append("one rate only: it was given, not chosen")
-        elif _edges(table, tried):
-            notes.append("a best rate still lies at the edge of the grid: the search was cut short")
+        else:
+            at_edge = [shown(v) for v in TRAINED if choose(table, v) in (tried[0], tried[-1])]
+            if at_edge:
+                notes.append(
+                    f"the best rate of {' and '.join(at_edge)} still lies at the edge of the grid: the search was cut "
+                    "short"
+                )
         return Summary(
             f"Chosen on validation data out of {', '.join(f'{rate:g}' for rate in tried)}: {', '.join(words)}.",
             tuple(numbers),

@@ -1,6 +1,7 @@
 """The straight line between two networks: loss, error and metric along it, and its barriers."""
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -10,11 +11,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from transferscope.errors import MeasureError
+from transferscope.errors import LoaderError, MeasureError
 from transferscope.measures.barriers import Barrier, barrier
 from transferscope.measures.metrics import correct, metric, per_example_loss
 from transferscope.networks.batchnorm import has_batch_norm, recompute
-from transferscope.networks.evaluate import check_deterministic, logits, resolve_device
+from transferscope.networks.evaluate import (
+    check_deterministic,
+    check_network_deterministic,
+    in_format,
+    logits,
+    resolve_device,
+)
 
 __all__ = ["BatchNormPolicy", "LinearPath", "PathPoint", "alpha_grid", "linear_path"]
 
@@ -27,12 +34,23 @@ def alpha_grid(points: int = 25, extrapolate: float = 0.5, outer: int = 6) -> tu
 
     Args:
         points: at least 2; a reported barrier needs 25 or a refinement.
-        extrapolate: how far beyond either end.
+        extrapolate: how far beyond either end; 0 for not at all.
         outer: points beyond each end.
+
+    Raises:
+        MeasureError: fewer than 2 points, or a negative number.
 
     >>> alpha_grid(3, 0.5, 1)
     (-0.5, 0.0, 0.5, 1.0, 1.5)
     """
+    if points < 2 or extrapolate < 0 or outer < 0:
+        raise MeasureError(
+            "no grid of α can be made of these numbers",
+            expected="at least 2 points (the ends), extrapolate and outer of at least 0",
+            got=f"points {points}, extrapolate {extrapolate:g}, outer {outer}",
+        )
+    if extrapolate == 0:
+        outer = 0
     inner = [index / (points - 1) for index in range(points)]
     before = [-extrapolate * (outer - index) / outer for index in range(outer)]
     after = [1 + extrapolate * (index + 1) / outer for index in range(outer)]
@@ -44,7 +62,7 @@ class PathPoint:
     """A split's examples at one α.
 
     Attributes:
-        losses: ``examples``, loss of each in nats.
+        losses: ``examples``, loss of each in nats; infinite where the network's logits are not finite.
         errors: ``examples``, share of wrong labels of each: 0 or 1 for a single label.
         metric: of the split; None where it is undefined.
     """
@@ -119,16 +137,19 @@ def linear_path(
         on_point: told how many points are done, of how many.
 
     Raises:
-        MeasureError: the networks have different parameters, or there is nothing to recompute batch norm on.
+        MeasureError: the networks have different parameters or buffers, or there is nothing to recompute batch norm
+            on.
         LoaderError: a loader does not give the same batches twice.
+        ArchitectureError: the networks give other outputs for the same images (dropout that ignores the mode).
 
     Reference: Neyshabur et al. 2020, Sec. 3.4 and Fig. 4; Frankle et al. 2020.
     """
     grid = tuple(float(alpha) for alpha in (alphas if alphas is not None else alpha_grid()))
-    if not grid or list(grid) != sorted(set(grid)):
+    if not grid or not all(map(math.isfinite, grid)) or list(grid) != sorted(set(grid)):
         raise MeasureError("alphas must ascend, each once", expected="for example alpha_grid()", got=str(grid))
     if not data:
         raise MeasureError("a path needs data", expected="at least one split", got="none")
+    _check_alike(a, b)
     normed = has_batch_norm(a)
     policy = batch_norm if normed else "no batch norm"
     if policy == "recompute" and recompute_on is None:
@@ -144,6 +165,7 @@ def linear_path(
     if memory_format == "channels_last":
         point = point.to(memory_format=torch.channels_last)
     line = _Line(point, a, b)
+    check_network_deterministic(point, in_format(_some_images(data).to(where), memory_format))
 
     def evaluate() -> dict[str, PathPoint]:
         measured = {}
@@ -152,12 +174,12 @@ def linear_path(
             measured[split] = _point(values, labels, metric_name)
         return measured
 
-    own = {split: [] for split in data}  # type: dict[str, list[PathPoint]]
+    own: dict[str, list[PathPoint]] = {split: [] for split in data}
     for end in (0.0, 1.0):
         line.move(end)
         for split, value in evaluate().items():
             own[split].append(value)
-    points = {split: [] for split in data}  # type: dict[str, list[PathPoint]]
+    points: dict[str, list[PathPoint]] = {split: [] for split in data}
     for index, alpha in enumerate(grid):
         line.move(alpha)
         if policy == "recompute" and recompute_on is not None:
@@ -180,22 +202,10 @@ class _Line:
 
     def __init__(self, point: nn.Module, a: nn.Module, b: nn.Module) -> None:
         first, second = dict(a.named_parameters()), dict(b.named_parameters())
-        apart = sorted(
-            name
-            for name in first.keys() | second.keys()
-            if name not in first or name not in second or first[name].shape != second[name].shape
-        )
-        if apart:
-            raise MeasureError(
-                "there is no straight line between these networks: their parameters differ",
-                expected="two networks of one architecture with heads of one size",
-                got=", ".join(apart[:5]) + (" ..." if len(apart) > 5 else ""),
-            )
         self.moving: list[tuple[Tensor, Tensor, Tensor]] = []
         self.copied: list[tuple[Tensor, Tensor, Tensor]] = []
-        tensors_a = {**first, **dict(a.named_buffers())}
-        tensors_b = {**second, **dict(b.named_buffers())}
-        for name, target in {**dict(point.named_parameters()), **dict(point.named_buffers())}.items():
+        tensors_a, tensors_b = _tensors(a), _tensors(b)
+        for name, target in _tensors(point).items():
             # empty_like keeps the memory format of the network, so that no point pays for a conversion.
             ends = [torch.empty_like(target).copy_(side[name].detach()) for side in (tensors_a, tensors_b)]
             (self.moving if target.is_floating_point() else self.copied).append((target, ends[0], ends[1]))
@@ -222,12 +232,45 @@ class _Line:
             target.copy_(second if alpha == 1 else first)
 
 
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _check_alike(a: nn.Module, b: nn.Module) -> None:
+    first, second = _tensors(a), _tensors(b)
+    apart = sorted(
+        name
+        for name in first.keys() | second.keys()
+        if name not in first
+        or name not in second
+        or first[name].shape != second[name].shape
+        or first[name].dtype != second[name].dtype
+    )
+    if apart:
+        raise MeasureError(
+            "there is no straight line between these networks: their parameters or buffers differ",
+            expected="two networks of one architecture with heads of one size",
+            got=", ".join(apart[:5]) + (" ..." if len(apart) > 5 else ""),
+        )
+
+
+def _some_images(data: Mapping[str, Batches]) -> Tensor:
+    for images, _ in next(iter(data.values())):
+        return images
+    raise LoaderError("the loader gives no batch", expected="at least one batch", got="none")
+
+
 def _point(values: Tensor, labels: Tensor, metric_name: str) -> PathPoint:
     task: Literal["single", "multi"] = "single" if labels.ndim == 1 else "multi"
     right = correct(values, labels).double()
     errors = 1 - (right if right.ndim == 1 else right.mean(dim=1))
+    # Far outside [0, 1] a network may overflow: the loss of these examples has no bound, the others keep theirs.
+    finite = torch.isfinite(values).all(dim=1)
+    losses = torch.full((len(values),), math.inf, dtype=torch.float64)
+    if bool(finite.any()):
+        losses[finite] = per_example_loss(values[finite], labels[finite], task)
     return PathPoint(
-        losses=per_example_loss(values, labels, task).double().numpy(),
+        losses=losses.numpy(),
         errors=errors.numpy(),
         metric=metric(values, labels, metric_name),
     )

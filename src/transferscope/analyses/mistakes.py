@@ -1,7 +1,7 @@
 """Which mistakes two networks share (paper Sec. 3.2)."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import polars as pl
 from pydantic import Field
@@ -10,7 +10,6 @@ from transferscope.analyses.contract import (
     AbstractAnalysis,
     Column,
     Measured,
-    Member,
     Number,
     Summary,
     Unit,
@@ -18,6 +17,7 @@ from transferscope.analyses.contract import (
 )
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.pairs import disjoint, pairs_interval, pairs_of
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.specs import NetworkSpec
 
@@ -27,23 +27,7 @@ if TYPE_CHECKING:
 
     from transferscope.running.context import Context
 
-__all__ = ["Mistakes", "pairs_of"]
-
-
-def pairs_of(members: Iterable[Member]) -> Iterator[tuple[Member, Member]]:
-    """The pairs that are compared: all within a variant, and P-T with RI-T of the same seed."""
-    by_variant: dict[str, list[Member]] = {}
-    for member in members:
-        by_variant.setdefault(member.variant, []).append(member)
-    for variant in ("P_T", "RI_T"):
-        found = by_variant.get(variant, [])
-        for index, first in enumerate(found):
-            for second in found[index + 1 :]:
-                yield first, second
-    others = {member.seed: member for member in by_variant.get("RI_T", [])}
-    for member in by_variant.get("P_T", []):
-        if member.seed in others:
-            yield member, others[member.seed]
+__all__ = ["Mistakes"]
 
 
 @final
@@ -177,48 +161,18 @@ class Mistakes(AbstractAnalysis):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Mean κ of each kind of pair, over disjoint pairs of seeds."""
-        from transferscope.measures.intervals import seeds_interval
-
         numbers: list[Number] = []
         words: list[str] = []
         rows = table.filter(pl.col("level") == "all")
         for pair in rows["pair"].unique(maintain_order=True):
             found = list(rows.filter(pl.col("pair") == pair).iter_rows(named=True))
-            apart = disjoint(found)
-            values = [row["kappa"] for row in apart if row["kappa"] is not None]
-            ceilings = [row["kappa_max"] for row in apart if row["kappa_max"] is not None]
-            if not values:
-                words.append(f"{pair} undefined")
-                continue
-            if len(values) >= 2:
-                interval = seeds_interval(values)
-                number = Number(
-                    f"error consistency κ of {pair}",
-                    interval.value,
-                    interval.low,
-                    interval.high,
-                    interval.basis,
-                    interval.n,
-                    note=f"ceiling {sum(ceilings) / len(ceilings):.2f}; n counts disjoint pairs",
-                )
-            else:
-                row = next(row for row in apart if row["kappa"] is not None)
-                number = Number(
-                    f"error consistency κ of {pair}",
-                    row["kappa"],
-                    row["kappa_low"],
-                    row["kappa_high"],
-                    "examples",
-                    row["examples"],
-                    note=f"ceiling {row['kappa_max']:.2f}; one pair: it speaks for these networks",
-                )
+            number = _consistency(pair, disjoint(found))
             numbers.append(number)
-            span = (
-                f" ({number.low:.2f} to {number.high:.2f})"
-                if number.low is not None and number.high is not None
-                else ""
-            )
-            words.append(f"{pair} κ {number.value:.2f}{span}")
+            if number.value is None:
+                words.append(f"{pair} κ not defined")
+            else:
+                span = f" ({number.low:.2f} to {number.high:.2f}, {_BASES[number.basis]})" if number.basis else ""
+                words.append(f"{pair} κ {number.value:.2f}{span}")
             common = sum(row["common"] for row in found) / len(found)
             either = sum(row["common"] + row["only_a"] + row["only_b"] for row in found) / len(found)
             numbers.append(
@@ -226,24 +180,32 @@ class Mistakes(AbstractAnalysis):
                     f"common mistakes of {pair}",
                     common,
                     n=len(found),
-                    unit="images",
+                    unit="count",
                     note=f"out of {either:.0f} made by either, mean over {len(found)} pairs",
                 )
             )
-        basis = {number.basis for number in numbers if number.basis}
-        speaks = "over disjoint pairs of seeds" if basis == {"seeds"} else "intervals over examples or ranges as named"
-        return Summary(f"Agreement of mistakes beyond chance: {'; '.join(words)}; {speaks}.", tuple(numbers))
+        return Summary(f"Agreement of mistakes beyond chance: {'; '.join(words)}.", tuple(numbers))
 
 
-def disjoint(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of pairs that share no network with an earlier one: independent, so that n counts them."""
-    used: set[str] = set()
-    kept = []
-    for row in rows:
-        if row["a"] not in used and row["b"] not in used:
-            used |= {row["a"], row["b"]}
-            kept.append(row)
-    return kept
+_BASES = {"seeds": "disjoint pairs of seeds", "range": "range of two pairs", "examples": "test examples, this pair"}
+
+
+def _consistency(pair: str, rows: list[dict[str, Any]]) -> Number:
+    """κ of pairs that share no network: over pairs where there are several, else over examples."""
+    name = f"error consistency κ of {pair}"
+    known = [row for row in rows if row["kappa"] is not None]
+    lost = f"; not defined for {len(rows) - len(known)} of {len(rows)} pairs" if len(known) < len(rows) else ""
+    if not known:
+        return Number(name, None, n=len(rows), note="all right, or all wrong: not defined")
+    ceiling = f"ceiling {sum(row['kappa_max'] for row in known) / len(known):.2f}"
+    if len(known) == 1:
+        row = known[0]
+        basis: Literal["examples"] | None = None if row["kappa_low"] is None else "examples"
+        note = f"{ceiling}; one pair: it speaks for these networks{lost}"
+        return Number(name, row["kappa"], row["kappa_low"], row["kappa_high"], basis, row["examples"], note=note)
+    interval = pairs_interval([row["kappa"] for row in known])
+    note = f"{ceiling}; {interval.note}{lost}"
+    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, note=note)
 
 
 def _counts(found: Any) -> dict[str, Any]:

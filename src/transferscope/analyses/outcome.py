@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
+from pydantic import Field
 
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_curves import LearningCurves, improving
+from transferscope.analyses.learning_curves import LearningCurves, improving, too_short
 from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.variants import BASELINES, TRAINED, BoundStudy, shown
 from transferscope.specs import NetworkSpec
@@ -26,7 +27,7 @@ class Outcome(AbstractAnalysis):
         draws: bootstrap draws of the interval over examples.
     """
 
-    draws: int = 2000
+    draws: int = Field(default=2000, ge=100)
 
     name: ClassVar[str] = "outcome"
     title: ClassVar[str] = "The four networks"
@@ -44,7 +45,7 @@ class Outcome(AbstractAnalysis):
         "low": Column(float, "lower end of the 95 % interval", "metric", "row", "no interval"),
         "high": Column(float, "upper end of the 95 % interval", "metric", "row", "no interval"),
         "basis": Column(str, "seeds, examples, or range (of two seeds)", null="no interval"),
-        "n": Column(int, "how many seeds or examples the interval rests on", "count"),
+        "n": Column(int, "how many seeds, or examples (groups of them where the data names groups)", "count"),
         "diverged": Column(bool, "a training of this row diverged and is left out"),
     }
 
@@ -160,55 +161,75 @@ class Outcome(AbstractAnalysis):
                 "diverged and left out: "
                 + ", ".join(f"{shown(row['variant'])}[{row['seed']}]" for row in lost.iter_rows(named=True))
             )
-        gaps = test.filter((pl.col("level") == "gap") & (pl.col("variant") == "P_T − RI_T"))
-        if gaps.is_empty():
-            return Summary(
-                "Undecided: no seed of both P-T and RI-T ended with a defined metric.",
-                tuple(numbers),
-                tuple(notes),
-            )
-        verdict = gap_verdict(gaps)
-        rising = improving(evidence.table(LearningCurves()), "RI_T")
-        if rising:
-            runs = test.filter((pl.col("variant") == "RI_T") & (pl.col("level") == "network")).height
-            verdict = (
-                f"No claim on the final gap, for RI-T is still improving at the end ({len(rising)} of {runs} seeds). "
-                f"So far: {verdict}"
-            )
-        return Summary(verdict, tuple(numbers), tuple(notes))
+        notes.append("every claim is for this pre-trained network; another pre-training may differ")
+        return Summary(_verdict(test, evidence.table(LearningCurves())), tuple(numbers), tuple(notes))
 
 
-def gap_verdict(gaps: pl.DataFrame) -> str:
+def _verdict(test: pl.DataFrame, curves: pl.DataFrame) -> str:
+    """The gap to RI-T where that has ended, else to RI-T trained longer where that has, else no claim."""
+    counts = test.filter(pl.col("level") == "network")["n"]
+    gaps = {
+        name: test.filter((pl.col("level") == "gap") & (pl.col("variant") == f"P_T − {name}"))
+        for name in ("RI_T", "RI_T_long")
+    }
+    if gaps["RI_T"].is_empty():
+        return "Undecided: no seed of both P-T and RI-T ended with a defined metric."
+    unended = _unended(curves, "RI_T")
+    if unended is None:
+        return gap_verdict(gaps["RI_T"], counts[0])
+    if not gaps["RI_T_long"].is_empty() and _unended(curves, "RI_T_long") is None:
+        return (
+            f"After equal updates {unended}: no claim is made there. Against RI-T trained to its plateau: "
+            f"{gap_verdict(gaps['RI_T_long'], counts[0])}"
+        )
+    _, said, _ = _judged(gaps["RI_T"], counts[0])
+    return f"No claim on the final gap: {unended}. So far {said}."
+
+
+def _unended(curves: pl.DataFrame, variant: str) -> str | None:
+    """Why a variant's final metric is not yet one; None where it is."""
+    runs = curves.filter((pl.col("variant") == variant) & (pl.col("setting") == "chosen"))["seed"].n_unique()
+    if rising := improving(curves, variant):
+        return f"{shown(variant)} is still improving at the end ({len(rising)} of {runs} seeds)"
+    if too_short(curves, variant):
+        return f"{shown(variant)} has too few epochs to tell whether it is still improving"
+    return None
+
+
+def gap_verdict(gaps: pl.DataFrame, examples: int | None = None) -> str:
     """One sentence on the gap, resting on the interval over seeds where there is one (n ≥ 3).
 
     Args:
         gaps: the rows of one gap on one split: one over seeds (or a range), one over examples.
+        examples: how many the split has; an interval over fewer is one over groups of them.
     """
-    points = "" if gaps["metric"][0] == "auc" else " points"
-    scale = 1.0 if gaps["metric"][0] == "auc" else 100.0
-    digits = 3 if scale == 1.0 else 1
+    word, said, after = _judged(gaps, examples)
+    return f"{word}: {said}.{after}"
+
+
+def _judged(gaps: pl.DataFrame, examples: int | None) -> tuple[str, str, str]:
+    """The word of a verdict, what it rests on, and what follows it."""
+    auc = gaps["metric"][0] == "auc"
+    points, scale, digits = ("", 1.0, 3) if auc else (" points", 100.0, 1)
 
     def span(row: dict[str, Any]) -> str:
         return f"{scale * row['low']:+.{digits}f} to {scale * row['high']:+.{digits}f}{points}"
 
     rows = {row["basis"]: row for row in gaps.iter_rows(named=True)}
-    value = f"{scale * gaps['value'][0]:+.{digits}f}{points}"
-    metric = gaps["metric"][0].upper() if scale == 1.0 else gaps["metric"][0]
-    examples = rows.get("examples")
-    said = f"P-T − RI-T is {value} of test {metric}"
+    said = (
+        f"{shown(gaps['variant'][0])} is {scale * gaps['value'][0]:+.{digits}f}{points} of test "
+        f"{'AUC' if auc else gaps['metric'][0]}"
+    )
     if (seeds := rows.get("seeds")) is not None:
-        sign = _sign(seeds)
-        word = {1: "Pre-training helps", -1: "Pre-training hurts", 0: "Undecided for training in general"}[sign]
-        return f"{word}: {said}, 95 % interval over {seeds['n']} seeds {span(seeds)}."
-    if examples is not None:
-        sign = _sign(examples)
-        word = {1: "These P-T networks are better", -1: "These P-T networks are worse", 0: "Undecided"}[sign]
-        fewer = f"; {rows['range']['n']} seeds, range {span(rows['range'])}" if "range" in rows else "; one seed"
-        return (
-            f"{word}: {said}, 95 % interval over {examples['n']} test examples {span(examples)}{fewer}. "
-            "A claim about training in general needs at least 3 seeds."
-        )
-    return f"Undecided: {said}, without an interval."
+        words = {1: "This pre-training helps", -1: "This pre-training hurts", 0: "Undecided for training in general"}
+        return words[_sign(seeds)], f"{said}, 95 % interval over {seeds['n']} seeds {span(seeds)}", ""
+    of_seeds = f"; {rows['range']['n']} seeds, range {span(rows['range'])}" if "range" in rows else "; one seed"
+    after = " A claim about training in general needs at least 3 seeds."
+    if (row := rows.get("examples")) is None:
+        return "Undecided", f"{said}, without an interval{of_seeds}", after
+    unit = "groups of test examples" if examples is not None and row["n"] < examples else "test examples"
+    words = {1: "These P-T networks are better", -1: "These P-T networks are worse", 0: "Undecided"}
+    return words[_sign(row)], f"{said}, 95 % interval over {row['n']} {unit} {span(row)}{of_seeds}", after
 
 
 def _sign(row: dict[str, Any]) -> int:

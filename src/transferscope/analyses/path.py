@@ -10,6 +10,7 @@ from pydantic import Field
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.pairs import pairs_interval
 from transferscope.analyses.variants import BoundStudy, shown
 from transferscope.specs import NetworkSpec
 
@@ -21,6 +22,8 @@ __all__ = ["Path"]
 
 _QUANTITIES: tuple[Literal["loss", "error"], ...] = ("loss", "error")
 _SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
+_NO_GAP = "outside [0, 1], own statistics, not finite, or a barrier row"
+_ENOUGH_POINTS = 25
 
 
 @final
@@ -30,7 +33,7 @@ class Path(AbstractAnalysis):
     Attributes:
         points: values of α in [0, 1], ends included.
         outer: values of α beyond each end.
-        extrapolate: how far beyond either end.
+        extrapolate: how far beyond either end; 0 for not at all.
         batch_norm: ``recompute`` running statistics at every point, or ``interpolate`` them (which makes artefacts).
         batch_norm_images: training images the statistics are recomputed on; the same at every point.
         train_images: training images the path is evaluated on; None for all.
@@ -51,7 +54,7 @@ class Path(AbstractAnalysis):
     title: ClassVar[str] = "Paths between solutions"
     question: ClassVar[str] = "Do two trained networks lie in one basin of the loss?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.4 and Fig. 4; Frankle et al. 2020; methods §7"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "point: one α; barrier: the largest gap over α in [0, 1]"),
         "pair": Column(str, "which variants"),
@@ -62,30 +65,34 @@ class Path(AbstractAnalysis):
         "split": Column(str, "train or test"),
         "batch_norm": Column(str, "recompute, interpolate, no batch norm, or own statistics (of the ends)"),
         "examples": Column(int, "images evaluated", "count"),
-        "alpha": Column(float, "position on the line; of the largest gap for a barrier", null="no barrier"),
-        "l2": Column(float, "distance from a (‖θ_a − θ_b‖ for a barrier)", "ℓ2"),
+        "alpha": Column(
+            float, "position on the line; of the largest gap for a barrier", null="a barrier that is not finite"
+        ),
+        "l2": Column(float, "distance from a, negative before it (‖θ_a − θ_b‖ for a barrier)", "ℓ2"),
         "loss": Column(float, "mean loss", "nat", "row", "not finite, or a barrier row"),
         "loss_se": Column(float, "its standard error over examples", "nat", "row", "as loss"),
         "error": Column(float, "share of wrong labels", "1", "row", "a barrier row"),
         "error_se": Column(float, "its standard error over examples", "1", "row", "as error"),
         "metric": Column(float, "the study's metric", "metric", "row", "undefined, or a barrier row"),
-        "loss_gap": Column(float, "loss above the straight line between the ends", "nat", "row", "outside [0, 1]"),
-        "loss_gap_se": Column(float, "standard error, paired by example", "nat", "row", "outside [0, 1]"),
-        "loss_gap_mean": Column(float, "loss above the mean of the ends", "nat", "row", "outside [0, 1]"),
-        "loss_gap_mean_se": Column(float, "standard error, paired by example", "nat", "row", "outside [0, 1]"),
-        "error_gap": Column(float, "error above the straight line between the ends", "1", "row", "outside [0, 1]"),
-        "error_gap_se": Column(float, "standard error, paired by example", "1", "row", "outside [0, 1]"),
-        "error_gap_mean": Column(float, "error above the mean of the ends", "1", "row", "outside [0, 1]"),
-        "error_gap_mean_se": Column(float, "standard error, paired by example", "1", "row", "outside [0, 1]"),
+        "loss_gap": Column(float, "loss above the straight line between the ends", "nat", "row", _NO_GAP),
+        "loss_gap_se": Column(float, "standard error, paired by example", "nat", "row", _NO_GAP),
+        "loss_gap_mean": Column(float, "loss above the mean of the ends", "nat", "row", _NO_GAP),
+        "loss_gap_mean_se": Column(float, "standard error, paired by example", "nat", "row", _NO_GAP),
+        "error_gap": Column(float, "error above the straight line between the ends", "1", "row", _NO_GAP),
+        "error_gap_se": Column(float, "standard error, paired by example", "1", "row", _NO_GAP),
+        "error_gap_mean": Column(float, "error above the mean of the ends", "1", "row", _NO_GAP),
+        "error_gap_mean_se": Column(float, "standard error, paired by example", "1", "row", _NO_GAP),
         "quantity": Column(str, "of a barrier: loss or error", null="a point row"),
         "baseline": Column(str, "of a barrier: linear or mean", null="a point row"),
         "barrier": Column(
             float, "largest gap over α in [0, 1], at least 0", "nat or 1", "row", "a point row, or not finite"
         ),
-        "low": Column(float, "lower 95 % limit, over examples", "nat or 1", "row", "a point row, or no interval"),
-        "high": Column(float, "upper 95 % limit, over examples", "nat or 1", "row", "a point row, or no interval"),
-        "midpoint_gap": Column(float, "signed gap at α = ½", "nat or 1", "row", "a point row, or ½ not in the grid"),
-        "smallest_gap": Column(float, "smallest gap: a better middle is negative", "nat or 1", "row", "a point row"),
+        "low": Column(float, "lower 95 % limit, over examples or groups", "nat or 1", "row", "a point row, or none"),
+        "high": Column(float, "upper 95 % limit, over examples or groups", "nat or 1", "row", "a point row, or none"),
+        "midpoint_gap": Column(float, "signed gap at α = ½", "nat or 1", "row", "a point row, or no ½ in the grid"),
+        "smallest_gap": Column(
+            float, "smallest gap: a better middle is negative", "nat or 1", "row", "a point row, or not finite"
+        ),
     }
 
     def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
@@ -125,7 +132,7 @@ class Path(AbstractAnalysis):
             context.network(first.spec),
             context.network(second.spec),
             {split: context.batches(split, limits[split]) for split in _SPLITS},
-            recompute_on=context.batches("train", self.batch_norm_images),
+            recompute_on=context.mixed_batches("train", self.batch_norm_images),
             batch_norm=self.batch_norm,
             alphas=alpha_grid(self.points, self.extrapolate, self.outer),
             metric_name=context.study.metric,
@@ -161,16 +168,17 @@ def _rows(path: "LinearPath", split: str, clusters: Any) -> Iterable[dict[str, A
     common = {"level": "point", "examples": examples}
     columns: dict[str, list[float | None]] = {}
     for quantity in _QUANTITIES:
+        # Loss outside [0, 1] may be infinite; what is not finite becomes a null.
         values = path.values(split, quantity)
         columns[quantity] = [_finite(float(row.mean())) for row in values]
         columns[f"{quantity}_se"] = [_finite(standard_error(row, clusters)) for row in values]
         first, second = values[path.alphas.index(0.0)], values[path.alphas.index(1.0)]
-        lines = {
-            "": (1 - alphas[:, None]) * first + alphas[:, None] * second,
-            "_mean": np.broadcast_to((first + second) / 2, values.shape),
-        }
+        with np.errstate(invalid="ignore"):
+            straight = (1 - alphas[:, None]) * first + alphas[:, None] * second
+        lines = {"": straight, "_mean": np.broadcast_to((first + second) / 2, values.shape)}
         for suffix, line in lines.items():
-            gaps = values - line
+            with np.errstate(invalid="ignore"):
+                gaps = values - line
             inside = (alphas >= 0) & (alphas <= 1)
             columns[f"{quantity}_gap{suffix}"] = [
                 _finite(float(gap.mean())) if within else None for gap, within in zip(gaps, inside, strict=True)
@@ -234,75 +242,89 @@ def _barriers(path: "LinearPath", split: str, clusters: Any, examples: int) -> I
 
 
 def _summary(table: pl.DataFrame, settings: Path) -> Summary:
-    from transferscope.measures.barriers import stability
-    from transferscope.measures.intervals import Interval, seeds_interval
-
     numbers: list[Number] = []
     words: list[str] = []
-    notes: list[str] = []
-    barriers = table.filter((pl.col("level") == "barrier") & pl.col("barrier").is_not_null())
+    barriers = table.filter(pl.col("level") == "barrier")
     for variant in settings.variants:
         pair = f"{shown(variant)}/{shown(variant)}"
         rows = barriers.filter(pl.col("pair") == pair)
         if rows.is_empty():
-            words.append(f"{pair} not measured (diverged)")
+            words.append(f"{pair} not measured (diverged, or fewer than two seeds)")
             continue
-        for split in _SPLITS:
-            for quantity in _QUANTITIES:
-                for baseline in ("linear", "mean"):
-                    one = rows.filter(
-                        (pl.col("split") == split) & (pl.col("quantity") == quantity) & (pl.col("baseline") == baseline)
-                    )
-                    numbers.append(
-                        _over_pairs(
-                            f"{quantity} barrier of {pair} ({split}, {baseline} baseline)",
-                            one,
-                            "1" if quantity == "error" else "nat",
-                        )
-                    )
-        judged = rows.filter(
-            (pl.col("split") == "test") & (pl.col("quantity") == "error") & (pl.col("baseline") == "mean")
-        )
-        values = judged["barrier"].to_list()
-        if len(values) >= 3:
-            interval = seeds_interval(values)
-            basis = f"over {len(values)} disjoint pairs of seeds"
-        else:
-            top = judged.sort("high", descending=True, nulls_last=True).row(0, named=True)
-            lows = [low for low in judged["low"].to_list() if low is not None]
-            # Of several pairs the worst is judged: "connected" is said of all of them.
-            interval = Interval(top["barrier"], min(lows, default=None), top["high"], top["examples"], "examples")
-            basis = f"over {top['examples']} test examples, for {'this pair' if len(values) == 1 else 'these pairs'}"
-        word = {
-            "stable": "linearly connected",
-            "unstable": "separated by a barrier",
-            "undecided": "undecided",
-        }[stability(interval)]
-        words.append(
-            f"{pair} {word}: error barrier {100 * (interval.value or 0):.1f} points, "
-            f"95 % limits {100 * (interval.low or 0):.1f} to {100 * (interval.high or 0):.1f} {basis}"
-        )
+        numbers += [
+            _over_pairs(
+                f"{quantity} barrier of {pair} ({split}, {baseline} baseline)",
+                _of(rows, split, quantity, baseline),
+                "1" if quantity == "error" else "nat",
+            )
+            for split in _SPLITS
+            for quantity in _QUANTITIES
+            for baseline in ("linear", "mean")
+        ]
+        words.append(f"{pair} {_judged(_of(rows, 'test', 'error', 'mean'))}")
+    return Summary("; ".join(words) + ".", tuple(numbers), _notes(table, settings))
+
+
+def _of(rows: pl.DataFrame, split: str, quantity: str, baseline: str) -> pl.DataFrame:
+    wanted = (pl.col("split") == split) & (pl.col("quantity") == quantity) & (pl.col("baseline") == baseline)
+    return rows.filter(wanted)
+
+
+def _judged(rows: pl.DataFrame) -> str:
+    """Whether pairs are linearly connected, by the upper limit of their barriers; the rule of methods §7."""
+    from transferscope.measures.barriers import stability
+    from transferscope.measures.intervals import Interval
+
+    values = [value for value in rows["barrier"].to_list() if value is not None]
+    if len(values) < len(rows):
+        return "undecided: a network between them gives no finite error"
+    if len(values) >= 3:
+        interval = pairs_interval(values)
+        said = f"error barrier {100 * sum(values) / len(values):.1f} points"
+        basis = f"over {len(values)} disjoint pairs of seeds"
+    else:
+        # Of two pairs the worst is judged: "connected" is said of both, and so is "separated".
+        lows, highs = rows["low"].to_list(), rows["high"].to_list()
+        low, high = (None, None) if None in lows or None in highs else (min(lows), max(highs))
+        interval = Interval(max(values), low, high, rows["examples"][0], "examples")
+        said = f"error barrier {100 * max(values):.1f} points{' (the larger of two)' if len(values) > 1 else ''}"
+        whose = "this pair" if len(values) == 1 else "these pairs"
+        basis = f"from {rows['examples'][0]} test examples, for {whose} of networks"
+    word = {"stable": "linearly connected", "unstable": "separated by a barrier", "undecided": "undecided"}
+    found = f"{word[stability(interval)]}: {said}"
+    if interval.low is None or interval.high is None:
+        return f"{found}, without limits"
+    return f"{found}, 95 % limits {100 * interval.low:.1f} to {100 * interval.high:.1f} {basis}"
+
+
+def _over_pairs(name: str, rows: pl.DataFrame, unit: str) -> Number:
+    values = [value for value in rows["barrier"].to_list() if value is not None]
+    if len(values) < len(rows):
+        # The pairs that are left would be a selection: those without the worst of barriers.
+        note = f"not finite for {len(rows) - len(values)} of {len(rows)} pairs of networks"
+        return Number(name, None, n=len(rows), unit=unit, note=note)
+    if len(values) == 1:
+        row = rows.row(0, named=True)
+        basis: Literal["examples"] | None = None if row["low"] is None else "examples"
+        return Number(name, row["barrier"], row["low"], row["high"], basis, row["examples"], unit, "one pair")
+    interval = pairs_interval(values)
+    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, interval.note)
+
+
+def _notes(table: pl.DataFrame, settings: Path) -> tuple[str, ...]:
+    notes = []
     policy = set(table["batch_norm"].unique()) - {"own statistics"}
     if "interpolate" in policy:
         notes.append("batch-norm statistics were interpolated, not recomputed: these barriers are artefacts")
     elif "recompute" in policy:
         notes.append(
-            f"batch-norm statistics recomputed at every point on {settings.batch_norm_images} training images, ends "
-            "included; the ends with their own statistics are listed apart"
+            f"batch-norm statistics recomputed at every point on the same {settings.batch_norm_images} training images "
+            "(or all, if fewer), ends included; the ends with their own statistics are listed apart"
         )
+    if settings.points < _ENOUGH_POINTS:
+        notes.append(f"fewer than {_ENOUGH_POINTS} points between the ends: a narrow barrier may be missed")
     notes.append("the largest of noisy values is biased upward: small barriers are found where there is none")
-    return Summary("; ".join(words) + ".", tuple(numbers), tuple(notes))
-
-
-def _over_pairs(name: str, rows: pl.DataFrame, unit: str) -> Number:
-    from transferscope.measures.intervals import seeds_interval
-
-    values = rows["barrier"].to_list()
-    if len(values) == 1:
-        row = rows.row(0, named=True)
-        return Number(name, row["barrier"], row["low"], row["high"], "examples", row["examples"], unit)
-    interval = seeds_interval(values)
-    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, "pairs of seeds")
+    return tuple(notes)
 
 
 def _finite(value: float | None) -> float | None:

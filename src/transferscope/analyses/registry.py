@@ -18,6 +18,7 @@ ANALYSES: dict[str, str] = {
     "similarity": "Similarity",
     "distance": "Distance",
     "path": "Path",
+    "block_shuffle": "InputAblations",
 }
 """Name of each analysis, which is also its module, and its class."""
 
@@ -48,7 +49,7 @@ def parse_analysis(item: Any) -> AbstractAnalysis:
         return item
     if isinstance(item, str):
         item = {item: None}
-    if not isinstance(item, dict) or len(item) != 1:
+    if not isinstance(item, dict) or len(item) != 1 or not isinstance(next(iter(item)), str):
         raise ValueError(f"expected a name or one 'name: {{settings}}', got {item!r}")
     ((name, settings),) = item.items()
     kind = analysis_type(name)

@@ -9,7 +9,7 @@ from pydantic import Field
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.mistakes import disjoint
+from transferscope.analyses.pairs import SPEAKS, disjoint, pairs_interval
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.specs import NetworkSpec
 
@@ -27,6 +27,7 @@ _PAIRS = (
     ("RI", "RI_T"),
     ("RI", "P_T"),
 )
+_SAID = (("P_T", "P_T"), ("RI_T", "RI_T"), ("P_T", "RI_T"), ("P", "P_T"))
 
 
 @final
@@ -51,7 +52,7 @@ class Similarity(AbstractAnalysis):
     reference: ClassVar[str] = (
         "Neyshabur et al. 2020, Table 1; Kornblith et al. 2019; Nguyen et al. 2021 (minibatch CKA)"
     )
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         "a": Column(str, "first network"),
         "variant_a": Column(str, "its variant"),
@@ -100,7 +101,7 @@ class Similarity(AbstractAnalysis):
         members = {member.label: member for member in unit.members if not context.diverged(member.spec)}
         result = cka_networks(
             {label: context.network(member.spec) for label, member in members.items()},
-            context.batches("test", self.test_images, self.batch_size),
+            context.mixed_batches("test", self.test_images, self.batch_size),
             granularity=self.granularity,
             device=context.device,
             memory_format=context.memory_format,
@@ -133,53 +134,47 @@ class Similarity(AbstractAnalysis):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Mean CKA of like modules, for each kind of pair."""
-        from transferscope.measures.intervals import seeds_interval
-
         numbers: list[Number] = []
-        means: dict[str, float] = {}
+        words: list[str] = []
         like = table.filter(
             (pl.col("module_a") == pl.col("module_b")) & (pl.col("a") != pl.col("b")) & pl.col("cka").is_not_null()
         )
         for first, second in _PAIRS:
-            found = like.filter(
-                ((pl.col("variant_a") == first) & (pl.col("variant_b") == second))
-                | ((pl.col("variant_a") == second) & (pl.col("variant_b") == first))
-            )
-            if found.is_empty():
+            pairs = _pairs(like, first, second)
+            if not pairs:
                 continue
-            pairs = list(
-                found.group_by("a", "b", "seed_a", "seed_b", maintain_order=True)
-                .agg(pl.col("cka").mean(), pl.len())
-                .iter_rows(named=True)
-            )
-            if first in TRAINED and second in TRAINED:
-                # Pairs that share a network are not independent; equal seeds share head and data order.
-                pairs = disjoint([pair for pair in pairs if first == second or pair["seed_a"] == pair["seed_b"]])
             name = f"{shown(first)}/{shown(second)}"
-            interval = seeds_interval([pair["cka"] for pair in pairs])
-            assert interval.value is not None
-            means[name] = interval.value
+            interval = pairs_interval([pair["cka"] for pair in pairs])
+            note = f"over {pairs[0]['len']} modules; {interval.note}"
+            title = f"mean CKA of like modules, {name}"
             numbers.append(
-                Number(
-                    f"mean CKA of like modules, {name}",
-                    interval.value,
-                    interval.low,
-                    interval.high,
-                    interval.basis,
-                    interval.n,
-                    note=f"over {pairs[0]['len']} modules",
-                )
+                Number(title, interval.value, interval.low, interval.high, interval.basis, interval.n, note=note)
             )
-        words = [f"{name} {means[name]:.2f}" for name in ("P-T/P-T", "RI-T/RI-T", "P-T/RI-T", "P/P-T") if name in means]
-        examples = table["examples"][0] if len(table) else 0
-        batch = table["batch"][0] if len(table) else 0
-        basis = {number.basis for number in numbers}
-        speaks = "" if basis == {"seeds"} else "; fewer than 3 independent pairs: a description of these networks"
+            if (first, second) in _SAID:
+                limits = f" ({interval.low:.2f} to {interval.high:.2f})" if interval.basis == "seeds" else ""
+                words.append(f"{name} {interval.value:.2f}{limits}")
+        said = f"{', '.join(words)}; {SPEAKS}" if words else "not defined"
         return Summary(
-            f"Mean CKA of like modules on {examples} test images: {', '.join(words)}{speaks}.",
+            f"Mean CKA of like modules on {table['examples'][0]} test images: {said}.",
             tuple(numbers),
             (
-                f"unbiased HSIC over batches of {batch}; CKA ignores rotations, scales and offsets of features, so "
-                "equal CKA does not mean equal features",
+                f"unbiased HSIC over batches of {table['batch'][0]}; CKA ignores rotations, scales and offsets of "
+                "features, so equal CKA does not mean equal features",
             ),
         )
+
+
+def _pairs(like: pl.DataFrame, first: str, second: str) -> list[dict[str, Any]]:
+    """Mean over the modules of each pair of networks that counts for a statistic over pairs."""
+    a, b = pl.col("variant_a"), pl.col("variant_b")
+    found = like.filter(((a == first) & (b == second)) | ((a == second) & (b == first)))
+    pairs = list(
+        found.group_by("a", "b", "seed_a", "seed_b", maintain_order=True)
+        .agg(pl.col("cka").mean(), pl.len())
+        .iter_rows(named=True)
+    )
+    if (first, second) in (("P_T", "RI_T"), ("RI", "RI_T")):
+        # Equal seeds share head and data order; and RI[s] is the start of RI-T[s] alone, to others it is a stranger.
+        pairs = [pair for pair in pairs if pair["seed_a"] == pair["seed_b"]]
+    # P is one network for all seeds of P-T; pairs of trained networks that share one are not independent.
+    return disjoint(pairs) if first in TRAINED else pairs

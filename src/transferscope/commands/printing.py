@@ -107,7 +107,7 @@ def results_summary(results: "Results") -> None:
 def seconds_words(seconds: float | None) -> str:
     """A duration for people.
 
-    >>> seconds_words(42), seconds_words(150), seconds_words(7300), seconds_words(None)
+    >>> seconds_words(42), seconds_words(170), seconds_words(7300), seconds_words(None)
     ('42 s', '3 min', '2.0 h', 'unknown')
     """
     if seconds is None:

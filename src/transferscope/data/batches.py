@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferscope.data.ablation_settings import Ablation
+from transferscope.data.ablations import AbstractOperator, operator_of
 from transferscope.data.augment import Draws, augmented, draw
 from transferscope.data.images import ImageSet
 from transferscope.errors import DataError
@@ -117,6 +119,7 @@ class EvaluationBatches:
         device: str | torch.device,
         memory_format: str,
         resident_bytes: int,
+        ablation: Ablation | None,
     ) -> None:
         if batch_size < 1:
             raise DataError("the batch size does not fit", expected="at least 1", got=str(batch_size))
@@ -125,6 +128,7 @@ class EvaluationBatches:
         self.batch_size, self.device = batch_size, torch.device(device)
         self._mean, self._std = tuple(mean), tuple(std)
         self._format = _memory_format(memory_format)
+        self._ablate = _operator(ablation, images, mean, std, self.device)
 
     def __len__(self) -> int:
         return -(-len(self.indices) // self.batch_size)
@@ -135,7 +139,7 @@ class EvaluationBatches:
                 return
             store, rows = self._pixels.take(positions)
             x = normalised(store.index_select(0, rows), self._mean, self._std, self._format)
-            yield x, self._pixels.label(positions)
+            yield x if self._ablate is None else self._ablate(x), self._pixels.label(positions)
 
 
 def evaluation_batches(
@@ -148,6 +152,7 @@ def evaluation_batches(
     memory_format: str = "contiguous",
     *,
     resident_bytes: int = RESIDENT_BYTES,
+    ablation: Ablation | None = None,
 ) -> EvaluationBatches:
     """Batches to evaluate on.
 
@@ -160,14 +165,16 @@ def evaluation_batches(
         device: where batches are wanted.
         memory_format: ``contiguous`` or ``channels_last``.
         resident_bytes: image sets up to this size are copied to an accelerator as a whole, once.
+        ablation: what is taken from every image, after normalisation.
 
     Returns:
         An object with a length that can be iterated again and again.
 
     Raises:
-        DataError: an index out of range, a batch size below 1, or an unknown memory format.
+        DataError: an index out of range, a batch size below 1, an unknown memory format, or an ablation that does not
+            fit the image size.
     """
-    return EvaluationBatches(images, indices, mean, std, batch_size, device, memory_format, resident_bytes)
+    return EvaluationBatches(images, indices, mean, std, batch_size, device, memory_format, resident_bytes, ablation)
 
 
 @final
@@ -189,6 +196,7 @@ class TrainingBatches:
         epoch: int,
         device: str | torch.device,
         resident_bytes: int,
+        ablation: Ablation | None,
     ) -> None:
         self._pixels = _Pixels(images, indices, torch.device(device), resident_bytes)
         self._count = len(self._pixels.indices)
@@ -201,6 +209,7 @@ class TrainingBatches:
         augmentation = recipe.augmentation
         self._plain = not augmentation.flip and augmentation.crop_padding == 0
         self._draws = draw(self._count, augmentation, seed, epoch)
+        self._ablate = _operator(ablation, images, mean, std, self._pixels.device)
 
     def __len__(self) -> int:
         return updates_per_epoch(self._count, self._batch_size)
@@ -212,7 +221,8 @@ class TrainingBatches:
                 pixels = store.index_select(0, rows)
             else:
                 pixels = augmented(store, rows, _to(self._draws.at(positions), rows.device))
-            yield normalised(pixels, self._mean, self._std, self._format), self._pixels.label(positions)
+            x = normalised(pixels, self._mean, self._std, self._format)
+            yield x if self._ablate is None else self._ablate(x), self._pixels.label(positions)
 
 
 def training_batches(
@@ -226,6 +236,7 @@ def training_batches(
     device: str | torch.device = "cpu",
     *,
     resident_bytes: int = RESIDENT_BYTES,
+    ablation: Ablation | None = None,
 ) -> TrainingBatches:
     """The batches of one epoch of training.
 
@@ -243,14 +254,15 @@ def training_batches(
         epoch: from 1.
         device: where batches are wanted.
         resident_bytes: as for :func:`evaluation_batches`.
+        ablation: what is taken from every image, after augmentation and normalisation.
 
     Returns:
         An object with a length that can be iterated.
 
     Raises:
-        DataError: fewer than 2 images, an index out of range, or padding that does not fit.
+        DataError: fewer than 2 images, an index out of range, padding or an ablation that does not fit.
     """
-    return TrainingBatches(images, indices, mean, std, recipe, seed, epoch, device, resident_bytes)
+    return TrainingBatches(images, indices, mean, std, recipe, seed, epoch, device, resident_bytes, ablation)
 
 
 def updates_per_epoch(examples: int, batch_size: int) -> int:
@@ -283,6 +295,12 @@ def _memory_format(name: str) -> torch.memory_format:
     if name not in _FORMATS:
         raise DataError(f"unknown memory format {name!r}", expected="contiguous or channels_last")
     return _FORMATS[name]
+
+
+def _operator(
+    ablation: Ablation | None, images: ImageSet, mean: Sequence[float], std: Sequence[float], device: torch.device
+) -> AbstractOperator | None:
+    return None if ablation is None else operator_of(ablation, images.image_size, mean, std, device)
 
 
 def _to(draws: Draws, device: torch.device) -> Draws:

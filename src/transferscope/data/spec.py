@@ -1,9 +1,10 @@
 """Which examples a network sees: source, splits, subset. No torch here."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from transferscope.data.ablation_settings import Ablation, is_identity, misfit
 from transferscope.data.sources import DataSource
 from transferscope.frozen import Frozen
 
@@ -39,6 +40,8 @@ class DataSpec(Frozen):
         splits: how examples are divided.
         fraction: share of the training images used; subsets are stratified and nested.
         subset_seed: of the subset's draw.
+        ablation: what is taken from every image, train and test, after normalisation; None takes nothing, and is not
+            part of the identity.
     """
 
     source: DataSource
@@ -49,10 +52,31 @@ class DataSpec(Frozen):
     splits: SplitSettings = SplitSettings()
     fraction: float = Field(default=1.0, gt=0, le=1)
     subset_seed: int = 0
+    ablation: Ablation | None = None
     not_identity: ClassVar[frozenset[str]] = frozenset({"source"})
 
     @model_validator(mode="after")
     def _holds_together(self) -> "DataSpec":
         if any(value <= 0 for value in self.std):
             raise ValueError("std must be positive")
+        if self.ablation is not None and (reason := misfit(self.ablation, self.image_size)) is not None:
+            raise ValueError(f"ablation: {reason}")
         return self
+
+    def identity(self) -> Any:
+        """As of :class:`Frozen`; without an ablation the identity is what it was before there were any."""
+        identity = dict(super().identity())
+        if self.ablation is None:
+            del identity["ablation"]
+        return identity
+
+    def ablated(self, ablation: Ablation | None) -> "DataSpec":
+        """The same examples with another ablation, or none; one that changes nothing is none.
+
+        Raises:
+            ValueError: images of this size cannot have it.
+        """
+        if ablation is not None and (reason := misfit(ablation, self.image_size)) is not None:
+            raise ValueError(f"ablation: {reason}")
+        kept = None if ablation is None or is_identity(ablation, self.image_size) else ablation
+        return self.model_copy(update={"ablation": kept})

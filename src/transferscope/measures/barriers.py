@@ -12,6 +12,7 @@ from torch import Tensor
 
 from transferscope.errors import MeasureError, nearest
 from transferscope.measures.intervals import Interval
+from transferscope.measures.standard_error import standard_error
 
 __all__ = ["Barrier", "Height", "barrier", "interpolate", "stability"]
 
@@ -285,10 +286,7 @@ def _height(
     if groups is None or units < 2:
         note = "one value for each point: no interval" if groups is None else "one of examples or groups: no interval"
         return Height(value, Interval(value, None, None, units, None, confidence, note), where, None)
-    residuals = gaps - gap[:, None]
-    sums = np.stack([np.bincount(groups, weights=row, minlength=units) for row in residuals])
-    # With each example its own group this is the usual s/√n.
-    error = np.sqrt(units / (units - 1) * (sums**2).sum(axis=1)) / gaps.shape[1]
+    error = np.array([standard_error(row, groups) for row in gaps], dtype=np.float64)
     tail = (1 - confidence) / 2
     high = float((gap + stats.t.isf(tail, units - 1) * error).max())
     low = float((gap - stats.t.isf(tail / len(alpha), units - 1) * error).max())

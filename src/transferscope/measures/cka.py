@@ -58,16 +58,21 @@ def smallest_batch(kind: Kind) -> int:
 @contextlib.contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
     """No autocast, no TF32 or bfloat16 products: a Gram matrix needs all digits of its features."""
-    before = torch.get_float32_matmul_precision()
-    with torch.autocast(device.type, enabled=False):
-        if before == "highest":
+    kept = []
+    for backend in (torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)):
+        # Per backend, which reads settings of the old and the new interface alike; before torch 2.9 there is only the
+        # old one, for CUDA alone.
+        name, full = ("fp32_precision", "ieee") if hasattr(backend, "fp32_precision") else ("allow_tf32", False)
+        value = getattr(backend, name, full)
+        if value not in (full, "none"):
+            kept.append((backend, name, value))
+            setattr(backend, name, full)
+    try:
+        with torch.autocast(device.type, enabled=False):
             yield
-            return
-        torch.set_float32_matmul_precision("highest")
-        try:
-            yield
-        finally:
-            torch.set_float32_matmul_precision(before)
+    finally:
+        for backend, name, value in kept:
+            setattr(backend, name, value)
 
 
 def _flat(features: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ __all__ = [
     "MetricName",
     "Task",
     "correct",
+    "hits",
     "metric",
     "per_example_loss",
     "per_label_auc",
@@ -139,27 +140,27 @@ def correct(logits: Tensor, labels: Tensor) -> Tensor:
     return predictions(logits, _task_of(labels)) == labels
 
 
-def top_k(logits: Tensor, labels: Tensor, k: int) -> float:
-    """Share of examples whose class is among the ``k`` largest logits.
+def hits(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
+    """Whether the class of each example is among its ``k`` largest logits.
 
-    Equal logits are ranked by class number, so that ``top_k(…, 1)`` is the mean of :func:`correct` and
-    constant logits are not right everywhere. An example with a NaN among its logits is wrong.
+    Equal logits are ranked by class number, so that ``hits(…, 1)`` is :func:`correct` and constant logits are not
+    right everywhere. An example with a NaN among its logits is wrong.
 
-    Invariant to any increasing map of an example's logits and to the order of the examples.
+    Invariant to any increasing map of an example's logits.
 
     Args:
         logits: ``examples classes``.
         labels: ``examples`` integers.
-        k: from 1 to the number of classes; at the number of classes it is 1 for every network.
+        k: from 1 to the number of classes; at the number of classes every network is right everywhere.
 
     Returns:
-        A share in [0, 1].
+        ``examples``, bool on the CPU.
 
     Raises:
         MeasureError: the shapes do not fit, a label is out of range, or there are fewer than ``k`` classes.
 
-    >>> top_k(torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]), torch.tensor([1, 2]), 2)
-    0.5
+    >>> hits(torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]), torch.tensor([1, 2]), 2).tolist()
+    [True, False]
     """
     logits, labels = _checked(logits, labels)
     if labels.ndim != 1:
@@ -178,8 +179,29 @@ def top_k(logits: Tensor, labels: Tensor, k: int) -> float:
     own = logits.gather(1, labels[:, None])
     earlier = torch.arange(logits.shape[1])[None, :] < labels[:, None]
     ahead = (logits > own) | ((logits == own) & earlier)
-    among = (ahead.sum(dim=1) < k) & ~torch.isnan(logits).any(dim=1)
-    return float(among.double().mean())
+    return (ahead.sum(dim=1) < k) & ~torch.isnan(logits).any(dim=1)
+
+
+def top_k(logits: Tensor, labels: Tensor, k: int) -> float:
+    """Share of examples whose class is among the ``k`` largest logits: the mean of :func:`hits`.
+
+    Invariant to any increasing map of an example's logits and to the order of the examples.
+
+    Args:
+        logits: ``examples classes``.
+        labels: ``examples`` integers.
+        k: from 1 to the number of classes; at the number of classes it is 1 for every network.
+
+    Returns:
+        A share in [0, 1].
+
+    Raises:
+        MeasureError: as :func:`hits`.
+
+    >>> top_k(torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]), torch.tensor([1, 2]), 2)
+    0.5
+    """
+    return float(hits(logits, labels, k).double().mean())
 
 
 def weighted_auc(scores: npt.ArrayLike, positive: npt.ArrayLike, weights: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -23,7 +23,7 @@ def standard_error(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None)
         clusters: ``examples``, the group of each.
 
     Returns:
-        At least 0; None below two examples or two groups. Not finite where a value is not.
+        At least 0; None below two examples or two groups. NaN where a value is not finite.
 
     Raises:
         MeasureError: not a list of numbers, or clusters of another length.
@@ -42,5 +42,6 @@ def standard_error(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None)
     units = int(groups.max()) + 1
     if units < 2:
         return None
-    sums = np.bincount(groups, weights=array - array.mean(), minlength=units)
-    return math.sqrt(units / (units - 1) * float(sums @ sums)) / len(array)
+    with np.errstate(invalid="ignore"):  # ∞ − ∞: the answer is then not a number, as it says
+        sums = np.bincount(groups, weights=array - array.mean(), minlength=units)
+        return math.sqrt(units / (units - 1) * float(sums @ sums)) / len(array)

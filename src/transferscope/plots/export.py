@@ -10,13 +10,14 @@ __all__ = ["inline_svg", "png", "svg"]
 
 def svg(chart: Any) -> str:
     """The chart as an SVG document."""
-    text: str = vl_convert.vegalite_to_svg(chart.to_dict())
+    # Altair checks what it is given as a chart is made; checking the whole again would take most of the time.
+    text: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False))
     return text
 
 
-def png(chart: Any, scale: float = 2.0) -> bytes:
-    """The chart as a PNG file, ``scale`` pixels per unit of length."""
-    image: bytes = vl_convert.vegalite_to_png(chart.to_dict(), scale=scale)
+def png(drawn: str, scale: float = 2.0) -> bytes:
+    """A chart drawn by :func:`svg` as a PNG file, ``scale`` pixels per unit of length."""
+    image: bytes = vl_convert.svg_to_png(drawn, scale=scale)
     return image
 
 

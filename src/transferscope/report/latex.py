@@ -14,6 +14,8 @@ _SPECIAL = {
     "\n": " ",
 }  # fmt: skip
 
+_TABLE = str.maketrans(_SPECIAL)
+
 
 def escape(text: str) -> str:
     r"""``text`` as LaTeX prints it, whatever it holds.
@@ -21,7 +23,7 @@ def escape(text: str) -> str:
     >>> escape("P_T & 5 %")
     'P\\_T \\& 5 \\%'
     """
-    return "".join(_SPECIAL.get(letter, letter) for letter in text)
+    return text.translate(_TABLE)
 
 
 def latex(table: pl.DataFrame, caption: str = "", label: str = "", long_from: int = 60) -> str:

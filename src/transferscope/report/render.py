@@ -4,6 +4,7 @@ import base64
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
@@ -14,12 +15,22 @@ from markupsafe import Markup, escape
 from transferscope.analyses.contract import Number
 from transferscope.errors import AnalysisError
 from transferscope.plots.export import png, svg
-from transferscope.plots.registry import figures
-from transferscope.plots.theme import metric_name
+from transferscope.plots.theme import Figure, metric_name
 from transferscope.report.glossary import terms
 from transferscope.report.latex import latex
 from transferscope.report.next_steps import next_steps
-from transferscope.report.sections import ROWS, gap_rows, headline, metric_of, plain, sections, slugs, subtitle, tidy
+from transferscope.report.sections import (
+    ROWS,
+    drawings,
+    gap_rows,
+    headline,
+    metric_of,
+    plain,
+    sections,
+    slugs,
+    subtitle,
+    tidy,
+)
 from transferscope.running.results import Results
 
 __all__ = ["render", "write_report"]
@@ -37,6 +48,10 @@ def render(results: Results) -> str:
     Returns:
         The document.
     """
+    return _page(results, drawings(results))
+
+
+def _page(results: Results, drawn: Mapping[str, tuple[Figure, ...]]) -> str:
     folder = resources.files("transferscope") / "report"
     style = (folder / "report.css").read_text(encoding="utf-8")
     script = (folder / "report.js").read_text(encoding="utf-8")
@@ -62,7 +77,7 @@ def render(results: Results) -> str:
         headline=headline(results),
         gap=gap_rows(results),
         steps=next_steps(results),
-        sections=list(sections(results)),
+        sections=list(sections(results, drawn)),
         glossary=terms(),
         settings=plain(results.study.model_dump(mode="json")),
         manifest=_manifest(results),
@@ -88,7 +103,7 @@ def write_report(results: Results, folder: Path) -> Path:
         AnalysisError: an analysis names a file that would lie outside of its folder.
         OSError: the folder cannot be written.
     """
-    metric = metric_of(results)
+    metric, drawn = metric_of(results), drawings(results)
     _table(folder / "tables" / "headline", results.headline, f"{metric_name(metric)} of the variants")
     for slug, item in zip(slugs(results), results.analyses, strict=True):
         for name, data in item.files.items():
@@ -104,12 +119,12 @@ def write_report(results: Results, folder: Path) -> Path:
         if item.table is None:
             continue
         _table(folder / "tables" / slug, item.table, item.analysis.title)
-        for figure in figures(item.analysis.name, item.table, metric):
-            chart = figure.chart()
-            _write(folder / "figures" / f"{slug}-{figure.name}.svg", svg(chart).encode())
-            _write(folder / "figures" / f"{slug}-{figure.name}.png", png(chart))
+        for figure in drawn[slug]:
+            picture = svg(figure.chart())
+            _write(folder / "figures" / f"{slug}-{figure.name}.svg", picture.encode())
+            _write(folder / "figures" / f"{slug}-{figure.name}.png", png(picture))
     place = folder / "report.html"
-    _write(place, render(results).encode())
+    _write(place, _page(results, drawn).encode())
     return place
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "ROWS",
     "Picture",
     "Section",
+    "drawings",
     "gap_rows",
     "headline",
     "metric_of",
@@ -180,11 +181,19 @@ def tidy(text: str) -> str:
     return re.sub(r"(?<=\d) (?=%|points?\b|seeds?\b|px\b)", "\u00a0", text)
 
 
-def sections(results: Results) -> Iterator[Section]:
-    """Every analysis of the study, in its order."""
+def drawings(results: Results) -> dict[str, tuple[Figure, ...]]:
+    """The figures of every analysis, by its name in the report."""
     metric = metric_of(results)
+    return {
+        slug: figures(item.analysis.name, item.table, metric) if item.table is not None else ()
+        for slug, item in zip(slugs(results), results.analyses, strict=True)
+    }
+
+
+def sections(results: Results, drawn: Mapping[str, tuple[Figure, ...]]) -> Iterator[Section]:
+    """Every analysis of the study, in its order, with its ``drawn`` figures."""
     for slug, item in zip(slugs(results), results.analyses, strict=True):
-        yield _section(slug, item, metric)
+        yield _section(slug, item, drawn[slug])
 
 
 def plain(value: Any) -> str:
@@ -198,9 +207,8 @@ def _simple(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else str(value)
 
 
-def _section(slug: str, item: AnalysisResult, metric: str) -> Section:
+def _section(slug: str, item: AnalysisResult, drawn: tuple[Figure, ...]) -> Section:
     analysis, table = item.analysis, item.table
-    drawn = figures(analysis.name, table, metric) if table is not None and table.height else ()
     found = card(analysis.name)
     return Section(
         slug=slug,

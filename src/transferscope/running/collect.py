@@ -11,6 +11,7 @@ import polars as pl
 from transferscope.analyses.contract import AbstractAnalysis, Number, Summary
 from transferscope.analyses.outcome import Outcome
 from transferscope.analyses.variants import BoundStudy
+from transferscope.errors import AnalysisError
 from transferscope.running.finished import Finished
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.store import Store
@@ -64,15 +65,23 @@ def _result(analysis: AbstractAnalysis, store: Store, finished: Finished) -> Ana
     lost: set[str] = set()
     for piece in finished.pieces[analysis.key]:
         entry = store.entry("units", piece.key)
-        files |= {
-            name.removeprefix("files/"): entry.read_bytes(name) for name in entry.names() if name.startswith("files/")
-        }
+        for name in entry.names():
+            if name.startswith("files/"):
+                short = name.removeprefix("files/")
+                if short in files:
+                    raise AnalysisError(
+                        f"two units of {analysis.name!r} give a file of the same name",
+                        expected="names that tell the units apart",
+                        got=short,
+                    )
+                files[short] = entry.read_bytes(name)
         for member in piece.unit.members:
             if member.spec.trained and store.entry("networks", member.spec.key).manifest()["diverged"]:
                 lost.add(finished.labels.get(member.spec.key, member.label))
     table = finished.tables[analysis.key]
     if table.is_empty():
-        summary = Summary("Undecided: every network this analysis needs diverged.")
+        reason = "every network this analysis needs diverged" if lost else "there was nothing to measure"
+        summary = Summary(f"Undecided: {reason}.")
     else:
         summary = analysis.summarise(table, finished.evidence)
     if lost:

@@ -4,10 +4,12 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from transferscope.analyses.compare import Comparison, compare
 from transferscope.data.batches import evaluation_batches
+from transferscope.data.mixing import mixed
 from transferscope.data.sources import AbstractSource, parse_source
 from transferscope.data.spec import SplitSettings
 from transferscope.data.splits import make_splits
@@ -22,6 +24,8 @@ __all__ = ["compare_files"]
 
 _DEFAULT_SIZE = 224
 _STATISTICS_IMAGES = 1024
+_BATCH = 128
+_PREPARED = ("image_size", "mean", "std", "splits")
 
 
 def compare_files(
@@ -37,7 +41,8 @@ def compare_files(
     """Compare two networks stored in files, on the test images of a folder.
 
     Images are divided as in a study: batch-norm statistics are recomputed on training images, everything else is
-    measured on test images. If the networks were trained by a study on the same folder, the division is the same.
+    measured on test images. The division is that of the study the networks were trained by, where their metadata name
+    it, else a study's default.
 
     Args:
         a: a ``.safetensors``, ``.pt``, ``.pth`` or ``.ckpt`` file.
@@ -50,10 +55,10 @@ def compare_files(
 
     Raises:
         ArchitectureError: the architecture is not given and not in the metadata (those that fit are listed).
-        WeightsError: a file cannot be read, or does not fit.
+        WeightsError: a file cannot be read, or does not fit, or the two were trained on images prepared differently.
         DataError: the images cannot be used, or have another number of classes than the networks.
     """
-    facts = read_metadata(a)
+    facts = _facts(a, b, image_size)
     architecture = _architecture(a, b, model, facts)
     networks = [_network(path, architecture) for path in (a, b)]
     size = image_size or int(facts.get("image_size", _DEFAULT_SIZE))
@@ -73,18 +78,39 @@ def compare_files(
                 got=f"{len(images.classes)}: {', '.join(images.classes[:8])}",
                 hint="give the images the networks were trained on",
             )
-        splits = make_splits(images, SplitSettings())
-        held_out = evaluation_batches(images, splits["test"], mean, std, 128, where)
-        train = evaluation_batches(images, splits["train"][:_STATISTICS_IMAGES], mean, std, 128, where)
+        division = SplitSettings(**json.loads(facts["splits"])) if "splits" in facts else SplitSettings()
+        splits = make_splits(images, division)
+        # A folder lists one class after the other: batches of one class give other statistics than those of training.
+        shown = mixed(images.labels, splits["test"], division.seed)
+        seen = mixed(images.labels, splits["train"], division.seed, _STATISTICS_IMAGES)
+        held_out = evaluation_batches(images, shown, mean, std, _BATCH, where)
+        train = evaluation_batches(images, seen[:-1] if len(seen) % _BATCH == 1 else seen, mean, std, _BATCH, where)
         return compare(
             networks[0],
             networks[1],
             held_out,
             train=train,
             metric_name="auc" if images.multi_label else "top1",
+            clusters=None if images.groups is None else np.asarray(images.groups)[shown],
             device=where,
             points=points,
         )
+
+
+def _facts(a: Path, b: Path, image_size: int | None) -> dict[str, str]:
+    """What the files say of the networks: both must have been trained on images prepared alike."""
+    facts, others = read_metadata(a), read_metadata(b)
+    for name in _PREPARED:
+        if name == "image_size" and image_size is not None:
+            continue
+        if name in facts and name in others and facts[name] != others[name]:
+            raise WeightsError(
+                f"the two networks were trained on images prepared differently: {name} differs",
+                expected=f"{name} {facts[name]}, as of {a}",
+                got=f"{others[name]}, of {b}",
+                hint="compare networks of one study",
+            )
+    return {**others, **facts}
 
 
 def _architecture(a: Path, b: Path, model: str | None, facts: dict[str, str]) -> Architecture:

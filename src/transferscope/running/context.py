@@ -10,19 +10,26 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from transferscope.analyses.variants import BoundStudy
+from transferscope.data.ablation_settings import Ablation
 from transferscope.data.batches import EvaluationBatches, evaluation_batches
+from transferscope.data.mixing import mixed
 from transferscope.data.spec import DataSpec, Split
 from transferscope.data.splits import make_splits, nested_subset
 from transferscope.data.store import ImageSet, open_images
 from transferscope.errors import DataError, StoreError, WeightsError
 from transferscope.frozen import content_key, derive_seed
 from transferscope.networks.architectures import build, head_name
+from transferscope.networks.batchnorm import has_batch_norm, recompute
+from transferscope.networks.controls import initialise
 from transferscope.networks.evaluate import logits, resolve_device
-from transferscope.networks.weights import load, read_state, state_hash
-from transferscope.specs import Checkpoint, File, NetworkSpec
+from transferscope.networks.transplants import transplant
+from transferscope.networks.weights import LoadReport, load, read_state, state_hash
+from transferscope.specs import STATISTICS_IMAGES, Checkpoint, Control, File, NetworkSpec, Transplant
 from transferscope.store import Entry, Store
 
 __all__ = ["Context", "Outputs"]
+
+_STATISTICS_BATCH = 64
 
 
 class Outputs(NamedTuple):
@@ -83,7 +90,8 @@ class Context:
 
     def splits(self, data: DataSpec | None = None) -> dict[Split, np.ndarray]:
         """Indices of each split; the training split is cut to the data set's fraction."""
-        data = data or self.study.data
+        # An ablation takes something from images; it moves none to another split.
+        data = (data or self.study.data).ablated(None)
         key = data.key
         if key not in self._splits:
             images = self.images(data)
@@ -101,8 +109,26 @@ class Context:
         seed = derive_seed(self.study.data.splits.seed, "subset", split)
         return nested_subset(self.images().labels, indices, limit / len(indices), seed)
 
-    def batches(self, split: Split, limit: int | None = None, batch_size: int | None = None) -> EvaluationBatches:
-        """The target's images under the evaluation transform, in a fixed order, on the device."""
+    def data_of(self, spec: NetworkSpec) -> DataSpec:
+        """The target's examples as a network knows them: with the ablation of the images it was trained on."""
+        return self.study.data.ablated(None if spec.data is None else spec.data.ablation)
+
+    def batches(
+        self,
+        split: Split,
+        limit: int | None = None,
+        batch_size: int | None = None,
+        *,
+        ablation: Ablation | None = None,
+    ) -> EvaluationBatches:
+        """The target's images under the evaluation transform, in a fixed order, on the device.
+
+        Args:
+            split: which.
+            limit: a fixed stratified subset of about so many; None for all.
+            batch_size: None for the study's.
+            ablation: what is taken from every image; for a network trained on ablated ones that of :meth:`data_of`.
+        """
         data = self.study.data
         return evaluation_batches(
             self.images(),
@@ -112,6 +138,29 @@ class Context:
             batch_size or self.study.settings.compute.evaluation_batch,
             self.device,
             self.memory_format,
+            ablation=ablation,
+        )
+
+    def mixed_batches(
+        self,
+        split: Split,
+        limit: int | None = None,
+        batch_size: int | None = None,
+        *,
+        ablation: Ablation | None = None,
+    ) -> EvaluationBatches:
+        """As :meth:`batches`, the same images in a fixed mixed order: for batch-norm statistics and minibatch CKA.
+
+        A last batch of a single image is left out: it has no variance.
+        """
+        data = self.study.data
+        size = batch_size or self.study.settings.compute.evaluation_batch
+        seed = derive_seed(data.splits.seed, "subset", split)
+        indices = mixed(self.images().labels, self.splits()[split], seed, limit)
+        if len(indices) % size == 1:
+            indices = indices[:-1]
+        return evaluation_batches(
+            self.images(), indices, data.mean, data.std, size, self.device, self.memory_format, ablation=ablation
         )
 
     def labels(self, split: Split, limit: int | None = None) -> torch.Tensor:
@@ -144,28 +193,71 @@ class Context:
             StoreError: the network it starts from is not trained yet, or its epoch was not kept.
             WeightsError: its file is not the one the study was planned with, or the network it starts from diverged
                 before the epoch that is asked for.
+            DataError: batch norm's statistics are to be estimated, and there are no images for it.
         """
         model = build(spec.architecture, spec.classes, spec.seed)
+        head = head_name(model, spec.architecture)
         match spec.start:
-            case File() as file:
-                state = read_state(file.weights, spec.architecture)
-                found = state_hash(state)
-                if found != file.sha256:
-                    raise WeightsError(
-                        "the weights changed since the study was started",
-                        expected=f"sha256 {file.sha256[:12]}",
-                        got=found[:12],
-                        hint="start the run again: networks trained from the old weights keep their own keys",
-                    )
-                load(model, state, head_name(model, spec.architecture), file.new_head)
-            case Checkpoint() as checkpoint:
-                if checkpoint.epoch == "last" and self.diverged(checkpoint.of):
-                    raise _diverged(checkpoint.of, "last")
-                state = self.state(checkpoint.of, checkpoint.epoch)
-                load(model, state, head_name(model, spec.architecture), checkpoint.new_head)
+            case File() | Checkpoint() as origin:
+                self._load(model, origin, spec, head, origin.new_head)
+            case Control() as control:
+                report = self._load(model, control.of, spec, head, control.new_head)
+                drawn = control.new_head or bool(report.replaced)
+                initialise(model, control.method, spec.seed, head if drawn else None)
+                self._estimate_statistics(model, spec, control.data)
+            case Transplant() as transplanted:
+                donor = build(spec.architecture, spec.classes, spec.seed)
+                self._load(donor, transplanted.of, spec, head, new_head=True)
+                transplant(model, donor.state_dict(), transplanted.modules, transplanted.granularity, head)
+                self._estimate_statistics(model, spec, transplanted.data)
             case _:
                 pass
         return model
+
+    def _load(
+        self, model: nn.Module, origin: File | Checkpoint, spec: NetworkSpec, head: str, new_head: bool
+    ) -> LoadReport:
+        """Pre-trained weights into a network."""
+        if isinstance(origin, Checkpoint):
+            if origin.epoch == "last" and self.diverged(origin.of):
+                raise _diverged(origin.of, "last")
+            return load(model, self.state(origin.of, origin.epoch), head, new_head)
+        state = read_state(origin.weights, spec.architecture)
+        found = state_hash(state)
+        if found != origin.sha256:
+            raise WeightsError(
+                "the weights changed since the study was started",
+                expected=f"sha256 {origin.sha256[:12]}",
+                got=found[:12],
+                hint="start the run again: networks trained from the old weights keep their own keys",
+            )
+        return load(model, state, head, new_head)
+
+    def _estimate_statistics(self, model: nn.Module, spec: NetworkSpec, of_start: DataSpec | None) -> None:
+        """Batch norm's running statistics of a start whose weights are of several origins, from training images.
+
+        The images are those the network is trained on (:data:`~transferscope.specs.STATISTICS_IMAGES` of them, the
+        same for every network of the data), under the evaluation transform, in mixed order.
+        """
+        if not has_batch_norm(model):
+            return
+        data = spec.data or of_start
+        if data is None:
+            raise DataError(
+                f"the start of {spec.key} has batch norm, and no images to estimate its statistics on",
+                expected="training data of the network, or `data` of its start",
+                got="neither",
+            )
+        images = self.images(data)
+        seed = derive_seed(data.splits.seed, "statistics")
+        indices = mixed(images.labels, self.splits(data)["train"], seed, STATISTICS_IMAGES)
+        if len(indices) % _STATISTICS_BATCH == 1:
+            indices = indices[:-1]
+        batches = evaluation_batches(
+            images, indices, data.mean, data.std, _STATISTICS_BATCH, self.device, ablation=data.ablation
+        )
+        recompute(model.to(self.device), batches)
+        model.to("cpu")
 
     def state(self, spec: NetworkSpec, epoch: int | Literal["last", "best"] = "last") -> dict[str, torch.Tensor]:
         """Parameters and buffers by name, on the CPU.
@@ -223,12 +315,16 @@ class Context:
     # -- artefacts ----------------------------------------------------------------------------------
 
     def outputs(self, spec: NetworkSpec, split: Split) -> Outputs:
-        """Per-example logits of a network on a split: computed once, stored, shared by all analyses."""
+        """Per-example logits of a network on a split: computed once, stored, shared by all analyses.
+
+        A network trained on ablated images sees the target's with the same ablation.
+        """
+        data = self.data_of(spec)
         key = content_key(
             {
                 "artefact": "logits",
                 "network": spec.key,
-                "data": self.study.data.key,
+                "data": data.key,
                 "split": split,
                 "memory_format": self.memory_format,
                 "batch": self.study.settings.compute.evaluation_batch,
@@ -241,7 +337,7 @@ class Context:
                 if not entry.exists():
                     values, labels = logits(
                         self.network(spec),
-                        self.batches(split),
+                        self.batches(split, ablation=data.ablation),
                         device=self.device,
                         memory_format=self.memory_format,
                     )

@@ -1,6 +1,7 @@
 """What a study will take: round 1 exactly, later rounds as upper bounds; and how far it is."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +20,8 @@ __all__ = ["Plan", "PlanRound", "Status", "plan_study", "study_status"]
 
 _FORWARD_SHARE = 0.25
 """A forward pass costs about a quarter of a training step per image (measured on EfficientNet-Lite0: 0.23)."""
+_ENTRY_BYTES = 64 * 1024
+"""Allowed for what lies beside weights in an entry: a history, a table, manifests, logits of a thousand images."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class PlanRound:
 
     Attributes:
         analyses: names of those that are expanded.
-        trainings: networks it needs, at most.
+        trainings: networks it needs that no round before it needs, at most.
         trainings_stored: of those, already in the store.
         units: pieces of measurement, at most.
         units_stored: of those, already in the store.
@@ -53,7 +56,7 @@ class Plan:
         networks: what is still to be trained, as shown.
         seconds: estimate of what is still to do, from a measured training step.
         step_seconds: of one measured training step.
-        disk_bytes: of what is still to be written, at most.
+        disk_bytes: of what is still to be written: weights at most, with an allowance for tables.
     """
 
     rounds: tuple[PlanRound, ...]
@@ -84,8 +87,20 @@ class Status:
 
 @dataclass(frozen=True)
 class _Step:
+    """A round, with what may come on top of it.
+
+    In a round that is not exact the networks themselves are supposed, at a rate that may not be chosen.
+
+    Attributes:
+        round: the networks that no round before it names, and the units.
+        further: trainings that may follow it in rounds of their own, by the name of the analysis.
+        units: that its analyses may have on top, because of further trainings of the analyses they need.
+        exact: whether all of it is known.
+    """
+
     round: Round
-    further: int
+    further: Mapping[str, int]
+    units: int
     exact: bool
 
 
@@ -103,36 +118,44 @@ def plan_study(study: Study, store_root: Path) -> Plan:
     context = Context(store, bound)
     rates = speed(study, store)["images_per_second"]
     rate = float(rates[f"float32 {bound.memory_format}"])
-    rounds, names = [], []
-    trained = forward = disk = 0.0
     size = sum(tensor.numel() * tensor.element_size() for tensor in context.start(_any(bound)).state_dict().values())
+    rounds: list[PlanRound] = []
+    names: list[str] = []
+    seen: set[str] = set()
+    trained = forward = disk = 0.0
     for step in _steps(bound, store):
-        stored = [key for key in step.round.networks if store.entry("networks", key).exists()]
+        stored, measured = _stored(step, store)
         missing = [spec for key, spec in step.round.networks.items() if key not in stored]
-        measured = [piece for piece in step.round.pieces if store.entry("units", piece.key).exists()]
-        names += [step.round.labels[spec.key] for spec in missing]
+        pieces = [piece for piece in step.round.pieces if piece.key not in measured]
         passes = [_images(spec, context) for spec in missing]
-        # Further trainings are like the ones of this round.
-        extra = step.further * (sum(first for first, _ in passes) / len(passes) if passes else 0)
-        looked = step.further * (sum(second for _, second in passes) / len(passes) if passes else 0)
-        measuring = sum(
-            piece.analysis.images(piece.unit, bound) for piece in step.round.pieces if piece not in measured
-        )
-        trained += sum(first for first, _ in passes) + extra
-        forward += sum(second for _, second in passes) + looked + measuring
-        disk += sum(size * (1 + _kept(spec)) for spec in missing) + step.further * size
+        training, looking = (sum(each) for each in zip((0, 0), *passes, strict=True))
+        looking += sum(piece.analysis.images(piece.unit, bound) for piece in pieces)
+        names += [step.round.labels[spec.key] for spec in missing]
+        # Logits are stored once for each network and split, which units share: two entries of a network are allowed.
+        members = {member.spec.key for piece in pieces for member in piece.unit.members} - seen
+        seen |= members
+        disk += sum(size * (1 + _kept(spec)) for spec in missing)
+        disk += _ENTRY_BYTES * (len(missing) + len(pieces) + step.units + 2 * len(members))
+        trained, forward = trained + training, forward + looking
         rounds.append(
             PlanRound(
                 analyses=tuple(dict.fromkeys(piece.analysis.name for piece in step.round.pieces)),
-                trainings=len(step.round.networks) + step.further,
+                trainings=len(step.round.networks),
                 trainings_stored=len(stored),
-                units=len(step.round.pieces) + step.further,
+                units=len(step.round.pieces) + step.units,
                 units_stored=len(measured),
-                images=int(sum(first + second for first, second in passes) + extra + looked + measuring),
-                exact=step.exact and not step.further,
+                images=training + looking,
+                exact=step.exact,
             )
         )
-        names += [f"up to {step.further} more, where a best rate lies at the edge of the grid"] * bool(step.further)
+        if further := sum(step.further.values()):
+            # Further trainings are like the longest ones of this round.
+            training, looking = max((_images(spec, context) for spec in step.round.networks.values()), default=(0, 0))
+            names.append(f"up to {further} more, where a best rate lies at the edge of the grid")
+            disk += further * (2 * size + 2 * _ENTRY_BYTES)
+            trained, forward = trained + further * training, forward + further * looking
+            images = further * (training + looking)
+            rounds.append(PlanRound(tuple(step.further), further, 0, further, 0, images, exact=False))
     return Plan(
         rounds=tuple(rounds),
         networks=tuple(names),
@@ -150,18 +173,29 @@ def study_status(study: Study, store_root: Path) -> Status:
         store_root: folder of the store.
     """
     store = Store(Path(store_root))
-    steps = list(_steps(bind(study, store), store))
+    steps = _steps(bind(study, store), store)
     networks = {key for step in steps for key in step.round.networks}
     units = {piece.key for step in steps for piece in step.round.pieces}
-    trained = sum(store.entry("networks", key).exists() for key in networks)
-    measured = sum(store.entry("units", key).exists() for key in units)
-    further = sum(step.further for step in steps)
+    stored = [_stored(step, store) for step in steps]
+    trained = len({key for trainings, _ in stored for key in trainings})
+    measured = len({key for _, pieces in stored for key in pieces})
+    further = sum(sum(step.further.values()) for step in steps)
     return Status(
         trainings_finished=trained,
         trainings_pending=len(networks) - trained + further,
         units_finished=measured,
-        units_pending=len(units) - measured + further,
+        units_pending=len(units) - measured + further + sum(step.units for step in steps),
         disk_bytes=store.size(),
+    )
+
+
+def _stored(step: _Step, store: Store) -> tuple[set[str], set[str]]:
+    """Keys of a round's networks and units in the store; none where they are only supposed."""
+    if not step.exact:
+        return set(), set()
+    return (
+        {key for key in step.round.networks if store.entry("networks", key).exists()},
+        {piece.key for piece in step.round.pieces if store.entry("units", piece.key).exists()},
     )
 
 
@@ -171,28 +205,40 @@ def _steps(study: BoundStudy, store: Store) -> list[_Step]:
     tables: dict[str, pl.DataFrame] = {}
     measured: dict[str, list[str]] = {}
     pieces: dict[str, list[Piece]] = {}
+    more: dict[str, int] = {}
+    named: set[str] = set()
     steps: list[_Step] = []
     exact = True
     while len(done) < len(analyses):
         step = expand(study, analyses, Evidence(tables), done, measured)
+        # Each network is trained, and counted, in the first round that names it.
+        step = replace(step, networks={key: spec for key, spec in step.networks.items() if key not in named})
+        named.update(step.networks)
         done.update(analysis.key for analysis in step.finished)
+        for analysis in step.finished:
+            tables.setdefault(analysis.key, table_of(analysis, store, ()))
         if not step.pieces:
             continue
         expanded = {piece.analysis.key: piece.analysis for piece in step.pieces}
-        further = 0
         for piece in step.pieces:
             pieces.setdefault(piece.analysis.key, []).append(piece)
             measured.setdefault(piece.analysis.key, []).append(piece.key)
+        further: dict[str, int] = {}
+        units = 0
         supposed = False
         for key, analysis in expanded.items():
+            # Whoever needs an analysis may have a unit for each of its further trainings as well.
+            units += sum(more.get(need.key, 0) for need in with_needs(study, analysis.needs(study)))
             if all(store.entry("units", piece.key).exists() for piece in pieces[key]):
                 tables[key] = table_of(analysis, store, pieces[key])
                 continue
             supposed = True
             tables[key] = analysis.supposed(study)
-            further += analysis.further(study)
+            more[key] = analysis.further(study)
+            if more[key]:
+                further[analysis.name] = more[key]
             done.add(key)
-        steps.append(_Step(step, further, exact))
+        steps.append(_Step(step, further, units, exact))
         exact = exact and not supposed
     return steps
 

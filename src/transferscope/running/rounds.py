@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from transferscope.analyses.contract import AbstractAnalysis, Unit
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.variants import BoundStudy, shown
+from transferscope.data.ablation_settings import words
 from transferscope.errors import AnalysisError
 from transferscope.running.work import unit_key
 from transferscope.specs import NetworkSpec
@@ -53,17 +54,20 @@ def with_needs(study: BoundStudy, asked: Iterable[AbstractAnalysis]) -> tuple[Ab
     """
     ordered: dict[str, AbstractAnalysis] = {}
 
-    def add(analysis: AbstractAnalysis, above: tuple[str, ...]) -> None:
-        if analysis.name in above:
-            raise AnalysisError(f"the analysis {analysis.name!r} needs itself", got=" → ".join((*above, analysis.name)))
+    def add(analysis: AbstractAnalysis, above: tuple[AbstractAnalysis, ...]) -> None:
+        if analysis in above:
+            raise AnalysisError(
+                f"the analysis {analysis.name!r} needs itself",
+                got=" → ".join(each.name for each in (*above, analysis)),
+            )
         reason = analysis.inapplicable(study)
         if above and reason is not None:
             raise AnalysisError(
-                f"the analysis {above[-1]!r} needs {analysis.name!r}, which this study cannot have: {reason}",
-                expected=f"{above[-1]!r} to be inapplicable as well",
+                f"the analysis {above[-1].name!r} needs {analysis.name!r}, which this study cannot have: {reason}",
+                expected=f"{above[-1].name!r} to be inapplicable as well",
             )
         for need in analysis.needs(study):
-            add(need, (*above, analysis.name))
+            add(need, (*above, analysis))
         ordered.setdefault(analysis.key, analysis)
 
     for analysis in asked:
@@ -125,6 +129,8 @@ def expand(
 
 
 def label_of(variant: str, seed: int, spec: NetworkSpec) -> str:
-    """How a network is shown while it trains: ``P-T[0] at 0.01``."""
+    """How a network is shown while it trains: ``P-T[0] at 0.01``, ``P-T[0] at 0.01, blocks of 8``."""
     rate = f" at {spec.recipe.learning_rate:g}" if spec.recipe else ""
-    return f"{shown(variant)}[{seed}]{rate}"
+    ablation = spec.data.ablation if spec.data else None
+    lacks = f", {words(ablation, spec.data.image_size)}" if spec.data and ablation else ""
+    return f"{shown(variant)}[{seed}]{rate}{lacks}"

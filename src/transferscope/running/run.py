@@ -2,17 +2,18 @@
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, checked
+from transferscope.analyses.contract import AbstractAnalysis, checked, schema
 from transferscope.analyses.outcome import Outcome
 from transferscope.analyses.variants import BoundStudy
 from transferscope.errors import StopRequested
+from transferscope.frozen import content_key
 from transferscope.running.bind import bind
 from transferscope.running.collect import results_of
 from transferscope.running.context import Context
@@ -22,6 +23,7 @@ from transferscope.running.progress import progress
 from transferscope.running.results import Results
 from transferscope.running.rounds import Piece, Round, expand, with_needs
 from transferscope.running.work import Job, MeasureJob, TrainJob, do
+from transferscope.running.workers import limited
 from transferscope.store import Store
 from transferscope.study import Study
 
@@ -50,23 +52,23 @@ def run_study(study: Study, store_root: Path, *, quiet: bool = False, command: s
         StopRequested: Ctrl-C; what was finished is kept.
         TransferscopeError: bad input, each named.
     """
-    import torch
-
-    if study.compute.threads is not None:
-        torch.set_num_threads(study.compute.threads)
-    store = Store(Path(store_root))
-    with store.lock(f"study-{study.key}", wait=0, what="this study"):
-        show = nullcontext(_silent) if quiet else progress()
-        with show as on_event:
-            try:
+    # Not study.key: two studies that differ only in where their weights lie are two studies.
+    name = content_key(study.model_dump(mode="json"))
+    try:
+        store = Store(Path(store_root))
+        with (
+            limited(study.compute.threads),
+            store.lock(f"study-{name}", wait=0, what="this study"),
+        ):
+            with nullcontext(_silent) if quiet else progress() as on_event:
                 bound = bind(study, store)
                 finished = _rounds(bound, store, on_event)
-            except KeyboardInterrupt as stop:
-                raise StopRequested(
-                    "stopped; what was finished is kept",
-                    hint="run the same command again: it goes on at the last epoch of the running training",
-                ) from stop
-        return results_of(bound, store, finished, command)
+            return results_of(bound, store, finished, command)
+    except KeyboardInterrupt as stop:
+        raise StopRequested(
+            "stopped; what was finished is kept",
+            hint="run the same command again: it goes on at the last epoch of the running training",
+        ) from stop
 
 
 def _rounds(study: BoundStudy, store: Store, on_event: OnEvent) -> Finished:
@@ -80,6 +82,10 @@ def _rounds(study: BoundStudy, store: Store, on_event: OnEvent) -> Finished:
         measured = {key: [piece.key for piece in pieces] for key, pieces in finished.pieces.items()}
         step = expand(study, analyses, finished.evidence, finished.done, measured)
         finished.done.update(analysis.key for analysis in step.finished)
+        for analysis in step.finished:
+            # One that names nothing at all has an empty table, not none.
+            finished.tables.setdefault(analysis.key, table_of(analysis, store, ()))
+            finished.pieces.setdefault(analysis.key, [])
         _train(study, store, step, on_event)
         finished.networks.update(step.networks)
         finished.labels.update(step.labels)
@@ -102,14 +108,9 @@ def _train(study: BoundStudy, store: Store, step: Round, on_event: OnEvent) -> N
     on_event({"kind": "round", "trainings": len(missing), "units": 0})
     while missing:
         # A network is ready when its trained parents are in the store: generation after generation.
-        ready = [
-            spec
-            for spec in missing.values()
-            if all(parent.key not in missing for parent in spec.parents if parent.trained)
-        ]
+        ready = [spec for spec in missing.values() if all(parent.key not in missing for parent in spec.ancestors)]
         jobs: list[Job] = [TrainJob(store.root, study, spec, step.labels[spec.key]) for spec in ready]
-        for _ in _execute(study, jobs, on_event):
-            pass
+        _execute(study, jobs, on_event)
         for spec in ready:
             del missing[spec.key]
 
@@ -127,16 +128,32 @@ def _measure(study: BoundStudy, store: Store, pieces: Sequence[Piece], on_event:
         )
         for piece in missing
     ]
-    for _ in _execute(study, jobs, on_event):
-        pass
+    _execute(study, jobs, on_event)
 
 
-def _execute(study: BoundStudy, jobs: Iterable[Job], on_event: OnEvent) -> Iterator[tuple[int, str]]:
+def _execute(study: BoundStudy, jobs: Sequence[Job], on_event: OnEvent) -> None:
     compute = study.settings.compute
-    items = list(jobs)
-    if compute.executor == "serial" or len(items) < 2:
-        return serial(do, items, on_event=on_event)
-    return processes(do, items, workers=compute.workers, threads=compute.threads or 1, on_event=on_event)
+    if compute.executor == "serial":
+        results = serial(do, jobs, threads=compute.threads, on_event=on_event, affinity=_affinity)
+    else:
+        threads = compute.threads or 1
+        if len(jobs) < 2:
+            # Not worth a process of its own; as many threads as there, so that the bytes are the same.
+            results = serial(do, jobs, threads=threads, on_event=on_event, affinity=_affinity)
+        else:
+            workers = compute.workers
+            results = processes(do, jobs, workers=workers, threads=threads, on_event=on_event, affinity=_affinity)
+    # Closing stops the workers, also where this loop is left by an error or Ctrl-C.
+    with closing(results):
+        for _ in results:
+            pass
+
+
+def _affinity(job: Job) -> str:
+    """Jobs of one network stay together: what was loaded for one serves the next."""
+    if isinstance(job, TrainJob):
+        return job.spec.key
+    return job.unit.members[0].spec.key if job.unit.members else ""
 
 
 def analysis_text(analysis: AbstractAnalysis) -> str:
@@ -149,7 +166,7 @@ def table_of(analysis: AbstractAnalysis, store: Store, pieces: Sequence[Piece]) 
     frames = [
         pl.read_parquet(io.BytesIO(store.entry("units", piece.key).read_bytes("table.parquet"))) for piece in pieces
     ]
-    return checked(analysis, pl.concat(frames))
+    return checked(analysis, pl.concat([pl.DataFrame([], schema=schema(analysis.columns)), *frames]))
 
 
 def _silent(event: dict[str, Any]) -> None:

@@ -63,7 +63,8 @@ class MeasureJob:
 
 Job = TrainJob | MeasureJob
 
-_contexts: dict[tuple[Path, str], Context] = {}
+_latest: list[tuple[Path, BoundStudy]] = []
+_contexts: list[Context] = []
 
 
 def unit_key(analysis: AbstractAnalysis, unit: Unit, study: BoundStudy) -> str:
@@ -101,9 +102,10 @@ def do(job: Job, on_event: OnEvent) -> str:
 
 def _context(root: Path, study: BoundStudy) -> Context:
     # The last one is kept: images stay open and splits computed from job to job.
-    if (root, study) not in _contexts:
-        _contexts[:] = [(root, study, Context(Store(root), study))]
-    return _contexts[0][2]
+    if not _latest or _latest[0] != (root, study):
+        _latest[:] = [(root, study)]
+        _contexts[:] = [Context(Store(root), study)]
+    return _contexts[0]
 
 
 def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
@@ -114,6 +116,9 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
     started = time.perf_counter()
     with store.lock(f"networks-{spec.key}", on_wait=lambda text: on_event({"kind": "note", "text": text})):
         if entry.exists():
+            # Another process trained it meanwhile: for this run it is finished all the same.
+            store.finish("networks", spec.key)
+            on_event(_trained(job, bool(entry.manifest()["diverged"]), 0.0))
             return spec.key
         images = context.images(spec.data)
         result = train(
@@ -130,7 +135,7 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
             train_evaluation=spec.recipe.train_evaluation,
         )
         facts = {
-            "spec": json.loads(spec.model_dump_json(exclude={"data": {"source"}})),
+            "spec": spec.identity(),
             "best_epoch": result.best_epoch,
             "epochs": spec.recipe.epochs,
             "weights_epoch": result.state_epoch,
@@ -140,22 +145,26 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
             "device": str(context.device),
             "threads": torch.get_num_threads(),
             "timings": [vars(timing) for timing in result.timings],
+            # With its paths, which say where things lay and not what was asked for.
+            "settings": spec.model_dump(mode="json"),
         }
         with entry.write(facts, provenance) as folder:
             write_state(folder / "weights.safetensors", result.state, _metadata(spec))
             result.history.write_parquet(folder / "history.parquet")
             for epoch, path in result.checkpoints.items():
                 shutil.copyfile(path, folder / f"epoch-{epoch:04d}.safetensors")
-    on_event(
-        {
-            "kind": "trained",
-            "network": spec.key,
-            "label": job.label,
-            "diverged": result.diverged,
-            "seconds": time.perf_counter() - started,
-        }
-    )
+    on_event(_trained(job, result.diverged, time.perf_counter() - started))
     return spec.key
+
+
+def _trained(job: TrainJob, diverged: bool, seconds: float) -> dict[str, Any]:
+    return {
+        "kind": "trained",
+        "network": job.spec.key,
+        "label": job.label,
+        "diverged": diverged,
+        "seconds": seconds,
+    }
 
 
 def _metadata(spec: NetworkSpec) -> dict[str, str]:

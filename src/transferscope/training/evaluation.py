@@ -41,7 +41,7 @@ class CleanEvaluation:
     Args:
         images: all examples.
         splits: positions by split; absent or empty ones are not measured.
-        data: gives mean and standard deviation.
+        data: gives mean, standard deviation and ablation.
         recipe: gives precision and memory format.
         device: where to compute.
         task: ``single`` or ``multi``.
@@ -76,7 +76,14 @@ class CleanEvaluation:
             if name == "train" and train_examples is not None and train_examples < len(indices):
                 indices = nested_subset(images.labels, indices, train_examples / len(indices), 0)
             self._batches[name] = evaluation_batches(
-                images, indices, data.mean, data.std, batch_size, device, recipe.memory_format
+                images,
+                indices,
+                data.mean,
+                data.std,
+                batch_size,
+                device,
+                recipe.memory_format,
+                ablation=data.ablation,
             )
 
     def __call__(self, model: nn.Module) -> Clean:
@@ -94,9 +101,7 @@ class CleanEvaluation:
         return Clean(values, finite)
 
     def _measure(self, model: nn.Module, batches: EvaluationBatches) -> tuple[float | None, float | None]:
-        outputs, labels = logits(
-            model, batches, self._device, self._recipe.precision, self._recipe.memory_format
-        )
+        outputs, labels = logits(model, batches, self._device, self._recipe.precision, self._recipe.memory_format)
         if not bool(torch.isfinite(outputs).all()):
             return None, None
         loss = float(per_example_loss(outputs, labels, self._task).mean())

@@ -88,7 +88,7 @@ def train(
     device: torch.device | str = "cpu",
     on_event: OnEvent | None = None,
     task: Task = "single",
-    metric: str = "top1",
+    metric: str | None = None,
     evaluation_batch_size: int = 256,
     tests: bool = True,
     train_evaluation: int | None = None,
@@ -123,11 +123,11 @@ def train(
         device: where to train.
         on_event: told what happens.
         task: ``single`` or ``multi`` (several labels at once).
-        metric: of the history: ``top1``, ``top5`` or ``auc``.
+        metric: of the history: ``top1``, ``top5`` or ``auc``; None for the recipe's.
         evaluation_batch_size: images per batch of the clean evaluation.
         tests: also measure the test split after each epoch (display only).
         train_evaluation: measure the clean training loss and metric on a fixed stratified subset of at most
-            so many training images; None for all.
+            so many training images; None for the recipe's.
         stop_requested: asked before each update; the training stops when it says True.
 
     Returns:
@@ -146,6 +146,8 @@ def train(
     per_epoch = updates_per_epoch(len(examples), recipe.batch_size)
     device = torch.device(device)
     notify = on_event or _silent
+    metric = metric or recipe.metric
+    train_evaluation = train_evaluation or recipe.train_evaluation
     options = [task, metric, evaluation_batch_size, tests, train_evaluation]
     folder = WorkingFolder(working, training_identity(spec, splits, options))
     clean = CleanEvaluation(
@@ -176,7 +178,7 @@ def train(
             started = time.perf_counter()
             with seeded(derive_seed(spec.seed, "dropout", epoch), device):
                 batches = training_batches(
-                    images, examples, data.mean, data.std, recipe, spec.seed, epoch, device
+                    images, examples, data.mean, data.std, recipe, spec.seed, epoch, device, ablation=data.ablation
                 )
                 passed = _train_epoch(
                     model, optimiser, batches, recipe, spec, epoch, per_epoch, task, notify, stop_requested
@@ -357,9 +359,7 @@ def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
     return outputs
 
 
-def _position(
-    spec: NetworkSpec, recipe: Recipe, epoch: int, step: int, steps: int, rate: float
-) -> dict[str, object]:
+def _position(spec: NetworkSpec, recipe: Recipe, epoch: int, step: int, steps: int, rate: float) -> dict[str, object]:
     return {
         "kind": "training",
         "network": spec.key,

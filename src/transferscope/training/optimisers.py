@@ -116,9 +116,7 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
         if factor == 0 or not parameter.requires_grad:
             continue
         decay = recipe.weight_decay if recipe.decay_norm_and_bias or not spared[name] else 0.0
-        group = groups.setdefault(
-            (factor, decay), {"params": [], "names": [], "factor": factor, "weight_decay": decay}
-        )
+        group = groups.setdefault((factor, decay), {"params": [], "names": [], "factor": factor, "weight_decay": decay})
         group["params"].append(parameter)
         group["names"].append(name)
     if not groups:

@@ -84,4 +84,7 @@ class Recipe(Frozen):
             raise ValueError("one_cycle has its own warm-up: leave warmup_epochs at 0")
         if any(factor < 0 for factor in self.module_rates.values()):
             raise ValueError("module_rates are factors of at least 0")
+        beyond = [] if isinstance(self.keep, str) else [e for e in self.keep if not 0 <= e <= self.epochs]
+        if beyond:
+            raise ValueError(f"keep names epochs the training has not: {beyond} of 0 to {self.epochs}")
         return self

@@ -53,9 +53,7 @@ def training_examples(
         task nor the head.
     """
     if "train" not in splits:
-        raise DataError(
-            "there is no training split", expected="splits['train']", got=f"splits {sorted(splits)}"
-        )
+        raise DataError("there is no training split", expected="splits['train']", got=f"splits {sorted(splits)}")
     examples = np.asarray(splits["train"], dtype=np.int64)
     if len(examples) < 2:
         raise DataError(
@@ -87,9 +85,7 @@ def _in_range(labels: np.ndarray, classes: int) -> bool:
     return len(labels) == 0 or (int(labels.min()) >= 0 and int(labels.max()) < classes)
 
 
-def training_identity(
-    spec: NetworkSpec, splits: Mapping[Split, np.ndarray], options: Sequence[object]
-) -> str:
+def training_identity(spec: NetworkSpec, splits: Mapping[Split, np.ndarray], options: Sequence[object]) -> str:
     """What a partial training must agree in to be resumed.
 
     Args:

@@ -1,0 +1,150 @@
+"""What an ablation leaves of the gain of P-T over RI-T: rows of gaps with intervals over seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transferscope.measures.families import bonferroni_confidence
+from transferscope.measures.intervals import Interval, fieller, paired_seeds_interval, seeds_interval
+
+__all__ = ["Run", "Runs", "chance_level", "difference_row", "gap_row", "mean_row"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """How one training ended.
+
+    Attributes:
+        test: final metric on ablated test images.
+        speed: mean clean training metric over the epochs after 0; None where no epoch is common to all.
+    """
+
+    test: float
+    speed: float | None
+
+
+Runs = Mapping[tuple[int, int | None], Run]
+"""Trainings of one variant by seed and permutation seed; those that diverged are left out."""
+
+
+def chance_level(metric: str, classes: int) -> float:
+    """What guessing reaches: 0.5 for AUC, k of the classes for top-k.
+
+    >>> chance_level("auc", 14), chance_level("top1", 4), chance_level("top5", 4)
+    (0.5, 0.25, 1.0)
+    """
+    if metric == "auc":
+        return 0.5
+    return min(1.0, (5 if metric == "top5" else 1) / classes)
+
+
+def mean_row(runs: Runs) -> dict[str, Any]:
+    """Mean over seeds of one variant, with intervals.
+
+    Args:
+        runs: of the variant, at least one.
+    """
+    test = seeds_interval(_per_seed(runs, runs, "test"))
+    return _row(test, _interval(_per_seed(runs, runs, "speed")))
+
+
+def gap_row(p_t: Runs, ri_t: Runs, metric: str, chance: float, family: int) -> dict[str, Any] | None:
+    """P-T − RI-T, paired by seed and permutation, and the share of P-T's metric that it is.
+
+    The relative drop is 100 · (A_PT − A_RIT) / (A_PT − c), with c = 0.5 for AUC and 0 for accuracies, of means over
+    seeds; null where A_PT is not above chance.
+
+    Args:
+        p_t: trainings of P-T.
+        ri_t: trainings of RI-T.
+        metric: ``top1``, ``top5`` or ``auc``.
+        chance: of :func:`chance_level`.
+        family: how many gaps the simultaneous intervals hold for.
+
+    Returns:
+        A row; None where no seed has both.
+    """
+    test = [_per_seed(runs, _shared(p_t, ri_t), "test") for runs in (p_t, ri_t)]
+    if not test[0]:
+        return None
+    speed = [_per_seed(runs, _shared(p_t, ri_t), "speed") for runs in (p_t, ri_t)]
+    row = _row(
+        paired_seeds_interval(*test),
+        paired_seeds_interval(*speed) if speed[0] else None,
+        paired_seeds_interval(*test, bonferroni_confidence(family)),
+    )
+    offset = 0.5 if metric == "auc" else 0.0
+    above = [value - offset for value in test[0]]
+    if sum(test[0]) / len(test[0]) <= chance:
+        return row
+    drop = fieller([a - b for a, b in zip(*test, strict=True)], above)
+    for name, value in (
+        ("relative_drop", drop.value),
+        ("relative_drop_low", drop.low),
+        ("relative_drop_high", drop.high),
+    ):
+        row[name] = None if value is None else 100 * value
+    return row
+
+
+def difference_row(ablated: tuple[Runs, Runs], plain: tuple[Runs, Runs], family: int) -> dict[str, Any] | None:
+    """Difference of differences: the gap with the ablation minus the gap without, paired by seed.
+
+    Args:
+        ablated: P-T and RI-T on ablated images.
+        plain: P-T and RI-T on whole images.
+        family: how many differences the simultaneous intervals hold for.
+
+    Returns:
+        A row, negative where the ablation takes from the gain; None where no seed has all four.
+    """
+    gaps: list[dict[str, dict[int, float]]] = [
+        {what: _gaps(p_t, ri_t, what) for what in ("test", "speed")} for p_t, ri_t in (ablated, plain)
+    ]
+
+    def differences(what: str) -> list[float]:
+        seeds = sorted(set(gaps[0][what]) & set(gaps[1][what]))
+        return [gaps[0][what][seed] - gaps[1][what][seed] for seed in seeds]
+
+    test = differences("test")
+    if not test:
+        return None
+    return _row(
+        seeds_interval(test), _interval(differences("speed")), seeds_interval(test, bonferroni_confidence(family))
+    )
+
+
+def _gaps(p_t: Runs, ri_t: Runs, what: str) -> dict[int, float]:
+    shared = _shared(p_t, ri_t)
+    seeds = sorted({seed for seed, _ in shared})
+    values = [_per_seed(runs, shared, what) for runs in (p_t, ri_t)]
+    return {} if not values[0] else dict(zip(seeds, (a - b for a, b in zip(*values, strict=True)), strict=True))
+
+
+def _shared(a: Runs, b: Runs) -> list[tuple[int, int | None]]:
+    return [place for place in a if place in b]
+
+
+def _per_seed(runs: Runs, places: Any, what: str) -> list[float]:
+    """One value for each seed, the mean over its permutations: the unit of every interval is the seed."""
+    values: dict[int, list[float]] = {}
+    for place in places:
+        value = getattr(runs[place], what)
+        if value is None:
+            return []
+        values.setdefault(place[0], []).append(value)
+    return [sum(each) / len(each) for _, each in sorted(values.items())]
+
+
+def _interval(values: Sequence[float]) -> Interval | None:
+    return seeds_interval(values) if values else None
+
+
+def _row(test: Interval, speed: Interval | None, simultaneous: Interval | None = None) -> dict[str, Any]:
+    row: dict[str, Any] = {"test_metric": test.value, "test_low": test.low, "test_high": test.high}
+    row |= {"basis": test.basis, "n": test.n}
+    if speed is not None:
+        row |= {"speed": speed.value, "speed_low": speed.low, "speed_high": speed.high}
+    if simultaneous is not None and simultaneous.basis == "seeds":
+        row |= {"simultaneous_low": simultaneous.low, "simultaneous_high": simultaneous.high}
+    return row

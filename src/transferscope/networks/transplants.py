@@ -1,0 +1,100 @@
+"""Transplants: some modules of one network put into another of the same architecture."""
+
+import functools
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from transferscope.errors import ModuleNameError, WeightsError, nearest
+from transferscope.networks.architectures import build, head_name
+from transferscope.networks.modules import Granularity, named_parts, parts_parameters
+from transferscope.networks.settings import Architecture
+
+__all__ = ["movable_parts", "parts_of", "transplant"]
+
+
+def movable_parts(model: nn.Module, granularity: Granularity, head: str) -> list[str]:
+    """The parts of a network in the order in which it defines them, without its head.
+
+    Args:
+        model: any network.
+        granularity: ``stage``, ``block`` or ``layer``.
+        head: the classifying module.
+
+    Raises:
+        ModuleNameError: there is no module ``head``.
+
+    Example:
+        >>> movable_parts(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), "block", "2")
+        ['0']
+    """
+    return [name for name in named_parts(model, granularity, head) if not _in_head(name, head)]
+
+
+@functools.lru_cache(maxsize=32)
+def _parts_of(architecture: str, granularity: Granularity) -> tuple[str, ...]:
+    settings = Architecture.model_validate_json(architecture)
+    model = build(settings, 2, 0)
+    return tuple(movable_parts(model, granularity, head_name(model, settings)))
+
+
+def parts_of(architecture: Architecture, granularity: Granularity) -> tuple[str, ...]:
+    """As :func:`movable_parts`, of an architecture; built once per process.
+
+    Raises:
+        ArchitectureError: it cannot be built.
+    """
+    return _parts_of(architecture.model_dump_json(), granularity)
+
+
+def transplant(
+    model: nn.Module, donor: Mapping[str, Tensor], parts: Iterable[str], granularity: Granularity, head: str
+) -> tuple[str, ...]:
+    """Copy the parameters of some parts from another network, in place.
+
+    Buffers are not copied: batch norm's running statistics fit neither the former network nor the new one, and are to
+    be estimated on training data.
+
+    Args:
+        model: the network that receives.
+        donor: tensors by the names of ``model``.
+        parts: names as of :func:`movable_parts`.
+        granularity: of the names.
+        head: the classifying module, which is never copied.
+
+    Returns:
+        The names of the parameters that were copied.
+
+    Raises:
+        ModuleNameError: a part does not exist at this granularity, or is the head.
+        WeightsError: the donor lacks a parameter, or has it in another shape. The network is then unchanged.
+    """
+    owned = parts_parameters(model, granularity, head)
+    movable = movable_parts(model, granularity, head)
+    chosen: list[str] = []
+    for part in parts:
+        if part not in movable:
+            raise ModuleNameError(
+                f"the network has no part {part!r} that could be transplanted",
+                expected=f"a {granularity} other than the head {head!r}",
+                got=part,
+                hint=nearest(part, movable),
+            )
+        chosen += owned[part]
+    own = dict(model.named_parameters())
+    wrong = [name for name in chosen if name not in donor or donor[name].shape != own[name].shape]
+    if wrong:
+        raise WeightsError(
+            "the donor's weights do not fit the parts to be transplanted",
+            expected=f"{len(chosen)} parameters of the same names and shapes",
+            got=f"{len(wrong)} missing or of another shape: {', '.join(wrong[:5])}",
+        )
+    with torch.no_grad():
+        for name in chosen:
+            own[name].copy_(donor[name])
+    return tuple(chosen)
+
+
+def _in_head(name: str, head: str) -> bool:
+    return name == head or name.startswith(f"{head}.")

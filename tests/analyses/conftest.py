@@ -1,0 +1,28 @@
+import os
+
+import pytest
+
+from tests.studies import Trained, bound, study
+from transferscope.running.bind import bind
+from transferscope.running.context import Context
+from transferscope.running.run import run_study
+from transferscope.store import Store
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Trained:
+    """The tiny study, run from end to end once."""
+    folder = tmp_path_factory.mktemp("study")
+    asked = study(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here outlives the session
+        results = run_study(asked, folder / "store", quiet=True)
+    store = Store(folder / "store")
+    found = bind(asked, store)
+    return Trained(found, Context(store, found), results)
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory) -> Context:
+    """A bound study of which nothing is trained."""
+    return bound(tmp_path_factory.mktemp("plain"))

@@ -1,0 +1,75 @@
+"""The public names are a promise: a name appears or goes on purpose, together with this list."""
+
+import importlib
+import json
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import transferscope
+
+NAMES = [
+    "NetworkSpec",
+    "Study",
+    "TransferscopeError",
+    "__version__",
+    "cka",
+    "cka_networks",
+    "compare",
+    "linear_path",
+    "load_study",
+    "measures",
+    "run_study",
+    "write_report",
+]
+
+
+def test_public_names() -> None:
+    assert transferscope.__all__ == NAMES
+    assert dir(transferscope) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_name_is_there_and_documented(name: str) -> None:
+    value = getattr(transferscope, name)
+    assert isinstance(value, str) or value.__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'ckaa'"):
+        _ = transferscope.ckaa
+
+
+def test_a_star_import_gives_them_all() -> None:
+    names: dict[str, object] = {}
+    exec("from transferscope import *", names)
+    assert set(NAMES) <= set(names)
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    program = (
+        "import json, sys, transferscope, transferscope.specs, transferscope.errors, transferscope.frozen\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    heavy = {"torch", "timm", "torchvision", "sklearn", "scipy", "altair", "vl_convert", "polars"}
+    assert not heavy & set(json.loads(done.stdout))
+
+
+def test_every_module_declares_its_names_and_they_are_there() -> None:
+    wrong = []
+    for found in pkgutil.walk_packages(transferscope.__path__, "transferscope."):
+        if found.name.endswith("__main__"):
+            continue
+        module = importlib.import_module(found.name)
+        names = getattr(module, "__all__", None)
+        if names is None:
+            if not found.ispkg:
+                wrong.append(f"{found.name} has no __all__")
+            continue
+        wrong += [f"{found.name} has no {name}" for name in names if not hasattr(module, name)]
+        if len(set(names)) != len(names):
+            wrong.append(f"{found.name}: a name twice")
+    assert not wrong
