@@ -8,6 +8,18 @@ from typing import Any
 
 import polars as pl
 
+from tests.report.synthetic_ablations import ablation_table
+from tests.report.synthetic_mistakes import in_training_table, mistakes_files, mistakes_table
+from tests.report.synthetic_starts import control_table, transplant_table
+from tests.report.synthetic_starts import summary as starts_summary
+from tests.report.synthetic_similarity import (
+    SUMMARIES,
+    distance_in_training_table,
+    reused_channels_table,
+    similarity_by_size_table,
+    similarity_in_training_table,
+)
+from transferscope.analyses.ablation_summary import summary_of
 from transferscope.analyses.contract import AbstractAnalysis, Number, Summary, checked
 from transferscope.analyses.registry import analysis_type
 from transferscope.running.results import AnalysisResult, Results
@@ -83,33 +95,16 @@ def _pair(a: str, b: str) -> str:
     return f"{a}/{b}".replace("_", "-")
 
 
-def mistakes_table(seeds: tuple[int, ...] = (0, 1, 2)) -> pl.DataFrame:
-    draw = random.Random(3)
-    networks = _networks(seeds, ("P_T", "RI_T"))
-    rows = []
-    for first in range(len(networks)):
-        for second in range(first + 1, len(networks)):
-            (va, sa, a), (vb, sb, b) = networks[first], networks[second]
-            for level, item, size in (
-                ("all", "", 656),
-                ("class", "functional", 377),
-                ("class", "defective", 279),
-            ):
-                base = 0.55 if va == vb == "P_T" else 0.5 if va == vb else 0.36
-                kappa = base + draw.gauss(0, 0.02)
-                wrong = {"P_T": int(size * 0.15), "RI_T": int(size * 0.23)}
-                common = int(min(wrong[va], wrong[vb]) * (kappa + 0.15))
-                rows.append({
-                    "level": level, "item": item, "pair": _pair(va, vb), "a": a, "b": b, "variant_a": va, "seed_a": sa,
-                    "variant_b": vb, "seed_b": sb, "examples": size, "mistakes_a": wrong[va], "mistakes_b": wrong[vb],
-                    "common": common, "only_a": wrong[va] - common, "only_b": wrong[vb] - common,
-                    "jaccard": common / (wrong[va] + wrong[vb] - common), "same_wrong_label": 1.0, "kappa": kappa,
-                    "kappa_low": kappa - 0.08, "kappa_high": kappa + 0.08, "kappa_max": 1.0 if va == vb else 0.76,
-                })  # fmt: skip
-    return pl.DataFrame(rows)
+def _checks(level: float, i: int, j: int, checked: bool) -> dict[str, float | None]:
+    names = ("cca", "cca_chance", "procrustes", "rsa")
+    if not checked or i != j:
+        return dict.fromkeys(names)
+    return dict(zip(names, (0.9 * level, 0.1, level**0.5, 0.8 * level), strict=True))
 
 
-def similarity_table(seeds: tuple[int, ...] = (0, 1, 2), modules: list[str] = MODULES) -> pl.DataFrame:
+def similarity_table(
+    seeds: tuple[int, ...] = (0, 1, 2), modules: list[str] = MODULES, agreement: bool = False
+) -> pl.DataFrame:
     draw = random.Random(4)
     networks = [("RI", seeds[0], f"RI[{seeds[0]}]"), ("P", 0, "P"), *_networks(seeds, ("RI_T", "P_T"))]
     depth = len(modules)
@@ -128,8 +123,9 @@ def similarity_table(seeds: tuple[int, ...] = (0, 1, 2), modules: list[str] = MO
                         "a": a, "variant_a": va, "seed_a": sa, "module_a": module_a, "b": b, "variant_b": vb,
                         "seed_b": sb, "module_b": module_b, "position_a": i, "position_b": j,
                         "cka": min(1.0, level * near * fall + abs(draw.gauss(0, 0.004))), "examples": 640, "batch": 64,
+                        "kind": "unbiased", "maps": "flattened", **_checks(level, i, j, checked=agreement),
                     })  # fmt: skip
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, infer_schema_length=None)
 
 
 def distance_table(seeds: tuple[int, ...] = (0, 1, 2), modules: list[str] = MODULES) -> pl.DataFrame:
@@ -207,12 +203,21 @@ TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "learning_rate": learning_rate_table,
     "learning_curves": learning_curves_table,
     "mistakes": mistakes_table,
+    "mistakes_in_training": in_training_table,
     "similarity": similarity_table,
+    "similarity_in_training": similarity_in_training_table,
+    "similarity_by_size": similarity_by_size_table,
+    "reused_channels": reused_channels_table,
     "distance": distance_table,
+    "distance_in_training": distance_in_training_table,
     "path": path_table,
+    "block_shuffle": ablation_table,
+    "control": control_table,
+    "transplant": transplant_table,
 }
 
 _SUMMARIES = {
+    **SUMMARIES,
     "learning_rate": Summary(
         "Chosen on validation data out of 0.003, 0.01, 0.03, 0.1, 0.3: P-T 0.03, RI-T 0.03.",
         (Number("chosen rate of P-T", 0.03, n=2, note="validation metric 0.845"),
@@ -234,6 +239,12 @@ _SUMMARIES = {
          Number("κ within RI-T", 0.498, 0.46, 0.54, "seeds", 3),
          Number("κ between P-T and RI-T", 0.362, 0.33, 0.39, "seeds", 3)),
     ),
+    "mistakes_in_training": Summary(
+        "Agreement of mistakes beyond chance (κ) at epochs 1 → 5 → 10: P-T/P-T 0.42 → 0.53 → 0.55.",
+        (Number("κ at epoch 1 of P-T/P-T", 0.42, 0.33, 0.51, "examples", 656),
+         Number("epoch from which P-T makes mostly the mistakes of its end", 2.0, n=3, unit="count")),
+        ("epochs looked at: 0, 1, 2, 5, 10",),
+    ),
     "similarity": Summary(
         "P-T keeps P's features: mean CKA of equal modules 0.79 (0.77 to 0.81 over 3 seeds), RI-T 0.25 to P.",
         (Number("CKA of P-T to P", 0.79, 0.77, 0.81, "seeds", 3),
@@ -244,6 +255,9 @@ _SUMMARIES = {
         "P-T moved 6.0 from P, RI-T 14.0 from RI (relative 0.10 and 0.23; 3 seeds).",
         (Number("P to P-T", 6.02, 5.91, 6.13, "seeds", 3), Number("RI to RI-T", 14.1, 13.9, 14.3, "seeds", 3)),
     ),
+    "block_shuffle": summary_of(ablation_table()),
+    "control": starts_summary("control", learning_rate_table(), learning_curves_table(), control_table()),
+    "transplant": starts_summary("transplant", learning_rate_table(), learning_curves_table(), transplant_table()),
     "path": Summary(
         "P-T networks lie in one stable basin: error barrier 1.0 points (upper 95 % limit 1.6); RI-T networks do not "
         "(21 points, 19 to 23).",
@@ -262,7 +276,8 @@ def analysis(name: str) -> AbstractAnalysis:
 def result(name: str, table: pl.DataFrame | None = None) -> AnalysisResult:
     kind = analysis(name)
     rows = TABLES[name]() if table is None else table
-    return AnalysisResult(kind, checked(kind, rows), {}, _SUMMARIES[name], None)
+    files = mistakes_files() if name == "mistakes" else {}
+    return AnalysisResult(kind, checked(kind, rows), files, _SUMMARIES[name], None)
 
 
 def headline(seeds: int = 3, metric: str = "top1") -> pl.DataFrame:
@@ -293,7 +308,7 @@ MANIFEST: dict[str, Any] = {
 
 def results(**changes: Any) -> Results:
     """A study of three seeds; ``changes`` replaces fields."""
-    analyses = tuple(result(name) for name in TABLES)
+    analyses = changes.pop("analyses", None) or tuple(result(name) for name in TABLES)
     made = Results(
         study=study(tuple(item.analysis for item in analyses)),
         headline=headline(),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from transferscope.running.context import Context
     from transferscope.study import Study
 
-__all__ = ["InputAblations", "default_blocks"]
+__all__ = ["InputAblations", "default_blocks", "published_rows", "sides"]
 
 _GAP = "P_T − RI_T"
 _PARSER: TypeAdapter[Ablation] = TypeAdapter(Ablation)
@@ -73,7 +73,7 @@ class InputAblations(AbstractAnalysis):
     high_pass: tuple[Annotated[float, Field(gt=0)], ...] = ()
     grayscale: bool = False
     permutations: tuple[int, ...] | None = Field(default=None, min_length=1)
-    draws: int = Field(default=2000, ge=1)
+    draws: int = Field(default=2000, ge=100)
     examples: int = Field(default=6, ge=0, le=12)
     published: Literal["none", "quickdraw", "clipart", "real"] = "none"
 
@@ -202,7 +202,7 @@ class InputAblations(AbstractAnalysis):
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Read the trainings' ends; run networks on ablated test images for the interval over examples."""
         if "published" in unit.settings:
-            return Measured(_published(unit.settings["published"], schema(self.columns)))
+            return Measured(published_rows(unit.settings["published"], schema(self.columns)))
         if "strip" in unit.settings:
             return Measured(pl.DataFrame([], schema=schema(self.columns)), self._strip(unit, context))
         from transferscope.analyses.ablation_rows import rows_of
@@ -214,7 +214,7 @@ class InputAblations(AbstractAnalysis):
             "ablation": ablation.kind,
             "label": words(ablation, size),
             "place": unit.settings["place"],
-            **_sides(getattr(ablation, "block", None), size),
+            **sides(getattr(ablation, "block", None), size),
             "cutoff": getattr(ablation, "cutoff", None),
             "metric": context.study.metric,
         }
@@ -224,6 +224,7 @@ class InputAblations(AbstractAnalysis):
     def _strip(self, unit: Unit, context: "Context") -> dict[str, bytes]:
         import torch
 
+        from transferscope.analyses.gallery import Gallery, GalleryGroup, GalleryImage, gallery_files
         from transferscope.analyses.strips import picture_strip, restored_pixels
         from transferscope.data.ablations import ablate
         from transferscope.data.batches import normalised
@@ -233,20 +234,39 @@ class InputAblations(AbstractAnalysis):
         pixels = context.images().pixels(context.indices("test", self.examples)[: self.examples])
         images = normalised(torch.from_numpy(pixels), data.mean, data.std, torch.contiguous_format)
         shown = restored_pixels(ablate(images, ablation, data.mean, data.std), data.mean, data.std)
-        name = words(ablation, data.image_size).replace(" ", "-")
-        return {f"examples-{unit.settings['place']:02d}-{name}.png": picture_strip(shown)}
+        label = words(ablation, data.image_size)
+        name = f"ablation-{unit.settings['place']:02d}"
+        group = GalleryGroup(
+            title=label[0].upper() + label[1:],
+            layout="strip",
+            images=(GalleryImage(file=f"{name}.png", alt=f"{len(shown)} test images as networks see them: {label}"),),
+        )
+        gallery = Gallery(
+            title="What the networks see",
+            caption="The same test images with each ablation, in the order of the first report seed, undone to pixel "
+            "values and cut to what a screen can show. Larger images are thinned to every k-th pixel, not averaged.",
+            groups=(group,),
+        )
+        return gallery_files(name, gallery, {f"{name}.png": picture_strip(shown)})
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """What is left of the gain at the ablation that leaves least, and each ablation's numbers."""
         return summary_of(table)
 
 
-def _sides(block: int | str | None, size: int) -> dict[str, Any]:
+def sides(block: int | str | None, size: int) -> dict[str, Any]:
+    """The columns ``block`` and ``block_share``."""
     share = block / size if isinstance(block, int) else None
     return {"block": None if block is None else str(block), "block_share": share}
 
 
-def _published(domain: str, columns: Any) -> pl.DataFrame:
+def published_rows(domain: str, columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """The paper's curve for one target, as rows of the table.
+
+    Args:
+        domain: ``quickdraw``, ``clipart`` or ``real``.
+        columns: schema of the table.
+    """
     found = published("block_shuffle")
     size = found["image_size"]
     rows: list[dict[str, Any]] = []
@@ -257,7 +277,7 @@ def _published(domain: str, columns: Any) -> pl.DataFrame:
         shuffle = BlockShuffle(block=block)
         facts = {
             "origin": domain, "ablation": shuffle.kind, "label": words(shuffle, size), "metric": "top1", "n": 1,
-            "place": size if block == "*" else size - block, **_sides(block, size),
+            "place": size if block == "*" else size - block, **sides(block, size),
             "chance": 1 / 345, "diverged": False,
         }  # fmt: skip
         values = {

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferscope.analyses.cka_points import ObservedNetwork
+from transferscope.analyses.cka_points import Maps, ObservedNetwork
 from transferscope.analyses.cka_result import CkaResult
 from transferscope.errors import LoaderError, MeasureError, ModuleNameError, nearest
 from transferscope.measures.cka import CkaSums, Kind, cka_compute, cka_update, smallest_batch
@@ -70,13 +70,6 @@ def _check_choice(setting: str, value: str, choices: Sequence[str]) -> None:
         )
 
 
-def _stacked(tensors: Sequence[Tensor]) -> Tensor:
-    """On one device, in one type; float64 follows, which MPS does not have."""
-    dtype = torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
-    stacked = torch.stack([tensor.to(dtype) for tensor in tensors])
-    return stacked.cpu() if stacked.device.type == "mps" else stacked
-
-
 def cka_networks(
     networks: Mapping[str, nn.Module],
     loader: Iterable[Any],
@@ -87,15 +80,19 @@ def cka_networks(
     precision: Literal["float32", "bfloat16"] = "float32",
     memory_format: Literal["contiguous", "channels_last"] = "contiguous",
     kind: Kind = "unbiased",
+    maps: Maps = "flattened",
+    bandwidth: float = 1.0,
     repeatable: bool = True,
     on_batch: Callable[[int], None] | None = None,
+    on_features: Callable[[str, str, Tensor], None] | None = None,
 ) -> CkaResult:
-    """Linear CKA of all layers of all networks with each other, in one pass over the data.
+    """CKA of all layers of all networks with each other, in one pass over the data.
 
     Networks are run in evaluation mode and given back as they were: weights, buffers, hooks, mode,
     ``requires_grad``, device. All of them see the same batch, so the loader may shuffle. Definition and
-    estimator: see :mod:`transferscope.measures.cka`. Convolution maps and tokens are flattened. Peak memory
-    beyond the forward pass is one Gram matrix (``examples examples`` of a batch, float32) a point.
+    estimator: see :mod:`transferscope.measures.cka`. Convolution maps and tokens are flattened, unless ``maps`` says
+    ``pooled``. Peak memory beyond the forward pass is one Gram matrix (``examples examples`` of a batch, float32) a
+    point.
 
     Args:
         networks: label to network; the same network may come twice.
@@ -107,10 +104,15 @@ def cka_networks(
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
         precision: of the forward passes; ``bfloat16`` is faster and off by about 1e-3.
         memory_format: of the forward passes.
-        kind: ``unbiased``, or ``biased`` (averaged over minibatches; depends on the batch size).
+        kind: ``unbiased``, ``biased`` (averaged over minibatches; depends on the batch size), both with the linear
+            kernel; or ``rbf``: the RBF kernel with the unbiased estimator.
+        maps: ``flattened``, or ``pooled``: averaged over positions.
+        bandwidth: of the RBF kernel, as a multiple of the median distance of each batch.
         repeatable: check first that the loader gives the same examples each time; False to take one that does
             not.
         on_batch: called with the number of examples counted so far.
+        on_features: called with label, point and pooled features (``examples channels``) of every batch, inside the
+            forward pass; a network under two labels is told once, under its first.
 
     Raises:
         LoaderError: the loader is empty or does not repeat itself.
@@ -130,7 +132,8 @@ def cka_networks(
     _check_choice("granularity", granularity, ("stage", "block", "layer"))
     _check_choice("precision", precision, ("float32", "bfloat16"))
     _check_choice("memory_format", memory_format, ("contiguous", "channels_last"))
-    _check_choice("kind", kind, ("unbiased", "biased"))
+    _check_choice("kind", kind, ("unbiased", "biased", "rbf"))
+    _check_choice("maps", maps, ("flattened", "pooled"))
     if not networks:
         raise MeasureError("there is no network to compare", expected="at least one network", got="none")
     where = resolve_device(device)
@@ -138,7 +141,9 @@ def cka_networks(
     # A network that comes under two labels is run once.
     observed: dict[tuple[int, tuple[str, ...]], ObservedNetwork] = {}
     for label, model in networks.items():
-        observed.setdefault((id(model), names[label][0]), ObservedNetwork(label, model, *names[label]))
+        observed.setdefault(
+            (id(model), names[label][0]), ObservedNetwork(label, model, *names[label], maps, on_features)
+        )
     facts = check_repeatable(loader) if repeatable else LoaderFacts()
     seen = list(observed.values())
     with contextlib.ExitStack() as stack:
@@ -151,7 +156,7 @@ def cka_networks(
         batches = (in_format(inputs_of(batch).to(where), memory_format) for batch in loader)
         # Around the networks only: neither the data set's transforms nor the sums are to lose digits.
         cast = functools.partial(autocast, where, precision)
-        counted = _count(seen, batches, kind, stack, cast, on_batch)
+        counted = _count(seen, batches, kind, bandwidth, stack, cast, on_batch)
     matrix = cka_compute(counted.sums)
     places = _places(networks, names, observed)
     index = [place for spots in places.values() for place in spots]
@@ -180,6 +185,7 @@ def cka_networks(
         last_batch=counted.last,
         shuffled=facts.shuffled,
         kind=kind,
+        maps=maps,
         precision=precision,
         memory_format=memory_format,
         device=str(where),
@@ -212,12 +218,14 @@ def _count(
     seen: Sequence[ObservedNetwork],
     batches: Iterable[Tensor],
     kind: Kind,
+    bandwidth: float,
     stack: contextlib.ExitStack,
     cast: Callable[[], contextlib.AbstractContextManager[Any]],
     on_batch: Callable[[int], None] | None,
 ) -> _Counted:
     sums: CkaSums | None = None
     recorders: list[ActivationRecorder] = []
+    grams, offsets, dtype = torch.empty(0, 0, 0), torch.empty(0), torch.float32
     first = last = short = 0
     for inputs in batches:
         if short:
@@ -233,15 +241,21 @@ def _count(
                     check_network_deterministic(network.model, few[:2].clone())
                     network.probe(few)
             recorders = [stack.enter_context(network.recorder()) for network in seen]
-        grams: list[Tensor] = []
-        offsets: list[Tensor] = []
+            dtype = max((network.finest for network in seen), key=lambda dtype: torch.finfo(dtype).bits)
+        if grams.shape[-1] != len(inputs):
+            points = sum(len(network.points) for network in seen)
+            grams = torch.empty(points, len(inputs), len(inputs), dtype=dtype, device=inputs.device)
+            offsets = torch.empty(points, dtype=dtype, device=inputs.device)
+        start = 0
         for network, recorder in zip(seen, recorders, strict=True):
+            span = slice(start, start + len(network.points))
+            start = span.stop
             with cast():
-                new_grams, new_offsets = network.run(recorder, inputs)
-            grams += new_grams
-            offsets += new_offsets
+                network.run(recorder, inputs, grams[span], offsets[span])
         coarsest = max((network.coarsest for network in seen), key=lambda dtype: torch.finfo(dtype).eps)
-        sums = cka_update(sums, _stacked(grams), _stacked(offsets), kind=kind, feature_dtype=coarsest)
+        # The sums are float64, which MPS does not have.
+        here = [tensor.cpu() if tensor.device.type == "mps" else tensor for tensor in (grams, offsets)]
+        sums = cka_update(sums, *here, kind=kind, feature_dtype=coarsest, bandwidth=bandwidth)
         last = len(inputs)
         if on_batch is not None:
             on_batch(sums.examples)
@@ -272,10 +286,12 @@ def cka(
     precision: Literal["float32", "bfloat16"] = "float32",
     memory_format: Literal["contiguous", "channels_last"] = "contiguous",
     kind: Kind = "unbiased",
+    maps: Maps = "flattened",
+    bandwidth: float = 1.0,
     repeatable: bool = True,
     on_batch: Callable[[int], None] | None = None,
 ) -> CkaResult:
-    """Linear CKA of all layers of two networks, or of one with itself: :func:`cka_networks` with labels ``a``
+    """CKA of all layers of two networks, or of one with itself: :func:`cka_networks` with labels ``a``
     and ``b``.
 
     Args:
@@ -288,6 +304,8 @@ def cka(
         precision: as of :func:`cka_networks`.
         memory_format: as of :func:`cka_networks`.
         kind: as of :func:`cka_networks`.
+        maps: as of :func:`cka_networks`.
+        bandwidth: as of :func:`cka_networks`.
         repeatable: as of :func:`cka_networks`.
         on_batch: as of :func:`cka_networks`.
 
@@ -313,6 +331,8 @@ def cka(
         precision=precision,
         memory_format=memory_format,
         kind=kind,
+        maps=maps,
+        bandwidth=bandwidth,
         repeatable=repeatable,
         on_batch=on_batch,
     )

@@ -1,7 +1,7 @@
 """One network under observation: which of its modules can be compared, and a Gram matrix of each for every batch."""
 
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Callable, Sequence
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,29 @@ from transferscope.errors import ActivationError
 from transferscope.measures.cka import centred_gram
 from transferscope.networks.activations import ActivationRecorder
 
-__all__ = ["ObservedNetwork"]
+__all__ = ["Maps", "ObservedNetwork", "pooled"]
+
+Maps = Literal["flattened", "pooled"]
+"""What becomes of feature maps and tokens: every position is a feature, or they are averaged over positions."""
+
+
+def pooled(output: Tensor, channels_last: bool = False) -> Tensor:
+    """The mean over positions: of a feature map over height and width, of tokens over the tokens.
+
+    Args:
+        output: ``examples channels height width``, ``examples tokens channels`` or ``examples channels``; outputs of
+            more axes are flattened.
+        channels_last: four axes are ``examples height width channels``.
+
+    Returns:
+        ``examples channels``.
+
+    >>> pooled(torch.arange(8.0).reshape(1, 2, 2, 2)).tolist()
+    [[1.5, 5.5]]
+    """
+    if output.dim() == 4:
+        return output.mean((1, 2) if channels_last else (2, 3))
+    return output.mean(1) if output.dim() == 3 else output.flatten(1)
 
 
 @final
@@ -22,23 +44,38 @@ class ObservedNetwork:
         model: on its device, in evaluation mode.
         names: of modules or calls.
         required: whether a module that cannot be compared is an error, or noted in ``unusable``.
+        maps: whether feature maps are flattened or pooled.
+        on_features: told the label, the point and its pooled features (``examples channels``) in every batch, inside
+            the forward pass: what it wants to keep it must copy.
 
     Attributes:
         points: name to index, known after :meth:`probe`.
         unusable: name to reason.
         coarsest: the coarsest type of an output so far; it sets the level of rounding errors.
+        finest: float64 if an output has that type, else float32: of the Gram matrices.
     """
 
-    def __init__(self, label: str, model: nn.Module, names: Sequence[str], required: bool) -> None:
+    def __init__(
+        self,
+        label: str,
+        model: nn.Module,
+        names: Sequence[str],
+        required: bool,
+        maps: Maps = "flattened",
+        on_features: Callable[[str, str, Tensor], None] | None = None,
+    ) -> None:
         self.label, self.model, self.required = label, model, required
+        self._maps, self._on_features = maps, on_features
+        # timm's word for networks (Swin) whose maps have their channels last.
+        self._channels_last = getattr(model, "output_fmt", None) == "NHWC"
         self.names = tuple(dict.fromkeys(names))
         self.points: dict[str, int] = {}
         self.unusable: dict[str, str] = {}
         self._times: dict[str, int] = {}
-        self._grams: dict[int, Tensor] = {}
-        self._offsets: dict[int, Tensor] = {}
+        self._into = torch.empty(0, 0, 0), torch.empty(0)
         self._examples = 0
         self.coarsest = torch.float32
+        self.finest = torch.float32
 
     def probe(self, inputs: Tensor) -> None:
         """Find out which modules are called and comparable, before anything long is started.
@@ -75,6 +112,8 @@ class ObservedNetwork:
     def _look(self, name: str, output: Tensor) -> None:
         rows = output.shape[0] if output.dim() else 0
         times = rows // self._examples
+        if output.dtype == torch.float64:
+            self.finest = output.dtype
         if rows and rows == times * self._examples == self._times.setdefault(name, times) * self._examples:
             return
         reason = f"its first axis does not run over the {self._examples} examples: {tuple(output.shape)}"
@@ -100,31 +139,34 @@ class ObservedNetwork:
         # Windows and heads that were folded into the first axis run inside the examples.
         if times > 1 or output.dim() == 1:
             output = output.reshape(self._examples, -1)
-        gram, offset = centred_gram(output)
+        if self._on_features is not None:
+            self._on_features(self.label, name, pooled(output, self._channels_last))
+        if self._maps == "pooled":
+            output = pooled(output, self._channels_last)
+        grams, offsets = self._into
+        index = self.points[name]
+        _, offsets[index] = centred_gram(output, out=grams[index])
         if torch.finfo(output.dtype).eps > torch.finfo(self.coarsest).eps:
             self.coarsest = output.dtype
-        self._grams[self.points[name]] = gram
-        self._offsets[self.points[name]] = offset
 
-    def run(self, recorder: ActivationRecorder, inputs: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def run(self, recorder: ActivationRecorder, inputs: Tensor, grams: Tensor, offsets: Tensor) -> None:
         """One batch through the network.
+
+        The room is the caller's and used again for every batch: small matrices that outlive the feature maps around
+        them would keep the allocator from giving these back (100 MB for a ResNet-18).
 
         Args:
             recorder: from :meth:`recorder`, entered.
             inputs: of the batch, examples first.
-
-        Returns:
-            The Gram matrix and the offset of each point, in their order.
+            grams: ``points examples examples``, to be filled in the order of ``points``.
+            offsets: ``points``, likewise.
 
         Raises:
             ActivationError: modules are called in another way than in the probe.
         """
-        self._examples = len(inputs)
-        self._grams, self._offsets = {}, {}
+        self._examples, self._into = len(inputs), (grams, offsets)
         # A copy: a network that begins in place must not change what the next one, or the caller, sees.
         recorder.run(inputs.clone())
-        order = sorted(self._grams)
-        return [self._grams[index] for index in order], [self._offsets[index] for index in order]
 
 
 def _not_examples(name: str, label: str, reason: str) -> ActivationError:

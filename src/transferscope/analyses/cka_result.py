@@ -33,7 +33,8 @@ class CkaResult:
         batch_size: examples of the first batch.
         last_batch: examples of the last batch counted; weighted accordingly where shorter.
         shuffled: the loader shuffles, so batches (not examples) differ from run to run, and CKA a little.
-        kind: of the estimator.
+        kind: of the kernel and the estimator.
+        maps: ``flattened`` or ``pooled``.
         precision: of the forward passes.
         memory_format: of the forward passes.
         device: that was computed on.
@@ -52,6 +53,7 @@ class CkaResult:
     last_batch: int
     shuffled: bool
     kind: Kind
+    maps: str
     precision: str
     memory_format: str
     device: str

@@ -100,11 +100,12 @@ def compare(
     Raises:
         LoaderError: a loader does not give the same batches twice, or too few examples.
         MeasureError: ``points`` is below 2.
+        ActivationError: a network has no module whose output can be compared (a single bare layer).
 
     Example:
         >>> import torch
         >>> _ = torch.manual_seed(0)
-        >>> a, b = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+        >>> a, b = (nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)) for _ in range(2))
         >>> found = compare(a, b, [(torch.randn(8, 4), torch.arange(8) % 3)], device="cpu", points=3)
         >>> found.mistakes.examples, len(found.path.alphas)
         (8, 3)

@@ -15,6 +15,8 @@ from transferscope.specs import NetworkSpec
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
     from transferscope.analyses.variants import BoundStudy
+    from transferscope.data.sources import DataSource
+    from transferscope.data.spec import SplitSettings
     from transferscope.running.context import Context
     from transferscope.study import Study
 
@@ -152,6 +154,13 @@ class AbstractAnalysis(Frozen, abc.ABC):
     reference: ClassVar[str]
     version: ClassVar[int]
     columns: ClassVar[Mapping[str, Column]]
+
+    def data_sources(self, study: "Study") -> "Iterable[tuple[DataSource, SplitSettings]]":
+        """Data sets beside the target that it looks at, decoded at the target's size before anything is done.
+
+        An analysis that needs another one passes on what that one names.
+        """
+        return ()
 
     def needs(self, study: "BoundStudy") -> "Iterable[AbstractAnalysis]":
         """Analyses finished before this one is expanded."""

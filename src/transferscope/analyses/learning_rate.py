@@ -12,8 +12,9 @@ from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     from transferscope.running.context import Context
+    from transferscope.study import Schooling
 
-__all__ = ["LearningRate", "choose", "scores"]
+__all__ = ["LearningRate", "choose", "next_grid", "scores"]
 
 
 def scores(table: pl.DataFrame, variant: str) -> pl.DataFrame:
@@ -48,6 +49,28 @@ def choose(table: pl.DataFrame, variant: str) -> float:
     if ranked["diverged"].all():
         return float(ranked["learning_rate"].min())  # type: ignore[arg-type]  # polars' min is typed for any column
     return float(ranked["learning_rate"][0])
+
+
+def next_grid(table: pl.DataFrame, tuning: "Schooling", variants: Iterable[str]) -> list[float]:
+    """The rates tried so far and, where a best one of ``variants`` lies at an edge, the next beyond it.
+
+    Args:
+        table: with ``variant, learning_rate, validation_metric, validation_loss, diverged``, of ``variants`` alone.
+        tuning: how often either end of the grid may be extended.
+        variants: those that share the grid.
+    """
+    tried = sorted(table["learning_rate"].unique().to_list())
+    if len(tried) < 2:
+        return tried
+    edges = _edges(table, tried, variants)
+    below = sum(rate < min(tuning.learning_rates) for rate in tried)
+    above = sum(rate > max(tuning.learning_rates) for rate in tried)
+    grid = list(tried)
+    if "low" in edges and below < tuning.extensions:
+        grid.insert(0, _round(tried[0] ** 2 / tried[1]))
+    if "high" in edges and above < tuning.extensions:
+        grid.append(_round(tried[-1] ** 2 / tried[-2]))
+    return grid
 
 
 @final
@@ -94,19 +117,7 @@ class LearningRate(AbstractAnalysis):
         tuning = study.settings.training
         if not evidence.has(self):
             return sorted(tuning.learning_rates)
-        table = evidence.table(self)
-        tried = sorted(table["learning_rate"].unique().to_list())
-        if len(tried) < 2:
-            return tried
-        edges = _edges(table, tried)
-        below = sum(rate < min(tuning.learning_rates) for rate in tried)
-        above = sum(rate > max(tuning.learning_rates) for rate in tried)
-        grid = list(tried)
-        if "low" in edges and below < tuning.extensions:
-            grid.insert(0, _round(tried[0] ** 2 / tried[1]))
-        if "high" in edges and above < tuning.extensions:
-            grid.append(_round(tried[-1] ** 2 / tried[-2]))
-        return grid
+        return next_grid(evidence.table(self), tuning, TRAINED)
 
     def supposed(self, study: BoundStudy) -> pl.DataFrame:
         """A grid whose middle rate is the best for both variants."""
@@ -192,9 +203,11 @@ class LearningRate(AbstractAnalysis):
         )
 
 
-def _edges(table: pl.DataFrame, tried: list[float]) -> list[Literal["low", "high"]]:
+def _edges(
+    table: pl.DataFrame, tried: list[float], variants: Iterable[str] = TRAINED
+) -> list[Literal["low", "high"]]:
     edges: list[Literal["low", "high"]] = []
-    for variant in TRAINED:
+    for variant in variants:
         best = choose(table, variant)
         if best == tried[0]:
             edges.append("low")

@@ -1,4 +1,4 @@
-"""Which mistakes two networks share (paper Sec. 3.2)."""
+"""Which mistakes two networks share (paper Sec. 3.2), how hard the images are, and which classes change."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
+from transferscope.analyses.class_recall import RECALL_COLUMNS, recall_numbers, recall_rows
 from transferscope.analyses.contract import (
     AbstractAnalysis,
     Column,
     Measured,
+    Member,
     Number,
     Summary,
     Unit,
@@ -17,60 +19,57 @@ from transferscope.analyses.contract import (
 )
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.mistake_rows import PAIR_COLUMNS, Counts, Strata, pair_of, row_of, within_row
 from transferscope.analyses.pairs import disjoint, pairs_interval, pairs_of
-from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.analyses.variants import TRAINED, BoundStudy
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from transferscope.analyses.judgements import Judgements
     from transferscope.running.context import Context
 
-__all__ = ["Mistakes"]
+__all__ = ["Mistakes", "consistency"]
 
 
 @final
 class Mistakes(AbstractAnalysis):
-    """Common and uncommon mistakes on test images, error consistency κ and its ceiling, over all and per class.
+    """Common and uncommon mistakes on test images, error consistency κ and its ceiling; over all, per class, per
+    stratum of difficulty; recall of P-T against RI-T per class; the images behind them.
 
     Attributes:
-        draws: bootstrap draws of the interval of κ over examples.
+        draws: bootstrap draws of the intervals over examples.
+        gallery: images shown for each group (only P-T wrong, only RI-T wrong, both wrong); 0 shows none.
+        thumbnail: side of a shown image, in pixels.
+        gallery_bytes: all shown images take at most so much of the report.
     """
 
     draws: int = Field(default=2000, ge=100)
+    gallery: int = Field(default=24, ge=0, le=99)
+    thumbnail: int = Field(default=96, ge=16, le=512)
+    gallery_bytes: int = Field(default=400_000, ge=0)
 
     name: ClassVar[str] = "mistakes"
     title: ClassVar[str] = "Mistakes"
     question: ClassVar[str] = "Do networks from the same pre-trained start make the same mistakes?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.2; κ: Geirhos et al. 2020; methods §4"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
-        "level": Column(str, "all: every test image (and label); class: those of one class or label"),
-        "item": Column(str, "the class or label; empty for all"),
-        "pair": Column(str, "which variants"),
-        "a": Column(str, "first network"),
-        "b": Column(str, "second network"),
-        "variant_a": Column(str, "variant of a"),
-        "seed_a": Column(int, "seed of a", "count"),
-        "variant_b": Column(str, "variant of b"),
-        "seed_b": Column(int, "seed of b", "count"),
-        "examples": Column(int, "judgements: images, or image-label pairs", "count"),
-        "mistakes_a": Column(int, "wrong by a", "count", "test"),
-        "mistakes_b": Column(int, "wrong by b", "count", "test"),
-        "common": Column(int, "wrong by both", "count", "test"),
-        "only_a": Column(int, "wrong by a alone", "count", "test"),
-        "only_b": Column(int, "wrong by b alone", "count", "test"),
-        "jaccard": Column(float, "common / wrong by either", "1", "test", "neither makes a mistake"),
-        "same_wrong_label": Column(
-            float, "share of common mistakes with the same wrong label", "1", "test", "no common mistake"
+        "level": Column(
+            str,
+            "all: every judgement; class: those of one class or label; difficulty: by the share of the networks "
+            "outside the pair that are wrong; entropy: quarters by the entropy of their mean prediction; within: κ "
+            "beyond accuracy and difficulty; recall: P-T against RI-T over all seeds",
         ),
-        "kappa": Column(
-            float, "error consistency: 0 is chance, in [−1, 1]", "1", "test", "both all right or all wrong"
+        "item": Column(str, "the class, label or stratum; empty for all"),
+        **PAIR_COLUMNS,
+        "stratum_low": Column(
+            float, "smallest share of wrong networks (or entropy, nats) in the stratum", "1", "test", "not a stratum"
         ),
-        "kappa_low": Column(float, "lower end of its 95 % interval over examples", "1", "test", "no interval"),
-        "kappa_high": Column(float, "upper end", "1", "test", "no interval"),
-        "kappa_max": Column(float, "the largest κ these two accuracies allow", "1", "test", "as kappa"),
+        "stratum_high": Column(float, "largest", "1", "test", "not a stratum"),
+        **RECALL_COLUMNS,
     }
 
     def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
@@ -87,86 +86,80 @@ class Mistakes(AbstractAnalysis):
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Compare predictions on the test split; no network is run that another analysis has run."""
-        import numpy as np
-
-        from transferscope.measures.metrics import predictions
+        from transferscope.analyses.judgements import Judgements
+        from transferscope.analyses.mistake_gallery import mistake_gallery
 
         members = [member for member in unit.members if not context.diverged(member.spec)]
-        task = context.study.task
+        judgements = Judgements.of(context)
         predicted = {
-            member.label: predictions(context.outputs(member.spec, "test").logits, task).numpy() for member in members
+            member.label: judgements.predicted(context.outputs(member.spec, "test").logits) for member in members
         }
-        labels = context.labels("test").numpy()
-        groups = context.images().groups
-        clusters = None if groups is None else np.asarray(groups)[context.indices("test")]
         rows: list[dict[str, Any]] = []
+        outside = _Outside(context, judgements, members, predicted)
         for first, second in pairs_of(members):
-            base = {
-                "pair": f"{shown(first.variant)}/{shown(second.variant)}",
-                "a": first.label,
-                "b": second.label,
-                "variant_a": first.variant,
-                "seed_a": first.seed,
-                "variant_b": second.variant,
-                "seed_b": second.seed,
-            }
-            seed = context.seed("mistakes", first.label, second.label)
-            found = self._rows(
-                predicted[first.label],
-                predicted[second.label],
-                labels,
-                context.study.class_names,
-                clusters,
-                seed,
+            named = pair_of(first, second)
+            rows += [{**named, **row} for row in self._pair(first, second, context, judgements, predicted, outside)]
+        sides = {
+            variant: {member.seed: predicted[member.label] for member in members if member.variant == variant}
+            for variant in TRAINED
+        }
+        if all(sides.values()):
+            rows += self._recall(sides, context, judgements)
+            files = mistake_gallery(
+                judgements,
+                {variant: list(found.values()) for variant, found in sides.items()},
+                context.images(),
+                context.indices("test"),
+                context.seed("mistakes", "gallery"),
+                most=self.gallery,
+                side=self.thumbnail,
+                budget=self.gallery_bytes,
             )
-            rows += [{**base, **row} for row in found]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
-
-    def _rows(
-        self,
-        first: "npt.NDArray[np.int64]",
-        second: "npt.NDArray[np.int64]",
-        labels: "npt.NDArray[np.int64]",
-        names: tuple[str, ...],
-        clusters: Any,
-        seed: int,
-    ) -> Iterator[dict[str, Any]]:
-        import numpy as np
-
-        from transferscope.measures.intervals import bootstrap_interval
-        from transferscope.measures.mistakes import (
-            compare_mistakes,
-            mistake_indicators,
-            mistake_statistic,
-            mistakes_by_group,
-            mistakes_by_label,
-        )
-
-        multi = labels.ndim == 2
-        # With several labels each image-label pair is one judgement; those of one image are drawn together.
-        flat = [array.reshape(-1) for array in (first, second, labels)]
-        if multi:
-            owners = np.arange(len(labels)) if clusters is None else clusters
-            clusters = np.repeat(owners, labels.shape[1])
-        overall = compare_mistakes(*flat)
-        kappa = bootstrap_interval(mistake_statistic("kappa"), [mistake_indicators(*flat)], clusters, self.draws, seed)
-        low, high = (kappa.low, kappa.high) if overall.kappa is not None else (None, None)
-        yield {"level": "all", "item": "", **_counts(overall), "kappa_low": low, "kappa_high": high}
-        if multi:
-            for name, found in zip(names, mistakes_by_label(first, second, labels), strict=True):
-                yield {"level": "class", "item": name, **_counts(found)}
         else:
-            for index, found in mistakes_by_group(first, second, labels, labels).items():
-                yield {"level": "class", "item": names[index], **_counts(found)}
+            files = {}
+        return Measured(pl.DataFrame(rows, schema=schema(self.columns)), files)
+
+    def _pair(
+        self,
+        first: Member,
+        second: Member,
+        context: "Context",
+        judgements: "Judgements",
+        predicted: Mapping[str, Counts],
+        outside: "_Outside",
+    ) -> Iterator[dict[str, Any]]:
+        a, b = predicted[first.label], predicted[second.label]
+        seed = context.seed("mistakes", first.label, second.label)
+        yield {"level": "all", "item": "", **row_of(judgements, a, b, None, self.draws, seed)}
+        strata = [Strata("class", judgements.classes, judgements.names), *outside.strata(first, second)]
+        for grouping in strata:
+            for item, inside, low, high in grouping.parts():
+                drawn = context.seed("mistakes", first.label, second.label, grouping.level, item)
+                row = row_of(judgements, a, b, inside, self.draws, drawn)
+                yield {"level": grouping.level, "item": item, "stratum_low": low, "stratum_high": high, **row}
+            if grouping.level == "difficulty":
+                row = within_row(judgements, a, b, grouping, self.draws, seed)
+                yield {"level": "within", "item": "difficulty", **row}
+
+    def _recall(
+        self, sides: Mapping[str, Mapping[int, Counts]], context: "Context", judgements: "Judgements"
+    ) -> Iterator[dict[str, Any]]:
+        seeds = [seed for seed in sides["P_T"] if seed in sides["RI_T"]]
+        if not seeds:
+            return
+        named = {"pair": "P-T/RI-T", "a": "P-T", "b": "RI-T", "variant_a": "P_T", "variant_b": "RI_T"}
+        p, ri = ([sides[variant][seed] for seed in seeds] for variant in TRAINED[::-1])
+        for row in recall_rows(judgements, p, ri, self.draws, context.seed("mistakes", "recall")):
+            yield {**named, **row}
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
-        """Mean κ of each kind of pair, over disjoint pairs of seeds."""
+        """Mean κ of each kind of pair, over disjoint pairs of seeds; what difficulty explains; classes that change."""
         numbers: list[Number] = []
         words: list[str] = []
         rows = table.filter(pl.col("level") == "all")
         for pair in rows["pair"].unique(maintain_order=True):
             found = list(rows.filter(pl.col("pair") == pair).iter_rows(named=True))
-            number = _consistency(pair, disjoint(found))
+            number = consistency(pair, disjoint(found))
             numbers.append(number)
             if number.value is None:
                 words.append(f"{pair} κ not defined")
@@ -184,40 +177,72 @@ class Mistakes(AbstractAnalysis):
                     note=f"out of {either:.0f} made by either, mean over {len(found)} pairs",
                 )
             )
-        return Summary(f"Agreement of mistakes beyond chance: {'; '.join(words)}.", tuple(numbers))
+        for pair in rows["pair"].unique(maintain_order=True):
+            within = list(table.filter((pl.col("level") == "within") & (pl.col("pair") == pair)).iter_rows(named=True))
+            if within:
+                numbers.append(consistency(pair, disjoint(within), "κ within strata of difficulty of"))
+        numbers += recall_numbers(list(table.filter(pl.col("level") == "recall").iter_rows(named=True)))
+        notes = () if (table["level"] == "difficulty").any() else (_NO_OUTSIDE,)
+        return Summary(f"Agreement of mistakes beyond chance: {'; '.join(words)}.", tuple(numbers), notes)
 
 
+_NO_OUTSIDE = "difficulty is judged by networks outside a pair: this study has none (more seeds give some)"
 _BASES = {"seeds": "disjoint pairs of seeds", "range": "range of two pairs", "examples": "test examples, this pair"}
 
 
-def _consistency(pair: str, rows: list[dict[str, Any]]) -> Number:
+def consistency(pair: str, rows: list[dict[str, Any]], what: str = "error consistency κ of") -> Number:
     """κ of pairs that share no network: over pairs where there are several, else over examples."""
-    name = f"error consistency κ of {pair}"
+    name = f"{what} {pair}"
     known = [row for row in rows if row["kappa"] is not None]
     lost = f"; not defined for {len(rows) - len(known)} of {len(rows)} pairs" if len(known) < len(rows) else ""
     if not known:
         return Number(name, None, n=len(rows), note="all right, or all wrong: not defined")
-    ceiling = f"ceiling {sum(row['kappa_max'] for row in known) / len(known):.2f}"
+    tops = [row["kappa_max"] for row in known if row["kappa_max"] is not None]
+    ceiling = f"ceiling {sum(tops) / len(tops):.2f}; " if tops else ""
     if len(known) == 1:
         row = known[0]
         basis: Literal["examples"] | None = None if row["kappa_low"] is None else "examples"
-        note = f"{ceiling}; one pair: it speaks for these networks{lost}"
+        note = f"{ceiling}one pair: it speaks for these networks{lost}"
         return Number(name, row["kappa"], row["kappa_low"], row["kappa_high"], basis, row["examples"], note=note)
     interval = pairs_interval([row["kappa"] for row in known])
-    note = f"{ceiling}; {interval.note}{lost}"
+    note = f"{ceiling}{interval.note}{lost}"
     return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, note=note)
 
 
-def _counts(found: Any) -> dict[str, Any]:
-    return {
-        "examples": found.examples,
-        "mistakes_a": found.common + found.only_a,
-        "mistakes_b": found.common + found.only_b,
-        "common": found.common,
-        "only_a": found.only_a,
-        "only_b": found.only_b,
-        "jaccard": found.jaccard,
-        "same_wrong_label": found.same_label_share,
-        "kappa": found.kappa,
-        "kappa_max": found.kappa_max,
-    }
+class _Outside:
+    """What the networks outside a pair say of every judgement: a pair's own mistakes would make it agree."""
+
+    def __init__(
+        self, context: "Context", judgements: "Judgements", members: list[Member], predicted: Mapping[str, Counts]
+    ) -> None:
+        import numpy as np
+
+        self._context, self._judgements = context, judgements
+        self._places = {member.label: place for place, member in enumerate(members)}
+        self._wrong = np.array([predicted[member.label] != judgements.truth for member in members])
+        self._sum: npt.NDArray[np.float64] | None = None
+        if len(members) > 2:
+            # Only the sum is held: the predictions of all networks at once can be larger than memory.
+            for member in members:
+                found = self._probabilities(member)
+                self._sum = found if self._sum is None else self._sum + found
+
+    def strata(self, first: Member, second: Member) -> Iterator[Strata]:
+        """By difficulty and by entropy; nothing where there is no network outside the pair."""
+        import numpy as np
+
+        from transferscope.measures.mistakes import difficulty, ensemble_entropy
+        from transferscope.measures.strata import DIFFICULTIES, QUARTERS, difficulty_strata, quarter_strata
+
+        shares = difficulty(self._wrong, (self._places[first.label], self._places[second.label]))
+        if shares is None or self._sum is None:
+            return
+        yield Strata("difficulty", difficulty_strata(shares), tuple(DIFFICULTIES), shares)
+        rest = self._sum - self._probabilities(first) - self._probabilities(second)
+        # The subtraction leaves rounding errors of either sign around 0; rounding makes equals of what differs by them.
+        mean = np.clip(rest, 0, None) / (len(self._places) - 2)
+        entropy = ensemble_entropy(mean[None]).round(9)
+        yield Strata("entropy", quarter_strata(entropy), tuple(QUARTERS), entropy)
+
+    def _probabilities(self, member: Member) -> "npt.NDArray[np.float64]":
+        return self._judgements.probabilities(self._context.outputs(member.spec, "test").logits)

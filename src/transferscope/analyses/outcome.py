@@ -8,7 +8,7 @@ from pydantic import Field
 
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_curves import LearningCurves, improving, too_short
+from transferscope.analyses.learning_curves import LearningCurves, curves_of, improving, too_short
 from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.variants import BASELINES, TRAINED, BoundStudy, shown
 from transferscope.specs import NetworkSpec
@@ -189,6 +189,8 @@ def _verdict(test: pl.DataFrame, curves: pl.DataFrame) -> str:
 def _unended(curves: pl.DataFrame, variant: str) -> str | None:
     """Why a variant's final metric is not yet one; None where it is."""
     runs = curves.filter((pl.col("variant") == variant) & (pl.col("setting") == "chosen"))["seed"].n_unique()
+    if not curves_of(curves, variant, "validation_metric"):
+        return f"{shown(variant)} has no finished run with a defined validation metric"
     if rising := improving(curves, variant):
         return f"{shown(variant)} is still improving at the end ({len(rising)} of {runs} seeds)"
     if too_short(curves, variant):

@@ -15,10 +15,17 @@ ANALYSES: dict[str, str] = {
     "outcome": "Outcome",
     "learning_curves": "LearningCurves",
     "mistakes": "Mistakes",
+    "mistakes_in_training": "MistakesInTraining",
     "similarity": "Similarity",
+    "similarity_in_training": "SimilarityInTraining",
+    "similarity_by_size": "SimilarityBySize",
+    "reused_channels": "ReusedChannels",
     "distance": "Distance",
+    "distance_in_training": "DistanceInTraining",
     "path": "Path",
     "block_shuffle": "InputAblations",
+    "control": "Control",
+    "transplant": "Transplant",
 }
 """Name of each analysis, which is also its module, and its class."""
 

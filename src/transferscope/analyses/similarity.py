@@ -27,24 +27,38 @@ _PAIRS = (
     ("RI", "RI_T"),
     ("RI", "P_T"),
 )
+_MEASURES = {"cca": "mean squared CCA", "procrustes": "Procrustes similarity", "rsa": "RSA"}
+_ESTIMATES = {
+    "unbiased": "unbiased HSIC",
+    "biased": "biased HSIC (high for few images and wide features whatever they are)",
+    "rbf": "RBF kernel as wide as the median distance, unbiased HSIC",
+}
 _SAID = (("P_T", "P_T"), ("RI_T", "RI_T"), ("P_T", "RI_T"), ("P", "P_T"))
 
 
 @final
 class Similarity(AbstractAnalysis):
-    """Linear CKA (unbiased HSIC over minibatches) between all modules of RI, P, RI-T and P-T.
+    """CKA (linear, unbiased HSIC over minibatches) between all modules of RI, P, RI-T and P-T.
 
     Attributes:
         granularity: of the modules: ``stage``, ``block`` or ``layer``.
         test_images: test images used; None for all.
         batch_size: images per Gram matrix; a last batch shorter than the others is weighted by its images.
         max_seeds: at most so many seeds of RI-T and P-T; None for all. RI and P enter once.
+        kind: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, as wide as the median
+            distance of a batch).
+        maps: feature maps ``flattened``, or ``pooled`` over positions.
+        agreement: also mean squared CCA, orthogonal Procrustes and RSA of like modules, on pooled features of all
+            images at once.
     """
 
     granularity: Literal["stage", "block", "layer"] = "block"
     test_images: int | None = Field(default=1024, ge=8)
     batch_size: int = Field(default=128, ge=4)
     max_seeds: int | None = Field(default=4, ge=1)
+    kind: Literal["unbiased", "biased", "rbf"] = "unbiased"
+    maps: Literal["flattened", "pooled"] = "flattened"
+    agreement: bool = False
 
     name: ClassVar[str] = "similarity"
     title: ClassVar[str] = "Feature similarity"
@@ -66,10 +80,39 @@ class Similarity(AbstractAnalysis):
         "position_b": Column(int, "depth of the module", "count"),
         "cka": Column(
             float,
-            "linear CKA, at most 1; unbiased, so small negative values occur",
+            "CKA, at most 1; unbiased unless kind says biased, so small negative values occur",
             "1",
             "test",
             "features without variation",
+        ),
+        "kind": Column(str, "unbiased or biased (linear kernel), or rbf"),
+        "maps": Column(str, "flattened, or pooled over positions"),
+        "cca": Column(
+            float,
+            "mean squared canonical correlation of pooled features",
+            "1",
+            "test",
+            "not asked for, not like modules, no variation, or as many features as images",
+        ),
+        "cca_chance": Column(
+            float,
+            "what independent features of these widths give for it on average",
+            "1",
+            null="not asked for, not like modules, or no variation",
+        ),
+        "procrustes": Column(
+            float,
+            "orthogonal Procrustes similarity of pooled features, 0 to 1",
+            "1",
+            "test",
+            "not asked for, not like modules, or no variation",
+        ),
+        "rsa": Column(
+            float,
+            "Spearman correlation of the distances between images, pooled features",
+            "1",
+            "test",
+            "not asked for, not like modules, or no variation",
         ),
         "examples": Column(int, "images used", "count"),
         "batch": Column(int, "images per Gram matrix", "count"),
@@ -97,7 +140,9 @@ class Similarity(AbstractAnalysis):
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """One pass over the test images through all networks."""
         from transferscope.analyses.cka_loader import cka_networks
+        from transferscope.analyses.pooled_features import PooledFeatures
 
+        features = PooledFeatures() if self.agreement else None
         members = {member.label: member for member in unit.members if not context.diverged(member.spec)}
         result = cka_networks(
             {label: context.network(member.spec) for label, member in members.items()},
@@ -105,7 +150,11 @@ class Similarity(AbstractAnalysis):
             granularity=self.granularity,
             device=context.device,
             memory_format=context.memory_format,
+            kind=self.kind,
+            maps=self.maps,
+            on_features=None if features is None else features.take,
         )
+        checks = {} if features is None else features.compared()
         position = {
             label: {module: index for index, module in enumerate(modules)} for label, modules in result.modules.items()
         }
@@ -126,6 +175,9 @@ class Similarity(AbstractAnalysis):
                     "module_b": module_b,
                     "position_b": position[b.label][module_b],
                     "cka": row["cka"],
+                    "kind": self.kind,
+                    "maps": self.maps,
+                    **(checks.get((a.label, b.label, module_a), {}) if module_a == module_b else {}),
                     "examples": result.examples,
                     "batch": result.batch_size,
                 }
@@ -154,14 +206,50 @@ class Similarity(AbstractAnalysis):
                 limits = f" ({interval.low:.2f} to {interval.high:.2f})" if interval.basis == "seeds" else ""
                 words.append(f"{name} {interval.value:.2f}{limits}")
         said = f"{', '.join(words)}; {SPEAKS}" if words else "not defined"
+        agreed, agreed_notes = _agreement(like)
+        numbers += agreed
         return Summary(
             f"Mean CKA of like modules on {table['examples'][0]} test images: {said}.",
             tuple(numbers),
             (
-                f"unbiased HSIC over batches of {table['batch'][0]}; CKA ignores rotations, scales and offsets of "
-                "features, so equal CKA does not mean equal features",
+                f"{_ESTIMATES[table['kind'][0]]} over batches of {table['batch'][0]}; CKA ignores rotations, scales "
+                "and offsets of features, so equal CKA does not mean equal features",
+                *agreed_notes,
             ),
         )
+
+
+def _agreement(like: pl.DataFrame) -> tuple[list[Number], tuple[str, ...]]:
+    """Whether the other measures put the modules in the same order as CKA, for each kind of pair."""
+    from transferscope.measures.agreement import rank_agreement
+
+    checked = like.filter(pl.col("procrustes").is_not_null())
+    if checked.is_empty():
+        return [], ()
+    numbers: list[Number] = []
+    undefined: set[str] = set()
+    for kind in _PAIRS:
+        for column, words in _MEASURES.items():
+            found: list[float] = []
+            for pair in _pairs(checked, *kind):
+                rows = checked.filter((pl.col("a") == pair["a"]) & (pl.col("b") == pair["b"])).sort("position_a")
+                tau = rank_agreement(rows["cka"].to_list(), rows[column].to_list()).kendall
+                if tau is not None:
+                    found.append(tau)
+            if not found:
+                undefined.add(words)
+                continue
+            interval = pairs_interval(found)
+            numbers.append(
+                Number(
+                    f"Kendall τ over modules, CKA and {words}, {shown(kind[0])}/{shown(kind[1])}",
+                    interval.value, interval.low, interval.high, interval.basis, interval.n, note=interval.note,
+                )
+            )  # fmt: skip
+    notes = ["mean squared CCA, Procrustes and RSA are of features pooled over positions, on all images at once"]
+    if undefined:
+        notes.append(f"no rank agreement for some pairs (too few modules with a value): {', '.join(sorted(undefined))}")
+    return numbers, tuple(notes)
 
 
 def _pairs(like: pl.DataFrame, first: str, second: str) -> list[dict[str, Any]]:

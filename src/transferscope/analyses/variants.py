@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Literal
 
 from transferscope.analyses.contract import Member
 from transferscope.data.spec import DataSpec
+from transferscope.errors import AnalysisError
 from transferscope.specs import NetworkSpec, Random, Start
 from transferscope.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
+    from transferscope.data.sources import DataSource
     from transferscope.study import Study, VariantRecipe
 
 __all__ = ["BASELINES", "TRAINED", "BoundStudy", "recipe_of", "shown"]
@@ -61,6 +63,7 @@ class BoundStudy:
         metric: ``top1``, ``top5`` or ``auc``.
         pretrained: the start of P.
         memory_format: probed for this architecture on this machine.
+        references: further data sets that its analyses look at, at the target's image size.
     """
 
     settings: "Study"
@@ -70,6 +73,21 @@ class BoundStudy:
     metric: str
     pretrained: Start
     memory_format: Literal["contiguous", "channels_last"]
+    references: tuple[DataSpec, ...] = ()
+
+    def reference(self, source: "DataSource") -> DataSpec:
+        """The examples of a data set that an analysis named in ``data_sources``.
+
+        Raises:
+            AnalysisError: none did.
+        """
+        for data in self.references:
+            if data.source == source:
+                return data
+        raise AnalysisError(
+            f"the study has no data set {source.kind!r} beside its target",
+            hint="name it in data_sources() of the analysis that reads it",
+        )
 
     @property
     def seeds(self) -> tuple[int, ...]:

@@ -4,6 +4,10 @@ What is not defined is None with its reason, or a :class:`~transferscope.errors.
 Functions of bootstrap weights return NaN for a draw without a value; ``bootstrap_interval`` makes it a note.
 """
 
+from transferscope.measures.agreement import (
+    RankAgreement,
+    rank_agreement,
+)
 from transferscope.measures.barriers import (
     Barrier,
     Height,
@@ -17,6 +21,16 @@ from transferscope.measures.bootstrap import (
     bootstrap_weights,
     weighted_mean,
 )
+from transferscope.measures.channels import (
+    ChannelMoments,
+    Matching,
+    Reuse,
+    channel_correlation,
+    channel_update,
+    dead_channels,
+    match_channels,
+    reuse,
+)
 from transferscope.measures.cka import (
     CkaMatrix,
     CkaSums,
@@ -26,8 +40,13 @@ from transferscope.measures.cka import (
     hsic1,
     hsic_pairs,
     linear_cka,
+    rbf_cka,
+    rbf_grams,
     smallest_batch,
     u_centred,
+)
+from transferscope.measures.cka import (
+    Estimator as HsicEstimator,
 )
 from transferscope.measures.cka import (
     Kind as CkaKind,
@@ -71,6 +90,16 @@ from transferscope.measures.intervals import (
     seeds_interval,
     seeds_p_value,
 )
+from transferscope.measures.linear_similarity import (
+    Cca,
+    Decomposition,
+    canonical_correlation,
+    decompose,
+    mean_squared_cca,
+    procrustes_distance,
+    procrustes_of,
+    procrustes_similarity,
+)
 from transferscope.measures.metrics import (
     METRICS,
     LabelAuc,
@@ -97,28 +126,55 @@ from transferscope.measures.mistakes import (
     mistakes_by_label,
     weighted_mistakes,
 )
+from transferscope.measures.rsa import (
+    Dissimilarity,
+    dissimilarities,
+    rank_scores,
+    rsa,
+    rsa_of,
+)
+from transferscope.measures.sign_flip import (
+    sign_flip_p_value,
+)
 from transferscope.measures.standard_error import (
     standard_error,
 )
+from transferscope.measures.strata import (
+    DIFFICULTIES,
+    QUARTERS,
+    difficulty_strata,
+    quarter_strata,
+    stratified_kappa,
+)
 
 __all__ = [
+    "DIFFICULTIES",
     "METRICS",
     "MISTAKE_STATISTICS",
+    "QUARTERS",
     "Barrier",
     "Basis",
+    "Cca",
+    "ChannelMoments",
     "CkaKind",
     "CkaMatrix",
     "CkaSums",
     "Curve",
+    "Decomposition",
+    "Dissimilarity",
     "Distance",
     "Height",
+    "HsicEstimator",
     "Interval",
     "LabelAuc",
+    "Matching",
     "MetricName",
     "Mistakes",
     "Noninferiority",
     "Parameters",
+    "RankAgreement",
     "Reached",
+    "Reuse",
     "Statistic",
     "Task",
     "Trend",
@@ -129,14 +185,21 @@ __all__ = [
     "bootstrap_draws",
     "bootstrap_interval",
     "bootstrap_weights",
+    "canonical_correlation",
     "centred_gram",
+    "channel_correlation",
+    "channel_update",
     "cka_compute",
     "cka_update",
     "common_thresholds",
     "compare_mistakes",
     "correct",
+    "dead_channels",
+    "decompose",
     "difficulty",
+    "difficulty_strata",
     "displacement_cosine",
+    "dissimilarities",
     "distance_by_module",
     "ensemble_entropy",
     "fieller",
@@ -147,7 +210,9 @@ __all__ = [
     "hsic_pairs",
     "interpolate",
     "linear_cka",
+    "match_channels",
     "mean_difference_interval",
+    "mean_squared_cca",
     "metric",
     "mistake_indicators",
     "mistake_statistic",
@@ -161,9 +226,21 @@ __all__ = [
     "per_example_loss",
     "per_label_auc",
     "predictions",
+    "procrustes_distance",
+    "procrustes_of",
+    "procrustes_similarity",
+    "quarter_strata",
+    "rank_agreement",
+    "rank_scores",
+    "rbf_cka",
+    "rbf_grams",
+    "reuse",
+    "rsa",
+    "rsa_of",
     "seed_pairs_interval",
     "seeds_interval",
     "seeds_p_value",
+    "sign_flip_p_value",
     "smallest_batch",
     "speed_from_equal_loss",
     "split_head",
@@ -171,6 +248,7 @@ __all__ = [
     "standard_error",
     "steps_to_threshold",
     "still_improving",
+    "stratified_kappa",
     "top_k",
     "u_centred",
     "weighted_auc",

@@ -1,4 +1,4 @@
-"""Linear centred kernel alignment (CKA), unbiased over minibatches, for all pairs of points at once.
+"""Centred kernel alignment (CKA), linear or RBF, unbiased over minibatches, for all pairs of points at once.
 
 Kornblith et al., "Similarity of Neural Network Representations Revisited" (ICML 2019, arXiv 1905.00414); the
 unbiased estimator of Song et al. (JMLR 2012, eq. 5) and its average over minibatches of Nguyen et al. (ICLR
@@ -12,6 +12,9 @@ Averaged first, divided last. HSIC1 is the inner product of U-centred Gram matri
 so all pairs of a batch are one matrix product and |CKA| <= 1 holds by Cauchy-Schwarz. A batch counts with its
 number of examples: without dependence HSIC1 has a standard deviation of order 1/n, so a short batch adds no
 more noise than a full one.
+
+The RBF kernel takes the same way: its Gram matrix follows from the linear one, ``|x_i - x_j|^2 = K_ii + K_jj -
+2 K_ij``, with the median heuristic for its width (:func:`rbf_grams`), and unbiased HSIC after it.
 
 Why it is exact in float32: features are centred before the Gram matrix, so an offset costs no digits;
 everything after the Gram matrix is float64.
@@ -31,6 +34,7 @@ from transferscope.errors import MeasureError
 __all__ = [
     "CkaMatrix",
     "CkaSums",
+    "Estimator",
     "Kind",
     "centred_gram",
     "cka_compute",
@@ -38,11 +42,16 @@ __all__ = [
     "hsic1",
     "hsic_pairs",
     "linear_cka",
+    "rbf_cka",
+    "rbf_grams",
     "smallest_batch",
     "u_centred",
 ]
 
-Kind = Literal["unbiased", "biased"]
+Estimator = Literal["unbiased", "biased"]
+"""How HSIC is estimated from two Gram matrices."""
+Kind = Literal["unbiased", "biased", "rbf"]
+"""The linear kernel with either estimator, or the RBF kernel with the unbiased one."""
 
 # A chunk of 100 examples and 4096 features stays in a 2 MB cache from its mean to its product.
 _CPU_CHUNK_BYTES = 4 * 4096 * 100
@@ -51,8 +60,8 @@ _BLOCK_BYTES = 16 * 2**20
 
 
 def smallest_batch(kind: Kind) -> int:
-    """The fewest examples a batch may have: 4 for ``unbiased``, 2 for ``biased``."""
-    return 4 if kind == "unbiased" else 2
+    """The fewest examples a batch may have: 4 for ``unbiased`` and ``rbf``, 2 for ``biased``."""
+    return 2 if kind == "biased" else 4
 
 
 @contextlib.contextmanager
@@ -83,7 +92,7 @@ def _flat(features: Tensor) -> Tensor:
     return features.permute(0, *order).reshape(features.shape[0], -1)
 
 
-def centred_gram(features: Tensor) -> tuple[Tensor, Tensor]:
+def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The Gram matrix of features that are centred over the examples first, and the offset taken off.
 
     Computed in chunks of features: no centred copy of a feature map is ever held, and only half of the
@@ -91,6 +100,7 @@ def centred_gram(features: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         features: ``examples ...``, floating point; everything after the first axis is flattened.
+        out: where to put the Gram matrix: ``examples examples``, of the type and device given below.
 
     Returns:
         The Gram matrix, ``examples examples``, float32 (float64 for float64 features), symmetric; and the
@@ -118,7 +128,8 @@ def centred_gram(features: Tensor) -> tuple[Tensor, Tensor]:
     budget = _CPU_CHUNK_BYTES if flat.device.type == "cpu" else _CHUNK_BYTES
     step = max(256, budget // (4 * max(1, examples)))
     average = torch.full((examples,), 1.0 / max(1, examples), dtype=dtype, device=flat.device)
-    gram = torch.zeros(examples, examples, dtype=dtype, device=flat.device)
+    gram = torch.empty(examples, examples, dtype=dtype, device=flat.device) if out is None else out
+    gram.zero_()
     offset = torch.zeros((), dtype=dtype, device=flat.device)
     with _full_precision(flat.device):
         for start in range(0, width, step):
@@ -132,7 +143,7 @@ def centred_gram(features: Tensor) -> tuple[Tensor, Tensor]:
             gram[half:].addmm_(chunk[half:], chunk.T)
     gram[:half, half:] = gram[half:, :half].T
     # A product of a matrix with its own transpose is symmetric only up to rounding.
-    return (gram + gram.T).mul_(0.5), offset
+    return gram.copy_((gram + gram.T).mul_(0.5)), offset
 
 
 def _check_grams(grams: Tensor, kind: Kind) -> int:
@@ -205,7 +216,60 @@ def hsic1(K: Tensor, L: Tensor) -> Tensor:
     return bracket / (n * (n - 3))
 
 
-def hsic_pairs(grams: Tensor, kind: Kind = "unbiased") -> Tensor:
+def rbf_grams(grams: Tensor, bandwidth: float = 1.0, floors: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Gram matrices of the RBF kernel, from linear ones.
+
+    ``exp(-d_ij^2 / (2 bandwidth^2 m))`` with ``d_ij^2 = K_ii + K_jj - 2 K_ij`` and m the median of d^2 over the pairs
+    of different examples of this batch (the median heuristic, as in the code of Kornblith et al. 2019). So the kernel
+    is invariant to orthogonal maps, isotropic scale and offset of the features; not to a change of the batch size,
+    with which the median varies a little.
+
+    Args:
+        grams: ``points examples examples``, symmetric, of the linear kernel; centring does not matter.
+        bandwidth: the kernel's width as a multiple of the median distance, positive.
+        floors: ``points``; where the median is not above its floor (rounding errors, or most examples the same), the
+            kernel is 1 everywhere: no CKA. 0 where None.
+
+    Returns:
+        Same shape and type, with ones on the diagonal; and the median of d^2, ``points``, float64.
+
+    Raises:
+        MeasureError: not square, fewer than 2 examples, or a bandwidth that is not positive.
+
+    Example:
+        >>> x = torch.tensor([[0.0], [1.0], [2.0]])
+        >>> kernel, median = rbf_grams((x @ x.T)[None])
+        >>> median.tolist(), kernel[0, 0].log().tolist()
+        ([1.0], [0.0, -0.5, -2.0])
+    """
+    if not 0 < bandwidth < math.inf:
+        raise MeasureError(
+            "the width of the RBF kernel does not fit", expected="a positive multiple", got=str(bandwidth)
+        )
+    n = _check_grams(grams, "biased")
+    points = grams.shape[0]
+    above = torch.triu_indices(n, n, 1, device=grams.device)
+    pairs = above.shape[1]
+    kernels = torch.empty_like(grams)
+    medians = torch.empty(points, dtype=torch.float64, device=grams.device)
+    step = max(1, _BLOCK_BYTES // (8 * n * n))
+    for start in range(0, points, step):
+        block = grams[start : start + step].to(torch.float64)
+        own = block.diagonal(dim1=-2, dim2=-1)
+        squares = (own[:, :, None] + own[:, None, :] - 2 * block).clamp_min_(0)
+        ordered = squares[:, above[0], above[1]].sort(-1).values
+        median = (ordered[:, (pairs - 1) // 2] + ordered[:, pairs // 2]) / 2
+        floor = median.new_zeros(()) if floors is None else floors[start : start + step].to(torch.float64)
+        flat = median <= floor
+        scale = torch.where(flat, 1.0, 2 * bandwidth**2 * median)
+        kernel = (squares / -scale[:, None, None]).exp_()
+        kernel.diagonal(dim1=-2, dim2=-1).masked_fill_(own.isfinite(), 1.0)
+        kernels[start : start + step] = torch.where(flat[:, None, None], 1.0, kernel)
+        medians[start : start + step] = median
+    return kernels, medians
+
+
+def hsic_pairs(grams: Tensor, kind: Estimator = "unbiased") -> Tensor:
     """HSIC of every pair of Gram matrices of one batch, by one matrix product of the centred, flattened
     matrices.
 
@@ -262,6 +326,7 @@ class CkaSums:
         examples: how many examples were counted.
         batches: how many batches.
         kind: of HSIC.
+        bandwidth: of the RBF kernel.
     """
 
     hsic: Tensor
@@ -269,6 +334,7 @@ class CkaSums:
     examples: int
     batches: int
     kind: Kind
+    bandwidth: float = 1.0
 
 
 def cka_update(
@@ -278,6 +344,7 @@ def cka_update(
     *,
     kind: Kind = "unbiased",
     feature_dtype: torch.dtype = torch.float32,
+    bandwidth: float = 1.0,
 ) -> CkaSums:
     """Count one batch; nothing is changed in place.
 
@@ -287,6 +354,7 @@ def cka_update(
         offsets: ``points``, the squared norms of the means that were taken off; zero where None.
         kind: of HSIC; the same for every batch.
         feature_dtype: in which the features were computed; it sets the level of their rounding errors.
+        bandwidth: of the RBF kernel, see :func:`rbf_grams`; the same for every batch.
 
     Returns:
         New sums.
@@ -294,20 +362,27 @@ def cka_update(
     Raises:
         MeasureError: too few examples, or other points or another kind than before.
     """
-    hsic = hsic_pairs(grams, kind)
+    if kind != "rbf":
+        hsic = hsic_pairs(grams, kind)
     examples = int(grams.shape[-1])
     trace = grams.diagonal(dim1=-2, dim2=-1).to(torch.float64).mean(-1)
     noise = 4 * torch.finfo(grams.dtype).eps * trace
     if offsets is not None:
         noise = noise + (2 * torch.finfo(feature_dtype).eps) ** 2 * offsets.to(torch.float64)
+    if kind == "rbf":
+        _check_grams(grams, kind)
+        kernels, medians = rbf_grams(grams, bandwidth, noise)
+        hsic = hsic_pairs(kernels, "unbiased")
+        # What rounding of the linear Gram matrix becomes in the exponent; 1 where the kernel is 1 everywhere.
+        noise = torch.where(medians > noise, noise / (bandwidth**2 * medians), 1.0)
     noise = noise**2
     if sums is None:
-        return CkaSums(hsic * examples, noise * examples, examples, 1, kind)
-    if sums.hsic.shape != hsic.shape or sums.kind != kind:
+        return CkaSums(hsic * examples, noise * examples, examples, 1, kind, bandwidth)
+    if sums.hsic.shape != hsic.shape or (sums.kind, sums.bandwidth) != (kind, bandwidth):
         raise MeasureError(
             "this batch does not continue the ones before",
-            expected=f"{sums.hsic.shape[0]} points, {sums.kind}",
-            got=f"{hsic.shape[0]} points, {kind}",
+            expected=f"{sums.hsic.shape[0]} points, {sums.kind}, bandwidth {sums.bandwidth:g}",
+            got=f"{hsic.shape[0]} points, {kind}, bandwidth {bandwidth:g}",
         )
     return CkaSums(
         sums.hsic + hsic * examples,
@@ -315,6 +390,7 @@ def cka_update(
         sums.examples + examples,
         sums.batches + 1,
         kind,
+        bandwidth,
     )
 
 
@@ -353,14 +429,15 @@ def cka_compute(sums: CkaSums) -> CkaMatrix:
     norm = torch.where(bad, 1.0, own).sqrt()
     null = bad[:, None] | bad[None, :]
     values = torch.where(null, 0.0, hsic / (norm[:, None] * norm[None, :]))
+    which = "most" if sums.kind == "rbf" else "all"
     reasons = tuple(
-        None if fine else ("the same for all examples, up to rounding" if same else "not finite")
+        None if fine else (f"the same for {which} examples, up to rounding" if same else "not finite")
         for fine, same in zip((~bad).tolist(), constant.tolist(), strict=True)
     )
     return CkaMatrix(values, null, reasons)
 
 
-def linear_cka(a: Tensor, b: Tensor, kind: Kind = "unbiased") -> float | None:
+def linear_cka(a: Tensor, b: Tensor, kind: Estimator = "unbiased") -> float | None:
     """Linear CKA of two sets of features of the same examples, in one batch, in float64.
 
     Invariant to orthogonal maps, isotropic scale and offset of either; not to general linear maps.
@@ -383,6 +460,37 @@ def linear_cka(a: Tensor, b: Tensor, kind: Kind = "unbiased") -> float | None:
         >>> linear_cka(x, torch.ones(6, 2)) is None
         True
     """
+    return _one_batch(a, b, kind, 1.0)
+
+
+def rbf_cka(a: Tensor, b: Tensor, bandwidth: float = 1.0) -> float | None:
+    """CKA with the RBF kernel of two sets of features of the same examples: unbiased, one batch, in float64.
+
+    Invariant to orthogonal maps, isotropic scale and offset of either; not to general linear maps. A narrow kernel
+    looks at neighbours alone; towards a wide one it becomes linear CKA.
+
+    Args:
+        a: ``examples ...``.
+        b: ``examples ...``, same examples in the same order.
+        bandwidth: the kernel's width as a multiple of the median distance of each (:func:`rbf_grams`).
+
+    Returns:
+        In [-1, 1]; None where most examples are the same for one.
+
+    Raises:
+        MeasureError: different numbers of examples, fewer than 4, or a bandwidth that is not positive.
+
+    Reference: Kornblith et al. (2019), section 3 and table 2.
+
+    Example:
+        >>> x = torch.arange(10.0)[:, None]
+        >>> round(rbf_cka(x, 5 * x + 100), 12), round(rbf_cka(x, x**3), 2)
+        (1.0, 0.87)
+    """
+    return _one_batch(a, b, "rbf", bandwidth)
+
+
+def _one_batch(a: Tensor, b: Tensor, kind: Kind, bandwidth: float) -> float | None:
     if a.shape[:1] != b.shape[:1]:
         raise MeasureError(
             "CKA compares features of the same examples",
@@ -393,6 +501,6 @@ def linear_cka(a: Tensor, b: Tensor, kind: Kind = "unbiased") -> float | None:
     grams, offsets = (torch.stack(items) for items in zip(*pairs, strict=True))
     # The coarser type of the two tells how much of the features is rounding.
     coarser = max((a.dtype, b.dtype), key=lambda dtype: torch.finfo(dtype).eps)
-    sums = cka_update(None, grams, offsets, kind=kind, feature_dtype=coarser)
+    sums = cka_update(None, grams, offsets, kind=kind, feature_dtype=coarser, bandwidth=bandwidth)
     matrix = cka_compute(sums)
     return None if bool(matrix.null[0, 1]) else float(matrix.values[0, 1])

@@ -1,6 +1,7 @@
 """Files of weights, read as plain tensors and nothing else, and written as safetensors."""
 
 import contextlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -178,7 +179,7 @@ def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def write_state(
     path: str | os.PathLike[str], state: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write tensors as a safetensors file, complete or not at all.
+    """Write tensors as a safetensors file, complete or not at all; equal content gives equal bytes.
 
     Args:
         path: a name ending in ``.safetensors``; an existing file is replaced.
@@ -201,6 +202,7 @@ def write_state(
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         save_file(tensors, partial, metadata={**(metadata or {}), "format": "pt", "writer": _WRITER})
+        _sort_metadata(partial)
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         raise StoreError(
@@ -210,6 +212,18 @@ def write_state(
     finally:
         with contextlib.suppress(OSError):  # nothing there after a rename; on a failing disk the error above tells
             partial.unlink(missing_ok=True)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put a file's metadata in order: safetensors writes them in another one each time, and bytes are compared."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        assert len(text) <= size, "the same words in another order"
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
+from transferscope.plots.mistake_groups import classes_figure, strata_figure
 from transferscope.plots.theme import Figure, Panel, first, hover, pair_rank, shown, shown_column
 
 __all__ = ["chart", "figures"]
@@ -30,32 +31,35 @@ def chart(table: pl.DataFrame) -> Any:
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
-    """The figures of ``mistakes``; none where there is no pair of networks."""
+    """The figures of ``mistakes``: pairs, strata of difficulty, classes; none where there is no pair of networks."""
+    found = (_overlap(table), strata_figure(table), classes_figure(table))
+    return tuple(figure for figure in found if figure is not None)
+
+
+def _overlap(table: pl.DataFrame) -> Figure | None:
     rows = table.filter(pl.col("level") == "all")
     if rows.is_empty():
-        return ()
+        return None
     rows, by_network = _aggregated(rows)
     order = rows["label"].to_list()
     height = 26 * len(order) + 8
     panels = (_shared(rows, order, height), *_consistency(rows, order, height))
     spread = " with its 95 % interval over test images" if by_network else ""
     what = "pair of networks" if by_network else "pair of variants (mean over its networks)"
-    return (
-        Figure(
-            name="overlap",
-            title="Shared mistakes",
-            caption=(
-                f"One row per {what}. Left: test images wrong in both networks or in one alone. Right: error "
-                f"consistency κ{spread}; 0 is chance given the accuracies, the tick marks the highest κ that unequal "
-                "accuracies allow."
-            ),
-            description="Common and separate mistakes, and error consistency, for " + ", ".join(order) + ".",
-            panels=panels,
-            legend=(
-                *((name, tint, "square") for name, tint in _PARTS.items()),
-                ("κ with interval" if by_network else "κ", "#1b1f24", "point"),
-                ("ceiling of κ", "#1b1f24", "tick"),
-            ),
+    return Figure(
+        name="overlap",
+        title="Shared mistakes",
+        caption=(
+            f"One row per {what}. Left: test images wrong in both networks or in one alone. Right: error "
+            f"consistency κ{spread}; 0 is chance given the accuracies, the tick marks the highest κ that unequal "
+            "accuracies allow."
+        ),
+        description="Common and separate mistakes, and error consistency, for " + ", ".join(order) + ".",
+        panels=panels,
+        legend=(
+            *((name, tint, "square") for name, tint in _PARTS.items()),
+            ("κ with interval" if by_network else "κ", "#1b1f24", "point"),
+            ("ceiling of κ", "#1b1f24", "tick"),
         ),
     )
 

@@ -2,12 +2,44 @@
 
 import polars as pl
 
-from transferscope.plots import distance, learning_curves, learning_rate, mistakes, path, similarity
+from transferscope.plots import (
+    block_shuffle,
+    control,
+    distance,
+    distance_in_training,
+    learning_curves,
+    learning_rate,
+    mistakes,
+    mistakes_in_training,
+    path,
+    reused_channels,
+    similarity,
+    similarity_by_size,
+    similarity_in_training,
+    transplant,
+)
 from transferscope.plots.theme import Figure
 
 __all__ = ["DRAWN", "figures"]
 
-DRAWN = frozenset({"learning_rate", "learning_curves", "mistakes", "similarity", "distance", "path"})
+DRAWN = frozenset(
+    {
+        "learning_rate",
+        "learning_curves",
+        "mistakes",
+        "mistakes_in_training",
+        "similarity",
+        "similarity_in_training",
+        "similarity_by_size",
+        "reused_channels",
+        "distance",
+        "distance_in_training",
+        "path",
+        "block_shuffle",
+        "control",
+        "transplant",
+    }
+)
 """Analyses that have pictures."""
 
 
@@ -26,5 +58,21 @@ def figures(name: str, table: pl.DataFrame, metric: str) -> tuple[Figure, ...]:
         return learning_rate.figures(table, metric)
     if name == "learning_curves":
         return learning_curves.figures(table, metric)
-    drawn = {"mistakes": mistakes, "similarity": similarity, "distance": distance, "path": path}
+    if name == "block_shuffle":
+        return block_shuffle.figures(table, metric)
+    if name == "control":
+        return control.figures(table, metric)
+    if name == "transplant":
+        return transplant.figures(table, metric)
+    drawn = {
+        "mistakes": mistakes,
+        "mistakes_in_training": mistakes_in_training,
+        "similarity": similarity,
+        "similarity_in_training": similarity_in_training,
+        "similarity_by_size": similarity_by_size,
+        "reused_channels": reused_channels,
+        "distance": distance,
+        "distance_in_training": distance_in_training,
+        "path": path,
+    }
     return drawn[name].figures(table) if name in drawn else ()

@@ -63,7 +63,7 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
         name="maps",
         title="Every module against every module",
         caption=" ".join([
-            "Linear CKA (unbiased, minibatch) of features on the same images, averaged over networks; a network is "
+            f"{_measured(table)} of features on the same images, averaged over networks; a network is "
             "never compared with itself. Rows: modules of the first variant, columns: of the second, input at the top "
             "left. One colour scale for all maps.", *notes,
         ]),
@@ -72,7 +72,14 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
         columns=3,
         ramp=("0 unrelated", "1 same up to rotation and scale", RAMP),
     )  # fmt: skip
-    return (maps, *_diagonal(means, modules))
+    return (maps, *_diagonal(means, modules), *_agreement(table, modules))
+
+
+def _measured(table: pl.DataFrame) -> str:
+    """The measure in words, as the table says."""
+    kernel = {"unbiased": "Linear CKA (unbiased, minibatch)", "biased": "Linear CKA (biased, minibatch)",
+              "rbf": "RBF CKA (unbiased, minibatch)"}[table["kind"][0]]  # fmt: skip
+    return kernel if table["maps"][0] == "flattened" else f"{kernel}, maps pooled,"
 
 
 def _by_pair(table: pl.DataFrame) -> pl.DataFrame:
@@ -185,3 +192,59 @@ def _diagonal(means: pl.DataFrame, modules: list[str]) -> list[Figure]:
             legend=tuple((pair, colour(pair), "line") for pair in lines),
         )
     ]
+
+
+_CHECKS = {"cka": "CKA", "cca": "mean squared CCA", "procrustes": "Procrustes", "rsa": "RSA"}
+_CHECK_COLOURS = ("#1b1f24", "#0072B2", "#D55E00", "#009E73")
+
+
+def _agreement(table: pl.DataFrame, modules: list[str]) -> list[Figure]:
+    """The other measures beside CKA, by depth: one panel for P × P-T, one for P × RI-T, one for P-T × RI-T."""
+    kept = thinned(modules, 60)
+    rows = table.filter(
+        pl.col("procrustes").is_not_null() & (pl.col("a") != pl.col("b")) & pl.col("module_a").is_in(kept)
+    )
+    if rows.is_empty():
+        return []
+    a, b = pl.col("variant_a"), pl.col("variant_b")
+    panels = []
+    for one, other in (("P", "P_T"), ("P", "RI_T"), ("P_T", "RI_T")):
+        found = rows.filter(((a == one) & (b == other)) | ((a == other) & (b == one)))
+        long = found.unpivot(list(_CHECKS), index=["module_a"], variable_name="measure").drop_nulls("value")
+        means = long.group_by("measure", module=pl.col("module_a")).agg(pl.col("value").mean())
+        if means.is_empty():
+            continue
+        data = means.with_columns(pl.col("measure").replace(_CHECKS)).with_columns(
+            hover(pl.col("measure"), " at ", pl.col("module"), ": ", pl.col("value").round(3))
+        )
+        x = alt.X("module:N", title="Module (name), from input to output", sort=kept)
+        x = x.axis(labelAngle=-60, ticks=False, labelFontSize=9, labelOverlap=True, labelLimit=100, grid=False)
+        low = min(0.0, *data["value"].to_list())
+        y = alt.Y("value:Q", title="Similarity (0 to 1)").scale(domain=[low, 1.0], nice=False).axis(minExtent=38)
+        tint = alt.Color("measure:N", title=None).scale(
+            domain=list(_CHECKS.values()), range=list(_CHECK_COLOURS)
+        )  # fmt: skip
+        title = f"{one} × {other}".replace("_", "-")
+        drawn = alt.Chart(data, title=title)
+        panels.append(
+            alt.layer(
+                drawn.mark_line(strokeWidth=2, aria=False).encode(x, y, tint),
+                drawn.mark_circle(size=30, opacity=1).encode(x, y, tint, description="hover:N"),
+            ).properties(width=300, height=200)
+        )
+    return (
+        [
+            Figure(
+                name="agreement",
+                title="CKA beside other measures",
+                caption="Equal modules, averaged over networks. CCA, Procrustes and RSA are of features pooled over "
+                "positions; their heights are not comparable with each other, their order over modules is.",
+                description="CKA, mean squared CCA, Procrustes similarity and RSA of equal modules, by depth.",
+                panels=tuple(panels),
+                columns=3,
+                legend=tuple((name, tint, "line") for name, tint in zip(_CHECKS.values(), _CHECK_COLOURS, strict=True)),
+            )
+        ]
+        if panels
+        else []
+    )

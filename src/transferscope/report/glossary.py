@@ -19,6 +19,8 @@ GLOSSARY: dict[str, str] = {
     "final metric.",
     "error consistency κ": "How much more often two networks are both right or both wrong than their accuracies alone "
     "would make them: 0 is chance, 1 is the same mistakes.",
+    "Holm-adjusted": "Corrected for looking at many classes or modules at once: in at most one study out of twenty is "
+    "any of them called changed by chance.",
     "head": "The last, classifying layer. It is new for the target task, and equal for P-T and RI-T of one seed.",
     "interval over examples": "What would change with other test images, for exactly these trained networks.",
     "interval over seeds": "What would change if everything were trained again: a statement about training in general.",
@@ -32,6 +34,7 @@ GLOSSARY: dict[str, str] = {
     "P": "The pre-trained network, with a new head, before training on the target task.",
     "P-T": "P, trained on the target task.",
     "point": "One hundredth of the accuracy: from 80 % to 81 % is one point.",
+    "recall": "The share of a class's images that a network finds.",
     "RI": "The same architecture with random weights, before training.",
     "RI-T": "RI, trained on the target task.",
     "RI-T long": "RI-T trained for longer, to its plateau: what the random start can reach without equal effort.",

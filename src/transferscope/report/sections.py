@@ -15,6 +15,7 @@ from transferscope.plots.export import inline_svg
 from transferscope.plots.registry import DRAWN, figures
 from transferscope.plots.theme import VARIANTS, Figure, colour, metric_name, shown, themed
 from transferscope.report.cards import card
+from transferscope.report.gallery import Pictures, galleries
 from transferscope.report.numbers import (
     basis_words,
     interval_words,
@@ -77,6 +78,7 @@ class Section:
     notes: tuple[str, ...]
     numbers: list[dict[str, Any]]
     pictures: tuple[Picture, ...]
+    galleries: tuple[Pictures, ...]
     nothing_drawn: bool
     columns: list[dict[str, str]]
     rows: list[list[dict[str, Any]]]
@@ -220,6 +222,7 @@ def _section(slug: str, item: AnalysisResult, drawn: tuple[Figure, ...]) -> Sect
         notes=item.summary.notes if item.summary else (),
         numbers=[_number(number) for number in item.summary.numbers] if item.summary else [],
         pictures=tuple(_picture(figure, slug) for figure in drawn),
+        galleries=galleries(analysis.name, item.files),
         nothing_drawn=table is not None and analysis.name in DRAWN and not drawn,
         columns=[_column(name, analysis.columns.get(name)) for name in table.columns] if table is not None else [],
         rows=_rows(table, analysis.columns) if table is not None else [],

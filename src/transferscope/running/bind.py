@@ -40,6 +40,8 @@ def bind(study: Study, store: Store) -> BoundStudy:
     memory_format = _memory_format(study, store)
     if start is None:
         start = _pretraining(study, store, stats, memory_format)
+    asked = dict.fromkeys(pair for analysis in study.analyses for pair in analysis.data_sources(study))
+    references = tuple(_data(source, target.image_size, splits, stats, study, store)[0] for source, splits in asked)
     return BoundStudy(
         settings=study,
         data=data,
@@ -48,6 +50,7 @@ def bind(study: Study, store: Store) -> BoundStudy:
         metric=metric,
         pretrained=start,
         memory_format=memory_format,
+        references=references,
     )
 
 

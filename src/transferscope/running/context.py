@@ -1,14 +1,17 @@
 """The only door to weights, data and randomness for an analysis."""
 
 import io
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.variants import BoundStudy
 from transferscope.data.ablation_settings import Ablation
 from transferscope.data.batches import EvaluationBatches, evaluation_batches
@@ -22,8 +25,11 @@ from transferscope.networks.architectures import build, head_name
 from transferscope.networks.batchnorm import has_batch_norm, recompute
 from transferscope.networks.controls import initialise
 from transferscope.networks.evaluate import logits, resolve_device
+from transferscope.networks.features import Features, pooled_features
+from transferscope.networks.modules import Granularity
 from transferscope.networks.transplants import transplant
 from transferscope.networks.weights import LoadReport, load, read_state, state_hash
+from transferscope.running.reading import finished_table
 from transferscope.specs import STATISTICS_IMAGES, Checkpoint, Control, File, NetworkSpec, Transplant
 from transferscope.store import Entry, Store
 
@@ -163,23 +169,42 @@ class Context:
             self.images(), indices, data.mean, data.std, size, self.device, self.memory_format, ablation=ablation
         )
 
+    def sample(self, data: DataSpec, split: Split | None, limit: int) -> tuple[EvaluationBatches, np.ndarray]:
+        """Some images of any data set, under the evaluation transform, in a fixed mixed order; and their indices.
+
+        Args:
+            data: the target's, or one of the study's references.
+            split: which; None for images of all splits.
+            limit: about so many, stratified.
+        """
+        images = self.images(data)
+        pool = np.arange(len(images)) if split is None else self.splits(data)[split]
+        indices = mixed(images.labels, pool, derive_seed(data.splits.seed, "sample", split), limit)
+        size = self.study.settings.compute.evaluation_batch
+        batches = evaluation_batches(images, indices, data.mean, data.std, size, self.device, self.memory_format)
+        return batches, indices
+
     def labels(self, split: Split, limit: int | None = None) -> torch.Tensor:
         """Labels in the order of :meth:`batches`."""
         return torch.as_tensor(np.asarray(self.images().labels)[self.indices(split, limit)])
 
     # -- networks -----------------------------------------------------------------------------------
 
-    def network(self, spec: NetworkSpec) -> nn.Module:
+    def network(self, spec: NetworkSpec, epoch: int | Literal["last", "best"] = "last") -> nn.Module:
         """A fresh network in evaluation mode on the device, in the study's memory format.
 
+        Args:
+            spec: the network.
+            epoch: which of its kept epochs, as of :meth:`state`.
+
         Raises:
-            StoreError: it must be trained first.
-            WeightsError: its file is not the one the study was planned with.
+            StoreError: it must be trained first, or that epoch was not kept.
+            WeightsError: its file is not the one the study was planned with, or it diverged before that epoch.
         """
-        if spec.trained:
+        if spec.trained and epoch != 0:
             # Its start is overwritten, so it need not be read.
             model = build(spec.architecture, spec.classes, spec.seed)
-            model.load_state_dict(self.state(spec))
+            model.load_state_dict(self.state(spec, epoch))
         else:
             model = self.start(spec)
         layout = torch.channels_last if self.memory_format == "channels_last" else torch.contiguous_format
@@ -314,18 +339,30 @@ class Context:
 
     # -- artefacts ----------------------------------------------------------------------------------
 
-    def outputs(self, spec: NetworkSpec, split: Split) -> Outputs:
+    def outputs(self, spec: NetworkSpec, split: Split, epoch: int | Literal["last", "best"] = "last") -> Outputs:
         """Per-example logits of a network on a split: computed once, stored, shared by all analyses.
 
         A network trained on ablated images sees the target's with the same ablation.
+
+        Args:
+            spec: the network.
+            split: of the target.
+            epoch: which of its kept epochs, as of :meth:`state`; an untrained network has one only.
+
+        Raises:
+            StoreError: it must be trained first, or that epoch was not kept.
+            WeightsError: its file is not the one the study was planned with, or it diverged before that epoch.
         """
         data = self.data_of(spec)
+        # The last epoch has no part in the key: by its number it is the same artefact.
+        ended = spec.recipe is not None and epoch == spec.recipe.epochs
+        last = not spec.trained or epoch == "last" or (ended and not self.diverged(spec))
+        facts: dict[str, Any] = {"artefact": "logits", "network": spec.key, "split": split}
+        facts |= {} if last else {"epoch": epoch}
         key = content_key(
             {
-                "artefact": "logits",
-                "network": spec.key,
+                **facts,
                 "data": data.key,
-                "split": split,
                 "memory_format": self.memory_format,
                 "batch": self.study.settings.compute.evaluation_batch,
             }
@@ -336,16 +373,80 @@ class Context:
                 # Another worker may have written it while this one waited for the lock.
                 if not entry.exists():
                     values, labels = logits(
-                        self.network(spec),
+                        self.network(spec, "last" if last else epoch),
                         self.batches(split, ablation=data.ablation),
                         device=self.device,
                         memory_format=self.memory_format,
                     )
-                    with entry.write({"artefact": "logits", "network": spec.key, "split": split}) as folder:
+                    with entry.write(facts) as folder:
                         tensors = {"logits": values.contiguous(), "labels": labels.contiguous()}
                         save_file(tensors, folder / "outputs.safetensors")
         stored = load_file(entry.path("outputs.safetensors"))
         return Outputs(stored["logits"], stored["labels"])
+
+    def features(
+        self,
+        spec: NetworkSpec,
+        split: Split,
+        granularity: Granularity = "block",
+        limit: int | None = None,
+        parts: Sequence[str] | None = None,
+    ) -> Features:
+        """Pooled outputs of all parts of a network on a split, and its head's input: computed once, stored, shared.
+
+        As of :func:`~transferscope.networks.features.pooled_features`, in the order of :meth:`batches`.
+
+        Args:
+            spec: the network.
+            split: of the target.
+            granularity: of the parts.
+            limit: as of :meth:`indices`.
+            parts: read these alone; None for all.
+
+        Raises:
+            StoreError: it must be trained first.
+            ActivationError: what enters its head cannot be pooled.
+        """
+        data = self.data_of(spec)
+        facts = {"artefact": "features", "network": spec.key, "split": split, "granularity": granularity}
+        key = content_key(
+            {
+                **facts,
+                "limit": limit,
+                "data": data.key,
+                "memory_format": self.memory_format,
+                "batch": self.study.settings.compute.evaluation_batch,
+            }
+        )
+        entry = self.store.entry("artefacts", key)
+        if not entry.exists():
+            with self.store.lock(f"artefact-{key}"):
+                if not entry.exists():
+                    model = self.network(spec)
+                    found = pooled_features(
+                        model,
+                        self.batches(split, limit, ablation=data.ablation),
+                        head_name(model, spec.architecture),
+                        granularity=granularity,
+                        device=self.device,
+                        memory_format=self.memory_format,
+                    )
+                    order = {"parts": list(found.tables), "unusable": dict(found.unusable)}
+                    with entry.write({**facts, **order}) as folder:
+                        tables = {name: table.contiguous() for name, table in found.tables.items()}
+                        save_file(tables, folder / "features.safetensors")
+        known = entry.manifest()
+        wanted = [name for name in known["parts"] if parts is None or name in parts]
+        with safe_open(entry.path("features.safetensors"), framework="pt") as stored:
+            return Features({name: stored.get_tensor(name) for name in wanted}, known["unusable"])
+
+    def table(self, analysis: AbstractAnalysis) -> pl.DataFrame:
+        """The rows of an analysis that is finished: one that the asking analysis names in its needs.
+
+        Raises:
+            StoreError: a unit of it is not measured yet.
+        """
+        return finished_table(analysis, self.study, self.store)
 
     def seed(self, *purpose: object) -> int:
         """A seed derived from the data set's split seed and a purpose."""

@@ -104,7 +104,8 @@ def expand(
             continue
         known = set(measured.get(analysis.key, ()))
         new: list[Piece] = []
-        for unit in analysis.units(study, decision):
+        units = list(analysis.units(study, decision))
+        for unit in units:
             key = unit_key(analysis, unit, study)
             if key not in known:
                 known.add(key)
@@ -113,8 +114,8 @@ def expand(
             complete.append(analysis)
             continue
         pieces.extend(new)
-        for piece in new:
-            for member in piece.unit.members:
+        for unit in units:
+            for member in unit.members:
                 labels.setdefault(member.spec.key, label_of(member.variant, member.seed, member.spec))
         asked = [*analysis.networks(study, decision), *(m.spec for piece in new for m in piece.unit.members)]
         for spec in asked:

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from transferscope.analyses.contract import AbstractAnalysis, Unit, checked
+from transferscope.analyses.contract import Unit, checked
 from transferscope.analyses.registry import parse_analysis
 from transferscope.analyses.variants import BoundStudy
-from transferscope.frozen import content_key
 from transferscope.networks.weights import write_state
 from transferscope.running.context import Context
+from transferscope.running.reading import unit_key
 from transferscope.specs import NetworkSpec
 from transferscope.store import Store
 from transferscope.training.loop import train
@@ -65,26 +65,6 @@ Job = TrainJob | MeasureJob
 
 _latest: list[tuple[Path, BoundStudy]] = []
 _contexts: list[Context] = []
-
-
-def unit_key(analysis: AbstractAnalysis, unit: Unit, study: BoundStudy) -> str:
-    """The key of a unit's result: the analysis, its networks, the target data and how it is evaluated.
-
-    Args:
-        analysis: with its version and settings.
-        unit: the piece of work.
-        study: gives data and metric.
-    """
-    return content_key(
-        {
-            "analysis": analysis.identity(),
-            "unit": unit.identity(),
-            "data": study.data.identity(),
-            "metric": study.metric,
-            "memory_format": study.memory_format,
-            "batch": study.settings.compute.evaluation_batch,
-        }
-    )
 
 
 def do(job: Job, on_event: OnEvent) -> str:

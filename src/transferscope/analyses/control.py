@@ -1,0 +1,288 @@
+"""Control initialisations: how much of the gain is features, how much statistics (R1.1, R4.2)."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import polars as pl
+from pydantic import Field, field_validator
+
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Number, Summary, Unit, schema
+from transferscope.analyses.ends import (
+    QUANTITIES,
+    Ends,
+    by_interval,
+    ends_of,
+    gain,
+    interval_columns,
+    network_columns,
+    share,
+    span,
+    why_no_claim,
+)
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_curves import LearningCurves
+from transferscope.analyses.learning_rate import LearningRate, choose, next_grid
+from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.specs import CONTROL_METHODS, Checkpoint, ControlMethod, File, NetworkSpec
+from transferscope.specs import Control as ControlStart
+
+if TYPE_CHECKING:
+    from transferscope.running.context import Context
+
+__all__ = ["Control", "report_rows"]
+
+
+@final
+class Control(AbstractAnalysis):
+    """Train from initialisations that keep only part of P, and measure which share of P-T's gain each recovers.
+
+    Every control has a search over learning rates of its own, on the rates that P-T and RI-T searched, with the same
+    tuning seeds and as many extensions; then report runs with the report seeds.
+
+    Attributes:
+        methods: the controls, each a row of the picture.
+    """
+
+    methods: tuple[ControlMethod, ...] = Field(default=CONTROL_METHODS, min_length=1)
+
+    name: ClassVar[str] = "control"
+    title: ClassVar[str] = "Control initialisations"
+    question: ClassVar[str] = "How much of the gain is learned features, how much only statistics of the weights?"
+    reference: ClassVar[str] = "methods §3; reviews R1.1, R4.2 of Neyshabur et al. 2020"
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, Column]] = {
+        "level": Column(
+            str,
+            "tuning: a run of the rate search; network: a report run; variant: mean over seeds; gain: variant − RI-T, "
+            "paired by seed; share: (variant − RI-T) ÷ (P-T − RI-T)",
+        ),
+        "variant": Column(str, "a control, P_T or RI_T"),
+        "seed": Column(int, "seed of the network", "count", null="the row speaks of all seeds"),
+        "learning_rate": Column(float, "peak learning rate; of a report row the one chosen for the variant"),
+        "quantity": Column(str, "metric: final metric; speed: mean clean training metric over the epochs from 1"),
+        "split": Column(str, "train (speed), validation or test"),
+        "value": Column(
+            float,
+            "the quantity; of a gain the difference, of a share the ratio, not clipped",
+            "metric; 1 for a share",
+            "row",
+            "diverged or undefined: see note",
+        ),
+        "low": Column(float, "lower end of the 95 % interval, or of a range", "as value", "row", "no interval"),
+        "high": Column(float, "upper end of the 95 % interval, or of a range", "as value", "row", "no interval"),
+        "simultaneous_low": Column(
+            float, "as low, for all controls at once (Bonferroni)", "as value", "row", "no interval"
+        ),
+        "simultaneous_high": Column(
+            float, "as high, for all controls at once (Bonferroni)", "as value", "row", "no interval"
+        ),
+        "basis": Column(str, "seeds, or range (of two seeds)", null="one run, or no interval"),
+        "n": Column(int, "how many seeds the row rests on", "count"),
+        "loss": Column(
+            float, "validation loss at the end of a tuning run", "nat", "validation", "not a tuning run, or diverged"
+        ),
+        "diverged": Column(bool, "this run, or a run of the variant, diverged and is left out"),
+        "note": Column(str, "why there is no value or no interval", null="nothing to say"),
+    }
+
+    @field_validator("methods")
+    @classmethod
+    def _each_once(cls, value: tuple[ControlMethod, ...]) -> tuple[ControlMethod, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("methods holds a control twice")
+        return value
+
+    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+        """The rates P-T and RI-T searched, and whether RI-T has ended."""
+        return (LearningRate(), LearningCurves())
+
+    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+        """Tuning runs; then report runs."""
+        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+
+    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+        """One per tuning run; once every search has ended, one for all report runs, for shares need them together."""
+        settled = True
+        for method in self.methods:
+            tried = self._tuned(evidence, method)
+            grid = self._grid(study, evidence, tried)
+            settled = settled and sorted(set(tried["learning_rate"])) == grid
+            for rate in grid:
+                for seed in study.settings.training.tuning_seeds:
+                    spec = _trained(study, method, seed, rate, study.settings.training.tuning_epochs)
+                    member = Member(variant=method, seed=seed, spec=spec)
+                    yield Unit(members=(member,), settings={"level": "tuning"})
+        if settled:
+            yield Unit(members=tuple(self._reported(study, evidence)), settings={"level": "report"})
+
+    def _tuned(self, evidence: Evidence, method: str) -> pl.DataFrame:
+        """The tuning runs of a control in the columns of ``learning_rate``."""
+        rows = pl.DataFrame([], schema=schema(self.columns)) if not evidence.has(self) else evidence.table(self)
+        return rows.filter((pl.col("level") == "tuning") & (pl.col("variant") == method)).select(
+            "variant", "learning_rate", "diverged", validation_metric="value", validation_loss="loss"
+        )
+
+    def _grid(self, study: BoundStudy, evidence: Evidence, tried: pl.DataFrame) -> list[float]:
+        if tried.is_empty():
+            return sorted(evidence.table(LearningRate())["learning_rate"].unique().to_list())
+        return next_grid(tried, study.settings.training, tried["variant"].unique().to_list())
+
+    def _reported(self, study: BoundStudy, evidence: Evidence) -> Iterable[Member]:
+        yield from study.members(evidence, TRAINED)
+        for method in self.methods:
+            rate = choose(self._tuned(evidence, method), method)
+            for seed in study.seeds:
+                yield Member(variant=method, seed=seed, spec=_trained(study, method, seed, rate, None))
+
+    def further(self, study: BoundStudy) -> int:
+        """The report runs of every control, and the extensions of its grid at either end."""
+        tuning = study.settings.training
+        extensions = 0 if len(tuning.learning_rates) < 2 else 2 * tuning.extensions * len(tuning.tuning_seeds)
+        return len(self.methods) * (len(study.seeds) + extensions)
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """Read histories: of a tuning run its end, of report runs ends, speeds and shares."""
+        rows = _tuning(unit, context) if unit.settings["level"] == "tuning" else _report(unit, context)
+        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+
+    def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
+        """Whether the controls recover the gain in final test metric and in speed, by Fieller's interval over seeds."""
+        told = table.filter(pl.col("level").is_in(["gain", "share"]) & (pl.col("split") != "validation"))
+        numbers = [_number(row) for row in told.iter_rows(named=True)]
+        unended = why_no_claim(evidence.table(LearningCurves()))
+        final = _judged(table, self.methods, "metric", "test")
+        if unended is not None:
+            final = f"no claim on the final metric, for {unended} (so far: {final})"
+        speed = _judged(table, self.methods, "speed", "train")
+        return Summary(
+            f"Final test metric: {final}. Optimisation speed: {speed}.", tuple(numbers), self._notes(table, evidence)
+        )
+
+    def _notes(self, table: pl.DataFrame, evidence: Evidence) -> tuple[str, ...]:
+        tuned = table.filter(pl.col("level") == "tuning")
+        chosen = (
+            table.filter(pl.col("level") == "network").select("variant", "learning_rate").unique(maintain_order=True)
+        )
+        rates = ", ".join(f"{shown(variant)} {rate:g}" for variant, rate in chosen.iter_rows())
+        notes = [f"each control was trained at its own rate, chosen on validation data: {rates}"]
+        for method in self.methods:
+            tried = tuned.filter(pl.col("variant") == method)["learning_rate"]
+            best = chosen.filter(pl.col("variant") == method)["learning_rate"]
+            if len(best) and tried.n_unique() > 1 and best[0] in (tried.min(), tried.max()):
+                notes.append(f"the best rate of {method} lies at the edge of its grid: the search was cut short")
+        lost = tuned.filter(pl.col("diverged")).select("variant", "learning_rate").unique().sort(pl.all())
+        notes += [f"{variant} diverged at rate {rate:g} in the search" for variant, rate in lost.iter_rows()]
+        notes.append("a share is of this pre-trained network; another pre-training may differ")
+        return tuple(notes)
+
+
+def _trained(study: BoundStudy, method: ControlMethod, seed: int, rate: float, epochs: int | None) -> NetworkSpec:
+    """A control, trained like P-T of the same seed: same head, order and augmentation."""
+    origin = study.pretrained
+    assert isinstance(origin, File | Checkpoint)  # what a study's source can be
+    start = ControlStart(of=origin, method=method)
+    return study.trained("P_T", seed, rate, epochs).model_copy(update={"start": start})
+
+
+def _tuning(unit: Unit, context: "Context") -> list[dict[str, Any]]:
+    (member,) = unit.members
+    last = context.history(member.spec).row(-1, named=True)
+    lost = last["diverged"]
+    value = None if lost else last["validation_metric"]
+    return [
+        {
+            **_of(member),
+            "level": "tuning",
+            "quantity": "metric",
+            "split": "validation",
+            "value": value,
+            "loss": None if lost else last["validation_loss"],
+            "n": 1,
+            "diverged": lost,
+            "note": "diverged" if lost else None if value is not None else "undefined for these labels",
+        }
+    ]
+
+
+def _of(member: Member) -> dict[str, Any]:
+    assert member.spec.recipe is not None
+    return {"variant": member.variant, "seed": member.seed, "learning_rate": member.spec.recipe.learning_rate}
+
+
+def _report(unit: Unit, context: "Context") -> list[dict[str, Any]]:
+    ends = ends_of([(member.variant, member) for member in unit.members], context)
+    networks = [(member.variant, member.seed, _of(member)["learning_rate"]) for member in unit.members]
+    return report_rows(ends, networks)
+
+
+def report_rows(ends: Ends, networks: Iterable[tuple[str, int, float]]) -> list[dict[str, Any]]:
+    """The rows of report runs: each network, means, gains over RI-T, and shares of P-T's gain.
+
+    Args:
+        ends: values by variant.
+        networks: variant, seed and learning rate of each.
+    """
+    from transferscope.measures.families import bonferroni_confidence
+
+    runs = list(networks)
+    rates = {variant: rate for variant, _, rate in runs}
+    controls = [variant for variant in rates if variant not in TRAINED]
+    together = bonferroni_confidence(len(controls))
+    rows: list[dict[str, Any]] = []
+    for quantity in QUANTITIES:
+        common = {"quantity": quantity[0], "split": quantity[1]}
+        for variant, seed, rate in runs:
+            row = {**common, "variant": variant, "learning_rate": rate}
+            rows.append({**row, **network_columns(ends, quantity, variant, seed)})
+        for variant, rate in rates.items():
+            lost = any(role == variant for role, _ in ends.lost)
+            row = {**common, "variant": variant, "learning_rate": rate, "diverged": lost}
+            rows.append({**row, "level": "variant", **interval_columns(by_interval(ends, quantity, variant))})
+            if variant == "RI_T":
+                continue
+            difference = gain(ends, quantity, variant, "RI_T")
+            rows.append({**row, "level": "gain", **interval_columns(difference)})
+            if variant in controls:
+                single = share(ends, quantity, variant, "RI_T", "P_T")
+                family = share(ends, quantity, variant, "RI_T", "P_T", together)
+                rows.append({**row, "level": "share", **interval_columns(single, family)})
+    return rows
+
+
+def _number(row: Mapping[str, Any]) -> Number:
+    what = "final metric" if row["quantity"] == "metric" else "optimisation speed"
+    name = shown(row["variant"])
+    if row["level"] == "gain":
+        name = f"{name} − RI-T, {what} ({row['split']})"
+    else:
+        name = f"share of the gain recovered by {name}, {what} ({row['split']})"
+    unit = "metric" if row["level"] == "gain" else "1"
+    note = "; ".join(text for text in (row["note"], "a diverged seed is left out" if row["diverged"] else None) if text)
+    return Number(name, row["value"], row["low"], row["high"], row["basis"], row["n"], unit, note)
+
+
+def _judged(table: pl.DataFrame, methods: Iterable[str], quantity: str, split: str) -> str:
+    """What the shares of one quantity say; a family of controls is judged by its simultaneous intervals."""
+    rows = table.filter((pl.col("quantity") == quantity) & (pl.col("split") == split))
+    whole = rows.filter((pl.col("level") == "gain") & (pl.col("variant") == "P_T")).row(0, named=True)
+    if whole["value"] is None:
+        return f"undecided, for {whole['note']}"
+    gained = f"P-T − RI-T is {span(whole, 1.0, 3)}"
+    found = {row["variant"]: row for row in rows.filter(pl.col("level") == "share").iter_rows(named=True)}
+    shares = {method: found[method] for method in methods if found[method]["value"] is not None}
+    if not shares:
+        return f"undecided, for no share of it is defined; {gained}"
+    recovered = ", ".join(f"{method} {span(row, 100.0, 0, ' %', '')}" for method, row in shares.items())
+    said = f"{gained}; share recovered: {recovered}"
+    what = "gain" if whole["value"] > 0 else "loss"
+    if any(row["simultaneous_low"] is None for row in shares.values()):
+        return f"undecided with fewer than 3 seeds; {said}"
+    part = [method for method, row in shares.items() if row["simultaneous_low"] > 0]
+    rest = [method for method, row in shares.items() if row["simultaneous_high"] < 1]
+    words = []
+    if part:
+        words.append(f"statistics give part of the {what} ({', '.join(part)})")
+    if rest:
+        words.append(f"not all of it ({', '.join(rest)})" if part else f"no more than part of it ({', '.join(rest)})")
+    lead = " and ".join(words) or f"undecided how much of the {what} statistics give"
+    return f"{lead}, by intervals that hold for all controls at once; {said}"

@@ -1,0 +1,168 @@
+"""What trained networks end with: final metrics and optimisation speed, by variant and seed, and shares of a gain."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+
+from transferscope.analyses.contract import Member
+from transferscope.analyses.learning_curves import improving, too_short
+
+if TYPE_CHECKING:
+    from transferscope.measures.intervals import Interval
+    from transferscope.running.context import Context
+
+__all__ = [
+    "QUANTITIES",
+    "Ends",
+    "Quantity",
+    "by_interval",
+    "ends_of",
+    "gain",
+    "interval_columns",
+    "network_columns",
+    "share",
+    "span",
+    "why_no_claim",
+]
+
+Quantity = tuple[Literal["metric", "speed"], Literal["train", "validation", "test"]]
+QUANTITIES: tuple[Quantity, ...] = (("metric", "validation"), ("metric", "test"), ("speed", "train"))
+"""Final metric, and optimisation speed: the mean clean training metric over the epochs common to all, from 1."""
+
+BySeed = dict[int, float]
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Values of trained networks; diverged ones and undefined metrics are left out.
+
+    Attributes:
+        values: by quantity, name of the network's role, and seed.
+        lost: role and seed of those that diverged.
+    """
+
+    values: Mapping[Quantity, Mapping[str, BySeed]]
+    lost: frozenset[tuple[str, int]] = field(default_factory=frozenset)
+
+    def of(self, quantity: Quantity, role: str) -> BySeed:
+        """By seed; empty where no network of the role has a value."""
+        return dict(self.values[quantity].get(role, {}))
+
+
+def ends_of(members: Iterable[tuple[str, Member]], context: "Context") -> Ends:
+    """Read the histories of trained networks: no network is run.
+
+    Args:
+        members: role and network; a network may have several roles.
+        context: gives the histories.
+    """
+    from transferscope.measures.curves import optimisation_speed
+
+    values: dict[Quantity, dict[str, BySeed]] = {quantity: {} for quantity in QUANTITIES}
+    curves: dict[tuple[str, int], dict[int, float]] = {}
+    lost = set()
+    for role, member in members:
+        history = context.history(member.spec)
+        last = history.row(-1, named=True)
+        if last["diverged"]:
+            lost.add((role, member.seed))
+            continue
+        for split in ("validation", "test"):
+            if last[f"{split}_metric"] is not None:
+                values["metric", split].setdefault(role, {})[member.seed] = last[f"{split}_metric"]
+        known = history.filter(pl.col("train_metric").is_not_null())
+        if known.height:
+            curves[role, member.seed] = dict(zip(known["epoch"], known["train_metric"], strict=True))
+    speeds = optimisation_speed(list(curves.values())) if curves else None
+    for (role, seed), speed in zip(curves, speeds or (), strict=speeds is not None):
+        values["speed", "train"].setdefault(role, {})[seed] = speed
+    return Ends(values, frozenset(lost))
+
+
+def gain(ends: Ends, quantity: Quantity, better: str, worse: str, confidence: float = 0.95) -> "Interval":
+    """The difference of two roles, paired by seed."""
+    from transferscope.measures.intervals import Interval, paired_seeds_interval
+
+    a, b = ends.of(quantity, better), ends.of(quantity, worse)
+    seeds = sorted(set(a) & set(b))
+    if not seeds:
+        return Interval(None, None, None, 0, None, confidence, "no seed has a finished run of both")
+    return paired_seeds_interval([a[seed] for seed in seeds], [b[seed] for seed in seeds], confidence)
+
+
+def share(ends: Ends, quantity: Quantity, part: str, none: str, whole: str, confidence: float = 0.95) -> "Interval":
+    """(A_part − A_none) / (A_whole − A_none), unclipped, with Fieller's interval over the seeds that all three have."""
+    from transferscope.measures.intervals import Interval, fieller
+
+    a, b, c = (ends.of(quantity, role) for role in (part, none, whole))
+    seeds = sorted(set(a) & set(b) & set(c))
+    if not seeds:
+        return Interval(None, None, None, 0, None, confidence, "no seed has a finished run of all three")
+    return fieller([a[seed] - b[seed] for seed in seeds], [c[seed] - b[seed] for seed in seeds], confidence)
+
+
+def by_interval(ends: Ends, quantity: Quantity, role: str) -> "Interval":
+    """The mean of a role over its seeds."""
+    from transferscope.measures.intervals import Interval, seeds_interval
+
+    values = list(ends.of(quantity, role).values())
+    if not values:
+        return Interval(None, None, None, 0, None, note="no finished run with a defined value")
+    return seeds_interval(values)
+
+
+def interval_columns(interval: "Interval", simultaneous: "Interval | None" = None) -> dict[str, Any]:
+    """The columns ``value, low, high, simultaneous_low, simultaneous_high, basis, n, note`` of a row."""
+    together = simultaneous if simultaneous is not None and simultaneous.basis == "seeds" else None
+    return {
+        "value": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+        "simultaneous_low": None if together is None else together.low,
+        "simultaneous_high": None if together is None else together.high,
+        "basis": interval.basis,
+        "n": interval.n,
+        "note": interval.note or None,
+    }
+
+
+def network_columns(ends: Ends, quantity: Quantity, role: str, seed: int) -> dict[str, Any]:
+    """The columns ``level, seed, value, n, diverged, note`` of one network's row."""
+    lost = (role, seed) in ends.lost
+    value = ends.of(quantity, role).get(seed)
+    note = "diverged" if lost else None if value is not None else "undefined for these labels"
+    return {"level": "network", "seed": seed, "value": value, "n": 1, "diverged": lost, "note": note}
+
+
+def span(row: Mapping[str, Any], scale: float, digits: int, unit: str = "", sign: str = "+") -> str:
+    """A row in words: ``+0.8 (95 % interval over 3 seeds +0.2 to +1.4)``, or its range, or its value alone.
+
+    Args:
+        row: with ``value, low, high, basis, n``.
+        scale: what numbers are multiplied by.
+        digits: after the point.
+        unit: written after numbers.
+        sign: ``+`` also signs positive numbers.
+    """
+    value = f"{scale * row['value']:{sign}.{digits}f}{unit}"
+    if row["low"] is None or row["high"] is None:
+        return f"{value} ({row['n']} seed{'s' if row['n'] != 1 else ''}, no interval)"
+    ends = f"{scale * row['low']:{sign}.{digits}f} to {scale * row['high']:{sign}.{digits}f}{unit}"
+    words = f"95 % interval over {row['n']} seeds" if row["basis"] == "seeds" else f"range of {row['n']} seeds"
+    return f"{value} ({words} {ends})"
+
+
+def why_no_claim(curves: pl.DataFrame, variant: str = "RI_T") -> str | None:
+    """Why no claim on the final gain is made; None where one may be.
+
+    Args:
+        curves: the table of ``learning_curves``.
+        variant: the one whose end counts.
+    """
+    if improving(curves, variant):
+        return "RI-T is still improving at the end"
+    if too_short(curves, variant):
+        return "RI-T has too few epochs to tell whether it is still improving"
+    return None

@@ -1,0 +1,192 @@
+"""Whether networks share their mistakes before they have converged (R4.6), epoch by epoch."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, final
+
+import polars as pl
+from pydantic import Field
+
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.mistake_rows import PAIR_COLUMNS, pair_of, row_of
+from transferscope.analyses.mistakes import consistency
+from transferscope.analyses.pairs import SPEAKS, disjoint, pairs_of
+from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.specs import NetworkSpec
+
+if TYPE_CHECKING:
+    from transferscope.running.context import Context
+    from transferscope.study import Study, VariantRecipe
+
+__all__ = ["MistakesInTraining"]
+
+
+@final
+class MistakesInTraining(AbstractAnalysis):
+    """Common mistakes and error consistency κ of P-T and RI-T at equal epochs, and of each run with its own end.
+
+    Attributes:
+        epochs: which kept epochs, 0 is the start; None takes all kept ones, the last always among them.
+        most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
+        draws: bootstrap draws of the interval of κ over examples.
+    """
+
+    epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
+    most: int = Field(default=12, ge=2)
+    draws: int = Field(default=1000, ge=100)
+
+    name: ClassVar[str] = "mistakes_in_training"
+    title: ClassVar[str] = "Mistakes during training"
+    question: ClassVar[str] = "Do networks from the same start make the same mistakes before they have converged?"
+    reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.2 (at the end of training); κ: Geirhos et al. 2020"
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, Column]] = {
+        "level": Column(str, "pair: two networks at the same epoch; end: a at this epoch, b the same run at its end"),
+        "epoch": Column(int, "passes over the training images; 0 is the start", "count"),
+        **PAIR_COLUMNS,
+    }
+
+    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+        """Each variant's learning rate."""
+        return (LearningRate(),)
+
+    def misfit(self, study: "Study") -> str | None:
+        """Epochs that are asked for and not kept."""
+        recipe = study.training.recipe
+        have = {*_kept(recipe), recipe.epochs}
+        if self.epochs is None or recipe.keep == "none":
+            # A study that keeps none is told what to change by inapplicable.
+            return None
+        lost = sorted(set(self.epochs) - have)
+        if not lost:
+            return None
+        return (
+            f"epochs: training.recipe.keep does not keep {', '.join(map(str, lost))} (it has {_listed(sorted(have))})"
+        )
+
+    def inapplicable(self, study: BoundStudy) -> str | None:
+        """There must be an epoch before the last whose weights are kept."""
+        recipe = study.settings.training.recipe
+        if any(epoch < recipe.epochs for epoch in _kept(recipe)):
+            return None
+        return (
+            f"no epoch before the last ({recipe.epochs}) is kept: set training.recipe.keep to all, or to a list of "
+            "epochs such as [0, 1, 2]"
+        )
+
+    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+        """P-T and RI-T of all seeds."""
+        return [member.spec for member in study.members(evidence, TRAINED)]
+
+    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+        """One per epoch: all of its pairs read the same stored logits."""
+        members = tuple(study.members(evidence, TRAINED))
+        for epoch in self.chosen(study.settings.training.recipe):
+            yield Unit(members=members, settings={"epoch": epoch})
+
+    def chosen(self, recipe: "VariantRecipe") -> tuple[int, ...]:
+        """The epochs that are looked at, the last among them."""
+        have = sorted({*_kept(recipe), recipe.epochs})
+        if self.epochs is not None:
+            return tuple(sorted({*self.epochs, recipe.epochs}))
+        if len(have) <= self.most:
+            return tuple(have)
+        places = [round(step * (len(have) - 1) / (self.most - 1)) for step in range(self.most)]
+        return tuple(have[place] for place in dict.fromkeys(places))
+
+    def images(self, unit: Unit, study: BoundStudy) -> int:
+        """Every network sees the test images once, but at the last epoch, which other analyses have run."""
+        last = unit.settings["epoch"] == study.settings.training.recipe.epochs
+        return 0 if last else len(unit.members) * 1000
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """Compare the predictions of one epoch with each other and with each run's end."""
+        from transferscope.analyses.judgements import Judgements
+
+        epoch = unit.settings["epoch"]
+        judgements = Judgements.of(context)
+        members = [member for member in unit.members if not context.diverged(member.spec)]
+        now = {
+            member.label: judgements.predicted(context.outputs(member.spec, "test", epoch).logits) for member in members
+        }
+        rows: list[dict[str, Any]] = []
+        for first, second in pairs_of(members):
+            seed = context.seed("mistakes_in_training", epoch, first.label, second.label)
+            found = row_of(judgements, now[first.label], now[second.label], None, self.draws, seed)
+            rows.append({"level": "pair", "epoch": epoch, **pair_of(first, second), **found})
+        for member in members:
+            end = judgements.predicted(context.outputs(member.spec, "test").logits)
+            seed = context.seed("mistakes_in_training", epoch, member.label)
+            found = row_of(judgements, now[member.label], end, None, self.draws, seed)
+            named = {**pair_of(member, member), "pair": f"{shown(member.variant)}/its end"}
+            rows.append({"level": "end", "epoch": epoch, **named, **found})
+        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+
+    def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
+        """Mean κ over disjoint pairs at the first epoch after the start, in the middle and at the end."""
+        epochs = sorted(table["epoch"].unique())
+        after = [epoch for epoch in epochs if epoch > 0] or epochs
+        said = list(dict.fromkeys((after[0], after[(len(after) - 1) // 2], after[-1])))
+        pairs = table.filter(pl.col("level") == "pair")
+        numbers: list[Number] = []
+        words: list[str] = []
+        for pair in pairs["pair"].unique(maintain_order=True):
+            values = []
+            for epoch in said:
+                rows = pairs.filter((pl.col("pair") == pair) & (pl.col("epoch") == epoch))
+                number = consistency(pair, disjoint(list(rows.iter_rows(named=True))), f"κ at epoch {epoch} of")
+                numbers.append(number)
+                values.append("not defined" if number.value is None else f"{number.value:.2f}")
+            words.append(f"{pair} {' → '.join(values)}")
+        numbers += _settled(table, epochs)
+        listed = " → ".join(map(str, said))
+        notes = [
+            "early networks are less accurate, which caps κ: read it against its ceiling, and at equal accuracy",
+            f"epochs looked at: {_listed(epochs)}; the rates are those chosen for the end of training",
+        ]
+        if not words:
+            return Summary("Undecided: no two networks to compare ended with finite weights.", tuple(numbers))
+        return Summary(
+            f"Agreement of mistakes beyond chance (κ) at epochs {listed}: {'; '.join(words)}; {SPEAKS}.",
+            tuple(numbers),
+            tuple(notes),
+        )
+
+
+def _settled(table: pl.DataFrame, epochs: list[int]) -> list[Number]:
+    """From which epoch on a run's mistakes are mostly those of its end: Jaccard at least ½."""
+    numbers = []
+    for variant in ("P_T", "RI_T"):
+        rows = table.filter((pl.col("level") == "end") & (pl.col("variant_a") == variant))
+        if rows.is_empty():
+            continue
+        runs = rows["seed_a"].n_unique()
+        mean = {
+            epoch: rows.filter((pl.col("epoch") == epoch) & pl.col("jaccard").is_not_null())["jaccard"].to_list()
+            for epoch in epochs
+        }
+        means = {epoch: sum(values) / len(values) for epoch, values in mean.items() if values}
+        late = [epoch for epoch in means if all(means[other] >= 0.5 for other in means if other >= epoch)]
+        numbers.append(
+            Number(
+                f"epoch from which {shown(variant)} makes mostly the mistakes of its end",
+                float(min(late)) if late else None,
+                n=runs,
+                unit="count",
+                note=f"common / wrong by either, mean over {runs} runs, at least ½ from there on"
+                if late
+                else "no run ends with a mistake: not defined",
+            )
+        )
+    return numbers
+
+
+def _kept(recipe: "VariantRecipe") -> tuple[int, ...]:
+    if recipe.keep == "all":
+        return tuple(range(recipe.epochs + 1))
+    return () if recipe.keep == "none" else tuple(sorted(recipe.keep))
+
+
+def _listed(epochs: Iterable[int]) -> str:
+    return ", ".join(map(str, epochs))

@@ -1,0 +1,320 @@
+"""Linear probes: what each part of a network offers to a linear classifier (R4.1)."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
+
+import polars as pl
+from pydantic import Field, field_validator
+
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Number, Summary, Unit, schema
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.specs import NetworkSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from transferscope.measures.intervals import Interval
+    from transferscope.running.context import Context
+
+__all__ = ["GAPS", "Probe"]
+
+GAPS = (("P", "RI"), ("P_T", "RI_T"), ("P_T", "P"))
+"""Which variants' probes are compared: what pre-training offers, what is left of it after training, what training adds."""
+
+
+@final
+class Probe(AbstractAnalysis):
+    """A multinomial logistic regression on the pooled output of every part, for RI, P, RI-T and P-T.
+
+    Fitted on training images (features standardised by them), the penalty chosen on validation images, tested on test
+    images. Binary logistic regressions where an image has several labels.
+
+    Attributes:
+        granularity: of the parts: ``stage``, ``block`` or ``layer``; what enters the head comes last.
+        train_images: training images used; None for all.
+        penalties: ℓ2 penalties to choose from, on the mean loss.
+        max_seeds: at most so many seeds of RI, RI-T and P-T; None for all. P enters once.
+        draws: bootstrap draws of the intervals over examples.
+    """
+
+    granularity: Literal["stage", "block", "layer"] = "block"
+    train_images: int | None = Field(default=None, ge=8)
+    penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        default=(10.0, 1.0, 0.1, 0.01, 0.001, 0.0001, 0.00001), min_length=1
+    )
+    max_seeds: int | None = Field(default=None, ge=1)
+    draws: int = Field(default=2000, ge=100)
+
+    name: ClassVar[str] = "probe"
+    title: ClassVar[str] = "Linear probes"
+    question: ClassVar[str] = "Where in the network can the target's classes be read off?"
+    reference: ClassVar[str] = "Alain & Bengio 2016; review R4.1 of Neyshabur et al. 2020"
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, Column]] = {
+        "level": Column(str, "network: one network; variant: mean over seeds; gap: first − second variant"),
+        "variant": Column(str, "RI, P, RI_T, P_T, or the two that a gap compares"),
+        "seed": Column(int, "seed of the network", "count", null="the row speaks of all seeds"),
+        "module": Column(str, "part whose pooled output is probed; (features) is what enters the head"),
+        "position": Column(int, "depth of the part: 0 is the first", "count"),
+        "features": Column(int, "numbers per image", "count", null="the output cannot be pooled: see note"),
+        "penalty": Column(float, "chosen on validation images", null="not a network, or no probe"),
+        "at_edge": Column(
+            bool, "the chosen penalty is the first or last of the grid", null="not a network, or no probe"
+        ),
+        "metric": Column(str, "top1, top5 or auc"),
+        "validation_metric": Column(
+            float, "of the chosen penalty", "metric", "validation", "not a network, undefined, or no probe: see note"
+        ),
+        "value": Column(
+            float, "metric on test images; of a gap the difference", "metric", "test", "undefined or no probe: see note"
+        ),
+        "low": Column(float, "lower end of the 95 % interval, or of a range", "metric", "test", "no interval"),
+        "high": Column(float, "upper end of the 95 % interval, or of a range", "metric", "test", "no interval"),
+        "simultaneous_low": Column(
+            float, "as low, for a gap at all parts at once (Bonferroni)", "metric", "test", "not a gap over 3 seeds"
+        ),
+        "simultaneous_high": Column(
+            float, "as high, for a gap at all parts at once (Bonferroni)", "metric", "test", "not a gap over 3 seeds"
+        ),
+        "basis": Column(str, "seeds, examples, or range (of two seeds)", null="one network, or no interval"),
+        "n": Column(int, "how many seeds, or examples (groups of them where the data names groups)", "count"),
+        "note": Column(str, "what a reader must know", null="nothing"),
+    }
+
+    @field_validator("penalties")
+    @classmethod
+    def _strongest_first(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        # The same grid is the same analysis; the fits follow one another from strong to weak.
+        return tuple(sorted(set(value), reverse=True))
+
+    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+        """Each variant's learning rate."""
+        return (LearningRate(),)
+
+    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+        """P-T and RI-T; RI and P need no training."""
+        return self._members(study, evidence)[1]
+
+    def _members(self, study: BoundStudy, evidence: Evidence) -> tuple[tuple[Member, ...], list[NetworkSpec]]:
+        seeds = study.seeds[: self.max_seeds]
+        members = [study.member("P", seeds[0], evidence)]
+        members += [study.member(variant, seed, evidence) for variant in ("RI", *TRAINED) for seed in seeds]
+        return tuple(members), [member.spec for member in members]
+
+    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+        """One for each part, with all networks; they share the stored features."""
+        from transferscope.networks.features import FEATURES, feature_parts_of
+
+        members, _ = self._members(study, evidence)
+        places = (*feature_parts_of(study.settings.source.architecture, self.granularity), FEATURES)
+        for position, module in enumerate(places):
+            yield Unit(members=members, settings={"module": module, "position": position, "places": len(places)})
+
+    def images(self, unit: Unit, study: BoundStudy) -> int:
+        """Every network sees every image once, for all parts together."""
+        return 3000 * len(unit.members) if unit.settings["position"] == 0 else 0
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """Fit a probe for every network on stored features; run the networks whose features are missing."""
+        module = unit.settings["module"]
+        base: dict[str, Any] = {"module": module, "position": unit.settings["position"], "metric": context.study.metric}
+        labels = context.labels("test")
+        rows: list[dict[str, Any]] = []
+        logits: dict[str, dict[int, Tensor]] = {}
+        values: dict[str, dict[int, float]] = {}
+        for member in unit.members:
+            if context.diverged(member.spec):
+                continue
+            row, found = self._probed(member, module, labels, context)
+            rows.append({"level": "network", "variant": member.variant, "seed": member.seed, **base, **row})
+            if found is not None and row["value"] is not None:
+                logits.setdefault(member.variant, {})[member.seed] = found
+                values.setdefault(member.variant, {})[member.seed] = row["value"]
+        rows += [{**base, **row} for row in _variants(values)]
+        rows += [{**base, **row} for row in self._gaps(values, logits, labels, unit, context)]
+        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+
+    def _probed(
+        self, member: Member, module: str, labels: "Tensor", context: "Context"
+    ) -> "tuple[dict[str, Any], Tensor | None]":
+        from transferscope.analyses.linear_probe import linear_probe
+        from transferscope.measures.metrics import metric
+
+        train = context.features(member.spec, "train", self.granularity, self.train_images, [module])
+        validation = context.features(member.spec, "validation", self.granularity, None, [module])
+        test = context.features(member.spec, "test", self.granularity, None, [module])
+        if module not in train.tables:
+            return {"value": None, "n": len(labels), "note": train.unusable[module]}, None
+        if not bool(train.tables[module].isfinite().all()):
+            return {"value": None, "n": len(labels), "note": "features are not finite"}, None
+        probe = linear_probe(
+            (train.tables[module], context.labels("train", self.train_images)),
+            (validation.tables[module], context.labels("validation")),
+            len(context.study.class_names),
+            self.penalties,
+            task=context.study.task,
+            metric_name=context.study.metric,
+        )
+        logits = probe.logits(test.tables[module])
+        notes = []
+        if not probe.fit.converged:
+            notes.append("the solver stopped before it converged")
+        value = metric(logits, labels, context.study.metric)
+        if value is None:
+            notes.append("the metric is undefined for the test labels")
+        return {
+            "features": train.tables[module].shape[1],
+            "penalty": probe.penalty,
+            "at_edge": probe.at_edge,
+            "validation_metric": probe.validation_metric,
+            "value": value,
+            "n": len(labels),
+            "note": "; ".join(notes) or None,
+        }, logits
+
+    def _gaps(
+        self,
+        values: Mapping[str, Mapping[int, float]],
+        logits: "Mapping[str, Mapping[int, Tensor]]",
+        labels: "Tensor",
+        unit: Unit,
+        context: "Context",
+    ) -> Iterable[dict[str, Any]]:
+        """The rows of each gap: over seeds, and over examples."""
+        import numpy as np
+
+        from transferscope.analyses.gap import gap_over_examples
+        from transferscope.measures.families import bonferroni_confidence
+        from transferscope.measures.intervals import seeds_interval
+
+        groups = context.images().groups
+        clusters = None if groups is None else np.asarray(groups)[context.indices("test")]
+        for better, worse in GAPS:
+            pairs = _paired(values.get(better, {}), values.get(worse, {}))
+            if not pairs:
+                continue
+            name = f"{better} − {worse}"
+            gaps = [values[better][a] - values[worse][b] for a, b in pairs]
+            seeds = seeds_interval(gaps)
+            confidence = bonferroni_confidence(unit.settings["places"])
+            family = seeds_interval(gaps, confidence=confidence) if seeds.basis == "seeds" else None
+            row = {"level": "gap", "variant": name, **_limits(seeds)}
+            if better == "P" or worse == "P":
+                row["note"] = "; ".join(filter(None, (seeds.note, "P is one network")))
+            if family is not None:
+                row |= {"simultaneous_low": family.low, "simultaneous_high": family.high}
+            yield row
+            examples = gap_over_examples(
+                [logits[better][a] for a in dict.fromkeys(a for a, _ in pairs)],
+                [logits[worse][b] for b in dict.fromkeys(b for _, b in pairs)],
+                labels,
+                context.study.metric,
+                clusters,
+                self.draws,
+                context.seed("probe", unit.settings["module"], name),
+            )
+            yield {"level": "gap", "variant": name, **_limits(examples)}
+
+    def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
+        """Where P's probe gains most over RI's, and what enters the head of each variant."""
+        auc = table["metric"][0] == "auc"
+        numbers: list[Number] = []
+        deepest = table.filter(pl.col("position") == table["position"].max())
+        for row in deepest.filter(pl.col("level") == "variant").iter_rows(named=True):
+            numbers.append(_number(f"probe of {shown(row['variant'])} at {row['module']}", row))
+        for better, worse in GAPS:
+            gap = table.filter(
+                (pl.col("level") == "gap")
+                & (pl.col("variant") == f"{better} − {worse}")
+                & (pl.col("basis").is_null() | (pl.col("basis") != "examples"))
+                & pl.col("value").is_not_null()
+            )
+            if not gap.is_empty():
+                top = gap.sort("value", "position", descending=[True, False]).row(0, named=True)
+                numbers.append(_number(f"largest {shown(better)} − {shown(worse)}, at {top['module']}", top))
+        notes = [
+            "probes of P-T and RI-T are fitted on images that these networks were trained on",
+            "pooled outputs: what lies in the places of a map, and not in its mean, is not probed",
+        ]
+        lost = table.filter((pl.col("level") == "network") & pl.col("value").is_null())
+        if not lost.is_empty():
+            notes.append(
+                "not probed: " + ", ".join(dict.fromkeys(f"{m} ({n})" for m, n in lost.select("module", "note").rows()))
+            )
+        edge = table.filter(pl.col("at_edge"))
+        if not edge.is_empty():
+            weakest = edge.filter(pl.col("penalty") == min(self.penalties)).height
+            notes.append(
+                f"the chosen penalty is the strongest or weakest of the grid in {edge.height} probes ({weakest} weakest)"
+            )
+        return Summary(_verdict(table, auc), tuple(numbers), tuple(notes))
+
+
+def _paired(first: Mapping[int, float], second: Mapping[int, float]) -> list[tuple[int, int]]:
+    """Seeds of both: equal ones; a variant of a single network (P) stands against every seed of the other."""
+    if len(first) == 1 or len(second) == 1:
+        return [(a, b) for a in first for b in second]
+    return [(seed, seed) for seed in first if seed in second]
+
+
+def _limits(interval: "Interval") -> dict[str, Any]:
+    return {
+        "value": interval.value,
+        "low": interval.low,
+        "high": interval.high,
+        "basis": interval.basis,
+        "n": interval.n,
+        "note": interval.note or None,
+    }
+
+
+def _variants(values: Mapping[str, Mapping[int, float]]) -> Iterable[dict[str, Any]]:
+    from transferscope.measures.intervals import seeds_interval
+
+    for variant, by_seed in values.items():
+        yield {"level": "variant", "variant": variant, **_limits(seeds_interval(list(by_seed.values())))}
+
+
+def _number(name: str, row: Mapping[str, Any]) -> Number:
+    return Number(
+        f"{name} ({row['metric']}, test)",
+        row["value"],
+        row["low"],
+        row["high"],
+        row["basis"],
+        row["n"],
+        "metric",
+        row["note"] or ("" if row["value"] is not None else "undefined for these labels"),
+    )
+
+
+def _verdict(table: pl.DataFrame, auc: bool) -> str:
+    gaps = table.filter((pl.col("level") == "gap") & (pl.col("variant") == "P − RI") & pl.col("value").is_not_null())
+    if gaps.is_empty():
+        return "Undecided: no part of both P and RI could be probed."
+    points, scale, digits = ("", 1.0, 3) if auc else (" points", 100.0, 1)
+    seeds = gaps.filter(pl.col("basis").is_null() | (pl.col("basis") != "examples"))
+    top = seeds.sort("value", "position", descending=[True, False]).row(0, named=True)
+    said = f"P − RI is largest at {top['module']}, {scale * top['value']:+.{digits}f}{points} of test {top['metric']}"
+    if top["simultaneous_low"] is not None:
+        low, high = top["simultaneous_low"], top["simultaneous_high"]
+        word = (
+            "P's features, before any training on the target, say more of its classes than random ones"
+            if low > 0
+            else "Undecided whether P's features say more of the target's classes than random ones"
+        )
+        return (
+            f"{word}: {said}, interval over {top['n']} random starts, simultaneous for all parts, "
+            f"{scale * low:+.{digits}f} to {scale * high:+.{digits}f}{points}."
+        )
+    of = gaps.filter((pl.col("basis") == "examples") & (pl.col("module") == top["module"]))
+    if of.is_empty():
+        return f"Undecided: {said}, without an interval. A claim needs at least 3 seeds."
+    row = of.row(0, named=True)
+    return (
+        f"For these networks {said}, 95 % interval over {row['n']} test examples (this part alone) "
+        f"{scale * row['low']:+.{digits}f} to {scale * row['high']:+.{digits}f}{points}. "
+        "A claim about random starts in general needs at least 3 seeds."
+    )

@@ -1,0 +1,238 @@
+"""Feature similarity along training (R4.6): every kept epoch against every other, and against P."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+
+import polars as pl
+from pydantic import Field
+
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.kept_epochs import chosen_epochs, evenly, missing_epochs, too_few
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.pairs import SPEAKS, disjoint, pairs_interval
+from transferscope.analyses.variants import TRAINED, BoundStudy
+from transferscope.specs import NetworkSpec
+
+if TYPE_CHECKING:
+    from transferscope.running.context import Context
+    from transferscope.study import Study
+
+__all__ = ["SimilarityInTraining"]
+
+_KEPT = 0.9
+
+
+@final
+class SimilarityInTraining(AbstractAnalysis):
+    """CKA of like modules between all kept epochs of P-T and RI-T; epoch 0 is P or RI.
+
+    Each checkpoint is read once and only one network is in memory at a time; what stays is one Gram matrix for every
+    epoch, module and batch: 4 bytes · networks · epochs · modules · images · batch_size, 94 MB for 4 networks of 10
+    epochs and 18 modules at the defaults.
+
+    Attributes:
+        granularity: of the modules: ``stage``, ``block`` or ``layer``.
+        epochs: which kept epochs; the start and the last always among them. None takes all that are kept.
+        most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
+        kind: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, median heuristic).
+        maps: feature maps ``flattened``, or ``pooled`` over positions.
+        test_images: test images used; None for all.
+        batch_size: images per Gram matrix.
+        max_seeds: at most so many seeds of RI-T and P-T; None for all.
+        memory: MiB of Gram matrices held at once; beyond it modules are taken in groups, and each checkpoint is read
+            once for each group.
+    """
+
+    granularity: Literal["stage", "block", "layer"] = "block"
+    epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
+    most: int = Field(default=10, ge=3)
+    kind: Literal["unbiased", "biased", "rbf"] = "unbiased"
+    maps: Literal["flattened", "pooled"] = "flattened"
+    test_images: int | None = Field(default=512, ge=8)
+    batch_size: int = Field(default=64, ge=4)
+    max_seeds: int | None = Field(default=2, ge=1)
+    memory: int = Field(default=1024, ge=1)
+
+    name: ClassVar[str] = "similarity_in_training"
+    title: ClassVar[str] = "Feature similarity during training"
+    question: ClassVar[str] = "When do the features of the pre-trained network change, and when do they settle?"
+    reference: ClassVar[str] = "Neyshabur et al. 2020, Table 1 (at the end of training); Raghu et al. 2017, Sec. 4.1"
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, Column]] = {
+        "module": Column(str, "module of both networks"),
+        "position": Column(int, "depth of the module: 0 is the first", "count"),
+        "a": Column(str, "first network"),
+        "variant_a": Column(str, "its variant; at epoch 0 it is P or RI"),
+        "seed_a": Column(int, "its seed", "count"),
+        "epoch_a": Column(int, "passes over the training images; 0 is the start", "count"),
+        "b": Column(str, "second network; the first one again where epochs of one training are compared"),
+        "variant_b": Column(str, "its variant"),
+        "seed_b": Column(int, "its seed", "count"),
+        "epoch_b": Column(int, "passes over the training images", "count"),
+        "cka": Column(float, "CKA, at most 1; unbiased, so small negative values occur", "1", "test",
+                      "features without variation"),
+        "kind": Column(str, "unbiased or biased (linear kernel), or rbf"),
+        "maps": Column(str, "flattened, or pooled over positions"),
+        "examples": Column(int, "images used", "count"),
+        "batch": Column(int, "images per Gram matrix", "count"),
+    }  # fmt: skip
+
+    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+        """Each variant's learning rate."""
+        return (LearningRate(),)
+
+    def misfit(self, study: "Study") -> str | None:
+        """Epochs that are asked for and not kept."""
+        return missing_epochs(study.training.recipe, self.epochs)
+
+    def inapplicable(self, study: BoundStudy) -> str | None:
+        """There must be an epoch between the first and the last."""
+        return too_few(study.settings.training.recipe)
+
+    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+        """P-T and RI-T, as the study trains them."""
+        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+
+    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+        """One: every checkpoint is read once."""
+        seeds = study.seeds[: self.max_seeds]
+        members = tuple(study.member(variant, seed, evidence) for variant in TRAINED for seed in seeds)
+        epochs = chosen_epochs(study.settings.training.recipe, self.epochs, self.most)
+        yield Unit(members=members, settings={"epochs": list(epochs)})
+
+    def images(self, unit: Unit, study: BoundStudy) -> int:
+        """Every network sees every image at every epoch."""
+        return len(unit.members) * len(unit.settings["epochs"]) * (self.test_images or 1000)
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """One pass of each checkpoint over the test images."""
+        from transferscope.analyses.cka_states import cka_states
+
+        members = [member for member in unit.members if not context.diverged(member.spec)]
+        states = {f"{member.label}@{epoch}": (member, epoch) for member in members for epoch in unit.settings["epochs"]}
+        if not states:
+            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+        found = cka_states(
+            {label: partial(context.network, member.spec, epoch) for label, (member, epoch) in states.items()},
+            context.mixed_batches("test", self.test_images, self.batch_size),
+            granularity=self.granularity,
+            device=context.device,
+            memory_format=context.memory_format,
+            kind=self.kind,
+            maps=self.maps,
+            memory=self.memory * 2**20,
+        )
+        rows: list[dict[str, Any]] = []
+        listed = list(states.values())
+        for position, module in enumerate(found.modules):
+            for i, (a, epoch_a) in enumerate(listed):
+                for j, (b, epoch_b) in enumerate(listed[i:], i):
+                    rows.append({
+                        "module": module, "position": position,
+                        "a": a.label, "variant_a": a.variant, "seed_a": a.seed, "epoch_a": epoch_a,
+                        "b": b.label, "variant_b": b.variant, "seed_b": b.seed, "epoch_b": epoch_b,
+                        "cka": None if found.null[position, i, j] else float(found.values[position, i, j]),
+                        "kind": self.kind, "maps": self.maps,
+                        "examples": found.examples, "batch": found.batch_size,
+                    })  # fmt: skip
+        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+
+    def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
+        """Mean CKA to P, to the own end, and between seeds, at a few epochs; when P-T settles."""
+        epochs = sorted(table["epoch_a"].unique())
+        last = epochs[-1]
+        said = evenly(epochs, 4)
+        numbers: list[Number] = []
+        words: list[str] = []
+        for title, pick in (
+            ("P-T at the epoch and P", partial(_own, table, "P_T", 0)),
+            ("RI-T at the epoch and P", partial(_across, table)),
+            ("P-T at the epoch and at its end", partial(_own, table, "P_T", last)),
+            ("RI-T at the epoch and at its end", partial(_own, table, "RI_T", last)),
+            ("two P-T at the epoch", partial(_between, table, "P_T")),
+            ("two RI-T at the epoch", partial(_between, table, "RI_T")),
+        ):
+            values = []
+            for epoch in said:
+                found = pick(epoch)
+                if not found:
+                    continue
+                interval = pairs_interval(found)
+                values.append(f"{interval.value:.2f}")
+                numbers.append(
+                    Number(f"mean CKA of like modules, {title} {epoch}", interval.value, interval.low, interval.high,
+                           interval.basis, interval.n, note=interval.note)
+                )  # fmt: skip
+            if values and title.endswith("and P"):
+                words.append(f"{title.split()[0]} {' → '.join(values)}")
+        settled = _settled(table, epochs)
+        if settled is not None:
+            numbers.append(settled)
+        listed = " → ".join(map(str, said))
+        notes = (
+            f"{table['kind'][0]} CKA, maps {table['maps'][0]}, {table['examples'][0]} test images in batches of "
+            f"{table['batch'][0]}",
+            f"epochs looked at: {', '.join(map(str, epochs))}; the rates are those chosen for the end of training",
+        )
+        if not words:
+            return Summary("Undecided: no CKA with P is defined.", tuple(numbers), notes)
+        return Summary(
+            f"Mean CKA of like modules with P at epochs {listed}: {'; '.join(words)}; {SPEAKS}.",
+            tuple(numbers),
+            notes,
+        )
+
+
+def _means(rows: pl.DataFrame) -> list[dict[str, Any]]:
+    grouped = rows.filter(pl.col("cka").is_not_null()).group_by("a", "b", maintain_order=True).agg(pl.col("cka").mean())
+    return list(grouped.iter_rows(named=True))
+
+
+def _own(table: pl.DataFrame, variant: str, fixed: int, epoch: int) -> list[float]:
+    """A network at an epoch with itself at another, one value a seed."""
+    first, second = sorted((fixed, epoch))
+    rows = table.filter(
+        (pl.col("a") == pl.col("b")) & (pl.col("variant_a") == variant)
+        & (pl.col("epoch_a") == first) & (pl.col("epoch_b") == second)
+    )  # fmt: skip
+    return [row["cka"] for row in _means(rows)]
+
+
+def _across(table: pl.DataFrame, epoch: int) -> list[float]:
+    """RI-T at an epoch with P, the start of P-T of the same seed."""
+    rows = table.filter(
+        (pl.col("variant_a") == "RI_T") & (pl.col("variant_b") == "P_T") & (pl.col("seed_a") == pl.col("seed_b"))
+        & (pl.col("epoch_a") == epoch) & (pl.col("epoch_b") == 0)
+    )  # fmt: skip
+    return [row["cka"] for row in _means(rows)]
+
+
+def _between(table: pl.DataFrame, variant: str, epoch: int) -> list[float]:
+    """Two seeds of one variant at equal epochs; pairs that share no network."""
+    rows = table.filter(
+        (pl.col("variant_a") == variant) & (pl.col("variant_b") == variant) & (pl.col("a") != pl.col("b"))
+        & (pl.col("epoch_a") == epoch) & (pl.col("epoch_b") == epoch)
+    )  # fmt: skip
+    return [row["cka"] for row in disjoint(_means(rows))]
+
+
+def _settled(table: pl.DataFrame, epochs: Sequence[int]) -> Number | None:
+    """The first epoch from which P-T's mean CKA with its own end stays at 0.9 or more."""
+    reached = []
+    for seed in sorted(table.filter(pl.col("variant_a") == "P_T")["seed_a"].unique()):
+        one = table.filter(pl.col("seed_a") == seed)
+        values = [(epoch, _own(one, "P_T", epochs[-1], epoch)) for epoch in epochs]
+        if any(not found for _, found in values):
+            continue
+        below = [epoch for epoch, found in values if found[0] < _KEPT]
+        reached.append(next((float(epoch) for epoch in epochs if not below or epoch > below[-1]), float(epochs[-1])))
+    if not reached:
+        return None
+    interval = pairs_interval(reached)
+    return Number(
+        f"first epoch from which P-T stays at a mean CKA of {_KEPT:g} or more with its end",
+        interval.value, interval.low, interval.high, interval.basis, interval.n, "epoch",
+        "; ".join(text for text in (interval.note, "of the epochs looked at") if text),
+    )  # fmt: skip

@@ -1,0 +1,283 @@
+"""Transplants: which modules of P hold the gain (R4.1)."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+
+import polars as pl
+from pydantic import Field
+
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Number, Summary, Unit, schema
+from transferscope.analyses.ends import (
+    QUANTITIES,
+    Ends,
+    by_interval,
+    ends_of,
+    gain,
+    interval_columns,
+    network_columns,
+    share,
+    span,
+    why_no_claim,
+)
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_curves import LearningCurves
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.variants import BoundStudy
+from transferscope.specs import Checkpoint, File, NetworkSpec
+from transferscope.specs import Transplant as TransplantStart
+
+if TYPE_CHECKING:
+    from transferscope.running.context import Context
+
+__all__ = ["Transplant", "counts", "point_rows"]
+
+SIDES: tuple[Literal["first", "last"], ...] = ("first", "last")
+
+
+def counts(modules: int, steps: int | None) -> list[int]:
+    """How many modules are taken from P: 0 to all, evenly thinned to ``steps`` values, both ends kept.
+
+    >>> counts(6, None), counts(6, 4), counts(2, 9)
+    ([0, 1, 2, 3, 4, 5, 6], [0, 2, 4, 6], [0, 1, 2])
+    """
+    if steps is None or steps > modules:
+        return list(range(modules + 1))
+    return sorted({round(index * modules / (steps - 1)) for index in range(steps)})
+
+
+@final
+class Transplant(AbstractAnalysis):
+    """Train networks whose first k (or last k) modules come from P and whose others are random.
+
+    Modules are counted in the order in which the network defines them; the head is always new. No module is RI-T, all
+    are P-T; every network is trained at P-T's rate, so that k alone differs.
+
+    Attributes:
+        granularity: what counts as a module: ``stage``, ``block`` or ``layer``.
+        steps: at most so many values of k for each side, evenly spaced with both ends; None takes every k.
+        margin: loss of the metric that counts as nothing, where fewer modules are called as good as all.
+    """
+
+    granularity: Literal["stage", "block", "layer"] = "stage"
+    steps: int | None = Field(default=None, ge=2)
+    margin: float = Field(default=0.005, gt=0)
+    # The margin is applied to the table, which does not depend on it.
+    not_identity: ClassVar[frozenset[str]] = frozenset({"margin"})
+
+    name: ClassVar[str] = "transplant"
+    title: ClassVar[str] = "Transplants"
+    question: ClassVar[str] = "Which modules of the pre-trained network hold the gain?"
+    reference: ClassVar[str] = "methods §12; Yosinski et al. 2014; review R4.1 of Neyshabur et al. 2020"
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, Column]] = {
+        "level": Column(
+            str,
+            "network: one seed; point: mean over seeds; step: point − the point of the next smaller k, paired by seed; "
+            "share: (point − k = 0) ÷ (all − k = 0)",
+        ),
+        "side": Column(str, "first: the first k modules are P's; last: the last k"),
+        "k": Column(int, "modules from P", "count"),
+        "modules": Column(int, "modules there are, the head apart", "count"),
+        "added": Column(str, "modules that k has more than the next smaller k, from input to output; empty for k = 0"),
+        "seed": Column(int, "seed of the network", "count", null="the row speaks of all seeds"),
+        "learning_rate": Column(float, "peak learning rate: the one chosen for P-T"),
+        "quantity": Column(str, "metric: final metric; speed: mean clean training metric over the epochs from 1"),
+        "split": Column(str, "train (speed), validation or test"),
+        "value": Column(
+            float,
+            "the quantity; of a step the difference, of a share the ratio, not clipped",
+            "metric; 1 for a share",
+            "row",
+            "diverged or undefined: see note",
+        ),
+        "low": Column(float, "lower end of the 95 % interval, or of a range", "as value", "row", "no interval"),
+        "high": Column(float, "upper end of the 95 % interval, or of a range", "as value", "row", "no interval"),
+        "simultaneous_low": Column(
+            float, "as low, for all steps of a side at once (Bonferroni)", "as value", "row", "no interval, or no step"
+        ),
+        "simultaneous_high": Column(
+            float, "as high, for all steps of a side at once (Bonferroni)", "as value", "row", "no interval, or no step"
+        ),
+        "basis": Column(str, "seeds, or range (of two seeds)", null="one run, or no interval"),
+        "n": Column(int, "how many seeds the row rests on", "count"),
+        "diverged": Column(bool, "this run, or a run of the row, diverged and is left out"),
+        "note": Column(str, "why there is no value or no interval", null="nothing to say"),
+    }
+
+    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+        """P-T's learning rate, and whether RI-T has ended."""
+        return (LearningRate(), LearningCurves())
+
+    def inapplicable(self, study: BoundStudy) -> str | None:
+        """A network of one module has nothing to choose from."""
+        modules = self._modules(study)
+        if len(modules) < 2:
+            return f"the network has {len(modules)} {self.granularity} beside its head: at least 2 are needed"
+        return None
+
+    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+        """First k and last k, of every report seed."""
+        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+
+    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+        """One: steps and shares need all networks."""
+        modules = self._modules(study)
+        rate = study.chosen_rate("P_T", evidence)
+        same = study.chosen_rate("RI_T", evidence) == rate
+        members, points = [], []
+        for side in SIDES:
+            for k in counts(len(modules), self.steps):
+                taken = modules[:k] if side == "first" else modules[len(modules) - k :]
+                variant = f"{side}_{k}"
+                if k == len(modules) or (k == 0 and same):
+                    variant = "P_T" if k else "RI_T"  # the very networks of the other analyses
+                for seed in study.seeds:
+                    spec = self._network(study, seed, rate, taken, len(modules))
+                    members.append(Member(variant=variant, seed=seed, spec=spec))
+                    points.append([side, k])
+        yield Unit(members=tuple(members), settings={"points": points, "modules": list(modules)})
+
+    def _modules(self, study: BoundStudy) -> tuple[str, ...]:
+        from transferscope.networks.transplants import parts_of
+
+        return parts_of(study.settings.source.architecture, self.granularity)
+
+    def _network(self, study: BoundStudy, seed: int, rate: float, taken: tuple[str, ...], modules: int) -> NetworkSpec:
+        if len(taken) in (0, modules):
+            return study.trained("P_T" if taken else "RI_T", seed, rate)
+        origin = study.pretrained
+        assert isinstance(origin, File | Checkpoint)  # what a study's source can be
+        start = TransplantStart(of=origin, modules=taken, granularity=self.granularity)
+        return study.trained("P_T", seed, rate).model_copy(update={"start": start})
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """Read histories: ends and speeds, steps and shares."""
+        return Measured(pl.DataFrame(list(_rows(unit, context)), schema=schema(self.columns)))
+
+    def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
+        """How few modules are as good as all: chosen on validation, told on test data."""
+        words = [self._enough(table, side) for side in SIDES]
+        unended = why_no_claim(evidence.table(LearningCurves()))
+        verdict = f"After equal updates: {'; '.join(words)}."
+        rates = {variant: _rate(evidence, variant) for variant in ("P_T", "RI_T")}
+        notes = [
+            f"all were trained at P-T's rate {rates['P_T']:g}, RI-T's own is {rates['RI_T']:g}: networks with few "
+            "modules of P may do better at another",
+            "modules count in the order in which the network defines them; k = 0 is RI-T at P-T's rate, all is P-T",
+        ]
+        if unended is not None:
+            notes.append(f"{unended}: with longer training the gain of small k may shrink")
+        reported = table.filter(pl.col("level").is_in(["step", "share"]) & (pl.col("split") != "validation"))
+        return Summary(verdict, tuple(map(_number, reported.iter_rows(named=True))), tuple(notes))
+
+    def _enough(self, table: pl.DataFrame, side: str) -> str:
+        """The smallest k that validation data calls as good as all, and what it loses on test data."""
+        from transferscope.measures.families import bonferroni_confidence
+        from transferscope.measures.intervals import noninferior, paired_seeds_interval
+
+        rows = table.filter(
+            (pl.col("side") == side) & (pl.col("level") == "network") & (pl.col("quantity") == "metric")
+        )
+        modules = int(table["modules"][0])
+        ks = sorted(set(rows["k"]) - {modules})
+
+        def values(k: int, split: str) -> dict[int, float]:
+            found = rows.filter((pl.col("k") == k) & (pl.col("split") == split) & pl.col("value").is_not_null())
+            return dict(zip(found["seed"], found["value"], strict=True))
+
+        def loss(k: int, split: str, confidence: float) -> Any:
+            whole, part = values(modules, split), values(k, split)
+            seeds = sorted(set(whole) & set(part))
+            if not seeds:
+                return None
+            return paired_seeds_interval([whole[seed] for seed in seeds], [part[seed] for seed in seeds], confidence)
+
+        for k in ks:
+            lost = loss(k, "validation", bonferroni_confidence(len(ks), 0.90))
+            if lost is None or noninferior(lost, self.margin).verdict != "kept":
+                continue
+            test = loss(k, "test", 0.95)
+            told = "" if test is None else f"; on test data all − {k} is {span(vars(test), 1.0, 3)}"
+            limit = f"{lost.high:+.3f}, below {self.margin:g}, over {lost.n} seeds, for {len(ks)} values of k at once"
+            return (
+                f"the {side} {k} of {modules} modules are as good as all on validation data "
+                f"(upper one-sided 95 % limit of the loss {limit}){told}"
+            )
+        return f"undecided how many of the {side} modules are enough: no k below {modules} is shown as good as all"
+
+
+def _rate(evidence: Evidence, variant: str) -> float:
+    from transferscope.analyses.learning_rate import choose
+
+    return choose(evidence.table(LearningRate()), variant)
+
+
+def _rows(unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
+    points = [(side, k) for side, k in unit.settings["points"]]
+    roles = [_role(side, k) for side, k in points]
+    ends = ends_of(list(zip(roles, unit.members, strict=True)), context)
+    recipe = unit.members[0].spec.recipe
+    assert recipe is not None
+    seeds = list(dict.fromkeys(member.seed for member in unit.members))
+    return point_rows(ends, unit.settings["modules"], points, seeds, recipe.learning_rate)
+
+
+def point_rows(
+    ends: Ends, modules: list[str], points: Iterable[tuple[str, int]], seeds: Iterable[int], learning_rate: float
+) -> Iterator[dict[str, Any]]:
+    """The rows of all networks, point by point: each network, means, steps and shares.
+
+    Args:
+        ends: values by role, which is ``"first 2"`` for the first two modules from P.
+        modules: from input to output.
+        points: side and k.
+        seeds: of every point.
+        learning_rate: of every network.
+    """
+    from transferscope.measures.families import bonferroni_confidence
+
+    asked, runs = set(points), list(seeds)
+    for side in SIDES:
+        ks = sorted(k for at, k in asked if at == side)
+        together = bonferroni_confidence(len(ks) - 1)
+        for below, k in zip([None, *ks], ks, strict=False):
+            role, none, whole = _role(side, k), _role(side, 0), _role(side, ks[-1])
+            common = {
+                "side": side,
+                "k": k,
+                "modules": len(modules),
+                "added": ", ".join(_added(modules, side, below or 0, k)),
+                "learning_rate": learning_rate,
+                "diverged": any(lost == role for lost, _ in ends.lost),
+            }
+            for quantity in QUANTITIES:
+                row = {**common, "quantity": quantity[0], "split": quantity[1]}
+                yield from ({**row, **network_columns(ends, quantity, role, seed)} for seed in runs)
+                yield {**row, "level": "point", **interval_columns(by_interval(ends, quantity, role))}
+                if below is None:
+                    continue
+                former = _role(side, below)
+                single = gain(ends, quantity, role, former)
+                family = gain(ends, quantity, role, former, together)
+                yield {**row, "level": "step", **interval_columns(single, family)}
+                if role != whole:  # whose share is 1 by definition
+                    yield {**row, "level": "share", **interval_columns(share(ends, quantity, role, none, whole))}
+
+
+def _role(side: str, k: int) -> str:
+    return f"{side} {k}"
+
+
+def _added(modules: list[str], side: str, below: int, k: int) -> list[str]:
+    return modules[below:k] if side == "first" else modules[len(modules) - k : len(modules) - below]
+
+
+def _number(row: Mapping[str, Any]) -> Number:
+    what = "final test metric" if row["quantity"] == "metric" else "optimisation speed"
+    if row["level"] == "step":
+        name = f"{what}, gained by {row['added']} ({row['side']} {row['k']})"
+    else:
+        name = f"share of P-T's gain with the {row['side']} {row['k']}, {what}"
+    unit = "metric" if row["level"] == "step" else "1"
+    note = "; ".join(text for text in (row["note"], "a diverged seed is left out" if row["diverged"] else None) if text)
+    return Number(name, row["value"], row["low"], row["high"], row["basis"], row["n"], unit, note)

@@ -1,0 +1,498 @@
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+from tests.report.synthetic_ablations import SIZE as SYNTHETIC_SIZE
+from tests.report.synthetic_ablations import ablation_table
+from tests.running import tiny
+
+from transferscope.analyses.ablation_gaps import Run, chance_level, difference_row, gap_row, mean_row
+from transferscope.analyses.ablation_summary import hardest, summary_of
+from transferscope.analyses.block_shuffle import InputAblations, default_blocks, published_rows
+from transferscope.analyses.contract import Member, Unit, checked, schema
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.strips import picture_strip, restored_pixels
+from transferscope.data.ablation_settings import BlockShuffle, Grayscale
+from transferscope.data.ablations import ablate
+from transferscope.measures.intervals import fieller, paired_seeds_interval
+from transferscope.published import published
+from transferscope.running.bind import bind
+from transferscope.running.context import Context
+from transferscope.running.results import AnalysisResult, Results
+from transferscope.running.rounds import label_of
+from transferscope.running.run import run_study
+from transferscope.store import Store
+
+SETTINGS = {"blocks": [4, 1, "*"], "grayscale": True, "published": "clipart", "draws": 100, "examples": 3}
+CHANGES: dict[str, Any] = {
+    "analyses": [{"outcome": {"draws": 100}}, {"block_shuffle": SETTINGS}],
+    "training": {"learning_rates": [0.05]},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Context]:
+    folder = tmp_path_factory.mktemp("ablations")
+    asked = tiny.study(folder, CHANGES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here outlives the module
+        results = run_study(asked, folder / "store", quiet=True)
+    store = Store(folder / "store")
+    return results, Context(store, bind(asked, store))
+
+
+@pytest.fixture(scope="module")
+def result(run: tuple[Results, Context]) -> AnalysisResult:
+    return next(item for item in run[0].analyses if item.analysis.name == "block_shuffle")
+
+
+@pytest.fixture(scope="module")
+def table(result: AnalysisResult) -> pl.DataFrame:
+    assert result.table is not None
+    return result.table
+
+
+@pytest.fixture(scope="module")
+def evidence(run: tuple[Results, Context]) -> Evidence:
+    found = next(item for item in run[0].analyses if isinstance(item.analysis, LearningRate))
+    assert found.table is not None
+    return Evidence({found.analysis.key: found.table})
+
+
+# -- networks and units ------------------------------------------------------------------------------
+
+
+def members(context: Context, evidence: Evidence, analysis: InputAblations) -> dict[str, list[Member]]:
+    found = {}
+    for unit in analysis.units(context.study, evidence):
+        if unit.members:
+            found[str(unit.settings["ablation"].get("block", unit.settings["ablation"]["kind"]))] = list(unit.members)
+    return found
+
+
+def test_every_ablation_has_all_seeds_of_both_variants(run: Any, evidence: Evidence) -> None:
+    _, context = run
+    found = members(context, evidence, InputAblations(**SETTINGS))
+    assert list(found) == ["12", "4", "1", "*", "grayscale"]
+    plain = found.pop("12")
+    assert [(member.variant, member.seed) for member in plain] == [("RI_T", 0), ("RI_T", 1), ("P_T", 0), ("P_T", 1)]
+    assert all(member.spec.data.ablation is None for member in plain)
+    for name, every in found.items():
+        own, compared = every[:4], every[4:]
+        assert compared == plain
+        for member in own:
+            recipe = member.spec.recipe
+            assert not recipe.augmentation.flip
+            assert recipe.augmentation.crop_padding == 0
+            assert recipe.learning_rate == context.study.chosen_rate(member.variant, evidence)
+            ablation = member.spec.data.ablation
+            expected = Grayscale() if name == "grayscale" else BlockShuffle(block=ablation.block, seed=member.seed)
+            assert ablation == expected
+    # The same order for P-T and RI-T of one seed, and data that differ in nothing else.
+    orders = {(member.seed, member.spec.data.key) for member in found["4"][:4]}
+    assert len(orders) == 2
+    assert found["4"][0].spec.data.ablated(None) == context.study.data
+
+
+def test_permutations_are_combined_with_every_seed(run: Any, evidence: Evidence) -> None:
+    _, context = run
+    analysis = InputAblations(blocks=(4,), grayscale=True, permutations=(7, 8, 9))
+    found = members(context, evidence, analysis)
+    assert [member.spec.data.ablation.seed for member in found["4"][:6]] == [7, 8, 9, 7, 8, 9]
+    assert len(found["4"]) == 12 + 4
+    assert len(found["grayscale"]) == 4 + 4  # nothing random: nothing to repeat
+    assert len({member.spec.key for member in found["4"]}) == 16
+
+
+def test_whole_images_without_augmentation_are_the_studys_own_networks(run: Any, evidence: Evidence) -> None:
+    _, context = run
+    plain = members(context, evidence, InputAblations(blocks=()))["12"]
+    study = context.study
+    augmented = study.member("P_T", 0, evidence).spec
+    assert plain[2].spec.key != augmented.key
+    bare = {"augmentation": plain[2].spec.recipe.augmentation}
+    same = augmented.model_copy(update={"recipe": augmented.recipe.model_copy(update=bare)})
+    assert plain[2].spec.key == same.key
+
+
+def test_labels_name_the_ablation(run: Any, evidence: Evidence) -> None:
+    _, context = run
+    member = members(context, evidence, InputAblations(blocks=(4,)))["4"][2]
+    assert label_of("P_T", 0, member.spec).endswith(", blocks of 4")
+    assert "blocks" not in label_of("P_T", 0, member.spec.untrained())
+
+
+# -- settings ----------------------------------------------------------------------------------------
+
+
+def test_default_blocks_are_divisors() -> None:
+    assert default_blocks(64) == (64, 16, 8, 1, "*")
+    assert default_blocks(30) == (30, 6, 3, 1, "*")
+    assert default_blocks(13) == (13, 1, "*")
+    assert [item.block for item in InputAblations().ablations(64)] == [64, 16, 8, 1, "*"]  # type: ignore[union-attr]
+
+
+def test_a_block_that_does_not_fit_stops_the_study_before_it_starts(tmp_path: Path) -> None:
+    wrong = {"analyses": [{"block_shuffle": {"blocks": [5]}}]}
+    with pytest.raises(ValidationError, match=r"block_shuffle\.blocks: a block of 5 .* give one of 1, 2, 3, 4, 6, 12"):
+        tiny.study(tmp_path, wrong)
+    with pytest.raises(ValidationError, match=r"block_shuffle\.low_pass: a cutoff of 40 cycles"):
+        tiny.study(tmp_path, {"analyses": [{"block_shuffle": {"low_pass": [40]}}]})
+
+
+def test_settings_hold_together() -> None:
+    with pytest.raises(ValidationError, match="blocks holds a value twice"):
+        InputAblations(blocks=(4, 4))
+    with pytest.raises(ValidationError, match="permutations holds a value twice"):
+        InputAblations(permutations=(1, 1))
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        InputAblations(permutations=())
+    with pytest.raises(ValidationError):
+        InputAblations(published="sketch")  # type: ignore[arg-type]
+
+
+# -- the table ---------------------------------------------------------------------------------------
+
+
+def test_table_holds_every_network_with_its_history(run: Any, table: pl.DataFrame, evidence: Evidence) -> None:
+    _, context = run
+    trained = table.filter((pl.col("level") == "network") & pl.col("variant").is_in(["P_T", "RI_T"]))
+    assert trained.height == 5 * 4
+    specs = {
+        member.spec.key: member
+        for every in members(context, evidence, InputAblations(**SETTINGS)).values()
+        for member in every
+    }
+    for row in trained.iter_rows(named=True):
+        history = context.history(specs[row["network"]].spec)
+        assert row["test_metric"] == history["test_metric"][-1]
+        assert row["speed"] == pytest.approx(history["train_metric"][1:].mean())
+        assert row["permutation_seed"] == (None if row["label"] in ("whole images", "grayscale") else row["seed"])
+    starts = table.filter((pl.col("level") == "network") & pl.col("variant").is_in(["P", "RI"]))
+    assert starts.height == trained.height
+    assert starts["epochs"].unique().to_list() == [0]
+    assert starts["speed"].null_count() == starts.height
+
+
+def test_gaps_and_differences_are_paired_by_seed(table: pl.DataFrame) -> None:
+    trained = table.filter((pl.col("level") == "network") & (pl.col("origin") == "study"))
+
+    def gaps(label: str) -> dict[int, float]:
+        values = {
+            (row["variant"], row["seed"]): row["test_metric"]
+            for row in trained.filter(pl.col("label") == label).iter_rows(named=True)
+        }
+        return {seed: values["P_T", seed] - values["RI_T", seed] for seed in (0, 1)}
+
+    for label in ("whole images", "blocks of 4", "single pixels", "all values", "grayscale"):
+        rows = table.filter((pl.col("origin") == "study") & (pl.col("label") == label))
+        gap = rows.filter((pl.col("level") == "gap") & (pl.col("basis") == "range")).row(0, named=True)
+        found = gaps(label)
+        assert gap["test_metric"] == pytest.approx(np.mean(list(found.values())))
+        assert (gap["test_low"], gap["test_high"]) == pytest.approx((min(found.values()), max(found.values())))
+        assert gap["n"] == 2
+        assert gap["simultaneous_low"] is None
+        examples = rows.filter((pl.col("level") == "gap") & (pl.col("basis") == "examples"))
+        assert examples.height == 1
+        assert examples["test_metric"][0] == pytest.approx(gap["test_metric"])
+        assert examples["test_low"][0] <= examples["test_metric"][0] <= examples["test_high"][0]
+        difference = rows.filter(pl.col("level") == "difference")
+        if label == "whole images":
+            assert difference.is_empty()
+        else:
+            plain = gaps("whole images")
+            expected = np.mean([found[seed] - plain[seed] for seed in (0, 1)])
+            assert difference["test_metric"][0] == pytest.approx(expected)
+
+
+def test_outputs_are_those_of_ablated_images(run: Any, table: pl.DataFrame, evidence: Evidence) -> None:
+    _, context = run
+    for name, every in members(context, evidence, InputAblations(**SETTINGS)).items():
+        spec = every[0].spec
+        outputs = context.outputs(spec, "test")
+        accuracy = float((outputs.logits.argmax(1) == outputs.labels).double().mean())
+        row = table.filter((pl.col("network") == spec.key) & (pl.col("level") == "network")).row(0, named=True)
+        assert accuracy == pytest.approx(row["test_metric"])
+        x, _ = next(iter(context.batches("test")))
+        data = context.data_of(spec)
+        assert data.key == spec.data.key
+        if name != "12":
+            changed, _ = next(iter(context.batches("test", ablation=data.ablation)))
+            assert torch.equal(changed, ablate(x, data.ablation, data.mean, data.std))
+            mixed, _ = next(iter(context.mixed_batches("train", ablation=data.ablation)))
+            whole, _ = next(iter(context.mixed_batches("train")))
+            assert torch.equal(mixed, ablate(whole, data.ablation, data.mean, data.std))
+    splits = context.splits()
+    assert all(np.array_equal(splits[name], indices) for name, indices in context.splits(spec.data).items())
+
+
+def test_published_rows_are_the_papers(table: pl.DataFrame) -> None:
+    paper = table.filter(pl.col("origin") == "clipart")
+    assert paper.height == 13 * 3
+    whole = paper.filter(pl.col("label") == "whole images")
+    assert dict(whole.select("variant", "test_metric").iter_rows())["P_T"] == pytest.approx(0.738)
+    assert whole.filter(pl.col("level") == "gap")["relative_drop"].to_list() == [40]
+    source = published("block_shuffle")
+    assert len(source["rows"]) == 39
+    assert "2008.11687" in source["url"]
+    for row in (dict(zip(source["columns"], row, strict=True)) for row in source["rows"]):
+        # Printed and read off the figure: they must tell the same story. The printed ones are of unrounded accuracies.
+        drop = 100 * (1 - row["test_accuracy_ri_t"] / row["test_accuracy_p_t"])
+        assert abs(drop - row["relative_drop_percent"]) < 5, row
+    columns = schema(InputAblations.columns)
+    for domain in ("quickdraw", "clipart", "real"):
+        assert checked(InputAblations(), published_rows(domain, columns)).height == 39
+
+
+def test_a_diverged_training_is_left_out(run: Any, evidence: Evidence) -> None:
+    _, context = run
+    analysis = InputAblations(**SETTINGS)
+    unit = next(unit for unit in analysis.units(context.study, evidence) if unit.settings["place"] == 1)
+    lost = unit.members[0].spec.key
+
+    class Lost(Context):
+        def diverged(self, spec: Any) -> bool:
+            return bool(spec.key == lost)
+
+    measured = checked(analysis, analysis.measure(unit, Lost(context.store, context.study)).table)
+    row = measured.filter((pl.col("network") == lost) & (pl.col("level") == "network")).row(0, named=True)
+    assert row["diverged"]
+    assert row["test_metric"] is None
+    assert row["speed"] is None
+    gap = measured.filter((pl.col("level") == "gap") & (pl.col("basis") != "examples").fill_null(value=True))
+    assert gap["n"].to_list() == [1]
+    assert gap["diverged"].to_list() == [True]
+    summary = analysis.summarise(measured, Evidence())
+    assert any("RI-T[0] diverged with blocks of 4" in note for note in summary.notes)
+
+    class Gone(Context):
+        def diverged(self, spec: Any) -> bool:
+            return True
+
+    nothing = checked(analysis, analysis.measure(unit, Gone(context.store, context.study)).table)
+    assert nothing.filter(pl.col("level") == "gap").is_empty()
+    assert analysis.summarise(nothing, Evidence()).verdict.startswith("Undecided: no seed of both")
+
+
+# -- gaps --------------------------------------------------------------------------------------------
+
+
+def runs(*values: float, orders: int = 1) -> dict[tuple[int, int | None], Run]:
+    return {
+        (seed, order): Run(value + 0.001 * order, value + 0.1)
+        for seed, value in enumerate(values)
+        for order in range(orders)
+    }
+
+
+def test_relative_drop_is_fiellers_ratio_of_means() -> None:
+    p_t, ri_t = [0.8, 0.84, 0.79], [0.7, 0.73, 0.72]
+    row = gap_row(runs(*p_t), runs(*ri_t), "top1", 0.1, family=4)
+    assert row is not None
+    expected = fieller([a - b for a, b in zip(p_t, ri_t, strict=True)], p_t)
+    assert expected.low is not None
+    assert expected.high is not None
+    assert row["relative_drop"] == pytest.approx(100 * (1 - sum(ri_t) / sum(p_t)))
+    assert (row["relative_drop_low"], row["relative_drop_high"]) == pytest.approx(
+        (100 * expected.low, 100 * expected.high)
+    )
+    gap = paired_seeds_interval(p_t, ri_t)
+    assert (row["test_metric"], row["test_low"]) == pytest.approx((gap.value, gap.low))
+    wide = paired_seeds_interval(p_t, ri_t, 1 - 0.05 / 4)
+    assert (row["simultaneous_low"], row["simultaneous_high"]) == pytest.approx((wide.low, wide.high))
+    assert row["speed"] == pytest.approx(gap.value)
+
+
+def test_relative_drop_of_auc_is_above_one_half() -> None:
+    row = gap_row(runs(0.8, 0.82, 0.81), runs(0.7, 0.71, 0.72), "auc", 0.5, family=1)
+    assert row is not None
+    assert row["relative_drop"] == pytest.approx(100 * 0.1 / 0.31)
+
+
+@pytest.mark.parametrize(("metric", "level", "chance"), [("auc", 0.49, 0.5), ("auc", 0.5, 0.5), ("top1", 0.09, 0.1)])
+def test_no_relative_drop_where_p_t_is_not_above_chance(metric: str, level: float, chance: float) -> None:
+    row = gap_row(runs(level, level, level), runs(0.05, 0.06, 0.04), metric, chance, family=1)
+    assert row is not None
+    assert "relative_drop" not in row
+    assert row["test_metric"] == pytest.approx(level - 0.05)
+
+
+def test_orders_are_averaged_within_a_seed() -> None:
+    row = mean_row(runs(0.6, 0.7, 0.8, orders=3))
+    assert row["n"] == 3
+    assert row["test_metric"] == pytest.approx(0.701)
+    gap = gap_row(runs(0.6, 0.7, 0.8, orders=3), runs(0.5, 0.55, 0.6), "top1", 0.1, family=1)
+    assert gap is not None
+    assert gap["n"] == 3
+    assert gap["test_metric"] == pytest.approx(0.15)
+
+
+def test_a_seed_without_its_partner_is_left_out() -> None:
+    p_t, ri_t = runs(0.6, 0.7, 0.8), runs(0.5, 0.55, 0.6)
+    del ri_t[1, 0]
+    row = gap_row(p_t, ri_t, "top1", 0.1, family=1)
+    assert row is not None
+    assert row["n"] == 2
+    assert row["test_metric"] == pytest.approx(0.15)
+    assert gap_row(p_t, {}, "top1", 0.1, family=1) is None
+    assert difference_row((p_t, {}), (p_t, ri_t), 1) is None
+
+
+def test_difference_of_differences() -> None:
+    ablated, plain = (runs(0.6, 0.65, 0.7), runs(0.58, 0.6, 0.66)), (runs(0.9, 0.92, 0.94), runs(0.8, 0.83, 0.82))
+    row = difference_row(ablated, plain, family=3)
+    assert row is not None
+    expected = paired_seeds_interval([0.02, 0.05, 0.04], [0.1, 0.09, 0.12])
+    assert (row["test_metric"], row["test_low"], row["test_high"]) == pytest.approx(
+        (expected.value, expected.low, expected.high)
+    )
+    assert row["simultaneous_low"] < row["test_low"]
+
+
+def test_chance() -> None:
+    assert chance_level("auc", 5) == 0.5
+    assert chance_level("top1", 345) == pytest.approx(1 / 345)
+    assert chance_level("top5", 3) == 1.0
+
+
+# -- summary -----------------------------------------------------------------------------------------
+
+
+def summary_with(levels: list[float], label: str = "single pixels", **more: Any) -> Any:
+    """A summary in which the gaps of ``label`` are those, one per seed."""
+    asked = ablation_table(seeds=tuple(range(len(levels))), settings=InputAblations(published="none"))
+    place = asked.filter(pl.col("label") == label)["place"][0]
+    row = gap_row(runs(*(0.6 + level for level in levels)), runs(*(0.6 for _ in levels)), "top1", 0.5, 5)
+    assert row is not None
+    facts = asked.filter((pl.col("label") == label) & (pl.col("level") == "gap")).row(0, named=True)
+    rest = asked.filter(~((pl.col("place") == place) & (pl.col("level") == "gap")))
+    empty = dict.fromkeys(("simultaneous_low", "simultaneous_high", "relative_drop"))
+    new = pl.DataFrame([{**facts, **empty, **row, **more}], schema=schema(InputAblations.columns))
+    return summary_of(pl.concat([rest, new]))
+
+
+def test_verdict_rests_on_the_interval_over_seeds() -> None:
+    good = summary_with([0.05, 0.06, 0.055, 0.052]).verdict
+    assert good.startswith("Part of the gain does not need the shapes")
+    assert "with single pixels P-T − RI-T is +5.4 points" in good
+    assert "95 % interval over 4 seeds" in good
+    assert summary_with([-0.05, -0.06, -0.055]).verdict.startswith(
+        "Without the shapes in the images pre-training hurts"
+    )
+    assert summary_with([-0.05, 0.06, 0.01]).verdict.startswith("Undecided for training in general")
+
+
+def test_shuffling_takes_part_of_the_gain() -> None:
+    table = ablation_table(seeds=tuple(range(6)))
+    verdict = InputAblations().summarise(table, Evidence()).verdict
+    assert "Shuffling takes part of the gain: the gap changes by −" in verdict
+
+
+def test_two_seeds_speak_for_their_networks_only() -> None:
+    table = ablation_table(seeds=(0, 1))
+    verdict = summary_of(table).verdict
+    assert verdict.startswith("Undecided: with single pixels")
+    assert "test examples" in verdict
+    assert "2 seeds, range" in verdict
+    assert verdict.endswith("A claim about training in general needs at least 3 seeds.")
+
+
+def test_no_claim_while_ri_t_improves() -> None:
+    table = ablation_table().with_columns(
+        pl.when((pl.col("label") == "single pixels") & (pl.col("variant") == "RI_T") & (pl.col("level") == "network"))
+        .then(pl.lit(value=True))
+        .otherwise(pl.col("improving"))
+        .alias("improving")
+    )
+    summary = summary_of(table)
+    assert summary.verdict.startswith("No claim on the final gap, for RI-T is still improving at the end (3 of 3")
+    assert any("RI-T is still improving at the end with single pixels" in note for note in summary.notes)
+
+
+def test_numbers_name_the_reason_of_a_missing_drop() -> None:
+    table = ablation_table()
+    low = table.with_columns(
+        pl.when((pl.col("label") == "all values") & (pl.col("level") == "gap")).then(None).otherwise(
+            pl.col("relative_drop")).alias("relative_drop"),
+        pl.when(pl.col("label") == "all values").then(0.7).otherwise(pl.col("chance")).alias("chance"),
+    )  # fmt: skip
+    number = next(n for n in summary_of(low).numbers if n.name == "all values: relative drop from P-T to RI-T")
+    assert number.value is None
+    assert "not above chance (0.7)" in number.note
+
+
+def test_published_curves_of_another_metric_are_not_drawn() -> None:
+    assert any("drawn behind ours" in note for note in summary_of(ablation_table()).notes)
+    assert any("not drawn: it is top-1" in note for note in summary_of(ablation_table(metric="auc")).notes)
+
+
+def test_the_verdict_is_about_the_hardest_shuffle() -> None:
+    table = ablation_table()
+    assert hardest(table) == "single pixels"
+    assert hardest(table.filter(pl.col("label") != "single pixels")) == "all values"
+    assert hardest(table.filter(~pl.col("label").is_in(["single pixels", "all values"]))) == "blocks of 8"
+    assert hardest(table.filter(pl.col("place") == 0)) is None
+    assert summary_of(table.filter(pl.col("place") == 0)).verdict.startswith("Undecided: no seed of both")
+    assert summary_of(table.clear()).verdict.startswith("Undecided: no network")
+
+
+# -- pictures ----------------------------------------------------------------------------------------
+
+
+def test_a_strip_of_examples_for_each_ablation(run: Any, result: AnalysisResult) -> None:
+    names = [name for name in result.files if name.endswith(".png")]
+    assert names == [f"ablation-{place:02d}.png" for place in range(5)]
+    strips = [np.asarray(Image.open(io.BytesIO(result.files[name])).convert("RGB")) for name in names]
+    assert all(strip.shape == (12, 3 * 12 + 2 * 4, 3) for strip in strips)
+    _, context = run
+    first = context.images().pixels(context.indices("test", 3)[0])
+    assert np.array_equal(strips[0][:, :12], first)
+    # Pixels are moved, not changed.
+    assert sorted(map(tuple, strips[2][:, :12].reshape(-1, 3))) == sorted(map(tuple, first.reshape(-1, 3)))
+    assert np.ptp(strips[4].astype(int), axis=2).max() <= 1  # each channel is rounded by itself
+
+
+def test_each_strip_is_part_of_one_gallery(result: AnalysisResult) -> None:
+    from transferscope.analyses.gallery import SUFFIX, Gallery
+
+    found = [Gallery.model_validate_json(data) for name, data in result.files.items() if name.endswith(SUFFIX)]
+    assert len({gallery.title for gallery in found}) == 1
+    assert [gallery.groups[0].title for gallery in found] == [
+        "Whole images", "Blocks of 4", "Single pixels", "All values", "Grayscale",
+    ]  # fmt: skip
+    for gallery in found:
+        assert gallery.groups[0].layout == "strip"
+        assert gallery.groups[0].images[0].file in result.files
+
+
+def test_strips_keep_to_their_budget() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (6, 224, 224, 3), dtype=np.uint8)
+    small = picture_strip(noise)
+    assert len(small) <= 40_000
+    assert len(picture_strip(noise, 9_000)) <= 9_000
+    assert Image.open(io.BytesIO(picture_strip(noise, 1))).size[1] <= 8
+    pixels = restored_pixels(torch.full((1, 3, 2, 2), 1e3), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
+    assert pixels.max() == pixels.min() == 255
+
+
+def test_no_examples_no_strips(run: Any, evidence: Evidence) -> None:
+    _, context = run
+    units = list(InputAblations(examples=0).units(context.study, evidence))
+    assert all("strip" not in unit.settings for unit in units)
+    assert isinstance(units[0], Unit)
+
+
+def test_columns_measured_on_test_are_hidden_from_decisions() -> None:
+    analysis = InputAblations()
+    shown = Evidence({analysis.key: ablation_table()}, decision=True).table(analysis)
+    assert not {"test_metric", "test_low", "relative_drop", "simultaneous_high"} & set(shown.columns)
+    assert {"validation_metric", "speed"} <= set(shown.columns)
+    assert SYNTHETIC_SIZE == 64

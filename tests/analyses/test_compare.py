@@ -1,0 +1,179 @@
+"""Two networks and data: the page, its numbers, and what is left out with its reason."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.analyses.test_linear_path import Exploding, batches, images, network, same, snapshot
+from tests.studies import Tiny
+from transferscope.analyses.cka_loader import cka
+from transferscope.analyses.compare import compare
+from transferscope.analyses.linear_path import alpha_grid, linear_path
+from transferscope.errors import ActivationError, LoaderError, MeasureError
+from transferscope.networks.batchnorm import recompute
+from transferscope.networks.evaluate import logits
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def pair():
+    return network(0), network(1)
+
+
+def test_the_numbers_are_those_of_the_parts(pair) -> None:
+    a, b = pair
+    data, train = batches(60, 20), batches(40, 20, seed=3)
+    found = compare(a, b, data, train=train, points=5, device="cpu")
+    (first, labels), (second, _) = (logits(model, data, CPU) for model in pair)
+    wrong = [(values.argmax(1) != labels) for values in (first, second)]
+    assert found.examples == 60
+    assert found.metrics == pytest.approx([1 - float(side.double().mean()) for side in wrong])
+    assert found.mistakes.common == int((wrong[0] & wrong[1]).sum())
+    assert (found.mistakes.only_a, found.mistakes.only_b) == (
+        int((wrong[0] & ~wrong[1]).sum()),
+        int((~wrong[0] & wrong[1]).sum()),
+    )
+    squares = {
+        name: float((p.detach() - dict(b.named_parameters())[name].detach()).double().square().sum())
+        for name, p in a.named_parameters()
+    }
+    assert found.distance.l2 == pytest.approx(sum(squares.values()) ** 0.5)
+    for part, distance in found.distance_by_module.items():
+        own = [value for name, value in squares.items() if name.startswith(part + ".")]
+        assert distance.l2 == pytest.approx(sum(own) ** 0.5)
+    assert np.allclose(found.similarity.values, cka(a, b, data, device="cpu").values)
+    path = linear_path(a, b, {"x": data}, recompute_on=train, alphas=alpha_grid(5, 0, 0), device="cpu")
+    assert found.path.alphas == (0.0, 0.25, 0.5, 0.75, 1.0)
+    assert np.array_equal(found.path.values("held-out", "loss"), path.values("x", "loss"))
+    assert found.error_barrier == path.barrier("x", "error")
+    assert found.loss_barrier == path.barrier("x", "loss")
+    assert found.not_measured == {}
+
+
+def test_both_networks_are_left_as_they_were(pair) -> None:
+    a, b = pair
+    a.train()
+    before = snapshot(a), snapshot(b)
+    compare(a, b, batches(), train=batches(), points=3, device="cpu")
+    assert same(before[0], snapshot(a))
+    assert same(before[1], snapshot(b))
+
+
+def test_the_page(pair) -> None:
+    text = str(compare(*pair, batches(60, 20), train=batches(40, 20, seed=3), points=5, device="cpu"))
+    lines = text.splitlines()
+    assert lines[0].startswith("60 examples; top1: a 0.")
+    for word in ("mistakes    common ", "consistency κ ", "distance    ‖a − b‖ = ", "path        error barrier ",
+                 "path        loss barrier ", "(batch norm: recompute)", "CKA a/b"):  # fmt: skip
+        assert word in text
+    # One line for each module, with its CKA and its distance.
+    assert [line.split()[0] for line in lines[-3:]] == ["stem", "block", "head"]
+    assert all(len(line.split()) == 3 for line in lines[-3:])
+    assert not any(line.startswith("left out") for line in lines)
+
+
+def trained(model: nn.Module) -> nn.Module:
+    """So far apart from chance that its errors on the training images are few."""
+    x, y = images(60)
+    model = model.train()
+    optimiser = torch.optim.Adam(model.parameters(), 0.02)
+    for _ in range(150):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimiser.step()
+    return model.eval()
+
+
+def test_the_words_follow_the_limits_of_the_error_barrier() -> None:
+    a = trained(network(0, False, width=8))
+    data = batches(60, 20)
+    itself = compare(a, a, data, points=3, device="cpu")
+    assert "linearly connected (error barrier below 2 points)" in itself.text
+    opposite = network(0, False, width=8)
+    with torch.no_grad():
+        for p, q in zip(opposite.parameters(), a.parameters(), strict=True):
+            p.copy_(q)
+        # The same function with its channels turned over: half-way between them features cancel out.
+        flip = torch.arange(7, -1, -1)
+        opposite.stem[0].weight.copy_(a.stem[0].weight[flip])
+        opposite.stem[0].bias.copy_(a.stem[0].bias[flip])
+        opposite.block[0].weight.copy_(a.block[0].weight[flip][:, flip])
+        opposite.block[0].bias.copy_(a.block[0].bias[flip])
+        opposite.head.weight.copy_(a.head.weight[:, flip])
+    far = compare(a, opposite, data, points=3, device="cpu")
+    assert far.mistakes.only_a == far.mistakes.only_b == 0
+    assert far.error_barrier.mean.interval.low > 0.02
+    assert "a barrier of 2 points or more lies between them: do not average them" in far.text
+    few = compare(a, opposite, [(x[:4], y[:4]) for x, y in data[:1]], points=3, device="cpu")
+    assert "undecided whether a barrier of 2 points lies between them" in few.text
+
+
+def test_batch_norm_without_training_images_leaves_the_path_out(pair) -> None:
+    found = compare(*pair, batches(), device="cpu")
+    assert (found.path, found.error_barrier, found.loss_barrier) == (None, None, None)
+    assert found.not_measured["path"].startswith("the networks have batch norm, and no training batches were given")
+    assert "left out    path: the networks have batch norm" in found.text
+    assert found.distance is not None
+
+
+def test_networks_of_other_shapes_are_compared_as_far_as_they_can_be(pair) -> None:
+    found = compare(pair[0], Tiny(3, 6, True), batches(), train=batches(), device="cpu")
+    assert found.distance is None
+    assert found.distance_by_module == {}
+    assert found.not_measured == {"distance and path": "the networks' parameters differ in name or shape"}
+    assert found.similarity.modules["a"] == ("stem", "block", "head")
+    assert [line.split()[-1] for line in found.text.splitlines()[-3:]] == ["–"] * 3
+
+
+def test_a_loss_that_is_not_finite_leaves_its_barrier_out() -> None:
+    class Between(Exploding):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out = self.linear(x)
+            return torch.where((self.at > 0.2) & (self.at < 0.8) & (x[:, :1] > 0), out * float("inf"), out)
+
+    torch.manual_seed(0)
+    data = [(torch.randn(16, 4), torch.arange(16) % 3)]
+    found = compare(Between(0.0), Between(1.0), data, points=3, device="cpu")
+    assert found.loss_barrier is None
+    assert found.error_barrier is not None
+    assert found.not_measured == {"loss barrier": "the loss of a network between them is not finite"}
+
+
+def test_limits_of_barriers_are_over_groups_where_they_are_named(pair) -> None:
+    data, train = batches(60, 20), batches(40, 20, seed=3)
+    groups = np.repeat(np.arange(10), 6)
+    found = compare(*pair, data, train=train, points=3, clusters=groups, device="cpu")
+    assert found.loss_barrier == found.path.barrier("held-out", "loss", groups)
+    assert found.loss_barrier.mean.interval.n == 10
+
+
+def test_several_labels_are_judged_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(6)
+    x = torch.randn(24, 4, generator=generator)
+    y = (torch.rand(24, 3, generator=generator) < 0.5).to(torch.uint8)
+    a, b = nn.Sequential(nn.Linear(4, 3)), nn.Sequential(nn.Linear(4, 3))
+    found = compare(a, b, [(x, y)], metric_name="auc", points=3, device="cpu")
+    assert (found.examples, found.mistakes.examples) == (24, 72)
+    assert found.text.startswith("24 examples; auc: a 0.")
+
+
+def test_statistics_come_from_the_training_images_alone(pair) -> None:
+    """What is left of a network's own statistics at the ends is nothing: they are recomputed there as well."""
+    a, b = pair
+    train = batches(40, 20, seed=3)
+    found = compare(a, b, batches(), train=train, points=3, device="cpu")
+    recompute(a, train)
+    values, labels = logits(a, batches(), CPU)
+    losses = nn.functional.cross_entropy(values.double(), labels, reduction="none").numpy()
+    np.testing.assert_allclose(found.path.values("held-out", "loss")[0], losses, rtol=1e-6)
+
+
+def test_what_cannot_be_compared_is_named(pair) -> None:
+    with pytest.raises(MeasureError, match="points does not fit a path"):
+        compare(*pair, batches(), points=1, device="cpu")
+    with pytest.raises(ActivationError, match="no module of network 'a' has an output that can be compared"):
+        compare(nn.Linear(4, 3), nn.Linear(4, 3), [(torch.randn(8, 4), torch.arange(8) % 3)], points=3, device="cpu")
+    with pytest.raises(LoaderError, match="can be read only once"):
+        compare(*pair, iter(batches()), device="cpu")

@@ -1,0 +1,108 @@
+"""How far networks moved, against plain sums over their weights."""
+
+import math
+
+import polars as pl
+import pytest
+import torch
+
+from tests.studies import Diverging, Trained
+from transferscope.analyses.contract import checked
+from transferscope.analyses.distance import Distance
+
+ANALYSIS = Distance()
+TOTALS = {"all": -3, "trunk": -2, "head": -1}
+
+
+def flat(model: torch.nn.Module, keep) -> torch.Tensor:
+    return torch.cat([p.detach().double().flatten() for name, p in model.named_parameters() if keep(name)])
+
+
+def part_of(row: dict):
+    if row["position"] >= 0:
+        return lambda name: name.startswith(row["part"] + ".")
+    return {
+        "all": lambda name: True,
+        "trunk": lambda name: not name.startswith("head."),
+        "head": lambda name: name.startswith("head."),
+    }[row["part"]]
+
+
+def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float(a @ b / (a.norm() * b.norm()))
+
+
+def test_every_row_against_plain_sums(trained: Trained) -> None:
+    found = trained.evidence.table(ANALYSIS)
+    context = trained.context
+    members = {m.label: m for m in trained.study.members(trained.evidence, ("RI_T", "P_T"))}
+    ends = {label: context.network(member.spec) for label, member in members.items()}
+    starts = {label: context.network(member.spec.untrained()) for label, member in members.items()}
+    for row in found.iter_rows(named=True):
+        keep = part_of(row)
+        own_start = row["a"] not in members
+        first = starts[row["b"]] if own_start else ends[row["a"]]
+        a, b, zero = flat(first, keep), flat(ends[row["b"]], keep), flat(starts[row["b"]], keep)
+        assert row["distance"] == pytest.approx(float((a - b).norm()), rel=1e-6)
+        assert row["relative"] == pytest.approx(float((a - b).norm() / zero.norm()), rel=1e-6)
+        assert row["parameters"] == len(a)
+        if own_start:
+            assert (row["cosine"], row["cosine_without_decay"]) == (None, None)
+            continue
+        zero_a = flat(starts[row["a"]], keep)
+        u, v = a - zero_a, b - zero
+        assert row["cosine"] == pytest.approx(cosine(u, v), abs=1e-6)
+        u, v = (d - (d @ s) / (s @ s) * s for d, s in ((u, zero_a), (v, zero)))
+        assert row["cosine_without_decay"] == pytest.approx(cosine(u, v), abs=1e-5)
+
+
+def test_parts_divide_the_whole(trained: Trained) -> None:
+    for _, rows in trained.evidence.table(ANALYSIS).group_by("a", "b"):
+        by_part = {(part, position): (d, n) for part, position, d, n in
+                   rows.select("part", "position", "distance", "parameters").rows()}  # fmt: skip
+        assert {part: position for part, position in by_part if position < 0} == TOTALS
+        total = {part: by_part[part, position] for part, position in TOTALS.items()}
+        modules = [value for (_, position), value in by_part.items() if position >= 0]
+        assert total["all"][0] ** 2 == pytest.approx(total["trunk"][0] ** 2 + total["head"][0] ** 2)
+        assert total["all"][0] == pytest.approx(math.sqrt(sum(d**2 for d, _ in modules)))
+        assert total["all"][1] == total["trunk"][1] + total["head"][1] == sum(n for _, n in modules)
+        # The module called head is one of the modules and a total as well: their positions tell them apart.
+        assert ("head", 2) in by_part
+
+
+def test_own_starts_and_pairs(trained: Trained) -> None:
+    pairs = trained.evidence.table(ANALYSIS).select("pair", "a", "b").unique().rows()
+    within = [(s, t) for s in range(4) for t in range(s + 1, 4)]
+    assert sorted(pairs) == sorted(
+        [(f"{v}/{v}-T", f"{v}[{s}]", f"{v}-T[{s}]") for v in ("P", "RI") for s in range(4)]
+        + [(f"{v}/{v}", f"{v}[{s}]", f"{v}[{t}]") for v in ("P-T", "RI-T") for s, t in within]
+        + [("P-T/RI-T", f"P-T[{s}]", f"RI-T[{s}]") for s in range(4)]
+    )
+
+
+def test_diverged_networks_are_left_out(trained: Trained) -> None:
+    (unit,) = ANALYSIS.units(trained.study, trained.evidence.for_decision())
+    found = ANALYSIS.measure(unit, Diverging(trained.context, *unit.members[2:])).table
+    assert set(found["b"]) == {"RI-T[0]", "RI-T[1]"}
+    assert checked(ANALYSIS, ANALYSIS.measure(unit, Diverging(trained.context, *unit.members)).table).height == 0
+
+
+def test_the_summary_is_of_trunks_and_of_independent_pairs(trained: Trained) -> None:
+    found = trained.evidence.table(ANALYSIS)
+    # A module that happens to be called trunk is not the trunk.
+    odd = found.with_columns(pl.when(pl.col("position") == 0).then(pl.lit("trunk")).otherwise("part").alias("part"))
+    summary, same = ANALYSIS.summarise(found, trained.evidence), ANALYSIS.summarise(odd, trained.evidence)
+    assert summary == same
+    trunk = found.filter(pl.col("position") == -2)
+    numbers = {number.name: number for number in summary.numbers}
+    moved = trunk.filter(pl.col("pair") == "P/P-T")["distance"]
+    own = numbers["ℓ2 distance, P/P-T (trunk)"]
+    assert (own.value, own.n, own.basis, own.unit) == (pytest.approx(moved.mean()), 4, "seeds", "ℓ2")
+    within = trunk.filter(
+        (pl.col("pair") == "P-T/P-T") & (pl.col("seed_a") + 1 == pl.col("seed_b")) & (pl.col("seed_a") != 1)
+    )
+    assert numbers["cosine of displacements, P-T/P-T (trunk)"].value == pytest.approx(within["cosine"].mean())
+    assert numbers["cosine of displacements, P-T/P-T (trunk)"].basis == "range"
+    assert "cosine of displacements, P/P-T (trunk)" not in numbers
+    assert summary.verdict.startswith("ℓ2 distance of trunks: RI/RI-T ")
+    assert f"P/P-T {moved.mean():.3g} ({own.low:.3g} to {own.high:.3g})" in summary.verdict

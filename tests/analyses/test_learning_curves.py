@@ -1,0 +1,281 @@
+"""Curves after every epoch, and what is said of them."""
+
+import math
+import statistics
+
+import polars as pl
+import pytest
+from scipy import stats
+
+from tests.studies import Trained
+from transferscope.analyses.contract import checked, schema
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_curves import LearningCurves, curves_of, improving, too_short
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.errors import AnalysisError
+
+ANALYSIS = LearningCurves()
+
+
+def rows(variant, seed, train, *, validation=None, test=None, setting="chosen", rate=0.1, diverged=False, loss=None):
+    """One run; metrics by epoch. Losses are one minus the metric where not given."""
+    validation = train if validation is None else validation
+    test = validation if test is None else test
+    last = len(train) - 1
+    return [
+        {
+            "variant": variant, "setting": setting, "seed": seed, "learning_rate": rate, "epoch": epoch,
+            "updates": 10 * epoch, "train_loss": (1 - train[epoch]) if loss is None else loss[epoch],
+            "train_metric": train[epoch], "validation_loss": 1 - validation[epoch],
+            "validation_metric": validation[epoch], "test_loss": 1 - test[epoch], "test_metric": test[epoch],
+            "diverged": diverged and epoch == last, "network": f"{variant}{seed}",
+        }
+        for epoch in range(len(train))
+    ]  # fmt: skip
+
+
+def table(*runs) -> pl.DataFrame:
+    made = pl.DataFrame([row for run in runs for row in run], schema=schema(ANALYSIS.columns))
+    return checked(ANALYSIS, made)
+
+
+def rates(p_t: float = 0.1, ri_t: float = 0.1) -> Evidence:
+    """Both variants were tried at 0.1 and 0.2; these were the best."""
+    made = pl.DataFrame(
+        [
+            {
+                "variant": variant, "learning_rate": rate, "seed": 1000, "epochs": 3, "updates": 3,
+                "validation_metric": float(rate == best), "validation_loss": 1.0, "diverged": False,
+            }
+            for variant, best in (("P_T", p_t), ("RI_T", ri_t))
+            for rate in (0.1, 0.2)
+        ],
+        schema=schema(LearningRate.columns),
+    )  # fmt: skip
+    return Evidence({LearningRate().key: made})
+
+
+def numbers(found: pl.DataFrame, evidence: Evidence | None = None, **settings) -> dict:
+    summary = LearningCurves(**settings).summarise(found, evidence or rates())
+    return {number.name: number for number in summary.numbers}
+
+
+FLAT = [0.2, 0.6, 0.6, 0.6, 0.6]
+
+
+# -- measure ----------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_the_histories_of_all_runs(trained: Trained) -> None:
+    found = trained.evidence.table(ANALYSIS)
+    runs = found.group_by("variant", "setting", "seed", "learning_rate").len()
+    chosen = runs.filter(pl.col("setting") == "chosen")
+    assert sorted(chosen.select("variant", "seed").rows()) == sorted(
+        (variant, seed) for variant in ("RI_T", "P_T", "RI_T_long") for seed in range(4)
+    )
+    for variant, setting, seed, rate, _ in runs.rows():
+        epochs = {"grid": 3, "chosen": 4}[setting] if variant != "RI_T_long" else 6
+        spec = trained.study.trained(variant.removesuffix("_long"), seed, rate, epochs)
+        run = found.filter(
+            (pl.col("variant") == variant) & (pl.col("setting") == setting)
+            & (pl.col("seed") == seed) & (pl.col("learning_rate") == rate)
+        )  # fmt: skip
+        history = trained.context.history(spec)
+        assert run["network"].unique().to_list() == [spec.key]
+        assert run["epoch"].to_list() == list(range(epochs + 1))
+        for column in ("updates", "train_loss", "train_metric", "validation_loss", "validation_metric", "test_metric"):
+            assert run[column].to_list() == history[column].to_list()
+
+
+def test_each_grid_run_is_one_of_the_search(trained: Trained) -> None:
+    tried = trained.evidence.table(LearningRate()).select("variant", "learning_rate", "seed")
+    grid = trained.evidence.table(ANALYSIS).filter(pl.col("setting") == "grid")
+    grid = grid.select("variant", "learning_rate", "seed").unique()
+    assert sorted(grid.rows()) == sorted(tried.rows())
+
+
+# -- curves_of --------------------------------------------------------------------------------------------------
+
+
+def test_diverged_runs_and_missing_values_are_no_curves() -> None:
+    found = table(rows("P_T", 0, [0.1, 0.5]), rows("P_T", 1, [0.1, 0.5], diverged=True))
+    holed = found.with_columns(pl.when(pl.col("epoch") == 0).then(None).otherwise("train_metric").alias("train_metric"))
+    assert curves_of(found, "P_T", "train_metric") == {0: {0: 0.1, 1: 0.5}}
+    assert curves_of(holed, "P_T", "train_metric") == {0: {1: 0.5}}
+    assert curves_of(found, "RI_T", "train_metric") == {}
+
+
+def test_runs_at_several_rates_are_not_mixed() -> None:
+    found = table(
+        rows("P_T", 1000, [0.1, 0.5], setting="grid", rate=0.1), rows("P_T", 1000, [0.1, 0.9], setting="grid", rate=0.2)
+    )
+    assert curves_of(found, "P_T", "train_metric", "grid", 0.2) == {1000: {0: 0.1, 1: 0.9}}
+    with pytest.raises(AnalysisError, match=r"runs of P-T are at several learning rates\n.*\n  got:      0\.1, 0\.2"):
+        curves_of(found, "P_T", "train_metric", "grid")
+
+
+# -- speed ------------------------------------------------------------------------------------------------------
+
+P = {0: [0.3, 0.7, 0.8, 0.8, 0.8], 1: [0.2, 0.8, 0.8, 0.8, 0.8], 2: [0.2, 0.6, 0.8, 0.8, 0.8]}
+R = {0: [0.2, 0.4, 0.5, 0.5], 1: [0.2, 0.3, 0.5, 0.5], 2: [0.2, 0.4, 0.4, 0.5]}
+
+
+def test_speed_is_the_mean_over_common_epochs_without_the_first() -> None:
+    found = table(*(rows("P_T", s, c) for s, c in P.items()), *(rows("RI_T", s, c) for s, c in R.items()))
+    got = numbers(found)
+    speeds = {name: [sum(curve[1:4]) / 3 for curve in curves.values()] for name, curves in (("P-T", P), ("RI-T", R))}
+    differences = [a - b for a, b in zip(speeds["P-T"], speeds["RI-T"], strict=True)]
+    for name, values in speeds.items():
+        assert got[f"optimisation speed of {name}"].value == pytest.approx(statistics.mean(values))
+    gap = got["optimisation speed, P-T − RI-T"]
+    half = stats.t.ppf(0.975, 2) * statistics.stdev(differences) / math.sqrt(3)
+    assert gap.value == pytest.approx(statistics.mean(differences))
+    assert (gap.low, gap.high) == pytest.approx((gap.value - half, gap.value + half))
+    assert (gap.basis, gap.n) == ("seeds", 3)
+    verdict = ANALYSIS.summarise(found, rates()).verdict
+    assert verdict.startswith("P-T learns faster: the clean training metric, averaged over epochs, is +0.")
+    assert "95 % interval over 3 seeds" in verdict
+
+
+@pytest.mark.parametrize(
+    ("p_t", "ri_t", "verdict"),
+    [
+        (R, P, "P-T learns slower: "),
+        ({s: R[s] for s in (0, 1)}, {s: R[s] for s in (0, 1)}, "Undecided with 2 seeds (3 are needed): "),
+        ({0: R[0]}, {0: P[0]}, "Undecided with 1 seed (3 are needed): "),
+        ({0: P[0]}, {1: R[1]}, "Undecided: no seed has a finished run of both variants."),
+        ({0: P[0]}, {}, "Undecided: P-T and RI-T have no finished epoch in common."),
+        ({s: P[s] for s in P}, {s: [c + 0.3 * (-1) ** s for c in P[s]] for s in P}, "Undecided: the clean"),
+    ],
+)
+def test_the_verdict_rests_on_three_seeds_or_says_undecided(p_t, ri_t, verdict) -> None:
+    found = table(*(rows("P_T", s, c) for s, c in p_t.items()), *(rows("RI_T", s, c) for s, c in ri_t.items()))
+    assert ANALYSIS.summarise(found, rates()).verdict.startswith(verdict)
+
+
+def test_diverged_runs_are_left_out_and_named() -> None:
+    found = table(
+        rows("P_T", 0, P[0]), rows("P_T", 1, [0.2, 0.1], diverged=True), rows("RI_T", 0, R[0]), rows("RI_T", 1, R[1])
+    )
+    summary = ANALYSIS.summarise(found, rates())
+    got = {number.name: number for number in summary.numbers}
+    assert "P-T[1] diverged at rate 0.1" in summary.notes
+    assert got["optimisation speed of P-T"].n == 1
+    # Four epochs are common to the others: the short diverged run does not shorten them.
+    assert got["optimisation speed of P-T"].value == pytest.approx(sum(P[0][1:4]) / 3)
+    assert got["optimisation speed, P-T − RI-T"].n == 1
+
+
+# -- equal loss, thresholds, finals -----------------------------------------------------------------------------
+
+
+def test_speed_from_equal_loss_starts_both_clocks_at_the_lower_start() -> None:
+    found = table(
+        rows("P_T", 0, [0.4, 0.8, 0.9, 1.0], loss=[1.0, 0.5, 0.4, 0.3]),
+        rows("RI_T", 0, [0.1, 0.3, 0.5, 0.7], loss=[3.0, 1.0, 0.8, 0.6]),
+    )
+    number = numbers(found)["speed from equal starting loss, P-T − RI-T"]
+    # RI-T reaches the loss 1.0 after one epoch: two epochs are left for both.
+    assert number.value == pytest.approx((0.8 + 0.9) / 2 - (0.5 + 0.7) / 2)
+    assert number.n == 1
+
+
+def test_seeds_that_never_reach_the_common_loss_are_counted() -> None:
+    run = [0.1, 0.3, 0.5, 0.7]
+    found = table(
+        rows("P_T", 0, run, loss=[1.0, 0.5, 0.4, 0.3]), rows("RI_T", 0, run, loss=[3.0, 1.0, 0.8, 0.6]),
+        rows("P_T", 1, run, loss=[1.0, 0.5, 0.4, 0.3]), rows("RI_T", 1, run, loss=[3.0, 2.0, 1.5, 1.2]),
+    )  # fmt: skip
+    number = numbers(found)["speed from equal starting loss, P-T − RI-T"]
+    assert number.n == 1
+    assert "1 of 2 seeds left out: a network never gets down" in number.note
+    none = numbers(found.filter(pl.col("seed") == 1))["speed from equal starting loss, P-T − RI-T"]
+    assert none.value is None
+    assert none.note.startswith("a network never gets down")
+
+
+def test_epochs_to_thresholds_are_medians_with_the_censored_counted() -> None:
+    found = table(
+        rows("P_T", 0, [0.0, 1.0, 1.0, 1.0]), rows("P_T", 1, [0.0, 0.0, 0.0, 1.0]),
+        rows("RI_T", 0, [0.0, 0.5, 0.5, 0.5]), rows("RI_T", 1, [0.0, 0.0, 0.5, 1.0]),
+    )  # fmt: skip
+    got = numbers(found, thresholds=2)
+    half, whole = (
+        [got[f"epochs of {name} to a training metric of {level} (median)"] for name in ("P-T", "RI-T")]
+        for level in ("0.500", "1.000")
+    )
+    assert [number.value for number in half] == [2.0, 1.5]  # (1 + 3) / 2 and (1 + 2) / 2
+    p_t, ri_t = whole
+    assert (p_t.value, p_t.note) == (2.0, "")
+    # One of two is censored: between epoch 3 and never there is no median.
+    assert (ri_t.value, ri_t.note, ri_t.n) == (None, "1 of 2 never reached it", 2)
+
+
+def test_the_best_epoch_is_chosen_on_validation_data() -> None:
+    found = table(
+        rows("P_T", 0, FLAT, validation=[0.1, 0.5, 0.9, 0.9, 0.2], test=[0.0, 0.1, 0.2, 1.0, 0.4]),
+        rows("RI_T", 0, FLAT, validation=[0.1, 0.2, 0.3, 0.3, 0.3], test=[0.0, 1.0, 0.3, 0.1, 0.1]),
+    )
+    got = numbers(found)
+    assert got["final test metric of P-T"].value == 0.4
+    assert got["test metric of P-T at its best validation epoch"].value == 0.2  # the earliest of equals
+    assert got["test metric of RI-T at its best validation epoch"].value == 0.3
+    assert got["final test metric, P-T − RI-T"].value == pytest.approx(0.3)
+
+
+def test_equal_rates_come_from_the_tuning_runs() -> None:
+    found = table(
+        rows("P_T", 0, FLAT), rows("RI_T", 0, FLAT, rate=0.2),
+        rows("P_T", 1000, [0.0, 0.5, 0.7], setting="grid", rate=0.1),
+        rows("RI_T", 1000, [0.0, 0.1, 0.2], setting="grid", rate=0.1),
+        rows("P_T", 1000, [0.0, 0.9, 0.9], setting="grid", rate=0.2, diverged=True),
+        rows("RI_T", 1000, [0.0, 0.3, 0.4], setting="grid", rate=0.2),
+    )  # fmt: skip
+    got = numbers(found, rates(p_t=0.1, ri_t=0.2))
+    metric = got["validation metric, P-T − RI-T, both at rate 0.1 (tuning runs)"]
+    speed = got["optimisation speed, P-T − RI-T, both at rate 0.1 (tuning runs)"]
+    assert metric.value == pytest.approx(0.7 - 0.2)
+    assert speed.value == pytest.approx((0.5 + 0.7) / 2 - (0.1 + 0.2) / 2)
+    for quantity in ("validation metric", "optimisation speed"):
+        lost = got[f"{quantity}, P-T − RI-T, both at rate 0.2 (tuning runs)"]
+        assert (lost.value, lost.note) == (None, "no seed has a finished run of both variants")
+    same = [name for name in numbers(found, rates(0.1, 0.1)) if "both at rate" in name]
+    assert len(same) == 2
+
+
+# -- plateaus ---------------------------------------------------------------------------------------------------
+
+RISING = [0.1, 0.3, 0.4, 0.5, 0.6]
+
+
+def test_runs_that_still_improve_are_named_and_end_no_claim() -> None:
+    found = table(
+        *(rows("P_T", s, FLAT) for s in range(2)), rows("RI_T", 0, FLAT, validation=RISING), rows("RI_T", 1, FLAT)
+    )
+    assert improving(found, "RI_T") == [0]
+    assert improving(found, "P_T") == []
+    summary = ANALYSIS.summarise(found, rates())
+    note = "RI-T is still improving at the end (seed 0): no claim on the final gap is made from these runs"
+    assert note in summary.notes
+    gap = next(number for number in summary.numbers if number.name == "final test metric, P-T − RI-T")
+    assert gap.note.endswith("RI-T is still improving: no claim")
+
+
+def test_p_t_that_still_rises_is_another_matter() -> None:
+    found = table(*(rows("P_T", s, FLAT, validation=RISING) for s in range(2)), rows("RI_T", 0, FLAT))
+    notes = ANALYSIS.summarise(found, rates()).notes
+    assert "P-T still rises at the end (seeds 0, 1): longer training may widen the gap" in notes
+    assert not any("still improving" in note for note in notes)
+
+
+def test_runs_too_short_to_tell_are_named() -> None:
+    found = table(rows("P_T", 0, FLAT), rows("RI_T", 0, FLAT[:3]))
+    assert (too_short(found, "RI_T"), too_short(found, "P_T")) == ([0], [])
+    assert (
+        "RI-T has too few epochs to tell whether it has reached its plateau" in ANALYSIS.summarise(found, rates()).notes
+    )
+
+
+def test_longer_runs_are_compared_as_well() -> None:
+    found = table(rows("P_T", 0, FLAT), rows("RI_T", 0, FLAT), rows("RI_T_long", 0, [*FLAT, 0.55, 0.55]))
+    assert numbers(found)["final test metric, P-T − RI-T-long"].value == pytest.approx(0.05)

@@ -1,0 +1,167 @@
+"""Which mistakes two networks share, against literal counts."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.studies import Diverging, Trained, arrays, bound, untrained
+from transferscope.analyses.contract import Unit, checked, schema
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.mistakes import Mistakes
+from transferscope.analyses.pairs import disjoint, pairs_interval, pairs_of
+from transferscope.networks.evaluate import logits
+
+ANALYSIS = Mistakes(draws=200)
+EXACT = ("common", "only_a", "only_b", "mistakes_a", "mistakes_b", "examples")
+
+
+def literal(a: list, b: list, y: list) -> dict:
+    """The counts of a pair, one judgement at a time."""
+    common = sum(p != t and q != t for p, q, t in zip(a, b, y, strict=True))
+    only_a = sum(p != t and q == t for p, q, t in zip(a, b, y, strict=True))
+    only_b = sum(p == t and q != t for p, q, t in zip(a, b, y, strict=True))
+    same = sum(p == q != t for p, q, t in zip(a, b, y, strict=True))
+    n = len(y)
+    p1, p2 = 1 - (common + only_a) / n, 1 - (common + only_b) / n
+    expected = p1 * p2 + (1 - p1) * (1 - p2)
+    agree = 1 - (only_a + only_b) / n
+    either = common + only_a + only_b
+    return {
+        "examples": n, "common": common, "only_a": only_a, "only_b": only_b, "mistakes_a": common + only_a,
+        "mistakes_b": common + only_b, "jaccard": common / either if either else None,
+        "same_wrong_label": same / common if common else None,
+        "kappa": (agree - expected) / (1 - expected) if expected < 1 else None,
+        "kappa_max": (1 - abs(p1 - p2) - expected) / (1 - expected) if expected < 1 else None,
+    }  # fmt: skip
+
+
+def assert_row(row: dict, expected: dict) -> None:
+    assert {name: row[name] for name in EXACT} == {name: expected[name] for name in EXACT}
+    for name in ("jaccard", "same_wrong_label", "kappa", "kappa_max"):
+        assert row[name] == (None if expected[name] is None else pytest.approx(expected[name], abs=1e-12)), name
+
+
+def test_every_pair_against_literal_counts(trained: Trained) -> None:
+    found = trained.evidence.table(ANALYSIS)
+    context = trained.context
+    members = list(trained.study.members(trained.evidence, ("RI_T", "P_T")))
+    said = {}
+    for member in members:
+        values, labels = logits(context.network(member.spec), context.batches("test"), context.device)
+        said[member.label] = values.argmax(1).tolist()
+    labels = labels.tolist()
+    for row in found.filter(pl.col("level").is_in(["all", "class"])).iter_rows(named=True):
+        kept = [k for k, y in enumerate(labels) if row["level"] == "all" or str(y) == row["item"]]
+        assert_row(row, literal(*([side[k] for k in kept] for side in (said[row["a"]], said[row["b"]], labels))))
+        if row["level"] == "all":
+            assert row["kappa_low"] <= row["kappa"] <= row["kappa_high"] <= 1
+    assert found.filter(pl.col("level") == "class")["item"].unique().sort().to_list() == ["0", "1", "2"]
+    # All pairs within a variant; across variants those of one seed, which share head and data order.
+    pairs = found.filter(pl.col("level") == "all").select("pair", "seed_a", "seed_b").rows()
+    within = [(s, t) for s in range(4) for t in range(s + 1, 4)]
+    assert sorted(pairs) == sorted(
+        [(f"{v}/{v}", s, t) for v in ("P-T", "RI-T") for s, t in within] + [("P-T/RI-T", s, s) for s in range(4)]
+    )
+
+
+def test_with_several_labels_each_is_judged_and_images_stay_together(tmp_path) -> None:
+    context = bound(tmp_path, target={"data": arrays(tmp_path / "many", 90, 3, multi=True), "image_size": 16})
+    members = untrained(context.study, "RI_T 0", "RI_T 1")
+    found = checked(ANALYSIS, ANALYSIS.measure(Unit(members=members), context).table)
+    said = []
+    for member in members:
+        values, labels = logits(context.network(member.spec), context.batches("test"), context.device)
+        said.append((values >= 0).int())
+    labels = labels.int()
+    (whole,) = found.filter(pl.col("level") == "all").iter_rows(named=True)
+    assert_row(whole, literal(*(side.flatten().tolist() for side in (*said, labels))))
+    assert whole["examples"] == labels.numel()
+    for index, row in enumerate(found.filter(pl.col("level") == "class").iter_rows(named=True)):
+        assert row["item"] == str(index)
+        assert_row(row, literal(*(side[:, index].tolist() for side in (*said, labels))))
+    # Labels of one image are not independent: drawn one by one they would give another interval.
+    from transferscope.measures.intervals import bootstrap_interval
+    from transferscope.measures.mistakes import mistake_indicators, mistake_statistic
+
+    flat = [side.flatten().numpy() for side in (*said, labels)]
+    seed = context.seed("mistakes", "RI-T[0]", "RI-T[1]")
+    owners = np.repeat(np.arange(len(labels)), 3)
+    together = bootstrap_interval(mistake_statistic("kappa"), [mistake_indicators(*flat)], owners, 200, seed)
+    assert (whole["kappa_low"], whole["kappa_high"]) == (together.low, together.high)
+
+
+def test_diverged_networks_are_in_no_pair(plain) -> None:
+    members = untrained(plain.study, "RI_T 0", "RI_T 1", "RI_T 2")
+    found = ANALYSIS.measure(Unit(members=members), Diverging(plain, members[1])).table
+    assert set(found["a"]) | set(found["b"]) == {"RI-T[0]", "RI-T[2]"}
+    none = ANALYSIS.measure(Unit(members=members), Diverging(plain, *members)).table
+    assert checked(ANALYSIS, none).height == 0
+
+
+# -- pairs ------------------------------------------------------------------------------------------------------
+
+
+def test_pairs_are_made_within_variants_and_across_equal_seeds(plain) -> None:
+    members = untrained(plain.study, "RI_T 0", "RI_T 2", "P_T 0")
+    members = tuple(m.model_copy(update={"variant": v}) for m, v in zip(members, ("RI_T", "RI_T", "P_T"), strict=True))
+    assert [(a.label, b.label) for a, b in pairs_of(members)] == [("RI-T[0]", "RI-T[2]"), ("P-T[0]", "RI-T[0]")]
+
+
+def test_disjoint_pairs_share_no_network() -> None:
+    every = [{"a": f"x{s}", "b": f"x{t}"} for s in range(5) for t in range(s + 1, 5)]
+    assert disjoint(every) == [{"a": "x0", "b": "x1"}, {"a": "x2", "b": "x3"}]
+    assert disjoint([]) == []
+
+
+def test_an_interval_over_pairs_says_what_it_counts() -> None:
+    assert pairs_interval([0.5]).note == "one pair: no interval"
+    assert pairs_interval([0.5, 0.7]).note == "two pairs: their range, not an interval"
+    three = pairs_interval([0.5, 0.6, 0.7])
+    assert (three.basis, three.n, three.note) == ("seeds", 3, "n counts pairs that share no trained network")
+
+
+# -- summary ----------------------------------------------------------------------------------------------------
+
+
+def table(*rows: tuple) -> pl.DataFrame:
+    """Rows of (pair, seed a, seed b, κ, ceiling)."""
+    made = [
+        {
+            "level": "all", "item": "", "pair": pair,
+            "a": f"{pair.split('/')[0]}[{s}]", "b": f"{pair.split('/')[1]}[{t}]",
+            "variant_a": pair.split("/")[0], "seed_a": s, "variant_b": pair.split("/")[1], "seed_b": t, "examples": 90,
+            "mistakes_a": 9, "mistakes_b": 9, "common": 5, "only_a": 4, "only_b": 4, "jaccard": 5 / 13,
+            "same_wrong_label": 1.0, "kappa": kappa, "kappa_low": None if kappa is None else kappa - 0.2,
+            "kappa_high": None if kappa is None else kappa + 0.2, "kappa_max": ceiling,
+        }
+        for pair, s, t, kappa, ceiling in rows
+    ]  # fmt: skip
+    return checked(ANALYSIS, pl.DataFrame(made, schema=schema(Mistakes.columns)))
+
+
+def test_the_unit_of_a_claim_is_a_pair_that_shares_no_network() -> None:
+    rows = [("P-T/P-T", s, t, 0.1 * (s + 1), 0.9) for s in range(6) for t in range(s + 1, 6)]
+    rows += [("RI-T/RI-T", 0, 1, 0.4, 0.8), ("P-T/RI-T", 0, 0, None, None)]
+    summary = ANALYSIS.summarise(table(*rows), Evidence())
+    numbers = {number.name: number for number in summary.numbers}
+    many = numbers["error consistency κ of P-T/P-T"]
+    assert many.value == pytest.approx((0.1 + 0.3 + 0.5) / 3)  # pairs (0, 1), (2, 3), (4, 5)
+    assert (many.n, many.basis) == (3, "seeds")
+    assert many.note == "ceiling 0.90; n counts pairs that share no trained network"
+    one = numbers["error consistency κ of RI-T/RI-T"]
+    assert (one.value, one.basis, one.n) == (0.4, "examples", 90)
+    assert one.low == pytest.approx(0.2)
+    assert one.note == "ceiling 0.80; one pair: it speaks for these networks"
+    none = numbers["error consistency κ of P-T/RI-T"]
+    assert (none.value, none.note) == (None, "all right, or all wrong: not defined")
+    assert numbers["common mistakes of P-T/P-T"].value == 5
+    assert numbers["common mistakes of P-T/P-T"].note == "out of 13 made by either, mean over 15 pairs"
+    assert summary.verdict.startswith("Agreement of mistakes beyond chance: P-T/P-T κ 0.30 (")
+    assert "disjoint pairs of seeds); RI-T/RI-T κ 0.40 (0.20 to 0.60, test examples, this pair)" in summary.verdict
+    assert summary.verdict.endswith("P-T/RI-T κ not defined.")
+
+
+def test_pairs_without_a_kappa_are_counted() -> None:
+    rows = [("P-T/P-T", 0, 1, 0.3, 0.9), ("P-T/P-T", 2, 3, None, None)]
+    (number, _) = ANALYSIS.summarise(table(*rows), Evidence()).numbers
+    assert number.note.endswith("not defined for 1 of 2 pairs")

@@ -1,0 +1,121 @@
+"""From finished tables to what a report reads."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from tests.running.conftest import FinishedStudy
+
+from transferscope.analyses.contract import Measured, Member, Unit
+from transferscope.analyses.outcome import Outcome
+from transferscope.analyses.registry import parse_analysis
+from transferscope.errors import AnalysisError
+from transferscope.running import collect
+from transferscope.running.bind import bind
+from transferscope.running.finished import Finished
+from transferscope.running.rounds import Piece
+from transferscope.running.run import run_study
+from transferscope.store import Store
+
+
+def test_the_order_is_the_outcome_what_was_asked_for_and_what_that_needed(finished: FinishedStudy) -> None:
+    names = [result.analysis.name for result in finished.results.analyses]
+    asked = [analysis.name for analysis in finished.study.analyses]
+    assert names[: len(asked)] == sorted(asked, key=lambda name: name != "outcome")
+    assert "learning_rate" in names[len(asked) :]
+
+
+def test_the_headline_is_what_the_outcome_says(finished: FinishedStudy) -> None:
+    table = next(result.table for result in finished.results.analyses if isinstance(result.analysis, Outcome))
+    assert table is not None
+    headline = finished.results.headline
+    assert headline["variant"].to_list() == ["RI", "P", "RI_T", "P_T"] * 2
+    for row in headline.iter_rows(named=True):
+        rows = table.filter((pl.col("variant") == row["variant"]) & (pl.col("split") == row["split"]))
+        (mean,) = rows.filter(pl.col("level") == "variant").iter_rows(named=True)
+        assert {name: row[name] for name in ("value", "low", "high", "basis", "n")} == {
+            name: mean[name] for name in ("value", "low", "high", "basis", "n")
+        }
+        assert row["value"] == pytest.approx(rows.filter(pl.col("level") == "network")["value"].mean())
+        if row["variant"] in ("RI", "P"):
+            assert (row["learning_rate"], row["epochs"]) == (None, None)
+        else:
+            assert (row["learning_rate"], row["epochs"]) == (0.2, 2)
+    gap = finished.results.gap
+    test = headline.filter(pl.col("split") == "test")
+    values = dict(zip(test["variant"], test["value"], strict=True))
+    assert [number.name for number in gap] == ["P-T − RI-T"] * 2
+    assert [number.value for number in gap] == pytest.approx([values["P_T"] - values["RI_T"]] * 2)
+
+
+def test_the_manifest_says_where_it_all_comes_from(finished: FinishedStudy) -> None:
+    manifest = finished.results.manifest
+    assert json.loads(json.dumps(manifest)) == manifest
+    assert manifest["command"] == "again"
+    assert manifest["device"] == ["cpu"]
+    assert manifest["threads"] == ["1"]
+    assert manifest["mixed"] == []
+    assert manifest["examples"].keys() == {"train", "validation", "test"}
+    assert sum(manifest["examples"].values()) == 90
+    assert {"torch", "timm", "transferscope", "python"} <= manifest["versions"].keys()
+    labels = [network["label"] for network in manifest["networks"]]
+    assert len(set(labels)) == len(labels) == 10
+    assert all(Path(network["weights"]).is_file() for network in manifest["networks"])
+
+
+def test_parts_made_in_another_way_are_named(finished: FinishedStudy, tmp_path: Path) -> None:
+    shutil.copytree(finished.store, tmp_path / "store")
+    path = next((tmp_path / "store" / "networks").glob("??/*/provenance.json"))
+    facts = json.loads(path.read_bytes())
+    facts |= {"threads": 7, "device": "cuda", "versions": {**facts["versions"], "torch": "1.0"}}
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    mixed = run_study(finished.study, tmp_path / "store", quiet=True).manifest["mixed"]
+    assert len(mixed) == 3
+    assert "different device: cpu, cuda" in mixed[0]
+    assert "different threads: 1, 7" in mixed[1]
+    assert "different versions of torch: 1.0, " in mixed[2]
+
+
+def test_a_package_that_is_not_there_is_said_to_be_missing() -> None:
+    assert collect._version("transferscope-that-does-not-exist") == "not installed"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "units")
+
+
+def test_two_files_of_one_name_are_an_error_and_not_the_last_one(finished: FinishedStudy, store: Store) -> None:
+    bound = bind(finished.study, Store(finished.store))
+    analysis = parse_analysis("distance")
+    done = Finished((analysis,))
+    pieces = []
+    for seed, name in ((0, "a.png"), (1, "b.png"), (2, "a.png")):
+        unit = Unit(members=(Member(variant="RI", seed=seed, spec=bound.untrained("RI", seed)),))
+        pieces.append(Piece(analysis, unit, f"{seed:04d}"))
+        with store.entry("units", f"{seed:04d}").write() as folder:
+            (folder / "files").mkdir()
+            (folder / "files" / name).write_bytes(str(seed).encode())
+    done.tables[analysis.key] = Measured(pl.DataFrame()).table
+    done.pieces[analysis.key] = pieces[:2]
+    assert collect._result(analysis, store, done).files == {"a.png": b"0", "b.png": b"1"}
+    done.pieces[analysis.key] = pieces
+    with pytest.raises(AnalysisError, match=r"two units of 'distance' give a file of the same name[\s\S]*a.png"):
+        collect._result(analysis, store, done)
+
+
+def test_an_empty_table_says_why(finished: FinishedStudy, store: Store) -> None:
+    analysis = parse_analysis("distance")
+    done = Finished((analysis,), tables={analysis.key: pl.DataFrame()}, pieces={analysis.key: []})
+    summary = collect._result(analysis, store, done).summary
+    assert summary is not None
+    assert summary.verdict == "Undecided: there was nothing to measure."
+
+
+def test_notes_of_the_data_reach_the_report(finished: FinishedStudy, tmp_path: Path) -> None:
+    source: dict[str, Any] = finished.study.target.data.model_dump(mode="json")
+    assert source["kind"] == "arrays"
+    assert finished.results.manifest["notes"] == []
