@@ -59,7 +59,7 @@ def arrays(folder: Path, count: int, seed: int, *, classes: int = 3, multi: bool
     )
 
 
-RECIPE = {"epochs": 4, "batch_size": 16, "memory_format": "contiguous", "schedule": "constant"}
+RECIPE = {"epochs": 4, "batch_size": 16, "memory_format": "contiguous", "schedule": "constant", "keep": "all"}
 ANALYSES = [
     {"outcome": {"draws": 200}},
     "learning_curves",

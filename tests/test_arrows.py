@@ -26,7 +26,8 @@ MAY: dict[str, set[str]] = {
     "training": {*SPINE, "data", "measures", "networks", "specs"},
     "specs": {"frozen", "data.spec", "networks.settings", "training.recipe"},
     "study": {"frozen", "analyses", "data", "networks.settings", "training.recipe"},
-    "analyses": {*SPINE, "data", "measures", "networks", "specs", "training"},
+    "published": set(),
+    "analyses": {*SPINE, "data", "measures", "networks", "published", "specs", "training"},
     "plots": {"errors"},
     "report": {*SPINE, "analyses", "plots", "running.results"},
     "running": {*SPINE, "analyses", "data", "networks", "specs", "store", "study", "training"},
@@ -171,7 +172,7 @@ def test_analyses_read_evidence_through_its_door() -> None:
     wrong = []
     for path in sorted((ROOT / "analyses").glob("*.py")):
         nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        used = [node for node in nodes if isinstance(node, ast.Attribute) and node.attr == "tables"]
+        used = [node for node in nodes if isinstance(node, ast.Attribute) and ast.unparse(node) == "evidence.tables"]
         wrong += [f"{path.name}:{node.lineno}" for node in used if path.name != "evidence.py"]
     assert not wrong
 

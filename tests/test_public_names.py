@@ -18,6 +18,7 @@ NAMES = [
     "cka",
     "cka_networks",
     "compare",
+    "domain_distance",
     "linear_path",
     "load_study",
     "measures",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from transferscope.analyses.cka_loader import cka as cka
     from transferscope.analyses.cka_loader import cka_networks as cka_networks
     from transferscope.analyses.compare import compare as compare
+    from transferscope.analyses.domain_loader import domain_distance as domain_distance
     from transferscope.analyses.linear_path import linear_path as linear_path
     from transferscope.errors import TransferscopeError as TransferscopeError
     from transferscope.report.render import write_report as write_report
@@ -30,6 +31,7 @@ _PLACES = {
     "cka": "transferscope.analyses.cka_loader",
     "cka_networks": "transferscope.analyses.cka_loader",
     "compare": "transferscope.analyses.compare",
+    "domain_distance": "transferscope.analyses.domain_loader",
     "linear_path": "transferscope.analyses.linear_path",
     "load_study": "transferscope.study_file",
     "run_study": "transferscope.running.run",
@@ -44,6 +46,7 @@ __all__ = [
     "cka",
     "cka_networks",
     "compare",
+    "domain_distance",
     "linear_path",
     "load_study",
     "measures",

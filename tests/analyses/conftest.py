@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from tests.studies import Trained, bound, study
+from tests.studies import RECIPE, Trained, bound, study
 from transferscope.running.bind import bind
 from transferscope.running.context import Context
 from transferscope.running.run import run_study
@@ -26,3 +26,21 @@ def trained(tmp_path_factory) -> Trained:
 def plain(tmp_path_factory) -> Context:
     """A bound study of which nothing is trained."""
     return bound(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture(scope="session")
+def started(tmp_path_factory) -> Trained:
+    """A study of starts other than P and RI: two controls and all transplants, three seeds."""
+    folder = tmp_path_factory.mktemp("started")
+    asked = study(
+        folder,
+        training={"recipe": {**RECIPE, "epochs": 2}, "learning_rates": [0.02, 0.1], "extensions": 0},
+        seeds=[0, 1, 2],
+        analyses=[{"outcome": {"draws": 100}}, {"control": {"methods": ["permuted", "spectrum"]}}, "transplant"],
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        results = run_study(asked, folder / "store", quiet=True)
+    store = Store(folder / "store")
+    found = bind(asked, store)
+    return Trained(found, Context(store, found), results)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
+
 from tests.report.synthetic_ablations import SIZE as SYNTHETIC_SIZE
 from tests.report.synthetic_ablations import ablation_table
 from tests.running import tiny
-
 from transferscope.analyses.ablation_gaps import Run, chance_level, difference_row, gap_row, mean_row
 from transferscope.analyses.ablation_summary import hardest, summary_of
 from transferscope.analyses.block_shuffle import InputAblations, default_blocks, published_rows

@@ -226,3 +226,27 @@ def test_chart_draws_the_first_picture(name: str) -> None:
     assert spec["config"]["font"].startswith("Helvetica")
     with pytest.raises(AnalysisError, match="nothing to draw"):
         module.chart(synthetic.TABLES[name]().clear())
+
+
+def test_agreement_is_drawn_where_it_was_measured() -> None:
+    plain, checked = (similarity.figures(synthetic.similarity_table((0, 1), agreement=on)) for on in (False, True))
+    assert [figure.name for figure in plain] == ["maps", "depth"]
+    assert [figure.name for figure in checked] == ["maps", "depth", "agreement"]
+    assert [panel.title for panel in checked[-1].panels] == [None] * 3
+    assert any("mean squared CCA at stem" in text for text in hovers(checked[-1]))
+
+
+def test_the_captions_of_heat_maps_name_kind_and_maps() -> None:
+    table = synthetic.similarity_table((0,), ["a", "b"])
+    assert "Linear CKA (unbiased, minibatch) of features" in similarity.figures(table)[0].caption
+    other = table.with_columns(kind=pl.lit("rbf"), maps=pl.lit("pooled"))
+    assert "RBF CKA (unbiased, minibatch), maps pooled, of features" in similarity.figures(other)[0].caption
+
+
+def test_lines_against_p_start_at_p() -> None:
+    against, modules, epochs = drawn("similarity_in_training")
+    assert any("P/P-T, seed 0, epoch 0: 1.0" in text for text in hovers(against))
+    assert len(modules.panels) == 2
+    assert [panel.title for panel in epochs.panels] == ["P-T × P-T", "RI-T × RI-T", "RI-T × P-T"]
+    first = next(iter(epochs.panels[0].to_dict()["datasets"].values()))
+    assert len(first) == 36, "every epoch with every epoch, mirrored"

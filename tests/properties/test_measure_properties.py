@@ -17,7 +17,11 @@ from hypothesis import strategies as st
 
 from transferscope import measures
 from transferscope.measures import barriers, curves, distance, intervals, metrics, mistakes
-from transferscope.measures.cka import linear_cka
+from transferscope.measures.agreement import rank_agreement
+from transferscope.measures.channels import channel_update, reuse
+from transferscope.measures.cka import linear_cka, rbf_cka
+from transferscope.measures.linear_similarity import mean_squared_cca, procrustes_distance, procrustes_similarity
+from transferscope.measures.rsa import rsa
 
 Case = dict[str, Any]
 Generator = np.random.Generator
@@ -89,7 +93,22 @@ def features(generator: Generator) -> Case:
     return {"a": torch.from_numpy(a), "b": torch.from_numpy(b)}
 
 
+def two_measures(generator: Generator) -> Case:
+    a = generator.random(9)
+    return {"a": a, "b": a + generator.random(9)}
+
+
+def channels(generator: Generator) -> Case:
+    a = generator.normal(size=(80, 6))
+    return {"a": torch.from_numpy(a), "b": torch.from_numpy(a + generator.normal(size=(80, 6)))}
+
+
 # ---------------------------------------------------------------- measures
+
+
+def reused(case: Case) -> Any:
+    halves = [channel_update(None, case["a"][part], case["b"][part]) for part in (slice(None, 40), slice(40, None))]
+    return reuse(*halves, threshold=0.6)
 
 
 def half_width(interval: intervals.Interval) -> float:
@@ -150,6 +169,16 @@ MEASURES: dict[str, tuple[Callable[[Generator], Case], Callable[[Case], Any]]] =
     "barrier_error": (path, lambda c: barriers.barrier(c["alphas"], c["values"]).linear.standard_error),
     "cka_unbiased": (features, lambda c: linear_cka(c["a"], c["b"])),
     "cka_biased": (features, lambda c: linear_cka(c["a"], c["b"], "biased")),
+    "cka_rbf": (features, lambda c: rbf_cka(c["a"], c["b"])),
+    "mean_squared_cca": (features, lambda c: mean_squared_cca(c["a"], c["b"])),
+    "procrustes_similarity": (features, lambda c: procrustes_similarity(c["a"], c["b"])),
+    "procrustes_distance": (features, lambda c: procrustes_distance(c["a"], c["b"])),
+    "rsa": (features, lambda c: rsa(c["a"], c["b"])),
+    "rsa_correlation": (features, lambda c: rsa(c["a"], c["b"], "correlation")),
+    "kendall": (two_measures, lambda c: rank_agreement(c["a"], c["b"]).kendall),
+    "spearman": (two_measures, lambda c: rank_agreement(c["a"], c["b"]).spearman),
+    "matched_channels": (channels, lambda c: (reused(c).matched, reused(c).correlation)),
+    "same_index_channels": (channels, lambda c: (reused(c).same_index, reused(c).correlation_same)),
 }
 
 # ---------------------------------------------------------------- changes
@@ -308,6 +337,19 @@ CHANGES: dict[str, Callable[[Case, Generator], Case]] = {
     "a general linear map of the features": on("a")(
         lambda table, generator: table * torch.from_numpy(10.0 ** np.linspace(-1, 1, table.shape[1]))
     ),
+    "a translation of all features": on("a")(lambda table, generator: table + 5.0),
+    # two measures of the same things
+    "an increasing map of one measure": on("a")(lambda values, generator: np.exp(3 * values)),
+    "one measure negated": on("a")(scaled_by(-1.0)),
+    "things in another order": on("a", "b")(shuffled),
+    "things of one measure in another order": on("a")(shuffled),
+    # channels
+    "channels of b permuted": on("b")(lambda table, generator: table[:, torch.arange(6).roll(2)]),
+    "a positive scale and an offset of each channel": on("b")(
+        lambda table, generator: table * torch.from_numpy(generator.uniform(0.5, 3, 6)) + torch.arange(6.0)
+    ),
+    "signs of channels flipped": on("b")(scaled_by(-1.0)),
+    "channels mixed": on("b")(lambda table, generator: table @ torch.from_numpy(orthogonal(6, generator))),
     "both sides' examples in another order": on("a", "b")(shuffled),
     "one side's examples in another order": on("a")(shuffled),
 }
@@ -474,6 +516,44 @@ TABLE: list[Law] = [
     ),
     *laws("cka_unbiased", invariant=(*_CKA_INVARIANT, "networks swapped"), not_invariant=_CKA_CHANGES),
     *laws("cka_biased", invariant=(*_CKA_INVARIANT, "networks swapped"), not_invariant=_CKA_CHANGES),
+    *(
+        law
+        for name in ("cka_rbf", "procrustes_similarity", "procrustes_distance", "rsa")
+        for law in laws(name, invariant=(*_CKA_INVARIANT, "networks swapped"), not_invariant=_CKA_CHANGES)
+    ),
+    *laws(
+        "mean_squared_cca",
+        invariant=(*_CKA_INVARIANT, "networks swapped", "a general linear map of the features"),
+        not_invariant=("one side's examples in another order",),
+    ),
+    *laws(
+        "rsa_correlation",
+        invariant=("a translation of all features", "both sides' examples in another order", "networks swapped"),
+        not_invariant=(
+            "an offset of the features",
+            "an orthogonal map of the features",
+            "one side's examples in another order",
+        ),
+    ),
+    *(
+        law
+        for name in ("kendall", "spearman")
+        for law in laws(
+            name,
+            invariant=("an increasing map of one measure", "things in another order", "networks swapped"),
+            not_invariant=("one measure negated", "things of one measure in another order"),
+        )
+    ),
+    *laws(
+        "matched_channels",
+        invariant=("channels of b permuted", "a positive scale and an offset of each channel"),
+        not_invariant=("signs of channels flipped", "channels mixed", "one side's examples in another order"),
+    ),
+    *laws(
+        "same_index_channels",
+        invariant=("a positive scale and an offset of each channel",),
+        not_invariant=("channels of b permuted", "signs of channels flipped", "channels mixed"),
+    ),
 ]
 
 

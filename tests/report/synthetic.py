@@ -10,8 +10,6 @@ import polars as pl
 
 from tests.report.synthetic_ablations import ablation_table
 from tests.report.synthetic_mistakes import in_training_table, mistakes_files, mistakes_table
-from tests.report.synthetic_starts import control_table, transplant_table
-from tests.report.synthetic_starts import summary as starts_summary
 from tests.report.synthetic_similarity import (
     SUMMARIES,
     distance_in_training_table,
@@ -19,6 +17,8 @@ from tests.report.synthetic_similarity import (
     similarity_by_size_table,
     similarity_in_training_table,
 )
+from tests.report.synthetic_starts import control_table, transplant_table
+from tests.report.synthetic_starts import summary as starts_summary
 from transferscope.analyses.ablation_summary import summary_of
 from transferscope.analyses.contract import AbstractAnalysis, Number, Summary, checked
 from transferscope.analyses.registry import analysis_type
@@ -310,7 +310,7 @@ def results(**changes: Any) -> Results:
     """A study of three seeds; ``changes`` replaces fields."""
     analyses = changes.pop("analyses", None) or tuple(result(name) for name in TABLES)
     made = Results(
-        study=study(tuple(item.analysis for item in analyses)),
+        study=study(tuple({item.analysis.key: item.analysis for item in analyses}.values())),
         headline=headline(),
         gap=(Number("P-T − RI-T, test", 0.081, 0.069, 0.093, "seeds", 3, "metric"),
              Number("P-T − RI-T, test", 0.081, 0.058, 0.104, "examples", 656, "metric")),

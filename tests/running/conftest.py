@@ -1,3 +1,5 @@
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,3 +29,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudy:
     folder = tmp_path_factory.mktemp("finished")
     study = tiny.study(folder)
     return FinishedStudy(folder, study, run_study(study, folder / "store", quiet=True, command="again"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """No power fails during these tests (tests/store has the crashes): forcing bytes to the disk only takes time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield

@@ -3,15 +3,17 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+from tests.running import tiny
 from tests.running.conftest import FinishedStudy
 
 from transferscope.analyses.contract import Measured, Member, Unit
 from transferscope.analyses.outcome import Outcome
 from transferscope.analyses.registry import parse_analysis
+from transferscope.data.sources.arrays import Arrays
 from transferscope.errors import AnalysisError
 from transferscope.running import collect
 from transferscope.running.bind import bind
@@ -116,6 +118,18 @@ def test_an_empty_table_says_why(finished: FinishedStudy, store: Store) -> None:
 
 
 def test_notes_of_the_data_reach_the_report(finished: FinishedStudy, tmp_path: Path) -> None:
-    source: dict[str, Any] = finished.study.target.data.model_dump(mode="json")
-    assert source["kind"] == "arrays"
     assert finished.results.manifest["notes"] == []
+    rng = np.random.default_rng(0)
+    labels = np.arange(90) % 2
+    source = Arrays.save(
+        tmp_path / "target",
+        rng.integers(0, 255, (90, tiny.SIZE, tiny.SIZE, 3)).astype(np.uint8),
+        labels,
+        groups=[str(number // 4) for number in range(90)],
+        splits=["train" if number % 3 else "test" for number in range(90)],
+    )
+    tiny.weights(tmp_path)
+    changes = {"target": {"data": source.model_dump(mode="json")}, "training": {"learning_rates": [0.05]}}
+    study = tiny.study(tmp_path, {**changes, "analyses": ["outcome"], "seeds": [0]})
+    (note,) = run_study(study, tmp_path / "store", quiet=True).manifest["notes"]
+    assert "groups lie in more than one of the splits the source gives: they leak" in note

@@ -61,7 +61,7 @@ def test_the_key_of_a_unit_names_all_it_hangs_on(copy: tuple[BoundStudy, Store],
 
     others = {
         "analysis": unit_key(parse_analysis("outcome"), unit, bound),
-        "settings": unit_key(parse_analysis({"outcome": {"draws": 7}}), unit, bound),
+        "settings": unit_key(parse_analysis({"outcome": {"draws": 700}}), unit, bound),
         "network": unit_key(analysis, unit_of(bound, 1001), bound),
         "unit": unit_key(analysis, Unit(members=unit.members, settings={"split": "test"}), bound),
         "data": unit_key(analysis, unit, changed(data=bound.data.model_copy(update={"fingerprint": "0" * 64}))),

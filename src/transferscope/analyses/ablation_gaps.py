@@ -64,20 +64,20 @@ def gap_row(p_t: Runs, ri_t: Runs, metric: str, chance: float, family: int) -> d
     Returns:
         A row; None where no seed has both.
     """
-    test = [_per_seed(runs, _shared(p_t, ri_t), "test") for runs in (p_t, ri_t)]
-    if not test[0]:
+    shared = _shared(p_t, ri_t)
+    better, worse = _per_seed(p_t, shared, "test"), _per_seed(ri_t, shared, "test")
+    if not better:
         return None
-    speed = [_per_seed(runs, _shared(p_t, ri_t), "speed") for runs in (p_t, ri_t)]
+    faster, slower = _per_seed(p_t, shared, "speed"), _per_seed(ri_t, shared, "speed")
     row = _row(
-        paired_seeds_interval(*test),
-        paired_seeds_interval(*speed) if speed[0] else None,
-        paired_seeds_interval(*test, bonferroni_confidence(family)),
+        paired_seeds_interval(better, worse),
+        paired_seeds_interval(faster, slower) if faster and slower else None,
+        paired_seeds_interval(better, worse, bonferroni_confidence(family)),
     )
     offset = 0.5 if metric == "auc" else 0.0
-    above = [value - offset for value in test[0]]
-    if sum(test[0]) / len(test[0]) <= chance:
+    if sum(better) / len(better) <= chance:
         return row
-    drop = fieller([a - b for a, b in zip(*test, strict=True)], above)
+    drop = fieller([a - b for a, b in zip(better, worse, strict=True)], [value - offset for value in better])
     for name, value in (
         ("relative_drop", drop.value),
         ("relative_drop_low", drop.low),
@@ -117,8 +117,10 @@ def difference_row(ablated: tuple[Runs, Runs], plain: tuple[Runs, Runs], family:
 def _gaps(p_t: Runs, ri_t: Runs, what: str) -> dict[int, float]:
     shared = _shared(p_t, ri_t)
     seeds = sorted({seed for seed, _ in shared})
-    values = [_per_seed(runs, shared, what) for runs in (p_t, ri_t)]
-    return {} if not values[0] else dict(zip(seeds, (a - b for a, b in zip(*values, strict=True)), strict=True))
+    first, second = _per_seed(p_t, shared, what), _per_seed(ri_t, shared, what)
+    if not first or not second:
+        return {}
+    return {seed: a - b for seed, a, b in zip(seeds, first, second, strict=True)}
 
 
 def _shared(a: Runs, b: Runs) -> list[tuple[int, int | None]]:

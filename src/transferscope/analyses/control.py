@@ -268,21 +268,24 @@ def _judged(table: pl.DataFrame, methods: Iterable[str], quantity: str, split: s
     if whole["value"] is None:
         return f"undecided, for {whole['note']}"
     gained = f"P-T − RI-T is {span(whole, 1.0, 3)}"
+    what = "gain" if whole["value"] > 0 else "loss"
     found = {row["variant"]: row for row in rows.filter(pl.col("level") == "share").iter_rows(named=True)}
     shares = {method: found[method] for method in methods if found[method]["value"] is not None}
     if not shares:
-        return f"undecided, for no share of it is defined; {gained}"
-    recovered = ", ".join(f"{method} {span(row, 100.0, 0, ' %', '')}" for method, row in shares.items())
-    said = f"{gained}; share recovered: {recovered}"
-    what = "gain" if whole["value"] > 0 else "loss"
+        return f"undecided, for no share of it is defined: {gained}"
+    recovered = ", ".join(_percent(method, row) for method, row in shares.items())
+    said = f"{gained}, of which are recovered by {recovered}"
     if any(row["simultaneous_low"] is None for row in shares.values()):
-        return f"undecided with fewer than 3 seeds; {said}"
+        return f"undecided with fewer than 3 seeds: {said}"
     part = [method for method, row in shares.items() if row["simultaneous_low"] > 0]
-    rest = [method for method, row in shares.items() if row["simultaneous_high"] < 1]
-    words = []
-    if part:
-        words.append(f"statistics give part of the {what} ({', '.join(part)})")
-    if rest:
-        words.append(f"not all of it ({', '.join(rest)})" if part else f"no more than part of it ({', '.join(rest)})")
-    lead = " and ".join(words) or f"undecided how much of the {what} statistics give"
-    return f"{lead}, by intervals that hold for all controls at once; {said}"
+    open_ends = [method for method, row in shares.items() if row["simultaneous_high"] >= 1]
+    some = f"part of the {what} by {', '.join(part)}" if part else f"no part of the {what} for certain"
+    rest = f"perhaps all of it by {', '.join(open_ends)}" if open_ends else "all of it by none"
+    return f"{some}, {rest} (intervals for all controls at once); {said} (Fieller intervals over seeds)"
+
+
+def _percent(method: str, row: Mapping[str, Any]) -> str:
+    value = f"{method} {100 * row['value']:.0f} %"
+    if row["low"] is None:
+        return value
+    return f"{value} ({100 * row['low']:.0f} to {100 * row['high']:.0f})"

@@ -26,7 +26,7 @@ from transferscope.networks.features import FEATURES, pooled_features
 from transferscope.networks.loader_check import check_repeatable, inputs_of
 from transferscope.networks.modules import Granularity
 
-__all__ = ["DomainDistance", "DomainRow", "Observed", "compare_domains", "domain_distance", "observe"]
+__all__ = ["DomainComparison", "DomainRow", "Observed", "compare_domains", "domain_distance", "observe"]
 
 _FOLDS = 20
 _Z = 1.959964
@@ -353,7 +353,7 @@ def _appearance(side: Observed, name: str) -> Iterator[DomainRow]:
 
 
 @dataclass(frozen=True)
-class DomainDistance:
+class DomainComparison:
     """What :func:`domain_distance` found.
 
     Attributes:
@@ -411,7 +411,7 @@ def domain_distance(
     seed: int = 0,
     device: str | torch.device = "auto",
     memory_format: Literal["contiguous", "channels_last"] = "contiguous",
-) -> DomainDistance:
+) -> DomainComparison:
     """How far two sets of images are apart in a network's features, and in colour and spectrum.
 
     Fréchet distance, unbiased kernel distance (KID's kernel) and proxy-A distance of the pooled features, at equal
@@ -483,4 +483,4 @@ def domain_distance(
         )
     source, target = sides
     assert target is not None
-    return DomainDistance(tuple(compare_domains(source, target, draws=draws, penalty=penalty, seed=seed)))
+    return DomainComparison(tuple(compare_domains(source, target, draws=draws, penalty=penalty, seed=seed)))

@@ -110,6 +110,10 @@ class LearningRate(AbstractAnalysis):
             for variant in TRAINED:
                 for seed in tuning.tuning_seeds:
                     spec = study.trained(variant, seed, rate, tuning.tuning_epochs)
+                    assert spec.recipe is not None
+                    # Of a tuning run only the history is read, whatever the study keeps of its report runs.
+                    recipe = spec.recipe.model_copy(update={"keep": "none"})
+                    spec = spec.model_copy(update={"recipe": recipe})
                     yield Unit(members=(Member(variant=variant, seed=seed, spec=spec),))
 
     def grid(self, study: BoundStudy, evidence: Evidence) -> list[float]:

@@ -52,7 +52,8 @@ def linear_probe(
 ) -> LinearProbe:
     """Logistic regression on standardised features, with the penalty that is best on validation data.
 
-    Best: the highest metric; of equals the lowest loss, and of these the strongest penalty. Test data has no part in it.
+    Best: the highest metric; of equals the lowest loss, and of these the strongest penalty. Test data has no part in
+    it.
 
     Args:
         train: features ``examples features`` and labels.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["GAPS", "Probe"]
 
 GAPS = (("P", "RI"), ("P_T", "RI_T"), ("P_T", "P"))
-"""Which variants' probes are compared: what pre-training offers, what is left of it after training, what training adds."""
+"""Which variants' probes are compared: what pre-training offers, what is left after training, what training adds."""
 
 
 @final
@@ -192,7 +192,7 @@ class Probe(AbstractAnalysis):
         groups = context.images().groups
         clusters = None if groups is None else np.asarray(groups)[context.indices("test")]
         for better, worse in GAPS:
-            pairs = _paired(values.get(better, {}), values.get(worse, {}))
+            pairs = _paired(values.get(better, {}), values.get(worse, {}), "P" in (better, worse))
             if not pairs:
                 continue
             name = f"{better} − {worse}"
@@ -201,7 +201,7 @@ class Probe(AbstractAnalysis):
             confidence = bonferroni_confidence(unit.settings["places"])
             family = seeds_interval(gaps, confidence=confidence) if seeds.basis == "seeds" else None
             row = {"level": "gap", "variant": name, **_limits(seeds)}
-            if better == "P" or worse == "P":
+            if "P" in (better, worse):
                 row["note"] = "; ".join(filter(None, (seeds.note, "P is one network")))
             if family is not None:
                 row |= {"simultaneous_low": family.low, "simultaneous_high": family.high}
@@ -221,9 +221,11 @@ class Probe(AbstractAnalysis):
         """Where P's probe gains most over RI's, and what enters the head of each variant."""
         auc = table["metric"][0] == "auc"
         numbers: list[Number] = []
-        deepest = table.filter(pl.col("position") == table["position"].max())
-        for row in deepest.filter(pl.col("level") == "variant").iter_rows(named=True):
-            numbers.append(_number(f"probe of {shown(row['variant'])} at {row['module']}", row))
+        deepest = table.filter((pl.col("position") == table["position"].max()) & (pl.col("level") == "variant"))
+        numbers += [
+            _number(f"probe of {shown(row['variant'])} at {row['module']}", row)
+            for row in deepest.iter_rows(named=True)
+        ]
         for better, worse in GAPS:
             gap = table.filter(
                 (pl.col("level") == "gap")
@@ -247,14 +249,14 @@ class Probe(AbstractAnalysis):
         if not edge.is_empty():
             weakest = edge.filter(pl.col("penalty") == min(self.penalties)).height
             notes.append(
-                f"the chosen penalty is the strongest or weakest of the grid in {edge.height} probes ({weakest} weakest)"
+                f"the chosen penalty lies at an end of the grid in {edge.height} probes ({weakest} the weakest)"
             )
         return Summary(_verdict(table, auc), tuple(numbers), tuple(notes))
 
 
-def _paired(first: Mapping[int, float], second: Mapping[int, float]) -> list[tuple[int, int]]:
-    """Seeds of both: equal ones; a variant of a single network (P) stands against every seed of the other."""
-    if len(first) == 1 or len(second) == 1:
+def _paired(first: Mapping[int, float], second: Mapping[int, float], single: bool) -> list[tuple[int, int]]:
+    """Seeds of both: equal ones; where one of them is a ``single`` network (P) it stands against every seed."""
+    if single:
         return [(a, b) for a in first for b in second]
     return [(seed, seed) for seed in first if seed in second]
 
@@ -309,7 +311,8 @@ def _verdict(table: pl.DataFrame, auc: bool) -> str:
             f"{word}: {said}, interval over {top['n']} random starts, simultaneous for all parts, "
             f"{scale * low:+.{digits}f} to {scale * high:+.{digits}f}{points}."
         )
-    of = gaps.filter((pl.col("basis") == "examples") & (pl.col("module") == top["module"]))
+    here = (pl.col("basis") == "examples") & (pl.col("module") == top["module"]) & pl.col("low").is_not_null()
+    of = gaps.filter(here)
     if of.is_empty():
         return f"Undecided: {said}, without an interval. A claim needs at least 3 seeds."
     row = of.row(0, named=True)

@@ -26,6 +26,9 @@ ANALYSES: dict[str, str] = {
     "block_shuffle": "InputAblations",
     "control": "Control",
     "transplant": "Transplant",
+    "probe": "Probe",
+    "reuse": "Reuse",
+    "domain_distance": "DomainDistance",
 }
 """Name of each analysis, which is also its module, and its class."""
 

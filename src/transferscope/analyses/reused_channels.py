@@ -166,8 +166,8 @@ class ReusedChannels(AbstractAnalysis):
             assert shown_in is not None
             gallery = Gallery(
                 title="What excites the best kept and the most lost channel in P",
-                caption=f"Test images with the largest activation of the channel in P, strongest first; kept and lost as "
-                f"found in {shown_in.label}.",
+                caption=f"Test images with the largest activation of the channel in P, strongest first; kept and lost "
+                f"as found in {shown_in.label}.",
                 groups=tuple(groups),
             )
             files = gallery_files("exemplars", gallery, files)

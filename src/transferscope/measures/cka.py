@@ -131,13 +131,14 @@ def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, T
     gram = torch.empty(examples, examples, dtype=dtype, device=flat.device) if out is None else out
     gram.zero_()
     offset = torch.zeros((), dtype=dtype, device=flat.device)
+    room = torch.empty(examples * min(step, width), dtype=dtype, device=flat.device)
     with _full_precision(flat.device):
         for start in range(0, width, step):
-            chunk = flat[:, start : start + step].to(dtype)
+            raw = flat[:, start : start + step].to(dtype)
             # A product with 1/n reads the chunk faster than mean(0). It need not be exact to the last digit:
             # what is left of an offset is the same for every example, and U-centring removes it exactly.
-            mean = average @ chunk
-            chunk = chunk - mean
+            mean = average @ raw
+            chunk = torch.sub(raw, mean, out=room[: raw.numel()].view(raw.shape))
             offset += mean @ mean
             gram[:half, :half].addmm_(chunk[:half], chunk[:half].T)
             gram[half:].addmm_(chunk[half:], chunk.T)

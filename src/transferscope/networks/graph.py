@@ -10,8 +10,8 @@ Two ways, tried in this order:
 - ``graph``: the forward pass as a graph of calls (``torch.fx``), in which the named parts are single nodes. Any few
   live values make a cut.
 - ``replay``: for a network whose own code cannot be traced. The operations of one forward pass are recorded, and after
-  every module that is called once, gives one tensor, and hides everything before it, is a cut. To go on from there
-  the network runs with the modules before it replaced by zeros of the right shape.
+  every call of a module that gives one tensor, and hides everything before it, is a cut. To go on from there the
+  network runs with the calls before it replaced by zeros of the right shape.
 
 Where neither works there are no cuts, and :attr:`Trace.reason` says why.
 """

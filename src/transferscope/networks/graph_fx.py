@@ -3,7 +3,7 @@
 import functools
 import inspect
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final
 
 from torch import Tensor, fx, nn
@@ -141,8 +141,7 @@ class _Graph(AbstractRoute):
         if node.op == "get_attr":
             return _attribute(self._model, str(node.target))
         value = functools.partial(self._value, env=env, constants=constants)
-        args = fx.node.map_arg(node.args, value)
-        kwargs = fx.node.map_arg(node.kwargs, value)
+        args, kwargs = _filled(node.args, value), _filled(node.kwargs, value)
         if node.op == "output":
             return args[0]
         if node.op == "call_module":
@@ -151,6 +150,22 @@ class _Graph(AbstractRoute):
             return getattr(args[0], str(node.target))(*args[1:], **kwargs)
         assert callable(node.target)
         return node.target(*args, **kwargs)
+
+
+def _filled(argument: Any, value: Callable[[fx.Node], Any]) -> Any:
+    """An argument with the values of its nodes; in plain lists and dictionaries, where fx has frozen ones."""
+    if isinstance(argument, fx.Node):
+        return value(argument)
+    if isinstance(argument, dict):
+        return {key: _filled(item, value) for key, item in argument.items()}
+    if isinstance(argument, list):
+        return [_filled(item, value) for item in argument]
+    if isinstance(argument, tuple):
+        items = [_filled(item, value) for item in argument]
+        return type(argument)(*items) if hasattr(argument, "_fields") else tuple(items)
+    if isinstance(argument, slice):
+        return slice(*(_filled(item, value) for item in (argument.start, argument.stop, argument.step)))
+    return argument
 
 
 def _attribute(model: nn.Module, name: str) -> Any:

@@ -1,10 +1,10 @@
 """Cuts of a network whose code cannot be traced, from the record of one forward pass.
 
-While the pass runs, every operation on tensors is seen with what it reads and makes. After the one call of a module is
-a cut if, of all that was made up to then, later operations read that module's output alone, and no tensor was turned
-into a number on the way (which could steer the code in ways no tensor shows).
+While the pass runs, every operation on tensors is seen with what it reads and makes. After a call of a module is a cut
+if, of all that was made up to then, later operations read that call's output alone, and no tensor was turned into a
+number on the way (which could steer the code in ways no tensor shows).
 
-To go on from there the network's own code runs again: the module gives the kept tensor, and the modules before it give
+To go on from there the network's own code runs again: that call gives the kept tensor, and the calls before it give
 zeros of the shapes that were seen, which nothing reads that matters.
 """
 
@@ -243,7 +243,6 @@ def find_replay(model: nn.Module, example: Tensor, parts: Sequence[str], owned: 
     owner = {name: part for part, names in owned.items() for name in names}
     constant = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
     reads = {name: record.reads.get(id(parameter), []) for name, parameter in model.named_parameters()}
-    counts = {name: sum(call.name == name for call in calls) for name in {call.name for call in calls}}
     best: dict[frozenset[str], tuple[Cut, int | None, tuple[frozenset[str], frozenset[str]]]] = {}
     refused: dict[str, str] = {}
 
@@ -279,7 +278,8 @@ def find_replay(model: nn.Module, example: Tensor, parts: Sequence[str], owned: 
     for call in sorted(calls, key=lambda item: item.end):
         if call.parent is None or call.name.startswith(inside) or not isinstance(call.output, Tensor):
             continue
-        if counts[call.name] == 1:
+        # What a module gives back as it came, written to in place or not, others may hold under another name.
+        if record.made.get(id(call.output), 0) > call.start:
             offer(call.end, call.output, call.number)
     cuts = []
     for cut, number, sides in best.values():

@@ -7,11 +7,14 @@ from transferscope.plots import (
     control,
     distance,
     distance_in_training,
+    domain_distance,
     learning_curves,
     learning_rate,
     mistakes,
     mistakes_in_training,
     path,
+    probe,
+    reuse,
     reused_channels,
     similarity,
     similarity_by_size,
@@ -38,6 +41,9 @@ DRAWN = frozenset(
         "block_shuffle",
         "control",
         "transplant",
+        "probe",
+        "reuse",
+        "domain_distance",
     }
 )
 """Analyses that have pictures."""
@@ -64,6 +70,10 @@ def figures(name: str, table: pl.DataFrame, metric: str) -> tuple[Figure, ...]:
         return control.figures(table, metric)
     if name == "transplant":
         return transplant.figures(table, metric)
+    if name == "probe":
+        return probe.figures(table, metric)
+    if name == "reuse":
+        return reuse.figures(table, metric)
     drawn = {
         "mistakes": mistakes,
         "mistakes_in_training": mistakes_in_training,
@@ -74,5 +84,6 @@ def figures(name: str, table: pl.DataFrame, metric: str) -> tuple[Figure, ...]:
         "distance": distance,
         "distance_in_training": distance_in_training,
         "path": path,
+        "domain_distance": domain_distance,
     }
     return drawn[name].figures(table) if name in drawn else ()

@@ -76,7 +76,7 @@ def _panel(rows: pl.DataFrame, metric: str, quantity: str) -> Panel:
     domain = padded([*dots["value"], *points["low"], *points["high"]], low=0.0, high=1.0)
     ticks = thinned([str(k) for k in sorted(set(points["k"]))], 14)
     x = alt.X("k:Q", title="Modules from P (count)").scale(nice=False, padding=12)
-    x = x.axis(values=[int(tick) for tick in ticks], format="d", grid=False)
+    x = x.axis(values=[int(tick) for tick in ticks], tickCount=len(ticks), format="d", grid=False, labelOverlap=False)
     y = alt.Y("value:Q", title=title).scale(domain=domain, nice=False).axis(format=number, minExtent=38)
     tint = alt.Color("side:N", title=None, scale=_scale())
     drawn = alt.Chart(points)

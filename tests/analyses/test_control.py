@@ -1,0 +1,233 @@
+import polars as pl
+import pytest
+
+from tests.report.synthetic import learning_curves_table, learning_rate_table
+from tests.report.synthetic_starts import RATES, control_table, ends, summary
+from transferscope.analyses.contract import checked, schema
+from transferscope.analyses.control import Control, report_rows
+from transferscope.analyses.ends import QUANTITIES
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.measures.families import bonferroni_confidence
+from transferscope.measures.intervals import fieller, paired_seeds_interval
+from transferscope.specs import Control as ControlStart
+
+ONE = Control(methods=("permuted",))
+
+
+def rates(tried=(0.02, 0.1, 0.5), best=0.1):
+    rows = [
+        {"variant": variant, "learning_rate": rate, "seed": 1000, "epochs": 3, "updates": 9, "diverged": False,
+         "validation_metric": 0.8 - (rate != best) * 0.1, "validation_loss": 0.5}
+        for variant in ("P_T", "RI_T") for rate in tried
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=schema(LearningRate.columns))
+
+
+def tuned(best, tried=(0.02, 0.1, 0.5), method="permuted", lost=()):
+    """Tuning rows of one control, and test rows that say the contrary: no choice may see them."""
+    rows = [
+        {"level": "tuning", "variant": method, "seed": 1000, "learning_rate": rate, "quantity": "metric", "n": 1,
+         "split": split, "value": None if rate in lost else (0.8 if (rate == best) == (split == "validation") else 0.7),
+         "loss": 0.5, "diverged": rate in lost}
+        for rate in tried for split in ("validation", "test")
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=schema(Control.columns))
+
+
+def expand(context, own=None, analysis=ONE, searched=None):
+    tables = {LearningRate().key: rates() if searched is None else searched}
+    if own is not None:
+        tables[analysis.key] = own
+    return list(analysis.units(context.study, Evidence(tables).for_decision()))
+
+
+def asked(units):
+    return [(m.variant, m.seed, m.spec.recipe.learning_rate) for unit in units for m in unit.members]
+
+
+def test_the_search_starts_on_the_rates_that_both_variants_searched(plain):
+    searched = rates(tried=(0.004, 0.02, 0.1, 0.5), best=0.02)  # extended downwards
+    units = expand(plain, searched=searched, analysis=Control(methods=("spectrum", "mean-var")))
+    assert asked(units) == [
+        (method, 1000, rate) for method in ("spectrum", "mean-var") for rate in (0.004, 0.02, 0.1, 0.5)
+    ]
+    assert {unit.settings["level"] for unit in units} == {"tuning"}
+    assert {m.spec.recipe.epochs for unit in units for m in unit.members} == {3}  # tuning_epochs
+
+
+def test_a_best_rate_at_the_edge_extends_the_grid_before_anything_is_reported(plain):
+    assert asked(expand(plain, tuned(best=0.5))) == [("permuted", 1000, rate) for rate in (0.02, 0.1, 0.5, 2.5)]
+    # The study allows one extension at either end.
+    units = expand(plain, tuned(best=2.5, tried=(0.02, 0.1, 0.5, 2.5)))
+    assert [unit.settings["level"] for unit in units] == ["tuning"] * 4 + ["report"]
+
+
+def test_report_runs_have_the_rate_that_validation_data_chose(plain):
+    *_, report = expand(plain, tuned(best=0.1))
+    assert {m.variant: m.spec.recipe.learning_rate for m in report.members} == {
+        "RI_T": 0.1, "P_T": 0.1, "permuted": 0.1}  # fmt: skip
+    *_, report = expand(plain, tuned(best=0.02, lost=(0.1, 0.5), tried=(0.004, 0.02, 0.1, 0.5)))
+    assert {m.variant: m.spec.recipe.learning_rate for m in report.members}["permuted"] == 0.02
+
+
+def test_one_control_waits_for_the_search_of_the_other(plain):
+    both = Control(methods=("permuted", "spectrum"))
+    own = pl.concat([tuned(best=0.1), tuned(best=0.5, method="spectrum")])
+    units = expand(plain, own, analysis=both)
+    assert {unit.settings["level"] for unit in units} == {"tuning"}
+    assert len(units) == 3 + 4
+
+
+def test_a_control_is_trained_like_p_t_of_the_same_seed(plain):
+    *_, report = expand(plain, tuned(best=0.1))
+    spec = next(m.spec for m in report.members if (m.variant, m.seed) == ("permuted", 2))
+    p_t = plain.study.trained("P_T", 2, 0.1)
+    assert spec.start == ControlStart(of=plain.study.pretrained, method="permuted")
+    assert spec.model_copy(update={"start": p_t.start}) == p_t
+    assert spec.key != p_t.key
+    assert {m.seed for m in report.members} == set(plain.study.seeds)
+
+
+def test_a_plan_counts_report_runs_and_extensions(plain):
+    # 4 seeds, one extension at either end, one tuning seed
+    assert Control().further(plain.study) == 4 * (4 + 2)
+
+
+def test_shares_and_gains_are_those_of_paired_seeds():
+    found = ends({"RI_T": (0.0, 0.0), "P_T": (1.0, 1.0), "permuted": (0.3, 0.6), "spectrum": (0.1, 0.2)}, (0, 1, 2, 3))
+    networks = [(v, seed, 0.1) for v in ("RI_T", "P_T", "permuted", "spectrum") for seed in range(4)]
+    table = checked(Control(), pl.DataFrame(report_rows(found, networks), schema=schema(Control.columns)))
+    for quantity in QUANTITIES:
+        values = {
+            role: [found.values[quantity][role][seed] for seed in range(4)] for role in ("RI_T", "P_T", "permuted")
+        }
+        above = [a - b for a, b in zip(values["permuted"], values["RI_T"], strict=True)]
+        below = [a - b for a, b in zip(values["P_T"], values["RI_T"], strict=True)]
+        expected, family = fieller(above, below), fieller(above, below, bonferroni_confidence(2))
+        rows = table.filter(
+            pl.col("variant") == "permuted", pl.col("quantity") == quantity[0], pl.col("split") == quantity[1]
+        )
+        share = rows.filter(pl.col("level") == "share").row(0, named=True)
+        assert (share["value"], share["low"], share["high"]) == (expected.value, expected.low, expected.high)
+        assert (share["simultaneous_low"], share["simultaneous_high"]) == (family.low, family.high)
+        assert share["simultaneous_low"] < share["low"] < share["value"] < share["high"] < share["simultaneous_high"]
+        gain = rows.filter(pl.col("level") == "gain").row(0, named=True)
+        assert gain["value"] == pytest.approx(paired_seeds_interval(values["permuted"], values["RI_T"]).value)
+        assert rows.filter(pl.col("level") == "network").height == 4
+
+
+def test_a_share_is_null_and_says_why_where_the_gain_spans_zero():
+    rows = control_table(gain=0.0).filter((pl.col("level") == "share") & (pl.col("quantity") == "metric"))
+    assert rows["value"].null_count() == rows.height == 8
+    assert set(rows["note"]) == {"the interval of the denominator spans 0"}
+
+
+def test_a_diverged_seed_is_left_out_and_said():
+    table = control_table(lost=("spectrum", 1))
+    row = table.filter((pl.col("variant") == "spectrum") & (pl.col("level") == "share")).row(0, named=True)
+    assert (row["n"], row["diverged"], row["basis"]) == (2, True, "range")
+    lost = table.filter((pl.col("level") == "network") & pl.col("diverged"))
+    assert set(lost["note"]) == {"diverged"}
+    assert lost["value"].null_count() == lost.height == 3
+    assert not table.filter((pl.col("variant") == "permuted") & (pl.col("level") == "share"))["diverged"].any()
+
+
+def settled_curves():
+    """Curves that end flat."""
+    table = learning_curves_table()
+    flat = (
+        pl.when(pl.col("epoch") >= 5).then(0.78 + 0.002 * (pl.col("epoch") % 2)).otherwise(pl.col("validation_metric"))
+    )
+    return table.with_columns(flat.alias("validation_metric"))
+
+
+def told(table, curves=None):
+    return summary("control", learning_rate_table(), settled_curves() if curves is None else curves, table)
+
+
+def test_the_verdict_names_its_intervals():
+    said = told(control_table()).verdict
+    assert said.startswith(
+        "Final test metric: part of the gain by filter-permuted, all of it by none (intervals for all"
+    )
+    assert "P-T − RI-T is +0.0" in said
+    assert "95 % interval over 3 seeds" in said
+    assert "Fieller intervals over seeds" in said
+    assert "Optimisation speed: part of the gain by mean-var, permuted, filter-permuted, spectrum" in said
+
+
+def test_no_claim_while_ri_t_is_still_improving():
+    said = told(control_table(), learning_curves_table()).verdict
+    assert said.startswith("Final test metric: no claim on the final metric, for RI-T is still improving at the end")
+    short = learning_curves_table().filter(pl.col("epoch") < 3)
+    assert "RI-T has too few epochs to tell" in told(control_table(), short).verdict
+
+
+def test_two_seeds_leave_it_undecided():
+    said = told(control_table(seeds=(0, 1))).verdict
+    assert said.startswith("Final test metric: undecided with fewer than 3 seeds")
+    assert "range of 2 seeds" in said
+
+
+def test_no_gain_no_share():
+    said = told(control_table(gain=0.0)).verdict
+    assert said.startswith("Final test metric: undecided, for no share of it is defined: P-T − RI-T is")
+
+
+def test_a_loss_is_called_a_loss():
+    assert "part of the loss by filter-permuted" in told(control_table(gain=-0.08)).verdict
+
+
+def test_nothing_but_diverged_runs_is_undecided():
+    gone = ends({"RI_T": (0.0, 0.0)}, (0, 1, 2))
+    networks = [(v, seed, 0.1) for v in ("RI_T", "P_T", "permuted") for seed in range(3)]
+    table = pl.DataFrame(report_rows(gone, networks), schema=schema(Control.columns))
+    said = summary("control", learning_rate_table(), settled_curves(), table).verdict
+    assert said.startswith("Final test metric: undecided, for no seed has a finished run of both.")
+
+
+def test_notes_name_rates_edges_and_diverged_rates():
+    table = control_table()
+    edge = pl.when(pl.col("variant") == "spectrum").then(0.3).otherwise(pl.col("learning_rate")).alias("learning_rate")
+    report = table.filter(pl.col("level") != "tuning").with_columns(edge)
+    search = table.filter(pl.col("level") == "tuning").with_columns(
+        diverged=(pl.col("variant") == "permuted") & (pl.col("learning_rate") == 0.3)
+    )
+    notes = told(pl.concat([search, report])).notes
+    assert any(f"mean-var {RATES['mean-var']:g}" in note for note in notes)
+    assert "the best rate of spectrum lies at the edge of its grid: the search was cut short" in notes
+    assert "permuted diverged at rate 0.3 in the search" in notes
+
+
+def test_settings_that_do_not_hold_are_errors():
+    with pytest.raises(ValueError, match="methods holds a control twice"):
+        Control(methods=("permuted", "permuted"))
+    with pytest.raises(ValueError, match="at least 1 item"):
+        Control(methods=())
+
+
+def test_a_study_runs_it_from_search_to_shares(started):
+    analysis = started.analysis("control")
+    table = started.evidence.table(analysis)
+    search = table.filter(pl.col("level") == "tuning")
+    assert search.select("variant", "learning_rate").n_unique() == 2 * 2
+    chosen = {
+        method: started.study.trained("P_T", 0, rate).recipe.learning_rate
+        for method, rate in table.filter(pl.col("level") == "network").select("variant", "learning_rate").iter_rows()
+    }
+    for method in ("permuted", "spectrum"):
+        rows = search.filter(pl.col("variant") == method).sort(["value", "loss"], descending=[True, False])
+        assert chosen[method] == rows["learning_rate"][0]
+    # What a row says of a network is what its history says.
+    start = ControlStart(of=started.study.pretrained, method="spectrum")
+    spec = started.study.trained("P_T", 1, chosen["spectrum"]).model_copy(update={"start": start})
+    history = started.context.history(spec)
+    mine = table.filter((pl.col("level") == "network") & (pl.col("variant") == "spectrum") & (pl.col("seed") == 1))
+    by = {(row["quantity"], row["split"]): row["value"] for row in mine.iter_rows(named=True)}
+    assert by["metric", "test"] == history["test_metric"][-1]
+    assert by["metric", "validation"] == history["validation_metric"][-1]
+    assert by["speed", "train"] == pytest.approx(history["train_metric"][1:].mean())
+    assert mine["n"].to_list() == [1, 1, 1]
+    result = next(item for item in started.results.analyses if item.analysis.name == "control")
+    assert result.summary.verdict.startswith("Final test metric: ")
