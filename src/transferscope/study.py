@@ -65,7 +65,7 @@ class Pretraining(Frozen):
         splits: of the source data.
         recipe: of the run.
         learning_rate: of the run.
-        seed: of the run.
+        seed: of the run; not a seed of the target, whose random start would otherwise be that of this run.
         checkpoint: the epoch that is P: a number (0 is the random start), ``last`` or ``best``.
     """
 
@@ -74,7 +74,7 @@ class Pretraining(Frozen):
     splits: SplitSettings = SplitSettings()
     recipe: VariantRecipe = VariantRecipe()
     learning_rate: float = Field(default=0.05, gt=0)
-    seed: int = 0
+    seed: int = 2000
     checkpoint: Annotated[int, Field(ge=0)] | Literal["last", "best"] = "last"
 
     @model_validator(mode="after")
@@ -226,6 +226,11 @@ class Study(Frozen):
         both = set(self.seeds) & set(self.training.tuning_seeds)
         if both:
             raise ValueError(f"tuning seeds are not report seeds: {sorted(both)} are both")
+        pretrain = self.source.pretrain
+        if pretrain is not None and pretrain.seed in {*self.seeds, *self.training.tuning_seeds}:
+            raise ValueError(
+                f"source.pretrain.seed {pretrain.seed} is also a seed of the target: RI would start where P started"
+            )
         keys = [analysis.key for analysis in self.analyses]
         if len(set(keys)) != len(keys):
             raise ValueError("analyses holds the same analysis twice")

@@ -6,6 +6,7 @@ import json
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from tests.analyses.test_mistake_levels import untrained
 from tests.studies import Diverging
@@ -94,9 +95,9 @@ def test_captions_say_what_is_true_and_what_each_variant_says() -> None:
     assert only_p == {
         "file": "only-P-T-01.png",
         "alt": "test image set/8.png; true: dog",
-        "lines": ["true: dog", "P-T: emu (2), cat (1)", "RI-T: dog (3)", "image set/8.png"],
+        "lines": ["true: dog", "P-T: emu\u00a0(2), cat\u00a0(1)", "RI-T: dog\u00a0(3)", "image\u00a08.png"],
     }
-    assert groups["Only RI-T is wrong"][0]["lines"][2] == "RI-T: nothing (2), emu (1)"
+    assert groups["Only RI-T is wrong"][0]["lines"][2] == "RI-T: nothing\u00a0(2), emu\u00a0(1)"
     assert groups["Both are wrong"] == []
     notes = [group["note"] for group in json.loads(files["mistakes.gallery.json"])["groups"]]
     assert notes == ["1 of 1 images", "1 of 1 images", "no test image"]
@@ -113,11 +114,20 @@ def test_captions_of_several_labels_speak_of_one() -> None:
     truth = judgements.truth
     predicted = {"P_T": by_seed(truth, {0: 0}), "RI_T": by_seed(truth, {})}
     files = files_of(judgements, predicted)
-    assert groups_of(files)["Only P-T is wrong"][0]["lines"] == ["day: yes", "P-T: no", "RI-T: yes", "image set/9.png"]
+    assert groups_of(files)["Only P-T is wrong"][0]["lines"] == ["day: yes", "P-T: no", "RI-T: yes", "image\u00a09.png"]
     assert "probability ½" in json.loads(files["mistakes.gallery.json"])["caption"]
     assert files["wrong-images.csv"].decode().splitlines() == [
         "image,class,holds,wrong_P_T,wrong_RI_T,group", "set/9.png,day,1,1,0,only P-T is wrong",
     ]  # fmt: skip
+
+
+def test_long_names_are_cut_below_the_picture_and_whole_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "set/" + "x" * 20 + "-0123.png"
+    monkeypatch.setattr(Pictures, "names", (long,) * 10)
+    judgements = Judgements.made(np.zeros(1, dtype=np.int64), NAMES, None)
+    (card,) = groups_of(files_of(judgements, {"P_T": [np.ones(1)], "RI_T": [np.zeros(1)]}))["Only P-T is wrong"]
+    assert card["lines"][-1] == "image\u00a0xxxxxxx…23.png"
+    assert card["alt"] == f"test image {long}; true: cat"
 
 
 def test_every_wrong_image_is_listed_even_if_none_is_shown() -> None:
@@ -158,7 +168,7 @@ def test_the_analysis_shows_test_images_in_the_order_of_its_settings(plain) -> N
     names = {plain.images().names[index] for index in plain.indices("test")}
     for images in groups.values():
         for image in images:
-            assert image["lines"][-1].removeprefix("image ") in names
+            assert image["lines"][-1].removeprefix("image\u00a0") in names
     again = Mistakes(draws=100, gallery=2, thumbnail=16).measure(Unit(members=members), plain)
     assert again.files == found.files
     lost = Mistakes(draws=100).measure(Unit(members=members), Diverging(plain, *members[:2]))

@@ -102,3 +102,27 @@ def test_print_opens_cards_and_cuts_no_figure(browser: Any, report: str) -> None
     assert page.evaluate("getComputedStyle(document.querySelector('figure')).breakInside") == "avoid"
     assert not page.locator("nav").is_visible()
     page.close()
+
+
+def test_pictures_of_a_gallery_are_seen_offline_at_every_width_and_on_paper(browser: Any, report: str) -> None:
+    for width in (390, 1280):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        page.goto(report)
+        first = page.locator(".gallery .shown img").first
+        first.scroll_into_view_if_needed()
+        assert first.evaluate("item => item.complete && item.naturalWidth") == 64
+        box = first.bounding_box()
+        assert 60 <= box["width"] <= 120
+        assert box["width"] == pytest.approx(box["height"], abs=1)
+        folded = page.locator(".gallery details img").first
+        assert not folded.is_visible()
+        page.locator(".gallery summary").first.click()
+        assert folded.is_visible()
+        page.close()
+    page = browser.new_page(viewport={"width": 720, "height": 1000})
+    page.goto(report)
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    assert page.locator(".gallery details img").first.is_visible()
+    assert page.evaluate("getComputedStyle(document.querySelector('.shown li')).breakInside") == "avoid"
+    page.close()

@@ -81,6 +81,7 @@ def test_strips_are_not_folded_and_few_pixels_are_not_blurred() -> None:
     text = page_of({**one(layout="strip"), "a.png": saved("PNG")})
     assert 'class="coarse"' in text
     assert '<ul class="shown strip">' in text
+    assert 'width="32" height="32" class="coarse"' in text  # twice its 16 pixels
 
 
 def test_jpeg_is_shown_as_such() -> None:

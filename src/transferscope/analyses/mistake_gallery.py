@@ -26,6 +26,8 @@ Predicted = Mapping[str, Sequence[npt.NDArray[np.int64]]]
 GROUPS = ("only P-T is wrong", "only RI-T is wrong", "both are wrong")
 """In the order shown."""
 _VARIANTS = ("P_T", "RI_T")
+_LONGEST = 14
+"""Letters of an image's name below its thumbnail."""
 _FILES = ("only-P-T", "only-RI-T", "both")
 
 
@@ -148,10 +150,15 @@ def _card(name: str, judgement: int, judgements: Judgements, predicted: Predicte
         # Most often said first; of equals the lower class.
         votes = sorted(said.items(), key=lambda vote: (-vote[1], vote[0]))
         single = len(predicted[variant]) == 1
-        words = ", ".join(_said(vote, judgements) + ("" if single else f" ({count})") for vote, count in votes)
+        words = ", ".join(_said(vote, judgements) + ("" if single else f"\u00a0({count})") for vote, count in votes)
         lines.append(f"{shown(variant)}: {words}")
-    # The name only tells images apart; the picture's words are what is true of it.
-    return GalleryImage(file=name, alt=f"test image {image}; {lines[0]}", lines=(*lines, f"image {image}"))
+    return GalleryImage(file=name, alt=f"test image {image}; {lines[0]}", lines=(*lines, f"image\u00a0{_short(image)}"))
+
+
+def _short(name: str) -> str:
+    """The end of a name, short enough for a thumbnail; the list has the whole."""
+    last = name.rsplit("/", 1)[-1]
+    return last if len(last) <= _LONGEST else f"{last[: _LONGEST // 2]}…{last[-_LONGEST // 2 + 1 :]}"
 
 
 def _said(prediction: int, judgements: Judgements) -> str:

@@ -244,9 +244,10 @@ def find_replay(model: nn.Module, example: Tensor, parts: Sequence[str], owned: 
     constant = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
     reads = {name: record.reads.get(id(parameter), []) for name, parameter in model.named_parameters()}
     best: dict[frozenset[str], tuple[Cut, int | None, tuple[frozenset[str], frozenset[str]]]] = {}
+    ranks: dict[frozenset[str], tuple[bool, int]] = {}
     refused: dict[str, str] = {}
 
-    def offer(time: int, kept: Tensor, number: int | None) -> None:
+    def offer(time: int, kept: Tensor, number: int | None, as_it_came: bool = False) -> None:
         before = frozenset(name for name, times in reads.items() if any(t <= time for t in times))
         after = frozenset(name for name, times in reads.items() if any(t > time for t in times))
         first = {owner[n] for n in before}
@@ -260,7 +261,8 @@ def find_replay(model: nn.Module, example: Tensor, parts: Sequence[str], owned: 
         last = {owner[n] for n in after}
         size = kept.numel() * kept.element_size()
         key = frozenset(first)
-        if key in best and best[key][0].bytes_per_example * len(example) < size:
+        rank = (as_it_came, size)
+        if key in best and ranks[key] < rank:
             return
         cut = Cut(
             index=0,
@@ -271,16 +273,16 @@ def find_replay(model: nn.Module, example: Tensor, parts: Sequence[str], owned: 
             shapes=(tuple(kept.shape),),
             bytes_per_example=size // len(example),
         )
-        best[key] = (cut, number, (before, after))
+        best[key], ranks[key] = (cut, number, (before, after)), rank
 
     offer(0, example, None)
     inside = tuple(f"{part}." for part in parts)
     for call in sorted(calls, key=lambda item: item.end):
         if call.parent is None or call.name.startswith(inside) or not isinstance(call.output, Tensor):
             continue
-        # What a module gives back as it came, written to in place or not, others may hold under another name.
-        if record.made.get(id(call.output), 0) > call.start:
-            offer(call.end, call.output, call.number)
+        # What a module gives back as it came, written to in place or not, the code may hold under another name, as
+        # no record shows: such a call is taken where there is no better one, and the halves will be tried.
+        offer(call.end, call.output, call.number, record.made.get(id(call.output), 0) <= call.start)
     cuts = []
     for cut, number, sides in best.values():
         route.call[cut.name], route.sides[cut.name] = number, sides

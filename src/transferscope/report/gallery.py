@@ -37,8 +37,8 @@ class ShownPicture:
 
     Attributes:
         address: ``data:`` with the bytes.
-        width: in pixels.
-        height: in pixels.
+        width: as shown, in pixels of the page; a thumbnail is fitted to its column.
+        height: as shown.
         coarse: few pixels: enlarged without blurring them.
         alt: in words.
         lines: of the caption.
@@ -126,7 +126,7 @@ def _shown(analysis: str, group: GalleryGroup, files: Mapping[str, bytes], budge
                 expected="a file of the same analysis",
                 got=image.file,
             )
-        picture = _picture(analysis, image, files[image.file])
+        picture = _picture(analysis, image, files[image.file], group.layout == "strip")
         if len(picture.address) > budget:
             left = len(group.images) - place
             break
@@ -141,7 +141,7 @@ def _shown(analysis: str, group: GalleryGroup, files: Mapping[str, bytes], budge
     )
 
 
-def _picture(analysis: str, image: GalleryImage, data: bytes) -> ShownPicture:
+def _picture(analysis: str, image: GalleryImage, data: bytes, strip: bool) -> ShownPicture:
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -156,4 +156,6 @@ def _picture(analysis: str, image: GalleryImage, data: bytes) -> ShownPicture:
             got=kind,
         )
     address = f"data:{_KINDS[kind]};base64,{base64.b64encode(data).decode()}"
-    return ShownPicture(address, width, height, max(width, height) < _COARSE, image.alt, image.lines)
+    coarse = height < _COARSE
+    scale = 2 if coarse and strip else 1
+    return ShownPicture(address, scale * width, scale * height, coarse, image.alt, image.lines)

@@ -26,13 +26,20 @@ def _start(results: Results) -> list[str]:
     gap = _deciding(results.gap)
     if gap is None or gap.value is None or gap.low is None or gap.high is None:
         return ["Train at least one finished pair of P-T and RI-T: without it nothing can be said about the start."]
+    if results.verdict.startswith("No claim"):
+        return ["Do not choose a start by the final gap yet: RI-T was stopped before it ended."]
     rows = results.headline.filter(results.headline["split"] == "test")
     rates = {row["variant"]: row["learning_rate"] for row in rows.to_dicts()}
+    general = gap.basis == "seeds"
     if gap.low > 0:
         rate = rates.get("P_T")
         at = f" at learning rate {rate:g}" if rate is not None else ""
+        if not general:
+            return [f"Of these networks take P-T{at}; whether training again gives the same needs at least 3 seeds."]
         return [f"Start from the pre-trained weights{at}."]
     if gap.high < 0:
+        if not general:
+            return ["Of these networks take RI-T; whether training again gives the same needs at least 3 seeds."]
         return ["Start from random weights: for this task the pre-trained ones do harm at their best learning rate."]
     if gap.low > -NEGLIGIBLE and gap.high < NEGLIGIBLE:
         return ["Take whichever start is cheaper: the difference lies within half a point both ways."]

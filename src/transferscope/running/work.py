@@ -156,6 +156,7 @@ def _metadata(spec: NetworkSpec) -> dict[str, str]:
         "image_size": str(spec.data.image_size),
         "mean": json.dumps(spec.data.mean),
         "std": json.dumps(spec.data.std),
+        "splits": json.dumps(spec.data.splits.model_dump(mode="json"), sort_keys=True),
         "network": spec.key,
     }
 
