@@ -166,7 +166,7 @@ def test_epochs_that_are_not_kept_do_not_fit(tmp_path) -> None:
 
 
 def test_without_kept_epochs_it_says_what_to_set(tmp_path) -> None:
-    context = bound(tmp_path)
+    context = bound(tmp_path, training=training(keep="none"))
     reason = ANALYSIS.inapplicable(context.study)
     assert reason is not None
     assert "no epoch before the last (4) is kept: set training.recipe.keep to all" in reason

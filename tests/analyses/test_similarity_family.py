@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -165,11 +166,16 @@ def test_each_checkpoint_is_read_once(kept: Trained, monkeypatch) -> None:
 
 
 def test_a_study_that_keeps_nothing_is_told_what_to_set(plain: Context) -> None:
+    settings = plain.study.settings
+    recipe = settings.training.recipe.model_copy(update={"keep": "none"})
+    training = settings.training.model_copy(update={"recipe": recipe})
+    keeps_none = replace(plain.study, settings=settings.model_copy(update={"training": training}))
     for analysis in (SimilarityInTraining(), DistanceInTraining()):
-        reason = analysis.inapplicable(plain.study)
+        assert analysis.inapplicable(plain.study) is None
+        reason = analysis.inapplicable(keeps_none)
         assert reason is not None
         assert "set training.recipe.keep to all" in reason
-        assert analysis.misfit(plain.study.settings) is None
+        assert analysis.misfit(keeps_none.settings) is None
 
 
 def test_epochs_that_are_not_kept_are_named(tmp_path) -> None:

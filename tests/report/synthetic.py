@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 
 from tests.report.synthetic_ablations import ablation_table
+from tests.report.synthetic_features import domain_distance_table, probe_table, reuse_table
+from tests.report.synthetic_features import summaries as features_summaries
 from tests.report.synthetic_mistakes import in_training_table, mistakes_files, mistakes_table
 from tests.report.synthetic_similarity import (
     SUMMARIES,
@@ -214,6 +216,9 @@ TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "block_shuffle": ablation_table,
     "control": control_table,
     "transplant": transplant_table,
+    "probe": probe_table,
+    "reuse": reuse_table,
+    "domain_distance": domain_distance_table,
 }
 
 _SUMMARIES = {
@@ -258,6 +263,7 @@ _SUMMARIES = {
     "block_shuffle": summary_of(ablation_table()),
     "control": starts_summary("control", learning_rate_table(), learning_curves_table(), control_table()),
     "transplant": starts_summary("transplant", learning_rate_table(), learning_curves_table(), transplant_table()),
+    **features_summaries(),
     "path": Summary(
         "P-T networks lie in one stable basin: error barrier 1.0 points (upper 95 % limit 1.6); RI-T networks do not "
         "(21 points, 19 to 23).",

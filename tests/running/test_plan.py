@@ -96,7 +96,7 @@ def test_a_pre_training_is_counted_once(tmp_path: Path) -> None:
     study = tiny.study(tmp_path, {**EXTENDED, **tiny.pretrained(tmp_path)})
     plan = plan_study(study, tmp_path / "store")
     assert plan.rounds[0].trainings == 5
-    assert [name for name in plan.networks if name.startswith("pre-training")] == ["pre-training[0] at 0.05"]
+    assert [name for name in plan.networks if name.startswith("pre-training")] == ["pre-training[2000] at 0.05"]
 
 
 def test_networks_of_a_supposed_rate_do_not_count_as_stored(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_ancestors_of_networks_that_are_not_trained_come_too(tmp_path: Path) -> 
             yield Unit(members=(Member(variant="chain", seed=3, spec=last),))
 
     step = expand(found, [Chain(label="a")], Evidence(), (), {})
-    assert [step.labels[key] for key in step.networks] == ["pre-training[0] at 0.05", "chain[3] at 0.1"]
+    assert [step.labels[key] for key in step.networks] == ["pre-training[2000] at 0.05", "chain[3] at 0.1"]
 
 
 def test_labels() -> None:

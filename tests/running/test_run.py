@@ -549,13 +549,13 @@ def test_a_pre_training_is_trained_once_and_first(tmp_path: Path, jobs: list[str
     # Whoever needs no parent trains with it.
     assert trainings(jobs) == [
         "train RI-T[1000] at 0.05",
-        "train pre-training[0] at 0.05",
+        "train pre-training[2000] at 0.05",
         "train P-T[1000] at 0.05",
         "train RI-T[0] at 0.05",
         "train P-T[0] at 0.05",
     ]
-    assert trainings(jobs).count("train pre-training[0] at 0.05") == 1
-    assert {network["label"] for network in results.manifest["networks"]} >= {"pre-training[0] at 0.05"}
+    assert trainings(jobs).count("train pre-training[2000] at 0.05") == 1
+    assert {network["label"] for network in results.manifest["networks"]} >= {"pre-training[2000] at 0.05"}
     jobs.clear()
     # Its best epoch, and its end, are the same training; of epoch 0 none is needed.
     for checkpoint in ("best", 2, 0):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
 
@@ -16,7 +17,7 @@ from transferscope.analyses.variants import BoundStudy
 from transferscope.errors import AnalysisError
 from transferscope.frozen import content_key
 from transferscope.networks.settings import FileWeights
-from transferscope.networks.weights import read_metadata
+from transferscope.networks.weights import read_file, read_metadata, write_state
 from transferscope.running.bind import bind
 from transferscope.running.progress import Tally
 from transferscope.running.run import analysis_text
@@ -97,6 +98,20 @@ def test_weights_say_what_they_are(copy: tuple[BoundStudy, Store]) -> None:
     facts = read_metadata(store.entry("networks", spec.key).path("weights.safetensors"))
     assert facts["network"] == spec.key
     assert (facts["classes"], facts["image_size"]) == ("2", str(tiny.SIZE))
+
+
+def test_equal_weights_are_equal_bytes(tmp_path: Path) -> None:
+    # safetensors alone writes the words beside the tensors in another order each time.
+    metadata = {f"word {number}": 'é "\\\n' * number for number in range(8)}
+    state = {"b": torch.ones(3), "a": torch.zeros(2, dtype=torch.int64)}
+    written = set()
+    for _ in range(5):
+        write_state(tmp_path / "weights.safetensors", state, metadata)
+        written.add((tmp_path / "weights.safetensors").read_bytes())
+    assert len(written) == 1
+    assert read_metadata(tmp_path / "weights.safetensors").items() >= metadata.items()
+    again = read_file(tmp_path / "weights.safetensors")
+    assert all(torch.equal(again[name], tensor) for name, tensor in state.items())
 
 
 # -- what is there is not done again --------------------------------------------------------------------------

@@ -106,7 +106,14 @@ def pretrained(folder: Path, **pretrain: Any) -> dict[str, Any]:
     return {
         "source": {
             "weights": None,
-            "pretrain": {"data": data, "image_size": SIZE, "recipe": FAST, "learning_rate": 0.05, **pretrain},
+            "pretrain": {
+                "data": data,
+                "image_size": SIZE,
+                "recipe": FAST,
+                "learning_rate": 0.05,
+                "seed": 2000,
+                **pretrain,
+            },
         }
     }
 

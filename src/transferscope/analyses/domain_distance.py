@@ -42,7 +42,7 @@ class DomainDistance(AbstractAnalysis):
 
     Attributes:
         against: any data source, in place of the images of ``source.pretrain``.
-        images: of each set, at most.
+        images_per_set: at most so many images of the target and of the source.
         granularity: of the parts for which the Fréchet distance is given along the network.
         draws: of random halves, for the null and standard errors.
         penalty: ℓ2 penalty of the linear domain classifier on standardised features.

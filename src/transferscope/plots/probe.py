@@ -14,7 +14,7 @@ _GAPS = {"P − RI": "P/P-T", "P-T − RI-T": "P-T/RI-T", "P-T − P": "P-T"}
 _MOST = 40
 
 
-def chart(table: pl.DataFrame, metric: str) -> Any:
+def chart(table: pl.DataFrame, metric: str = "top1") -> Any:
     """The picture of the table of ``probe``: probes along the network.
 
     Args:
@@ -30,7 +30,7 @@ def chart(table: pl.DataFrame, metric: str) -> Any:
     return first(figures(table, metric))
 
 
-def figures(table: pl.DataFrame, metric: str) -> tuple[Figure, ...]:
+def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     """The figures of ``probe``; none where nothing could be probed."""
     known = table.filter(pl.col("value").is_not_null()).with_columns(shown_column("variant"))
     lines = known.filter(pl.col("level") == "variant")

@@ -20,7 +20,7 @@ _PANELS = {
 _MOST = 40
 
 
-def chart(table: pl.DataFrame, metric: str) -> Any:
+def chart(table: pl.DataFrame, metric: str = "top1") -> Any:
     """The picture of the table of ``reuse``.
 
     Args:
@@ -36,7 +36,7 @@ def chart(table: pl.DataFrame, metric: str) -> Any:
     return first(figures(table, metric))
 
 
-def figures(table: pl.DataFrame, metric: str) -> tuple[Figure, ...]:
+def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     """The figure of ``reuse``; none where no module has a value."""
     known = table.filter(pl.col("value").is_not_null())
     if known.is_empty():

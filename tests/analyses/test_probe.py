@@ -1,0 +1,194 @@
+"""Linear probes: against scikit-learn on the same features, chosen without test data, with honest intervals."""
+
+import dataclasses
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from tests.studies import Diverging, Trained, bound, untrained
+from transferscope.analyses.contract import Unit, checked
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.linear_probe import linear_probe
+from transferscope.analyses.probe import GAPS, Probe
+from transferscope.errors import MeasureError
+from transferscope.networks.features import FEATURES
+from transferscope.running.context import Context
+
+PROBE = Probe(draws=100, penalties=(1.0, 0.1, 0.01, 0.001), max_seeds=3)
+
+
+@pytest.fixture(scope="module")
+def table(trained: Trained) -> pl.DataFrame:
+    units = PROBE.units(trained.study, trained.evidence)
+    return pl.concat([checked(PROBE, PROBE.measure(unit, trained.context).table) for unit in units])
+
+
+def test_every_probe_against_scikit_learn(table: pl.DataFrame, trained: Trained) -> None:
+    context = trained.context
+    members = {(m.variant, m.seed): m for unit in PROBE.units(trained.study, trained.evidence) for m in unit.members}
+    networks = table.filter(pl.col("level") == "network")
+    assert networks.height == 3 * 10
+    labels = {split: context.labels(split).numpy() for split in ("train", "validation", "test")}
+    for row in networks.iter_rows(named=True):
+        spec = members[row["variant"], row["seed"]].spec
+        features = {split: context.features(spec, split).tables[row["module"]].numpy() for split in labels}
+        scaler = StandardScaler().fit(features["train"])
+        inputs = {split: scaler.transform(values) for split, values in features.items()}
+        accuracy = {}
+        for penalty in PROBE.penalties:
+            model = LogisticRegression(C=1 / (len(labels["train"]) * penalty), tol=1e-8, max_iter=20_000)
+            model.fit(inputs["train"], labels["train"])
+            accuracy[penalty] = [model.score(inputs[split], labels[split]) for split in ("validation", "test")]
+        assert row["validation_metric"] == pytest.approx(max(values[0] for values in accuracy.values()))
+        assert accuracy[row["penalty"]] == pytest.approx([row["validation_metric"], row["value"]])
+        assert row["features"] == features["train"].shape[1]
+        assert row["at_edge"] == (row["penalty"] in (1.0, 0.001))
+
+
+def test_levels_and_intervals(table: pl.DataFrame) -> None:
+    for (module,), rows in table.group_by("module"):
+        assert module in ("stem", "block", FEATURES)
+        values = {
+            (row["variant"], row["seed"]): row["value"]
+            for row in rows.filter(pl.col("level") == "network").iter_rows(named=True)
+        }
+        means = {row["variant"]: row for row in rows.filter(pl.col("level") == "variant").iter_rows(named=True)}
+        assert (means["P"]["n"], means["P"]["basis"], means["P_T"]["n"], means["P_T"]["basis"]) == (1, None, 3, "seeds")
+        for better, worse in GAPS:
+            seeds = [
+                values[better, 0 if better == "P" else seed] - values[worse, 0 if worse == "P" else seed]
+                for seed in range(3)
+            ]
+            of = rows.filter((pl.col("level") == "gap") & (pl.col("variant") == f"{better} − {worse}"))
+            over = {row["basis"]: row for row in of.iter_rows(named=True)}
+            assert set(over) == {"seeds", "examples"}
+            half = 4.302653 * np.std(seeds, ddof=1) / np.sqrt(3)
+            assert over["seeds"]["value"] == pytest.approx(np.mean(seeds))
+            assert over["seeds"]["high"] - over["seeds"]["value"] == pytest.approx(half, abs=1e-6)
+            assert over["seeds"]["simultaneous_low"] <= over["seeds"]["low"]
+            assert over["examples"]["value"] == pytest.approx(np.mean(seeds))
+            assert over["examples"]["simultaneous_low"] is None
+            assert over["seeds"]["note"] == ("P is one network" if "P" in (better, worse) else None)
+
+
+def test_one_unit_a_part_and_images_counted_once(trained: Trained) -> None:
+    units = list(PROBE.units(trained.study, trained.evidence))
+    assert [unit.settings["module"] for unit in units] == ["stem", "block", FEATURES]
+    assert [PROBE.images(unit, trained.study) for unit in units] == [30_000, 0, 0]
+    assert {m.label for m in units[0].members} == {
+        "P[0]", *(f"{v}[{s}]" for v in ("RI", "RI-T", "P-T") for s in range(3))
+    }  # fmt: skip
+
+
+def test_features_are_computed_once(trained: Trained, monkeypatch: pytest.MonkeyPatch, table: pl.DataFrame) -> None:
+    def never(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the features lie in the store")
+
+    monkeypatch.setattr(Context, "network", never)
+    unit = next(iter(PROBE.units(trained.study, trained.evidence)))
+    again = PROBE.measure(unit, trained.context).table
+    assert checked(PROBE, again).equals(table.filter(pl.col("module") == "stem"))
+
+
+def test_a_diverged_network_is_left_out(trained: Trained) -> None:
+    unit = next(iter(PROBE.units(trained.study, trained.evidence)))
+    lost = next(member for member in unit.members if member.label == "RI-T[1]")
+    rows = checked(PROBE, PROBE.measure(unit, Diverging(trained.context, lost)).table)
+    assert rows.filter((pl.col("variant") == "RI_T") & (pl.col("seed") == 1)).is_empty()
+    gap = rows.filter((pl.col("variant") == "P_T − RI_T") & (pl.col("basis") != "examples"))
+    assert gap["n"].to_list() == [2]
+    assert gap["basis"].to_list() == ["range"]
+
+
+def test_the_summary_names_the_largest_gain_and_what_it_rests_on(table: pl.DataFrame) -> None:
+    summary = PROBE.summarise(table, Evidence())
+    gaps = table.filter((pl.col("variant") == "P − RI") & (pl.col("basis") == "seeds")).sort("value")
+    top = gaps.row(-1, named=True)
+    assert f"{100 * top['value']:+.1f} points" in summary.verdict
+    assert "simultaneous for all parts" in summary.verdict
+    assert ("Undecided" in summary.verdict) == (top["simultaneous_low"] <= 0)
+    assert {number.unit for number in summary.numbers} == {"metric"}
+    one = PROBE.summarise(table.filter((pl.col("basis") != "seeds") | pl.col("basis").is_null()), Evidence())
+    assert one.verdict == "Undecided: no part of both P and RI could be probed." or "needs at least 3" in one.verdict
+    few = table.filter((pl.col("level") == "gap") & (pl.col("basis") == "examples"))
+    single = few.with_columns(
+        pl.lit(None, pl.String).alias("basis"), pl.lit(None, pl.Float64).alias("low"),
+        pl.lit(None, pl.Float64).alias("high"),
+    )  # fmt: skip
+    verdict = PROBE.summarise(pl.concat([few, single]), Evidence()).verdict
+    assert verdict.startswith("For these networks P − RI is largest at")
+    assert "test examples (this part alone)" in verdict
+    assert "needs at least 3 seeds" in PROBE.summarise(single, Evidence()).verdict
+
+
+def test_what_cannot_be_probed_has_a_reason(trained: Trained) -> None:
+    unit = next(iter(PROBE.units(trained.study, trained.evidence)))
+
+    class Unusable(Context):
+        def features(self, *args, **kwargs):
+            found = super().features(*args, **kwargs)
+            return dataclasses.replace(found, tables={}, unusable={"stem": "its output has shape (7,)"})
+
+    context = Unusable(trained.context.store, trained.study)
+    table = checked(PROBE, PROBE.measure(unit, context).table)
+    assert set(table["level"]) == {"network"}
+    assert table["value"].null_count() == table.height
+    summary = PROBE.summarise(table, Evidence())
+    assert summary.verdict == "Undecided: no part of both P and RI could be probed."
+    assert "not probed: stem (its output has shape (7,))" in summary.notes
+
+    class Infinite(Context):
+        def features(self, *args, **kwargs):
+            found = super().features(*args, **kwargs)
+            tables = {name: torch.full_like(values, torch.inf) for name, values in found.tables.items()}
+            return dataclasses.replace(found, tables=tables)
+
+    table = checked(PROBE, PROBE.measure(unit, Infinite(trained.context.store, trained.study)).table)
+    assert set(table["note"]) == {"features are not finite"}
+
+
+def test_several_labels_are_probed_by_auc(tmp_path) -> None:
+    from tests.studies import SIZE, arrays
+
+    data = arrays(tmp_path / "multi", 150, 3, multi=True)
+    context = bound(tmp_path, target={"data": data, "image_size": SIZE}, seeds=[0])
+    members = untrained(context.study, "P 0", "RI 0")
+    unit = Unit(members=members, settings={"module": "stem", "position": 0, "places": 1})
+    table = checked(PROBE, PROBE.measure(unit, _pretrained(context)).table)
+    assert set(table["metric"]) == {"auc"}
+    assert table.filter(pl.col("level") == "network")["value"].is_between(0.3, 1).all()
+
+
+def _pretrained(context: Context) -> Context:
+    """P without a training: its start is that of RI of another seed."""
+
+    class Random(Context):
+        def start(self, spec):
+            return super().start(spec if spec.start.kind == "random" else self.study.untrained("RI", 99))
+
+    return Random(context.store, context.study)
+
+
+def test_the_penalty_is_chosen_on_validation_data() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, labels = torch.randn(60, 20, generator=generator), torch.arange(60) % 3
+    y = x + 2 * torch.eye(3, 20)[labels]
+    held = torch.randn(90, 20, generator=generator) + 2 * torch.eye(3, 20)[torch.arange(90) % 3]
+    probe = linear_probe((y, labels), (held, torch.arange(90) % 3), 3, [10.0, 0.1, 1e-6])
+    scores = {}
+    for penalty in (10.0, 0.1, 1e-6):
+        one = linear_probe((y, labels), (held, torch.arange(90) % 3), 3, [penalty])
+        assert not one.at_edge
+        scores[penalty] = (one.validation_metric, -one.validation_loss)
+    assert probe.penalty == max(scores, key=lambda penalty: scores[penalty])
+    assert (probe.validation_metric, -probe.validation_loss) == pytest.approx(scores[probe.penalty], abs=1e-3)
+    with pytest.raises(MeasureError, match="there is no penalty to choose"):
+        linear_probe((y, labels), (y, labels), 3, [])
+
+
+def test_equal_grids_are_one_analysis() -> None:
+    assert Probe(penalties=(0.1, 1.0, 0.1)).key == Probe(penalties=(1.0, 0.1)).key != Probe(penalties=(1.0,)).key
