@@ -118,26 +118,26 @@ def _train(study: BoundStudy, store: Store, step: Round, on_event: OnEvent) -> N
 def _measure(study: BoundStudy, store: Store, pieces: Sequence[Piece], on_event: OnEvent) -> None:
     missing = [piece for piece in pieces if not store.entry("units", piece.key).exists()]
     on_event({"kind": "round", "trainings": 0, "units": len(missing)})
-    jobs: list[Job] = [
-        MeasureJob(
-            store.root,
-            study,
-            analysis_text(piece.analysis),
-            piece.unit,
-            f"{piece.analysis.title}: {', '.join(member.label for member in piece.unit.members[:2])}",
-        )
-        for piece in missing
-    ]
-    _execute(study, jobs, on_event)
+    # Units that run no network take less than the start of a worker: they are done here.
+    light = [piece for piece in missing if not piece.analysis.images(piece.unit, study)]
+    heavy = [piece for piece in missing if piece.analysis.images(piece.unit, study)]
+    _execute(study, [_job(study, store, piece) for piece in light], on_event, here=True)
+    _execute(study, [_job(study, store, piece) for piece in heavy], on_event)
 
 
-def _execute(study: BoundStudy, jobs: Sequence[Job], on_event: OnEvent) -> None:
+def _job(study: BoundStudy, store: Store, piece: Piece) -> Job:
+    shown = ", ".join(member.label for member in piece.unit.members[:2])
+    label = f"{piece.analysis.title}: {shown}"
+    return MeasureJob(store.root, study, analysis_text(piece.analysis), piece.unit, label)
+
+
+def _execute(study: BoundStudy, jobs: Sequence[Job], on_event: OnEvent, *, here: bool = False) -> None:
     compute = study.settings.compute
     if compute.executor == "serial":
         results = serial(do, jobs, threads=compute.threads, on_event=on_event, affinity=_affinity)
     else:
         threads = compute.threads or 1
-        if len(jobs) < 2:
+        if here or len(jobs) < 2:
             # Not worth a process of its own; as many threads as there, so that the bytes are the same.
             results = serial(do, jobs, threads=threads, on_event=on_event, affinity=_affinity)
         else:
