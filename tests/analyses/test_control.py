@@ -10,6 +10,7 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.measures.intervals import fieller, paired_seeds_interval
+from transferscope.running.plan import plan_study
 from transferscope.specs import Control as ControlStart
 
 ONE = Control(methods=("permuted",))
@@ -231,3 +232,11 @@ def test_a_study_runs_it_from_search_to_shares(started):
     assert mine["n"].to_list() == [1, 1, 1]
     result = next(item for item in started.results.analyses if item.analysis.name == "control")
     assert result.summary.verdict.startswith("Final test metric: ")
+
+
+def test_a_plan_is_an_upper_bound_of_the_trainings(started, tmp_path):
+    plan = plan_study(started.study.settings, tmp_path / "store")
+    done = len(started.results.manifest["networks"])
+    assert done <= sum(step.trainings for step in plan.rounds) <= done + 2
+    # Two rates for each of two controls are named; two controls with three seeds each follow, and RI-T at P-T's rate.
+    assert "up to 9 more: rates beyond the edge of a grid, runs at a rate still to be chosen" in plan.networks

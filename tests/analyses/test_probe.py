@@ -113,7 +113,7 @@ def test_the_summary_names_the_largest_gain_and_what_it_rests_on(table: pl.DataF
     assert ("Undecided" in summary.verdict) == (top["simultaneous_low"] <= 0)
     assert {number.unit for number in summary.numbers} == {"metric"}
     one = PROBE.summarise(table.filter((pl.col("basis") != "seeds") | pl.col("basis").is_null()), Evidence())
-    assert one.verdict == "Undecided: no part of both P and RI could be probed." or "needs at least 3" in one.verdict
+    assert one.verdict == "Undecided: no part of both P and RI could be probed."
     few = table.filter((pl.col("level") == "gap") & (pl.col("basis") == "examples"))
     single = few.with_columns(
         pl.lit(None, pl.String).alias("basis"), pl.lit(None, pl.Float64).alias("low"),

@@ -69,8 +69,8 @@ def reuse_table(seeds: tuple[int, ...] = (0, 1, 2)) -> pl.DataFrame:
                 continue
             depth = position / len(PARTS)
             value = {"similarity": 0.97 - 0.4 * depth, "distance": 0.05 + 0.2 * depth,
-                     "probe_gain": 0.02 + 0.11 * depth, "probe_kept": 0.01 + 0.05 * depth, "transplant_first": 0.03 - 0.02 * depth,
-                     "transplant_last": 0.02 * depth}[measurement]  # fmt: skip
+                     "probe_gain": 0.02 + 0.11 * depth, "probe_kept": 0.01 + 0.05 * depth,
+                     "transplant_first": 0.03 - 0.02 * depth, "transplant_last": 0.02 * depth}[measurement]  # fmt: skip
             control = {"similarity": 0.9 - 0.7 * depth, "distance": 0.3 + 0.2 * depth}.get(measurement)
             row = _interval(value, 0.004, len(seeds))
             rows.append({"module": module, "position": position, "measurement": measurement, "control": control, **row})

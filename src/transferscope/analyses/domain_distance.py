@@ -14,7 +14,7 @@ from transferscope.data.spec import SplitSettings
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
-    from transferscope.analyses.domain_loader import Observed
+    from transferscope.analyses.domain_observed import Observed
     from transferscope.data.spec import DataSpec, Split
     from transferscope.running.context import Context
     from transferscope.study import Study
@@ -152,7 +152,7 @@ class DomainDistance(AbstractAnalysis):
     def _observed(self, unit: Unit, context: "Context", data: "DataSpec", split: "Split | None") -> "Observed":
         import numpy as np
 
-        from transferscope.analyses.domain_loader import observe
+        from transferscope.analyses.domain_observed import observe
         from transferscope.networks.architectures import head_name
 
         spec = unit.members[0].spec

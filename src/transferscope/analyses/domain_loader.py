@@ -1,7 +1,7 @@
 """How far two sets of images are apart for a network, and in themselves: no study needed."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,8 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from transferscope.analyses.domain_observed import COLOURS, FOLDS, Groups, Observed, observe
 from transferscope.errors import ArchitectureError, MeasureError
-from transferscope.measures.appearance import colour_distance, colour_moments, spectrum_slope
+from transferscope.measures.appearance import colour_distance
 from transferscope.measures.domain import (
     DomainEstimate,
     against_halves,
@@ -21,19 +22,15 @@ from transferscope.measures.domain import (
     proxy_a_distance,
 )
 from transferscope.measures.standard_error import standard_error
-from transferscope.networks.batchnorm_inputs import InputMoments, LayerMoments, input_moments
-from transferscope.networks.features import FEATURES, pooled_features
-from transferscope.networks.loader_check import check_repeatable, inputs_of
+from transferscope.networks.batchnorm_inputs import LayerMoments
+from transferscope.networks.features import FEATURES
+from transferscope.networks.loader_check import check_repeatable
 from transferscope.networks.modules import Granularity
 
-__all__ = ["DomainComparison", "DomainRow", "Observed", "compare_domains", "domain_distance", "observe"]
+__all__ = ["DomainComparison", "DomainRow", "compare_domains", "domain_distance"]
 
-_FOLDS = 20
 _Z = 1.959964
-_CHANNELS = ("red", "green", "blue")
 _MOMENTS = ("colour mean", "colour deviation", "colour skewness")
-
-Groups = Sequence[str] | npt.NDArray[Any] | None
 
 
 @dataclass(frozen=True)
@@ -97,97 +94,6 @@ class DomainRow:
 
 def _end(value: float | None, error: float | None, factor: float) -> float | None:
     return None if value is None or error is None else value + factor * error
-
-
-@dataclass(frozen=True)
-class Observed:
-    """What one pass over a set of images leaves.
-
-    Attributes:
-        tables: pooled features by part, the last is what enters the head; ``examples features``.
-        batch_norms: moments of what enters each batch norm, by its name.
-        colours: ``examples 3 channels``; None where images have other than three channels.
-        slopes: ``examples``, NaN for flat images; None for images that are not square.
-        examples: how many.
-        groups: ``examples``, what must not be torn apart; None where unknown.
-    """
-
-    tables: Mapping[str, Tensor]
-    batch_norms: Mapping[str, LayerMoments]
-    colours: Tensor | None
-    slopes: Tensor | None
-    examples: int
-    groups: npt.NDArray[Any] | None = None
-
-
-def observe(
-    model: nn.Module,
-    loader: Iterable[Any],
-    head: str,
-    *,
-    granularity: Granularity = "stage",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    groups: Groups = None,
-    device: str | torch.device = "auto",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
-) -> Observed:
-    """Run a network once over a set of images and keep what distances are computed from. The network is left as it was.
-
-    Args:
-        model: the network.
-        loader: images, or tuples that start with them; in mixed order.
-        head: the classifying module.
-        granularity: of the parts.
-        mean: per channel, that was subtracted from the images; None if nothing was.
-        std: per channel, by which they were divided.
-        groups: ``examples``, what must not be torn apart (patient, panel).
-        device: where to compute.
-        memory_format: of weights and images.
-
-    Raises:
-        LoaderError: there is no batch.
-        ActivationError: what enters the head cannot be pooled.
-        ModuleNameError: there is no module ``head``.
-        MeasureError: groups of another number than the images.
-    """
-    colours: list[Tensor] = []
-    slopes: list[Tensor] = []
-
-    def watched(moments: InputMoments) -> Iterator[Tensor]:
-        for batch in loader:
-            images = inputs_of(batch)
-            moments.begin(len(images))
-            pixels = images.detach().cpu().double()
-            if mean is not None and std is not None:
-                pixels = pixels * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
-            if pixels.ndim == 4 and pixels.shape[1] == len(_CHANNELS):
-                colours.append(colour_moments(pixels))
-            if pixels.ndim == 4 and pixels.shape[2] == pixels.shape[3] >= 8:
-                slopes.append(spectrum_slope(pixels))
-            yield images
-
-    with input_moments(model, _FOLDS) as moments:
-        found = pooled_features(
-            model,
-            watched(moments),
-            head,
-            granularity=granularity,
-            device=device,
-            memory_format=memory_format,
-        )
-    examples = len(found.tables[FEATURES])
-    names = None if groups is None else np.asarray(groups)
-    if names is not None and names.shape != (examples,):
-        raise MeasureError("groups must name the group of each image", expected=f"({examples},)", got=str(names.shape))
-    return Observed(
-        tables=found.tables,
-        batch_norms=moments.layers,
-        colours=torch.cat(colours) if colours else None,
-        slopes=torch.cat(slopes) if slopes else None,
-        examples=examples,
-        groups=names,
-    )
 
 
 def compare_domains(
@@ -294,7 +200,7 @@ def _statistics(side: Observed, compared: str) -> Iterator[DomainRow]:
     """Each batch norm, and the mean over all; errors by the jackknife over folds of images."""
     if not side.batch_norms:
         return
-    folds = min(_FOLDS, side.examples)
+    folds = min(FOLDS, side.examples)
     wholes, parts = [], []
     for position, (name, layer) in enumerate(side.batch_norms.items()):
         whole = _layer(layer, None)
@@ -329,7 +235,7 @@ def _jackknife(left_out: npt.NDArray[np.float64] | None) -> float | None:
 def _appearance(side: Observed, name: str) -> Iterator[DomainRow]:
     if side.colours is not None:
         for moment, words in enumerate(_MOMENTS):
-            for channel, colour in enumerate(_CHANNELS):
+            for channel, colour in enumerate(COLOURS):
                 values = side.colours[:, moment, channel].numpy()
                 error = standard_error(values, side.groups)
                 yield DomainRow(words, name, colour, channel, float(values.mean()), error, side.examples, 1)

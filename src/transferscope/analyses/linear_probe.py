@@ -1,10 +1,12 @@
 """One linear probe: fitted on training features, its penalty chosen on validation features."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError
@@ -13,7 +15,8 @@ from transferscope.measures.metrics import metric, per_example_loss
 
 __all__ = ["LinearProbe", "linear_probe"]
 
-_TOLERANCE = 1e-4
+# Where a weak penalty meets classes that can be separated, the objective is flat long before its minimum.
+_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ def linear_probe(
     if not penalties:
         raise MeasureError("there is no penalty to choose", expected="at least one", got="none")
     scale = scaling(train[0])
-    features, held = scale.apply(train[0]), scale.apply(validation[0])
+    # In the features' principal axes the problem is the same, and much better conditioned.
+    axes = torch.linalg.svd(scale.apply(train[0]), full_matrices=False).Vh.T
+    features, held = scale.apply(train[0]) @ axes, scale.apply(validation[0]) @ axes
     grid = sorted(penalties, reverse=True)
     best: tuple[tuple[float, float], LogisticFit, float | None, float] | None = None
     fit: LogisticFit | None = None
@@ -90,5 +95,6 @@ def linear_probe(
             best = (score, fit, value, loss)
     assert best is not None
     _, fit, value, loss = best
+    fit = dataclasses.replace(fit, weight=axes @ fit.weight)
     edge = len(grid) > 1 and fit.penalty in (grid[0], grid[-1])
     return LinearProbe(scale, fit, fit.penalty, edge, value, loss)

@@ -294,10 +294,10 @@ def _number(name: str, row: Mapping[str, Any]) -> Number:
 
 def _verdict(table: pl.DataFrame, auc: bool) -> str:
     gaps = table.filter((pl.col("level") == "gap") & (pl.col("variant") == "P − RI") & pl.col("value").is_not_null())
-    if gaps.is_empty():
+    seeds = gaps.filter(pl.col("basis").is_null() | (pl.col("basis") != "examples"))
+    if seeds.is_empty():
         return "Undecided: no part of both P and RI could be probed."
     points, scale, digits = ("", 1.0, 3) if auc else (" points", 100.0, 1)
-    seeds = gaps.filter(pl.col("basis").is_null() | (pl.col("basis") != "examples"))
     top = seeds.sort("value", "position", descending=[True, False]).row(0, named=True)
     said = f"P − RI is largest at {top['module']}, {scale * top['value']:+.{digits}f}{points} of test {top['metric']}"
     if top["simultaneous_low"] is not None:

@@ -36,8 +36,9 @@ _TOP = {"similarity": "like P", "probe_gain": "offering more than random feature
 class Reuse(AbstractAnalysis):
     """Similarity to P, distance from P, probe gain and transplant gain of every module, in one table.
 
-    The head is left out: P's is random. Nothing is measured anew: it reads the tables of ``similarity``, ``distance`` and ``probe`` (those of the study,
-    where they have this granularity), and of ``transplant`` where the study asks for it at this granularity.
+    The head is left out: P's is random. Nothing is measured anew: it reads the tables of ``similarity``, ``distance``
+    and ``probe`` (those of the study, where they have this granularity), and of ``transplant`` where the study asks
+    for it at this granularity.
 
     Attributes:
         granularity: of the modules: ``stage``, ``block`` or ``layer``.

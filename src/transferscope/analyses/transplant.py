@@ -137,6 +137,10 @@ class Transplant(AbstractAnalysis):
                     points.append([side, k])
         yield Unit(members=tuple(members), settings={"points": points, "modules": list(modules)})
 
+    def further(self, study: BoundStudy) -> int:
+        """RI-T at P-T's rate, which a plan supposes to be its own."""
+        return len(study.seeds)
+
     def _modules(self, study: BoundStudy) -> tuple[str, ...]:
         from transferscope.networks.transplants import parts_of
 

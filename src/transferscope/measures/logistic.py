@@ -109,7 +109,7 @@ def fit_logistic(
         penalty: positive.
         task: ``single`` or ``multi``.
         start: a fit to begin from, for a path of penalties.
-        tolerance: largest entry of the gradient at the end.
+        tolerance: largest entry of the gradient at the end, in coordinates of about unit curvature.
 
     Raises:
         MeasureError: shapes, labels or the penalty do not fit.
@@ -124,9 +124,12 @@ def fit_logistic(
     if not penalty > 0:
         raise MeasureError("a penalty must be positive", expected="for example 0.01", got=str(penalty))
     examples, width = table.shape
+    # The second derivative by a weight is about a quarter of its feature's mean square, and the penalty. In coordinates
+    # in which all are alike the solver needs far fewer steps; most so where features are uncorrelated.
+    stretch = 1 / np.sqrt(0.25 * (table * table).mean(axis=0) + penalty)[:, None]
 
     def objective(flat: Array) -> tuple[float, Array]:
-        weight, bias = flat[: width * classes].reshape(width, classes), flat[width * classes :]
+        weight, bias = stretch * flat[: width * classes].reshape(width, classes), flat[width * classes :]
         logits = table @ weight + bias
         if task == "single":
             top = logits.max(axis=1, keepdims=True)
@@ -138,12 +141,12 @@ def fit_logistic(
             loss = float((np.logaddexp(0.0, logits) - logits * target).sum())
             excess = 1 / (1 + np.exp(-np.clip(logits, -700, 700))) - target
         slope = table.T @ excess / examples + penalty * weight
-        gradient = np.concatenate([slope.ravel(), excess.mean(axis=0)])
+        gradient = np.concatenate([(stretch * slope).ravel(), excess.mean(axis=0)])
         return loss / examples + penalty / 2 * float((weight * weight).sum()), gradient
 
     origin = np.zeros(classes * (width + 1))
     if start is not None:
-        origin = np.concatenate([start.weight.numpy().ravel(), start.bias.numpy()])
+        origin = np.concatenate([(start.weight.numpy() / stretch).ravel(), start.bias.numpy()])
     found = optimize.minimize(
         objective,
         origin,
@@ -153,7 +156,7 @@ def fit_logistic(
     )
     solution = np.asarray(found.x, dtype=np.float64)
     loss, gradient = objective(solution)
-    weight = torch.from_numpy(solution[: width * classes].reshape(width, classes).copy())
+    weight = torch.from_numpy(stretch * solution[: width * classes].reshape(width, classes))
     bias = torch.from_numpy(solution[width * classes :].copy())
     return LogisticFit(weight, bias, penalty, loss, bool(np.abs(gradient).max() <= 10 * tolerance))
 

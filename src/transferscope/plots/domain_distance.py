@@ -59,7 +59,7 @@ def _distances(known: pl.DataFrame) -> tuple[Figure, ...]:
             description="; ".join(said) + ".",
             panels=tuple(_pair(rows.filter(pl.col("quantity") == name), _BETWEEN[name]) for name in names),
             columns=2,
-            legend=((_KINDS[0], _TARGET, "point"), (_KINDS[1], _NULL, "ring")),
+            legend=((_KINDS[0], _TARGET, "point"), (_KINDS[1], _NULL, "point")),
         ),
     )
 

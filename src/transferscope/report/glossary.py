@@ -15,16 +15,22 @@ GLOSSARY: dict[str, str] = {
     "(the same up to rotation and one common scale). It does not say that features are useful.",
     "connectivity": "Two networks are linearly connected where the error barrier on the straight line between them is "
     "negligible: here, where its upper 95 % limit is below 2 points.",
+    "control initialisation": "The pre-trained weights with part of what they hold destroyed: only scales are left, or "
+    "entries, whole filters, singular values. What this still gains over a random start is statistics, not features.",
     "diverged": "A training run whose loss exploded or stopped being a number. It is shown as a result, and has no "
     "final metric.",
     "error consistency κ": "How much more often two networks are both right or both wrong than their accuracies alone "
     "would make them: 0 is chance, 1 is the same mistakes.",
     "Holm-adjusted": "Corrected for looking at many classes or modules at once: in at most one study out of twenty is "
     "any of them called changed by chance.",
+    "Fréchet distance": "How far the means and covariances of two sets of features are apart. Finite samples make it "
+    "too large, so it stands beside that of two halves of one set.",
     "head": "The last, classifying layer. It is new for the target task, and equal for P-T and RI-T of one seed.",
     "interval over examples": "What would change with other test images, for exactly these trained networks.",
     "interval over seeds": "What would change if everything were trained again: a statement about training in general.",
     "learning rate": "The size of a training step. Each variant gets the best of an equal search on validation data.",
+    "linear probe": "A linear classifier fitted on the outputs of one part of a network: what can be read off there "
+    "without further processing.",
     "margin": "The largest loss of the metric that is called negligible: half a point, unless an analysis "
     "says otherwise.",
     "module": "A named part of the network, such as one block.",
@@ -34,6 +40,7 @@ GLOSSARY: dict[str, str] = {
     "P": "The pre-trained network, with a new head, before training on the target task.",
     "P-T": "P, trained on the target task.",
     "point": "One hundredth of the accuracy: from 80 % to 81 % is one point.",
+    "proxy-A distance": "How well a linear classifier tells two sets of images apart: 0 as a coin, 2 without error.",
     "recall": "The share of a class's images that a network finds.",
     "RI": "The same architecture with random weights, before training.",
     "RI-T": "RI, trained on the target task.",
@@ -41,6 +48,7 @@ GLOSSARY: dict[str, str] = {
     "seed": "A number that fixes a run's new head, image order and augmentation. P-T[0] and RI-T[0] share theirs, so "
     "that they can be compared as a pair.",
     "test data": "Images nothing was chosen on. Learning rates and epochs are chosen on validation images.",
+    "transplant": "A network some of whose modules start from the pre-trained weights and the others from random ones.",
     "trunk": "The network without its head.",
     "undecided": "The interval allows both answers. More seeds or more images may decide.",
 }

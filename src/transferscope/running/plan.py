@@ -151,7 +151,7 @@ def plan_study(study: Study, store_root: Path) -> Plan:
         if further := sum(step.further.values()):
             # Further trainings are like the longest ones of this round.
             training, looking = max((_images(spec, context) for spec in step.round.networks.values()), default=(0, 0))
-            names.append(f"up to {further} more, where a best rate lies at the edge of the grid")
+            names.append(f"up to {further} more: rates beyond the edge of a grid, runs at a rate still to be chosen")
             disk += further * (2 * size + 2 * _ENTRY_BYTES)
             trained, forward = trained + further * training, forward + further * looking
             images = further * (training + looking)

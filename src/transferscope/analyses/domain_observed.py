@@ -1,0 +1,117 @@
+"""What one pass of a network over a set of images leaves: all that distances between sets are computed from."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from transferscope.errors import MeasureError
+from transferscope.measures.appearance import colour_moments, spectrum_slope
+from transferscope.networks.batchnorm_inputs import InputMoments, LayerMoments, input_moments
+from transferscope.networks.features import FEATURES, pooled_features
+from transferscope.networks.loader_check import inputs_of
+from transferscope.networks.modules import Granularity
+
+__all__ = ["COLOURS", "FOLDS", "Groups", "Observed", "observe"]
+
+FOLDS = 20
+"""Into which images are dealt for the jackknife of batch-norm moments."""
+COLOURS = ("red", "green", "blue")
+"""Channels, as they are named."""
+
+Groups = Sequence[str] | npt.NDArray[Any] | None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What one pass over a set of images leaves.
+
+    Attributes:
+        tables: pooled features by part, the last is what enters the head; ``examples features``.
+        batch_norms: moments of what enters each batch norm, by its name.
+        colours: ``examples 3 channels``; None where images have other than three channels.
+        slopes: ``examples``, NaN for flat images; None for images that are not square.
+        examples: how many.
+        groups: ``examples``, what must not be torn apart; None where unknown.
+    """
+
+    tables: Mapping[str, Tensor]
+    batch_norms: Mapping[str, LayerMoments]
+    colours: Tensor | None
+    slopes: Tensor | None
+    examples: int
+    groups: npt.NDArray[Any] | None = None
+
+
+def observe(
+    model: nn.Module,
+    loader: Iterable[Any],
+    head: str,
+    *,
+    granularity: Granularity = "stage",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    groups: Groups = None,
+    device: str | torch.device = "auto",
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
+) -> Observed:
+    """Run a network once over a set of images and keep what distances are computed from. The network is left as it was.
+
+    Args:
+        model: the network.
+        loader: images, or tuples that start with them; in mixed order.
+        head: the classifying module.
+        granularity: of the parts.
+        mean: per channel, that was subtracted from the images; None if nothing was.
+        std: per channel, by which they were divided.
+        groups: ``examples``, what must not be torn apart (patient, panel).
+        device: where to compute.
+        memory_format: of weights and images.
+
+    Raises:
+        LoaderError: there is no batch.
+        ActivationError: what enters the head cannot be pooled.
+        ModuleNameError: there is no module ``head``.
+        MeasureError: groups of another number than the images.
+    """
+    colours: list[Tensor] = []
+    slopes: list[Tensor] = []
+
+    def watched(moments: InputMoments) -> Iterator[Tensor]:
+        for batch in loader:
+            images = inputs_of(batch)
+            moments.begin(len(images))
+            pixels = images.detach().cpu().double()
+            if mean is not None and std is not None:
+                pixels = pixels * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
+            if pixels.ndim == 4 and pixels.shape[1] == len(COLOURS):
+                colours.append(colour_moments(pixels))
+            if pixels.ndim == 4 and pixels.shape[2] == pixels.shape[3] >= 8:
+                slopes.append(spectrum_slope(pixels))
+            yield images
+
+    with input_moments(model, FOLDS) as moments:
+        found = pooled_features(
+            model,
+            watched(moments),
+            head,
+            granularity=granularity,
+            device=device,
+            memory_format=memory_format,
+        )
+    examples = len(found.tables[FEATURES])
+    names = None if groups is None else np.asarray(groups)
+    if names is not None and names.shape != (examples,):
+        raise MeasureError("groups must name the group of each image", expected=f"({examples},)", got=str(names.shape))
+    return Observed(
+        tables=found.tables,
+        batch_norms=moments.layers,
+        colours=torch.cat(colours) if colours else None,
+        slopes=torch.cat(slopes) if slopes else None,
+        examples=examples,
+        groups=names,
+    )
