@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import timm
 import torch
-from tests.reference.cka_reference import cka_matrix, hsic0, hsic1
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from tests.reference.cka_reference import cka_matrix, hsic0, hsic1
 from transferscope.analyses.cka_loader import cka, cka_networks
 from transferscope.errors import (
     ActivationError,

@@ -48,7 +48,9 @@ class Control(AbstractAnalysis):
     name: ClassVar[str] = "control"
     title: ClassVar[str] = "Control initialisations"
     question: ClassVar[str] = "How much of the gain is learned features, how much only statistics of the weights?"
-    reference: ClassVar[str] = "methods §3; reviews R1.1, R4.2 of Neyshabur et al. 2020"
+    reference: ClassVar[str] = (
+        "controls of the claim of Neyshabur et al. 2020, Sec. 3.1, that low-level statistics are transferred"
+    )
     version: ClassVar[int] = 1
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(

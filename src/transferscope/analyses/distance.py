@@ -46,7 +46,7 @@ class Distance(AbstractAnalysis):
     name: ClassVar[str] = "distance"
     title: ClassVar[str] = "Distance in parameter space"
     question: ClassVar[str] = "How far do the networks move, and do they move the same way?"
-    reference: ClassVar[str] = "Neyshabur et al. 2020, Table 2; methods §6"
+    reference: ClassVar[str] = "Neyshabur et al. 2020, Table 2"
     version: ClassVar[int] = 1
     columns: ClassVar[Mapping[str, Column]] = {
         "pair": Column(str, "which variants; a network and its own start for P/P-T and RI/RI-T"),

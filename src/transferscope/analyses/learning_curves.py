@@ -74,7 +74,7 @@ class LearningCurves(AbstractAnalysis):
     name: ClassVar[str] = "learning_curves"
     title: ClassVar[str] = "Learning curves and optimisation speed"
     question: ClassVar[str] = "Does the pre-trained start learn faster, and does it end higher?"
-    reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.1 and Fig. 2; methods §1"
+    reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.1 and Fig. 2"
     version: ClassVar[int] = 1
     columns: ClassVar[Mapping[str, Column]] = {
         "variant": Column(str, "P_T, RI_T or RI_T_long"),

@@ -83,7 +83,7 @@ class LearningRate(AbstractAnalysis):
     name: ClassVar[str] = "learning_rate"
     title: ClassVar[str] = "Learning rate"
     question: ClassVar[str] = "Which learning rate suits each variant?"
-    reference: ClassVar[str] = "methods §0 (fairness); the paper compares rates in Sec. 3.1, Fig. 2"
+    reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.1 and Fig. 2 (rates compared)"
     version: ClassVar[int] = 1
     columns: ClassVar[Mapping[str, Column]] = {
         "variant": Column(str, "P_T or RI_T"),
@@ -207,9 +207,7 @@ class LearningRate(AbstractAnalysis):
         )
 
 
-def _edges(
-    table: pl.DataFrame, tried: list[float], variants: Iterable[str] = TRAINED
-) -> list[Literal["low", "high"]]:
+def _edges(table: pl.DataFrame, tried: list[float], variants: Iterable[str] = TRAINED) -> list[Literal["low", "high"]]:
     edges: list[Literal["low", "high"]] = []
     for variant in variants:
         best = choose(table, variant)

@@ -54,7 +54,7 @@ class Mistakes(AbstractAnalysis):
     name: ClassVar[str] = "mistakes"
     title: ClassVar[str] = "Mistakes"
     question: ClassVar[str] = "Do networks from the same pre-trained start make the same mistakes?"
-    reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.2; κ: Geirhos et al. 2020; methods §4"
+    reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.2; κ: Geirhos et al. 2020"
     version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(

@@ -32,7 +32,7 @@ class Outcome(AbstractAnalysis):
     name: ClassVar[str] = "outcome"
     title: ClassVar[str] = "The four networks"
     question: ClassVar[str] = "Does pre-training help on this task, and how sure is that?"
-    reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 2 and Table 1; methods §0 (intervals)"
+    reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 2 and Table 1"
     version: ClassVar[int] = 1
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "network: one seed; variant: mean over seeds; gap: P-T − RI-T, paired by seed"),

@@ -53,7 +53,7 @@ class Path(AbstractAnalysis):
     name: ClassVar[str] = "path"
     title: ClassVar[str] = "Paths between solutions"
     question: ClassVar[str] = "Do two trained networks lie in one basin of the loss?"
-    reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.4 and Fig. 4; Frankle et al. 2020; methods §7"
+    reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.4 and Fig. 4; Frankle et al. 2020"
     version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "point: one α; barrier: the largest gap over α in [0, 1]"),

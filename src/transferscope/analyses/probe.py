@@ -50,7 +50,7 @@ class Probe(AbstractAnalysis):
     name: ClassVar[str] = "probe"
     title: ClassVar[str] = "Linear probes"
     question: ClassVar[str] = "Where in the network can the target's classes be read off?"
-    reference: ClassVar[str] = "Alain & Bengio 2016; review R4.1 of Neyshabur et al. 2020"
+    reference: ClassVar[str] = "Alain & Bengio 2016"
     version: ClassVar[int] = 1
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "network: one network; variant: mean over seeds; gap: first − second variant"),

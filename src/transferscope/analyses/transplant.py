@@ -67,7 +67,7 @@ class Transplant(AbstractAnalysis):
     name: ClassVar[str] = "transplant"
     title: ClassVar[str] = "Transplants"
     question: ClassVar[str] = "Which modules of the pre-trained network hold the gain?"
-    reference: ClassVar[str] = "methods §12; Yosinski et al. 2014; review R4.1 of Neyshabur et al. 2020"
+    reference: ClassVar[str] = "Yosinski et al. 2014, Sec. 4"
     version: ClassVar[int] = 1
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(

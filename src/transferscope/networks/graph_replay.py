@@ -52,11 +52,11 @@ class _Reached(BaseException):
     """No failure: it leaves a forward pass at a cut. A network's own ``except Exception`` must not stop it."""
 
 
-class _Record(TorchDispatchMode):
+class _Record(TorchDispatchMode):  # type: ignore[no-untyped-call]  # of torch, without types
     """When each tensor was made and read. Tensors are kept, so that no two have one identity."""
 
     def __init__(self, images: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # of torch, without types
         self.time = 0
         self.made: dict[int, int] = {id(images): 0}
         self.last_read: dict[int, int] = {}
@@ -85,14 +85,14 @@ def _forwards(wrapped: Mapping[nn.Module, Callable[..., Any]]) -> Iterator[None]
     former = {module: module.__dict__.get("forward") for module in wrapped}
     try:
         for module, function in wrapped.items():
-            module.forward = function  # type: ignore[method-assign]  # put back below
+            module.forward = function
         yield
     finally:
-        for module, function in former.items():
-            if function is None:
+        for module, before in former.items():
+            if before is None:
                 module.__dict__.pop("forward", None)
             else:
-                module.forward = function  # type: ignore[method-assign]  # as above
+                module.forward = before
 
 
 def _recorded(model: nn.Module, images: Tensor) -> tuple[_Record, list[_Call]]:

@@ -13,8 +13,8 @@ class Architecture(Frozen):
     """A network before its weights.
 
     Attributes:
-        name: ``timm:NAME`` (also bare ``NAME``), ``torchvision:NAME``, or the user's own ``package.module:function``, which
-            is called as ``function(num_classes=..., **options)`` and returns an ``nn.Module``.
+        name: ``timm:NAME`` (also bare ``NAME``), ``torchvision:NAME``, or your own ``package.module:function``,
+            which is called as ``function(num_classes=..., **options)`` and returns an ``nn.Module``.
         options: further keyword arguments of the constructor (JSON values).
         head: name of the classifying module; found by itself where None.
     """
@@ -27,7 +27,6 @@ class Architecture(Frozen):
     @classmethod
     def _from_name(cls, value: object) -> object:
         return {"name": value} if isinstance(value, str) else value
-
 
     @field_validator("name")
     @classmethod

@@ -44,7 +44,7 @@ GLOSSARY: dict[str, str] = {
     "recall": "The share of a class's images that a network finds.",
     "RI": "The same architecture with random weights, before training.",
     "RI-T": "RI, trained on the target task.",
-    "RI-T long": "RI-T trained for longer, to its plateau: what the random start can reach without equal effort.",
+    "RI-T long": "RI-T trained for longer, towards its plateau: what the random start can reach without equal effort.",
     "seed": "A number that fixes a run's new head, image order and augmentation. P-T[0] and RI-T[0] share theirs, so "
     "that they can be compared as a pair.",
     "test data": "Images nothing was chosen on. Learning rates and epochs are chosen on validation images.",

@@ -53,7 +53,7 @@ _MEANINGS = {
     "P": "pre-trained, new head, untrained",
     "RI-T": "trained from the random start",
     "P-T": "trained from pre-trained weights",
-    "RI-T long": "random start, trained to its plateau",
+    "RI-T long": "trained longer from the random start",
 }
 
 

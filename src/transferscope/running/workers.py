@@ -191,7 +191,7 @@ def limited(threads: int | None) -> Iterator[None]:
     if threads is None:
         yield
         return
-    import threadpoolctl  # type: ignore[import-untyped]  # the package has no types
+    import threadpoolctl
     import torch
 
     before = torch.get_num_threads()
