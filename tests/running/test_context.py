@@ -283,3 +283,18 @@ def test_a_history_has_a_row_for_every_epoch(context: Context) -> None:
     history = context.history(tuned(context, "P_T"))
     assert history["epoch"].to_list() == [0, 1, 2]
     assert isinstance(history, pl.DataFrame)
+
+
+def test_what_of_a_weights_file_went_into_the_network_is_told(tmp_path: Path) -> None:
+    study = tiny.study(tmp_path, {"seeds": [0]})
+    store = Store(tmp_path / "store")
+    bound = bind(study, store)
+    context = Context(store, bound)
+
+    assert context.loaded(bound.untrained("RI", 0)) is None
+    report = context.loaded(bound.untrained("P", 0))
+
+    names = set(context.start(bound.untrained("P", 0)).state_dict())
+    assert report is not None
+    assert set(report.loaded) | set(report.replaced) | set(report.missing) == names
+    assert report.replaced, "a head of the source is not that of the target"

@@ -239,6 +239,13 @@ class Context:
                 pass
         return model
 
+    def loaded(self, spec: NetworkSpec) -> LoadReport | None:
+        """Which tensors of the given weights went into a network; None where it starts from no file."""
+        if not isinstance(spec.start, File):
+            return None
+        model = build(spec.architecture, spec.classes, spec.seed)
+        return self._load(model, spec.start, spec, head_name(model, spec.architecture), spec.start.new_head)
+
     def _load(
         self, model: nn.Module, origin: File | Checkpoint, spec: NetworkSpec, head: str, new_head: bool
     ) -> LoadReport:

@@ -77,6 +77,11 @@ def _rounds(study: BoundStudy, store: Store, on_event: OnEvent) -> Finished:
     context = Context(store, study)
     images = context.images()
     finished.notes = (*images.notes, *(f"unreadable, skipped: {name}" for name in images.skipped))
+    report = context.loaded(study.untrained("P", study.seeds[0]))
+    if report is not None:
+        note = f"pre-trained weights: {report}"
+        on_event({"kind": "note", "text": note})
+        finished.notes = (*finished.notes, note)
     finished.examples = {split: len(indices) for split, indices in context.splits().items()}
     while len(finished.done) < len(analyses):
         measured = {key: [piece.key for piece in pieces] for key, pieces in finished.pieces.items()}
