@@ -103,8 +103,10 @@ def test_without_agreement_nothing_else_changes(kept: Trained) -> None:
     for name in ("cca", "cca_chance", "procrustes", "rsa"):
         assert rows[name].null_count() == rows.height
     whole = table(kept, "similarity")
-    columns = [name for name in whole.columns if name not in ("cca", "cca_chance", "procrustes", "rsa")]
+    columns = [name for name in whole.columns if name not in ("cca", "cca_chance", "procrustes", "rsa", "cka")]
     assert rows.select(columns).equals(whole.select(columns))
+    # With several threads a matrix product may add up in another order from call to call.
+    assert rows["cka"].to_numpy() == pytest.approx(whole["cka"].to_numpy(), abs=1e-6, nan_ok=True)
     numbers = plain.summarise(rows, Evidence()).numbers
     assert not any("Kendall" in number.name for number in numbers)
 
