@@ -44,6 +44,7 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 
 # Some peers pin old companions they do not need for what is measured here.
 $(VENV)/.benchmark: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet matplotlib tqdm
 	$(BIN)/python -m pip install --quiet --no-deps pytorch-cka==1.1.3 torch-cka==0.21
 	touch $@
 
