@@ -160,10 +160,10 @@ def peak(name: str, count: int) -> float:
 def measure_peak(name: str, count: int) -> None:
     nets, loader = networks(count), data()
     # A first look loads the libraries, which are not the candidate's memory.
-    import cka  # noqa: F401
-    import torch_cka  # noqa: F401
+    import cka  # noqa: F401 - loaded before memory is measured
+    import torch_cka  # noqa: F401 - loaded before memory is measured
 
-    import transferscope.analyses.cka_loader  # noqa: F401
+    import transferscope.analyses.cka_loader  # noqa: F401 - loaded before memory is measured
 
     with torch.no_grad():
         nets["net0"](torch.zeros(1, 3, SIZE, SIZE))
