@@ -335,7 +335,7 @@ def test_alphas_must_ascend(alphas) -> None:
 
 
 def test_a_path_needs_data() -> None:
-    with pytest.raises(MeasureError, match="a path needs data"):
+    with pytest.raises(MeasureError, match="a landscape needs data"):
         linear_path(network(0, False), network(1, False), {}, device="cpu")
     with pytest.raises(LoaderError, match="gives no batch"):
         linear_path(network(0, False), network(1, False), {"x": []}, device="cpu")

@@ -9,7 +9,8 @@ import pytest
 from tests.studies import Diverging, Trained
 from transferscope.analyses.contract import Unit, checked, schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.linear_path import LinearPath, PathPoint, linear_path
+from transferscope.analyses.landscape import LandscapePoint
+from transferscope.analyses.linear_path import LinearPath, linear_path
 from transferscope.analyses.path import Path, _rows
 from transferscope.measures.standard_error import standard_error
 
@@ -135,8 +136,8 @@ def test_no_extrapolation_is_no_grid_of_equal_points(trained: Trained) -> None:
 # -- what is not finite -----------------------------------------------------------------------------------------
 
 
-def point(losses, errors=(0.0, 1.0, 0.0, 1.0), metric=0.5) -> PathPoint:
-    return PathPoint(np.array(losses, dtype=float), np.array(errors, dtype=float), metric)
+def point(losses, errors=(0.0, 1.0, 0.0, 1.0), metric=0.5) -> LandscapePoint:
+    return LandscapePoint(np.array(losses, dtype=float), np.array(errors, dtype=float), metric)
 
 
 def rows_of(*losses, alphas=(-0.5, 0.0, 0.5, 1.0)) -> pl.DataFrame:

@@ -1,0 +1,267 @@
+"""The loss of one architecture anywhere in parameter space: what paths, planes, curves and basins are measured with."""
+
+import copy
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from transferscope.errors import LoaderError, MeasureError
+from transferscope.measures.metrics import correct, metric, per_example_loss
+from transferscope.networks.batchnorm import has_batch_norm, recompute
+from transferscope.networks.evaluate import (
+    check_deterministic,
+    check_network_deterministic,
+    in_format,
+    logits,
+    resolve_device,
+)
+
+__all__ = ["POLICIES", "BatchNormPolicy", "Batches", "Landscape", "LandscapePoint"]
+
+BatchNormPolicy = Literal["recompute", "interpolate", "none"]
+POLICIES: tuple[BatchNormPolicy, ...] = ("recompute", "interpolate", "none")
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class LandscapePoint:
+    """A split's examples at one point.
+
+    Attributes:
+        losses: ``examples``, loss of each in nats; infinite where the network's logits are not finite.
+        errors: ``examples``, share of wrong labels of each: 0 or 1 for a single label.
+        metric: of the split; None where it is undefined.
+    """
+
+    losses: npt.NDArray[np.float64]
+    errors: npt.NDArray[np.float64]
+    metric: float | None
+
+
+@final
+class Landscape:
+    """A network that can be put anywhere in the space spanned by some networks and evaluated there.
+
+    It works on a copy: the networks given are never changed. Moving is in place, no tensor is allocated for a point.
+
+    Args:
+        networks: of one architecture, with heads of one size; the first is where the landscape starts.
+        data: loaders by split; each must give the same batches twice.
+        recompute_on: batches of *training* images for batch norm's running statistics, the same at every point; needed
+            where there is batch norm and the policy is ``recompute``.
+        batch_norm: what happens to running statistics at a point: ``recompute`` estimates them anew on
+            ``recompute_on``; ``interpolate`` combines them like weights; ``none`` keeps those of the first network.
+            Both of the latter make barriers that are artefacts.
+        metric_name: ``top1``, ``top5`` or ``auc``.
+        device: where to compute.
+        memory_format: of weights and images.
+        precision: ``bfloat16`` for autocast.
+
+    Attributes:
+        network: the copy that is moved, in evaluation mode.
+        policy: ``batch_norm``, or ``no batch norm``.
+        ends: for each network its parameters and buffers by name, on the device.
+        parameters: the live parameters of ``network`` by name; change them in place to be anywhere else.
+
+    Raises:
+        MeasureError: the networks differ in parameters or buffers, or there is nothing to recompute batch norm on.
+        LoaderError: a loader does not give the same batches twice.
+        ArchitectureError: the network gives other outputs for the same images (dropout that ignores the mode).
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        data: Mapping[str, Batches],
+        *,
+        recompute_on: Batches | None = None,
+        batch_norm: BatchNormPolicy = "recompute",
+        metric_name: str = "top1",
+        device: str | torch.device = "auto",
+        memory_format: Literal["contiguous", "channels_last"] = "contiguous",
+        precision: Literal["float32", "bfloat16"] = "float32",
+    ) -> None:
+        if not networks:
+            raise MeasureError("a landscape needs a network", expected="at least one", got="none")
+        if not data:
+            raise MeasureError("a landscape needs data", expected="at least one split", got="none")
+        for other in networks[1:]:
+            _check_alike(networks[0], other)
+        self.policy = batch_norm if has_batch_norm(networks[0]) else "no batch norm"
+        if self.policy == "recompute" and recompute_on is None:
+            raise MeasureError(
+                "the networks have batch norm, but there is nothing to recompute its statistics on",
+                expected="recompute_on: batches of training images",
+                hint="or switch it off with batch_norm='interpolate': the result then says so",
+            )
+        for batches in (*data.values(), *([recompute_on] if recompute_on is not None else [])):
+            check_deterministic(batches)
+        self.device = resolve_device(device)
+        self.memory_format: Literal["contiguous", "channels_last"] = memory_format
+        self.precision: Literal["float32", "bfloat16"] = precision
+        self.metric_name = metric_name
+        self._data = dict(data)
+        self._recompute_on = recompute_on
+        self.network = copy.deepcopy(networks[0]).to(self.device).eval()
+        if memory_format == "channels_last":
+            self.network = self.network.to(memory_format=torch.channels_last)
+        self._live = _tensors(self.network)
+        self.parameters = dict(self.network.named_parameters())
+        # empty_like keeps the memory format of the network, so that no point pays for a conversion.
+        self.ends = tuple(
+            {
+                name: torch.empty_like(self._live[name]).copy_(tensor.detach())
+                for name, tensor in _tensors(other).items()
+            }
+            for other in networks
+        )
+        check_network_deterministic(
+            self.network, in_format(_some_images(self._data).to(self.device), self.memory_format)
+        )
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the loaders."""
+        return tuple(self._data)
+
+    def distance(self, first: int = 0, second: int = 1, only: Collection[str] | None = None) -> float:
+        """‖θ_first − θ_second‖₂ over parameters (those named in ``only``, or all), buffers left out."""
+        return math.sqrt(
+            sum(
+                float((self.ends[first][name].cpu().double() - self.ends[second][name].cpu().double()).square().sum())
+                for name in self.parameters
+                if only is None or name in only
+            )
+        )
+
+    @torch.no_grad()
+    def combine(self, weights: Sequence[float], only: Collection[str] | None = None) -> None:
+        """Go to Σ_k weights[k]·θ_k; where one weight is 1 and the rest 0, every tensor is copied bit for bit.
+
+        Running statistics are combined like parameters, unless the policy keeps the first network's; counters are
+        copied from the network whose weight is 1, else from the first.
+
+        Args:
+            weights: one for each network.
+            only: names of parameters and buffers that move; the others are those of the first network. None for all.
+
+        Raises:
+            MeasureError: not one finite weight for each network.
+        """
+        shares = [float(weight) for weight in weights]
+        if len(shares) != len(self.ends) or not all(map(math.isfinite, shares)):
+            raise MeasureError(
+                "a point needs one finite weight for each network",
+                expected=f"{len(self.ends)} weights",
+                got=str(shares),
+            )
+        first_alone = [1.0, *([0.0] * (len(shares) - 1))]
+        for name, target in self._live.items():
+            kept = self.policy == "none" and name not in self.parameters
+            moved = not kept and (only is None or name in only)
+            _mix(target.detach(), [end[name] for end in self.ends], shares if moved else first_alone)
+
+    @torch.no_grad()
+    def shift(self, direction: Mapping[str, Tensor], scale: float = 1.0) -> None:
+        """Add ``scale·direction`` to the parameters where they are; buffers stay.
+
+        Args:
+            direction: by name; parameters that are not named stay.
+            scale: factor.
+
+        Raises:
+            MeasureError: a name or shape that the network does not have.
+        """
+        for name, value in direction.items():
+            if name not in self.parameters or self.parameters[name].shape != value.shape:
+                raise MeasureError(
+                    f"the direction {name!r} does not fit the network",
+                    expected="names and shapes of its parameters",
+                    got=f"shape {tuple(value.shape)}",
+                )
+            self.parameters[name].add_(value.to(self.device), alpha=scale)
+
+    def evaluate(
+        self, splits: Collection[str] | None = None, *, own_statistics: bool = False
+    ) -> dict[str, LandscapePoint]:
+        """Loss, error and metric where the network is; batch norm by the policy.
+
+        Args:
+            splits: which; None for all.
+            own_statistics: leave batch norm's statistics as they are.
+        """
+        if self.policy == "recompute" and not own_statistics and self._recompute_on is not None:
+            recompute(self.network, self._recompute_on, precision=self.precision, memory_format=self.memory_format)
+        measured = {}
+        for split in self._data if splits is None else splits:
+            values, labels = logits(
+                self.network, self._data[split], self.device, self.precision, memory_format=self.memory_format
+            )
+            measured[split] = _point(values, labels, self.metric_name)
+        return measured
+
+
+@torch.no_grad()
+def _mix(target: Tensor, ends: Sequence[Tensor], weights: Sequence[float]) -> None:
+    alone = [index for index, weight in enumerate(weights) if weight != 0]
+    if len(alone) == 1 and weights[alone[0]] == 1:
+        target.copy_(ends[alone[0]])
+    elif not target.is_floating_point():
+        target.copy_(ends[0])
+    elif len(ends) == 2 and math.isclose(sum(weights), 1.0, abs_tol=1e-12):
+        # lerp keeps a tensor that is equal in both exactly as it is.
+        torch.lerp(ends[0], ends[1], weights[1], out=target)
+    else:
+        torch.mul(ends[0], weights[0], out=target)
+        for end, weight in zip(ends[1:], weights[1:], strict=True):
+            target.add_(end, alpha=weight)
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _check_alike(a: nn.Module, b: nn.Module) -> None:
+    first, second = _tensors(a), _tensors(b)
+    apart = sorted(
+        name
+        for name in first.keys() | second.keys()
+        if name not in first
+        or name not in second
+        or first[name].shape != second[name].shape
+        or first[name].dtype != second[name].dtype
+    )
+    if apart:
+        raise MeasureError(
+            "there is no straight line between these networks: their parameters or buffers differ",
+            expected="two networks of one architecture with heads of one size",
+            got=", ".join(apart[:5]) + (" ..." if len(apart) > 5 else ""),
+        )
+
+
+def _some_images(data: Mapping[str, Batches]) -> Tensor:
+    for images, _ in next(iter(data.values())):
+        return images
+    raise LoaderError("the loader gives no batch", expected="at least one batch", got="none")
+
+
+def _point(values: Tensor, labels: Tensor, metric_name: str) -> LandscapePoint:
+    task: Literal["single", "multi"] = "single" if labels.ndim == 1 else "multi"
+    right = correct(values, labels).double()
+    errors = 1 - (right if right.ndim == 1 else right.mean(dim=1))
+    # Far from trained networks one may overflow: the loss of these examples has no bound, the others keep theirs.
+    finite = torch.isfinite(values).all(dim=1)
+    losses = torch.full((len(values),), math.inf, dtype=torch.float64)
+    if bool(finite.any()):
+        losses[finite] = per_example_loss(values[finite], labels[finite], task)
+    return LandscapePoint(
+        losses=losses.numpy(),
+        errors=errors.numpy(),
+        metric=metric(values, labels, metric_name),
+    )
