@@ -15,12 +15,17 @@ from transferscope.errors import LoaderError, MeasureError
 from transferscope.measures.metrics import correct, metric, per_example_loss
 from transferscope.networks.batchnorm import has_batch_norm, recompute
 from transferscope.networks.evaluate import (
+    autocast,
     check_deterministic,
     check_network_deterministic,
     in_format,
     logits,
+    preserved,
     resolve_device,
 )
+from transferscope.networks.graph import Trace, trace
+from transferscope.networks.modules import Granularity
+from transferscope.networks.prefix import KeptPrefix, find_prefix
 
 __all__ = ["POLICIES", "BatchNormPolicy", "Batches", "Landscape", "LandscapePoint"]
 
@@ -108,6 +113,10 @@ class Landscape:
         self.metric_name = metric_name
         self._data = dict(data)
         self._recompute_on = recompute_on
+        self._traces: dict[tuple[Granularity, str | None], Trace] = {}
+        self._prefix: KeptPrefix | None = None
+        # Where each tensor was last put, and its version then: what is there already is not written again.
+        self._at: dict[str, tuple[int, tuple[float, ...]]] = {}
         self.network = copy.deepcopy(networks[0]).to(self.device).eval()
         if memory_format == "channels_last":
             self.network = self.network.to(memory_format=torch.channels_last)
@@ -121,9 +130,8 @@ class Landscape:
             }
             for other in networks
         )
-        check_network_deterministic(
-            self.network, in_format(_some_images(self._data).to(self.device), self.memory_format)
-        )
+        self._example = in_format(_some_images(self._data).to(self.device), self.memory_format)
+        check_network_deterministic(self.network, self._example)
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -154,18 +162,22 @@ class Landscape:
         Raises:
             MeasureError: not one finite weight for each network.
         """
-        shares = [float(weight) for weight in weights]
+        shares = tuple(float(weight) for weight in weights)
         if len(shares) != len(self.ends) or not all(map(math.isfinite, shares)):
             raise MeasureError(
                 "a point needs one finite weight for each network",
                 expected=f"{len(self.ends)} weights",
                 got=str(shares),
             )
-        first_alone = [1.0, *([0.0] * (len(shares) - 1))]
+        first_alone = (1.0, *([0.0] * (len(shares) - 1)))
         for name, target in self._live.items():
             kept = self.policy == "none" and name not in self.parameters
             moved = not kept and (only is None or name in only)
-            _mix(target.detach(), [end[name] for end in self.ends], shares if moved else first_alone)
+            goal = shares if moved else first_alone
+            if self._at.get(name) == (target._version, goal):
+                continue
+            _mix(target.detach(), [end[name] for end in self.ends], goal)
+            self._at[name] = (target._version, goal)
 
     @torch.no_grad()
     def shift(self, direction: Mapping[str, Tensor], scale: float = 1.0) -> None:
@@ -187,6 +199,47 @@ class Landscape:
                 )
             self.parameters[name].add_(value.to(self.device), alpha=scale)
 
+    def focus(
+        self,
+        parameters: Collection[str] | None,
+        *,
+        memory: int = 1024,
+        granularity: Granularity = "block",
+        head: str | None = None,
+    ) -> str:
+        """Say which parameters will change from now on: what lies before them is run once and kept.
+
+        Values are the same to the last bit. Should another parameter change all the same, what was kept is made anew.
+        Running statistics before the cut are kept only under the policies ``recompute`` and ``no batch norm``.
+
+        Args:
+            parameters: names; None to go back to full passes.
+            memory: MiB that may be kept, of the evaluation and the recomputation batches together.
+            granularity: of the parts between which the network may be cut: see :mod:`transferscope.networks.graph`.
+            head: the classifying module, a part of its own.
+
+        Returns:
+            How points will be evaluated, for a report: ``kept before NAME (graph)``, or ``full pass`` and why.
+
+        Raises:
+            ModuleNameError: there is no such parameter or head.
+        """
+        self._prefix = None
+        if parameters is None:
+            return "full pass"
+        if self.policy not in ("recompute", "no batch norm"):
+            return f"full pass (batch norm: {self.policy})"
+        key = (granularity, head)
+        if key not in self._traces:
+            self._traces[key] = trace(self.network, self._example, granularity=granularity, head=head)
+        self._prefix, words = find_prefix(self._traces[key], parameters, self._example, memory * 2**20)
+        return words
+
+    @property
+    def prefix(self) -> KeptPrefix | None:
+        """What :meth:`focus` keeps; None where points take full passes."""
+        return self._prefix
+
     def evaluate(
         self, splits: Collection[str] | None = None, *, own_statistics: bool = False
     ) -> dict[str, LandscapePoint]:
@@ -196,14 +249,39 @@ class Landscape:
             splits: which; None for all.
             own_statistics: leave batch norm's statistics as they are.
         """
+        asked = self._data if splits is None else splits
+        prefix = None if own_statistics else self._prefix
+        if prefix is not None:
+            return self._evaluate_after(prefix, asked)
         if self.policy == "recompute" and not own_statistics and self._recompute_on is not None:
             recompute(self.network, self._recompute_on, precision=self.precision, memory_format=self.memory_format)
         measured = {}
-        for split in self._data if splits is None else splits:
+        for split in asked:
             values, labels = logits(
                 self.network, self._data[split], self.device, self.precision, memory_format=self.memory_format
             )
             measured[split] = _point(values, labels, self.metric_name)
+        return measured
+
+    def _evaluate_after(self, prefix: KeptPrefix, splits: Iterable[str]) -> dict[str, LandscapePoint]:
+        prefix.refresh()
+        if self.policy == "recompute" and self._recompute_on is not None:
+            kept = prefix.values("recompute", self._recompute_on, self.device, self.memory_format)
+            recompute(
+                self.network,
+                (values for values, _ in kept),
+                forward=prefix.suffix,
+                precision=self.precision,
+            )
+            prefix.settle_statistics()
+        measured = {}
+        for split in splits:
+            outputs, labels = [], []
+            with preserved(self.network), torch.inference_mode(), autocast(self.device, self.precision):
+                for values, given in prefix.values(split, self._data[split], self.device, self.memory_format):
+                    outputs.append(prefix.suffix(values).float().cpu())
+                    labels.append(torch.as_tensor(given).cpu())
+            measured[split] = _point(torch.cat(outputs), torch.cat(labels), self.metric_name)
         return measured
 
 

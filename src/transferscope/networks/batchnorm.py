@@ -1,6 +1,6 @@
 """Running statistics of batch normalisation, estimated again on given batches."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
@@ -159,6 +159,7 @@ def recompute(
     model: nn.Module,
     batches: Iterable[Any],
     *,
+    forward: Callable[[Any], Any] | None = None,
     precision: Literal["float32", "bfloat16"] = "float32",
     memory_format: Literal["contiguous", "channels_last"] = "contiguous",
 ) -> None:
@@ -187,6 +188,8 @@ def recompute(
     Args:
         model: changed in place: running statistics only. On any device; batches are brought to it.
         batches: gives ``(images, labels)`` or images [examples channels height width].
+        forward: run the network otherwise, on the batches as they come: a part of it, from what was kept of the rest.
+            Layers that it does not reach keep their statistics.
         precision: ``bfloat16`` for autocast.
         memory_format: of the images.
 
@@ -202,8 +205,11 @@ def recompute(
         with _measuring(model, layers) as pooled, torch.no_grad(), autocast(device, precision):
             count = 0
             for batch in batches:
-                images = batch[0] if isinstance(batch, (tuple, list)) else batch
-                model(in_format(images.to(device), memory_format))
+                if forward is not None:
+                    forward(batch)
+                else:
+                    images = batch[0] if isinstance(batch, (tuple, list)) else batch
+                    model(in_format(images.to(device), memory_format))
                 count += 1
         if not count:
             raise LoaderError(
