@@ -1,0 +1,132 @@
+"""Criticality of modules: against full passes, closed forms, and the properties of the definition."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from tests.analyses.test_landscape_focus import batches, network
+from tests.reference.criticality_reference import naive_grid
+from transferscope.analyses.module_criticality import criticality
+from transferscope.errors import MeasureError, ModuleNameError
+from transferscope.networks.modules import parts_parameters
+
+ALPHAS = (0.0, 0.5, 1.0)
+SIGMAS = (1e-3, 1e-1)
+
+
+def moved(net: nn.Module, seed: int, scale: float = 0.1) -> nn.Module:
+    other = copy.deepcopy(net)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+    return other
+
+
+def test_every_point_is_that_of_full_passes_to_the_last_bit() -> None:
+    final = network("resnet", 0)
+    initial = moved(final, 1)
+    found = criticality(
+        initial, final, batches(1), recompute_on=batches(3), alphas=ALPHAS, sigmas=SIGMAS, draws=2, grid="full",
+        margin=0.1, seed=5, device="cpu",
+    )  # fmt: skip
+    parts = parts_parameters(final, "block")
+    assert [module.name for module in found.modules] == list(parts)
+    for module in (found.modules[0], found.modules[4], found.modules[-1]):
+        wanted = naive_grid(
+            initial, final, module.name, parts[module.name], batches(1), batches(3), ALPHAS, SIGMAS, 2, 5
+        )
+        got = {(point.position, point.sigma): point.value for point in module.criticality.points}
+        assert got == wanted, module.name
+    assert found.modules[-1].evaluation.startswith("kept before")
+    assert found.batch_norm == "recompute"
+
+
+@pytest.mark.parametrize("name", ["resnet", "vit"])
+def test_the_search_finds_what_the_grid_finds(name: str) -> None:
+    final = network(name, 0)
+    initial = moved(final, 1, 0.3)
+    results = {}
+    for grid in ("search", "full"):
+        results[grid] = criticality(
+            initial, final, batches(1), recompute_on=batches(3), draws=2, grid=grid, margin=0.2, device="cpu",
+            alphas=ALPHAS,
+        )  # fmt: skip
+    for searched, whole in zip(results["search"].modules, results["full"].modules, strict=True):
+        assert searched.criticality.mu == whole.criticality.mu
+        assert searched.evaluations <= whole.evaluations == 2 * 3 * 5
+
+
+def test_modules_that_do_not_matter_have_none() -> None:
+    class Ignored(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used = nn.Linear(3 * 32 * 32, 3)
+            self.ignored = nn.Linear(3, 3)
+            self.still = nn.Linear(3, 3)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            out = self.used(images.flatten(1))
+            return self.still(out + 0.0 * self.ignored(out))
+
+    torch.manual_seed(0)
+    final = Ignored().eval()
+    initial = moved(final, 1, 1.0)
+    initial.still.load_state_dict(final.still.state_dict())
+    found = {
+        m.name: m for m in criticality(initial, final, batches(1), granularity="layer", draws=2, device="cpu").modules
+    }
+    assert found["ignored"].criticality.mu == 0
+    assert found["ignored"].criticality.at_largest_sigma
+    assert (found["still"].criticality.mu, found["still"].criticality.certificate) == (0, "still")
+    assert found["still"].evaluations == 0
+    assert found["used"].criticality.mu > 0
+
+
+def test_views() -> None:
+    final = network("resnet", 0)
+    initial, middle = moved(final, 1, 0.3), moved(final, 2, 0.1)
+    common = {"recompute_on": batches(3), "draws": 2, "margin": 0.1, "modules": ["fc"], "device": "cpu"}
+    last = criticality(initial, final, batches(1), view="final", grid="full", **common).modules[0]
+    assert last.distances == pytest.approx((last.distance,))
+    way = criticality(
+        initial, final, batches(1), view="optimisation", checkpoints=[middle], grid="full", **common
+    ).modules[0]
+    apart = sum(
+        float((a - b).detach().square().sum())
+        for a, b in zip(middle.fc.parameters(), initial.fc.parameters(), strict=True)
+    )
+    assert way.distances == pytest.approx((0.0, apart**0.5, last.distance))
+    assert len(way.criticality.points) == 15
+
+
+def test_networks_are_left_as_they_were() -> None:
+    final = network("resnet", 0)
+    initial = moved(final, 1)
+    before = [{k: v.clone() for k, v in net.state_dict().items()} for net in (initial, final)]
+    criticality(initial, final, batches(1), recompute_on=batches(3), draws=2, modules=["fc"], device="cpu")
+    for net, state in zip((initial, final), before, strict=True):
+        assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"draws": 1}, MeasureError, "noise needs draws"),
+        ({"modules": ["fx"]}, ModuleNameError, "no module 'fx'"),
+        ({"alphas": (0.5, 1.0)}, MeasureError, "with 0 among them"),
+        ({"view": "optimisation"}, MeasureError, "needs checkpoints"),
+        ({"epsilon": 0.0}, MeasureError, "ε lies below"),
+        ({"metric_name": "auc"}, MeasureError, "metric is not defined on these images"),
+    ],
+)
+def test_bad_input_is_named(options, error, match) -> None:
+    final = network("resnet", 0)
+    data = batches(1)
+    if options.get("metric_name") == "auc":
+        data = [(images, torch.zeros(len(images), 2, dtype=torch.uint8)) for images, _ in data]
+        final.fc = nn.Linear(16, 2)
+    with pytest.raises(error, match=match):
+        criticality(moved(final, 1), final, data, recompute_on=batches(3), device="cpu", **options)
