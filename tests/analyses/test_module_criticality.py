@@ -75,9 +75,10 @@ def test_modules_that_do_not_matter_have_none() -> None:
     final = Ignored().eval()
     initial = moved(final, 1, 1.0)
     initial.still.load_state_dict(final.still.state_dict())
-    found = {
-        m.name: m for m in criticality(initial, final, batches(1), granularity="layer", draws=2, device="cpu").modules
-    }
+    # Labels are what the trained network says, so that every change of its outputs is an error.
+    data = [(images, final(images).argmax(1)) for images, _ in batches(1)]
+    result = criticality(initial, final, data, granularity="layer", draws=2, device="cpu")
+    found = {module.name: module for module in result.modules}
     assert found["ignored"].criticality.mu == 0
     assert found["ignored"].criticality.at_largest_sigma
     assert (found["still"].criticality.mu, found["still"].criticality.certificate) == (0, "still")
