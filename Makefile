@@ -13,9 +13,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 demo: $(VENV)/.demo
 	$(BIN)/transferscope demo
 
-# One thread: the tests' networks are tiny, and sums are then added in one order. Tests that want more say so.
+# One thread: the tests' networks are tiny, and sums are then added in one order. Tests that want more say so. Two
+# processes, a file of tests in one of them, so that what its tests share is made once.
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow --durations=10

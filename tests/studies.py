@@ -66,7 +66,7 @@ ANALYSES = [
     {"mistakes": {"draws": 200}},
     {"similarity": {"test_images": 50, "batch_size": 20, "max_seeds": 2}},
     "distance",
-    {"path": {"points": 5, "outer": 2, "batch_norm_images": 64, "train_images": 60}},
+    {"path": {"points": 5, "refine": None, "outer": 2, "batch_norm_images": 64, "train_images": 60}},
 ]
 
 

@@ -25,11 +25,11 @@ MAY: dict[str, set[str]] = {
     "data": {*SPINE, "training.recipe"},
     "training": {*SPINE, "data", "measures", "networks", "specs"},
     "specs": {"frozen", "data.spec", "networks.settings", "training.recipe"},
-    "study": {"frozen", "analyses", "data", "networks.settings", "training.recipe"},
+    "study": {"frozen", "analyses", "data", "networks.settings", "training.pretraining", "training.recipe"},
     "published": set(),
     "analyses": {*SPINE, "data", "measures", "networks", "published", "specs", "training"},
     "plots": {"errors"},
-    "report": {*SPINE, "analyses", "plots", "running.results"},
+    "report": {*SPINE, "analyses", "plots", "running.results", "study_file"},
     "running": {*SPINE, "analyses", "data", "networks", "specs", "store", "study", "training"},
 }
 # Libraries that only some parts may use.

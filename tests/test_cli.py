@@ -348,6 +348,7 @@ CODES = [
     (errors.LoaderError("x"), 2),
     (errors.MeasureError("x"), 1),
     (errors.ActivationError("x"), 1),
+    (errors.AlignmentError("x"), 1),
     (errors.StoreError("x"), 1),
     (errors.CorruptEntryError("x"), 1),
     (errors.StoreBusyError("x"), 1),

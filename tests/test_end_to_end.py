@@ -30,7 +30,7 @@ analyses:
   - mistakes
   - similarity: {test_images: 64, batch_size: 32}
   - distance
-  - path: {points: 3, outer: 0, extrapolate: 0.0, batch_norm_images: 64, train_images: 64, test_images: 64}
+  - path: {points: 3, refine: null, outer: 0, extrapolate: 0, batch_norm_images: 64, train_images: 64, test_images: 64}
 compute: {threads: 2, device: cpu}
 """
 

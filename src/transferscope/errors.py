@@ -11,6 +11,7 @@
     ├── LoaderError           a data loader that does not repeat itself, or is too small
     ├── MeasureError          tensors a measure is not defined for
     ├── ActivationError       a module without a usable output
+    ├── AlignmentError        a network whose hidden units cannot be matched, and the operation that stands in the way
     ├── StoreError            a store that cannot be read or written
     │   ├── CorruptEntryError     a stored file does not match its manifest
     │   └── StoreBusyError        another process holds the lock
@@ -25,6 +26,7 @@ from collections.abc import Iterable
 
 __all__ = [
     "ActivationError",
+    "AlignmentError",
     "AnalysisError",
     "ArchitectureError",
     "CorruptEntryError",
@@ -115,6 +117,10 @@ class MeasureError(TransferscopeError):
 
 class ActivationError(TransferscopeError):
     """A module gave no output that can be compared."""
+
+
+class AlignmentError(TransferscopeError):
+    """The hidden units of two networks cannot be matched."""
 
 
 class StoreError(TransferscopeError):

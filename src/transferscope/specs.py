@@ -19,6 +19,8 @@ __all__ = [
     "Checkpoint",
     "Control",
     "ControlMethod",
+    "Curve",
+    "CurveShape",
     "File",
     "NetworkSpec",
     "Origin",
@@ -34,7 +36,11 @@ CONTROL_METHODS: tuple[ControlMethod, ...] = ("mean-var", "permuted", "filter-pe
 STATISTICS_IMAGES = 512
 """Training images on which batch norm's statistics are estimated for a start that mixes or scrambles weights."""
 
+CurveShape = Literal["bezier", "chain"]
+"""A quadratic Bézier curve, or two straight pieces: see :mod:`transferscope.networks.curve`."""
+
 _CONTROL_VERSION = 1
+_CURVE_VERSION = 1
 _TRANSPLANT_VERSION = 1
 
 
@@ -145,7 +151,29 @@ class Transplant(Frozen):
         return {**super().identity(), "version": _TRANSPLANT_VERSION, "statistics": STATISTICS_IMAGES}
 
 
-Start = Annotated[Random | File | Checkpoint | Control | Transplant, Field(discriminator="kind")]
+class Curve(Frozen):
+    """The bend φ of a curve between two networks: before training their midpoint.
+
+    Training moves φ such that the loss is low along the whole curve, not at φ: see
+    :mod:`transferscope.training.bend`. The ends are the last weights of both networks and do not move.
+
+    Attributes:
+        a: where the curve starts.
+        b: where it ends; of the same architecture, with as many classes.
+        shape: how the curve runs through or past φ.
+    """
+
+    kind: Literal["curve"] = "curve"
+    a: "NetworkSpec"
+    b: "NetworkSpec"
+    shape: CurveShape = "bezier"
+
+    def identity(self) -> Any:
+        """As of :class:`Frozen`, the ends by their key, with the version of the training of bends."""
+        return {**super().identity(), "a": self.a.key, "b": self.b.key, "version": _CURVE_VERSION}
+
+
+Start = Annotated[Random | File | Checkpoint | Control | Transplant | Curve, Field(discriminator="kind")]
 
 
 class NetworkSpec(Frozen):
@@ -173,10 +201,14 @@ class NetworkSpec(Frozen):
             raise ValueError("a trained network needs both data and recipe, an untrained one neither")
         if isinstance(self.start, Control | Transplant) and self.start.data is not None and self.data is not None:
             raise ValueError("the start of a trained network takes its images from the network's own data")
+        if isinstance(self.start, Curve):
+            ends = (self.start.a, self.start.b)
+            if any((end.architecture, end.classes) != (self.architecture, self.classes) for end in ends):
+                raise ValueError("the ends of a curve and its bend are of one architecture, with heads of one size")
         return self
 
     @property
-    def origin(self) -> "Random | File | Checkpoint":
+    def origin(self) -> "Random | File | Checkpoint | Curve":
         """Where its weights come from in the end: what a control or a transplant is made of, else its start."""
         return self.start.of if isinstance(self.start, Control | Transplant) else self.start
 
@@ -184,6 +216,8 @@ class NetworkSpec(Frozen):
     def parents(self) -> tuple["NetworkSpec", ...]:
         """The networks that must exist before this one: of a parent's epoch 0 only its start is needed."""
         origin = self.origin
+        if isinstance(origin, Curve):
+            return (origin.a, origin.b)
         if not isinstance(origin, Checkpoint):
             return ()
         return (origin.of.untrained() if origin.epoch == 0 else origin.of,)
@@ -222,4 +256,5 @@ class NetworkSpec(Frozen):
 Checkpoint.model_rebuild()
 Control.model_rebuild()
 Transplant.model_rebuild()
+Curve.model_rebuild()
 NetworkSpec.model_rebuild()

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from transferscope.analyses.contract import AbstractAnalysis
+from transferscope.analyses.other_source import OtherSource
 from transferscope.analyses.registry import ANALYSES, analysis_type
 from transferscope.data.sources import known_sources
 from transferscope.data.spec import SplitSettings
@@ -125,7 +126,7 @@ def _sections() -> dict[str, list[tuple[str, type[BaseModel]]]]:
             ("`recipe`", VariantRecipe),
             ("`recipe.augmentation`", Augmentation),
         ],
-        "`analyses`": analyses,
+        "`analyses`": [*analyses, ("`control: {unrelated: ...}`", OtherSource)],
         "`compute`": [("`compute`", Compute)],
     }
 

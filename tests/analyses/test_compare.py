@@ -5,12 +5,23 @@ import pytest
 import torch
 from torch import nn
 
-from tests.analyses.test_linear_path import Exploding, batches, images, network, same, snapshot
+from tests.analyses.test_linear_path import (
+    Exploding,
+    batches,
+    between,
+    images,
+    network,
+    recomputed,
+    same,
+    snapshot,
+)
 from tests.studies import Tiny
 from transferscope.analyses.cka_loader import cka
 from transferscope.analyses.compare import compare
+from transferscope.analyses.gap import gap_over_examples
 from transferscope.analyses.linear_path import alpha_grid, linear_path
 from transferscope.errors import ActivationError, LoaderError, MeasureError
+from transferscope.measures.intervals import noninferior
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.evaluate import logits
 
@@ -25,7 +36,7 @@ def pair():
 def test_the_numbers_are_those_of_the_parts(pair) -> None:
     a, b = pair
     data, train = batches(60, 20), batches(40, 20, seed=3)
-    found = compare(a, b, data, train=train, points=5, device="cpu")
+    found = compare(a, b, data, train=train, points=5, refine=None, device="cpu")
     (first, labels), (second, _) = (logits(model, data, CPU) for model in pair)
     wrong = [(values.argmax(1) != labels) for values in (first, second)]
     assert found.examples == 60
@@ -56,13 +67,13 @@ def test_both_networks_are_left_as_they_were(pair) -> None:
     a, b = pair
     a.train()
     before = snapshot(a), snapshot(b)
-    compare(a, b, batches(), train=batches(), points=3, device="cpu")
+    compare(a, b, batches(), train=batches(), points=3, refine=None, device="cpu")
     assert same(before[0], snapshot(a))
     assert same(before[1], snapshot(b))
 
 
 def test_the_page(pair) -> None:
-    text = str(compare(*pair, batches(60, 20), train=batches(40, 20, seed=3), points=5, device="cpu"))
+    text = str(compare(*pair, batches(60, 20), train=batches(40, 20, seed=3), points=5, refine=None, device="cpu"))
     lines = text.splitlines()
     assert lines[0].startswith("60 examples; top1: a 0.")
     for word in ("mistakes    common ", "consistency κ ", "distance    ‖a − b‖ = ", "path        error barrier ",
@@ -89,8 +100,8 @@ def trained(model: nn.Module) -> nn.Module:
 def test_the_words_follow_the_limits_of_the_error_barrier() -> None:
     a = trained(network(0, False, width=8))
     data = batches(60, 20)
-    itself = compare(a, a, data, points=3, device="cpu")
-    assert "linearly connected (error barrier below 2 points)" in itself.text
+    itself = compare(a, a, data, points=3, refine=None, device="cpu")
+    assert "linearly connected along the straight line (error barrier below 2 points)" in itself.text
     opposite = network(0, False, width=8)
     with torch.no_grad():
         for p, q in zip(opposite.parameters(), a.parameters(), strict=True):
@@ -102,12 +113,92 @@ def test_the_words_follow_the_limits_of_the_error_barrier() -> None:
         opposite.block[0].weight.copy_(a.block[0].weight[flip][:, flip])
         opposite.block[0].bias.copy_(a.block[0].bias[flip])
         opposite.head.weight.copy_(a.head.weight[:, flip])
-    far = compare(a, opposite, data, points=3, device="cpu")
+    far = compare(a, opposite, data, points=3, refine=None, device="cpu")
     assert far.mistakes.only_a == far.mistakes.only_b == 0
     assert far.error_barrier.mean.interval.low > 0.02
-    assert "a barrier of 2 points or more lies between them: do not average them" in far.text
-    few = compare(a, opposite, [(x[:4], y[:4]) for x, y in data[:1]], points=3, device="cpu")
+    assert "a barrier of 2 points or more lies on the straight line between them" in far.text
+    assert "do not average them: it costs more than 0.005 of the better one's metric" in far.text
+    # The hidden units stand in another order, and that is all.
+    assert far.alignment is not None
+    assert far.aligned_barrier.mean.value == 0
+    assert far.aligned.distance == pytest.approx(0, abs=1e-5)
+    assert "why: the hidden units are in another order" in far.text
+    assert "aligned     error barrier 0.0000 above the mean of the ends" in far.text
+    unasked = compare(a, opposite, data, points=3, refine=None, align_by=None, device="cpu")
+    assert (unasked.alignment, unasked.aligned, unasked.aligned_barrier) == (None, None, None)
+    few = compare(a, opposite, [(x[:4], y[:4]) for x, y in data[:1]], points=3, refine=None, device="cpu")
     assert "undecided whether a barrier of 2 points lies between them" in few.text
+
+
+def test_connected_networks_are_not_aligned_and_may_be_averaged() -> None:
+    a = trained(network(0, False, width=8))
+    found = compare(a, a, batches(60, 20), points=3, refine=None, device="cpu")
+    assert (found.alignment, found.aligned) == (None, None)
+    assert found.average.metric == found.metrics[0]
+    assert (found.average.loss.value, found.average.verdict) == (0, "kept")
+    assert "averaging is safe: it costs less than 0.005 of the better one's metric" in found.text
+
+
+def test_the_average_is_the_network_half_way_with_its_own_statistics(pair) -> None:
+    a, b = pair
+    data, train = batches(60, 20), batches(40, 20, seed=3)
+    found = compare(a, b, data, train=train, points=3, refine=None, align_by=None, device="cpu")
+    values, labels = logits(recomputed(between(a, b, 0.5), train), data, CPU)
+    assert found.average.metric == pytest.approx(float((values.argmax(1) == labels).double().mean()))
+    better = int(found.metrics[1] > found.metrics[0])
+    assert found.average.better == better
+    wanted = gap_over_examples([logits(pair[better], data, CPU)[0]], [values], labels, "top1", None, 2000, 0)
+    assert found.average.loss.value == pytest.approx(wanted.value)
+    assert found.average.loss.low <= found.average.loss.value <= found.average.loss.high
+    assert found.average.verdict == noninferior(found.average.loss).verdict
+    assert f"less than that of {'ab'[better]}, the better one, by" in found.text
+    assert "(batch norm: recompute)" in next(line for line in found.text.splitlines() if line.startswith("average"))
+
+
+def test_what_cannot_be_aligned_is_left_out_with_its_reason() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 6), nn.Linear(6, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            hidden = self.first(x)
+            return self.last(hidden if float(hidden.sum()) > 0 else -hidden)
+
+    torch.manual_seed(1)
+    found = compare(Odd(), Odd(), [(torch.randn(8, 4), torch.arange(8) % 3)], points=3, refine=None, device="cpu")
+    assert found.alignment is None
+    assert found.path is not None
+    assert found.not_measured["aligned path"]
+    assert "left out    aligned path: " in found.text
+
+
+def test_heads_of_different_size_leave_the_trunk() -> None:
+    a, b = network(0, False), Tiny(5, 4, False)
+    found = compare(a, b, batches(), head="head", points=5, refine=None, align_by=None, device="cpu")
+    assert found.path.moved == "trunk"
+    assert (found.mistakes, found.average, found.metrics[1]) == (None, None, None)
+    assert found.not_measured["mistakes and metric of b"].startswith("its head has 5 outputs, that of a 3")
+    trunk = [name for name, _ in a.named_parameters() if not name.startswith("head")]
+    second = dict(b.named_parameters())
+    squares = sum(
+        float((p - second[n]).detach().double().square().sum()) for n, p in a.named_parameters() if n in trunk
+    )
+    assert found.distance.l2 == pytest.approx(squares**0.5)
+    assert found.path.distance == pytest.approx(squares**0.5)
+    assert set(found.distance_by_module) == {"stem", "block"}
+    assert "trunk only: the head is that of a on the whole line, at b's end too" in found.text
+    # Without the name of the head there is no telling what the trunk is.
+    assert compare(a, b, batches(), points=3, refine=None, device="cpu").path is None
+
+
+def test_the_page_says_how_finely_the_path_was_looked_at(pair) -> None:
+    data = batches(60, 20)
+    found = compare(network(0, False), network(1, False), data, align_by=None, device="cpu")
+    assert found.path.resolution.equivalent <= 49
+    assert len(found.path.alphas) == found.path.resolution.evaluations <= 24
+    assert found.path.resolution.text in found.text
+    assert "3 points in [0, 1]" in compare(*pair, data, train=data, points=3, refine=None, align_by=None).text
 
 
 def test_batch_norm_without_training_images_leaves_the_path_out(pair) -> None:
@@ -135,7 +226,7 @@ def test_a_loss_that_is_not_finite_leaves_its_barrier_out() -> None:
 
     torch.manual_seed(0)
     data = [(torch.randn(16, 4), torch.arange(16) % 3)]
-    found = compare(Between(0.0), Between(1.0), data, points=3, device="cpu")
+    found = compare(Between(0.0), Between(1.0), data, points=3, refine=None, device="cpu")
     assert found.loss_barrier is None
     assert found.error_barrier is not None
     assert found.not_measured == {"loss barrier": "the loss of a network between them is not finite"}
@@ -144,7 +235,7 @@ def test_a_loss_that_is_not_finite_leaves_its_barrier_out() -> None:
 def test_limits_of_barriers_are_over_groups_where_they_are_named(pair) -> None:
     data, train = batches(60, 20), batches(40, 20, seed=3)
     groups = np.repeat(np.arange(10), 6)
-    found = compare(*pair, data, train=train, points=3, clusters=groups, device="cpu")
+    found = compare(*pair, data, train=train, points=3, refine=None, clusters=groups, device="cpu")
     assert found.loss_barrier == found.path.barrier("held-out", "loss", groups)
     assert found.loss_barrier.mean.interval.n == 10
 
@@ -154,7 +245,7 @@ def test_several_labels_are_judged_one_by_one() -> None:
     x = torch.randn(24, 4, generator=generator)
     y = (torch.rand(24, 3, generator=generator) < 0.5).to(torch.uint8)
     a, b = nn.Sequential(nn.Linear(4, 3)), nn.Sequential(nn.Linear(4, 3))
-    found = compare(a, b, [(x, y)], metric_name="auc", points=3, device="cpu")
+    found = compare(a, b, [(x, y)], metric_name="auc", points=3, refine=None, device="cpu")
     assert (found.examples, found.mistakes.examples) == (24, 72)
     assert found.text.startswith("24 examples; auc: a 0.")
 
@@ -163,7 +254,7 @@ def test_statistics_come_from_the_training_images_alone(pair) -> None:
     """What is left of a network's own statistics at the ends is nothing: they are recomputed there as well."""
     a, b = pair
     train = batches(40, 20, seed=3)
-    found = compare(a, b, batches(), train=train, points=3, device="cpu")
+    found = compare(a, b, batches(), train=train, points=3, refine=None, device="cpu")
     recompute(a, train)
     values, labels = logits(a, batches(), CPU)
     losses = nn.functional.cross_entropy(values.double(), labels, reduction="none").numpy()
@@ -172,8 +263,15 @@ def test_statistics_come_from_the_training_images_alone(pair) -> None:
 
 def test_what_cannot_be_compared_is_named(pair) -> None:
     with pytest.raises(MeasureError, match="points does not fit a path"):
-        compare(*pair, batches(), points=1, device="cpu")
+        compare(*pair, batches(), points=1, refine=None, device="cpu")
     with pytest.raises(ActivationError, match="no module of network 'a' has an output that can be compared"):
-        compare(nn.Linear(4, 3), nn.Linear(4, 3), [(torch.randn(8, 4), torch.arange(8) % 3)], points=3, device="cpu")
+        compare(
+            nn.Linear(4, 3),
+            nn.Linear(4, 3),
+            [(torch.randn(8, 4), torch.arange(8) % 3)],
+            points=3,
+            refine=None,
+            device="cpu",
+        )
     with pytest.raises(LoaderError, match="can be read only once"):
         compare(*pair, iter(batches()), device="cpu")

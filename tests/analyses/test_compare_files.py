@@ -46,7 +46,7 @@ def test_two_networks_of_a_study_need_nothing_but_their_files(trained: Trained, 
     """Architecture, size and normalisation come from the metadata; the images are divided as in the study."""
     members = [trained.study.member("P_T", seed, trained.evidence) for seed in (0, 1)]
     paths = [trained.context.store.entry("networks", m.spec.key).path("weights.safetensors") for m in members]
-    found = compare_files(*paths, data=trained.study.data.source, points=3, device="cpu")
+    found = compare_files(*paths, data=trained.study.data.source, points=3, refine=None, device="cpu")
     context = trained.context
     for member, value in zip(members, found.metrics, strict=True):
         outputs = context.outputs(member.spec, "test")
@@ -57,6 +57,7 @@ def test_two_networks_of_a_study_need_nothing_but_their_files(trained: Trained, 
         context.mixed_batches("test", None, 128),
         train=context.mixed_batches("train", None, 128),
         points=3,
+        refine=None,
         device="cpu",
     )
     assert found.distance == literal.distance
@@ -72,7 +73,7 @@ def test_two_networks_of_a_study_need_nothing_but_their_files(trained: Trained, 
 
 def test_the_architecture_may_be_given(pictures: Path, tmp_path: Path) -> None:
     paths = [file(tmp_path, name, seed=seed) for seed, name in enumerate("ab")]
-    found = compare_files(*paths, model=NAME, data=pictures, image_size=SIZE, points=3, device="cpu")
+    found = compare_files(*paths, model=NAME, data=pictures, image_size=SIZE, points=3, refine=None, device="cpu")
     assert found.examples == 15
     networks = [build(ARCHITECTURE, 3, seed) for seed in (0, 1)]
     literal = sum(
@@ -107,7 +108,7 @@ def test_statistics_are_of_mixed_training_images(pictures: Path, tmp_path: Path,
 def test_the_division_of_the_study_is_kept(pictures: Path, tmp_path: Path) -> None:
     facts = {**FACTS, "splits": json.dumps({"test": 0.5, "validation": 0.2, "seed": 3})}
     paths = [file(tmp_path, name, **facts) for name in "ab"]
-    assert compare_files(*paths, data=pictures, points=2, device="cpu").examples == 30
+    assert compare_files(*paths, data=pictures, points=2, refine=None, device="cpu").examples == 30
 
 
 def test_normalisation_without_metadata_is_the_architectures() -> None:
@@ -123,7 +124,7 @@ def test_networks_of_images_prepared_differently_are_not_compared(name, values, 
     with pytest.raises(WeightsError, match=f"prepared differently: {name} differs"):
         compare_files(a, b, data=pictures, device="cpu")
     if name == "image_size":
-        assert compare_files(a, b, data=pictures, image_size=SIZE, points=2, device="cpu").examples == 15
+        assert compare_files(a, b, data=pictures, image_size=SIZE, points=2, refine=None, device="cpu").examples == 15
 
 
 def test_without_an_architecture_those_that_fit_are_listed(tmp_path: Path, pictures: Path) -> None:
@@ -149,7 +150,7 @@ def test_metadata_that_name_no_architecture_are_named(tmp_path: Path, pictures: 
 
 def test_another_number_of_classes_is_named(tmp_path: Path, pictures: Path) -> None:
     a, b = file(tmp_path, "a", classes=5, **FACTS), file(tmp_path, "b", classes=3, **FACTS)
-    with pytest.raises(DataError, match="the images do not have the networks' classes") as caught:
+    with pytest.raises(DataError, match="the images do not have the first network's classes") as caught:
         compare_files(a, b, data=pictures, device="cpu")
     assert "5 classes (and 3 of the second network)" in str(caught.value)
     assert "3: class0, class1, class2" in str(caught.value)

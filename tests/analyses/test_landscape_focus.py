@@ -84,7 +84,18 @@ def test_a_change_before_the_cut_is_noticed() -> None:
     assert (plain.evaluate()["test"].losses == kept.evaluate()["test"].losses).all()
 
 
-def test_statistics_that_are_not_recomputed_take_full_passes() -> None:
-    land = Landscape([network("resnet", 0)], {"test": batches(2)}, batch_norm="none", device="cpu")
-    assert land.focus(["fc.weight"]) == "full pass (batch norm: none)"
+def test_statistics_kept_as_they_are_allow_it_too() -> None:
+    networks = [network("resnet", 0), network("resnet", 1)]
+    plain, kept = (Landscape(networks, {"test": batches(2)}, batch_norm="none", device="cpu") for _ in range(2))
+    names = parts_parameters(plain.network, "block")["layer4.0"]
+    assert kept.focus(names) == "kept before layer4.0 (graph)"
+    for alpha in (0.0, 0.5, 1.0):
+        for land in (plain, kept):
+            land.combine((1 - alpha, alpha), only=names)
+        assert (plain.evaluate()["test"].losses == kept.evaluate()["test"].losses).all()
+
+
+def test_interpolated_statistics_take_full_passes() -> None:
+    land = Landscape([network("resnet", 0)], {"test": batches(2)}, batch_norm="interpolate", device="cpu")
+    assert land.focus(["fc.weight"]) == "full pass (batch norm: interpolate)"
     assert land.focus(None) == "full pass"

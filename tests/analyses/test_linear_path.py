@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.studies import Tiny
 from transferscope.analyses.linear_path import alpha_grid, linear_path
-from transferscope.errors import ArchitectureError, LoaderError, MeasureError
+from transferscope.errors import ArchitectureError, LoaderError, MeasureError, ModuleNameError
+from transferscope.measures.barriers import barrier
 from transferscope.networks.evaluate import logits
 
 CPU = torch.device("cpu")
@@ -270,6 +271,124 @@ def test_examples_that_overflow_have_an_infinite_loss_and_are_wrong() -> None:
         assert 0 <= point.errors.min() <= point.errors.max() <= 1
     assert np.isfinite(path.values("x", "loss")[1:4]).all()
     assert path.barrier("x", "loss").points == 3, "extrapolation is no part of a barrier"
+
+
+# -- coarse to fine, and fast -----------------------------------------------------------------------------------
+
+
+def hilly(at: float) -> nn.Module:
+    """Its loss on :func:`hills` is a sum of waves of its one parameter."""
+
+    class Hilly(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.at = nn.Parameter(torch.tensor([at]))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            height = torch.sin(3 * torch.pi * self.at) + 0.8 * torch.sin(5 * torch.pi * self.at)
+            return torch.cat([-height * x[:, :1], height * x[:, :1]], dim=1)
+
+    return Hilly()
+
+
+def test_several_hills_are_found_as_on_the_dense_grid() -> None:
+    hills = {"x": [(torch.ones(12, 1), torch.zeros(12, dtype=torch.long))]}
+    ends = hilly(0.0), hilly(1.0)
+    dense = linear_path(*ends, hills, alphas=alpha_grid(49, 0), device="cpu")
+    found = linear_path(*ends, hills, refine=0.021, device="cpu")
+    inside = [alpha for alpha in found.alphas if 0 <= alpha <= 1]
+    assert found.resolution is not None
+    assert found.resolution.bracket <= 0.021
+    assert found.resolution.open > 0, "the error, a square wave, may be higher at each of its steps"
+    assert len(inside) == found.resolution.evaluations <= 24
+    assert found.resolution.equivalent == 49
+    assert {-0.5, 1.5} <= set(found.alphas), "extrapolation is kept"
+    assert dense.resolution is None
+    one, two = (path.barrier("x", "loss").linear for path in (found, dense))
+    assert one.value == pytest.approx(two.value, rel=0.01)
+    assert one.alpha == pytest.approx(two.alpha, abs=0.021)
+
+
+def test_limits_of_a_refined_path_allow_for_the_finest_grid() -> None:
+    path = linear_path(network(0, False), network(1, False), {"x": batches()}, refine=0.05, device="cpu")
+    wanted = barrier(path.alphas, path.values("x", "error"), family=path.resolution.equivalent)
+    assert path.barrier("x", "error") == wanted
+    narrow = barrier(path.alphas, path.values("x", "error"))
+    assert wanted.mean.interval.low <= narrow.mean.interval.low
+    assert wanted.mean.interval.high == narrow.mean.interval.high
+
+
+def test_progress_of_a_refined_path_stays_below_what_it_may_take() -> None:
+    told = []
+    linear_path(
+        network(0, False), network(1, False), {"x": batches()}, refine=0.021, device="cpu",
+        on_point=lambda done, of: told.append((done, of)),
+    )  # fmt: skip
+    assert [done for done, _ in told] == list(range(1, len(told) + 1))
+    assert all(done <= of for done, of in told)
+
+
+def test_the_fast_way_says_how_far_off_it_is() -> None:
+    a, b, data = network(0), network(1), {"x": batches()}
+    options = {"recompute_on": batches(30, 15, seed=3), "alphas": alpha_grid(9, 0.5, 1), "device": "cpu"}
+    exact, fast = linear_path(a, b, data, **options), linear_path(a, b, data, fast=True, **options)
+    assert exact.recheck is None
+    recheck = fast.recheck
+    assert recheck.settled
+    assert {0.0, 1.0} < set(recheck.alphas), "both ends, and at least one point between"
+    apart = np.abs(fast.values("x", "loss") - exact.values("x", "loss")).mean(axis=1)
+    for alpha, value in zip(fast.alphas, apart, strict=True):
+        if alpha in recheck.alphas:
+            assert value < 1e-5, "the values of float32"
+    assert max(apart) > 1e-5, "the others are of bfloat16"
+    assert 0 < recheck.loss < 0.1
+    inside = [alpha for alpha in fast.alphas if 0 <= alpha <= 1]
+    for quantity in ("loss", "error"):
+        means = dict(zip(fast.alphas, fast.values("x", quantity).mean(axis=1), strict=True))
+        for lines in (lambda a, m: (1 - a) * m[0.0] + a * m[1.0], lambda a, m: (m[0.0] + m[1.0]) / 2):
+            gaps = {alpha: means[alpha] - lines(alpha, means) for alpha in inside}
+            assert max(gaps[alpha] for alpha in recheck.alphas) == max(gaps.values()), "no maximum is of bfloat16 alone"
+    for one, two in zip(fast.own["x"], exact.own["x"], strict=True):
+        np.testing.assert_allclose(one.losses, two.losses, rtol=1e-4, atol=1e-5)
+
+
+def test_a_network_and_itself_are_still_checked_between() -> None:
+    a = network(0, False)
+    path = linear_path(a, a, {"x": batches()}, fast=True, alphas=alpha_grid(5, 0), device="cpu")
+    assert len(path.recheck.alphas) >= 3
+
+
+@pytest.mark.parametrize("alphas", [(0.0, 0.5), (0.5, 1.0)])
+def test_only_a_path_with_both_ends_is_refined(alphas) -> None:
+    with pytest.raises(MeasureError, match="only a path with both ends can be refined"):
+        linear_path(network(0, False), network(1, False), {"x": batches()}, refine=0.1, alphas=alphas, device="cpu")
+
+
+# -- what moves -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("classes", [3, 5])
+def test_where_only_the_trunk_moves_the_head_is_that_of_the_first(classes: int) -> None:
+    a, b = network(0), Tiny(classes, 4, True)
+    data = {"x": batches()}
+    path = linear_path(a, b, data, batch_norm="interpolate", trunk_of="head", alphas=(0.0, 0.5, 1.0), device="cpu")
+    assert path.moved == "trunk"
+    mixed = copy.deepcopy(a)
+    mixed.stem.load_state_dict(b.stem.state_dict())
+    mixed.block.load_state_dict(b.block.state_dict())
+    np.testing.assert_allclose(path.points["x"][2].losses, literal(mixed, data["x"])[0], rtol=1e-6)
+    np.testing.assert_allclose(path.points["x"][0].losses, literal(a, data["x"])[0], rtol=1e-6)
+    trunk = [p.detach().double() for name, p in a.named_parameters() if not name.startswith("head")]
+    other = [p.detach().double() for name, p in b.named_parameters() if not name.startswith("head")]
+    squares = sum(float((p - q).square().sum()) for p, q in zip(trunk, other, strict=True))
+    assert path.distance == pytest.approx(squares**0.5)
+
+
+def test_a_trunk_that_differs_and_a_head_that_is_not_there_are_named() -> None:
+    with pytest.raises(MeasureError, match="no straight line between these trunks"):
+        linear_path(network(0), network(1, width=5), {"x": batches()}, trunk_of="head", device="cpu")
+    with pytest.raises(ModuleNameError, match="no module named 'heads'"):
+        linear_path(network(0), network(1), {"x": batches()}, trunk_of="heads", device="cpu")
 
 
 # -- errors -----------------------------------------------------------------------------------------------------

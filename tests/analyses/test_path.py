@@ -5,16 +5,26 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from tests.studies import Diverging, Trained
 from transferscope.analyses.contract import Unit, checked, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.landscape import LandscapePoint
 from transferscope.analyses.linear_path import LinearPath, linear_path
-from transferscope.analyses.path import Path, _rows
+from transferscope.analyses.path import Path
+from transferscope.analyses.path_pairs import LABELS, POSITIVE, again
+from transferscope.analyses.path_radius import radius_numbers
+from transferscope.analyses.path_rows import rows_of as path_rows
+from transferscope.analyses.path_summary import ruler_of
+from transferscope.analyses.trained_on import trained_on
+from transferscope.measures.intervals import seed_pairs_interval
 from transferscope.measures.standard_error import standard_error
+from transferscope.networks.evaluate import logits
+from transferscope.running.work import TrainJob, do
 
-ANALYSIS = Path(points=5, outer=1, batch_norm_images=40, train_images=50, test_images=None)
+ANALYSIS = Path(points=5, refine=None, outer=1, batch_norm_images=40, train_images=50, test_images=None)
+QUICK = ANALYSIS.model_copy(update={"points": 3, "outer": 0, "train_images": 20, "test_images": 20, "ruler_images": 40})
 
 
 @pytest.fixture(scope="module")
@@ -97,12 +107,66 @@ def test_barriers_are_those_of_the_points(measured) -> None:
     assert rows["loss"].null_count() == rows.height
 
 
-def test_units_are_disjoint_pairs_of_each_variant(trained: Trained) -> None:
-    units = list(ANALYSIS.units(trained.study, trained.evidence.for_decision()))
-    assert [[member.label for member in unit.members] for unit in units] == [
-        [f"{v}[{s}]", f"{v}[{s + 1}]"] for v in ("P-T", "RI-T") for s in (0, 2)
-    ]
-    assert ANALYSIS.images(units[0], trained.study) > 0
+def units_of(trained: Trained, **settings) -> list[Unit]:
+    return list(ANALYSIS.model_copy(update=settings).units(trained.study, trained.evidence.for_decision()))
+
+
+def named(units: list[Unit]) -> list[tuple[str, ...]]:
+    return [(unit.settings["pair"], *(member.label for member in unit.members)) for unit in units]
+
+
+def test_units_are_pairs_of_each_variant_and_the_ruler(trained: Trained) -> None:
+    every = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    ruler = [(POSITIVE, "RI-T[0]")]
+    pairs = [(f"{v}/{v}", f"{v}[{s}]", f"{v}[{t}]") for v in ("P-T", "RI-T") for s, t in every]
+    assert named(units_of(trained)) == pairs + ruler
+    apart = [pair for pair in pairs if pair[1][-2] + pair[2][-2] in ("01", "23")]
+    assert named(units_of(trained, combinations="disjoint")) == apart + ruler
+    few = [pair for pair in pairs if "3" not in pair[2]]
+    assert named(units_of(trained, max_seeds=3)) == few + ruler
+    assert all(ANALYSIS.images(unit, trained.study) > 0 for unit in units_of(trained))
+
+
+def test_the_known_negative_pair_is_measured_where_it_is_not_asked_for(trained: Trained) -> None:
+    for settings in ({"pairs": ("P_T/P_T",)}, {"moves": ("trunk",)}):
+        *_, positive, negative = units_of(trained, **settings)
+        assert named([positive, negative]) == [(POSITIVE, "RI-T[0]"), ("RI-T/RI-T", "RI-T[0]", "RI-T[1]")]
+        assert {unit.settings["role"] for unit in (positive, negative)} == {"ruler"}
+        assert negative.settings["moved"] == "all"
+
+
+def test_the_default_pairs_need_no_network_of_their_own(trained: Trained) -> None:
+    """Every network of the default path is one that the study trains for its outcome."""
+    own = {m.spec.key for m in trained.study.members(trained.evidence.for_decision(), ("P_T", "RI_T"))}
+    assert {spec.key for spec in ANALYSIS.networks(trained.study, trained.evidence.for_decision())} <= own
+
+
+def test_pairs_of_one_seed_are_of_one_run_or_of_one_start(trained: Trained) -> None:
+    kinds = ("P_T/RI_T", "RI_T best/last", "P_T/P_T same head", "RI_T/RI_T same init")
+    units = units_of(trained, pairs=kinds, max_seeds=2)[:8]
+    assert named(units) == [
+        (LABELS[kind], *ends.replace("S", str(seed)).split())
+        for kind, ends in zip(kinds, ("P-T[S] RI-T[S]", "RI-T[S] RI-T[S]", "P-T[S] P-T-again[S]",
+                                      "RI-T[S] RI-T-again[S]"), strict=True)
+        for seed in (0, 1)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", ["P_T", "RI_T"])
+def test_a_second_run_starts_where_the_first_one_did(trained: Trained, variant: str) -> None:
+    evidence = trained.evidence.for_decision()
+    first, second = trained.study.member(variant, 1, evidence).spec, again(trained.study, variant, 1, evidence).spec
+    start, other = trained.context.start(first).state_dict(), trained.context.start(second).state_dict()
+    assert all(torch.equal(value, other[name]) for name, value in start.items()), "head included"
+    assert first.key != second.key
+    assert first.seed != second.seed, "another order of the images"
+    assert (first.recipe, first.data) == (second.recipe, second.data)
+    assert second.trained
+    assert second.key not in {network.key for network in second.ancestors}
+    assert all(not network.trained or network.start.kind == "random" for network in second.ancestors)
+    # The same in every process, and another one for each seed.
+    assert again(trained.study, variant, 1, evidence).spec.key == second.key
+    assert again(trained.study, variant, 2, evidence).spec.seed != second.seed
 
 
 def test_a_pair_with_a_diverged_end_has_no_path(trained: Trained) -> None:
@@ -121,7 +185,7 @@ def test_one_seed_has_no_path(plain) -> None:
 
 def test_no_extrapolation_is_no_grid_of_equal_points(trained: Trained) -> None:
     unit = next(iter(ANALYSIS.units(trained.study, trained.evidence.for_decision())))
-    asked = Path(points=3, extrapolate=0, batch_norm="interpolate", train_images=20, test_images=20)
+    asked = QUICK.model_copy(update={"extrapolate": 0, "outer": 6, "batch_norm": "interpolate"})
     table = checked(asked, asked.measure(unit, trained.context).table)
     line = table.filter(pl.col("batch_norm") == "interpolate").filter(pl.col("level") == "point")
     assert line.filter(pl.col("split") == "test")["alpha"].to_list() == [0.0, 0.5, 1.0]
@@ -131,6 +195,121 @@ def test_no_extrapolation_is_no_grid_of_equal_points(trained: Trained) -> None:
         assert ends == table.filter(pl.col("batch_norm") == "own statistics")[column].to_list()
     summary = asked.summarise(table, Evidence())
     assert "batch-norm statistics were interpolated, not recomputed: these barriers are artefacts" in summary.notes
+    assert all("batch norm interpolated" in number.name for number in summary.numbers)
+
+
+def test_a_second_run_is_a_training_like_any_other(trained: Trained) -> None:
+    """It is asked for, trained from its start, and measured; the study's own networks are not asked for anew."""
+    asked = QUICK.model_copy(update={"pairs": ("RI_T/RI_T same init",), "max_seeds": 2})
+    evidence, study = trained.evidence.for_decision(), trained.study
+    own = {m.spec.key for m in study.members(evidence, ("P_T", "RI_T"))}
+    extra = [spec for spec in asked.networks(study, evidence) if spec.key not in own]
+    assert len({spec.key for spec in extra}) == 2, "one for each seed"
+    unit = next(iter(asked.units(study, evidence)))
+    second = unit.members[1]
+    do(TrainJob(trained.context.store.root, study, second.spec, second.label), lambda event: None)
+    table = measure(asked, unit, trained)
+    assert (set(table["a"]), set(table["b"])) == ({"RI-T[0]"}, {"RI-T-again[0]"})
+    assert set(table["pair"]) == {"RI-T/RI-T, same init"}
+    assert table["l2"].max() > 0
+
+
+# -- kinds of pairs, measured -----------------------------------------------------------------------------------
+
+
+def measure(analysis: Path, unit: Unit, trained: Trained) -> pl.DataFrame:
+    return checked(analysis, analysis.measure(unit, trained.context).table)
+
+
+def test_statistics_of_the_first_network_everywhere(trained: Trained) -> None:
+    """Policy none: the second end differs from the network itself, which is listed apart, and artefacts are named."""
+    asked = QUICK.model_copy(update={"batch_norm": "none"})
+    every = measure(asked, units_of(trained)[0], trained)
+    table = every.filter(pl.col("split") == "test")
+    own = table.filter(pl.col("batch_norm") == "own statistics").sort("alpha")["loss"].to_list()
+    line = table.filter((pl.col("batch_norm") == "none") & (pl.col("level") == "point")).sort("alpha")["loss"].to_list()
+    assert own[0] == line[0]
+    assert own[1] != line[-1]
+    context, member = trained.context, units_of(trained)[0].members[1]
+    outputs = logits(context.network(member.spec), context.batches("test", 20), torch.device("cpu"))
+    assert own[1] == pytest.approx(float(torch.nn.functional.cross_entropy(*outputs)))
+    notes = asked.summarise(every, Evidence()).notes
+    assert any("first network everywhere, not recomputed: these barriers are artefacts" in note for note in notes)
+
+
+def test_the_known_positive_pair_is_a_run_and_its_own_next_epoch(trained: Trained) -> None:
+    unit = next(unit for unit in units_of(trained) if len(unit.members) == 1)
+    table = measure(QUICK, unit, trained)
+    assert set(table["role"]) == {"ruler"}
+    assert set(table["a"]) == {"RI-T[0]"}
+    assert set(table["b"]) == {"RI-T[0] trained on"}
+    rows = table.filter(pl.col("level") == "barrier")
+    assert set(rows["points"]) == {5}
+    assert rows["l2"][0] > 0, "it did move"
+    assert measure(QUICK, unit, trained).equals(table), "the same to the last bit"
+    faster = QUICK.model_copy(update={"ruler_rate": 0.5})
+    assert measure(faster, unit, trained)["l2"].max() > table["l2"].max()
+
+
+def test_the_run_that_is_trained_on_is_left_as_it_was(trained: Trained) -> None:
+    context = trained.context
+    member = trained.study.member("RI_T", 0, trained.evidence)
+    model = context.network(member.spec)
+    model.stem.train()
+    modes = [module.training for module in model.modules()]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    again_ = trained_on(model, member.spec, context.images(), context.indices("train", 40), 0.1, context.device)
+    assert again_ is model
+    assert [module.training for module in model.modules()] == modes
+    assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    stored = context.network(member.spec).state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in stored.items())
+
+
+def test_best_and_last_epoch_of_one_run(trained: Trained) -> None:
+    unit = units_of(trained, pairs=("RI_T best/last",))[0]
+    table = measure(QUICK, unit, trained)
+    assert (set(table["a"]), set(table["b"])) == ({"RI-T[0] best"}, {"RI-T[0] last"})
+    spec, context = unit.members[0].spec, trained.context
+    best, last = (dict(context.network(spec, epoch).named_parameters()) for epoch in ("best", "last"))
+    apart = sum(float((best[n] - last[n]).detach().double().square().sum()) for n in best) ** 0.5
+    rows = table.filter(pl.col("level") == "barrier")
+    assert rows["l2"].to_list() == pytest.approx([apart] * rows.height)
+
+
+def test_where_only_the_trunk_moves_the_head_is_that_of_the_first(trained: Trained) -> None:
+    unit = units_of(trained, moves=("trunk",))[0]
+    table = measure(QUICK.model_copy(update={"batch_norm": "interpolate"}), unit, trained)
+    assert set(table["moved"]) == {"trunk"}
+    context = trained.context
+    a, b = (context.network(member.spec) for member in unit.members)
+    b.head.load_state_dict(a.head.state_dict())
+    values, labels = logits(b, context.batches("test", 20), torch.device("cpu"))
+    end = table.filter((pl.col("split") == "test") & (pl.col("alpha") == 1) & (pl.col("level") == "point"))
+    assert end["loss"][0] == pytest.approx(float(torch.nn.functional.cross_entropy(values, labels)))
+    trunk = [name for name, _ in a.named_parameters() if not name.startswith("head")]
+    first, second = dict(a.named_parameters()), dict(b.named_parameters())
+    apart = sum(float((first[n] - second[n]).detach().double().square().sum()) for n in trunk) ** 0.5
+    assert end["l2"][0] == pytest.approx(apart)
+    asked = QUICK.model_copy(update={"moves": ("trunk",), "pairs": ("P_T/P_T",)})
+    said = asked.summarise(table, Evidence())
+    assert any(note.startswith("trunk only: the head is that of the first network") for note in said.notes)
+    assert "P-T/P-T (trunk only, head of the first)" in said.verdict
+
+
+def test_a_refined_path_says_how_fine_it_is_and_a_fast_one_how_far_it_is_off(trained: Trained) -> None:
+    asked = ANALYSIS.model_copy(update={"points": 7, "refine": 0.05, "fast": True, "train_images": 20, "outer": 0})
+    table = measure(asked, units_of(trained)[0], trained)
+    rows = table.filter(pl.col("level") == "barrier")
+    points = table.filter((pl.col("level") == "point") & (pl.col("split") == "test")).filter(
+        pl.col("batch_norm") == "recompute"
+    )
+    assert set(rows["points"]) == {points.height}
+    assert rows["points"][0] < rows["equivalent"][0] == 25
+    assert rows["recheck_loss"].null_count() == rows["recheck_error"].null_count() == 0
+    notes = " ".join(asked.summarise(table, Evidence()).notes)
+    assert f"α from coarse to fine: {points.height} points in [0, 1] in place of the 25" in notes
+    assert "computed in bfloat16, ends and maxima again in float32" in notes
 
 
 # -- what is not finite -----------------------------------------------------------------------------------------
@@ -144,7 +323,8 @@ def rows_of(*losses, alphas=(-0.5, 0.0, 0.5, 1.0)) -> pl.DataFrame:
     points = tuple(point(values) for values in losses)
     path = LinearPath(alphas, 2.0, "no batch norm", {"test": points}, {"test": (points[1], points[3])})
     base = {"pair": "P-T/P-T", "a": "P-T[0]", "b": "P-T[1]", "seed_a": 0, "seed_b": 1, "split": "test"}
-    made = pl.DataFrame([{**base, **row} for row in _rows(path, "test", None)], schema=schema(Path.columns))
+    base |= {"role": "pair", "moved": "all"}
+    made = pl.DataFrame([{**base, **row} for row in path_rows(path, "test", None)], schema=schema(Path.columns))
     return checked(ANALYSIS, made)
 
 
@@ -179,40 +359,46 @@ def test_a_barrier_with_a_loss_that_is_not_finite_is_a_null() -> None:
 # -- words ------------------------------------------------------------------------------------------------------
 
 
-def barriers(*values: tuple, variant: str = "P-T", lost_loss: bool = False) -> pl.DataFrame:
-    """Barrier rows of pairs: (height of the error, low, high)."""
+RULER = ((0.0, 0.0, 0.01), (0.3, 0.25, 0.35))
+
+
+def barriers(*values: tuple, pair: str = "P-T/P-T", lost_loss: bool = False, seeds=None, ruler=RULER) -> pl.DataFrame:
+    """Barrier rows of pairs: (height of the error, low, high); and those of a ruler, which holds."""
+    held = () if ruler is None else zip((POSITIVE, "RI-T/RI-T"), ruler, strict=True)
+    asked = [(pair, k, value) for k, value in enumerate(values)] + [(name, 0, value) for name, value in held]
     rows = [
         {
-            "level": "barrier", "pair": f"{variant}/{variant}",
-            "a": f"{variant}[{2 * k}]", "b": f"{variant}[{2 * k + 1}]",
-            "seed_a": 2 * k, "seed_b": 2 * k + 1, "split": split, "batch_norm": "recompute", "examples": 400,
+            "level": "barrier", "pair": name, "moved": "all", "role": "pair" if name == pair else "ruler",
+            "a": f"a{2 * k}", "b": f"b{2 * k + 1}", "points": 13, "equivalent": 49, "bracket": 0.02, "open": 0,
+            "seed_a": seeds[k][0] if seeds else 2 * k, "seed_b": seeds[k][1] if seeds else 2 * k + 1,
+            "split": split, "batch_norm": "recompute", "examples": 400,
             "alpha": 0.5, "l2": 1.0, "quantity": quantity, "baseline": baseline,
             "barrier": None if lost_loss and quantity == "loss" and k == 0 else height, "low": low, "high": high,
-            "midpoint_gap": 0.0, "smallest_gap": 0.0,
+            "midpoint_gap": 0.0, "smallest_gap": 0.0, "per_l2": height,
         }
-        for k, (height, low, high) in enumerate(values)
+        for name, k, (height, low, high) in asked
         for split in ("train", "test") for quantity in ("loss", "error") for baseline in ("linear", "mean")
     ]  # fmt: skip
     return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(Path.columns)))
 
 
-ONE = Path(variants=("P_T",))
+ONE = Path(pairs=("P_T/P_T",))
 
 
 @pytest.mark.parametrize(
     ("values", "verdict"),
     [
         ([(0.005, 0.0, 0.015)], "P-T/P-T linearly connected: error barrier 0.5 points, 95 % limits 0.0 to 1.5 from 400 "
-         "test examples, for this pair of networks."),
+         "test examples, for this pair of networks (batch norm recomputed)."),
         ([(0.01, 0.0, 0.021)], "P-T/P-T undecided: error barrier 1.0 points, 95 % limits 0.0 to 2.1"),
         ([(0.2, 0.15, 0.25)], "P-T/P-T separated by a barrier: error barrier 20.0 points, 95 % limits 15.0 to 25.0"),
-        ([(0.005, 0.0, 0.015), (0.01, 0.0, 0.03)], "P-T/P-T undecided: error barrier 1.0 points (the larger of two), "
-         "95 % limits 0.0 to 3.0 from 400 test examples, for these pairs of networks."),
-        ([(0.2, 0.15, 0.25), (0.01, 0.0, 0.03)], "P-T/P-T undecided: error barrier 20.0 points (the larger of two)"),
+        ([(0.005, 0.0, 0.015), (0.01, 0.0, 0.03)], "P-T/P-T undecided: error barrier 1.0 points (the largest of 2), "
+         "95 % limits 0.0 to 3.0 from 400 test examples, for these pairs of networks (batch norm recomputed)."),
+        ([(0.2, 0.15, 0.25), (0.01, 0.0, 0.03)], "P-T/P-T undecided: error barrier 20.0 points (the largest of 2)"),
         ([(0.2, 0.15, 0.25), (0.3, 0.2, 0.4)], "P-T/P-T separated by a barrier: error barrier 30.0 points"),
-        ([(0.005, None, None)], "P-T/P-T undecided: error barrier 0.5 points, without limits."),
+        ([(0.005, None, None)], "P-T/P-T undecided: error barrier 0.5 points, without limits (batch norm recomputed)."),
         ([(0.004, 0.0, 0.5), (0.005, 0.0, 0.5), (0.006, 0.0, 0.5)], "P-T/P-T linearly connected: error barrier 0.5 "
-         "points, 95 % limits 0.3 to 0.7 over 3 disjoint pairs of seeds."),
+         "points, 95 % limits 0.3 to 0.7 over 3 pairs that share no network (batch norm recomputed)."),
         ([(0.1, 0.0, 0.5), (0.0, 0.0, 0.5), (0.2, 0.0, 0.5)], "P-T/P-T undecided: error barrier 10.0 points"),
     ],
 )  # fmt: skip
@@ -221,24 +407,24 @@ def test_connected_is_said_of_an_upper_limit_alone(values, verdict) -> None:
 
 
 def test_numbers_over_pairs_or_over_examples() -> None:
-    name = "error barrier of P-T/P-T (test, mean baseline)"
+    name = "error barrier of P-T/P-T (test, mean baseline, batch norm recomputed)"
     one = {n.name: n for n in ONE.summarise(barriers((0.01, 0.0, 0.03)), Evidence()).numbers}[name]
     assert (one.value, one.low, one.high, one.basis, one.n, one.note) == (0.01, 0.0, 0.03, "examples", 400, "one pair")
     three = {n.name: n for n in ONE.summarise(barriers(*[(0.1, 0, 1)] * 3), Evidence()).numbers}[name]
     assert (three.value, three.basis, three.n) == (pytest.approx(0.1), "seeds", 3)
     assert three.note == "n counts pairs that share no trained network"
-    assert len(ONE.summarise(barriers((0.01, 0.0, 0.03)), Evidence()).numbers) == 8
+    assert len(ONE.summarise(barriers((0.01, 0.0, 0.03)), Evidence()).numbers) == 8 + 2 + 2
 
 
 def test_a_loss_barrier_that_is_not_finite_is_no_mean_of_the_others() -> None:
     table = barriers((0.01, 0.0, 0.015), (0.01, 0.0, 0.015), lost_loss=True)
     numbers = {number.name: number for number in ONE.summarise(table, Evidence()).numbers}
-    lost = numbers["loss barrier of P-T/P-T (test, mean baseline)"]
+    lost = numbers["loss barrier of P-T/P-T (test, mean baseline, batch norm recomputed)"]
     assert (lost.value, lost.note) == (None, "not finite for 1 of 2 pairs of networks")
-    assert numbers["error barrier of P-T/P-T (test, mean baseline)"].value == pytest.approx(0.01)
+    assert numbers["error barrier of P-T/P-T (test, mean baseline, batch norm recomputed)"].value == pytest.approx(0.01)
 
 
-def test_a_variant_without_a_pair_is_said_to_have_none() -> None:
+def test_a_kind_without_a_pair_is_said_to_have_none() -> None:
     verdict = Path().summarise(barriers((0.005, 0.0, 0.015)), Evidence()).verdict
     assert verdict.endswith("RI-T/RI-T not measured (diverged, or fewer than two seeds).")
 
@@ -246,13 +432,125 @@ def test_a_variant_without_a_pair_is_said_to_have_none() -> None:
 def test_a_coarse_grid_is_noted() -> None:
     table = barriers((0.005, 0.0, 0.015))
     few = "fewer than 25 points between the ends: a narrow barrier may be missed"
-    assert few in Path(points=9, variants=("P_T",)).summarise(table, Evidence()).notes
+    assert few not in ONE.summarise(table, Evidence()).notes, "13 points that stand for 49"
+    even = table.with_columns(pl.lit(None, pl.Int64).alias("equivalent"), pl.lit(None, pl.Float64).alias("bracket"))
+    assert few in ONE.summarise(even, Evidence()).notes
     notes = ONE.summarise(table, Evidence()).notes
-    assert few not in notes
     assert any(note.startswith("batch-norm statistics recomputed at every point") for note in notes)
+    assert any("13 points in [0, 1] in place of the 49 of an even grid" in note for note in notes)
+    assert not any("for want of points" in note for note in notes)
+    short = ONE.summarise(table.with_columns(pl.lit(2).alias("open")), Evidence()).notes
+    assert "on 1 paths intervals that may hide a higher value were left for want of points" in short
+
+
+def test_all_pairs_of_seeds_leave_one_seed_out() -> None:
+    values = [(0.001, 0, 1), (0.003, 0, 1), (0.002, 0, 1)]
+    seeds = [(0, 1), (0, 2), (1, 2)]
+    said = ONE.summarise(barriers(*values, seeds=seeds), Evidence())
+    number = next(n for n in said.numbers if n.name.startswith("error barrier of P-T/P-T (test, mean"))
+    found = seed_pairs_interval(dict(zip(seeds, (v[0] for v in values), strict=True)))
+    assert (number.value, number.low, number.high) == (found.value, found.low, found.high)
+    assert (number.n, number.basis) == (3, "seeds")
+    assert number.note == "n counts seeds, of 3 pairs, leaving one seed out"
+    assert "over 3 seeds (3 pairs, leaving one seed out)" in said.verdict
+
+
+def test_pairs_of_one_seed_are_independent() -> None:
+    table = barriers(*[(0.3, 0, 1), (0.31, 0, 1), (0.32, 0, 1)], pair="P-T/RI-T", seeds=[(0, 0), (1, 1), (2, 2)])
+    verdict = Path(pairs=("P_T/RI_T",)).summarise(table, Evidence()).verdict
+    assert verdict.startswith(
+        "P-T/RI-T separated by a barrier: error barrier 31.0 points, 95 % limits 28.5 to 33.5 over"
+    )
+    assert "over 3 pairs that share no network" in verdict
+
+
+# -- the ruler --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ruler", "why"),
+    [
+        (((0.03, 0.0, 0.05), (0.3, 0.25, 0.35)), "RI-T/RI-T, trained on not shown to be connected, error barrier 3.0 "
+         "points, 95 % limits 0.0 to 5.0"),
+        (((0.0, 0.0, 0.01), (0.03, 0.01, 0.05)), "RI-T/RI-T no barrier of 2 points shown, error barrier 3.0 points"),
+        (((0.0, 0.0, 0.01), (0.0, 0.0, 0.01)), "RI-T/RI-T no barrier of 2 points shown, error barrier 0.0 points"),
+        (None, "RI-T/RI-T, trained on not measured; RI-T/RI-T not measured"),
+    ],
+)  # fmt: skip
+def test_where_the_ruler_fails_nothing_is_decided(ruler, why) -> None:
+    for value in ((0.0, 0.0, 0.001), (0.5, 0.4, 0.6)):
+        said = ONE.summarise(barriers(value, ruler=ruler), Evidence())
+        assert said.verdict.startswith("Undecided, for the ruler does not hold (")
+        assert why in said.verdict
+        assert "connected:" not in said.verdict
+        assert "separated by a barrier:" not in said.verdict
+        assert f"P-T/P-T error barrier {100 * value[0]:.1f} points" in said.verdict, "what was measured is still said"
+
+
+def test_the_ruler_that_holds_is_in_the_notes_and_numbers() -> None:
+    table = barriers((0.005, 0.0, 0.015))
+    said = ONE.summarise(table, Evidence())
+    assert said.notes[0].startswith(
+        "the ruler holds: RI-T/RI-T, trained on linearly connected, error barrier 0.0 points"
+    )
+    assert "RI-T/RI-T separated by a barrier, error barrier 30.0 points, 95 % limits 25.0 to 35.0" in said.notes[0]
+    rulers = [number for number in said.numbers if number.name.startswith("ruler: ")]
+    assert [(n.value, n.low, n.high) for n in rulers] == list(RULER)
+    found = ruler_of(table.filter(pl.col("level") == "barrier"))
+    assert (found.positive, found.negative, found.holds) == ("stable", "unstable", True)
+
+
+def test_pairs_asked_for_serve_as_the_known_negative() -> None:
+    """With RI-T/RI-T among the pairs none is measured twice, and what is said of them is what the ruler rests on."""
+    own = barriers((0.3, 0.25, 0.35), pair="RI-T/RI-T", ruler=(RULER[0], (0.3, 0.25, 0.35)))
+    own = own.filter((pl.col("role") == "pair") | (pl.col("pair") == POSITIVE))
+    said = Path(pairs=("RI_T/RI_T",)).summarise(own, Evidence())
+    assert said.verdict.startswith("RI-T/RI-T separated by a barrier: error barrier 30.0 points")
+
+
+# -- distance ---------------------------------------------------------------------------------------------------
+
+
+def test_per_distance_comes_with_its_warning() -> None:
+    said = ONE.summarise(barriers((0.01, 0.0, 0.03)), Evidence())
+    number = next(n for n in said.numbers if n.name.startswith("error barrier per unit of ℓ2 distance of P-T/P-T"))
+    assert (number.value, number.unit, number.low) == (0.01, "1 per ℓ2", None)
+    assert "not scale-free: quadratic effects grow as the square of the distance" in number.note
+    same = barriers((0.0, 0.0, 0.01)).with_columns(pl.lit(None, pl.Float64).alias("per_l2"))
+    lost = next(n for n in ONE.summarise(same, Evidence()).numbers if "per unit" in n.name)
+    assert (lost.value, lost.note) == (None, "not finite, or no distance, for 1 of 1 pairs of networks")
+
+
+def lines(*pairs: tuple[str, int, float, float]) -> pl.DataFrame:
+    """Points of lines whose loss is h·α(1−α), of (pair, seed, length, h)."""
+    rows = [
+        {
+            "level": "point", "role": "pair", "pair": pair, "moved": "all", "a": "a", "b": "b", "seed_a": seed,
+            "seed_b": seed + 1, "split": "test", "batch_norm": "recompute", "examples": 9, "alpha": k / 40,
+            "l2": k / 40 * length, "loss": 1 + height * k / 40 * (1 - k / 40), "error": 0.1,
+        }
+        for pair, seed, length, height in pairs
+        for k in range(-4, 45)
+    ]  # fmt: skip
+    return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(Path.columns)))
+
+
+def test_the_loss_at_equal_radius_is_that_of_both_lines() -> None:
+    table = lines(("P-T/P-T", 0, 2.0, 0.4), ("RI-T/RI-T", 0, 8.0, 16.0), ("RI-T/RI-T", 2, 16.0, 16.0))
+    found = {n.name: n for n in radius_numbers(table, "batch norm recomputed")}
+    near = found["rise of the loss within ℓ2 1 of the ends of P-T/P-T (test, batch norm recomputed)"]
+    far = found["rise of the loss within ℓ2 1 of the ends of RI-T/RI-T (test, batch norm recomputed)"]
+    assert near.value == pytest.approx(0.1), "half of the shortest line is its middle"
+    wanted = [16 * 0.125 * 0.875, 16 * 0.0625 * 0.9375]
+    assert far.value == pytest.approx(sum(wanted) / 2, rel=5e-3)
+    assert (far.low, far.high, far.basis) == (pytest.approx(wanted[1], rel=5e-3), pytest.approx(wanted[0]), "range")
+    assert radius_numbers(lines(("P-T/P-T", 0, 2.0, 0.4)), "") == [], "one kind has nothing to be compared with"
+    assert radius_numbers(lines(("P-T/P-T", 0, 0.0, 0.4), ("RI-T/RI-T", 0, 8.0, 1.0)), "") == []
+    gone = table.with_columns(pl.when(pl.col("l2") == 4).then(None).otherwise(pl.col("loss")).alias("loss"))
+    assert [n.note for n in radius_numbers(gone, "") if n.value is None] == ["not finite on some line"]
 
 
 def test_the_unit_names_its_ends(trained: Trained) -> None:
-    unit = next(iter(ANALYSIS.units(trained.study, trained.evidence.for_decision())))
-    turned = Unit(members=unit.members[::-1])
+    unit = units_of(trained)[0]
+    turned = Unit(members=unit.members[::-1], settings=unit.settings)
     assert turned.key != unit.key, "the pair has a direction: α = 0 is the first"

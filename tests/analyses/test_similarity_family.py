@@ -24,6 +24,7 @@ from transferscope.running.bind import bind
 from transferscope.running.context import Context
 from transferscope.running.results import AnalysisResult
 from transferscope.running.run import run_study
+from transferscope.running.workers import limited
 from transferscope.specs import NetworkSpec
 from transferscope.store import Store
 from transferscope.study import Study, VariantRecipe
@@ -99,14 +100,15 @@ def test_without_agreement_nothing_else_changes(kept: Trained) -> None:
     analysis = result(kept, "similarity").analysis
     plain = analysis.model_copy(update={"agreement": False})
     (unit,) = plain.units(kept.study, kept.evidence.for_decision())
-    rows = checked(plain, plain.measure(unit, kept.context).table)
+    # As many threads as the study had: BLAS adds a product up in another order on two threads than on one, in the
+    # same one every time.
+    with limited(kept.study.settings.compute.threads):
+        rows = checked(plain, plain.measure(unit, kept.context).table)
     for name in ("cca", "cca_chance", "procrustes", "rsa"):
         assert rows[name].null_count() == rows.height
     whole = table(kept, "similarity")
-    columns = [name for name in whole.columns if name not in ("cca", "cca_chance", "procrustes", "rsa", "cka")]
+    columns = [name for name in whole.columns if name not in ("cca", "cca_chance", "procrustes", "rsa")]
     assert rows.select(columns).equals(whole.select(columns))
-    # With several threads a matrix product may add up in another order from call to call.
-    assert rows["cka"].to_numpy() == pytest.approx(whole["cka"].to_numpy(), abs=1e-6, nan_ok=True)
     numbers = plain.summarise(rows, Evidence()).numbers
     assert not any("Kendall" in number.name for number in numbers)
 

@@ -94,7 +94,7 @@ def test_a_wide_rbf_kernel_is_the_linear_one_and_a_narrow_one_is_not() -> None:
 def test_rbf_grams_take_the_median_of_each_batch_in_every_block(monkeypatch) -> None:
     grams = torch.stack([centred_gram(pair(seed, 12)[0])[0] for seed in range(5)])
     whole, medians = rbf_grams(grams)
-    monkeypatch.setattr("transferscope.measures.cka._BLOCK_BYTES", 1)
+    monkeypatch.setattr("transferscope.measures.grams.BLOCK_BYTES", 1)
     blocks, again = rbf_grams(grams)
     assert torch.equal(whole, blocks)
     assert torch.equal(medians, again)

@@ -74,7 +74,7 @@ def test_one_colour_per_variant_everywhere() -> None:
             for label, tint, _ in figure.legend:
                 assert tint == wanted.get(label, tint)
             for encoding in parts(figure.chart().to_dict()):
-                scale = encoding.get("color", {}).get("scale", {})
+                scale = encoding.get("color", {}).get("scale") or {}
                 if "domain" in scale and not any(isinstance(item, (int, float)) for item in scale["domain"]):
                     for label, tint in zip(scale["domain"], scale["range"], strict=True):
                         assert tint == wanted.get(label, tint)
@@ -160,6 +160,18 @@ def test_heat_maps_leave_out_networks_with_themselves_and_share_one_scale() -> N
     assert similarity.figures(alone) == ()
 
 
+def test_ri_stands_beside_the_networks_that_started_from_it_alone() -> None:
+    table = synthetic.similarity_table((0, 1), ["a", "b"])
+    strange = pl.col("a").is_in(["RI[0]", "RI-T[1]"]) & pl.col("b").is_in(["RI[0]", "RI-T[1]"])
+    assert table.filter(strange & (pl.col("a") != pl.col("b"))).height
+    changed = table.with_columns(cka=pl.when(strange).then(-1.0).otherwise("cka"))
+    drawn_as = sorted(hovers(similarity.figures(table)[0]))
+    assert sorted(hovers(similarity.figures(changed)[0])) == drawn_as
+    own = pl.col("a").is_in(["RI[0]", "RI-T[0]"]) & pl.col("b").is_in(["RI[0]", "RI-T[0]"])
+    changed = table.with_columns(cka=pl.when(own).then(-1.0).otherwise("cka"))
+    assert sorted(hovers(similarity.figures(changed)[0])) != drawn_as
+
+
 def test_heat_maps_do_not_depend_on_the_order_of_the_networks() -> None:
     table = synthetic.similarity_table((0, 1), ["a", "b", "c"])
     swapped = table.rename(
@@ -186,14 +198,37 @@ def test_deep_networks_are_thinned_and_say_so() -> None:
 
 
 def test_paths_show_both_ends_the_baseline_and_no_barrier_rows() -> None:
-    along, far = drawn("path")
+    along, far, barriers = drawn("path")
     assert len(along.panels) == len(far.panels) == 4
+    assert len(barriers.panels) == 2
     assert not any("None" in text for text in hovers(along))
     assert any(text.startswith("• P-T[0] → P-T[1], α 0.0: loss") for text in hovers(along))
     ends = [row for row in next(iter(along.panels[0].to_dict()["datasets"].values())) if row["alpha"] in (0, 1)]
     assert ends
     dashed = [mark for mark in str(along.panels[0].to_dict()).split("'mark'") if "strokeDash" in mark]
     assert dashed
+
+
+def test_barriers_are_drawn_against_distance_with_their_limits_and_a_warning() -> None:
+    *_, barriers = drawn("path")
+    assert "quadratic grows as the square of the distance" in barriers.caption
+    assert "Batch norm: recompute" in barriers.caption
+    assert any(text.startswith("• P-T[0] → P-T[1]: error barrier 0.01 (0.009 to 0.011) at ℓ2 7.5") for text in
+               hovers(barriers))  # fmt: skip
+
+
+def test_pairs_of_one_variant_and_the_ruler_are_told_apart() -> None:
+    table = synthetic.path_table((0, 1))
+    own = pl.col("pair") == "RI-T/RI-T"
+    same = table.filter(own).with_columns(pl.lit("RI-T/RI-T, same init").alias("pair"))
+    ruler = table.filter(own).with_columns(pl.lit("RI-T/RI-T, trained on").alias("pair"), pl.lit("ruler").alias("role"))
+    trunk = table.filter(own).with_columns(pl.lit("trunk").alias("moved"))
+    along, _, barriers = path.figures(pl.concat([table, same, ruler, trunk]))
+    for figure in (along, barriers):
+        colours = {label: tint for label, tint, _ in figure.legend if "/" in label}
+        assert {"RI-T/RI-T", "RI-T/RI-T, same init", "RI-T/RI-T, trained on", "RI-T/RI-T, trunk only"} < set(colours)
+        assert len(set(colours.values())) == len(colours)
+        assert colours["RI-T/RI-T"] == colour("RI-T/RI-T")
 
 
 def test_the_path_between_the_ends_is_never_cut() -> None:
@@ -208,7 +243,7 @@ def test_the_path_between_the_ends_is_never_cut() -> None:
 
 
 def test_too_many_paths_keep_some_of_every_pair() -> None:
-    along, _ = path.figures(synthetic.path_table(tuple(range(6)), steps=121))
+    along, *_ = path.figures(synthetic.path_table(tuple(range(6)), steps=121))
     assert "further paths are in the table" in along.caption
     assert {label for label, _, _ in along.legend} >= {"P-T/P-T", "RI-T/RI-T", "P-T/RI-T"}
 

@@ -9,9 +9,23 @@ from typing import Any
 import polars as pl
 
 from tests.report.synthetic_ablations import ablation_table
+from tests.report.synthetic_align import SUMMARY as ALIGN_SUMMARY
+from tests.report.synthetic_align import align_table
+from tests.report.synthetic_criticality import SUMMARY as CRITICALITY_SUMMARY
+from tests.report.synthetic_criticality import criticality_table
+from tests.report.synthetic_curve import SUMMARY as CURVE_SUMMARY
+from tests.report.synthetic_curve import curve_table
 from tests.report.synthetic_features import domain_distance_table, probe_table, reuse_table
 from tests.report.synthetic_features import summaries as features_summaries
+from tests.report.synthetic_flatness import SUMMARY as FLATNESS_SUMMARY
+from tests.report.synthetic_flatness import flatness_table
 from tests.report.synthetic_mistakes import in_training_table, mistakes_files, mistakes_table
+from tests.report.synthetic_module_paths import SUMMARIES as MODULE_SUMMARIES
+from tests.report.synthetic_module_paths import TABLES as MODULE_TABLES
+from tests.report.synthetic_planes import SUMMARIES as PLANE_SUMMARIES
+from tests.report.synthetic_planes import TABLES as PLANE_TABLES
+from tests.report.synthetic_rewind import SUMMARY as REWIND_SUMMARY
+from tests.report.synthetic_rewind import rewind_table
 from tests.report.synthetic_similarity import (
     SUMMARIES,
     distance_in_training_table,
@@ -19,6 +33,8 @@ from tests.report.synthetic_similarity import (
     similarity_by_size_table,
     similarity_in_training_table,
 )
+from tests.report.synthetic_spectrum import SUMMARY as SPECTRUM_SUMMARY
+from tests.report.synthetic_spectrum import spectrum_table
 from tests.report.synthetic_starts import control_table, transplant_table
 from tests.report.synthetic_starts import summary as starts_summary
 from transferscope.analyses.ablation_summary import summary_of
@@ -180,6 +196,7 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
                     ]
                     loss_gap, error_gap = bump + 2.2 * away**2, 0.5 * bump + 0.7 * away**2
                     rows.append({
+                        "role": "pair", "moved": "all",
                         "pair": _pair(va, vb), "a": a, "b": b, "seed_a": sa, "seed_b": sb, "split": split,
                         "alpha": alpha, "l2": alpha * length, "batch_norm": "recompute", "examples": 656,
                         "loss": line[0] + offset + loss_gap, "loss_se": 0.015, "error": line[1] + offset + error_gap,
@@ -188,18 +205,28 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
                         "error_gap": error_gap, "error_gap_se": 0.009, "error_gap_mean": error_gap,
                         "error_gap_mean_se": 0.009, **dict.fromkeys(_OF_BARRIERS), "level": "point",
                     })  # fmt: skip
-                for quantity, height in (("loss", hill), ("error", 0.5 * hill)):
-                    empty = dict.fromkeys(rows[-1])
+                empty = dict.fromkeys(rows[-1])
+                for quantity, height, baseline in (
+                    (quantity, height, baseline)
+                    for quantity, height in (("loss", hill), ("error", 0.5 * hill))
+                    for baseline in ("linear", "mean")
+                ):
                     rows.append({
-                        **empty, "level": "barrier", "pair": _pair(va, vb), "a": a, "b": b, "seed_a": sa, "seed_b": sb,
+                        **empty, "level": "barrier", "role": "pair", "moved": "all",
+                        "pair": _pair(va, vb), "a": a, "b": b, "seed_a": sa, "seed_b": sb,
                         "split": split, "batch_norm": "recompute", "examples": 656, "alpha": 0.5, "l2": length,
-                        "quantity": quantity, "baseline": "linear", "barrier": height, "low": 0.9 * height,
-                        "high": 1.1 * height, "midpoint_gap": height, "smallest_gap": 0.0,
+                        "quantity": quantity, "baseline": baseline, "barrier": height, "low": 0.9 * height,
+                        "high": 1.1 * height, "midpoint_gap": height, "smallest_gap": 0.0, "points": 21,
+                        "barrier_se": 0.05 * height, "per_l2": height / length, "equivalent": 49, "bracket": 0.021,
+                        "open": 0,
                     })  # fmt: skip
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-_OF_BARRIERS = ("quantity", "baseline", "barrier", "low", "high", "midpoint_gap", "smallest_gap")
+_OF_BARRIERS = (
+    "quantity", "baseline", "barrier", "barrier_se", "low", "high", "per_l2", "midpoint_gap", "smallest_gap", "points",
+    "equivalent", "bracket", "open", "recheck_loss", "recheck_error",
+)  # fmt: skip
 
 TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "learning_rate": learning_rate_table,
@@ -213,6 +240,14 @@ TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "distance": distance_table,
     "distance_in_training": distance_in_training_table,
     "path": path_table,
+    **MODULE_TABLES,
+    **PLANE_TABLES,
+    "curve": curve_table,
+    "align": align_table,
+    "flatness": flatness_table,
+    "spectrum": spectrum_table,
+    "rewind": rewind_table,
+    "criticality": criticality_table,
     "block_shuffle": ablation_table,
     "control": control_table,
     "transplant": transplant_table,
@@ -223,6 +258,14 @@ TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
 
 _SUMMARIES = {
     **SUMMARIES,
+    "curve": CURVE_SUMMARY,
+    "align": ALIGN_SUMMARY,
+    "criticality": CRITICALITY_SUMMARY,
+    "flatness": FLATNESS_SUMMARY,
+    "spectrum": SPECTRUM_SUMMARY,
+    "rewind": REWIND_SUMMARY,
+    **MODULE_SUMMARIES,
+    **PLANE_SUMMARIES,
     "learning_rate": Summary(
         "Chosen on validation data out of 0.003, 0.01, 0.03, 0.1, 0.3: P-T 0.03, RI-T 0.03.",
         (Number("chosen rate of P-T", 0.03, n=2, note="validation metric 0.845"),
@@ -265,7 +308,7 @@ _SUMMARIES = {
     "transplant": starts_summary("transplant", learning_rate_table(), learning_curves_table(), transplant_table()),
     **features_summaries(),
     "path": Summary(
-        "P-T networks lie in one stable basin: error barrier 1.0 points (upper 95 % limit 1.6); RI-T networks do not "
+        "P-T networks are linearly connected: error barrier 1.0 points (upper 95 % limit 1.6); RI-T networks do not "
         "(21 points, 19 to 23).",
         (Number("error barrier, P-T/P-T, test", 0.010, 0.004, 0.016, "seeds", 3),
          Number("error barrier, RI-T/RI-T, test", 0.21, 0.19, 0.23, "seeds", 3),

@@ -226,7 +226,7 @@ def test_write_report_leaves_whole_files_only(tmp_path: Path) -> None:
     assert place == tmp_path / "out" / "report.html"
     names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert names == {
-        "report.html", "files/learning_rate/thumb.bin",
+        "report.html", "results.json", "files/learning_rate/thumb.bin",
         "figures/learning_rate-rates.svg", "figures/learning_rate-rates.png",
         *(f"tables/{stem}.{kind}" for stem in ("headline", "learning_rate", "learning_rate-numbers")
           for kind in ("csv", "tex", "parquet")),

@@ -66,6 +66,11 @@ def test_the_manifest_says_where_it_all_comes_from(finished: FinishedStudy) -> N
     labels = [network["label"] for network in manifest["networks"]]
     assert len(set(labels)) == len(labels) == 10
     assert all(Path(network["weights"]).is_file() for network in manifest["networks"])
+    for network in manifest["networks"]:
+        timings = json.loads((Path(network["weights"]).parent / "provenance.json").read_text())["timings"]
+        training = sum(epoch["training_seconds"] + epoch["evaluation_seconds"] for epoch in timings)
+        assert network["seconds"] == pytest.approx(training, abs=1e-3)
+        assert network["seconds"] > 0
 
 
 def test_parts_made_in_another_way_are_named(finished: FinishedStudy, tmp_path: Path) -> None:

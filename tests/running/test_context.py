@@ -11,6 +11,7 @@ from tests.running import tiny
 from tests.running.conftest import FinishedStudy
 
 import transferscope.running.context as module
+import transferscope.running.starts as starts_module
 from transferscope.data.batches import training_batches
 from transferscope.errors import DataError, StoreError, WeightsError
 from transferscope.running.bind import bind
@@ -84,7 +85,7 @@ def test_a_trained_network_is_the_stored_one_in_evaluation_mode(
     def never(*arguments: Any) -> Any:
         raise AssertionError("the source's weights are not needed for a network that is trained")
 
-    monkeypatch.setattr(module, "read_state", never)
+    monkeypatch.setattr(starts_module, "read_state", never)
     model = context.network(spec)
     assert not any(part.training for part in model.modules())
     stored = context.state(spec)

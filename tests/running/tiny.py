@@ -56,7 +56,17 @@ def weights(folder: Path, seed: int = 77) -> Path:
 FAST = {"epochs": 2, "batch_size": 16, "memory_format": "contiguous", "schedule": "constant"}
 ANALYSES = [
     {"similarity": {"test_images": 16, "batch_size": 8}},
-    {"path": {"points": 3, "outer": 0, "extrapolate": 0.0, "batch_norm_images": 32, "train_images": 16}},
+    {
+        "path": {
+            "points": 3,
+            "refine": None,
+            "outer": 0,
+            "extrapolate": 0.0,
+            "batch_norm_images": 32,
+            "train_images": 16,
+            "ruler_images": 16,
+        }
+    },
 ]
 
 

@@ -296,6 +296,22 @@ def test_partial_work_goes_when_the_entry_is_whole(store: Store, entry: Entry):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b'{"created": ', r"provenance.json is not JSON"),
+        (b"\xff\xfe", r"provenance.json is not JSON"),
+        (b"[1]", r"provenance.json holds no facts(?s:.*)a JSON object(?s:.*)list"),
+    ],
+)
+def test_damaged_provenance_is_the_stores_own_error(entry: Entry, content: bytes, match: str):
+    with entry.write() as folder:
+        (folder / "table").write_bytes(b"1")
+    (entry.folder / "provenance.json").write_bytes(content)
+    with pytest.raises(CorruptEntryError, match=match):
+        entry.provenance()
+
+
 def test_provenance_is_json_and_keeps_the_writers_words(entry: Entry):
     with entry.write(None, {"seconds": 2.5}):
         pass

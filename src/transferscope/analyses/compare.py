@@ -9,9 +9,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from transferscope.analyses.align_networks import Aligned, Method, align
+from transferscope.analyses.averaging import Average, average_of
 from transferscope.analyses.cka_loader import CkaResult, cka
+from transferscope.analyses.compare_page import page
 from transferscope.analyses.linear_path import LinearPath, alpha_grid, linear_path
-from transferscope.errors import MeasureError
+from transferscope.errors import AlignmentError, MeasureError
 from transferscope.measures.barriers import Barrier, stability
 from transferscope.measures.distance import Distance, parameter_distance
 from transferscope.measures.metrics import metric, predictions
@@ -32,33 +35,42 @@ class Comparison:
     Attributes:
         examples: how many were used.
         metric_name: ``top1``, ``top5`` or ``auc``.
-        metrics: of a and of b; None where undefined.
-        mistakes: of the pair; with several labels over image-label pairs.
+        metrics: of a and of b; None where undefined, for b also where its head is of another size.
+        mistakes: of the pair; with several labels over image-label pairs. None where the heads differ in size.
         similarity: CKA of all modules of a and b, in one pass.
         distance: of all parameters; None where shapes differ.
         distance_by_module: the same per module.
-        path: the straight line between them; None where it was not measured.
+        path: the straight line between them; None where it was not measured. Of the trunk where the heads differ.
         error_barrier: of the path, from errors.
         loss_barrier: of the path, from losses; None also where a loss between them is not finite.
+        alignment: b with its hidden units put in the order of a's; None where the path is stable, or that was not
+            asked for or not possible.
+        aligned: the line from a to that network.
+        aligned_barrier: of that path, from errors.
+        average: the network half-way between them; None where there is no path of all parameters.
         not_measured: what was left out, and why.
     """
 
     examples: int
     metric_name: str
     metrics: tuple[float | None, float | None]
-    mistakes: Mistakes
+    mistakes: Mistakes | None
     similarity: CkaResult
     distance: Distance | None
     distance_by_module: dict[str, Distance]
     path: LinearPath | None
     error_barrier: Barrier | None
     loss_barrier: Barrier | None
+    alignment: Aligned | None
+    aligned: LinearPath | None
+    aligned_barrier: Barrier | None
+    average: Average | None
     not_measured: dict[str, str]
 
     @property
     def text(self) -> str:
         """A page for a terminal."""
-        return _page(self)
+        return page(self)
 
     def __str__(self) -> str:
         return self.text
@@ -72,7 +84,11 @@ def compare(
     train: Batches | None = None,
     metric_name: str = "top1",
     granularity: Granularity = "block",
-    points: int = 25,
+    head: str | None = None,
+    points: int = 13,
+    refine: float | None = 0.021,
+    fast: bool = False,
+    align_by: Method | None = "activations",
     clusters: npt.ArrayLike | None = None,
     device: str | torch.device = "auto",
     memory_format: Literal["contiguous", "channels_last"] = "contiguous",
@@ -83,30 +99,40 @@ def compare(
         a: first network; α = 0 of the path.
         b: second network.
         data: batches of (images, labels) that can be iterated again, the same each time; in mixed order, for CKA is
-            estimated batch by batch.
+            estimated batch by batch. Labels are those of a's classes.
         train: batches of training images; needed for the path of networks with batch norm, whose statistics are
             recomputed on them at every point; in mixed order as well. Without them that path is left out, with the
             reason.
         metric_name: ``top1``, ``top5`` or ``auc``.
         granularity: of the modules: ``stage``, ``block`` or ``layer``.
-        points: of the path, from α = 0 to 1.
-        clusters: group (patient, panel) of each example of ``data``: limits of barriers are then over groups.
+        head: name of the classifying module. Where the heads differ in size only the trunk moves on the path, under
+            the head of a; without the name that path is left out.
+        points: of the path, from α = 0 to 1, evenly spaced.
+        refine: tolerance in α to which maxima are then located; see
+            :func:`~transferscope.analyses.linear_path.linear_path`. None evaluates ``points`` alone.
+        fast: the path in bfloat16, ends and maxima again in float32.
+        align_by: where the networks are not found to be linearly connected, put b's hidden units in the order of a's
+            (by ``activations`` on training images, or on ``data`` where there are none; or by ``weights``) and measure
+            the path again: whether the order is all that lies between them. What cannot be aligned is listed with its
+            reason. None leaves it out.
+        clusters: group (patient, panel) of each example of ``data``: limits are then over groups.
         device: where to compute.
         memory_format: of weights and images.
 
     Returns:
-        Mistakes, similarity, distance and path; ``print`` it for a page.
+        Mistakes, similarity, distance, path, the average of the two; ``print`` it for a page.
 
     Raises:
         LoaderError: a loader does not give the same batches twice, or too few examples.
-        MeasureError: ``points`` is below 2.
+        MeasureError: ``points`` is below 2, or below 3 and to be refined.
         ActivationError: a network has no module whose output can be compared (a single bare layer).
 
     Example:
         >>> import torch
         >>> _ = torch.manual_seed(0)
         >>> a, b = (nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)) for _ in range(2))
-        >>> found = compare(a, b, [(torch.randn(8, 4), torch.arange(8) % 3)], device="cpu", points=3)
+        >>> data = [(torch.randn(8, 4), torch.arange(8) % 3)]
+        >>> found = compare(a, b, data, device="cpu", points=3, refine=None)
         >>> found.mistakes.examples, len(found.path.alphas)
         (8, 3)
     """
@@ -117,48 +143,101 @@ def compare(
     missing: dict[str, str] = {}
     outputs_a, labels = logits(a, data, where, memory_format=memory_format)
     outputs_b, _ = logits(b, data, where, memory_format=memory_format)
-    task: Literal["single", "multi"] = "single" if labels.ndim == 1 else "multi"
-    judged_a, judged_b = (predictions(outputs, task).reshape(-1).numpy() for outputs in (outputs_a, outputs_b))
     similarity = cka(a, b, data, granularity=granularity, device=where, memory_format=memory_format)
-    first, second = dict(a.named_parameters()), dict(b.named_parameters())
-    whole, by_module, path = None, {}, None
-    if {name: p.shape for name, p in first.items()} != {name: p.shape for name, p in second.items()}:
-        missing["distance and path"] = "the networks' parameters differ in name or shape"
-    else:
-        whole = parameter_distance(first, second)
-        by_module = {
-            part: parameter_distance({n: first[n] for n in names}, {n: second[n] for n in names})
-            for part, names in parts_parameters(a, granularity).items()
-        }
-        if has_batch_norm(a) and train is None:
-            missing["path"] = (
-                "the networks have batch norm, and no training batches were given (train=...) to recompute its "
-                "statistics on; without that every barrier is an artefact"
-            )
-        else:
-            path = linear_path(
-                a,
-                b,
-                {"held-out": data},
+    alike = outputs_a.shape[1] == outputs_b.shape[1]
+    if not alike:
+        missing["mistakes and metric of b"] = (
+            f"its head has {outputs_b.shape[1]} outputs, that of a {outputs_a.shape[1]}: the labels are those of a"
+        )
+    whole, by_module = _distances(a, b, None if alike else head, granularity, missing)
+
+    def walk(second: nn.Module) -> LinearPath:
+        return linear_path(
+            a,
+            second,
+            {"held-out": data},
+            recompute_on=train,
+            alphas=alpha_grid(points, 0.0, 0),
+            refine=refine,
+            trunk_of=None if alike else head,
+            fast=fast,
+            metric_name=metric_name,
+            device=where,
+            memory_format=memory_format,
+        )
+
+    path = aligned = average = alignment = None
+    if whole is not None and has_batch_norm(a) and train is None:
+        missing["path"] = (
+            "the networks have batch norm, and no training batches were given (train=...) to recompute its "
+            "statistics on; without that every barrier is an artefact"
+        )
+    elif whole is not None:
+        path = walk(b)
+        if alike:
+            average = average_of(
+                (a, b),
+                (outputs_a, outputs_b),
+                labels,
+                data,
                 recompute_on=train,
-                alphas=alpha_grid(points, 0.0, 0),
                 metric_name=metric_name,
+                clusters=clusters,
                 device=where,
                 memory_format=memory_format,
             )
+    error_barrier = _barrier(path, "error", clusters, missing)
+    if align_by is not None and error_barrier is not None and stability(error_barrier.mean.interval) != "stable":
+        try:
+            alignment = align(a, b, data if train is None else train, method=align_by, device=where)
+            aligned = walk(alignment.network)
+        except AlignmentError as error:
+            missing["aligned path"] = " ".join(str(error).split())
     return Comparison(
         examples=len(labels),
         metric_name=metric_name,
-        metrics=(metric(outputs_a, labels, metric_name), metric(outputs_b, labels, metric_name)),
-        mistakes=compare_mistakes(judged_a, judged_b, labels.reshape(-1).numpy()),
+        metrics=(
+            metric(outputs_a, labels, metric_name),
+            metric(outputs_b, labels, metric_name) if alike else None,
+        ),
+        mistakes=_mistakes(outputs_a, outputs_b, labels) if alike else None,
         similarity=similarity,
         distance=whole,
         distance_by_module=by_module,
         path=path,
-        error_barrier=_barrier(path, "error", clusters, missing),
+        error_barrier=error_barrier,
         loss_barrier=_barrier(path, "loss", clusters, missing),
+        alignment=alignment,
+        aligned=aligned,
+        aligned_barrier=_barrier(aligned, "error", clusters, missing),
+        average=average,
         not_measured=missing,
     )
+
+
+def _distances(
+    a: nn.Module, b: nn.Module, head: str | None, granularity: Granularity, missing: dict[str, str]
+) -> tuple[Distance | None, dict[str, Distance]]:
+    """Distance of all parameters that both have alike, the head left out where it is named; and of each module."""
+    first, second = (
+        {name: p for name, p in network.named_parameters() if head is None or not name.startswith(f"{head}.")}
+        for network in (a, b)
+    )
+    if {name: p.shape for name, p in first.items()} != {name: p.shape for name, p in second.items()}:
+        missing["distance and path"] = "the networks' parameters differ in name or shape"
+        return None, {}
+    by_module = {
+        part: parameter_distance({n: first[n] for n in names}, {n: second[n] for n in names})
+        for part, names in parts_parameters(a, granularity).items()
+        if set(names) <= first.keys()
+    }
+    return parameter_distance(first, second), by_module
+
+
+def _mistakes(outputs_a: Tensor, outputs_b: Tensor, labels: Tensor) -> Mistakes:
+    task: Literal["single", "multi"] = "single" if labels.ndim == 1 else "multi"
+    judged_a, judged_b = (predictions(outputs, task).reshape(-1).numpy() for outputs in (outputs_a, outputs_b))
+    return compare_mistakes(judged_a, judged_b, labels.reshape(-1).numpy())
 
 
 def _barrier(
@@ -173,47 +252,3 @@ def _barrier(
         missing[f"{quantity} barrier"] = f"the {quantity} of a network between them is not finite"
         return None
     return path.barrier("held-out", quantity, clusters)
-
-
-def _page(found: Comparison) -> str:
-    a, b = (("undefined" if value is None else f"{value:.4f}") for value in found.metrics)
-    mistakes = found.mistakes
-    lines = [
-        f"{found.examples} examples; {found.metric_name}: a {a}, b {b}",
-        "",
-        f"mistakes    common {mistakes.common}, only a {mistakes.only_a}, only b {mistakes.only_b}",
-        f"            consistency κ {_number(mistakes.kappa)}, 0 is chance, {_number(mistakes.kappa_max)} the most",
-    ]
-    if found.distance is not None:
-        lines.append(f"distance    ‖a − b‖ = {found.distance.l2:.4g} over {found.distance.parameters:,} parameters")
-    for quantity, barrier in (("error", found.error_barrier), ("loss", found.loss_barrier)):
-        if barrier is not None and found.path is not None:
-            interval = barrier.mean.interval
-            limits = f", 95 % limits {interval.low:.4f} to {interval.high:.4f}" if interval.low is not None else ""
-            lines.append(
-                f"path        {quantity} barrier {barrier.mean.value:.4f} above the mean of the ends{limits} "
-                f"(batch norm: {found.path.batch_norm})"
-            )
-    if found.error_barrier is not None:
-        words = {
-            "stable": "linearly connected (error barrier below 2 points): their average works about as well",
-            "unstable": "a barrier of 2 points or more lies between them: do not average them",
-            "undecided": "undecided whether a barrier of 2 points lies between them: more examples would tell",
-        }
-        lines.append(f"            {words[stability(found.error_barrier.mean.interval)]}")
-    lines += [f"left out    {name}: {reason}" for name, reason in found.not_measured.items()]
-    lines += ["", f"{'module':<40} {'CKA a/b':>8} {'distance':>10}"]
-    between = found.similarity.between(*found.similarity.networks)
-    names_a, names_b = (found.similarity.modules[name] for name in found.similarity.networks)
-    for index, name in enumerate(names_a):
-        if name not in names_b:
-            continue
-        value = between[index, names_b.index(name)]
-        shown = "–" if value is np.ma.masked else f"{float(value):.3f}"
-        distance = found.distance_by_module.get(name)
-        lines.append(f"{name:<40} {shown:>8} {'–' if distance is None else f'{distance.l2:.4g}':>10}")
-    return "\n".join(lines)
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"

@@ -14,6 +14,7 @@ from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
+    from transferscope.analyses.other_source import OtherSource
     from transferscope.analyses.variants import BoundStudy
     from transferscope.data.sources import DataSource
     from transferscope.data.spec import SplitSettings
@@ -160,6 +161,10 @@ class AbstractAnalysis(Frozen, abc.ABC):
 
         An analysis that needs another one passes on what that one names.
         """
+        return ()
+
+    def other_sources(self, study: "Study") -> "Iterable[OtherSource]":
+        """Pre-trained networks beside the source's that its networks start from, looked up before anything is done."""
         return ()
 
     def needs(self, study: "BoundStudy") -> "Iterable[AbstractAnalysis]":

@@ -7,29 +7,24 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Number, Summary, Unit, schema
-from transferscope.analyses.ends import (
-    QUANTITIES,
-    Ends,
-    by_interval,
-    ends_of,
-    gain,
-    interval_columns,
-    network_columns,
-    share,
-    span,
-    why_no_claim,
-)
+from transferscope.analyses.control_rows import UNRELATED, ends_rows, report_rows, tuning_rows
+from transferscope.analyses.ends import span, why_no_claim
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves import LearningCurves
 from transferscope.analyses.learning_rate import LearningRate, choose, next_grid
+from transferscope.analyses.other_source import OtherSource
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
-from transferscope.specs import CONTROL_METHODS, Checkpoint, ControlMethod, File, NetworkSpec
+from transferscope.specs import CONTROL_METHODS, Checkpoint, ControlMethod, File, NetworkSpec, Start
 from transferscope.specs import Control as ControlStart
 
 if TYPE_CHECKING:
     from transferscope.running.context import Context
+    from transferscope.study import Study
 
 __all__ = ["Control", "report_rows"]
+
+_UNEQUAL = 0.05
+"""Sizes that differ by no more than this share of the source's are called matched."""
 
 
 @final
@@ -41,9 +36,12 @@ class Control(AbstractAnalysis):
 
     Attributes:
         methods: the controls, each a row of the picture.
+        unrelated: one more control: a network pre-trained on something else. What it recovers of the gain is not
+            particular to the source.
     """
 
     methods: tuple[ControlMethod, ...] = Field(default=CONTROL_METHODS, min_length=1)
+    unrelated: OtherSource | None = None
 
     name: ClassVar[str] = "control"
     title: ClassVar[str] = "Control initialisations"
@@ -56,17 +54,19 @@ class Control(AbstractAnalysis):
         "level": Column(
             str,
             "tuning: a run of the rate search; network: a report run; variant: mean over seeds; gain: variant − RI-T, "
-            "paired by seed; share: (variant − RI-T) ÷ (P-T − RI-T)",
+            "paired by seed; share: (variant − RI-T) ÷ (P-T − RI-T); source: of what P and `unrelated` were taught",
         ),
-        "variant": Column(str, "a control, P_T or RI_T"),
+        "variant": Column(str, "a control (`unrelated`: pre-trained on another source), P_T or RI_T"),
         "seed": Column(int, "seed of the network", "count", null="the row speaks of all seeds"),
         "learning_rate": Column(float, "peak learning rate; of a report row the one chosen for the variant"),
-        "quantity": Column(str, "metric: final metric; speed: mean clean training metric over the epochs from 1"),
+        "quantity": Column(
+            str, "metric: final metric; speed: mean clean training metric over the epochs from 1; images: trained on"
+        ),
         "split": Column(str, "train (speed), validation or test"),
         "value": Column(
             float,
             "the quantity; of a gain the difference, of a share the ratio, not clipped",
-            "metric; 1 for a share",
+            "metric; 1 for a share; count of images",
             "row",
             "diverged or undefined: see note",
         ),
@@ -94,6 +94,36 @@ class Control(AbstractAnalysis):
             raise ValueError("methods holds a control twice")
         return value
 
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """All of them, the unrelated source last."""
+        return (*self.methods, *([] if self.unrelated is None else [UNRELATED]))
+
+    def identity(self) -> Any:
+        """As of :class:`AbstractAnalysis`; without an unrelated source it is what it was before there was one."""
+        identity = dict(super().identity())
+        if self.unrelated is None:
+            del identity["unrelated"]
+        return identity
+
+    def other_sources(self, study: "Study") -> Iterable[OtherSource]:
+        """The unrelated one."""
+        return () if self.unrelated is None else (self.unrelated,)
+
+    def misfit(self, study: "Study") -> str | None:
+        """An unrelated source that is the source itself, or starts where RI starts."""
+        if self.unrelated is None:
+            return None
+        pretrain, own = self.unrelated.pretrain, study.source.pretrain
+        if pretrain is None:
+            same = self.unrelated.weights == study.source.weights
+            return "unrelated.weights: these are the source's own" if same else None
+        if own is not None and pretrain.data == own.data:
+            return "unrelated.pretrain.data: this is the source's own"
+        if pretrain.seed in {*study.seeds, *study.training.tuning_seeds}:
+            return f"unrelated.pretrain.seed: {pretrain.seed} is also a seed of the target, whose RI would start there"
+        return None
+
     def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
         """The rates P-T and RI-T searched, and whether RI-T has ended."""
         return (LearningRate(), LearningCurves())
@@ -105,13 +135,13 @@ class Control(AbstractAnalysis):
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per tuning run; once every search has ended, one for all report runs, for shares need them together."""
         settled = True
-        for method in self.methods:
+        for method in self.controls:
             tried = self._tuned(evidence, method)
             grid = self._grid(study, evidence, tried)
             settled = settled and sorted(set(tried["learning_rate"])) == grid
             for rate in grid:
                 for seed in study.settings.training.tuning_seeds:
-                    spec = _trained(study, method, seed, rate, study.settings.training.tuning_epochs)
+                    spec = self._trained(study, method, seed, rate, study.settings.training.tuning_epochs)
                     member = Member(variant=method, seed=seed, spec=spec)
                     yield Unit(members=(member,), settings={"level": "tuning"})
         if settled:
@@ -131,20 +161,32 @@ class Control(AbstractAnalysis):
 
     def _reported(self, study: BoundStudy, evidence: Evidence) -> Iterable[Member]:
         yield from study.members(evidence, TRAINED)
-        for method in self.methods:
+        for method in self.controls:
             rate = choose(self._tuned(evidence, method), method)
             for seed in study.seeds:
-                yield Member(variant=method, seed=seed, spec=_trained(study, method, seed, rate, None))
+                yield Member(variant=method, seed=seed, spec=self._trained(study, method, seed, rate, None))
+
+    def _trained(self, study: BoundStudy, method: str, seed: int, rate: float, epochs: int | None) -> NetworkSpec:
+        """A control, trained like P-T of the same seed: same head, order and augmentation."""
+        start: Start
+        if method == UNRELATED:
+            assert self.unrelated is not None
+            start = study.other(self.unrelated)
+        else:
+            origin = study.pretrained
+            assert isinstance(origin, File | Checkpoint)  # what a study's source can be
+            start = ControlStart.model_validate({"of": origin, "method": method})
+        return study.trained("P_T", seed, rate, epochs).model_copy(update={"start": start})
 
     def further(self, study: BoundStudy) -> int:
         """The report runs of every control, and the extensions of its grid at either end."""
         tuning = study.settings.training
         extensions = 0 if len(tuning.learning_rates) < 2 else 2 * tuning.extensions * len(tuning.tuning_seeds)
-        return len(self.methods) * (len(study.seeds) + extensions)
+        return len(self.controls) * (len(study.seeds) + extensions)
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Read histories: of a tuning run its end, of report runs ends, speeds and shares."""
-        rows = _tuning(unit, context) if unit.settings["level"] == "tuning" else _report(unit, context)
+        rows = tuning_rows(unit, context) if unit.settings["level"] == "tuning" else ends_rows(unit, context)
         return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
@@ -152,10 +194,10 @@ class Control(AbstractAnalysis):
         told = table.filter(pl.col("level").is_in(["gain", "share"]) & (pl.col("split") != "validation"))
         numbers = [_number(row) for row in told.iter_rows(named=True)]
         unended = why_no_claim(evidence.table(LearningCurves()))
-        final = _judged(table, self.methods, "metric", "test")
+        final = _judged(table, self.controls, "metric", "test")
         if unended is not None:
             final = f"no claim on the final metric, for {unended} (so far: {final})"
-        speed = _judged(table, self.methods, "speed", "train")
+        speed = _judged(table, self.controls, "speed", "train")
         return Summary(
             f"Final test metric: {final}. Optimisation speed: {speed}.", tuple(numbers), self._notes(table, evidence)
         )
@@ -167,88 +209,29 @@ class Control(AbstractAnalysis):
         )
         rates = ", ".join(f"{shown(variant)} {rate:g}" for variant, rate in chosen.iter_rows())
         notes = [f"each control was trained at its own rate, chosen on validation data: {rates}"]
-        for method in self.methods:
+        for method in self.controls:
             tried = tuned.filter(pl.col("variant") == method)["learning_rate"]
             best = chosen.filter(pl.col("variant") == method)["learning_rate"]
             if len(best) and tried.n_unique() > 1 and best[0] in (tried.min(), tried.max()):
                 notes.append(f"the best rate of {method} lies at the edge of its grid: the search was cut short")
         lost = tuned.filter(pl.col("diverged")).select("variant", "learning_rate").unique().sort(pl.all())
         notes += [f"{variant} diverged at rate {rate:g} in the search" for variant, rate in lost.iter_rows()]
+        taught = {
+            row["variant"]: row["value"] for row in table.filter(pl.col("level") == "source").iter_rows(named=True)
+        }
+        if taught:
+            notes.append(_sizes(taught["P_T"], taught[UNRELATED]))
         notes.append("a share is of this pre-trained network; another pre-training may differ")
         return tuple(notes)
 
 
-def _trained(study: BoundStudy, method: ControlMethod, seed: int, rate: float, epochs: int | None) -> NetworkSpec:
-    """A control, trained like P-T of the same seed: same head, order and augmentation."""
-    origin = study.pretrained
-    assert isinstance(origin, File | Checkpoint)  # what a study's source can be
-    start = ControlStart(of=origin, method=method)
-    return study.trained("P_T", seed, rate, epochs).model_copy(update={"start": start})
-
-
-def _tuning(unit: Unit, context: "Context") -> list[dict[str, Any]]:
-    (member,) = unit.members
-    last = context.history(member.spec).row(-1, named=True)
-    lost = last["diverged"]
-    value = None if lost else last["validation_metric"]
-    return [
-        {
-            **_of(member),
-            "level": "tuning",
-            "quantity": "metric",
-            "split": "validation",
-            "value": value,
-            "loss": None if lost else last["validation_loss"],
-            "n": 1,
-            "diverged": lost,
-            "note": "diverged" if lost else None if value is not None else "undefined for these labels",
-        }
-    ]
-
-
-def _of(member: Member) -> dict[str, Any]:
-    assert member.spec.recipe is not None
-    return {"variant": member.variant, "seed": member.seed, "learning_rate": member.spec.recipe.learning_rate}
-
-
-def _report(unit: Unit, context: "Context") -> list[dict[str, Any]]:
-    ends = ends_of([(member.variant, member) for member in unit.members], context)
-    networks = [(member.variant, member.seed, _of(member)["learning_rate"]) for member in unit.members]
-    return report_rows(ends, networks)
-
-
-def report_rows(ends: Ends, networks: Iterable[tuple[str, int, float]]) -> list[dict[str, Any]]:
-    """The rows of report runs: each network, means, gains over RI-T, and shares of P-T's gain.
-
-    Args:
-        ends: values by variant.
-        networks: variant, seed and learning rate of each.
-    """
-    from transferscope.measures.families import bonferroni_confidence
-
-    runs = list(networks)
-    rates = {variant: rate for variant, _, rate in runs}
-    controls = [variant for variant in rates if variant not in TRAINED]
-    together = bonferroni_confidence(len(controls))
-    rows: list[dict[str, Any]] = []
-    for quantity in QUANTITIES:
-        common = {"quantity": quantity[0], "split": quantity[1]}
-        for variant, seed, rate in runs:
-            row = {**common, "variant": variant, "learning_rate": rate}
-            rows.append({**row, **network_columns(ends, quantity, variant, seed)})
-        for variant, rate in rates.items():
-            lost = any(role == variant for role, _ in ends.lost)
-            row = {**common, "variant": variant, "learning_rate": rate, "diverged": lost}
-            rows.append({**row, "level": "variant", **interval_columns(by_interval(ends, quantity, variant))})
-            if variant == "RI_T":
-                continue
-            difference = gain(ends, quantity, variant, "RI_T")
-            rows.append({**row, "level": "gain", **interval_columns(difference)})
-            if variant in controls:
-                single = share(ends, quantity, variant, "RI_T", "P_T")
-                family = share(ends, quantity, variant, "RI_T", "P_T", together)
-                rows.append({**row, "level": "share", **interval_columns(single, family)})
-    return rows
+def _sizes(ours: float | None, other: float | None) -> str:
+    """Whether the unrelated source is of the size of the source's."""
+    if ours is None or other is None:
+        return "the unrelated source is not matched in size: how many images given weights were trained on is not known"
+    said = f"the unrelated network was pre-trained on {other:.0f} images, P on {ours:.0f}"
+    # A stratified part is rounded class by class.
+    return said if abs(other - ours) <= _UNEQUAL * ours else f"{said}: the sizes are not matched"
 
 
 def _number(row: Mapping[str, Any]) -> Number:

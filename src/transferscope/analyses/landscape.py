@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from transferscope.analyses.gap import judged as judged_of
 from transferscope.errors import LoaderError, MeasureError
 from transferscope.measures.metrics import correct, metric, per_example_loss
 from transferscope.networks.batchnorm import has_batch_norm, recompute
@@ -32,6 +33,7 @@ __all__ = ["POLICIES", "BatchNormPolicy", "Batches", "Landscape", "LandscapePoin
 BatchNormPolicy = Literal["recompute", "interpolate", "none"]
 POLICIES: tuple[BatchNormPolicy, ...] = ("recompute", "interpolate", "none")
 Batches = Iterable[tuple[Tensor, Tensor]]
+_LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
@@ -42,11 +44,16 @@ class LandscapePoint:
         losses: ``examples``, loss of each in nats; infinite where the network's logits are not finite.
         errors: ``examples``, share of wrong labels of each: 0 or 1 for a single label.
         metric: of the split; None where it is undefined.
+        judged: what the metric is made of, for intervals over examples: see
+            :func:`~transferscope.analyses.gap.judged`; None unless asked for.
+        labels: of the examples; None unless asked for.
     """
 
     losses: npt.NDArray[np.float64]
     errors: npt.NDArray[np.float64]
     metric: float | None
+    judged: npt.NDArray[np.float64] | None = None
+    labels: Tensor | None = None
 
 
 @final
@@ -131,7 +138,8 @@ class Landscape:
             for other in networks
         )
         self._example = in_format(_some_images(self._data).to(self.device), self.memory_format)
-        check_network_deterministic(self.network, self._example)
+        # A few images show whether the network draws anything by chance.
+        check_network_deterministic(self.network, self._example[:_LOOKED_AT])
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -147,6 +155,32 @@ class Landscape:
                 if only is None or name in only
             )
         )
+
+    @torch.no_grad()
+    def replace(self, index: int, state: Mapping[str, Tensor]) -> None:
+        """Put another network at an end, in place: the next :meth:`combine` goes from there.
+
+        Args:
+            index: of the end.
+            state: its parameters and buffers by name; further entries are not looked at.
+
+        Raises:
+            MeasureError: there is no such end, or a tensor is missing or of another shape or type.
+        """
+        if not 0 <= index < len(self.ends):
+            raise MeasureError("there is no such end", expected=f"0 to {len(self.ends) - 1}", got=str(index))
+        for name, target in self.ends[index].items():
+            given = state.get(name)
+            if given is None or given.shape != target.shape or given.dtype != target.dtype:
+                raise MeasureError(
+                    f"the state does not fit the landscape: {name!r} is missing or differs",
+                    expected=f"{tuple(target.shape)} {target.dtype}",
+                    got="nothing" if given is None else f"{tuple(given.shape)} {given.dtype}",
+                )
+        for name, target in self.ends[index].items():
+            target.copy_(state[name])
+        # What was put from the former end is no longer there.
+        self._at.clear()
 
     @torch.no_grad()
     def combine(self, weights: Sequence[float], only: Collection[str] | None = None) -> None:
@@ -210,7 +244,7 @@ class Landscape:
         """Say which parameters will change from now on: what lies before them is run once and kept.
 
         Values are the same to the last bit. Should another parameter change all the same, what was kept is made anew.
-        Running statistics before the cut are kept only under the policies ``recompute`` and ``no batch norm``.
+        Interpolated running statistics may move before the cut as well: that policy takes full passes.
 
         Args:
             parameters: names; None to go back to full passes.
@@ -227,8 +261,8 @@ class Landscape:
         self._prefix = None
         if parameters is None:
             return "full pass"
-        if self.policy not in ("recompute", "no batch norm"):
-            return f"full pass (batch norm: {self.policy})"
+        if self.policy == "interpolate":
+            return "full pass (batch norm: interpolate)"
         key = (granularity, head)
         if key not in self._traces:
             self._traces[key] = trace(self.network, self._example, granularity=granularity, head=head)
@@ -241,18 +275,19 @@ class Landscape:
         return self._prefix
 
     def evaluate(
-        self, splits: Collection[str] | None = None, *, own_statistics: bool = False
+        self, splits: Collection[str] | None = None, *, own_statistics: bool = False, judged: bool = False
     ) -> dict[str, LandscapePoint]:
         """Loss, error and metric where the network is; batch norm by the policy.
 
         Args:
             splits: which; None for all.
             own_statistics: leave batch norm's statistics as they are.
+            judged: give each example's part in the metric, and its label, as well.
         """
         asked = self._data if splits is None else splits
         prefix = None if own_statistics else self._prefix
         if prefix is not None:
-            return self._evaluate_after(prefix, asked)
+            return self._evaluate_after(prefix, asked, judged)
         if self.policy == "recompute" and not own_statistics and self._recompute_on is not None:
             recompute(self.network, self._recompute_on, precision=self.precision, memory_format=self.memory_format)
         measured = {}
@@ -260,10 +295,10 @@ class Landscape:
             values, labels = logits(
                 self.network, self._data[split], self.device, self.precision, memory_format=self.memory_format
             )
-            measured[split] = _point(values, labels, self.metric_name)
+            measured[split] = _point(values, labels, self.metric_name, judged)
         return measured
 
-    def _evaluate_after(self, prefix: KeptPrefix, splits: Iterable[str]) -> dict[str, LandscapePoint]:
+    def _evaluate_after(self, prefix: KeptPrefix, splits: Iterable[str], judged: bool) -> dict[str, LandscapePoint]:
         prefix.refresh()
         if self.policy == "recompute" and self._recompute_on is not None:
             kept = prefix.values("recompute", self._recompute_on, self.device, self.memory_format)
@@ -281,7 +316,7 @@ class Landscape:
                 for values, given in prefix.values(split, self._data[split], self.device, self.memory_format):
                     outputs.append(prefix.suffix(values).float().cpu())
                     labels.append(torch.as_tensor(given).cpu())
-            measured[split] = _point(torch.cat(outputs), torch.cat(labels), self.metric_name)
+            measured[split] = _point(torch.cat(outputs), torch.cat(labels), self.metric_name, judged)
         return measured
 
 
@@ -292,9 +327,10 @@ def _mix(target: Tensor, ends: Sequence[Tensor], weights: Sequence[float]) -> No
         target.copy_(ends[alone[0]])
     elif not target.is_floating_point():
         target.copy_(ends[0])
-    elif len(ends) == 2 and math.isclose(sum(weights), 1.0, abs_tol=1e-12):
+    elif len(alone) == 2 and math.isclose(sum(weights), 1.0, abs_tol=1e-12):
         # lerp keeps a tensor that is equal in both exactly as it is.
-        torch.lerp(ends[0], ends[1], weights[1], out=target)
+        first, second = alone
+        torch.lerp(ends[first], ends[second], weights[second], out=target)
     else:
         torch.mul(ends[0], weights[0], out=target)
         for end, weight in zip(ends[1:], weights[1:], strict=True):
@@ -329,7 +365,7 @@ def _some_images(data: Mapping[str, Batches]) -> Tensor:
     raise LoaderError("the loader gives no batch", expected="at least one batch", got="none")
 
 
-def _point(values: Tensor, labels: Tensor, metric_name: str) -> LandscapePoint:
+def _point(values: Tensor, labels: Tensor, metric_name: str, judged: bool) -> LandscapePoint:
     task: Literal["single", "multi"] = "single" if labels.ndim == 1 else "multi"
     right = correct(values, labels).double()
     errors = 1 - (right if right.ndim == 1 else right.mean(dim=1))
@@ -342,4 +378,6 @@ def _point(values: Tensor, labels: Tensor, metric_name: str) -> LandscapePoint:
         losses=losses.numpy(),
         errors=errors.numpy(),
         metric=metric(values, labels, metric_name),
+        judged=judged_of(values, labels, metric_name) if judged else None,
+        labels=labels if judged else None,
     )

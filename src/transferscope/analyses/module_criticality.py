@@ -20,7 +20,17 @@ from transferscope.measures.criticality import (
 )
 from transferscope.networks.modules import Granularity, parts_parameters
 
-__all__ = ["ALPHAS", "SIGMAS", "CriticalModule", "CriticalityResult", "ModuleGrid", "Quantity", "View", "criticality"]
+__all__ = [
+    "ALPHAS",
+    "SIGMAS",
+    "CriticalModule",
+    "CriticalityResult",
+    "ModuleGrid",
+    "Quantity",
+    "View",
+    "criticality",
+    "path_weights",
+]
 
 ALPHAS = tuple(index / 10 for index in range(11))
 SIGMAS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -142,7 +152,7 @@ def criticality(
             defined on ``data``.
         ModuleNameError: there is no such module.
 
-    Reference: Chatterji, Neyshabur & Sedghi (2020), Def. 3.1; Neyshabur et al. 2020, Sec. 3.5 and Fig. 6.
+    Reference: Chatterji, Neyshabur & Sedghi (2020), Def. 3.1; Neyshabur et al. 2020, Fig. 6.
     """
     if draws < 2:
         raise MeasureError("noise needs draws", expected="at least 2, for a standard error", got=str(draws))
@@ -164,7 +174,7 @@ def criticality(
             precision=precision,
         ),
         quantity,
-        _weights(view, alphas, len(checkpoints)),
+        path_weights(view, alphas, len(checkpoints)),
         draws,
         seed,
     )
@@ -198,8 +208,17 @@ def criticality(
     )
 
 
-def _weights(view: View, alphas: Sequence[float], checkpoints: int) -> list[tuple[float, ...]]:
-    """For each place on the path the shares of (final, initial, checkpoints...)."""
+def path_weights(view: View, alphas: Sequence[float], checkpoints: int) -> list[tuple[float, ...]]:
+    """For each place on a path from the initial to the final network the shares of (final, initial, checkpoints...).
+
+    Args:
+        view: ``direct``, ``optimisation`` or ``final``.
+        alphas: in [0, 1], with 0 among them, for ``direct``.
+        checkpoints: how many, for ``optimisation``.
+
+    Raises:
+        MeasureError: no checkpoints for ``optimisation``, or alphas that make no path.
+    """
     rest = (0.0,) * checkpoints
     if view == "final":
         return [(1.0, 0.0, *rest)]

@@ -1,99 +1,85 @@
-"""Linear paths between the networks of a study (paper Fig. 4)."""
+"""Linear paths between the networks of a study (paper Fig. 4), with a ruler that is checked first."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.pairs import pairs_interval
-from transferscope.analyses.variants import BoundStudy, shown
+from transferscope.analyses.path_pairs import LABELS, NEGATIVE, POSITIVE, PairKind, members_of
+from transferscope.analyses.path_rows import COLUMNS, rows_of
+from transferscope.analyses.path_summary import summary_of
+from transferscope.analyses.variants import BoundStudy
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
-    from transferscope.analyses.linear_path import LinearPath
+    from torch import nn
+
     from transferscope.running.context import Context
 
 __all__ = ["Path"]
 
-_QUANTITIES: tuple[Literal["loss", "error"], ...] = ("loss", "error")
 _SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
-_NO_GAP = "outside [0, 1], own statistics, not finite, or a barrier row"
-_ENOUGH_POINTS = 25
+_RULER_POINTS = 5
+_NEGATIVE_KIND = "RI_T/RI_T"
 
 
 @final
 class Path(AbstractAnalysis):
-    """Loss and error on the straight line between two networks of one variant, both barriers, extrapolation.
+    """Loss and error on the straight line between two networks, both barriers, extrapolation.
+
+    Beside the pairs asked for every table holds the ruler: a pair that must be connected (RI-T of the first seed, and
+    the same run trained on for one more epoch at a small rate) and one that must not be (two random starts). Where the
+    ruler does not hold, verdicts are "undecided".
 
     Attributes:
-        points: values of α in [0, 1], ends included.
+        pairs: which: ``P_T/P_T`` and ``RI_T/RI_T`` of different seeds, ``P_T/RI_T`` of one seed, ``P_T best/last`` and
+            ``RI_T best/last`` of one run; ``P_T/P_T same head`` and ``RI_T/RI_T same init`` train, for each seed, a
+            second network from the same start in another data order.
+        combinations: within a variant ``all`` pairs of seeds (intervals leave one seed out), or ``disjoint`` ones:
+            seeds (0, 1), (2, 3), ...
+        max_seeds: at most so many seeds; None for all.
+        moves: ``all`` parameters; ``trunk``: the head stays that of the first network, on the whole line.
+        points: values of α in [0, 1], ends included, evenly spaced.
+        refine: tolerance in α: intervals in which a maximum of loss or error lies or may lie are halved until they are
+            no wider, with at most half of the points of the even grid of that spacing. None evaluates ``points`` alone.
         outer: values of α beyond each end.
         extrapolate: how far beyond either end; 0 for not at all.
-        batch_norm: ``recompute`` running statistics at every point, or ``interpolate`` them (which makes artefacts).
+        batch_norm: ``recompute`` running statistics at every point; ``interpolate`` them, or take those of the first
+            network everywhere (``none``): both make artefacts.
         batch_norm_images: training images the statistics are recomputed on; the same at every point.
         train_images: training images the path is evaluated on; None for all.
         test_images: test images the path is evaluated on; None for all.
-        variants: whose pairs; pairs are disjoint: seeds (0, 1), (2, 3), ...
+        fast: bfloat16 and channels_last, ends and maxima again in float32.
+        ruler_images: training images of the ruler's further epoch.
+        ruler_rate: its learning rate, as a share of the recipe's.
     """
 
-    points: int = Field(default=25, ge=3)
+    pairs: tuple[PairKind, ...] = Field(default=("P_T/P_T", "RI_T/RI_T"), min_length=1)
+    combinations: Literal["all", "disjoint"] = "all"
+    max_seeds: int | None = Field(default=4, ge=2)
+    moves: tuple[Literal["all", "trunk"], ...] = Field(default=("all",), min_length=1)
+    points: int = Field(default=13, ge=3)
+    refine: float | None = Field(default=0.021, gt=0, le=0.5)
     outer: int = Field(default=6, ge=0)
     extrapolate: float = Field(default=0.5, ge=0)
-    batch_norm: Literal["recompute", "interpolate"] = "recompute"
+    batch_norm: Literal["recompute", "interpolate", "none"] = "recompute"
     batch_norm_images: int = Field(default=512, ge=2)
     train_images: int | None = Field(default=1024, ge=2)
     test_images: int | None = Field(default=None, ge=2)
-    variants: tuple[Literal["P_T", "RI_T"], ...] = ("P_T", "RI_T")
+    fast: bool = False
+    ruler_images: int = Field(default=512, ge=2)
+    ruler_rate: float = Field(default=0.1, gt=0, le=1)
 
     name: ClassVar[str] = "path"
     title: ClassVar[str] = "Paths between solutions"
     question: ClassVar[str] = "Do two trained networks lie in one basin of the loss?"
-    reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.4 and Fig. 4; Frankle et al. 2020"
-    version: ClassVar[int] = 2
-    columns: ClassVar[Mapping[str, Column]] = {
-        "level": Column(str, "point: one α; barrier: the largest gap over α in [0, 1]"),
-        "pair": Column(str, "which variants"),
-        "a": Column(str, "the network at α = 0"),
-        "b": Column(str, "the network at α = 1"),
-        "seed_a": Column(int, "seed of a", "count"),
-        "seed_b": Column(int, "seed of b", "count"),
-        "split": Column(str, "train or test"),
-        "batch_norm": Column(str, "recompute, interpolate, no batch norm, or own statistics (of the ends)"),
-        "examples": Column(int, "images evaluated", "count"),
-        "alpha": Column(
-            float, "position on the line; of the largest gap for a barrier", null="a barrier that is not finite"
-        ),
-        "l2": Column(float, "distance from a, negative before it (‖θ_a − θ_b‖ for a barrier)", "ℓ2"),
-        "loss": Column(float, "mean loss", "nat", "row", "not finite, or a barrier row"),
-        "loss_se": Column(float, "its standard error over examples", "nat", "row", "as loss"),
-        "error": Column(float, "share of wrong labels", "1", "row", "a barrier row"),
-        "error_se": Column(float, "its standard error over examples", "1", "row", "as error"),
-        "metric": Column(float, "the study's metric", "metric", "row", "undefined, or a barrier row"),
-        "loss_gap": Column(float, "loss above the straight line between the ends", "nat", "row", _NO_GAP),
-        "loss_gap_se": Column(float, "standard error, paired by example", "nat", "row", _NO_GAP),
-        "loss_gap_mean": Column(float, "loss above the mean of the ends", "nat", "row", _NO_GAP),
-        "loss_gap_mean_se": Column(float, "standard error, paired by example", "nat", "row", _NO_GAP),
-        "error_gap": Column(float, "error above the straight line between the ends", "1", "row", _NO_GAP),
-        "error_gap_se": Column(float, "standard error, paired by example", "1", "row", _NO_GAP),
-        "error_gap_mean": Column(float, "error above the mean of the ends", "1", "row", _NO_GAP),
-        "error_gap_mean_se": Column(float, "standard error, paired by example", "1", "row", _NO_GAP),
-        "quantity": Column(str, "of a barrier: loss or error", null="a point row"),
-        "baseline": Column(str, "of a barrier: linear or mean", null="a point row"),
-        "barrier": Column(
-            float, "largest gap over α in [0, 1], at least 0", "nat or 1", "row", "a point row, or not finite"
-        ),
-        "low": Column(float, "lower 95 % limit, over examples or groups", "nat or 1", "row", "a point row, or none"),
-        "high": Column(float, "upper 95 % limit, over examples or groups", "nat or 1", "row", "a point row, or none"),
-        "midpoint_gap": Column(float, "signed gap at α = ½", "nat or 1", "row", "a point row, or no ½ in the grid"),
-        "smallest_gap": Column(
-            float, "smallest gap: a better middle is negative", "nat or 1", "row", "a point row, or not finite"
-        ),
-    }
+    reference: ClassVar[str] = "Neyshabur et al. 2020, Fig. 4; Frankle et al. 2020"
+    version: ClassVar[int] = 3
+    columns: ClassVar[Mapping[str, Column]] = COLUMNS
 
     def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
         """Each variant's learning rate."""
@@ -108,224 +94,97 @@ class Path(AbstractAnalysis):
         return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
-        """One per pair."""
-        for variant in self.variants:
-            for pair in study.pairs(evidence, variant):
-                yield Unit(members=pair)
+        """One per pair and what moves, and those of the ruler."""
+        seeds = study.seeds[: self.max_seeds]
+        disjoint = self.combinations == "disjoint"
+        for kind in dict.fromkeys(self.pairs):
+            for pair in members_of(kind, study, evidence, seeds, disjoint=disjoint):
+                for moved in dict.fromkeys(self.moves):
+                    yield _unit(pair, LABELS[kind], moved)
+        one, two = (study.member("RI_T", seed, evidence) for seed in seeds[:2])
+        yield _unit((one,), POSITIVE, "all", role="ruler")
+        if _NEGATIVE_KIND not in self.pairs or "all" not in self.moves:
+            yield _unit((one, two), NEGATIVE, "all", role="ruler")
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Every point: statistics (about twice the cost of a plain pass), training and test images."""
+        from transferscope.measures.refinement import budget
+
         per_point = 2 * self.batch_norm_images + (self.train_images or 2000) + (self.test_images or 1000)
-        return (self.points + 2 * self.outer + 2) * per_point
+        if len(unit.members) == 1:
+            # A training step costs about four forward passes.
+            return 4 * self.ruler_images + (_RULER_POINTS + 2) * per_point
+        inner = self.points if self.refine is None else budget(self.points, self.refine)
+        return (inner + 2 * self.outer + 2) * per_point
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Walk the line between the two members."""
         import numpy as np
 
         from transferscope.analyses.linear_path import alpha_grid, linear_path
+        from transferscope.networks.architectures import head_name
 
-        first, second = unit.members
-        if context.diverged(first.spec) or context.diverged(second.spec):
+        first, second = unit.members[0], unit.members[-1]
+        if any(context.diverged(member.spec) for member in unit.members):
             return Measured(pl.DataFrame([], schema=schema(self.columns)))
+        label, moved = unit.settings["pair"], unit.settings["moved"]
+        ruler = len(unit.members) == 1
         limits = {"train": self.train_images, "test": self.test_images}
+        ends, names = self._ends(unit, context)
         path = linear_path(
-            context.network(first.spec),
-            context.network(second.spec),
+            *ends,
             {split: context.batches(split, limits[split]) for split in _SPLITS},
             recompute_on=context.mixed_batches("train", self.batch_norm_images),
             batch_norm=self.batch_norm,
-            alphas=alpha_grid(self.points, self.extrapolate, self.outer),
+            alphas=alpha_grid(_RULER_POINTS, 0) if ruler else alpha_grid(self.points, self.extrapolate, self.outer),
+            refine=None if ruler else self.refine,
+            trunk_of=head_name(ends[0], first.spec.architecture) if moved == "trunk" else None,
+            fast=self.fast,
             metric_name=context.study.metric,
             device=context.device,
             memory_format=context.memory_format,
         )
         groups = context.images().groups
         base = {
-            "pair": f"{shown(first.variant)}/{shown(second.variant)}",
-            "a": first.label,
-            "b": second.label,
+            "role": unit.settings["role"],
+            "pair": label,
+            "moved": moved,
+            "a": names[0],
+            "b": names[1],
             "seed_a": first.seed,
             "seed_b": second.seed,
         }
         rows: list[dict[str, Any]] = []
         for split in _SPLITS:
             clusters = None if groups is None else np.asarray(groups)[context.indices(split, limits[split])]
-            rows += [{**base, "split": split, **row} for row in _rows(path, split, clusters)]
+            rows += [{**base, "split": split, **row} for row in rows_of(path, split, clusters)]
         return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
 
-    def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
-        """Whether the pairs of each variant are linearly connected, by the test error's barrier."""
-        return _summary(table, self)
+    def _ends(self, unit: Unit, context: "Context") -> tuple[tuple["nn.Module", "nn.Module"], tuple[str, str]]:
+        """The two networks of a unit, and what they are called."""
+        first, second = unit.members[0], unit.members[-1]
+        if len(unit.members) == 1:
+            from transferscope.analyses.trained_on import trained_on
 
-
-def _rows(path: "LinearPath", split: str, clusters: Any) -> Iterable[dict[str, Any]]:
-    import numpy as np
-
-    from transferscope.measures.standard_error import standard_error
-
-    alphas = np.asarray(path.alphas)
-    examples = len(path.points[split][0].losses)
-    common = {"level": "point", "examples": examples}
-    columns: dict[str, list[float | None]] = {}
-    for quantity in _QUANTITIES:
-        # Loss outside [0, 1] may be infinite; what is not finite becomes a null.
-        values = path.values(split, quantity)
-        columns[quantity] = [_finite(float(row.mean())) for row in values]
-        columns[f"{quantity}_se"] = [_finite(standard_error(row, clusters)) for row in values]
-        first, second = values[path.alphas.index(0.0)], values[path.alphas.index(1.0)]
-        with np.errstate(invalid="ignore"):
-            straight = (1 - alphas[:, None]) * first + alphas[:, None] * second
-        lines = {"": straight, "_mean": np.broadcast_to((first + second) / 2, values.shape)}
-        for suffix, line in lines.items():
-            with np.errstate(invalid="ignore"):
-                gaps = values - line
-            inside = (alphas >= 0) & (alphas <= 1)
-            columns[f"{quantity}_gap{suffix}"] = [
-                _finite(float(gap.mean())) if within else None for gap, within in zip(gaps, inside, strict=True)
-            ]
-            columns[f"{quantity}_gap{suffix}_se"] = [
-                _finite(standard_error(gap, clusters)) if within else None
-                for gap, within in zip(gaps, inside, strict=True)
-            ]
-    for index, alpha in enumerate(path.alphas):
-        yield {
-            **common,
-            "batch_norm": path.batch_norm,
-            "alpha": alpha,
-            "l2": alpha * path.distance,
-            "metric": path.points[split][index].metric,
-            **{name: values[index] for name, values in columns.items()},
-        }
-    for alpha, end in zip((0.0, 1.0), path.own[split], strict=True):
-        yield {
-            **common,
-            "batch_norm": "own statistics",
-            "alpha": alpha,
-            "l2": alpha * path.distance,
-            "metric": end.metric,
-            "loss": _finite(float(end.losses.mean())),
-            "loss_se": _finite(standard_error(end.losses, clusters)),
-            "error": float(end.errors.mean()),
-            "error_se": standard_error(end.errors, clusters),
-        }
-    yield from _barriers(path, split, clusters, examples)
-
-
-def _barriers(path: "LinearPath", split: str, clusters: Any, examples: int) -> Iterable[dict[str, Any]]:
-    import numpy as np
-
-    inside = [0 <= alpha <= 1 for alpha in path.alphas]
-    for quantity in _QUANTITIES:
-        values = path.values(split, quantity)
-        finite = bool(np.isfinite(values[inside]).all())
-        found = path.barrier(split, quantity, clusters) if finite else None
-        for baseline in ("linear", "mean"):
-            row: dict[str, Any] = {
-                "level": "barrier",
-                "batch_norm": path.batch_norm,
-                "examples": examples,
-                "l2": path.distance,
-                "quantity": quantity,
-                "baseline": baseline,
-            }
-            if found is not None:
-                height = found.linear if baseline == "linear" else found.mean
-                row |= {
-                    "alpha": height.alpha,
-                    "barrier": height.value,
-                    "low": height.interval.low,
-                    "high": height.interval.high,
-                    "midpoint_gap": found.midpoint_gap,
-                    "smallest_gap": found.minimum_gap,
-                }
-            yield row
-
-
-def _summary(table: pl.DataFrame, settings: Path) -> Summary:
-    numbers: list[Number] = []
-    words: list[str] = []
-    barriers = table.filter(pl.col("level") == "barrier")
-    for variant in settings.variants:
-        pair = f"{shown(variant)}/{shown(variant)}"
-        rows = barriers.filter(pl.col("pair") == pair)
-        if rows.is_empty():
-            words.append(f"{pair} not measured (diverged, or fewer than two seeds)")
-            continue
-        numbers += [
-            _over_pairs(
-                f"{quantity} barrier of {pair} ({split}, {baseline} baseline)",
-                _of(rows, split, quantity, baseline),
-                "1" if quantity == "error" else "nat",
+            further = trained_on(
+                context.network(first.spec),
+                first.spec,
+                context.images(),
+                context.indices("train", self.ruler_images),
+                self.ruler_rate,
+                context.device,
             )
-            for split in _SPLITS
-            for quantity in _QUANTITIES
-            for baseline in ("linear", "mean")
-        ]
-        words.append(f"{pair} {_judged(_of(rows, 'test', 'error', 'mean'))}")
-    return Summary("; ".join(words) + ".", tuple(numbers), _notes(table, settings))
+            return (context.network(first.spec), further), (first.label, f"{first.label} trained on")
+        if first == second:
+            ends = context.network(first.spec, "best"), context.network(second.spec)
+            return ends, (f"{first.label} best", f"{second.label} last")
+        return (context.network(first.spec), context.network(second.spec)), (first.label, second.label)
+
+    def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
+        """Whether pairs are linearly connected, by the test error's barrier, if the ruler holds."""
+        asked = [(LABELS[kind], moved) for kind in dict.fromkeys(self.pairs) for moved in dict.fromkeys(self.moves)]
+        return summary_of(table, asked, self.batch_norm_images)
 
 
-def _of(rows: pl.DataFrame, split: str, quantity: str, baseline: str) -> pl.DataFrame:
-    wanted = (pl.col("split") == split) & (pl.col("quantity") == quantity) & (pl.col("baseline") == baseline)
-    return rows.filter(wanted)
-
-
-def _judged(rows: pl.DataFrame) -> str:
-    """Whether pairs are linearly connected, by the upper limit of their barriers; the rule of methods §7."""
-    from transferscope.measures.barriers import stability
-    from transferscope.measures.intervals import Interval
-
-    values = [value for value in rows["barrier"].to_list() if value is not None]
-    if len(values) < len(rows):
-        return "undecided: a network between them gives no finite error"
-    if len(values) >= 3:
-        interval = pairs_interval(values)
-        said = f"error barrier {100 * sum(values) / len(values):.1f} points"
-        basis = f"over {len(values)} disjoint pairs of seeds"
-    else:
-        # Of two pairs the worst is judged: "connected" is said of both, and so is "separated".
-        lows, highs = rows["low"].to_list(), rows["high"].to_list()
-        low, high = (None, None) if None in lows or None in highs else (min(lows), max(highs))
-        interval = Interval(max(values), low, high, rows["examples"][0], "examples")
-        said = f"error barrier {100 * max(values):.1f} points{' (the larger of two)' if len(values) > 1 else ''}"
-        whose = "this pair" if len(values) == 1 else "these pairs"
-        basis = f"from {rows['examples'][0]} test examples, for {whose} of networks"
-    word = {"stable": "linearly connected", "unstable": "separated by a barrier", "undecided": "undecided"}
-    found = f"{word[stability(interval)]}: {said}"
-    if interval.low is None or interval.high is None:
-        return f"{found}, without limits"
-    return f"{found}, 95 % limits {100 * interval.low:.1f} to {100 * interval.high:.1f} {basis}"
-
-
-def _over_pairs(name: str, rows: pl.DataFrame, unit: str) -> Number:
-    values = [value for value in rows["barrier"].to_list() if value is not None]
-    if len(values) < len(rows):
-        # The pairs that are left would be a selection: those without the worst of barriers.
-        note = f"not finite for {len(rows) - len(values)} of {len(rows)} pairs of networks"
-        return Number(name, None, n=len(rows), unit=unit, note=note)
-    if len(values) == 1:
-        row = rows.row(0, named=True)
-        basis: Literal["examples"] | None = None if row["low"] is None else "examples"
-        return Number(name, row["barrier"], row["low"], row["high"], basis, row["examples"], unit, "one pair")
-    interval = pairs_interval(values)
-    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, interval.note)
-
-
-def _notes(table: pl.DataFrame, settings: Path) -> tuple[str, ...]:
-    notes = []
-    policy = set(table["batch_norm"].unique()) - {"own statistics"}
-    if "interpolate" in policy:
-        notes.append("batch-norm statistics were interpolated, not recomputed: these barriers are artefacts")
-    elif "recompute" in policy:
-        notes.append(
-            f"batch-norm statistics recomputed at every point on the same {settings.batch_norm_images} training images "
-            "(or all, if fewer), ends included; the ends with their own statistics are listed apart"
-        )
-    if settings.points < _ENOUGH_POINTS:
-        notes.append(f"fewer than {_ENOUGH_POINTS} points between the ends: a narrow barrier may be missed")
-    notes.append("the largest of noisy values is biased upward: small barriers are found where there is none")
-    return tuple(notes)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+def _unit(members: Any, label: str, moved: str, role: str = "pair") -> Unit:
+    return Unit(members=members, settings={"pair": label, "moved": moved, "role": role})

@@ -23,12 +23,22 @@ ANALYSES: dict[str, str] = {
     "distance": "Distance",
     "distance_in_training": "DistanceInTraining",
     "path": "Path",
+    "module_path": "ModulePath",
+    "path_in_training": "PathInTraining",
+    "plane": "Plane",
+    "basin": "Basins",
+    "flatness": "Flatness",
+    "curve": "Curve",
+    "align": "Align",
     "block_shuffle": "InputAblations",
     "control": "Control",
     "transplant": "Transplant",
     "probe": "Probe",
     "reuse": "Reuse",
     "domain_distance": "DomainDistance",
+    "spectrum": "Spectrum",
+    "criticality": "Criticality",
+    "rewind": "Rewind",
 }
 """Name of each analysis, which is also its module, and its class."""
 

@@ -50,7 +50,7 @@ class Reuse(AbstractAnalysis):
     title: ClassVar[str] = "Where the reuse sits"
     question: ClassVar[str] = "Which modules keep what was learnt before, and which of them matter?"
     reference: ClassVar[str] = (
-        "Neyshabur et al. 2020, Sec. 3.3–3.5; Kornblith et al. 2019; Alain & Bengio 2016; Yosinski et al. 2014; "
+        "Neyshabur et al. 2020, Figs. 4–6; Kornblith et al. 2019; Alain & Bengio 2016; Yosinski et al. 2014; "
         "reviews R4.1 and R4.9"
     )
     version: ClassVar[int] = 1

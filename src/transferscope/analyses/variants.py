@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Literal
 from transferscope.analyses.contract import Member
 from transferscope.data.spec import DataSpec
 from transferscope.errors import AnalysisError
-from transferscope.specs import NetworkSpec, Random, Start
+from transferscope.specs import Checkpoint, File, NetworkSpec, Random, Start
 from transferscope.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
+    from transferscope.analyses.other_source import OtherSource
     from transferscope.data.sources import DataSource
     from transferscope.study import Study, VariantRecipe
 
@@ -24,8 +25,13 @@ TRAINED = ("RI_T", "P_T")
 
 
 def shown(variant: str) -> str:
-    """A variant's name as shown to readers: ``P_T`` is P-T."""
-    return variant.replace("_", "-")
+    """A variant's name as shown to readers: ``P_T`` is P-T.
+
+    >>> shown("P_T"), shown("P_T_block_8")
+    ('P-T', 'P-T, blocks of 8 px')
+    """
+    start, block, side = variant.partition("_block_")
+    return start.replace("_", "-") + (f", blocks of {side} px" if block else "")
 
 
 def recipe_of(
@@ -64,6 +70,7 @@ class BoundStudy:
         pretrained: the start of P.
         memory_format: probed for this architecture on this machine.
         references: further data sets that its analyses look at, at the target's image size.
+        others: pre-trained networks beside the source's that its analyses start from.
     """
 
     settings: "Study"
@@ -74,6 +81,7 @@ class BoundStudy:
     pretrained: Start
     memory_format: Literal["contiguous", "channels_last"]
     references: tuple[DataSpec, ...] = ()
+    others: "tuple[tuple[OtherSource, File | Checkpoint], ...]" = ()
 
     def reference(self, source: "DataSource") -> DataSpec:
         """The examples of a data set that an analysis named in ``data_sources``.
@@ -87,6 +95,20 @@ class BoundStudy:
         raise AnalysisError(
             f"the study has no data set {source.kind!r} beside its target",
             hint="name it in data_sources() of the analysis that reads it",
+        )
+
+    def other(self, source: "OtherSource") -> File | Checkpoint:
+        """The start that an analysis named in ``other_sources``.
+
+        Raises:
+            AnalysisError: none did.
+        """
+        for asked, start in self.others:
+            if asked == source:
+                return start
+        raise AnalysisError(
+            "the study has no such pre-trained network beside its source's",
+            hint="name it in other_sources() of the analysis that starts from it",
         )
 
     @property

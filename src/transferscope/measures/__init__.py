@@ -20,6 +20,12 @@ from transferscope.measures.barriers import (
     interpolate,
     stability,
 )
+from transferscope.measures.basin import (
+    Basin,
+    Radius,
+    basin,
+    delta_grid,
+)
 from transferscope.measures.bootstrap import (
     Statistic,
     bootstrap_draws,
@@ -35,6 +41,10 @@ from transferscope.measures.channels import (
     dead_channels,
     match_channels,
     reuse,
+)
+from transferscope.measures.circular import (
+    CircularDifference,
+    circular_difference,
 )
 from transferscope.measures.cka import (
     CkaMatrix,
@@ -56,6 +66,7 @@ from transferscope.measures.cka import (
 from transferscope.measures.cka import (
     Kind as CkaKind,
 )
+from transferscope.measures.curve_length import curve_lengths
 from transferscope.measures.curves import (
     Curve,
     Reached,
@@ -146,6 +157,10 @@ from transferscope.measures.mistakes import (
     mistakes_by_label,
     weighted_mistakes,
 )
+from transferscope.measures.plane import (
+    Surface,
+    coarse_to_fine,
+)
 from transferscope.measures.rsa import (
     Dissimilarity,
     dissimilarities,
@@ -155,6 +170,19 @@ from transferscope.measures.rsa import (
 )
 from transferscope.measures.sign_flip import (
     sign_flip_p_value,
+)
+from transferscope.measures.spectra import (
+    Precision,
+    Spectrum,
+    convolution_spectrum,
+    matrix_spectrum,
+    transposed_convolution_spectrum,
+)
+from transferscope.measures.spectrum_summary import (
+    SpectrumSummary,
+    spectrum_curve,
+    spectrum_summary,
+    top_energy,
 )
 from transferscope.measures.standard_error import (
     standard_error,
@@ -173,9 +201,11 @@ __all__ = [
     "MISTAKE_STATISTICS",
     "QUARTERS",
     "Barrier",
+    "Basin",
     "Basis",
     "Cca",
     "ChannelMoments",
+    "CircularDifference",
     "CkaKind",
     "CkaMatrix",
     "CkaSums",
@@ -194,16 +224,22 @@ __all__ = [
     "Mistakes",
     "Noninferiority",
     "Parameters",
+    "Precision",
+    "Radius",
     "RankAgreement",
     "Reached",
     "Reuse",
     "Scaling",
+    "Spectrum",
+    "SpectrumSummary",
     "Statistic",
+    "Surface",
     "Task",
     "Trend",
     "against_halves",
     "auc_difference_interval",
     "barrier",
+    "basin",
     "batch_norm_distance",
     "bonferroni",
     "bonferroni_confidence",
@@ -214,15 +250,20 @@ __all__ = [
     "centred_gram",
     "channel_correlation",
     "channel_update",
+    "circular_difference",
     "cka_compute",
     "cka_update",
+    "coarse_to_fine",
     "colour_distance",
     "colour_moments",
     "common_thresholds",
     "compare_mistakes",
+    "convolution_spectrum",
     "correct",
+    "curve_lengths",
     "dead_channels",
     "decompose",
+    "delta_grid",
     "difficulty",
     "difficulty_strata",
     "displacement_cosine",
@@ -242,6 +283,7 @@ __all__ = [
     "kernel_distance",
     "linear_cka",
     "match_channels",
+    "matrix_spectrum",
     "mean_difference_interval",
     "mean_squared_cca",
     "metric",
@@ -275,7 +317,9 @@ __all__ = [
     "seeds_p_value",
     "sign_flip_p_value",
     "smallest_batch",
+    "spectrum_curve",
     "spectrum_slope",
+    "spectrum_summary",
     "speed_from_equal_loss",
     "split_head",
     "stability",
@@ -283,7 +327,9 @@ __all__ = [
     "steps_to_threshold",
     "still_improving",
     "stratified_kappa",
+    "top_energy",
     "top_k",
+    "transposed_convolution_spectrum",
     "u_centred",
     "weighted_auc",
     "weighted_mean",

@@ -67,6 +67,7 @@ def barrier(
     *,
     clusters: npt.ArrayLike | None = None,
     confidence: float = 0.95,
+    family: int | None = None,
 ) -> Barrier:
     """Height of the loss or error between two networks, against both baselines.
 
@@ -88,6 +89,8 @@ def barrier(
         values: ``points`` means, or ``points examples`` losses or errors (0 and 1) of each example.
         clusters: ``examples``, the group of each: errors are then between groups.
         confidence: of the limits, two-sided.
+        family: how many points the lower limit allows for, at least those in [0, 1]: where points were chosen by what
+            others showed, those they were chosen from. None for the points in [0, 1].
 
     Returns:
         The barrier; without limits unless ``values`` has examples (at least two, in at least two groups).
@@ -108,6 +111,7 @@ def barrier(
     if not 0 < confidence < 1:
         raise MeasureError("a confidence is a share", expected="in (0, 1), for example 0.95", got=str(confidence))
     groups = _groups(clusters, table.shape[1], per_example)
+    tests = max(len(alpha), family or 0)
     ends = table[[0, -1]]
     weights = np.stack([1 - alpha, alpha], axis=1)
     linear = table - weights @ ends
@@ -117,8 +121,8 @@ def barrier(
     middle = np.flatnonzero(alpha == 0.5)
     lowest = int(gap.argmin())
     return Barrier(
-        linear=_height(alpha, linear, groups, confidence),
-        mean=_height(alpha, mean, groups, confidence),
+        linear=_height(alpha, linear, groups, confidence, tests),
+        mean=_height(alpha, mean, groups, confidence, tests),
         first=float(table[0].mean()),
         second=float(table[-1].mean()),
         midpoint_gap=float(mean[middle[0]].mean()) if len(middle) else None,
@@ -278,6 +282,7 @@ def _height(
     gaps: npt.NDArray[np.float64],
     groups: npt.NDArray[np.intp] | None,
     confidence: float,
+    tests: int,
 ) -> Height:
     gap = gaps.mean(axis=1)
     top = int(gap.argmax())
@@ -289,6 +294,6 @@ def _height(
     error = np.array([standard_error(row, groups) for row in gaps], dtype=np.float64)
     tail = (1 - confidence) / 2
     high = float((gap + stats.t.isf(tail, units - 1) * error).max())
-    low = float((gap - stats.t.isf(tail / len(alpha), units - 1) * error).max())
+    low = float((gap - stats.t.isf(tail / tests, units - 1) * error).max())
     interval = Interval(value, max(0.0, low), max(value, high), units, "examples", confidence)
     return Height(value, interval, where, float(error[top]))

@@ -16,20 +16,26 @@ more noise than a full one.
 The RBF kernel takes the same way: its Gram matrix follows from the linear one, ``|x_i - x_j|^2 = K_ii + K_jj -
 2 K_ij``, with the median heuristic for its width (:func:`rbf_grams`), and unbiased HSIC after it.
 
-Why it is exact in float32: features are centred before the Gram matrix, so an offset costs no digits;
-everything after the Gram matrix is float64.
+Why it is exact in float32: see :mod:`transferscope.measures.grams`.
 """
 
-import contextlib
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError
+from transferscope.measures.grams import (
+    BLOCK_BYTES,
+    Estimator,
+    Kind,
+    centred_gram,
+    check_grams,
+    rbf_grams,
+    smallest_batch,
+    u_centred,
+)
 
 __all__ = [
     "CkaMatrix",
@@ -47,145 +53,6 @@ __all__ = [
     "smallest_batch",
     "u_centred",
 ]
-
-Estimator = Literal["unbiased", "biased"]
-"""How HSIC is estimated from two Gram matrices."""
-Kind = Literal["unbiased", "biased", "rbf"]
-"""The linear kernel with either estimator, or the RBF kernel with the unbiased one."""
-
-# A chunk of 100 examples and 4096 features stays in a 2 MB cache from its mean to its product.
-_CPU_CHUNK_BYTES = 4 * 4096 * 100
-_CHUNK_BYTES = 64 * 2**20
-_BLOCK_BYTES = 16 * 2**20
-
-
-def smallest_batch(kind: Kind) -> int:
-    """The fewest examples a batch may have: 4 for ``unbiased`` and ``rbf``, 2 for ``biased``."""
-    return 2 if kind == "biased" else 4
-
-
-@contextlib.contextmanager
-def _full_precision(device: torch.device) -> Iterator[None]:
-    """No autocast, no TF32 or bfloat16 products: a Gram matrix needs all digits of its features."""
-    kept = []
-    for backend in (torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None)):
-        # Per backend, which reads settings of the old and the new interface alike; before torch 2.9 there is only the
-        # old one, for CUDA alone.
-        name, full = ("fp32_precision", "ieee") if hasattr(backend, "fp32_precision") else ("allow_tf32", False)
-        value = getattr(backend, name, full)
-        if value not in (full, "none"):
-            kept.append((backend, name, value))
-            setattr(backend, name, full)
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        for backend, name, value in kept:
-            setattr(backend, name, value)
-
-
-def _flat(features: Tensor) -> Tensor:
-    """``examples features``, without a copy where memory allows: the order of features does not matter."""
-    if features.dim() == 2:
-        return features
-    order = sorted(range(1, features.dim()), key=features.stride, reverse=True)
-    return features.permute(0, *order).reshape(features.shape[0], -1)
-
-
-def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The Gram matrix of features that are centred over the examples first, and the offset taken off.
-
-    Computed in chunks of features: no centred copy of a feature map is ever held, and only half of the
-    symmetric matrix is multiplied out.
-
-    Args:
-        features: ``examples ...``, floating point; everything after the first axis is flattened.
-        out: where to put the Gram matrix: ``examples examples``, of the type and device given below.
-
-    Returns:
-        The Gram matrix, ``examples examples``, float32 (float64 for float64 features), symmetric; and the
-        squared norm of the mean feature vector, a scalar that tells how large rounding errors of the features
-        are.
-
-    Raises:
-        MeasureError: fewer than two axes, or not floating point.
-
-    Example:
-        >>> gram, offset = centred_gram(torch.tensor([[1.0, 100.0], [3.0, 100.0]]))
-        >>> gram.tolist(), offset.item()
-        ([[1.0, -1.0], [-1.0, 1.0]], 10004.0)
-    """
-    if features.dim() < 2 or not features.is_floating_point():
-        raise MeasureError(
-            "these features have no Gram matrix",
-            expected="a floating-point tensor, examples first, with at least two axes",
-            got=f"{features.dtype} of shape {tuple(features.shape)}",
-        )
-    flat = _flat(features)
-    examples, width = flat.shape
-    dtype = torch.float64 if flat.dtype == torch.float64 else torch.float32
-    half = examples // 2
-    budget = _CPU_CHUNK_BYTES if flat.device.type == "cpu" else _CHUNK_BYTES
-    step = max(256, budget // (4 * max(1, examples)))
-    average = torch.full((examples,), 1.0 / max(1, examples), dtype=dtype, device=flat.device)
-    gram = torch.empty(examples, examples, dtype=dtype, device=flat.device) if out is None else out
-    gram.zero_()
-    offset = torch.zeros((), dtype=dtype, device=flat.device)
-    room = torch.empty(examples * min(step, width), dtype=dtype, device=flat.device)
-    with _full_precision(flat.device):
-        for start in range(0, width, step):
-            raw = flat[:, start : start + step].to(dtype)
-            # A product with 1/n reads the chunk faster than mean(0). It need not be exact to the last digit:
-            # what is left of an offset is the same for every example, and U-centring removes it exactly.
-            mean = average @ raw
-            chunk = torch.sub(raw, mean, out=room[: raw.numel()].view(raw.shape))
-            offset += mean @ mean
-            gram[:half, :half].addmm_(chunk[:half], chunk[:half].T)
-            gram[half:].addmm_(chunk[half:], chunk.T)
-    gram[:half, half:] = gram[half:, :half].T
-    # A product of a matrix with its own transpose is symmetric only up to rounding.
-    return gram.copy_((gram + gram.T).mul_(0.5)), offset
-
-
-def _check_grams(grams: Tensor, kind: Kind) -> int:
-    if grams.dim() < 2 or grams.shape[-1] != grams.shape[-2]:
-        raise MeasureError("Gram matrices are square", expected="points examples examples", got=str(tuple(grams.shape)))
-    examples = int(grams.shape[-1])
-    if examples < smallest_batch(kind):
-        raise MeasureError(
-            f"a batch of {examples} examples is too small for {kind} CKA",
-            expected=f"at least {smallest_batch(kind)} examples in every batch",
-            got=str(examples),
-            hint="use a larger batch size",
-        )
-    return examples
-
-
-def u_centred(grams: Tensor) -> Tensor:
-    """U-centred Gram matrices: rows and columns sum to zero, the diagonal is zero.
-
-    ``K_ij - r_i/(n-2) - r_j/(n-2) + s/((n-1)(n-2))`` off the diagonal, with row sums r and sum s of K without
-    its diagonal. ``hsic1(K, L) = sum(u_centred(K) * u_centred(L)) / (n (n-3))``. Invariant to ``K_ij + a_i +
-    a_j``.
-
-    Args:
-        grams: ``... examples examples``, symmetric, at least 4 examples.
-
-    Returns:
-        Same shape, float64.
-
-    Raises:
-        MeasureError: not square, or fewer than 4 examples.
-    """
-    n = _check_grams(grams, "unbiased")
-    inner = grams.to(torch.float64, copy=True)
-    inner.diagonal(dim1=-2, dim2=-1).zero_()
-    rows = inner.sum(-1)
-    total = rows.sum(-1)[..., None, None] / ((n - 1) * (n - 2))
-    rows = rows / (n - 2)
-    inner = inner - rows[..., :, None] - rows[..., None, :] + total
-    inner.diagonal(dim1=-2, dim2=-1).zero_()
-    return inner
 
 
 def hsic1(K: Tensor, L: Tensor) -> Tensor:
@@ -206,7 +73,7 @@ def hsic1(K: Tensor, L: Tensor) -> Tensor:
         >>> round(hsic1(x @ x.T, x @ x.T).item(), 9)
         52.666666667
     """
-    n = _check_grams(K, "unbiased")
+    n = check_grams(K, "unbiased")
     if K.shape != L.shape:
         raise MeasureError(
             "two Gram matrices of different examples", expected=str(tuple(K.shape)), got=str(tuple(L.shape))
@@ -215,59 +82,6 @@ def hsic1(K: Tensor, L: Tensor) -> Tensor:
     rows_k, rows_l = K.sum(-1), L.sum(-1)
     bracket = (K * L).sum() + rows_k.sum() * rows_l.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (rows_k @ rows_l)
     return bracket / (n * (n - 3))
-
-
-def rbf_grams(grams: Tensor, bandwidth: float = 1.0, floors: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Gram matrices of the RBF kernel, from linear ones.
-
-    ``exp(-d_ij^2 / (2 bandwidth^2 m))`` with ``d_ij^2 = K_ii + K_jj - 2 K_ij`` and m the median of d^2 over the pairs
-    of different examples of this batch (the median heuristic, as in the code of Kornblith et al. 2019). So the kernel
-    is invariant to orthogonal maps, isotropic scale and offset of the features; not to a change of the batch size,
-    with which the median varies a little.
-
-    Args:
-        grams: ``points examples examples``, symmetric, of the linear kernel; centring does not matter.
-        bandwidth: the kernel's width as a multiple of the median distance, positive.
-        floors: ``points``; where the median is not above its floor (rounding errors, or most examples the same), the
-            kernel is 1 everywhere: no CKA. 0 where None.
-
-    Returns:
-        Same shape and type, with ones on the diagonal; and the median of d^2, ``points``, float64.
-
-    Raises:
-        MeasureError: not square, fewer than 2 examples, or a bandwidth that is not positive.
-
-    Example:
-        >>> x = torch.tensor([[0.0], [1.0], [2.0]])
-        >>> kernel, median = rbf_grams((x @ x.T)[None])
-        >>> median.tolist(), kernel[0, 0].log().tolist()
-        ([1.0], [0.0, -0.5, -2.0])
-    """
-    if not 0 < bandwidth < math.inf:
-        raise MeasureError(
-            "the width of the RBF kernel does not fit", expected="a positive multiple", got=str(bandwidth)
-        )
-    n = _check_grams(grams, "biased")
-    points = grams.shape[0]
-    above = torch.triu_indices(n, n, 1, device=grams.device)
-    pairs = above.shape[1]
-    kernels = torch.empty_like(grams)
-    medians = torch.empty(points, dtype=torch.float64, device=grams.device)
-    step = max(1, _BLOCK_BYTES // (8 * n * n))
-    for start in range(0, points, step):
-        block = grams[start : start + step].to(torch.float64)
-        own = block.diagonal(dim1=-2, dim2=-1)
-        squares = (own[:, :, None] + own[:, None, :] - 2 * block).clamp_min_(0)
-        ordered = squares[:, above[0], above[1]].sort(-1).values
-        median = (ordered[:, (pairs - 1) // 2] + ordered[:, pairs // 2]) / 2
-        floor = median.new_zeros(()) if floors is None else floors[start : start + step].to(torch.float64)
-        flat = median <= floor
-        scale = torch.where(flat, 1.0, 2 * bandwidth**2 * median)
-        kernel = (squares / -scale[:, None, None]).exp_()
-        kernel.diagonal(dim1=-2, dim2=-1).masked_fill_(own.isfinite(), 1.0)
-        kernels[start : start + step] = torch.where(flat[:, None, None], 1.0, kernel)
-        medians[start : start + step] = median
-    return kernels, medians
 
 
 def hsic_pairs(grams: Tensor, kind: Estimator = "unbiased") -> Tensor:
@@ -287,7 +101,7 @@ def hsic_pairs(grams: Tensor, kind: Estimator = "unbiased") -> Tensor:
     Raises:
         MeasureError: not square, or too few examples.
     """
-    n = _check_grams(grams, kind)
+    n = check_grams(grams, kind)
     points = grams.shape[0]
     rows = grams.sum(-1, dtype=torch.float64)
     diagonal = grams.diagonal(dim1=-2, dim2=-1).to(torch.float64)
@@ -299,7 +113,7 @@ def hsic_pairs(grams: Tensor, kind: Estimator = "unbiased") -> Tensor:
         total = rows.sum(-1) / n**2
         rows, scale = rows / n, 1 / (n - 1) ** 2
     sums = torch.zeros(points, points, dtype=torch.float64, device=grams.device)
-    step = max(1, min(math.ceil(n / 4), _BLOCK_BYTES // (8 * n * max(1, points))))
+    step = max(1, min(math.ceil(n / 4), BLOCK_BYTES // (8 * n * max(1, points))))
     for start in range(0, n, step):
         stop = min(n, start + step)
         block = grams[:, start:stop, start:].to(torch.float64, copy=True)
@@ -371,7 +185,7 @@ def cka_update(
     if offsets is not None:
         noise = noise + (2 * torch.finfo(feature_dtype).eps) ** 2 * offsets.to(torch.float64)
     if kind == "rbf":
-        _check_grams(grams, kind)
+        check_grams(grams, kind)
         kernels, medians = rbf_grams(grams, bandwidth, noise)
         hsic = hsic_pairs(kernels, "unbiased")
         # What rounding of the linear Gram matrix becomes in the exponent; 1 where the kernel is 1 everywhere.

@@ -100,7 +100,7 @@ def evaluate_grid(
         MeasureError: ε below ``final``, or a grid that makes no sense.
 
     Reference: Chatterji, Neyshabur & Sedghi (2020), "The intriguing role of module criticality in the generalization
-    of deep networks", Def. 3.1; Neyshabur et al. 2020, Sec. 3.5.
+    of deep networks", Def. 3.1; Neyshabur et al. 2020, Fig. 6.
 
     >>> found = evaluate_grid(lambda place, noise: (0.1 * noise, 0.0), [0.0, 1.0, 4.0], [0.1, 1.0], 0.05, 0.0)
     >>> found.mu, found.position, found.sigma

@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from transferscope.frozen import Frozen
 
-__all__ = ["Architecture", "FileWeights", "PackageWeights", "TimmWeights", "Weights"]
+__all__ = ["Architecture", "FileWeights", "PackageWeights", "TimmWeights", "Weights", "weights_from_text"]
 
 
 class Architecture(Frozen):
@@ -65,3 +65,19 @@ class FileWeights(Frozen):
 
 
 Weights = Annotated[PackageWeights | TimmWeights | FileWeights, Field(discriminator="kind")]
+"""Where weights come from."""
+
+
+def weights_from_text(value: object) -> object:
+    """``timm``, ``package:NAME`` or a path as settings; what is no text is left as it is.
+
+    >>> weights_from_text("package:efficientnet-lite0")
+    PackageWeights(kind='package', name='efficientnet-lite0')
+    """
+    if not isinstance(value, str):
+        return value
+    if value == "timm":
+        return TimmWeights()
+    if value.startswith("package:"):
+        return PackageWeights(name=value.removeprefix("package:"))
+    return FileWeights(path=value)

@@ -7,6 +7,7 @@ import polars as pl
 
 from transferscope.plots.theme import (
     LIMIT,
+    NEUTRAL,
     Figure,
     Panel,
     colour,
@@ -14,7 +15,6 @@ from transferscope.plots.theme import (
     hover,
     padded,
     pair_rank,
-    scale,
     shown_column,
 )
 
@@ -25,6 +25,9 @@ _AXES = {
     "l2": "ℓ2 distance from the first network (units of the parameters)",
 }
 _MEASURES = {"loss": ("loss (nats)", "~g"), "error": ("error (%)", ".0%")}
+# Of pairs that share more than their variant (a start, a run, the head): their variant's colour is taken already.
+_FURTHER = ("#117733", "#AA4499", "#999933", "#882255", "#44AA99", "#88CCEE")
+_KNOWN = "trained on"
 
 
 def chart(table: pl.DataFrame) -> Any:
@@ -46,12 +49,7 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     """The figures of ``path``; none where the table holds no point inside a path."""
     # Barrier rows are numbers of a whole path; the ends with their own statistics are no points of it.
     points = table.filter((pl.col("level") == "point") & (pl.col("batch_norm") != "own statistics"))
-    rows = points.with_columns(
-        shown_column("pair"),
-        pl.concat_str(shown_column("a"), pl.lit(" → "),
-                      shown_column("b")).alias("line"),
-    )  # fmt: skip
-    rows = rows.filter(pl.col("loss").is_not_null())
+    rows = _named(points).filter(pl.col("loss").is_not_null())
     if rows.is_empty():
         return ()
     rows, dropped = _within_limit(rows)
@@ -60,8 +58,9 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     note = (
         f" Batch norm: {policy}." + (f" {dropped} further paths are in the table." if dropped else "")
     )  # fmt: skip
+    tints = _tints(pairs)
     legend = (
-        *((pair, colour(pair), "line") for pair in pairs),
+        *((pair, tint, "line") for pair, tint in tints.items()),
         ("line between the ends", "#59636e", "dashed"),
         ("solutions", "#59636e", "point"),
     )
@@ -71,14 +70,15 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     captions = {
         "alpha": "Networks (1−α)θ₁ + αθ₂, from α = −0.5 to 1.5. Dots: the two solutions; dashed: the straight line "
         "between their values, from which the linear barrier is measured; bands: ±1.96 standard errors over images. "
-        "Outside [0, 1] lines may leave the frame; barriers do not count it." + note,
+        "Outside [0, 1] lines may leave the frame; barriers do not count it. Points are closest where a maximum was "
+        "looked for." + note,
         "l2": "The same networks against distance: two solutions that lie further apart have a longer way to climb. "
         "The end of each dashed line is the second solution.",
     }
     found = []
     for axis, caption in captions.items():
         panels = tuple(
-            _panel(rows, axis, measure, split, pairs)
+            _panel(rows, axis, measure, split, tints)
             for measure in _MEASURES
             for split in ("train", "test")
             if not rows.filter((pl.col("split") == split) & pl.col(measure).is_not_null()).is_empty()
@@ -94,7 +94,81 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
                 legend=legend,
             )
         )
-    return tuple(found)
+    heights = _named(table.filter((pl.col("level") == "barrier") & (pl.col("baseline") == "mean")))
+    return (*found, *_barriers(heights.filter(pl.col("barrier").is_not_null()), tints, policy))
+
+
+def _barriers(rows: pl.DataFrame, tints: dict[str, str], policy: str) -> tuple[Figure, ...]:
+    """Every pair's barrier against the length of its line."""
+    rows = rows.filter((pl.col("split") == "test") & pl.col("pair").is_in(list(tints)))
+    panels = tuple(
+        _heights(rows.filter(pl.col("quantity") == measure), measure, tints)
+        for measure in _MEASURES
+        if not rows.filter(pl.col("quantity") == measure).is_empty()
+    )
+    if not panels:
+        return ()
+    pairs = list(dict.fromkeys(rows["pair"]))
+    return (
+        Figure(
+            name="barriers",
+            title="Barriers by the length of the line",
+            caption="Each dot is a pair: its barrier over the mean of the ends on test images, with 95 % limits over "
+            "images, and how far apart the two lie. Barrier over distance is no fair measure by itself: what is "
+            f"quadratic grows as the square of the distance. Batch norm: {policy}.",
+            description="Barriers of loss and error against distance. "
+            + "; ".join(f"{pair}: error {_highest(rows, pair)}" for pair in pairs)
+            + ".",
+            panels=panels,
+            legend=tuple((pair, tint, "point") for pair, tint in tints.items() if pair in pairs),
+        ),
+    )
+
+
+def _heights(rows: pl.DataFrame, measure: str, tints: dict[str, str]) -> Panel:
+    words, number = _MEASURES[measure]
+    data = rows.select(
+        "pair",
+        hover(pl.col("line"), ": ", measure + " barrier ", pl.col("barrier").round(4), " (", pl.col("low").round(4),
+              " to ", pl.col("high").round(4), ") at ℓ2 ", pl.col("l2").round(3)),
+        place=pl.col("l2"), value=pl.col("barrier"), low=pl.col("low").fill_null(pl.col("barrier")),
+        high=pl.col("high").fill_null(pl.col("barrier")),
+    ).head(LIMIT)  # fmt: skip
+    x = alt.X("place:Q", title="ℓ2 distance of the two networks (units of the parameters)").axis(grid=False)
+    x = x.scale(domain=padded([0.0, *data["place"].to_list()], low=0.0), nice=False)
+    title = f"Test {measure} barrier {words.removeprefix(measure).strip()}"
+    domain = padded([0.0, *data["high"].to_list()], low=0.0, high=1.0 if measure == "error" else None)
+    y = alt.Y("value:Q", title=title).axis(format=number, minExtent=38).scale(domain=domain, nice=False)
+    tint = alt.Color("pair:N", title=None, scale=_scale(tints))
+    drawn = alt.Chart(data)
+    low = alt.Y("low:Q", title=title).scale(domain=domain, nice=False)
+    limits = drawn.mark_rule(strokeWidth=1.2, clip=True, aria=False).encode(x, low, alt.Y2("high:Q"), tint)
+    dots = drawn.mark_circle(size=52, opacity=1).encode(x, y, tint, description="hover:N")
+    return alt.layer(limits, dots).properties(width=350, height=200)
+
+
+def _highest(rows: pl.DataFrame, pair: str) -> str:
+    values = rows.filter((pl.col("pair") == pair) & (pl.col("quantity") == "error"))["barrier"].to_list()
+    return f"{max(values):.3g} at most" if values else "not defined"
+
+
+def _named(rows: pl.DataFrame) -> pl.DataFrame:
+    """Pairs and lines as readers know them; where only the trunk moves it is another pair."""
+    trunk = pl.when(pl.col("moved") == "trunk").then(pl.lit(", trunk only")).otherwise(pl.lit(""))
+    line = pl.concat_str(shown_column("a"), pl.lit(" → "), shown_column("b"), trunk).alias("line")
+    return rows.with_columns(pl.concat_str(shown_column("pair"), trunk).alias("pair"), line)
+
+
+def _tints(pairs: list[str]) -> dict[str, str]:
+    further = iter(_FURTHER * len(pairs))
+    return {
+        pair: NEUTRAL["muted"] if pair.endswith(_KNOWN) else next(further) if "," in pair else colour(pair)
+        for pair in pairs
+    }
+
+
+def _scale(tints: dict[str, str]) -> alt.Scale:
+    return alt.Scale(domain=list(tints), range=list(tints.values()))
 
 
 def _within_limit(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -116,7 +190,7 @@ def _peak(rows: pl.DataFrame, pair: str) -> float | None:
     return float(value) if isinstance(value, float) else None
 
 
-def _panel(rows: pl.DataFrame, axis: str, measure: str, split: str, pairs: list[str]) -> Panel:
+def _panel(rows: pl.DataFrame, axis: str, measure: str, split: str, tints: dict[str, str]) -> Panel:
     words, number = _MEASURES[measure]
     title = f"{split.capitalize()} {words}"
     data = rows.filter((pl.col("split") == split) & pl.col(measure).is_not_null())
@@ -131,11 +205,11 @@ def _panel(rows: pl.DataFrame, axis: str, measure: str, split: str, pairs: list[
     domain = _window(rows, measure)
     x = alt.X("place:Q", title=_AXES[axis]).axis(grid=False).scale(nice=False, zero=False)
     y = alt.Y("value:Q", title=title).axis(format=number, minExtent=38).scale(domain=domain, nice=False)
-    tint = alt.Color("pair:N", title=None, scale=scale(pairs))
+    tint = alt.Color("pair:N", title=None, scale=_scale(tints))
     one = alt.Detail("line:N")
     drawn = alt.Chart(data)
     bands = []
-    for pair in pairs:
+    for pair in tints:
         of_pair = data.filter(pl.col("pair") == pair)
         # Bands of many paths of one pair lie on each other: together they are as dark as one.
         faint = 1 - 0.82 ** (1 / max(1, of_pair["line"].n_unique()))

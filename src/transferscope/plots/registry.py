@@ -19,7 +19,15 @@ _WHATEVER_THE_METRIC = frozenset(
         "distance",
         "distance_in_training",
         "path",
+        "plane",
+        "basin",
+        "flatness",
+        "module_path",
+        "path_in_training",
+        "curve",
+        "align",
         "domain_distance",
+        "spectrum",
     }
 )
 """Analyses whose pictures do not show the study's metric: their ``figures`` take the table alone."""
@@ -32,6 +40,8 @@ DRAWN = _WHATEVER_THE_METRIC | {
     "transplant",
     "probe",
     "reuse",
+    "criticality",
+    "rewind",
 }
 """Analyses that have pictures, in the module of their name."""
 

@@ -84,7 +84,11 @@ def _measured(table: pl.DataFrame) -> str:
 
 def _by_pair(table: pl.DataFrame) -> pl.DataFrame:
     """Mean CKA by pair of variants and pair of modules, each pair in its one reading order."""
-    rows = table.filter((pl.col("a") != pl.col("b")) & pl.col("cka").is_not_null())
+    a, b = pl.col("variant_a"), pl.col("variant_b")
+    # RI[s] is the start of RI-T[s] alone: to the others it is a stranger.
+    start = ((a == "RI") & (b == "RI_T")) | ((a == "RI_T") & (b == "RI"))
+    foreign = start & (pl.col("seed_a") != pl.col("seed_b"))
+    rows = table.filter((pl.col("a") != pl.col("b")) & pl.col("cka").is_not_null() & ~foreign)
     if rows.is_empty():
         return rows.select("module_a", "module_b", "position_a", "position_b", "cka").with_columns(pair=pl.lit(""))
     rows = rows.with_columns(

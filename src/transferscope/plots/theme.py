@@ -1,8 +1,9 @@
 """One look for all pictures: colours by variant, names, units, and the figure made of panels."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import altair as alt
 import polars as pl
@@ -62,6 +63,10 @@ _PAIR_COLOURS = {
 _PAIR_ORDER = (
     "P/P-T", "P/RI-T", "RI/RI-T", "P-T/P-T", "RI-T/RI-T", "P-T/RI-T", "RI/P-T", "RI/P",
 )  # fmt: skip
+# P-T on shuffled blocks, by the binary logarithm of their side: neighbours of a size differ.
+_BLOCK_COLOURS = ("#009E73", "#56B4E9", "#CC79A7", "#000000")
+_BLOCK = re.compile(r"_block_(\d+)")
+_SHOWN_BLOCK = re.compile(r", blocks of (\d+) px")
 _METRICS = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "auc": "mean AUC"}
 _FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 
@@ -94,7 +99,9 @@ class Figure:
     def chart(self) -> Any:
         """All panels as one chart, with legends and theme."""
         joined = alt.concat(*self.panels, columns=self.columns, spacing=24)
-        return themed(joined.resolve_scale(x="independent", y="independent", size="independent"))
+        # Bands and what stands within them go together: a shared offset would keep the width of the first panel's.
+        own: Literal["independent"] = "independent"
+        return themed(joined.resolve_scale(x=own, y=own, xOffset=own, yOffset=own, size=own))
 
 
 def first(figures: Sequence[Figure]) -> Any:
@@ -116,15 +123,16 @@ def first(figures: Sequence[Figure]) -> Any:
 def shown(variant: str) -> str:
     """A variant or a network as readers know it.
 
-    >>> shown("P_T"), shown("RI_T_long"), shown("RI-T[0]")
-    ('P-T', 'RI-T long', 'RI-T[0]')
+    >>> shown("P_T"), shown("RI_T_long"), shown("RI-T[0]"), shown("P_T_block_8")
+    ('P-T', 'RI-T long', 'RI-T[0]', 'P-T, blocks of 8 px')
     """
-    return variant.replace("_long", " long").replace("_", "-")
+    return _BLOCK.sub(r", blocks of \1 px", variant).replace("_long", " long").replace("_", "-")
 
 
 def shown_column(column: str) -> pl.Expr:
     """As :func:`shown`, for every value of a column."""
-    return pl.col(column).str.replace_all("_long", " long", literal=True).str.replace_all("_", "-", literal=True)
+    named = pl.col(column).str.replace(_BLOCK.pattern, ", blocks of $1 px")
+    return named.str.replace_all("_long", " long", literal=True).str.replace_all("_", "-", literal=True)
 
 
 def colour(label: str) -> str:
@@ -136,6 +144,8 @@ def colour(label: str) -> str:
     True
     """
     name = shown(label)
+    if block := _SHOWN_BLOCK.search(name):
+        return _BLOCK_COLOURS[int(block[1]).bit_length() % len(_BLOCK_COLOURS)]
     if "/" not in name:
         return _VARIANT_COLOURS.get(name, "#6e7781")
     parts = [part.split(",")[0].split(" (")[0].strip() for part in name.split("/")]

@@ -19,6 +19,7 @@ from transferscope.plots.theme import Figure, metric_name
 from transferscope.report.glossary import terms
 from transferscope.report.latex import latex
 from transferscope.report.next_steps import next_steps
+from transferscope.report.results_file import results_as_json
 from transferscope.report.sections import (
     ROWS,
     drawings,
@@ -87,7 +88,7 @@ def _page(results: Results, drawn: Mapping[str, tuple[Figure, ...]]) -> str:
 
 
 def write_report(results: Results, folder: Path) -> Path:
-    """Write ``report.html``, ``figures/*.svg|png`` and ``tables/*.csv|tex|parquet`` into ``folder``.
+    """Write ``report.html``, ``results.json``, ``figures/*.svg|png`` and ``tables/*.csv|tex|parquet`` into ``folder``.
 
     Every file is written beside its place and moved there, so that a reader never meets half a file; the report
     itself comes last.
@@ -123,6 +124,7 @@ def write_report(results: Results, folder: Path) -> Path:
             picture = svg(figure.chart())
             _write(folder / "figures" / f"{slug}-{figure.name}.svg", picture.encode())
             _write(folder / "figures" / f"{slug}-{figure.name}.png", png(picture))
+    _write(folder / "results.json", results_as_json(results, slugs(results)).encode())
     place = folder / "report.html"
     _write(place, _page(results, drawn).encode())
     return place

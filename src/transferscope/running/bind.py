@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from transferscope.analyses.other_source import OtherSource
 from transferscope.analyses.variants import BoundStudy, recipe_of
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import DataSpec, SplitSettings
+from transferscope.data.splits import make_splits
 from transferscope.data.store import ImageSet, open_images
 from transferscope.errors import StudyError
 from transferscope.frozen import content_key
@@ -14,9 +16,9 @@ from transferscope.networks.evaluate import resolve_device
 from transferscope.networks.probe_speed import probe
 from transferscope.networks.weights import weights_hash
 from transferscope.running.workers import limited
-from transferscope.specs import Checkpoint, File, NetworkSpec, Random, Start
+from transferscope.specs import Checkpoint, File, NetworkSpec, Random
 from transferscope.store import Store
-from transferscope.study import Study
+from transferscope.study import Source, Study
 
 __all__ = ["bind", "speed"]
 
@@ -32,14 +34,14 @@ def bind(study: Study, store: Store) -> BoundStudy:
     """
     # The network comes first: a misspelt name should not wait for the decoding of a large folder.
     build(study.source.architecture, 2, 0)
-    start = _weights(study)
+    start: File | Checkpoint | None = _weights(study.source, study)
     stats = input_stats(study.source.architecture, study.source.weights)
     target = study.target
     data, images = _data(target.data, target.image_size, target.splits, stats, study, store, target.fraction)
     metric = _metric(study, images)
     memory_format = _memory_format(study, store)
     if start is None:
-        start = _pretraining(study, store, stats, memory_format)
+        start = _pretraining(study.source, study, store, stats, memory_format)
     asked = dict.fromkeys(pair for analysis in study.analyses for pair in analysis.data_sources(study))
     references = tuple(_data(source, target.image_size, splits, stats, study, store)[0] for source, splits in asked)
     return BoundStudy(
@@ -51,6 +53,7 @@ def bind(study: Study, store: Store) -> BoundStudy:
         pretrained=start,
         memory_format=memory_format,
         references=references,
+        others=_others(study, store, stats, memory_format),
     )
 
 
@@ -97,19 +100,53 @@ def _memory_format(study: Study, store: Store) -> Literal["contiguous", "channel
     return found
 
 
-def _weights(study: Study) -> Start | None:
-    weights = study.source.weights
+def _others(
+    study: Study, store: Store, stats: tuple[Any, Any], memory_format: Literal["contiguous", "channels_last"]
+) -> tuple[tuple[OtherSource, File | Checkpoint], ...]:
+    """Pre-trained networks beside the source's; those trained here see as many images as it did, if there are."""
+    found: list[tuple[OtherSource, File | Checkpoint]] = []
+    for analysis in study.analyses:
+        for other in analysis.other_sources(study):
+            # Settings with options have no hash: two analyses may name the same.
+            if other not in [known for known, _ in found]:
+                start: File | Checkpoint | None = _weights(other, study)
+                if start is None:
+                    most = _source_images(study, stats, store)
+                    start = _pretraining(other, study, store, stats, memory_format, most)
+                found.append((other, start))
+    return tuple(found)
+
+
+def _source_images(study: Study, stats: tuple[Any, Any], store: Store) -> int | None:
+    """How many images the source was trained on; None where its weights are given."""
+    asked = study.source.pretrain
+    if asked is None:
+        return None
+    _, images = _data(asked.data, asked.image_size, asked.splits, stats, study, store)
+    return len(make_splits(images, asked.splits)["train"])
+
+
+def _weights(source: Source | OtherSource, study: Study) -> File | None:
+    weights = source.weights
     if weights is None:
         return None
     return File(weights=weights, sha256=weights_hash(weights, study.source.architecture))
 
 
 def _pretraining(
-    study: Study, store: Store, stats: tuple[Any, Any], memory_format: Literal["contiguous", "channels_last"]
-) -> Start:
-    asked = study.source.pretrain
+    source: Source | OtherSource,
+    study: Study,
+    store: Store,
+    stats: tuple[Any, Any],
+    memory_format: Literal["contiguous", "channels_last"],
+    most: int | None = None,
+) -> Checkpoint:
+    """A run of our own, on ``most`` of its training images where it has more."""
+    asked = source.pretrain
     assert asked is not None
     data, images = _data(asked.data, asked.image_size, asked.splits, stats, study, store)
+    if most is not None and (count := len(make_splits(images, asked.splits)["train"])) > most:
+        data = data.model_copy(update={"fraction": most / count})
     metric = "auc" if images.multi_label else "top1"
     recipe = recipe_of(asked.recipe, asked.learning_rate, memory_format, metric)
     # Start, end and best epoch are there in any case: a recipe, and with it the key, changes only where it must.

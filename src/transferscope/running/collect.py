@@ -162,7 +162,7 @@ def _manifest(study: BoundStudy, store: Store, finished: Finished, command: str)
                 "learning_rate": spec.recipe.learning_rate,
                 "epochs": spec.recipe.epochs,
                 "diverged": entry.manifest()["diverged"],
-                "seconds": provenance.get("seconds"),
+                "seconds": _training_seconds(provenance),
                 "weights": str(entry.folder / "weights.safetensors"),
             }
         )
@@ -190,6 +190,12 @@ def _manifest(study: BoundStudy, store: Store, finished: Finished, command: str)
         "networks": networks,
         "mixed": _mixed(facts),
     }
+
+
+def _training_seconds(provenance: Mapping[str, Any]) -> float:
+    """Training and evaluation after epochs; what ``seconds`` says is the writing of the entry alone."""
+    timings = provenance.get("timings", ())
+    return round(float(sum(epoch["training_seconds"] + epoch["evaluation_seconds"] for epoch in timings)), 3)
 
 
 def _mixed(facts: list[dict[str, Any]]) -> list[str]:

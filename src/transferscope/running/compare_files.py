@@ -36,9 +36,13 @@ def compare_files(
     data: Path | AbstractSource,
     image_size: int | None = None,
     device: str = "auto",
-    points: int = 25,
+    points: int = 13,
+    refine: float | None = 0.021,
 ) -> Comparison:
     """Compare two networks stored in files, on the test images of a folder.
+
+    The images' classes are those of the first network; a second one with a head of another size is compared in its
+    trunk alone.
 
     Images are divided as in a study: batch-norm statistics are recomputed on training images, everything else is
     measured on test images. The division is that of the study the networks were trained by, where their metadata name
@@ -52,11 +56,12 @@ def compare_files(
         image_size: height and width in pixels; None takes the metadata's, else 224.
         device: where to compute.
         points: of the path, from α = 0 to 1.
+        refine: tolerance in α to which its maxima are then located; None for ``points`` alone.
 
     Raises:
         ArchitectureError: the architecture is not given and not in the metadata (those that fit are listed).
         WeightsError: a file cannot be read, or does not fit, or the two were trained on images prepared differently.
-        DataError: the images cannot be used, or have another number of classes than the networks.
+        DataError: the images cannot be used, or have another number of classes than the first network.
     """
     facts = _facts(a, b, image_size)
     architecture = _architecture(a, b, model, facts)
@@ -71,9 +76,9 @@ def compare_files(
     with tempfile.TemporaryDirectory(prefix="transferscope-") as folder:
         images = open_images(source, size, Path(folder))
         classes = [_classes(network, architecture) for network in networks]
-        if any(count != len(images.classes) for count in classes):
+        if classes[0] != len(images.classes):
             raise DataError(
-                "the images do not have the networks' classes",
+                "the images do not have the first network's classes",
                 expected=f"{classes[0]} classes (and {classes[1]} of the second network)",
                 got=f"{len(images.classes)}: {', '.join(images.classes[:8])}",
                 hint="give the images the networks were trained on",
@@ -92,8 +97,10 @@ def compare_files(
             train=train,
             metric_name="auc" if images.multi_label else "top1",
             clusters=None if images.groups is None else np.asarray(images.groups)[shown],
+            head=head_name(networks[0], architecture),
             device=where,
             points=points,
+            refine=refine,
         )
 
 

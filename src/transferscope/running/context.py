@@ -22,20 +22,16 @@ from transferscope.data.store import ImageSet, open_images
 from transferscope.errors import DataError, StoreError, WeightsError
 from transferscope.frozen import content_key, derive_seed
 from transferscope.networks.architectures import build, head_name
-from transferscope.networks.batchnorm import has_batch_norm, recompute
-from transferscope.networks.controls import initialise
 from transferscope.networks.evaluate import logits, resolve_device
 from transferscope.networks.features import Features, pooled_features
 from transferscope.networks.modules import Granularity
-from transferscope.networks.transplants import transplant
-from transferscope.networks.weights import LoadReport, load, read_state, state_hash
+from transferscope.networks.weights import LoadReport
 from transferscope.running.reading import finished_table
-from transferscope.specs import STATISTICS_IMAGES, Checkpoint, Control, File, NetworkSpec, Transplant
+from transferscope.running.starts import diverged_before, loaded, start
+from transferscope.specs import NetworkSpec
 from transferscope.store import Entry, Store
 
 __all__ = ["Context", "Outputs"]
-
-_STATISTICS_BATCH = 64
 
 
 class Outputs(NamedTuple):
@@ -220,76 +216,11 @@ class Context:
                 before the epoch that is asked for.
             DataError: batch norm's statistics are to be estimated, and there are no images for it.
         """
-        model = build(spec.architecture, spec.classes, spec.seed)
-        head = head_name(model, spec.architecture)
-        match spec.start:
-            case File() | Checkpoint() as origin:
-                self._load(model, origin, spec, head, origin.new_head)
-            case Control() as control:
-                report = self._load(model, control.of, spec, head, control.new_head)
-                drawn = control.new_head or bool(report.replaced)
-                initialise(model, control.method, spec.seed, head if drawn else None)
-                self._estimate_statistics(model, spec, control.data)
-            case Transplant() as transplanted:
-                donor = build(spec.architecture, spec.classes, spec.seed)
-                self._load(donor, transplanted.of, spec, head, new_head=True)
-                transplant(model, donor.state_dict(), transplanted.modules, transplanted.granularity, head)
-                self._estimate_statistics(model, spec, transplanted.data)
-            case _:
-                pass
-        return model
+        return start(spec, self)
 
     def loaded(self, spec: NetworkSpec) -> LoadReport | None:
         """Which tensors of the given weights went into a network; None where it starts from no file."""
-        if not isinstance(spec.start, File):
-            return None
-        model = build(spec.architecture, spec.classes, spec.seed)
-        return self._load(model, spec.start, spec, head_name(model, spec.architecture), spec.start.new_head)
-
-    def _load(
-        self, model: nn.Module, origin: File | Checkpoint, spec: NetworkSpec, head: str, new_head: bool
-    ) -> LoadReport:
-        """Pre-trained weights into a network."""
-        if isinstance(origin, Checkpoint):
-            if origin.epoch == "last" and self.diverged(origin.of):
-                raise _diverged(origin.of, "last")
-            return load(model, self.state(origin.of, origin.epoch), head, new_head)
-        state = read_state(origin.weights, spec.architecture)
-        found = state_hash(state)
-        if found != origin.sha256:
-            raise WeightsError(
-                "the weights changed since the study was started",
-                expected=f"sha256 {origin.sha256[:12]}",
-                got=found[:12],
-                hint="start the run again: networks trained from the old weights keep their own keys",
-            )
-        return load(model, state, head, new_head)
-
-    def _estimate_statistics(self, model: nn.Module, spec: NetworkSpec, of_start: DataSpec | None) -> None:
-        """Batch norm's running statistics of a start whose weights are of several origins, from training images.
-
-        The images are those the network is trained on (:data:`~transferscope.specs.STATISTICS_IMAGES` of them, the
-        same for every network of the data), under the evaluation transform, in mixed order.
-        """
-        if not has_batch_norm(model):
-            return
-        data = spec.data or of_start
-        if data is None:
-            raise DataError(
-                f"the start of {spec.key} has batch norm, and no images to estimate its statistics on",
-                expected="training data of the network, or `data` of its start",
-                got="neither",
-            )
-        images = self.images(data)
-        seed = derive_seed(data.splits.seed, "statistics")
-        indices = mixed(images.labels, self.splits(data)["train"], seed, STATISTICS_IMAGES)
-        if len(indices) % _STATISTICS_BATCH == 1:
-            indices = indices[:-1]
-        batches = evaluation_batches(
-            images, indices, data.mean, data.std, _STATISTICS_BATCH, self.device, ablation=data.ablation
-        )
-        recompute(model.to(self.device), batches)
-        model.to("cpu")
+        return loaded(spec, self)
 
     def state(self, spec: NetworkSpec, epoch: int | Literal["last", "best"] = "last") -> dict[str, torch.Tensor]:
         """Parameters and buffers by name, on the CPU.
@@ -309,14 +240,14 @@ class Context:
         facts = entry.manifest()
         if epoch == "best":
             if facts["best_epoch"] is None:
-                raise _diverged(spec, "best") if facts["diverged"] else _no_best(spec)
+                raise diverged_before(spec, "best") if facts["diverged"] else _no_best(spec)
             epoch = int(facts["best_epoch"])
         file = "weights.safetensors"
         if epoch != "last" and epoch != facts["weights_epoch"]:
             file = f"epoch-{epoch:04d}.safetensors"
             if file not in facts["files"]:
                 if facts["diverged"] and epoch > facts["weights_epoch"]:
-                    raise _diverged(spec, epoch)
+                    raise diverged_before(spec, epoch)
                 kept = [name for name in sorted(facts["files"]) if name.startswith("epoch")]
                 raise StoreError(
                     f"epoch {epoch} of the network {spec.key} was not kept",
@@ -458,14 +389,6 @@ class Context:
     def seed(self, *purpose: object) -> int:
         """A seed derived from the data set's split seed and a purpose."""
         return derive_seed(self.study.data.splits.seed, *purpose)
-
-
-def _diverged(spec: NetworkSpec, epoch: int | str) -> WeightsError:
-    return WeightsError(
-        f"the training of {spec.key} diverged: it has no usable epoch {epoch!r}",
-        expected="a training that reaches that epoch with finite weights",
-        hint="lower its learning rate (of a pre-training: source.pretrain.learning_rate), or take an earlier epoch",
-    )
 
 
 def _no_best(spec: NetworkSpec) -> WeightsError:

@@ -1,15 +1,17 @@
 """What a study will take: round 1 exactly, later rounds as upper bounds; and how far it is."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
+from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.variants import BoundStudy
 from transferscope.running.bind import bind, speed
 from transferscope.running.context import Context
+from transferscope.running.reading import unit_key
 from transferscope.running.rounds import Piece, Round, expand, with_needs
 from transferscope.running.run import asked_of, table_of
 from transferscope.specs import NetworkSpec
@@ -226,6 +228,7 @@ def _steps(study: BoundStudy, store: Store) -> list[_Step]:
         further: dict[str, int] = {}
         units = 0
         supposed = False
+        following: list[Piece] = []
         for key, analysis in expanded.items():
             # Whoever needs an analysis may have a unit for each of its further trainings as well.
             units += sum(more.get(need.key, 0) for need in with_needs(study, analysis.needs(study)))
@@ -234,13 +237,32 @@ def _steps(study: BoundStudy, store: Store) -> list[_Step]:
                 continue
             supposed = True
             tables[key] = analysis.supposed(study)
+            following += _following(study, analysis, tables, measured[key], named)
             more[key] = analysis.further(study)
             if more[key]:
                 further[analysis.name] = more[key]
             done.add(key)
         steps.append(_Step(step, further, units, exact))
+        if following:
+            steps.append(_Step(Round({}, {}, tuple(following), ()), {}, 0, exact=False))
         exact = exact and not supposed
     return steps
+
+
+def _following(
+    study: BoundStudy,
+    analysis: AbstractAnalysis,
+    tables: Mapping[str, pl.DataFrame],
+    measured: Sequence[str],
+    named: Collection[str],
+) -> list[Piece]:
+    """Units of known networks that an analysis names once it has seen its own first ones."""
+    if tables[analysis.key].is_empty():
+        return []
+    units = analysis.units(study, Evidence(tables).for_decision())
+    known = [unit for unit in units if all(m.spec.key in named or not m.spec.trained for m in unit.members)]
+    found = [Piece(analysis, unit, unit_key(analysis, unit, study)) for unit in known]
+    return [piece for piece in found if piece.key not in measured]
 
 
 def _images(spec: NetworkSpec, context: Context) -> tuple[int, int]:

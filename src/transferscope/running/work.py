@@ -16,6 +16,7 @@ from transferscope.analyses.variants import BoundStudy
 from transferscope.networks.weights import write_state
 from transferscope.running.context import Context
 from transferscope.running.reading import unit_key
+from transferscope.running.subjects import subject_of
 from transferscope.specs import NetworkSpec
 from transferscope.store import Store
 from transferscope.training.loop import train
@@ -113,6 +114,7 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
             metric=spec.recipe.metric,
             evaluation_batch_size=job.study.settings.compute.evaluation_batch,
             train_evaluation=spec.recipe.train_evaluation,
+            subject=subject_of(spec, context),
         )
         facts = {
             "spec": spec.identity(),

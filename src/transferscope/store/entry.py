@@ -31,6 +31,7 @@ from transferscope.store.integrity import (
     describe_files,
     manifest_bytes,
     read_manifest,
+    read_provenance,
 )
 
 __all__ = ["Entry"]
@@ -88,10 +89,9 @@ class Entry:
 
         Raises:
             StoreError: it cannot be read.
+            CorruptEntryError: it is damaged.
         """
-        path = self.folder / PROVENANCE
-        with translated(path, "read"):
-            return dict(json.loads(path.read_bytes()))
+        return read_provenance(self.folder)
 
     def names(self) -> list[str]:
         """Names of the files, sorted, in POSIX form.

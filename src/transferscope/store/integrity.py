@@ -14,7 +14,7 @@ from transferscope.store.atomic import temporaries, translated
 if TYPE_CHECKING:
     from transferscope.store.store import Store
 
-__all__ = ["Problem", "check_file", "describe_files", "read_manifest", "verify"]
+__all__ = ["Problem", "check_file", "describe_files", "read_manifest", "read_provenance", "verify"]
 
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
@@ -99,6 +99,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             hint="upgrade transferscope, or name another store",
         )
     return dict(manifest)
+
+
+def read_provenance(folder: Path) -> dict[str, Any]:
+    """What differs from run to run, of the entry in ``folder``; it is compared with nothing.
+
+    Raises:
+        CorruptEntryError: it is not a JSON object.
+        StoreError: it cannot be read.
+    """
+    path = folder / PROVENANCE
+    with translated(path, "read"):
+        raw = path.read_bytes()
+    try:
+        found = json.loads(raw)
+    except ValueError as error:
+        raise _corrupt(path, "is not JSON", got=str(error)) from error
+    if not isinstance(found, dict):
+        raise _corrupt(path, "holds no facts", "a JSON object", type(found).__name__)
+    return found
 
 
 def check_file(path: Path, sha256: str, size: int) -> None:

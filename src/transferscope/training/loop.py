@@ -44,6 +44,7 @@ from transferscope.training.randomness import deterministic_kernels, seeded
 from transferscope.training.recipe import Recipe
 from transferscope.training.request import recipe_and_data, training_examples, training_identity
 from transferscope.training.schedules import learning_rate
+from transferscope.training.subject import AbstractSubject, Subject, WholeNetwork
 
 __all__ = ["OnEvent", "Training", "train"]
 
@@ -93,6 +94,7 @@ def train(
     tests: bool = True,
     train_evaluation: int | None = None,
     stop_requested: Callable[[], bool] | None = None,
+    subject: Subject = WholeNetwork,
 ) -> Training:
     """Train a network as ``spec.recipe`` says, resuming what ``working`` holds of the same training.
 
@@ -129,6 +131,8 @@ def train(
         train_evaluation: measure the clean training loss and metric on a fixed stratified subset of at most
             so many training images; None for the recipe's.
         stop_requested: asked before each update; the training stops when it says True.
+        subject: what an update computes with and what is measured, made of the network and its optimiser: the
+            network itself, or for example :class:`~transferscope.training.bend.BendOfCurve`.
 
     Returns:
         The finished training, also when it diverged.
@@ -166,9 +170,10 @@ def train(
     model.to(device).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     with training_mode(model, recipe), deterministic_kernels():
         optimiser = build_optimiser(model, recipe)
+        trained_as = subject(model, optimiser)
         saved = _resumed(folder, spec, notify)
         if saved is None:
-            saved = _start(model, clean, folder, spec)
+            saved = _start(model, trained_as, clean, folder, spec)
         else:
             model.load_state_dict(saved.state)
             load_optimiser_state(optimiser, saved.optimiser)
@@ -181,10 +186,10 @@ def train(
                     images, examples, data.mean, data.std, recipe, spec.seed, epoch, device, ablation=data.ablation
                 )
                 passed = _train_epoch(
-                    model, optimiser, batches, recipe, spec, epoch, per_epoch, task, notify, stop_requested
+                    trained_as, optimiser, batches, recipe, spec, epoch, per_epoch, task, notify, stop_requested
                 )
             trained = time.perf_counter()
-            row = _measured(model, clean, passed, epoch, saved.progress.rows[-1].updates, limit)
+            row = _measured(trained_as, clean, passed, epoch, saved.progress.rows[-1].updates, limit)
             timing = EpochTiming(epoch, passed.images, trained - started, time.perf_counter() - trained)
             saved = _save(folder, saved, cpu_state(model), optimiser_state(optimiser), row, timing, recipe)
             notify({"kind": "epoch", "network": spec.key, "epochs": recipe.epochs, **vars(row)})
@@ -213,7 +218,7 @@ class _Passed:
 
 
 def _train_epoch(
-    model: nn.Module,
+    subject: AbstractSubject,
     optimiser: torch.optim.Optimizer,
     batches: Iterable[tuple[Tensor, Tensor]],
     recipe: Recipe,
@@ -241,13 +246,14 @@ def _train_epoch(
         optimiser.zero_grad(set_to_none=True)
         with autocast(device, recipe.precision):
             if mixup is None:
-                loss = training_loss(_logits(model, inputs), labels, task, recipe.label_smoothing)
+                loss = training_loss(_logits(subject, inputs, epoch, step), labels, task, recipe.label_smoothing)
             else:
                 mixed = mixup(inputs, labels)
-                loss = mixed_loss(_logits(model, mixed.images), mixed, task, recipe.label_smoothing)
+                loss = mixed_loss(_logits(subject, mixed.images, epoch, step), mixed, task, recipe.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call] # torch's own stub
         if recipe.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
+        subject.before_step()
         optimiser.step()
         total += loss.detach() * len(labels)
         step, images = step + 1, images + len(labels)
@@ -269,7 +275,7 @@ def _train_epoch(
 
 
 def _measured(
-    model: nn.Module, clean: CleanEvaluation, passed: _Passed, epoch: int, updates_before: int, limit: float
+    subject: AbstractSubject, clean: CleanEvaluation, passed: _Passed, epoch: int, updates_before: int, limit: float
 ) -> EpochRow:
     row = EpochRow(
         epoch=epoch,
@@ -280,14 +286,16 @@ def _measured(
     )
     if passed.loss is None:
         return row  # nothing measured on such weights means anything
-    measured = clean(model)
+    measured = clean(subject.measured())
     return replace(row, **measured.values, diverged=passed.loss > limit or not measured.finite)
 
 
-def _start(model: nn.Module, clean: CleanEvaluation, folder: WorkingFolder, spec: NetworkSpec) -> Saved:
+def _start(
+    model: nn.Module, subject: AbstractSubject, clean: CleanEvaluation, folder: WorkingFolder, spec: NetworkSpec
+) -> Saved:
     recipe, _ = recipe_and_data(spec)
     started = time.perf_counter()
-    measured = clean(model)
+    measured = clean(subject.measured())
     row = EpochRow(epoch=0, updates=0, **measured.values, diverged=not measured.finite)
     timing = EpochTiming(0, 0, 0.0, time.perf_counter() - started)
     before = Saved(Progress(folder.identity), {}, {})
@@ -347,8 +355,8 @@ def _loss_limit(start: EpochRow, recipe: Recipe, classes: int, task: Task) -> fl
     return divergence_limit(initial, recipe.divergence_loss, classes, task)
 
 
-def _logits(model: nn.Module, inputs: Tensor) -> Tensor:
-    outputs = model(inputs)
+def _logits(subject: AbstractSubject, inputs: Tensor, epoch: int, step: int) -> Tensor:
+    outputs = subject.logits(inputs, epoch, step)
     if not isinstance(outputs, Tensor):
         raise ArchitectureError(
             "the network does not give logits in train mode",

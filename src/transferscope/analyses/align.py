@@ -1,0 +1,211 @@
+"""Whether a barrier between two networks of a study is one of permutation: the straight line before and after."""
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+
+import polars as pl
+from pydantic import Field, field_validator
+
+from transferscope.analyses.align_summary import UNALIGNED, summary
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Summary, Unit, schema
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.line_rows import LINE_COLUMNS, barrier_rows, clusters_of, point_rows
+from transferscope.analyses.variants import BoundStudy, shown
+from transferscope.networks.settings import Architecture
+from transferscope.specs import NetworkSpec
+
+if TYPE_CHECKING:
+    from transferscope.analyses.align_networks import Aligned
+    from transferscope.analyses.linear_path import LinearPath
+    from transferscope.data.spec import Split
+    from transferscope.running.context import Context
+
+__all__ = ["Align"]
+
+_SPLITS: tuple["Split", ...] = ("train", "test")
+_NO_CHANGE = dict.fromkeys(("loss_change", "loss_change_se", "error_change", "error_change_se"))
+_BEFORE = "the line before alignment"
+
+
+@final
+class Align(AbstractAnalysis):
+    """The straight line between two networks of one variant, before and after hidden units were matched.
+
+    Attributes:
+        methods: ``activations`` matches units that vary together on training images, ``weights`` looks at weights
+            alone; the verdict rests on the first.
+        restarts: of ``weights``: descents in other orders, of which the best is taken.
+        match_images: training images that ``activations`` looks at.
+        points: positions α on every line, ends included.
+        batch_norm_images: training images the statistics are recomputed on at every point; the same at all.
+        train_images: training images the points are evaluated on; None for all.
+        test_images: test images the points are evaluated on; None for all.
+        variants: whose pairs; pairs are disjoint: seeds (0, 1), (2, 3), ...
+    """
+
+    methods: tuple[Literal["activations", "weights"], ...] = Field(default=("activations", "weights"), min_length=1)
+    restarts: int = Field(default=1, ge=1)
+    match_images: int = Field(default=512, ge=2)
+    points: int = Field(default=25, ge=3)
+    batch_norm_images: int = Field(default=512, ge=2)
+    train_images: int | None = Field(default=1024, ge=2)
+    test_images: int | None = Field(default=None, ge=2)
+    variants: tuple[Literal["P_T", "RI_T"], ...] = ("P_T", "RI_T")
+
+    name: ClassVar[str] = "align"
+    title: ClassVar[str] = "Paths after permutation"
+    question: ClassVar[str] = "Is a barrier one of permutation, or are the networks really apart?"
+    reference: ClassVar[str] = "Ainsworth et al. 2023, Sec. 3; Entezari et al. 2022; Jordan et al. 2023"
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, Column]] = {
+        "level": Column(
+            str, "point: one α; own: an end with its own statistics; barrier: the largest gap over α in [0, 1]"
+        ),
+        "way": Column(str, "unaligned; activations or weights: b's units permuted by that method before"),
+        "pair": Column(str, "which variants"),
+        "a": Column(str, "the network at α = 0"),
+        "b": Column(str, "the network at α = 1; after alignment the same function"),
+        "seed_a": Column(int, "seed of a", "count"),
+        "seed_b": Column(int, "seed of b", "count"),
+        **LINE_COLUMNS,
+        "l2": Column(float, "distance from a (‖θ_a − θ_b‖ for a barrier)", "ℓ2"),
+        "distance": Column(float, "‖θ_a − θ_b‖ over all parameters, b as on this line", "ℓ2"),
+        "moved": Column(float, "share of the hidden units of b that another one took the place of"),
+        "reach": Column(float, "share of the parameters that lie along units that may be permuted", null=_BEFORE),
+        "groups": Column(int, "sets of units that may be permuted, those within heads or groups included", "count",
+                         null=_BEFORE),
+        "objective_before": Column(
+            float, "activations: mean correlation of units of the same number; weights: Σ⟨θ_a, θ_b⟩", null=_BEFORE
+        ),
+        "objective_after": Column(float, "the same for matched units", null=_BEFORE),
+        "unchanged_to": Column(
+            float, "largest difference between b's outputs before and after, relative to the largest", null=_BEFORE
+        ),
+    }  # fmt: skip
+
+    @field_validator("methods")
+    @classmethod
+    def _each_once(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(methods)) < len(methods):
+            raise ValueError("each method once")
+        return methods
+
+    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+        """Each variant's learning rate."""
+        return (LearningRate(),)
+
+    def inapplicable(self, study: BoundStudy) -> str | None:
+        """It needs two seeds, and a network whose operations can be read."""
+        if len(study.seeds) < 2:
+            return "a path between two networks needs at least two seeds"
+        architecture = study.settings.source.architecture.model_dump_json()
+        return _unreadable(architecture, len(study.class_names), study.data.image_size)
+
+    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+        """The ends."""
+        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+
+    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+        """One per pair."""
+        for variant in self.variants:
+            for pair in study.pairs(evidence, variant):
+                yield Unit(members=pair)
+
+    def images(self, unit: Unit, study: BoundStudy) -> int:
+        """Every point of every line, and what both networks do on the images that units are matched on."""
+        per_point = 2 * self.batch_norm_images + (self.train_images or 2000) + (self.test_images or 1000)
+        return (1 + len(self.methods)) * (self.points + 2) * per_point + 2 * self.match_images
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """Walk the line as it is, and with the second network aligned by each method."""
+        from transferscope.analyses.align_networks import align
+        from transferscope.analyses.linear_path import alpha_grid, linear_path
+
+        first, second = unit.members
+        if context.diverged(first.spec) or context.diverged(second.spec):
+            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+        a, b = context.network(first.spec), context.network(second.spec)
+        limits: dict[Split, int | None] = {"train": self.train_images, "test": self.test_images}
+        clusters = clusters_of(context, limits)
+        base = {
+            "pair": f"{shown(first.variant)}/{shown(second.variant)}",
+            "a": first.label,
+            "b": second.label,
+            "seed_a": first.seed,
+            "seed_b": second.seed,
+        }
+        rows: list[dict[str, Any]] = []
+        for method in (None, *self.methods):
+            aligned = None
+            if method is not None:
+                aligned = align(
+                    a,
+                    b,
+                    context.mixed_batches("train", self.match_images),
+                    method=method,
+                    seed=first.seed,
+                    restarts=self.restarts,
+                    device=context.device,
+                )
+            path = linear_path(
+                a,
+                b if aligned is None else aligned.network,
+                {split: context.batches(split, limits[split]) for split in _SPLITS},
+                recompute_on=context.mixed_batches("train", self.batch_norm_images),
+                alphas=alpha_grid(self.points, 0),
+                metric_name=context.study.metric,
+                device=context.device,
+                memory_format=context.memory_format,
+            )
+            facts = {**base, "way": method or UNALIGNED, "distance": path.distance, **_facts(aligned)}
+            for split in _SPLITS:
+                rows += [{**facts, "split": split, **row} for row in self._rows(path, split, clusters[split])]
+        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+
+    def _rows(self, path: "LinearPath", split: str, clusters: Any) -> Iterator[dict[str, Any]]:
+        points = path.points[split]
+        for row in point_rows(path.alphas, points, clusters):
+            yield {"level": "point", "batch_norm": path.batch_norm, "l2": row["alpha"] * path.distance, **row}
+        # All lines of a pair are one family: the verdict speaks of each.
+        for row in barrier_rows(path.alphas, points, clusters, 1 + len(self.methods)):
+            yield {"level": "barrier", "batch_norm": path.batch_norm, "l2": path.distance, **row}
+        for alpha, end in zip((0.0, 1.0), path.own[split], strict=True):
+            (row,) = point_rows((0.0,), (end,), clusters)
+            own = {"level": "own", "batch_norm": "own statistics", "alpha": alpha, "l2": alpha * path.distance}
+            yield {**row, **_NO_CHANGE, **own}
+
+    def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
+        """Whether the barrier of each variant goes when units are matched."""
+        return summary(table, self.variants, self.methods, self.batch_norm_images, self.points)
+
+
+def _facts(aligned: "Aligned | None") -> dict[str, Any]:
+    if aligned is None:
+        return {"moved": 0.0}
+    return {
+        "moved": aligned.moved,
+        "reach": aligned.share,
+        "groups": sum(1 for _ in aligned.groups.every()),
+        "objective_before": aligned.objective[0],
+        "objective_after": aligned.objective[1],
+        "unchanged_to": aligned.unchanged_to,
+    }
+
+
+@functools.lru_cache(maxsize=8)
+def _unreadable(written: str, classes: int, image_size: int) -> str | None:
+    """Why no permutations can be found for an architecture, written as JSON; None if they can."""
+    import torch
+
+    from transferscope.errors import AlignmentError
+    from transferscope.networks.architectures import build
+    from transferscope.networks.permutation_groups import permutation_groups
+
+    architecture = Architecture.model_validate_json(written)
+    try:
+        permutation_groups(build(architecture, classes, 0), torch.zeros(1, 3, image_size, image_size))
+    except AlignmentError as error:
+        return f"hidden units of {architecture.name} cannot be matched: {error.what} ({error.got})"
+    return None

@@ -1,0 +1,119 @@
+"""What a comparison of two networks says in a terminal."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from transferscope.measures.barriers import stability
+
+if TYPE_CHECKING:
+    from transferscope.analyses.averaging import Average
+    from transferscope.analyses.compare import Comparison
+    from transferscope.analyses.linear_path import LinearPath
+    from transferscope.measures.barriers import Barrier
+
+__all__ = ["page"]
+
+_CONNECTED = {
+    "stable": "linearly connected along the straight line (error barrier below 2 points)",
+    "unstable": "a barrier of 2 points or more lies on the straight line between them",
+    "undecided": "undecided whether a barrier of 2 points lies between them: more examples would tell",
+}
+_ALIGNED = {
+    "stable": "why: the hidden units are in another order; put in the same order the two are linearly connected",
+    "unstable": "why: really apart, as far as this matching finds: a barrier is left with the units in one order",
+    "undecided": "why: undecided whether the order of the hidden units explains it",
+}
+_SAFE = {
+    "kept": "averaging is safe: it costs less than {margin} of the better one's metric",
+    "lost": "do not average them: it costs more than {margin} of the better one's metric",
+    "undecided": "undecided whether averaging costs more than {margin} of the better one's metric: more examples would "
+    "tell",
+}
+
+
+def page(found: "Comparison") -> str:
+    """The page; every number beside what it rests on."""
+    a, b = (_metric(value) for value in found.metrics)
+    lines = [f"{found.examples} examples; {found.metric_name}: a {a}, b {b}", ""]
+    if (mistakes := found.mistakes) is not None:
+        lines += [
+            f"mistakes    common {mistakes.common}, only a {mistakes.only_a}, only b {mistakes.only_b}",
+            f"            consistency κ {_number(mistakes.kappa)}, 0 is chance, {_number(mistakes.kappa_max)} the most",
+        ]
+    if found.distance is not None:
+        lines.append(f"distance    ‖a − b‖ = {found.distance.l2:.4g} over {found.distance.parameters:,} parameters")
+    if found.path is not None:
+        lines += _path("path", found.path, found.error_barrier, found.loss_barrier)
+    if found.error_barrier is not None:
+        lines.append(f"            {_CONNECTED[stability(found.error_barrier.mean.interval)]}")
+    if found.aligned is not None and found.alignment is not None:
+        lines += _path("aligned", found.aligned, found.aligned_barrier, None)
+        lines.append(
+            f"            hidden units put in one order by {found.alignment.method}: {found.alignment.moved:.0%} of "
+            f"them moved, {found.alignment.share:.0%} of the parameters can"
+        )
+    if found.aligned_barrier is not None:
+        lines.append(f"            {_ALIGNED[stability(found.aligned_barrier.mean.interval)]}")
+    if found.average is not None:
+        lines += _average(found.average, found.metric_name, found.path)
+    lines += [f"left out    {name}: {reason}" for name, reason in found.not_measured.items()]
+    return "\n".join([*lines, "", *_modules(found)])
+
+
+def _path(name: str, path: "LinearPath", error: "Barrier | None", loss: "Barrier | None") -> list[str]:
+    lines = []
+    for quantity, barrier in (("error", error), ("loss", loss)):
+        if barrier is None:
+            continue
+        interval = barrier.mean.interval
+        limits = f", 95 % limits {interval.low:.4f} to {interval.high:.4f}" if interval.low is not None else ""
+        straight = f"{barrier.linear.value:.4f} above the straight line"
+        middle = "" if barrier.midpoint_gap is None else f"; at the middle {barrier.midpoint_gap:+.4f}"
+        lines.append(
+            f"{name:<11} {quantity} barrier {barrier.mean.value:.4f} above the mean of the ends{limits}, at "
+            f"α = {barrier.mean.alpha:.3g} (batch norm: {path.batch_norm})"
+        )
+        lines.append(f"            {straight}{middle}")
+    if path.moved == "trunk":
+        lines.append("            trunk only: the head is that of a on the whole line, at b's end too")
+    if path.resolution is not None:
+        lines.append(f"            {path.resolution.text}")
+    else:
+        inside = sum(0 <= alpha <= 1 for alpha in path.alphas)
+        lines.append(f"            {inside} points in [0, 1]")
+    return lines
+
+
+def _average(found: "Average", metric_name: str, path: "LinearPath | None") -> list[str]:
+    interval = found.loss
+    limits = "" if interval.low is None else f", 95 % limits {interval.low:+.4f} to {interval.high:+.4f}"
+    policy = "" if path is None else f" (batch norm: {path.batch_norm})"
+    lost = "undefined" if interval.value is None else f"{interval.value:+.4f}"
+    return [
+        f"average     {metric_name} {_metric(found.metric)}{policy}; less than that of {'ab'[found.better]}, the "
+        f"better one, by {lost}{limits}",
+        f"            {_SAFE[found.verdict].format(margin=found.margin)}",
+    ]
+
+
+def _modules(found: "Comparison") -> list[str]:
+    lines = [f"{'module':<40} {'CKA a/b':>8} {'distance':>10}"]
+    between = found.similarity.between(*found.similarity.networks)
+    names_a, names_b = (found.similarity.modules[name] for name in found.similarity.networks)
+    for index, name in enumerate(names_a):
+        if name not in names_b:
+            continue
+        value = between[index, names_b.index(name)]
+        shown = "–" if value is np.ma.masked else f"{float(value):.3f}"
+        distance = found.distance_by_module.get(name)
+        lines.append(f"{name:<40} {shown:>8} {'–' if distance is None else f'{distance.l2:.4g}':>10}")
+    return lines
+
+
+def _metric(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"

@@ -1,0 +1,226 @@
+"""Paths between checkpoints: when runs part or stay together, when each is connected to its end, and from P onwards."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+
+import polars as pl
+from pydantic import Field
+
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.kept_epochs import chosen_epochs, missing_epochs, too_few
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.line_rows import LINE_COLUMNS, barrier_rows, clusters_of, point_rows
+from transferscope.analyses.path_in_training_summary import summary
+from transferscope.analyses.variants import BoundStudy, shown
+from transferscope.specs import NetworkSpec
+
+if TYPE_CHECKING:
+    import torch
+
+    from transferscope.analyses.linear_path import LinearPath
+    from transferscope.analyses.training_lines import TrainingLines
+    from transferscope.data.spec import Split
+    from transferscope.running.context import Context
+    from transferscope.study import Study
+
+    State = Mapping[str, torch.Tensor]
+
+__all__ = ["PathInTraining"]
+
+_SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
+
+
+@final
+class PathInTraining(AbstractAnalysis):
+    """Straight lines between checkpoints: of two runs at equal epochs, of a run and its end, of a run and its start.
+
+    Each checkpoint is read once and evaluated once, however many lines it ends. In memory are the start, the end and
+    one epoch of two runs.
+
+    Attributes:
+        lines: ``across``: two seeds of one variant at the same epoch; ``end``: each epoch and the last of its run;
+            ``start``: the start (P or RI with the run's head) and each epoch.
+        variants: whose runs.
+        epochs: which kept epochs; the start and the last always among them. None takes all that are kept.
+        most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
+        max_seeds: at most so many seeds of each variant; None for all. Pairs are disjoint: seeds (0, 1), (2, 3), ...
+        points: values of α from 0 to 1, ends included.
+        batch_norm: ``recompute`` running statistics at every point, or ``interpolate`` them (which makes artefacts).
+        batch_norm_images: training images the statistics are recomputed on; the same at every point.
+        train_images: training images a line is evaluated on; None for all.
+        test_images: test images a line is evaluated on; None for all.
+    """
+
+    lines: tuple[Literal["across", "end", "start"], ...] = Field(default=("across", "end", "start"), min_length=1)
+    variants: tuple[Literal["P_T", "RI_T"], ...] = Field(default=("P_T", "RI_T"), min_length=1)
+    epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
+    most: int = Field(default=8, ge=3)
+    max_seeds: int | None = Field(default=4, ge=1)
+    points: int = Field(default=9, ge=3)
+    batch_norm: Literal["recompute", "interpolate"] = "recompute"
+    batch_norm_images: int = Field(default=256, ge=2)
+    train_images: int | None = Field(default=256, ge=2)
+    test_images: int | None = Field(default=512, ge=2)
+
+    name: ClassVar[str] = "path_in_training"
+    title: ClassVar[str] = "Paths between solutions during training"
+    question: ClassVar[str] = "When do two runs part, and from when on is a run connected to its end?"
+    reference: ClassVar[str] = (
+        "Frankle et al. 2020, Sec. 3 (when runs become stable); Neyshabur et al. 2020, Fig. 4 (at the end of "
+        "training); Goodfellow et al. 2015 (from the start)"
+    )
+    version: ClassVar[int] = 1
+    columns: ClassVar[Mapping[str, Column]] = {
+        "level": Column(str, "point: one α; own: one checkpoint as it was trained; barrier: the largest gap of a line"),
+        "line": Column(str, "across: two runs; end: a run and its end; start: its start and the run; checkpoint"),
+        "variant": Column(str, "RI_T or P_T"),
+        "pair": Column(str, "what the line joins, as shown: P-T/P-T across, P-T to its end, P/P-T from the start"),
+        "a": Column(str, "run of the checkpoint at α = 0"),
+        "seed_a": Column(int, "its seed", "count"),
+        "epoch_a": Column(int, "its epoch; 0 is the start", "count"),
+        "b": Column(str, "run of the checkpoint at α = 1"),
+        "seed_b": Column(int, "its seed", "count"),
+        "epoch_b": Column(int, "its epoch", "count"),
+        "epoch": Column(int, "the one that goes along training: of both, of a (end), of b (start)", "count"),
+        "l2": Column(float, "distance from α = 0; of the whole line for a barrier", "ℓ2"),
+        **LINE_COLUMNS,
+    }
+
+    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+        """Each variant's learning rate."""
+        return (LearningRate(),)
+
+    def misfit(self, study: "Study") -> str | None:
+        """Epochs that are asked for and not kept."""
+        return missing_epochs(study.training.recipe, self.epochs)
+
+    def inapplicable(self, study: BoundStudy) -> str | None:
+        """There must be an epoch between the first and the last, and two seeds for lines across."""
+        if self.lines == ("across",) and len(study.seeds[: self.max_seeds]) < 2:
+            return "a line between two runs needs at least two seeds; lines: [end, start] do with one"
+        return too_few(study.settings.training.recipe)
+
+    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+        """P-T and RI-T, as the study trains them."""
+        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+
+    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+        """One for two runs that are compared, and one for a run without a partner."""
+        seeds = study.seeds[: self.max_seeds]
+        epochs = chosen_epochs(study.settings.training.recipe, self.epochs, self.most)
+        for variant in self.variants:
+            for place in range(0, len(seeds), 2):
+                members = tuple(study.member(variant, seed, evidence) for seed in seeds[place : place + 2])
+                if len(members) == 2 or self.lines != ("across",):
+                    yield Unit(members=members, settings={"epochs": list(epochs)})
+
+    def images(self, unit: Unit, study: BoundStudy) -> int:
+        """Every checkpoint, and what lies between the ends of every line."""
+        epochs, runs = len(unit.settings["epochs"]), len(unit.members)
+        lines = epochs * ("across" in self.lines) * (runs - 1)
+        lines += runs * (epochs - 1) * (("end" in self.lines) + ("start" in self.lines))
+        per_point = 2 * self.batch_norm_images + (self.train_images or 2000) + (self.test_images or 1000)
+        return ((self.points - 2) * lines + 2 * runs * epochs) * per_point
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """Walk the lines, epoch by epoch."""
+        from transferscope.analyses.landscape import Landscape
+        from transferscope.analyses.linear_path import alpha_grid
+        from transferscope.analyses.training_lines import TrainingLines
+
+        members = [member for member in unit.members if not context.diverged(member.spec)]
+        if not members:
+            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+        limits: dict[Split, int | None] = {"train": self.train_images, "test": self.test_images}
+        starts = {member.label: context.network(member.spec, 0) for member in members}
+        anywhere = starts[members[0].label]
+        land = Landscape(
+            (anywhere, anywhere),
+            {split: context.batches(split, limits[split]) for split in _SPLITS},
+            recompute_on=context.mixed_batches("train", self.batch_norm_images),
+            batch_norm=self.batch_norm,
+            metric_name=context.study.metric,
+            device=context.device,
+            memory_format=context.memory_format,
+        )
+        lines = TrainingLines(land, alpha_grid(self.points, 0))
+        clusters = clusters_of(context, limits)
+        rows: list[dict[str, Any]] = []
+        epochs: list[int] = unit.settings["epochs"]
+        known = {label: network.state_dict() for label, network in starts.items()}
+        for path, facts, family in self._walk(members, epochs, known, lines, context):
+            rows += [{**facts, **row} for row in _rows(path, clusters, family)]
+        for member in members:
+            for epoch in epochs:
+                rows += _own(member, epoch, lines, clusters)
+        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+
+    def _walk(
+        self,
+        members: list[Member],
+        epochs: list[int],
+        starts: "Mapping[str, State]",
+        lines: "TrainingLines",
+        context: "Context",
+    ) -> Iterator[tuple["LinearPath", dict[str, Any], int]]:
+        """Every line with what it joins and how many of its kind there are; states are read as they are needed."""
+        last = epochs[-1]
+        ends: Mapping[str, State] = {member.label: context.state(member.spec, last) for member in members}
+        whole: dict[str, LinearPath] = {}
+        for epoch in epochs:
+            now = (
+                starts if epoch == 0 else ends if epoch == last
+                else {member.label: context.state(member.spec, epoch) for member in members}
+            )  # fmt: skip
+            for member in members:
+                name = member.label
+                lines.visit((name, epoch), now[name])
+                if "end" in self.lines and epoch != last:
+                    path = lines.between(((name, epoch), now[name]), ((name, last), ends[name]))
+                    if epoch == 0:
+                        whole[name] = path
+                    yield path, _facts("end", member, epoch, member, last), len(epochs) - 1
+                if "start" in self.lines and epoch != 0:
+                    path = (
+                        whole[name] if epoch == last and name in whole
+                        else lines.between(((name, 0), starts[name]), ((name, epoch), now[name]))
+                    )  # fmt: skip
+                    yield path, _facts("start", member, 0, member, epoch), len(epochs) - 1
+            if "across" in self.lines and len(members) == 2:
+                first, second = ((member.label, epoch) for member in members)
+                path = lines.between((first, now[first[0]]), (second, now[second[0]]))
+                yield path, _facts("across", members[0], epoch, members[1], epoch), len(epochs)
+
+    def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
+        """Barriers at a few epochs, and from which epoch on runs are connected to each other and to their end."""
+        return summary(table, self.batch_norm, self.batch_norm_images, self.points)
+
+
+def _facts(line: str, first: Member, epoch_a: int, second: Member, epoch_b: int) -> dict[str, Any]:
+    name = shown(first.variant)
+    return {
+        "line": line, "variant": first.variant,
+        "pair": {"across": f"{name}/{name}", "end": f"{name} to its end",
+                 "start": f"{name.removesuffix('-T')}/{name}"}[line],
+        "a": first.label, "seed_a": first.seed, "epoch_a": epoch_a,
+        "b": second.label, "seed_b": second.seed, "epoch_b": epoch_b,
+        "epoch": epoch_b if line == "start" else epoch_a,
+    }  # fmt: skip
+
+
+def _rows(path: "LinearPath", clusters: Mapping[str, Any], family: int) -> Iterator[dict[str, Any]]:
+    for split in _SPLITS:
+        facts = {"split": split, "batch_norm": path.batch_norm}
+        for row in point_rows(path.alphas, path.points[split], clusters[split]):
+            yield {"level": "point", "l2": row["alpha"] * path.distance, **facts, **row}
+        for row in barrier_rows(path.alphas, path.points[split], clusters[split], family):
+            yield {"level": "barrier", "l2": path.distance, **facts, **row}
+
+
+def _own(member: Member, epoch: int, lines: "TrainingLines", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    facts = _facts("end", member, epoch, member, epoch) | {"line": "checkpoint", "pair": shown(member.variant)}
+    for split in _SPLITS:
+        (row,) = point_rows((0.0,), (lines.own((member.label, epoch))[split],), clusters[split])
+        row |= dict.fromkeys(("loss_change", "loss_change_se", "error_change", "error_change_se"))
+        yield {"level": "own", "split": split, "batch_norm": "own statistics", "l2": 0.0, **facts, **row}

@@ -1,0 +1,60 @@
+"""Loss at equal ℓ2 distance from the ends of lines of different length."""
+
+import polars as pl
+
+from transferscope.analyses.contract import Number
+from transferscope.analyses.path_pairs import interval_of
+
+__all__ = ["radius_numbers"]
+
+
+def radius_numbers(table: pl.DataFrame, policy: str) -> list[Number]:
+    """How far the test loss has risen at one common ℓ2 distance from the ends, for each kind of pair.
+
+    The radius is half of the shortest line. On each line both ends are looked at, values between evaluated points are
+    on the straight line between them. Empty unless there are lines of two kinds, of runs that differ.
+
+    Args:
+        table: of ``path``.
+        policy: batch norm, in words.
+    """
+    points = table.filter(
+        (pl.col("level") == "point")
+        & (pl.col("role") == "pair")
+        & (pl.col("moved") == "all")
+        & (pl.col("split") == "test")
+        & (pl.col("batch_norm") != "own statistics")
+        & pl.col("alpha").is_between(0, 1)
+        & ~pl.col("pair").str.ends_with("epoch")
+    ).sort("alpha")
+    lengths = points.filter(pl.col("alpha") == 1)
+    radius = min(lengths["l2"].to_list(), default=0.0) / 2
+    if lengths["pair"].n_unique() < 2 or radius == 0:
+        return []
+    found = []
+    for (pair,), lines in points.group_by(["pair"], maintain_order=True):
+        name = f"rise of the loss within ℓ2 {radius:.3g} of the ends of {pair} (test, {policy})"
+        rises = [
+            {"seed_a": one, "seed_b": two, "rise": _rise(line, radius)}
+            for (one, two), line in lines.group_by(["seed_a", "seed_b"], maintain_order=True)
+        ]
+        found.append(_number(name, pl.DataFrame(rises, schema_overrides={"rise": pl.Float64})))
+    return found
+
+
+def _rise(line: pl.DataFrame, radius: float) -> float | None:
+    import numpy as np
+
+    if line["loss"].null_count():
+        return None
+    place, loss = line["l2"].to_numpy(), line["loss"].to_numpy()
+    near, far = np.interp([radius, place[-1] - radius], place, loss)
+    return float((near - loss[0] + far - loss[-1]) / 2)
+
+
+def _number(name: str, rises: pl.DataFrame) -> Number:
+    if rises["rise"].null_count():
+        return Number(name, None, n=rises.height, unit="nat", note="not finite on some line")
+    interval = interval_of(rises, "rise")
+    note = "; ".join(filter(None, (interval.note, "mean of both ends; half of the shortest line")))
+    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, "nat", note)

@@ -1,0 +1,221 @@
+"""What the table of ``path`` says: the ruler first, then each kind of pair, and numbers with their intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.path_pairs import NEGATIVE, POSITIVE, interval_of, share_seeds
+from transferscope.analyses.path_radius import radius_numbers
+from transferscope.analyses.path_rows import QUANTITIES
+
+__all__ = ["Ruler", "ruler_of", "summary_of"]
+
+Verdict = Literal["stable", "unstable", "undecided"]
+
+_SPLITS = ("train", "test")
+_ENOUGH_POINTS = 25
+_RECHECKED = ("recheck_loss", "recheck_error")
+_WORDS = {"stable": "linearly connected", "unstable": "separated by a barrier", "undecided": "undecided"}
+_POLICIES = {
+    "recompute": "batch norm recomputed",
+    "interpolate": "batch norm interpolated",
+    "none": "batch norm of the first network",
+    "no batch norm": "no batch norm",
+}
+_NOT_SCALE_FREE = "not scale-free: quadratic effects grow as the square of the distance"
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """Whether the pairs whose answer is known are told apart.
+
+    Attributes:
+        positive: of a run and the same run trained on; None where it was not measured.
+        negative: of two random starts; None where it was not measured.
+        text: both, with their barriers.
+    """
+
+    positive: Verdict | None
+    negative: Verdict | None
+    text: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the one is stable and the other has a barrier."""
+        return self.positive == "stable" and self.negative == "unstable"
+
+
+def summary_of(table: pl.DataFrame, asked: Sequence[tuple[str, str]], batch_norm_images: int) -> Summary:
+    """Verdict, numbers and notes.
+
+    Args:
+        table: of ``path``.
+        asked: kinds of pairs as shown, and what moves.
+        batch_norm_images: the setting.
+    """
+    barriers = table.filter(pl.col("level") == "barrier")
+    ruler = ruler_of(barriers)
+    numbers: list[Number] = []
+    words: list[str] = []
+    for pair, moved in asked:
+        rows = barriers.filter((pl.col("pair") == pair) & (pl.col("moved") == moved) & (pl.col("role") == "pair"))
+        name = pair if moved == "all" else f"{pair} (trunk only, head of the first)"
+        if rows.is_empty():
+            words.append(f"{name} not measured (diverged, or fewer than two seeds)")
+            continue
+        numbers += _numbers(name, rows)
+        verdict, said = _judged(_of(rows, "test", "error", "mean"))
+        words.append(f"{name} {_WORDS[verdict]}: {said}" if ruler.holds else f"{name} {said}")
+    known = _of(barriers.filter(pl.col("role") == "ruler"), "test", "error", "mean")
+    for (pair,), rows in known.group_by(["pair"], maintain_order=True):
+        numbers.append(_over_pairs(f"ruler: error barrier of {pair} (test, mean baseline, {_policy(rows)})", rows, "1"))
+    numbers += radius_numbers(table, _policy(barriers))
+    opening = "" if ruler.holds else f"Undecided, for the ruler does not hold ({ruler.text}): "
+    notes = _notes(barriers, batch_norm_images)
+    if ruler.holds:
+        notes = (f"the ruler holds: {ruler.text}", *notes)
+    return Summary(f"{opening}{'; '.join(words)}.", tuple(numbers), notes)
+
+
+def ruler_of(barriers: pl.DataFrame) -> Ruler:
+    """The ruler's verdicts, from the barrier rows of the table."""
+    found: list[Verdict | None] = []
+    texts = []
+    for pair, wanted, lacking in (
+        (POSITIVE, "stable", "not shown to be connected"),
+        (NEGATIVE, "unstable", "no barrier of 2 points shown"),
+    ):
+        rows = _of(barriers.filter((pl.col("pair") == pair) & (pl.col("moved") == "all")), "test", "error", "mean")
+        if rows.is_empty():
+            found.append(None)
+            texts.append(f"{pair} not measured")
+            continue
+        verdict, said = _judged(rows)
+        found.append(verdict)
+        texts.append(f"{pair} {_WORDS[verdict] if verdict == wanted else lacking}, {said}")
+    return Ruler(found[0], found[1], "; ".join(texts))
+
+
+def _of(rows: pl.DataFrame, split: str, quantity: str, baseline: str) -> pl.DataFrame:
+    wanted = (pl.col("split") == split) & (pl.col("quantity") == quantity) & (pl.col("baseline") == baseline)
+    return rows.filter(wanted)
+
+
+def _judged(rows: pl.DataFrame) -> tuple[Verdict, str]:
+    """Whether pairs are linearly connected, by the upper limit of their barriers (methods, paths); and the numbers."""
+    from transferscope.measures.barriers import stability
+    from transferscope.measures.intervals import Interval
+
+    values = [value for value in rows["barrier"].to_list() if value is not None]
+    if len(values) < len(rows):
+        return "undecided", "a network between them gives no finite error"
+    interval = interval_of(rows)
+    if interval.basis == "seeds":
+        said = f"error barrier {100 * sum(values) / len(values):.1f} points"
+        basis = (
+            f"over {interval.n} seeds ({len(values)} pairs, leaving one seed out)"
+            if share_seeds(rows)
+            else f"over {interval.n} pairs that share no network"
+        )
+    else:
+        # Of two pairs the worst is judged: "connected" is said of both, and so is "separated".
+        lows, highs = rows["low"].to_list(), rows["high"].to_list()
+        low, high = (None, None) if None in lows or None in highs else (min(lows), max(highs))
+        interval = Interval(max(values), low, high, rows["examples"][0], "examples")
+        many = f" (the largest of {len(values)})" if len(values) > 1 else ""
+        said = f"error barrier {100 * max(values):.1f} points{many}"
+        whose = "this pair" if len(values) == 1 else "these pairs"
+        basis = f"from {rows['examples'][0]} test examples, for {whose} of networks"
+    verdict = stability(interval)
+    if interval.low is None or interval.high is None:
+        return verdict, f"{said}, without limits ({_policy(rows)})"
+    limits = f"95 % limits {100 * interval.low:.1f} to {100 * interval.high:.1f}"
+    return verdict, f"{said}, {limits} {basis} ({_policy(rows)})"
+
+
+def _numbers(name: str, rows: pl.DataFrame) -> list[Number]:
+    policy = _policy(rows)
+    found = [
+        _over_pairs(
+            f"{quantity} barrier of {name} ({split}, {baseline} baseline, {policy})",
+            _of(rows, split, quantity, baseline),
+            "1" if quantity == "error" else "nat",
+        )
+        for split in _SPLITS
+        for quantity in QUANTITIES
+        for baseline in ("linear", "mean")
+    ]
+    for quantity in QUANTITIES:
+        chosen = _of(rows, "test", quantity, "mean").drop("low", "high")
+        unit = "1 per ℓ2" if quantity == "error" else "nat per ℓ2"
+        title = f"{quantity} barrier per unit of ℓ2 distance of {name} (test, mean baseline, {policy})"
+        found.append(_over_pairs(title, chosen, unit, "per_l2", _NOT_SCALE_FREE))
+    return found
+
+
+def _over_pairs(name: str, rows: pl.DataFrame, unit: str, column: str = "barrier", warning: str = "") -> Number:
+    values = [value for value in rows[column].to_list() if value is not None]
+    if len(values) < len(rows):
+        # The pairs that are left would be a selection: those without the worst of barriers.
+        lost = len(rows) - len(values)
+        reason = "not finite" if column == "barrier" else "not finite, or no distance,"
+        return Number(name, None, n=len(rows), unit=unit, note=f"{reason} for {lost} of {len(rows)} pairs of networks")
+    if len(values) == 1:
+        row = rows.row(0, named=True)
+        low, high = row.get("low"), row.get("high")
+        basis: Literal["examples"] | None = None if low is None else "examples"
+        count = row["examples"] if basis else 1
+        return Number(name, row[column], low, high, basis, count, unit, "; ".join(filter(None, ("one pair", warning))))
+    interval = interval_of(rows, column)
+    note = "; ".join(filter(None, (interval.note, warning)))
+    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, note)
+
+
+def _policy(rows: pl.DataFrame) -> str:
+    return ", ".join(_POLICIES.get(name, name) for name in sorted(set(rows["batch_norm"])))
+
+
+def _notes(barriers: pl.DataFrame, batch_norm_images: int) -> tuple[str, ...]:
+    notes = []
+    policy = set(barriers["batch_norm"])
+    if policy & {"interpolate", "none"}:
+        how = "interpolated" if "interpolate" in policy else "those of the first network everywhere"
+        notes.append(f"batch-norm statistics were {how}, not recomputed: these barriers are artefacts")
+    elif "recompute" in policy:
+        notes.append(
+            f"batch-norm statistics recomputed at every point on the same {batch_norm_images} training images "
+            "(or all, if fewer), ends included; the ends with their own statistics are listed apart"
+        )
+    if "trunk" in set(barriers["moved"]):
+        notes.append("trunk only: the head is that of the first network on the whole line, at the second end too")
+    pairs = barriers.filter(pl.col("role") == "pair")
+    refined = pairs.drop_nulls("equivalent")
+    if refined.height:
+        notes.append(
+            f"α from coarse to fine: {_span(refined, 'points')} points in [0, 1] in place of the "
+            f"{_span(refined, 'equivalent')} of an even grid of the finest spacing; maxima located within "
+            f"{max(refined['bracket'].to_list()):.3g}"
+        )
+        if left := refined.filter(pl.col("open") > 0).n_unique(("a", "b", "moved")):
+            notes.append(f"on {left} paths intervals that may hide a higher value were left for want of points")
+    looked = pairs.select(pl.max_horizontal("points", pl.col("equivalent").fill_null(0)).min()).item()
+    if looked is not None and looked < _ENOUGH_POINTS:
+        notes.append(f"fewer than {_ENOUGH_POINTS} points between the ends: a narrow barrier may be missed")
+    checked = barriers.drop_nulls("recheck_error")
+    if checked.height:
+        losses, errors = (max(checked[name].drop_nulls().to_list(), default=None) for name in _RECHECKED)
+        notes.append(
+            "computed in bfloat16, ends and maxima again in float32: largest difference of a mean loss "
+            f"{'not finite' if losses is None else f'{losses:.2g}'}, of an error {errors:.2g}"
+        )
+    notes.append("the largest of noisy values is biased upward: small barriers are found where there is none")
+    return tuple(notes)
+
+
+def _span(rows: pl.DataFrame, column: str) -> str:
+    values = rows[column].to_list()
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low} to {high}"

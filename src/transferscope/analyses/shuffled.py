@@ -1,0 +1,69 @@
+"""P-T trained on block-shuffled images, beside the plain one, for analyses of modules (R4.5). No torch here."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from transferscope.analyses.contract import Member
+from transferscope.data.ablation_settings import BlockShuffle, misfit, seeded
+from transferscope.specs import NetworkSpec
+from transferscope.training.recipe import Augmentation
+
+if TYPE_CHECKING:
+    from transferscope.analyses.evidence import Evidence
+    from transferscope.analyses.variants import BoundStudy
+
+__all__ = ["blocks_misfit", "shuffled_members", "shuffled_variants"]
+
+_BARE = Augmentation(flip=False, crop_padding=0)
+
+
+def blocks_misfit(blocks: Iterable[int], image_size: int) -> str | None:
+    """Why images of this size cannot be cut in these blocks; None if they can.
+
+    >>> blocks_misfit([8, 16], 64) is None
+    True
+    """
+    for block in blocks:
+        if (reason := misfit(BlockShuffle(block=block), image_size)) is not None:
+            return f"blocks: {reason}"
+    return None
+
+
+def shuffled_variants(study: "BoundStudy", blocks: Sequence[int]) -> dict[int, str]:
+    """The variant of each side of a block, largest first: 8 is ``P_T_block_8``.
+
+    Shuffled images are not augmented (a mirrored or shifted image is not what shuffling makes of it), so P-T on whole
+    images without augmentation stands between: a block of the image size. It is left out where P-T is the same network.
+
+    Args:
+        study: whose.
+        blocks: sides of the blocks in pixels; none gives none.
+    """
+    size = study.data.image_size
+    bare = study.recipe(learning_rate=1.0).augmentation == _BARE
+    sides = sorted({size, *blocks} if blocks else (), reverse=True)
+    return {side: f"P_T_block_{side}" for side in sides if side != size or not bare}
+
+
+def shuffled_members(
+    study: "BoundStudy", evidence: "Evidence", blocks: Sequence[int], seeds: Sequence[int]
+) -> Iterator[Member]:
+    """P-T of each block and seed at P-T's rate; each seed has an order of its own. As of ``block_shuffle``.
+
+    Args:
+        study: whose.
+        evidence: with the rate that was chosen.
+        blocks: as of :func:`shuffled_variants`.
+        seeds: of the networks.
+    """
+    for side, variant in shuffled_variants(study, blocks).items():
+        for seed in seeds:
+            plain = study.trained("P_T", seed, study.chosen_rate("P_T", evidence))
+            assert plain.recipe is not None
+            spec: NetworkSpec = plain.model_copy(
+                update={
+                    "data": study.data.ablated(seeded(BlockShuffle(block=side), seed)),
+                    "recipe": plain.recipe.model_copy(update={"augmentation": _BARE}),
+                }
+            )
+            yield Member(variant=variant, seed=seed, spec=spec)

@@ -1,0 +1,204 @@
+"""Intervals over seeds: of training in general. Never a bootstrap."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from transferscope.errors import MeasureError
+from transferscope.measures.interval import Interval, check_confidence, finite
+
+__all__ = ["fieller", "paired_seeds_interval", "seed_pairs_interval", "seeds_interval", "seeds_p_value"]
+
+
+def seeds_interval(values: Sequence[float] | npt.NDArray[np.float64], confidence: float = 0.95) -> Interval:
+    """Student's t interval of the mean over seeds.
+
+    mean ± t_{n−1} · s/√n. The half-width over s is 8.98, 2.48, 1.59, 1.24 for n = 2 … 5; with two seeds that
+    is useless and only their range is given, with one seed nothing. Seeds are never bootstrapped.
+
+    Shifts and scales with the values; not invariant to repeating them.
+
+    Args:
+        values: ``seeds``, finite.
+        confidence: in (0, 1).
+
+    Returns:
+        Basis ``seeds`` for n ≥ 3, ``range`` for n = 2, None for n = 1.
+
+    Raises:
+        MeasureError: no value, a value that is not finite, or a confidence outside (0, 1).
+
+    Reference: Student (1908), "The probable error of a mean".
+
+    >>> interval = seeds_interval([0.70, 0.72, 0.74])
+    >>> round(interval.low, 4), round(interval.high, 4), interval.basis
+    (0.6703, 0.7697, 'seeds')
+    """
+    data = finite("values", values)
+    check_confidence(confidence)
+    n, mean = len(data), float(data.mean())
+    if n == 1:
+        return Interval(mean, None, None, 1, None, confidence, "one seed: no interval")
+    if n == 2:
+        note = "two seeds: their range, not an interval"
+        return Interval(mean, float(data.min()), float(data.max()), 2, "range", confidence, note)
+    half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * float(data.std(ddof=1)) / math.sqrt(n)
+    return Interval(mean, mean - half, mean + half, n, "seeds", confidence)
+
+
+def paired_seeds_interval(
+    a: Sequence[float] | npt.NDArray[np.float64],
+    b: Sequence[float] | npt.NDArray[np.float64],
+    confidence: float = 0.95,
+) -> Interval:
+    """Interval of the mean difference a − b over seeds that pair (same head, data order, subset,
+    augmentation).
+
+    Args:
+        a: ``seeds``.
+        b: ``seeds``, in the same order.
+        confidence: in (0, 1).
+
+    Returns:
+        As :func:`seeds_interval` of the differences; not changed by what a seed adds to both.
+
+    Raises:
+        MeasureError: ``a`` and ``b`` differ in length, or as :func:`seeds_interval`.
+    """
+    return seeds_interval(_differences(a, b), confidence)
+
+
+def seeds_p_value(
+    a: Sequence[float] | npt.NDArray[np.float64], b: Sequence[float] | npt.NDArray[np.float64]
+) -> float | None:
+    """Two-sided p of Student's paired t test that a − b has mean 0, for :func:`holm`.
+
+    Returns:
+        In [0, 1]; None below three seeds. Differences that are all equal give 0, or 1 if they are all 0.
+
+    Raises:
+        MeasureError: as :func:`paired_seeds_interval`.
+    """
+    data = finite("values", _differences(a, b))
+    if len(data) < 3:
+        return None
+    mean, error = float(data.mean()), float(data.std(ddof=1)) / math.sqrt(len(data))
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * stats.t.sf(abs(mean / error), len(data) - 1))
+
+
+def seed_pairs_interval(pairs: Mapping[tuple[int, int], float], confidence: float = 0.95) -> Interval:
+    """Interval of the mean of a statistic of pairs of networks (CKA, barrier, κ), where the unit is the seed.
+
+    Leave one seed out: with θ₍ᵢ₎ the mean over the pairs without seed i, the standard error is
+    √((k−1)/k · Σᵢ (θ₍ᵢ₎ − mean)²), and t has k − 1 degrees of freedom. Pairs that share a network are not
+    independent, so dividing by √(number of pairs) would be far too narrow. For the mean over all pairs the
+    jackknife is slightly too wide, never too narrow, in expectation (Efron & Stein 1981).
+    If each seed pairs with itself only it is exactly :func:`seeds_interval`.
+
+    Args:
+        pairs: the statistic by (seed of the first network, seed of the second).
+        confidence: in (0, 1).
+
+    Returns:
+        ``n`` counts seeds. Basis ``seeds`` for three seeds or more, ``range`` (over pairs) for two seeds with
+        several pairs, else None. With three seeds or more that cannot be left out one by one (leaving one out
+        leaves no pair) there is no interval, and ``note`` says so.
+
+    Raises:
+        MeasureError: no pair, or a value that is not finite.
+    """
+    values = finite("pairs", list(pairs.values()))
+    check_confidence(confidence)
+    seeds = sorted({seed for pair in pairs for seed in pair})
+    mean, k = float(values.mean()), len(seeds)
+    if k < 3:
+        if len(values) == 1:
+            return Interval(mean, None, None, k, None, confidence, "one pair: no interval")
+        note = f"{k} seeds: the range of their pairs, not an interval"
+        return Interval(mean, float(values.min()), float(values.max()), k, "range", confidence, note)
+    without = [[value for pair, value in pairs.items() if seed not in pair] for seed in seeds]
+    if not all(without):
+        note = "every pair shares a seed: leaving it out leaves nothing"
+        return Interval(mean, None, None, k, None, confidence, note)
+    left_out = np.array([np.mean(rest) for rest in without])
+    error = math.sqrt((k - 1) / k * float(((left_out - left_out.mean()) ** 2).sum()))
+    half = float(stats.t.ppf((1 + confidence) / 2, k - 1)) * error
+    return Interval(mean, mean - half, mean + half, k, "seeds", confidence)
+
+
+def fieller(
+    numerators: Sequence[float] | npt.NDArray[np.float64],
+    denominators: Sequence[float] | npt.NDArray[np.float64],
+    confidence: float = 0.95,
+) -> Interval:
+    """Fieller's interval of a ratio of two means over paired seeds, unclipped.
+
+    With means a, b, their estimated variances and covariance v_a, v_b, c and t of n − 1 degrees of freedom,
+    the limits are the roots ρ of (a − ρb)² = t²(v_a − 2ρc + ρ²v_b): exactly the ratios that a paired t test
+    of numerator − ρ·denominator does not reject. They are finite only where the interval of b excludes 0;
+    else the ratio is a named null.
+
+    Invariant to a common scale of both, scales with the numerators.
+
+    Args:
+        numerators: ``seeds``, for example A_control − A_RIT.
+        denominators: ``seeds``, for example A_PT − A_RIT.
+        confidence: in (0, 1).
+
+    Returns:
+        The ratio of the means. n = 2: the range of the two ratios; n = 1: the ratio alone; in both cases null
+        unless the denominators are on one side of 0.
+
+    Raises:
+        MeasureError: different lengths, no value, a value that is not finite, or a confidence outside (0, 1).
+
+    Reference: Fieller (1954), "Some problems in interval estimation".
+
+    >>> interval = fieller([0.1, 0.12, 0.11], [0.2, 0.22, 0.21])
+    >>> round(interval.value, 4), interval.low < interval.value < interval.high
+    (0.5238, True)
+    """
+    _differences(numerators, denominators)
+    check_confidence(confidence)
+    above, below = finite("numerators", numerators), finite("denominators", denominators)
+    n = len(above)
+    null = Interval(None, None, None, n, None, confidence)
+    a, b = float(above.mean()), float(below.mean())
+    if n < 3:
+        if below.min() <= 0 <= below.max():
+            return replace(null, note="the denominators are not on one side of 0")
+        if n == 1:
+            return Interval(a / b, None, None, 1, None, confidence, "one seed: no interval")
+        ratios = above / below
+        note = "two seeds: their range, not an interval"
+        return Interval(a / b, float(ratios.min()), float(ratios.max()), 2, "range", confidence, note)
+    covariance = np.cov(above, below) / n
+    squared = float(stats.t.ppf((1 + confidence) / 2, n - 1)) ** 2
+    leading = b * b - squared * float(covariance[1, 1])
+    if leading <= 0:
+        return replace(null, note="the interval of the denominator spans 0")
+    middle = a * b - squared * float(covariance[0, 1])
+    last = a * a - squared * float(covariance[0, 0])
+    # Never negative in exact arithmetic once leading > 0.
+    root = math.sqrt(max(0.0, middle * middle - leading * last))
+    return Interval(a / b, (middle - root) / leading, (middle + root) / leading, n, "seeds", confidence)
+
+
+def _differences(
+    a: Sequence[float] | npt.NDArray[np.float64], b: Sequence[float] | npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if first.shape != second.shape:
+        raise MeasureError(
+            "paired seeds need one value of each side",
+            expected="two sequences of the same length, in the same order of seeds",
+            got=f"lengths {len(first)} and {len(second)}",
+        )
+    difference: npt.NDArray[np.float64] = first - second
+    return difference

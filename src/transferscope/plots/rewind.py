@@ -1,0 +1,213 @@
+"""The metric after putting back one module (paper Fig. 5), and by the epoch a module is put back to."""
+
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from transferscope.plots.similarity import RAMP
+from transferscope.plots.theme import (
+    LIMIT,
+    NEUTRAL,
+    Figure,
+    Panel,
+    colour,
+    first,
+    hover,
+    metric_axis,
+    metric_name,
+    padded,
+    scale,
+    shown_column,
+    thinned,
+)
+
+__all__ = ["chart", "figures"]
+
+_MOST_MODULES = 40
+_MOST_PANELS = 8
+_VALUES = {"initial": "its initial value", "random": "a random value"}
+_WIDE = 300
+
+
+def chart(table: pl.DataFrame, metric: str = "top1") -> Any:
+    """The metric after putting back each module, of the table of ``rewind``.
+
+    Args:
+        table: in the declared columns of the analysis.
+        metric: the study's metric.
+
+    Returns:
+        An Altair chart.
+
+    Raises:
+        AnalysisError: the table holds nothing that can be drawn.
+    """
+    return first(figures(table, metric))
+
+
+def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
+    """The figures of ``rewind``: bars by module, groups of modules, and module by epoch."""
+    test = table.filter((pl.col("split") == "test") & pl.col("metric").is_not_null()).with_columns(
+        shown_column("variant").alias("shown")
+    )
+    own, paper = (test.filter((pl.col("origin") == "study") == mine) for mine in (True, False))
+    found = []
+    for to, words in _VALUES.items():
+        rows = own.filter(pl.col("to") == to)
+        if rows.is_empty():
+            continue
+        behind = paper if to == "initial" else paper.clear()
+        found.append(_bars(rows.filter(pl.col("level") == "module"), own, behind, to, words, metric))
+        groups = rows.filter(pl.col("level") == "group")
+        if groups["module"].n_unique() > 1:
+            found.append(_groups(groups, own, to, words, metric))
+    epochs = own.filter((pl.col("to") == "epoch") & (pl.col("level") == "module"))
+    if not epochs.is_empty():
+        found.append(_epochs(own, epochs, metric))
+    return tuple(found)
+
+
+def _bars(rows: pl.DataFrame, own: pl.DataFrame, paper: pl.DataFrame, to: str, words: str, metric: str) -> Figure:
+    labels = rows["shown"].unique(maintain_order=True).to_list()
+    panels = [_panel(rows, own, labels, metric, "")]
+    beside = ""
+    if not paper.is_empty():
+        # The rates of the paper are told apart by panels: one colour for a variant everywhere.
+        modules = paper.filter(pl.col("level") == "module")
+        for networks in _rates(modules):
+            part = paper.filter(pl.col("network").is_in(networks))
+            put_back = part.filter(pl.col("level") == "module")
+            title = f"Paper, {part['origin'][0]}: {', '.join(networks)}"
+            panels.append(_panel(put_back, part, put_back["shown"].unique(maintain_order=True).to_list(), "auc", title))
+        beside = " Beside it the paper's Fig. 5 (another network and task, read off the figure)."
+    worst = (
+        rows.group_by("shown", "module", maintain_order=True).agg(pl.col("drop").mean()).sort("drop", descending=True)
+    )
+    by = {label: worst.filter(pl.col("shown") == label).head(3) for label in labels}
+    told = "; ".join(
+        f"{label}: " + ", ".join(f"{module} {drop:+.3f}" for module, drop in rows.select("module", "drop").iter_rows())
+        for label, rows in by.items()
+    )
+    return Figure(
+        name=f"modules-{to}",
+        title=f"One module put back to {words}",
+        caption=f"Test {metric_name(metric)} with one module at {words}, all others final. Bars: means over seeds; "
+        "dots: networks, with 95 % intervals of the drop over test examples; dashed: nothing put back (mean over "
+        "seeds). The table and the numbers hold the limits for all modules at once." + beside,
+        description=f"Largest mean drops: {told}.",
+        panels=tuple(panels),
+        columns=1,
+        legend=_legend(labels),
+    )
+
+
+def _legend(labels: list[str]) -> tuple[tuple[str, str, str], ...]:
+    tinted = ((label, colour(label), "square") for label in labels)
+    return (*tinted, ("nothing put back", NEUTRAL["ink"], "dashed"))
+
+
+def _rates(modules: pl.DataFrame) -> list[list[str]]:
+    """Published networks: those of the first variant's rate together, others alone."""
+    networks = modules["network"].unique(maintain_order=True).to_list()
+    rate = networks[0].partition(" at ")[2]
+    together = [name for name in networks if name.partition(" at ")[2] == rate]
+    return [together, *([name] for name in networks if name not in together)]
+
+
+def _panel(rows: pl.DataFrame, finals: pl.DataFrame, labels: list[str], metric: str, title: str) -> Panel:
+    order = rows.sort("position")["module"].unique(maintain_order=True).to_list()
+    names = thinned(order, _MOST_MODULES)
+    axis, number = metric_axis(metric, "test")
+    text = hover(pl.col("network"), " ", pl.col("module"), ": ", pl.col("metric").round(4), ", drop ",
+                 pl.col("drop").round(4), " (", pl.col("low").round(4), " to ", pl.col("high").round(4), "), ",
+                 pl.col("judged"))  # fmt: skip
+    data = rows.filter(pl.col("module").is_in(names)).select(
+        "module", "shown", "metric", (pl.col("metric") + pl.col("drop") - pl.col("high")).alias("bottom"),
+        (pl.col("metric") + pl.col("drop") - pl.col("low")).alias("top"), text,
+    )  # fmt: skip
+    means = data.group_by("module", "shown", maintain_order=True).agg(pl.col("metric").mean())
+    lines = (
+        finals.filter((pl.col("level") == "final") & pl.col("shown").is_in(labels))
+        .group_by("shown", maintain_order=True)
+        .agg(pl.col("metric").mean())
+    )
+    values = [*data["metric"], *data["bottom"], *data["top"], *lines["metric"]]
+    # Bars start at the axis: where all are high, the axis starts below the lowest, as in the paper.
+    domain = padded(values, low=0.0, high=1.0)
+    floor = means.with_columns(pl.lit(domain[0]).alias("floor"))
+    x = alt.X("module:N", title="Put back (from input to output)", sort=names).axis(labelAngle=-60, labelLimit=120)
+    y = alt.Y("metric:Q", title=axis).scale(domain=domain, nice=False, zero=False).axis(format=number)
+    offset = alt.XOffset("shown:N", sort=labels)
+    tint = alt.Color("shown:N", title=None, scale=scale(labels))
+    named = {"title": title} if title else {}
+    drawn: Panel = alt.layer(
+        alt.Chart(floor).mark_bar(opacity=0.35, aria=False, clip=True).encode(x, y, alt.Y2("floor:Q"), offset, tint),
+        alt.Chart(data.drop_nulls("bottom")).mark_rule(strokeWidth=1.2, clip=True, aria=False).encode(
+            x, alt.Y("bottom:Q", title=axis), alt.Y2("top:Q"), offset, tint),
+        alt.Chart(data).mark_circle(size=26, opacity=0.9).encode(x, y, offset, tint, description="hover:N"),
+        alt.Chart(lines).mark_rule(strokeDash=[4, 3], strokeWidth=1.4, aria=False).encode(y, tint),
+    ).properties(width=min(340, max(_WIDE, 14 * len(labels) * len(names))), height=230, **named)  # fmt: skip
+    return drawn
+
+
+def _groups(rows: pl.DataFrame, own: pl.DataFrame, to: str, words: str, metric: str) -> Figure:
+    labels = rows["shown"].unique(maintain_order=True).to_list()
+    panel = _panel(rows, own, labels, metric, "")
+    told = ", ".join(
+        f"{label} {name} {drop:+.3f}" for label, name, drop in
+        rows.group_by("shown", "module", maintain_order=True).agg(pl.col("drop").mean()).head(6).iter_rows()
+    )  # fmt: skip
+    return Figure(
+        name=f"groups-{to}",
+        title=f"Several modules put back to {words} at once",
+        caption=f"Test {metric_name(metric)} with several modules at {words}, all others final; (all) is every module. "
+        "Bars, dots and lines as above.",
+        description=f"Mean drops: {told}.",
+        panels=(panel,),
+        columns=1,
+        legend=_legend(labels),
+    )
+
+
+def _epochs(own: pl.DataFrame, epochs: pl.DataFrame, metric: str) -> Figure:
+    """Module by epoch, one panel for each variant, mean over seeds; the initial value is epoch 0."""
+    start = own.filter((pl.col("to") == "initial") & (pl.col("level") == "module")).with_columns(
+        pl.lit(0, pl.Int64).alias("epoch")
+    )
+    rows = pl.concat([start, epochs])
+    cells = rows.group_by("shown", "module", "position", "epoch", maintain_order=True).agg(
+        pl.col("drop").mean(), pl.col("metric").mean()
+    )
+    names = thinned(cells.sort("position")["module"].unique(maintain_order=True).to_list(), _MOST_MODULES)
+    cells = cells.filter(pl.col("module").is_in(names) & pl.col("drop").is_not_null())
+    assert cells.height <= LIMIT
+    limits = [min(0.0, *cells["drop"]), max(0.0, *cells["drop"])]
+    labels = cells["shown"].unique(maintain_order=True).to_list()[:_MOST_PANELS]
+    unit = metric_name(metric)
+    panels = []
+    for label in labels:
+        text = hover(pl.col("module"), ", epoch ", pl.col("epoch"), ": drop ", pl.col("drop").round(4))
+        data = cells.filter(pl.col("shown") == label).select("module", "epoch", "drop", text)
+        steps = sorted(set(data["epoch"]))
+        panels.append(
+            alt.Chart(data, title=label)
+            .mark_rect()
+            .encode(
+                alt.X("epoch:O", title="Epoch put back to (0: initial value)", sort=steps).axis(labelAngle=0),
+                alt.Y("module:N", title="Module (name)", sort=names).axis(labelLimit=140),
+                alt.Color("drop:Q", legend=None).scale(domain=limits, range=list(RAMP)),
+                description="hover:N",
+            )
+            .properties(width=max(160, 30 * len(steps)), height=max(80, 16 * len(names)))
+        )
+    return Figure(
+        name="epochs",
+        title="Modules put back to what they were during training",
+        caption=f"Colour: drop of test {unit}, mean over seeds, from {limits[0]:.3g} to {limits[1]:.3g} in every "
+        "panel. All other modules keep their final value.",
+        description=f"Drop of test {unit} by module and epoch for {', '.join(labels)}.",
+        panels=tuple(panels),
+        columns=2,
+        ramp=(f"{limits[0]:.3g}", f"{limits[1]:.3g}", tuple(RAMP)),
+    )

@@ -1,0 +1,105 @@
+"""What is kept of finished studies beside the documentation, read back and checked."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from transferscope.analyses.contract import Number
+from transferscope.errors import AnalysisError
+from transferscope.report.collect_evidence import MANIFEST
+from transferscope.report.evidence_tables import NUMBERS
+
+__all__ = ["KeptResults", "kept_results", "read_kept"]
+
+
+@dataclass(frozen=True)
+class KeptResults:
+    """One study, as it was collected.
+
+    Attributes:
+        manifest: versions, machine, trainings, hashes.
+        study_text: the study file.
+        summary: verdict, gap and, of each analysis, its words.
+        headline: one row per variant and split.
+        numbers: by the slug of an analysis.
+        tables: by the slug of an analysis; those that were small enough.
+    """
+
+    manifest: Mapping[str, Any]
+    study_text: str
+    summary: Mapping[str, Any]
+    headline: pl.DataFrame
+    numbers: Mapping[str, tuple[Number, ...]]
+    tables: Mapping[str, pl.DataFrame]
+
+    @property
+    def name(self) -> str:
+        """Of the study."""
+        return str(self.manifest["study"])
+
+
+def kept_results(folder: Path) -> list[KeptResults]:
+    """All studies kept in ``folder``, in the order of their names.
+
+    Raises:
+        AnalysisError: as of :func:`read_kept`.
+    """
+    return [read_kept(place.parent) for place in sorted(folder.glob(f"*/{MANIFEST}"))]
+
+
+def read_kept(folder: Path) -> KeptResults:
+    """One study; every file is compared with its hash first.
+
+    Raises:
+        AnalysisError: a file is missing, is not listed, or is not what was collected.
+    """
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    listed = manifest["files"]
+    present = {path.name for path in folder.iterdir()} - {MANIFEST}
+    if present != set(listed):
+        raise AnalysisError(
+            f"{folder.name} does not hold the files of its manifest",
+            expected=", ".join(sorted(listed)),
+            got=", ".join(sorted(present)),
+            hint="collect the study again",
+        )
+    data = {name: (folder / name).read_bytes() for name in listed}
+    for name, content in data.items():
+        if hashlib.sha256(content).hexdigest() != listed[name]:
+            raise AnalysisError(
+                f"{folder.name}/{name} is not what was collected", hint="collect the study again; do not edit it"
+            )
+    tables: dict[str, pl.DataFrame] = {}
+    numbers: dict[str, tuple[Number, ...]] = {}
+    for name, content in data.items():
+        stem = name.removesuffix(".csv")
+        if stem == name or stem == "headline":
+            continue
+        if stem.endswith(NUMBERS):
+            numbers[stem.removesuffix(NUMBERS)] = _numbers(content)
+        else:
+            tables[stem] = pl.read_csv(content, infer_schema_length=None)
+    return KeptResults(
+        manifest=manifest,
+        study_text=data["study.yaml"].decode(),
+        summary=json.loads(data["summary.json"]),
+        headline=pl.read_csv(data["headline.csv"], infer_schema_length=None),
+        numbers=numbers,
+        tables=tables,
+    )
+
+
+def _numbers(content: bytes) -> tuple[Number, ...]:
+    table = pl.read_csv(
+        content,
+        schema={
+            "name": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "basis": pl.String,
+            "n": pl.Int64, "unit": pl.String, "note": pl.String,
+        },
+    )  # fmt: skip
+    return tuple(Number(**{**row, "note": row["note"] or ""}) for row in table.iter_rows(named=True))

@@ -1,0 +1,57 @@
+"""``results.json``: what a study found, for programs; the tables lie beside it."""
+
+import json
+from typing import Any
+
+from transferscope.analyses.contract import Number
+from transferscope.running.results import Results
+
+__all__ = ["FORMAT", "numbers_as_json", "results_as_json"]
+
+FORMAT = 1
+"""Of the document; a reader refuses another one."""
+
+
+def results_as_json(results: Results, slugs: list[str]) -> str:
+    """Verdicts, notes, numbers, settings and manifest of a finished study.
+
+    Args:
+        results: of the study.
+        slugs: a name for each analysis, which is also that of its tables.
+
+    Returns:
+        JSON text, without NaN.
+    """
+    document = {
+        "format": FORMAT,
+        "study": {"name": results.study.name, "key": results.study.key},
+        "settings": results.study.model_dump(mode="json"),
+        "verdict": results.verdict,
+        "gap": numbers_as_json(results.gap),
+        "analyses": [
+            {
+                "slug": slug,
+                "name": item.analysis.name,
+                "title": item.analysis.title,
+                "question": item.analysis.question,
+                "reference": item.analysis.reference,
+                "version": item.analysis.version,
+                "inapplicable": item.inapplicable,
+                "verdict": None if item.summary is None else item.summary.verdict,
+                "notes": [] if item.summary is None else list(item.summary.notes),
+                "numbers": [] if item.summary is None else numbers_as_json(item.summary.numbers),
+            }
+            for slug, item in zip(slugs, results.analyses, strict=True)
+        ],
+        "manifest": dict(results.manifest),
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def numbers_as_json(numbers: tuple[Number, ...]) -> list[dict[str, Any]]:
+    """Numbers as dictionaries of their fields.
+
+    >>> numbers_as_json((Number("a", 0.5, n=3),))[0]["n"]
+    3
+    """
+    return [dict(vars(number)) for number in numbers]

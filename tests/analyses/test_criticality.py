@@ -1,0 +1,169 @@
+"""The analysis of module criticality on a trained study."""
+
+import polars as pl
+import pytest
+
+from tests.studies import Diverging
+from transferscope.analyses.contract import checked, schema
+from transferscope.analyses.criticality import Criticality
+from transferscope.analyses.criticality_summary import free_modules, summary_of
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.module_criticality import criticality
+from transferscope.plots.criticality import chart, figures
+from transferscope.running.plan import plan_study
+
+SETTINGS = {
+    "train_images": 60,
+    "batch_norm_images": 64,
+    "places": 3,
+    "sigmas": (1e-3, 1e-1),
+    "draws": 2,
+    "max_seeds": 2,
+}
+
+
+def measured(trained, analysis, context=None):
+    """All rounds: the networks' own values, then the modules."""
+    context = context or trained.context
+    evidence = trained.evidence
+    tables: dict[str, pl.DataFrame] = {}
+    for _ in range(2):
+        for unit in analysis.units(trained.study, evidence.for_decision()):
+            if unit.key not in tables:
+                tables[unit.key] = checked(analysis, analysis.measure(unit, context).table)
+        rows = pl.concat(tables.values())
+        evidence = Evidence({**trained.evidence.tables, analysis.key: rows})
+    return rows, evidence
+
+
+@pytest.fixture(scope="module")
+def found(trained):
+    analysis = Criticality(views=("direct", "optimisation", "final"), grid="full", **SETTINGS)
+    return analysis, *measured(trained, analysis)
+
+
+def test_every_module_of_every_network_has_its_rows(found) -> None:
+    _analysis, table, _ = found
+    modules = table.filter(pl.col("level") == "module")
+    assert modules.select("network", "module", "view", "limit").is_duplicated().sum() == 0
+    assert modules.height == 4 * 3 * 3 * 2  # networks, modules, views, limits
+    assert modules["module"].unique(maintain_order=True).to_list() == ["stem", "block", "head"]
+    direct = table.filter((pl.col("level") == "point") & (pl.col("view") == "direct"))
+    assert direct.height == 4 * 3 * 6
+    assert table.filter((pl.col("level") == "point") & (pl.col("view") == "final")).height == 4 * 3 * 2
+    assert table.filter((pl.col("level") == "point") & (pl.col("view") == "optimisation")).height == 4 * 3 * 5 * 2
+    common = modules.filter(pl.col("limit") == "common")
+    assert common["epsilon"].n_unique() == 1
+    assert common["epsilon"][0] == max(modules.filter(pl.col("limit") == "own")["epsilon"])
+
+
+def test_it_is_what_the_function_gives(found, trained) -> None:
+    analysis, table, _ = found
+    context = trained.context
+    member = trained.study.member("P_T", 1, trained.evidence)
+    alone = criticality(
+        context.network(member.spec, 0),
+        context.network(member.spec),
+        context.batches("train", 60),
+        recompute_on=context.mixed_batches("train", 64),
+        head="head",
+        alphas=(0.0, 0.5, 1.0),
+        sigmas=analysis.sigmas,
+        draws=2,
+        seed=context.seed("noise"),
+        memory_format=context.memory_format,
+        metric_name=trained.study.metric,
+        device="cpu",
+    )
+    rows = table.filter((pl.col("level") == "module") & (pl.col("network") == "P-T[1]") & (pl.col("view") == "direct"))
+    rows = rows.filter(pl.col("limit") == "own").sort("position")
+    assert rows["mu"].to_list() == [module.criticality.mu for module in alone.modules]
+    assert rows["moved"].to_list() == [module.distance for module in alone.modules]
+    assert rows["epsilon"][0] == alone.epsilon
+
+
+def test_the_search_agrees_with_the_grid(found, trained) -> None:
+    _, whole, _ = found
+    searched, _ = measured(trained, Criticality(**SETTINGS))
+    keys = ["network", "module", "limit"]
+    wanted = whole.filter((pl.col("level") == "module") & (pl.col("view") == "direct")).sort(keys)
+    rows = searched.filter(pl.col("level") == "module").sort(keys)
+    assert rows["mu"].to_list() == wanted["mu"].to_list()
+    assert rows["evaluated"].sum() < wanted["evaluated"].sum()
+
+
+def test_the_summary_names_free_and_critical_modules(found) -> None:
+    analysis, table, evidence = found
+    summary = analysis.summarise(table, evidence)
+    assert "of 3 modules can go back to their initial value in all 2 seeds" in summary.verdict
+    assert any("Σ k·log(1 + μ/k) of P-T" in number.name for number in summary.numbers)
+    assert all(number.value is not None or number.note for number in summary.numbers)
+    modules = table.filter((pl.col("level") == "module") & (pl.col("view") == "direct") & (pl.col("limit") == "own"))
+    for name in free_modules(modules, "P_T"):
+        assert set(modules.filter((pl.col("module") == name) & (pl.col("variant") == "P_T"))["mu"]) == {0.0}
+
+
+def test_pictures(found) -> None:
+    _, table, _ = found
+    drawn = figures(table, "top1")
+    assert [figure.name for figure in drawn] == ["modules-direct", "modules-optimisation", "modules-final", "valleys"]
+    assert len(drawn[-1].panels) == 6
+    assert "1 − top-1 accuracy on training images" in drawn[-1].caption
+    chart(table).to_dict()
+    assert figures(table.clear(), "top1") == ()
+
+
+def test_unreachable_modules_are_counted_and_left_out_of_sums(found) -> None:
+    _analysis, table, _ = found
+    hard = table.with_columns(
+        pl.when((pl.col("level") == "module") & (pl.col("module") == "head")).then(None).otherwise(pl.col("mu"))
+        .alias("mu"),
+        ((pl.col("level") == "module") & (pl.col("module") == "head")).alias("unreachable"),
+    )  # fmt: skip
+    summary = summary_of(hard, 0.01)
+    sums = [number for number in summary.numbers if number.name.startswith("network criticality Σ")]
+    assert {number.value for number in sums} == {None}
+    assert all("unreachable" in number.note for number in sums)
+    assert "head (unreachable)" in summary.verdict
+
+
+def test_a_diverged_network_is_left_out_and_named(trained) -> None:
+    analysis = Criticality(**SETTINGS)
+    lost = trained.study.member("RI_T", 0, trained.evidence)
+    table, evidence = measured(trained, analysis, Diverging(trained.context, lost))
+    assert "RI-T[0]" not in table.filter(pl.col("level") == "module")["network"].to_list()
+    assert "left out: RI-T[0]" in " ".join(analysis.summarise(table, evidence).notes)
+
+
+def test_a_table_without_modules_is_undecided() -> None:
+    empty = pl.DataFrame([], schema=schema(Criticality.columns))
+    assert summary_of(empty, 0.01).verdict == "Undecided: no network was measured."
+
+
+def test_a_plan_counts_the_modules(trained, plain) -> None:
+    assert plain.study.settings.training.recipe.keep == "all"
+    both = {}
+    for names in (("criticality",), ()):
+        analyses = tuple(Criticality(**SETTINGS) for _ in names)
+        asked = plain.study.settings.model_copy(update={"analyses": (LearningRate(), *analyses)})
+        both[names] = sum(part.units for part in plan_study(asked, plain.store.root).rounds)
+    # Four networks, twelve modules, and as for every analysis one unit for each rate the search may add: 2 × 2 ends.
+    assert both["criticality",] - both[()] == 4 + 12 + 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "match"),
+    [({"sigmas": (0.1, 0.1)}, "holds a value twice"), ({"sigmas": (2.0,)}, "must lie in"), ({"draws": 1}, "draws")],
+)
+def test_bad_settings_are_named(settings, match) -> None:
+    with pytest.raises(ValueError, match=match):
+        Criticality(**settings)
+
+
+def test_the_optimisation_path_needs_kept_epochs(trained) -> None:
+    recipe = trained.study.settings.training.recipe.model_copy(update={"keep": "none"})
+    training = trained.study.settings.training.model_copy(update={"recipe": recipe})
+    bare = trained.study.settings.model_copy(update={"training": training})
+    assert "the optimisation path needs them" in (Criticality(views=("optimisation",)).misfit(bare) or "")
+    assert Criticality().misfit(bare) is None

@@ -1,0 +1,224 @@
+"""Curves between the networks of a study: bends trained in the store, rows, and what is said of them."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.studies import Diverging, Trained
+from transferscope.analyses.contract import Unit, checked, schema
+from transferscope.analyses.curve import Curve
+from transferscope.analyses.curve_path import curve_path
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_curves import LearningCurves
+from transferscope.measures.standard_error import standard_error
+from transferscope.running.work import TrainJob, do
+from transferscope.specs import Curve as CurveStart
+
+ANALYSIS = Curve(points=5, epochs=2, batch_norm_images=40, train_images=50, learning_rate=0.05)
+
+
+def first_unit(trained: Trained, analysis: Curve = ANALYSIS) -> Unit:
+    return next(iter(analysis.units(trained.study, trained.evidence.for_decision())))
+
+
+@pytest.fixture(scope="module")
+def measured(trained: Trained):
+    """One pair: its bend trained into the store, its table, and the same curve by hand."""
+    unit, context = first_unit(trained), trained.context
+    bend = unit.members[2].spec
+    do(TrainJob(context.store.root, trained.study, bend, "bend"), lambda event: None)
+    table = checked(ANALYSIS, ANALYSIS.measure(unit, context).table)
+    path = curve_path(
+        *(context.network(member.spec) for member in unit.members),
+        {"train": context.batches("train", 50), "test": context.batches("test")},
+        recompute_on=context.mixed_batches("train", 40),
+        positions=(0.0, 0.25, 0.5, 0.75, 1.0),
+        device="cpu",
+    )
+    return unit, table, path
+
+
+def test_units_are_disjoint_pairs_with_a_bend_each(trained: Trained) -> None:
+    evidence = trained.evidence.for_decision()
+    units = list(ANALYSIS.units(trained.study, evidence))
+    assert [[member.label for member in unit.members] for unit in units] == [
+        [f"{v}[{s}]", f"{v}[{s + 1}]", f"{v}-curve[{s}]"] for v in ("P-T", "RI-T") for s in (0, 2)
+    ]
+    for unit in units:
+        a, b, bend = (member.spec for member in unit.members)
+        assert bend.start == CurveStart(a=a, b=b)
+        assert (bend.recipe.epochs, bend.recipe.learning_rate, bend.recipe.keep) == (2, 0.05, "none")
+        assert bend.recipe.weight_decay == a.recipe.weight_decay
+        assert (bend.data, bend.seed) == (a.data, a.seed)
+        assert ANALYSIS.images(unit, trained.study) > 0
+    named = {spec.key for spec in ANALYSIS.networks(trained.study, evidence)}
+    assert named == {member.spec.key for unit in units for member in unit.members}
+
+
+def test_the_recipe_is_the_studys_at_the_chosen_rate(trained: Trained) -> None:
+    for variant in ("P_T", "RI_T"):
+        unit = first_unit(trained, Curve(shape="chain", variants=(variant,)))
+        bend = unit.members[2].spec
+        assert bend.start.shape == "chain"
+        assert bend.recipe == unit.members[0].spec.recipe.model_copy(update={"keep": "none"})
+
+
+def test_points_are_those_of_the_curve_and_of_the_line(measured, trained: Trained) -> None:
+    _, table, path = measured
+    groups = np.asarray(trained.context.images().groups)
+    for split, limit in (("train", 50), ("test", None)):
+        clusters = groups[trained.context.indices(split, limit)]
+        of = table.filter(pl.col("split") == split)
+        for way in ("curve", "line"):
+            points = of.filter((pl.col("level") == "point") & (pl.col("way") == way))
+            assert points["alpha"].to_list() == list(path.positions)
+            lengths = path.lengths if way == "curve" else [t * path.distance for t in path.positions]
+            assert points["l2"].to_list() == pytest.approx(list(lengths))
+            for row, point in zip(points.iter_rows(named=True), path.points(split, way), strict=True):
+                assert row["loss"] == pytest.approx(point.losses.mean(), rel=1e-9)
+                assert row["error"] == pytest.approx(point.errors.mean(), rel=1e-9)
+                assert row["error_se"] == pytest.approx(standard_error(point.errors, clusters), rel=1e-9)
+                assert (row["epochs"], row["learning_rate"], row["shape"]) == (2, 0.05, "bezier")
+            for row in of.filter((pl.col("level") == "barrier") & (pl.col("way") == way)).iter_rows(named=True):
+                found = path.barrier(split, row["quantity"], way, clusters)
+                height = found.linear if row["baseline"] == "linear" else found.mean
+                assert (row["barrier"], row["low"], row["high"]) == pytest.approx(
+                    (height.value, height.interval.low, height.interval.high)
+                )
+                assert row["simultaneous_high"] >= row["high"]
+                assert row["l2"] == pytest.approx(lengths[-1])
+        own = of.filter(pl.col("level") == "own")
+        assert own["alpha"].to_list() == [0.0, 1.0]
+        assert own["loss"].to_list() == pytest.approx([end.losses.mean() for end in path.own[split]])
+    assert table.filter(pl.col("level") == "barrier").height == 2 * 2 * 2 * 2
+    ends = table.filter((pl.col("level") == "point") & pl.col("alpha").is_in([0.0, 1.0]))
+    assert (
+        ends.filter(pl.col("way") == "curve")["loss"].to_list()
+        == ends.filter(pl.col("way") == "line")["loss"].to_list()
+    )
+    assert [table[name][0] for name in ("pair", "a", "b")] == ["P-T/P-T", "P-T[0]", "P-T[1]"]
+
+
+def test_own_statistics_are_the_networks_own_outputs(measured, trained: Trained) -> None:
+    unit, table, _ = measured
+    own = table.filter((pl.col("level") == "own") & (pl.col("split") == "test")).sort("alpha")
+    for member, error in zip(unit.members[:2], own["error"], strict=True):
+        outputs = trained.context.outputs(member.spec, "test")
+        assert error == float((outputs.logits.argmax(1) != outputs.labels).double().mean())
+
+
+def test_a_diverged_bend_has_no_curve_and_a_diverged_end_no_bend(measured, trained: Trained) -> None:
+    unit, _, _ = measured
+    for member in unit.members:
+        found = ANALYSIS.measure(unit, Diverging(trained.context, member)).table
+        assert checked(ANALYSIS, found).height == 0
+    key = LearningCurves().key
+    tables = dict(trained.evidence.tables)
+    lost = (pl.col("variant") == "P_T") & (pl.col("seed") == 1) & (pl.col("setting") == "chosen")
+    tables[key] = tables[key].with_columns(pl.when(lost).then(True).otherwise(pl.col("diverged")).alias("diverged"))
+    units = ANALYSIS.units(trained.study, Evidence(tables).for_decision())
+    assert [unit.members[0].label for unit in units] == ["P-T[2]", "RI-T[0]", "RI-T[2]"]
+
+
+def test_one_seed_has_no_curve(plain) -> None:
+    one = replace(plain.study, settings=plain.study.settings.model_copy(update={"seeds": (0,)}))
+    assert ANALYSIS.inapplicable(one) == "a curve between two networks needs at least two seeds"
+    assert ANALYSIS.inapplicable(plain.study) is None
+
+
+# -- words ------------------------------------------------------------------------------------------------------
+
+
+def barriers(curve: list[tuple], line: list[tuple], distance: float = 2.0) -> pl.DataFrame:
+    """Barrier rows of pairs: (height of the error, low, high) along the curve and along the line."""
+    rows = [
+        {
+            "level": "barrier", "way": way, "pair": "P-T/P-T", "a": f"P-T[{2 * k}]", "b": f"P-T[{2 * k + 1}]",
+            "seed_a": 2 * k, "seed_b": 2 * k + 1, "shape": "bezier", "learning_rate": 0.1, "epochs": 3, "split": split,
+            "batch_norm": "recompute", "examples": 400, "alpha": 0.5, "l2": 3.0 if way == "curve" else distance,
+            "distance": distance, "quantity": quantity, "baseline": baseline,
+            "barrier": height, "barrier_se": 0.01, "low": low, "high": high, "simultaneous_low": low,
+            "simultaneous_high": high, "family": 2, "n": 400, "midpoint_gap": 0.0, "smallest_gap": 0.0,
+        }
+        for way, values in (("curve", curve), ("line", line))
+        for k, (height, low, high) in enumerate(values)
+        for split in ("train", "test") for quantity in ("loss", "error") for baseline in ("linear", "mean")
+    ]  # fmt: skip
+    return checked(ONE, pl.DataFrame(rows, schema=schema(Curve.columns)))
+
+
+ONE = Curve(variants=("P_T",))
+LOW, MAYBE, HIGH = (0.005, 0.0, 0.015), (0.01, 0.0, 0.03), (0.2, 0.15, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("curve", "line", "verdict"),
+    [
+        ([LOW], [HIGH], "joined by a curve of low loss: error barrier 0.5 points, 95 % limits 0.0 to 1.5; on the "
+         "straight line separated by a barrier: error barrier 20.0 points, 95 % limits 15.0 to 25.0 (from 400 test "
+         "examples, for this pair of networks)."),
+        ([LOW], [LOW], "joined by a curve of low loss: error barrier 0.5 points, 95 % limits 0.0 to 1.5; on the "
+         "straight line linearly connected: error barrier 0.5 points"),
+        ([HIGH], [HIGH], "not joined by the curve that was trained: error barrier 20.0 points"),
+        ([MAYBE], [HIGH], "undecided whether the trained curve joins them: error barrier 1.0 points"),
+        ([LOW, MAYBE], [HIGH, HIGH], "undecided whether the trained curve joins them: error barrier 1.0 points (the "
+         "larger of two), 95 % limits 0.0 to 3.0"),
+        ([LOW, HIGH], [HIGH, HIGH], "undecided whether the trained curve joins them: error barrier 20.0"),
+        ([(0.004, 0.0, 0.5), (0.005, 0.0, 0.5), (0.006, 0.0, 0.5)], [HIGH] * 3, "joined by a curve of low loss: error "
+         "barrier 0.5 points, 95 % limits 0.3 to 0.7; on the straight line separated by a barrier: error barrier 20.0 "
+         "points, 95 % limits 20.0 to 20.0 (over 3 disjoint pairs of seeds)."),
+        ([(0.005, None, None)], [HIGH], "undecided whether the trained curve joins them: error barrier 0.5 points, "
+         "without limits; on"),
+        ([(None, None, None)], [HIGH], "undecided whether the trained curve joins them: an error on the way is not "
+         "finite; on"),
+    ],
+)  # fmt: skip
+def test_joined_is_said_of_an_upper_limit_alone(curve, line, verdict) -> None:
+    assert ONE.summarise(barriers(curve, line), Evidence()).verdict.startswith(f"P-T/P-T {verdict}")
+
+
+def test_a_curve_never_makes_a_linear_basin() -> None:
+    """Whatever the curve says, "connected" is said of the straight line alone, and no basin is spoken of."""
+    for curve in (LOW, MAYBE, HIGH):
+        for line in (MAYBE, HIGH):
+            summary = ONE.summarise(barriers([curve], [line]), Evidence())
+            text = " ".join([summary.verdict, *summary.notes, *(f"{n.name} {n.note}" for n in summary.numbers)])
+            assert "linearly connected" not in text
+            assert "basin" not in text
+            assert "flat" not in text
+            assert "a curve of low loss makes no linear connection: that is judged on the straight line" in text
+
+
+def test_numbers_over_pairs_or_over_examples() -> None:
+    def numbers(curve):
+        return {n.name: n for n in ONE.summarise(barriers(curve, [HIGH] * len(curve)), Evidence()).numbers}
+
+    name = "error barrier along the curve of P-T/P-T (test, mean baseline)"
+    one = numbers([LOW])[name]
+    assert (one.value, one.low, one.high, one.basis, one.n, one.note) == (*LOW, "examples", 400, "one pair")
+    three = numbers([LOW] * 3)[name]
+    assert (three.value, three.basis, three.n) == (pytest.approx(0.005), "seeds", 3)
+    lost = numbers([LOW, (None, None, None)])[name]
+    assert (lost.value, lost.note) == (None, "not finite for 1 of 2 pairs of networks")
+    assert len(numbers([LOW])) == 9
+    detour = numbers([LOW])["length of the curve of P-T/P-T over the distance of its ends"]
+    assert (detour.value, detour.note) == (1.5, "one pair: no interval")
+
+
+def test_equal_ends_have_no_detour() -> None:
+    numbers = ONE.summarise(barriers([LOW], [LOW], distance=0.0), Evidence()).numbers
+    assert (numbers[-1].value, numbers[-1].note) == (None, "the ends of a pair are one and the same network")
+
+
+def test_what_was_not_measured_is_said() -> None:
+    verdict = Curve().summarise(barriers([LOW], [HIGH]), Evidence()).verdict
+    assert verdict.endswith(
+        "RI-T/RI-T not measured (an end or the curve's training diverged, or fewer than two seeds)."
+    )
+    notes = ONE.summarise(barriers([LOW], [HIGH]), Evidence()).notes
+    assert "P-T/P-T: bend of a Bézier curve trained for 3 epochs at rate 0.1" in notes
+    few = "5 points on each line: a narrow barrier may be missed"
+    assert few in Curve(points=5, variants=("P_T",)).summarise(barriers([LOW], [HIGH]), Evidence()).notes
+    assert few not in notes

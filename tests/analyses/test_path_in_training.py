@@ -1,0 +1,286 @@
+"""Paths between checkpoints of a study: the rows, the shared work, and from when on runs are connected."""
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from tests.reference.lines_reference import first_stable
+from tests.studies import Diverging, Trained, study
+from transferscope.analyses.contract import checked, schema
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.linear_path import linear_path
+from transferscope.analyses.path_in_training import PathInTraining
+from transferscope.analyses.path_in_training_summary import Connected, connected_from
+from transferscope.measures.barriers import barrier
+from transferscope.running.context import Context
+
+ANALYSIS = PathInTraining(
+    points=3, batch_norm_images=40, train_images=30, test_images=None, epochs=(2,), variants=("P_T",), max_seeds=3
+)
+
+
+@pytest.fixture(scope="module")
+def units(trained: Trained):
+    return list(ANALYSIS.units(trained.study, trained.evidence.for_decision()))
+
+
+@pytest.fixture(scope="module")
+def table(trained: Trained, units) -> pl.DataFrame:
+    return pl.concat([checked(ANALYSIS, ANALYSIS.measure(unit, trained.context).table) for unit in units])
+
+
+def test_units_are_pairs_and_a_run_without_a_partner(trained: Trained, units) -> None:
+    assert [[member.label for member in unit.members] for unit in units] == [["P-T[0]", "P-T[1]"], ["P-T[2]"]]
+    assert all(unit.settings == {"epochs": [0, 2, 4]} for unit in units)
+    evidence = trained.evidence.for_decision()
+    across = ANALYSIS.model_copy(update={"lines": ("across",)})
+    assert len(list(across.units(trained.study, evidence))) == 1
+    both = PathInTraining(most=3).units(trained.study, evidence)
+    assert [unit.settings["epochs"] for unit in both] == [[0, 2, 4]] * 4
+    assert ANALYSIS.images(units[0], trained.study) > 2 * ANALYSIS.images(units[1], trained.study) > 0
+
+
+def test_every_line_is_the_one_between_its_checkpoints(trained: Trained, units, table: pl.DataFrame) -> None:
+    context = trained.context
+    specs = {member.label: member.spec for unit in units for member in unit.members}
+    data = {"test": context.batches("test")}
+    groups = np.asarray(context.images().groups)[context.indices("test")]
+    keys = ["line", "a", "epoch_a", "b", "epoch_b", "epoch"]
+    rows = table.filter((pl.col("split") == "test") & (pl.col("line") != "checkpoint"))
+    joined = rows.select(keys).unique(maintain_order=True).rows()
+    wanted = {("across", "P-T[0]", t, "P-T[1]", t, t) for t in (0, 2, 4)}
+    for run in specs:
+        wanted |= {("end", run, t, run, 4, t) for t in (0, 2)} | {("start", run, 0, run, t, t) for t in (2, 4)}
+    assert set(joined) == wanted
+    for line, a, epoch_a, b, epoch_b, epoch in joined:
+        if (line, a) in (("end", "P-T[1]"), ("start", "P-T[1]")):
+            continue  # the same as of P-T[0]
+        path = linear_path(
+            context.network(specs[a], epoch_a), context.network(specs[b], epoch_b), data,
+            recompute_on=context.mixed_batches("train", 40), alphas=(0.0, 0.5, 1.0), device="cpu",
+        )  # fmt: skip
+        of = rows.filter(
+            (pl.col("line") == line) & (pl.col("a") == a) & (pl.col("b") == b) & (pl.col("epoch") == epoch)
+        )
+        points = of.filter(pl.col("level") == "point")
+        assert points["loss"].to_list() == pytest.approx([point.losses.mean() for point in path.points["test"]])
+        assert points["l2"].to_list() == pytest.approx([alpha * path.distance for alpha in path.alphas])
+        family = 3 if line == "across" else 2
+        for row in of.filter(pl.col("level") == "barrier").iter_rows(named=True):
+            values = path.values("test", row["quantity"])
+            height = getattr(barrier(path.alphas, values, clusters=groups), row["baseline"])
+            wide = barrier(path.alphas, values, clusters=groups, confidence=1 - 0.05 / family)
+            assert row["barrier"] == pytest.approx(height.value, abs=1e-12)
+            assert (row["low"], row["high"]) == pytest.approx((height.interval.low, height.interval.high))
+            assert row["simultaneous_high"] == pytest.approx(getattr(wide, row["baseline"]).interval.high)
+            assert row["family"] == family
+            assert row["l2"] == pytest.approx(path.distance)
+
+
+def test_checkpoints_are_listed_with_their_own_statistics(trained: Trained, table: pl.DataFrame) -> None:
+    own = table.filter((pl.col("level") == "own") & (pl.col("split") == "test"))
+    assert own.select("a", "epoch").rows() == [(f"P-T[{seed}]", epoch) for seed in (0, 1, 2) for epoch in (0, 2, 4)]
+    assert own["batch_norm"].unique().to_list() == ["own statistics"]
+    spec = trained.study.member("P_T", 1, trained.evidence.for_decision()).spec
+    outputs = trained.context.outputs(spec, "test", 2)
+    wrong = float((outputs.logits.argmax(1) != outputs.labels).double().mean())
+    assert own.filter((pl.col("a") == "P-T[1]") & (pl.col("epoch") == 2))["error"].to_list() == [wrong]
+
+
+def test_each_checkpoint_is_read_once(trained: Trained, units, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: Counter[tuple[str, object]] = Counter()
+    state = Context.state
+
+    def counted(self: Context, spec, epoch="last"):
+        read[spec.key, epoch] += 1
+        return state(self, spec, epoch)
+
+    monkeypatch.setattr(Context, "state", counted)
+    few = ANALYSIS.model_copy(update={"train_images": 20, "test_images": 20, "epochs": None})
+    (unit, *_) = few.units(trained.study, trained.evidence.for_decision())
+    few.measure(unit, trained.context)
+    runs = {member.spec.key for member in unit.members}
+    assert {key: count for key, count in read.items() if key[0] in runs} == {
+        (run, epoch): 1 for run in runs for epoch in (1, 2, 3, 4)
+    }  # epoch 0 is made anew from P, which is read once for each run
+    assert {count for key, count in read.items() if key[0] not in runs} == {2}
+
+
+def test_the_line_from_start_to_end_is_walked_once(trained: Trained, units, table: pl.DataFrame) -> None:
+    one = table.filter((pl.col("a") == "P-T[2]") & (pl.col("level") == "point"))
+    ends = one.filter((pl.col("line") == "end") & (pl.col("epoch") == 0))
+    starts = one.filter((pl.col("line") == "start") & (pl.col("epoch") == 4))
+    assert ends["loss"].to_list() == starts["loss"].to_list()
+    alone = ANALYSIS.model_copy(update={"lines": ("start",)})
+    found = alone.measure(units[1], trained.context).table
+    again = found.filter((pl.col("line") == "start") & (pl.col("epoch") == 4) & (pl.col("level") == "point"))
+    assert again["loss"].to_list() == starts["loss"].to_list()
+    assert alone.summarise(found, Evidence()).verdict.startswith("Undecided: no line between two runs or to the end")
+    pair = alone.summarise(found, Evidence()).numbers
+    assert {number.name for number in pair} == {"loss barrier of P/P-T at epoch 4 (test, linear baseline)"}
+    assert {(number.basis, number.unit) for number in pair} == {("examples", "nat")}
+
+
+def test_the_partner_of_a_diverged_run_is_measured_alone(trained: Trained, units) -> None:
+    found = ANALYSIS.measure(units[0], Diverging(trained.context, units[0].members[0])).table
+    assert set(found["a"]) == set(found["b"]) == {"P-T[1]"}
+    assert set(found["line"]) == {"end", "start", "checkpoint"}
+    assert ANALYSIS.measure(units[0], Diverging(trained.context, *units[0].members)).table.is_empty()
+
+
+def test_a_study_that_cannot_have_it_is_told_why(plain: Context, tmp_path) -> None:
+    settings = plain.study.settings
+    recipe = settings.training.recipe.model_copy(update={"keep": "none"})
+    training = settings.training.model_copy(update={"recipe": recipe})
+    keeps_none = replace(plain.study, settings=settings.model_copy(update={"training": training}))
+    assert "set training.recipe.keep to all" in (PathInTraining().inapplicable(keeps_none) or "")
+    assert PathInTraining().inapplicable(plain.study) is None
+    one = replace(plain.study, settings=settings.model_copy(update={"seeds": (0,)}))
+    assert PathInTraining().inapplicable(one) is None
+    assert PathInTraining(lines=("across",)).inapplicable(one) == (
+        "a line between two runs needs at least two seeds; lines: [end, start] do with one"
+    )
+    assert PathInTraining(lines=("across",), max_seeds=1).inapplicable(plain.study) is not None
+    with pytest.raises(ValueError, match=r"does not keep 9 \(it has 0, 1, 2, 3, 4\)"):
+        study(tmp_path, analyses=[{"path_in_training": {"epochs": [9]}}])
+
+
+# -- from when on -----------------------------------------------------------------------------------------------
+
+
+def judged(*limits: tuple[float | None, float | None]) -> Connected:
+    """Epochs 0, 1, ... with (low, high) of the barrier."""
+    return connected_from(
+        [
+            {"epoch": epoch, "barrier": low or 0.0, "low": low, "high": high, "simultaneous_low": low,
+             "simultaneous_high": high, "n": 100}
+            for epoch, (low, high) in enumerate(limits)
+        ]
+    )  # fmt: skip
+
+
+BELOW, ABOVE, OPEN = (0.0, 0.01), (0.05, 0.08), (0.01, 0.03)
+
+
+@pytest.mark.parametrize(
+    ("limits", "by", "after", "words"),
+    [
+        ([BELOW, BELOW, BELOW], 0, None, "from epoch 0"),
+        ([ABOVE, BELOW, BELOW], 1, 0, "from epoch 1"),
+        ([ABOVE, BELOW, ABOVE, BELOW], 3, 2, "from epoch 3"),
+        ([ABOVE, OPEN, BELOW], 2, 0, "undecided (after epoch 0, by epoch 2)"),
+        ([OPEN, BELOW, BELOW], 1, None, "undecided (by epoch 1)"),
+        ([ABOVE, OPEN, OPEN], None, 0, "undecided (after epoch 0)"),
+        ([OPEN, OPEN], None, None, "undecided"),
+        ([BELOW, OPEN], None, None, "undecided"),
+        ([BELOW, ABOVE], None, 1, "still apart at epoch 1"),
+        ([BELOW, (None, None)], None, None, "undecided"),
+    ],
+)
+def test_connected_is_said_where_it_stays(limits, by, after, words) -> None:
+    found = judged(*limits)
+    assert (found.by, found.after, found.words) == (by, after, words)
+    highs = [1.0 if high is None else high for _, high in limits]
+    assert found.by == first_stable(highs)
+
+
+def test_which_epoch_is_the_last_apart_is_looked_for_among_all() -> None:
+    rows = [
+        {"epoch": 3, "barrier": 0.0, "low": 0.0, "high": 0.01, "simultaneous_low": 0.0, "simultaneous_high": 0.03,
+         "n": 9},
+        {"epoch": 1, "barrier": 0.03, "low": 0.021, "high": 0.04, "simultaneous_low": 0.01, "simultaneous_high": 0.05,
+         "n": 9},
+    ]  # fmt: skip
+    found = connected_from(rows)
+    assert found == Connected(by=3, after=None, epochs=(1, 3))
+    assert found.words == "undecided (by epoch 3)"
+
+
+def barriers(line: str, *runs: list[tuple], policy: str = "recompute") -> pl.DataFrame:
+    """Test rows: for each run the error's barrier and limits at epochs 0, 1, ..."""
+    rows = [
+        {
+            "level": "barrier", "line": line, "variant": "P_T",
+            "pair": "P-T/P-T" if line == "across" else "P-T to its end",
+            "a": f"P-T[{k}]", "seed_a": k, "epoch_a": epoch, "b": f"P-T[{k + (10 if line == 'across' else 0)}]",
+            "seed_b": k, "epoch_b": epoch, "epoch": epoch, "l2": 1.0, "split": "test", "batch_norm": policy,
+            "examples": 400, "alpha": 0.5, "quantity": quantity, "baseline": baseline, "barrier": low,
+            "barrier_se": 0.01, "low": low, "high": high, "simultaneous_low": low, "simultaneous_high": high,
+            "family": 3, "n": 400, "midpoint_gap": 0.0, "smallest_gap": 0.0,
+        }
+        for k, limits in enumerate(runs) for epoch, (low, high) in enumerate(limits)
+        for quantity in ("loss", "error") for baseline in ("linear", "mean")
+    ]  # fmt: skip
+    return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(PathInTraining.columns)))
+
+
+def test_the_verdict_names_each_run_and_what_it_rests_on() -> None:
+    summary = ANALYSIS.summarise(barriers("end", [ABOVE, BELOW, BELOW], [ABOVE, OPEN, BELOW]), Evidence())
+    assert summary.verdict == (
+        "By the test error's barrier below 2 points at all later epochs looked at (limits over 400 test images or "
+        "groups, for these networks): P-T connected to its own end: P-T[0] from epoch 1, P-T[1] undecided (after epoch "
+        "0, by epoch 2) (no hill over the straight line: P-T[0] from epoch 1, P-T[1] undecided (after epoch 0, by "
+        "epoch 2))."
+    )
+    first = next(n for n in summary.numbers if n.name.startswith("first epoch"))
+    assert (first.value, first.n, first.note) == (None, 2, "no epoch can be named for 1 of 2 runs")
+    across = ANALYSIS.summarise(barriers("across", [BELOW, BELOW]), Evidence())
+    assert "two P-T connected to each other: P-T[0] and P-T[10] from epoch 0" in across.verdict
+    assert across.numbers[0].note == "one line"
+    assert across.numbers[0].basis == "examples"
+
+
+@pytest.mark.parametrize("line", ["across", "end"])
+def test_three_decided_runs_have_an_interval_over_seeds(line: str) -> None:
+    runs = [[ABOVE, BELOW, BELOW], [ABOVE, ABOVE, BELOW], [ABOVE, ABOVE, BELOW]]
+    summary = ANALYSIS.summarise(barriers(line, *runs), Evidence())
+    what = "pairs" if line == "across" else "runs"
+    assert f"from epoch 1.7 (95 % interval over 3 {what}: 0.2 to 3.1)" in summary.verdict
+    first = next(n for n in summary.numbers if n.name.startswith("first epoch"))
+    assert (first.value, first.basis, first.n) == (pytest.approx(5 / 3), "seeds", 3)
+    at = {n.name: n for n in summary.numbers}
+    name = "P-T/P-T at epoch 0" if line == "across" else "P-T at epoch 0 to its end"
+    assert at[f"error barrier of {name} (test, mean baseline)"].basis == "seeds"
+
+
+def test_a_run_on_its_way_down_has_no_hill() -> None:
+    table = barriers("end", [ABOVE, ABOVE]).with_columns(
+        pl.when(pl.col("baseline") == "linear").then(0.0).otherwise(pl.col(name)).alias(name)
+        for name in ("barrier", "low", "high", "simultaneous_low", "simultaneous_high")
+    )
+    summary = ANALYSIS.summarise(table, Evidence())
+    assert "P-T[0] still apart at epoch 1 (no hill over the straight line: P-T[0] from epoch 0)" in summary.verdict
+    numbers = {number.name: number for number in summary.numbers}
+    assert numbers["first epoch from which P-T has no hill to its end (linear baseline), of those looked at"].value == 0
+    bare = table.with_columns(
+        pl.lit(None, pl.Float64).alias(name) for name in ("low", "high", "simultaneous_low", "simultaneous_high")
+    )
+    assert "(no limits): P-T connected to its own end: P-T[0] undecided" in ANALYSIS.summarise(bare, Evidence()).verdict
+
+
+def test_a_barrier_that_is_not_finite_is_no_mean_of_the_others() -> None:
+    table = barriers("end", [ABOVE, BELOW], [ABOVE, BELOW])
+    table = table.with_columns(
+        line=pl.lit("start"), pair=pl.lit("P/P-T"),
+        barrier=pl.when((pl.col("a") == "P-T[0]") & (pl.col("epoch") == 1)).then(None).otherwise(pl.col("barrier")),
+    )  # fmt: skip
+    (lost,) = ANALYSIS.summarise(table, Evidence()).numbers
+    assert (lost.value, lost.note) == (None, "not finite for 1 of 2 lines")
+
+
+def test_notes_name_the_epochs_and_the_policy() -> None:
+    notes = ANALYSIS.summarise(barriers("end", [ABOVE, BELOW]), Evidence()).notes
+    assert notes[0].startswith("epochs looked at: 0, 1; a schedule")
+    assert any("recomputed at every point on the same 40" in note for note in notes)
+
+
+def test_the_whole_table_has_a_verdict(table: pl.DataFrame) -> None:
+    summary = ANALYSIS.summarise(table, Evidence())
+    assert "P-T[0] and P-T[1]" in summary.verdict
+    assert "P-T connected to its own end" in summary.verdict
+    assert len({number.name for number in summary.numbers}) == len(summary.numbers)
+    for number in summary.numbers:
+        assert number.value is not None or number.note

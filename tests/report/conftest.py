@@ -1,0 +1,73 @@
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.studies import NAME, SIZE, arrays
+from transferscope.report import render
+from transferscope.running.run import run_study
+from transferscope.study_file import load_study
+
+RECIPE = "{epochs: 3, batch_size: 16, memory_format: contiguous, augmentation: {flip: false, crop_padding: 0}}"
+STUDY = f"""\
+# The evidence of docs/results.md: squares of noise, plain and with all values ("*") permuted.
+# Made by the tests.
+name: tiny
+source:
+  architecture: {NAME}
+  pretrain:
+    data: {{kind: arrays, images: data/source/images.npy, labels: data/source/labels.npy}}
+    image_size: {SIZE}
+    recipe: {RECIPE}
+    learning_rate: 0.1
+target:
+  data: {{kind: arrays, images: data/target/images.npy, labels: data/target/labels.npy}}
+  image_size: {SIZE}
+training: {{recipe: {RECIPE}, learning_rates: [0.1], tuning_epochs: 1, plateau_epochs: 4}}
+seeds: [0, 1, 2]
+analyses:
+  - outcome: {{draws: 100}}
+  - learning_curves
+  - block_shuffle: {{blocks: [16, 8, "*"], draws: 100, examples: 0}}
+  - mistakes: {{draws: 100}}
+  - similarity: {{test_images: 36, batch_size: 18}}
+  - distance
+  - path:
+      pairs: [P_T/P_T, RI_T/RI_T, P_T/RI_T, RI_T/RI_T same init]
+      points: 3
+      refine: null
+      outer: 0
+      batch_norm_images: 32
+      train_images: 32
+compute: {{device: cpu, threads: 1, evaluation_batch: 32}}
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished study.
+
+    Attributes:
+        study: its file.
+        folder: of its report.
+    """
+
+    study: Path
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A study of seconds, run and reported once; its pictures are empty."""
+    folder = tmp_path_factory.mktemp("kept")
+    arrays(folder / "data" / "source", 60, 5)
+    arrays(folder / "data" / "target", 150, 0)
+    study = folder / "tiny.yaml"
+    study.write_text(STUDY, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here outlives the session
+        results = run_study(load_study(study), folder / "store", quiet=True)
+        patch.setattr(render, "drawings", lambda results: dict.fromkeys(render.slugs(results), ()))
+        render.write_report(results, folder / "report")
+    return Run(study, folder / "report")

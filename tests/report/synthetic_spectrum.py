@@ -1,0 +1,89 @@
+"""A table of spectra that was never measured: a narrow network of eight weights."""
+
+import math
+import random
+from typing import Any
+
+import polars as pl
+
+from transferscope.analyses.contract import Number, Summary, schema
+from transferscope.analyses.spectrum import Spectrum
+from transferscope.analyses.spectrum_rows import COMPARISONS, QUANTITIES
+from transferscope.analyses.variants import shown
+
+# Name, map of the layer, kind, singular values.
+OPERATORS = (
+    ("stem", 64, "convolution", 27648),
+    *((f"blocks.{index}.conv", 32 >> index // 2, "convolution", 16384 >> index // 2) for index in range(6)),
+    ("head", None, "linear", 2),
+)
+VARIANTS = {"RI": 1.0, "P": 0.45, "RI_T": 0.8, "P_T": 0.4, "RI_T_wd0": 0.9, "P_T_wd0": 0.43}
+_FACTORS = {1: (None, None), 2: (0.8, None), 3: (2.48, 6.9)}
+
+
+def spectrum_table(seeds: tuple[int, ...] = (0, 1, 2)) -> pl.DataFrame:
+    draw = random.Random(9)
+    single, family = _FACTORS[min(len(seeds), 3)]
+    basis = {1: None, 2: "range"}.get(len(seeds), "seeds")
+    rows: list[dict[str, Any]] = []
+    for position, (name, pixels, kind, count) in enumerate(OPERATORS):
+        size = None if pixels is None else f"{pixels} × {pixels}"
+        base = {"operator": name, "position": position, "kind": kind, "map": size, "periodic_map": size, "count": count}
+        for variant, level in VARIANTS.items():
+            told = _told(level * (1 - 0.05 * position), count)
+            for seed in seeds:
+                rows += [
+                    {**base, "level": "network", "variant": variant, "seed": seed, "quantity": quantity, "n": 1,
+                     "value": told[quantity] * math.exp(draw.gauss(0, 0.03))}
+                    for quantity in QUANTITIES
+                ]  # fmt: skip
+            one = variant == "P"
+            rows += [
+                {**base, "level": "variant", "variant": variant, "quantity": quantity, "value": told[quantity],
+                 "n": 1 if one else len(seeds), "basis": None if one else basis,
+                 "low": None if one or single is None else told[quantity] * (1 - 0.03 * single),
+                 "high": None if one or single is None else told[quantity] * (1 + 0.03 * single)}
+                for quantity in QUANTITIES
+            ]  # fmt: skip
+            ranks = sorted({1, 2, *(round(count ** (step / 20)) for step in range(21))} & set(range(1, count + 1)))
+            rows += [
+                {**base, "level": "curve", "variant": variant, "seed": seeds[0], "quantity": "singular_value", "n": 1,
+                 "rank": rank, "value": told["largest"] * (1 - rank / (count + 1)) ** (1 / level)}
+                for rank in ranks
+            ]  # fmt: skip
+        for above, below in COMPARISONS:
+            ratio = VARIANTS[above] / VARIANTS[below] * math.exp(0.1 * (position - 3))
+            row = {**base, "level": "ratio", "variant": f"{shown(above)} / {shown(below)}", "n": len(seeds)}
+            limits = {"value": ratio, "basis": basis}
+            for half, ends in ((single, ("low", "high")), (family, ("simultaneous_low", "simultaneous_high"))):
+                if half is not None:
+                    limits |= dict(
+                        zip(ends, (ratio * math.exp(-0.03 * half), ratio * math.exp(0.03 * half)), strict=True)
+                    )
+            rows += [{**row, "quantity": quantity, **limits} for quantity in QUANTITIES]
+        if pixels is not None:
+            rows += [
+                {**base, "level": "circular", "variant": "P_T", "seed": seeds[0], "quantity": f"difference_{what}",
+                 "value": value, "n": 1, "note": "on a map of 4 × 4"}
+                for what, value in (("largest", 0.03), ("any", 0.12))
+            ]  # fmt: skip
+    rows.append({"level": "skipped", "operator": "head.bias", "position": -1, "note": "a bias"})
+    return pl.DataFrame(rows, schema=schema(Spectrum.columns))
+
+
+def _told(level: float, count: int) -> dict[str, float]:
+    return {
+        "largest": 1.6 / level,
+        "frobenius": math.sqrt(count) / 2,
+        "stable_rank": max(1.0, 0.3 * level * count),
+        "effective_rank": max(1.0, 0.6 * level * count),
+        "energy": min(1.0, 0.2 / level),
+    }
+
+
+SUMMARY = Summary(
+    "Stable rank: from P to P-T it rises at 3 and falls at 4 of 8 operators, undecided at the rest (most at head, "
+    "× 1.33 (1.08 to 1.64); intervals over 3 seeds, for all operators at once).",
+    (Number("stable rank, P-T over P (geometric mean over operators)", 0.93, 0.88, 0.98, "seeds", 3),),
+    ("circular approximation: on small maps zero padding changes the largest singular value by at most 3 %",),
+)

@@ -1,0 +1,169 @@
+"""docs/results.md is what the kept results give, and nothing in it stands without a command."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.report.conftest import Run
+from transferscope.analyses.claims import CLAIMS
+from transferscope.errors import AnalysisError
+from transferscope.report.collect_evidence import STUDY_BUDGET, collect
+from transferscope.report.kept_results import KeptResults, kept_results, read_kept
+from transferscope.report.results_pages import main, results_page, write_results_page
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "docs" / "results"
+
+
+@pytest.fixture(scope="module")
+def results(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("docs") / "results"
+    collect(finished.folder, folder / "tiny", finished.study, "0123456789abcdef")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tiny(results: Path) -> KeptResults:
+    return read_kept(results / "tiny")
+
+
+@pytest.fixture(scope="module")
+def page(tiny: KeptResults) -> str:
+    return results_page([tiny])
+
+
+# -- the documentation as it is --------------------------------------------------------------------------
+
+
+def test_the_documentation_is_what_the_kept_results_give() -> None:
+    # python -m transferscope.report.results_pages docs/results docs/results.md writes it anew
+    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results_page(kept_results(KEPT))
+
+
+def test_every_kept_study_is_one_of_the_examples_and_small() -> None:
+    for study in kept_results(KEPT):
+        folder = KEPT / study.name
+        example = ROOT / "examples" / "studies" / study.manifest["study_file"]
+        assert example.read_text(encoding="utf-8") == study.study_text
+        assert sum(path.stat().st_size for path in folder.iterdir()) <= STUDY_BUDGET
+        for path in folder.iterdir():
+            assert not re.search(r"(?<![\w:/])/(tmp|home|work|root|Users)/", path.read_text(encoding="utf-8"))
+
+
+# -- a page of a study that was run ----------------------------------------------------------------------
+
+
+def test_every_study_begins_with_its_question_its_command_and_its_sizes(page: str, tiny: KeptResults) -> None:
+    section = page[page.index("## tiny") :]
+    assert section.index("squares of noise") < section.index("transferscope run examples/studies/tiny.yaml")
+    assert '("\\*") permuted' in section
+    images = ", ".join(f"{count} {split}" for split, count in tiny.manifest["examples"].items())
+    assert f"{images}; 3 classes; seeds 0, 1, 2" in section
+    assert f"- {tiny.manifest['trainings']} trainings, " in section
+    assert "at 0123456789ab," in section
+    assert section.index("transferscope run") < re.search(r"\d+\.\d", section).start()
+
+
+def test_every_number_is_in_the_page_with_what_it_rests_on(page: str, tiny: KeptResults) -> None:
+    for item in tiny.summary["analyses"]:
+        assert f"### tiny: {item['title']}" in page
+        assert item["verdict"] in page
+    assert "| P-T − RI-T (top1, test) |" in page
+    for line in page.splitlines():
+        if line.startswith("| optimisation speed, P-T − RI-T |"):
+            assert "95 %, 3 seeds" in line
+            break
+    else:
+        pytest.fail("the speed is not in the page")
+
+
+def test_a_real_study_measures_every_finding(page: str, tiny: KeptResults) -> None:
+    """Rules read names and columns of other modules: none may lose what it reads."""
+    section = page[page.index("## tiny") : page.index("### tiny")]
+    for claim in CLAIMS:
+        row = next(line for line in section.splitlines() if line.startswith(f"| {claim.sentence} |"))
+        assert row.split(" | ")[1] in ("reproduced", "not reproduced", "undecided")
+    overview = next(line for line in page.splitlines() if line.startswith("| [tiny](#tiny) |"))
+    cells = overview.strip("| ").split(" | ")[1:]
+    assert len(cells) == len(CLAIMS)
+    assert set(cells) <= {"yes", "**no**", "?"}
+    assert section.count("| reproduced |") == cells.count("yes")
+    against = page[page.index("## Where the paper's finding is not reproduced") : page.index("## tiny")]
+    assert against.count(": tiny, ") == cells.count("**no**") + cells.count("?")
+
+
+def test_tables_hold_as_many_cells_as_heads(page: str) -> None:
+    heads = 0
+    for line in page.splitlines():
+        if not line.startswith("|"):
+            heads = 0
+            continue
+        count = len(re.findall(r"(?<!\\)\|", line))
+        heads = heads or count
+        assert count == heads, line
+
+
+def test_several_studies_stand_in_the_order_of_their_names(results: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(results, tmp_path / "results")
+    shutil.copytree(folder / "tiny", folder / "a")
+    manifest = json.loads((folder / "a" / "manifest.json").read_text())
+    (folder / "a" / "manifest.json").write_text(json.dumps({**manifest, "study": "a", "trainings_diverged": 2}))
+    page = results_page(kept_results(folder))
+    assert page.index("## a\n") < page.index("## tiny\n")
+    assert "one of 2 finished studies" in page
+    assert "- 2 of the trainings diverged" in page
+
+
+def test_a_page_of_no_study_has_no_finding() -> None:
+    page = results_page([])
+    assert "No study is finished yet." in page
+    assert "## " not in page
+
+
+def test_what_was_not_run_and_what_is_not_kept_is_said(results: Path, tmp_path: Path) -> None:
+    study = read_kept(results / "tiny")
+    analyses = [dict(item) for item in study.summary["analyses"]]
+    analyses[1].update(inapplicable="there is no head", verdict=None)
+    analyses[2].update(rows=9000, rows_kept=0)
+    changed = KeptResults(
+        study.manifest, study.study_text, {**study.summary, "analyses": analyses}, study.headline, study.numbers, {}
+    )
+    page = results_page([changed])
+    assert "Not run: there is no head" in page
+    assert "Its table of 9000 rows is too large to be kept here; the command above makes it." in page
+    assert "| [tiny](#tiny) | ? |" not in page  # its tables are gone: nothing is judged from them
+
+
+# -- what is not as it was collected ---------------------------------------------------------------------
+
+
+def test_an_edited_number_is_refused(results: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(results / "tiny", tmp_path / "tiny")
+    table = folder / "outcome.csv"
+    table.write_text(table.read_text().replace("0.", "1.", 1))
+    with pytest.raises(AnalysisError, match=r"tiny/outcome.csv is not what was collected"):
+        read_kept(folder)
+
+
+def test_a_file_too_few_or_too_many_is_refused(results: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(results / "tiny", tmp_path / "tiny")
+    (folder / "more.csv").write_text("a\n1\n")
+    with pytest.raises(AnalysisError, match="tiny does not hold the files of its manifest"):
+        read_kept(folder)
+    (folder / "more.csv").unlink()
+    (folder / "path.csv").unlink()
+    with pytest.raises(AnalysisError, match="tiny does not hold the files of its manifest"):
+        read_kept(folder)
+
+
+def test_the_command(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = tmp_path / "results.md"
+    main([str(results), str(place)])
+    assert capsys.readouterr().out.strip() == str(place)
+    assert place.read_text(encoding="utf-8") == results_page(kept_results(results))
+    assert write_results_page(tmp_path / "nothing", place) == place
+    with pytest.raises(SystemExit, match="usage"):
+        main([])
