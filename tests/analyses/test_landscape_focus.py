@@ -62,6 +62,25 @@ def test_kept_and_full_passes_are_equal_to_the_last_bit(name: str, memory: int) 
     assert any(text.startswith("kept before") for text in words), words
 
 
+def test_a_network_that_keeps_values_of_its_weights_is_evaluated_where_it_is() -> None:
+    torch.manual_seed(0)
+    options = {"img_size": 32, "embed_dim": (16, 16, 16), "num_heads": (2, 2, 2), "depth": (1, 1, 1), "key_dim": 8}
+    networks = [timm.create_model("levit_128s", num_classes=3, **options).eval() for _ in range(2)]
+    with torch.no_grad():
+        for parameter in (*networks[0].parameters(), *networks[1].parameters()):
+            parameter.normal_(std=0.5)  # some start at 0, which would hide it
+    plain, kept = (Landscape(networks, {"test": batches(2)}, batch_norm="none", device="cpu") for _ in range(2))
+    bias = next(name for name in plain.parameters if "attention_biases" in name)
+    assert kept.focus([bias]).startswith("kept before")
+    found = []
+    for alpha in (0.0, 1.0, 0.5):
+        for land in (plain, kept):
+            land.combine((1 - alpha, alpha), only={bias})
+        found.append(kept.evaluate()["test"].losses)
+        assert (found[-1] == plain.evaluate()["test"].losses).all()
+    assert (found[0] != found[1]).any()
+
+
 def test_what_lies_before_is_run_once_and_within_the_memory() -> None:
     land = landscape("resnet")
     names = parts_parameters(land.network, "block")["fc"]

@@ -212,6 +212,7 @@ class Landscape:
                 continue
             _mix(target.detach(), [end[name] for end in self.ends], goal)
             self._at[name] = (target._version, goal)
+        self._forget()
 
     @torch.no_grad()
     def shift(self, direction: Mapping[str, Tensor], scale: float = 1.0) -> None:
@@ -232,6 +233,12 @@ class Landscape:
                     got=f"shape {tuple(value.shape)}",
                 )
             self.parameters[name].add_(value.to(self.device), alpha=scale)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what a network keeps of its weights in evaluation mode: LeViT's attention biases are such a cache."""
+        self.network.train()
+        self.network.eval()
 
     def focus(
         self,
