@@ -26,6 +26,7 @@ from transferscope.analyses.landscape import Landscape
 from transferscope.analyses.module_criticality import ALPHAS, SIGMAS, path_weights
 from transferscope.frozen import derive_seed
 from transferscope.measures.criticality import evaluate_grid, search_grid
+from transferscope.measures.metrics import per_example_loss
 from transferscope.networks.modules import parts_parameters
 
 Batch = tuple[Tensor, Tensor]
@@ -80,11 +81,9 @@ def naive(initial: nn.Module, final: nn.Module, batches: list[Batch], parts: dic
                         live[key].copy_({0.0: first[key], 1.0: last[key]}.get(alpha, value)).add_(
                             noise[key], alpha=sigma
                         )
-                    losses = [
-                        nn.functional.cross_entropy(final(images).double(), labels, reduction="none")
-                        for images, labels in batches
-                    ]
-                    table[name, place, sigma] = float(torch.cat(losses).mean())
+                    # The loss of each example and their mean as the package takes them: what is compared is the passes.
+                    losses = [per_example_loss(final(images), labels, "single") for images, labels in batches]
+                    table[name, place, sigma] = float(torch.cat(losses).numpy().mean())
             for key in names:
                 live[key].copy_(last[key])
     return table
@@ -148,7 +147,7 @@ def compare(count: int) -> None:
     print(f"kept prefixes          {kept:8.1f}   {kept / full:5.2f} x   (<= 0.52)   equal bits: {found == wanted}")
     apart = max(abs(rough[key] - wanted[key]) for key in wanted if wanted[key] < 10)
     print(f"bfloat16, channels_last{fast:8.1f}   {fast / full:5.2f} x   (<= 0.33)   largest difference {apart:.2e} nat")
-    final_loss = float(nn.functional.cross_entropy(final(images).double(), labels))
+    final_loss = float(per_example_loss(final(images).detach(), labels, "single").mean())
     epsilon = final_loss + 0.05
     shares, same = [], True
     for name, names in parts.items():

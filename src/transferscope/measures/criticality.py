@@ -45,9 +45,8 @@ class Criticality:
         at_largest_sigma: the point has the largest σ there is: more noise might make μ smaller.
         points: those evaluated, by position and σ.
         grid_points: how many the whole grid has.
-        certificate: ``grid``: every point was evaluated; ``monotone``: points left out are at the position of an
-            evaluated one that is not feasible, and have more noise; ``still``: the module never moved, nothing was
-            evaluated.
+        certificate: ``grid``: every point was evaluated; ``ordered``: every point that would give a smaller μ (or the
+            same with more noise) was; ``still``: the module never moved, nothing was evaluated.
     """
 
     mu: float | None
@@ -58,7 +57,7 @@ class Criticality:
     at_largest_sigma: bool
     points: tuple[GridPoint, ...]
     grid_points: int
-    certificate: Literal["grid", "monotone", "still"]
+    certificate: Literal["grid", "ordered", "still"]
 
 
 @dataclass(frozen=True)
@@ -121,10 +120,10 @@ def search_grid(
 ) -> Criticality:
     """μ from few points of the grid: those that cannot become the minimum are not evaluated.
 
-    It rests on one assumption, that at one place more noise of the same direction never lowers L below ε again. Then a
-    place that is not feasible at some σ is not at any larger one, so that bisection finds the largest feasible σ of a
-    place, and one evaluation rules a place out. What was left out is ruled out in this way and in no other: see
-    ``certificate``. Where the assumption holds, ``mu`` and ``mu_low`` are those of :func:`evaluate_grid`.
+    First a small μ is found as if, at one place, more noise never lowered L below ε again: bisection finds the largest
+    feasible σ of a place, and one evaluation rules a place out. Then it is verified: every point left whose objective
+    is smaller is evaluated, in ascending order, so that ``mu``, ``mu_low``, ``position`` and ``sigma`` are those of
+    :func:`evaluate_grid` whatever L is. Points with larger objectives are never needed.
 
     Args:
         evaluate: as of :func:`evaluate_grid`.
@@ -142,7 +141,8 @@ def search_grid(
     memory = _Memory(evaluate, squared_distances, sigmas)
     for side in (+2.0, -2.0):
         _search(memory, order, epsilon, side)
-    return memory.found(epsilon, "monotone")
+        _verify(memory, epsilon, side)
+    return memory.found(epsilon, "ordered")
 
 
 def network_criticality(mus: Sequence[float | None], parameters: Sequence[int]) -> NetworkCriticality:
@@ -204,7 +204,7 @@ class _Memory:
         kept = [point for point in self.points.values() if point.value + side * point.standard_error <= epsilon]
         return min(kept, key=lambda point: _rank(point.objective, point.sigma, point.position), default=None)
 
-    def found(self, epsilon: float, certificate: Literal["grid", "monotone"]) -> Criticality:
+    def found(self, epsilon: float, certificate: Literal["grid", "ordered"]) -> Criticality:
         best, low = self.best(epsilon, 2.0), self.best(epsilon, -2.0)
         points = tuple(sorted(self.points.values(), key=lambda point: (point.position, point.sigma)))
         return Criticality(
@@ -262,6 +262,17 @@ def _search(memory: _Memory, order: Sequence[int], epsilon: float, side: float) 
             ]
             if not better or not memory.feasible(position, better[0], epsilon, side):
                 break
+
+
+def _verify(memory: _Memory, epsilon: float, side: float) -> None:
+    """Evaluate every point that would be better than the best one so far, until none is left."""
+    places = [(place, column) for place in range(len(memory.squared)) for column in range(len(memory.sigmas))]
+    ranked = sorted((_rank(memory.objective(*at), memory.sigmas[at[1]], at[0]), at) for at in places)
+    for rank, at in ranked:
+        best = memory.best(epsilon, side)
+        if best is not None and _rank(best.objective, best.sigma, best.position) <= rank:
+            return
+        memory.at(*at)
 
 
 def _still(epsilon: float, grid_points: int) -> Criticality:
