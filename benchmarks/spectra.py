@@ -18,6 +18,7 @@ grows with its size, by numpy's LAPACK and by torch's.
 """
 
 import argparse
+import functools
 import json
 import os
 import resource
@@ -134,8 +135,8 @@ def growth(repeats: int) -> list[dict[str, float]]:
         tensors = torch.from_numpy(matrices)
         runs: dict[str, list[float]] = {"numpy": [], "torch": []}
         for _ in range(repeats):
-            runs["numpy"].append(seconds(lambda: np.linalg.svd(matrices, compute_uv=False))[0])  # noqa: B023 - called at once
-            runs["torch"].append(seconds(lambda: torch.linalg.svdvals(tensors))[0])  # noqa: B023 - called at once
+            runs["numpy"].append(seconds(lambda m=matrices: np.linalg.svd(m, compute_uv=False))[0])
+            runs["torch"].append(seconds(lambda t=tensors: torch.linalg.svdvals(t))[0])
         rows.append({"channels": channels} | {k: 1e3 * statistics.median(v) / count for k, v in runs.items()})
     return rows
 
@@ -166,7 +167,7 @@ def main() -> None:
                 if name == "numpy, closed" and layer.weight.shape[-1] > 1:
                     spent = runs["numpy"][repeat]
                 else:
-                    spent, found[name] = seconds(lambda: candidate(layer))  # noqa: B023 - called at once
+                    spent, found[name] = seconds(functools.partial(candidate, layer))
                 runs[name].append(spent)
                 total[name][repeat] += spent
         error = errors(found)

@@ -1,15 +1,14 @@
 """The verdict on barriers after permutation: gone, still there, or undecided."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import polars as pl
 
 from transferscope.analyses.contract import Number, Summary
-from transferscope.analyses.curve_summary import Judged, judge
 from transferscope.analyses.line_rows import line_notes
 from transferscope.analyses.pairs import pairs_interval
 from transferscope.analyses.variants import shown
+from transferscope.analyses.way_barriers import Judged, basis, judge, of_way, over_pairs
 
 __all__ = ["UNALIGNED", "summary"]
 
@@ -43,9 +42,10 @@ def summary(
         if rows.is_empty():
             words.append(f"{pair} not measured (diverged, or fewer than two seeds)")
             continue
-        judged = {way: judge(_of(rows, way, "test", "error")) for way in (UNALIGNED, *methods)}
+        judged = {way: judge(of_way(rows, way, "test", "error")) for way in (UNALIGNED, *methods)}
+        rests = basis(judged[UNALIGNED], of_way(rows, UNALIGNED, "test", "error"))
         heights = "; ".join(f"{_WAYS[way]} {found.height}" for way, found in judged.items())
-        words.append(f"{pair} {_said(judged, methods)}: {heights} ({_basis(judged[UNALIGNED], rows)})")
+        words.append(f"{pair} {_said(judged, methods)}: {heights} ({rests})")
         numbers += _numbers(pair, rows, methods)
     return Summary("; ".join(words) + ".", tuple(numbers), _notes(table, methods, batch_norm_images, points))
 
@@ -62,32 +62,21 @@ def _said(judged: dict[str, Judged], methods: Sequence[str]) -> str:
     return "undecided whether permutation explains the barrier"
 
 
-def _of(rows: pl.DataFrame, way: str, split: str, quantity: str) -> pl.DataFrame:
-    return rows.filter((pl.col("way") == way) & (pl.col("split") == split) & (pl.col("quantity") == quantity))
-
-
-def _basis(judged: Judged, rows: pl.DataFrame) -> str:
-    if judged.pairs >= 3:
-        return f"over {judged.pairs} disjoint pairs of seeds"
-    examples = _of(rows, UNALIGNED, "test", "error")["examples"][0]
-    return f"from {examples} test examples, for {'this pair' if judged.pairs == 1 else 'these pairs'} of networks"
-
-
 def _numbers(pair: str, rows: pl.DataFrame, methods: Sequence[str]) -> list[Number]:
     found = []
     for quantity, unit in (("error", "1"), ("loss", "nat")):
         for split in ("train", "test"):
             found += [
-                _over_pairs(
+                over_pairs(
                     f"{quantity} barrier of {pair}, {_WAYS[way]} ({split}, mean baseline)",
-                    _of(rows, way, split, quantity),
+                    of_way(rows, way, split, quantity),
                     unit,
                 )
                 for way in (UNALIGNED, *methods)
             ]
-    before = _of(rows, UNALIGNED, "test", "error").sort("a", "b")
+    before = of_way(rows, UNALIGNED, "test", "error").sort("a", "b")
     for way in methods:
-        after = _of(rows, way, "test", "error").sort("a", "b")
+        after = of_way(rows, way, "test", "error").sort("a", "b")
         name = f"error barrier of {pair} that goes when {_WAYS[way]} (test, mean baseline)"
         found.append(_plain(name, (before["barrier"] - after["barrier"]).to_list()))
         name = f"distance of {pair}, {_WAYS[way]}, over that as trained"
@@ -109,20 +98,6 @@ def _plain(name: str, values: Sequence[float | None]) -> Number:
         return Number(name, None, n=len(values), note=note)
     interval = pairs_interval(known)
     return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, "1", interval.note)
-
-
-def _over_pairs(name: str, rows: pl.DataFrame, unit: str) -> Number:
-    values = rows["barrier"].drop_nulls().to_list()
-    if len(values) < len(rows):
-        # The pairs that are left would be a selection: those without the worst of barriers.
-        note = f"not finite for {len(rows) - len(values)} of {len(rows)} pairs of networks"
-        return Number(name, None, n=len(rows), unit=unit, note=note)
-    if len(values) == 1:
-        row = rows.row(0, named=True)
-        basis: Literal["examples"] | None = None if row["low"] is None else "examples"
-        return Number(name, row["barrier"], row["low"], row["high"], basis, row["n"], unit, "one pair")
-    interval = pairs_interval(values)
-    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, interval.note)
 
 
 def _notes(table: pl.DataFrame, methods: Sequence[str], batch_norm_images: int, points: int) -> tuple[str, ...]:

@@ -1,8 +1,6 @@
 """The verdict on trained curves: whether the ends are joined by one, and what the straight line between them says."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
@@ -10,11 +8,9 @@ from transferscope.analyses.contract import Number, Summary
 from transferscope.analyses.line_rows import line_notes
 from transferscope.analyses.pairs import pairs_interval
 from transferscope.analyses.variants import shown
+from transferscope.analyses.way_barriers import basis, judge, of_way, over_pairs
 
-if TYPE_CHECKING:
-    from transferscope.measures.intervals import Interval
-
-__all__ = ["Judged", "judge", "summary"]
+__all__ = ["summary"]
 
 _CURVE = {
     "stable": "joined by a curve of low loss",
@@ -22,54 +18,6 @@ _CURVE = {
     "undecided": "undecided whether the trained curve joins them",
 }
 _LINE = {"stable": "linearly connected", "unstable": "separated by a barrier", "undecided": "undecided"}
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The error barrier of one way for all pairs of a variant (test, mean baseline), and what it means.
-
-    Attributes:
-        interval: of three pairs or more, of their mean; of fewer, the largest of them with the lowest lower and the
-            highest upper limit over examples. None where a value on the way is not finite.
-        word: ``stable``, ``unstable`` or ``undecided``, by the rule of paths.
-        pairs: how many.
-    """
-
-    interval: "Interval | None"
-    word: Literal["stable", "unstable", "undecided"]
-    pairs: int
-
-    @property
-    def height(self) -> str:
-        """In points, with limits, as said in a verdict."""
-        if self.interval is None or self.interval.value is None:
-            return "an error on the way is not finite"
-        found = f"error barrier {100 * self.interval.value:.1f} points{' (the larger of two)' * (self.pairs == 2)}"
-        if self.interval.low is None or self.interval.high is None:
-            return f"{found}, without limits"
-        return f"{found}, 95 % limits {100 * self.interval.low:.1f} to {100 * self.interval.high:.1f}"
-
-
-def judge(rows: pl.DataFrame) -> Judged:
-    """One way, by the barrier rows of the test error against the mean of the ends.
-
-    Args:
-        rows: one for each pair of a variant.
-    """
-    from transferscope.measures.barriers import stability
-    from transferscope.measures.intervals import Interval
-
-    values = rows["barrier"].drop_nulls().to_list()
-    if len(values) < len(rows):
-        return Judged(None, "undecided", len(rows))
-    if len(values) >= 3:
-        interval = pairs_interval(values)
-    else:
-        # Of two pairs the worst is judged: "joined" is said of both, and so is "not joined".
-        lows, highs = rows["low"].to_list(), rows["high"].to_list()
-        low, high = (None, None) if None in lows or None in highs else (min(lows), max(highs))
-        interval = Interval(max(values), low, high, min(rows["n"].to_list()), "examples")
-    return Judged(interval, stability(interval), len(values))
 
 
 def summary(table: pl.DataFrame, variants: Sequence[str], batch_norm_images: int, points: int) -> Summary:
@@ -90,48 +38,23 @@ def summary(table: pl.DataFrame, variants: Sequence[str], batch_norm_images: int
         if rows.is_empty():
             words.append(f"{pair} not measured (an end or the curve's training diverged, or fewer than two seeds)")
             continue
-        curve, line = (judge(_of(rows, way, "test", "error")) for way in ("curve", "line"))
+        curve, line = (judge(of_way(rows, way, "test", "error")) for way in ("curve", "line"))
         words.append(
             f"{pair} {_CURVE[curve.word]}: {curve.height}; on the straight line {_LINE[line.word]}: {line.height} "
-            f"({_basis(curve, rows)})"
+            f"({basis(curve, of_way(rows, 'curve', 'test', 'error'))})"
         )
         numbers += [
-            _over_pairs(
+            over_pairs(
                 f"{quantity} barrier along the {way} of {pair} ({split}, mean baseline)",
-                _of(rows, way, split, quantity),
+                of_way(rows, way, split, quantity),
                 "1" if quantity == "error" else "nat",
             )
             for quantity in ("error", "loss")
             for split in ("train", "test")
             for way in ("curve", "line")
         ]
-        numbers.append(_detour(pair, _of(rows, "curve", "test", "error")))
+        numbers.append(_detour(pair, of_way(rows, "curve", "test", "error")))
     return Summary("; ".join(words) + ".", tuple(numbers), _notes(table, batch_norm_images, points))
-
-
-def _of(rows: pl.DataFrame, way: str, split: str, quantity: str) -> pl.DataFrame:
-    return rows.filter((pl.col("way") == way) & (pl.col("split") == split) & (pl.col("quantity") == quantity))
-
-
-def _basis(judged: Judged, rows: pl.DataFrame) -> str:
-    if judged.pairs >= 3:
-        return f"over {judged.pairs} disjoint pairs of seeds"
-    examples = _of(rows, "curve", "test", "error")["examples"][0]
-    return f"from {examples} test examples, for {'this pair' if judged.pairs == 1 else 'these pairs'} of networks"
-
-
-def _over_pairs(name: str, rows: pl.DataFrame, unit: str) -> Number:
-    values = rows["barrier"].drop_nulls().to_list()
-    if len(values) < len(rows):
-        # The pairs that are left would be a selection: those without the worst of barriers.
-        note = f"not finite for {len(rows) - len(values)} of {len(rows)} pairs of networks"
-        return Number(name, None, n=len(rows), unit=unit, note=note)
-    if len(values) == 1:
-        row = rows.row(0, named=True)
-        basis: Literal["examples"] | None = None if row["low"] is None else "examples"
-        return Number(name, row["barrier"], row["low"], row["high"], basis, row["n"], unit, "one pair")
-    interval = pairs_interval(values)
-    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, interval.note)
 
 
 def _detour(pair: str, rows: pl.DataFrame) -> Number:

@@ -142,7 +142,10 @@ def hessian(
             # Fused attention has no forward-mode derivative; the plain one gives the same numbers.
             with sdpa_kernel(SDPBackend.MATH), _quiet():
                 found: Tensor = operator @ given
+        except torch.OutOfMemoryError:
+            raise  # a RuntimeError too, and no fault of the network
         except (RuntimeError, NotImplementedError) as error:
+            # What torch raises for an operation without a derivative has no type of its own.
             raise MeasureError(
                 "the network cannot be differentiated twice",
                 expected="operations with forward-mode and reverse-mode derivatives",

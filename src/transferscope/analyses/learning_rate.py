@@ -47,7 +47,7 @@ def choose(table: pl.DataFrame, variant: str) -> float:
     """
     ranked = scores(table, variant)
     if ranked["diverged"].all():
-        return float(ranked["learning_rate"].min())  # type: ignore[arg-type]  # polars' min is typed for any column
+        return float(min(ranked["learning_rate"].to_list()))
     return float(ranked["learning_rate"][0])
 
 
