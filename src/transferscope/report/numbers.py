@@ -42,12 +42,12 @@ def value_words(value: object, unit: str = "1", fixed: bool = False) -> str:
 def metric_words(value: float | None, metric: str) -> str:
     """The metric itself: per cent for accuracies, three digits for AUC.
 
-    >>> metric_words(0.8123, "top1"), metric_words(0.8123, "auc"), metric_words(None, "top1")
-    ('81.2\\xa0%', '0.812', '–')
+    >>> metric_words(0.8123, "top1"), metric_words(-0.01, "auc"), metric_words(None, "top1")
+    ('81.2\\xa0%', '−0.010', '–')
     """
     if value is None:
         return MISSING
-    return f"{100 * value:.1f}\u00a0%" if metric in _SHARES else f"{value:.3f}"
+    return _signed(f"{100 * value:.1f}\u00a0%" if metric in _SHARES else f"{value:.3f}")
 
 
 def points_words(value: float | None, metric: str, unit: bool = True) -> str:

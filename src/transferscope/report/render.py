@@ -21,6 +21,7 @@ from transferscope.report.latex import latex
 from transferscope.report.next_steps import next_steps
 from transferscope.report.results_file import results_as_json
 from transferscope.report.sections import (
+    OPEN_NUMBERS,
     ROWS,
     drawings,
     gap_rows,
@@ -84,6 +85,7 @@ def _page(results: Results, drawn: Mapping[str, tuple[Figure, ...]]) -> str:
         manifest=_manifest(results),
         mixed=[str(item) for item in results.manifest.get("mixed") or ()],
         rows_shown=ROWS,
+        open_numbers=OPEN_NUMBERS,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import yaml
+from markupsafe import Markup, escape
 
 from transferscope.analyses.contract import Column, Number
 from transferscope.plots.export import inline_svg
@@ -27,6 +28,7 @@ from transferscope.running.results import AnalysisResult, Results
 
 __all__ = [
     "CSV_BUDGET",
+    "OPEN_NUMBERS",
     "ROWS",
     "Picture",
     "Section",
@@ -44,10 +46,14 @@ __all__ = [
 ROWS = 200
 """Rows of a table shown in the page; the CSV beside it has all."""
 
+OPEN_NUMBERS = 12
+"""Key numbers of an analysis that stand open; more are folded, so that pictures and verdicts stay close together."""
+
 CSV_BUDGET = 200_000
 """Bytes of a table that is carried inside the page; a larger one lies beside it."""
 
 _UNITS = {"1": "", "metric": "0 to 1", "nat": "nats", "count": "count"}
+_VARIANT_NAME = re.compile(r"\b(?:RI|P)-T(?:-\w+)?(?:\[\d+\])?")
 _MEANINGS = {
     "RI": "random start, untrained",
     "P": "pre-trained, new head, untrained",
@@ -178,9 +184,15 @@ def subtitle(results: Results) -> str:
     return f"{name} → {data} · images of {study.target.image_size} px · {trained}"
 
 
-def tidy(text: str) -> str:
-    """No line break between a number and its unit."""
-    return re.sub(r"(?<=\d) (?=%|points?\b|seeds?\b|px\b)", "\u00a0", text)
+def tidy(text: str) -> Markup:
+    """Escaped text with real minus signs and no line break between a number and its unit, or within a variant's name.
+
+    >>> tidy("P-T < RI-T by -3 points")
+    Markup('<span class="nobreak">P-T</span> &lt; <span class="nobreak">RI-T</span> by −3\xa0points')
+    """
+    signed = re.sub(r"(?<![\w\])-])-(?=\d)", "−", text)
+    joined = re.sub(r"(?<=\d) (?=%|points?\b|seeds?\b|px\b)", "\u00a0", signed)
+    return Markup(_VARIANT_NAME.sub(r'<span class="nobreak">\g<0></span>', str(escape(joined))))
 
 
 def drawings(results: Results) -> dict[str, tuple[Figure, ...]]:
