@@ -12,7 +12,9 @@ from transferscope.analyses.claims import CLAIMS
 from transferscope.errors import AnalysisError
 from transferscope.report.collect_evidence import STUDY_BUDGET, collect
 from transferscope.report.kept_results import KeptResults, kept_results, read_kept
-from transferscope.report.results_pages import main, results_page, write_results_page
+from transferscope.report.results_barriers import barriers
+from transferscope.report.results_pages import main, results_page, write_results_pages
+from transferscope.report.results_study import study_page
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "results"
@@ -35,12 +37,43 @@ def page(tiny: KeptResults) -> str:
     return results_page([tiny])
 
 
+@pytest.fixture(scope="module")
+def own_page(tiny: KeptResults) -> str:
+    return study_page(tiny)
+
+
 # -- the documentation as it is --------------------------------------------------------------------------
 
 
 def test_the_documentation_is_what_the_kept_results_give() -> None:
     # python -m transferscope.report.results_pages docs/results docs/results.md writes it anew
-    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results_page(kept_results(KEPT))
+    studies = kept_results(KEPT)
+    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results_page(studies)
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in KEPT.glob("*.md")}
+    assert pages == {study.name: study_page(study) for study in studies}
+
+
+def test_links_between_the_pages_lead_somewhere() -> None:
+    for path in (ROOT / "docs" / "results.md", *KEPT.glob("*.md")):
+        found = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text(encoding="utf-8"))
+        assert found
+        assert [link for link in found if not (path.parent / link).exists()] == []
+
+
+def test_barriers_of_lines_matched_lines_and_curves_stand_side_by_side() -> None:
+    """What the names of numbers are matched by is written elsewhere: a real study holds it to them."""
+    found = barriers([study for study in kept_results(KEPT) if study.name == "cifar-emoji-outline-landscape"])
+    rows = {tuple(line.split(" | ")[1:3]) for line in found.splitlines()[2:]}
+    for pair in ("P-T/P-T", "RI-T/RI-T"):
+        for way in ("straight line", "straight line, matched by weights", "trained curve"):
+            assert (pair, way) in rows
+    for pair in ("RI-T/RI-T, same init", "P-T/P-T, same head", "P-T/RI-T", "RI-T/RI-T, trained on"):
+        assert (pair, "straight line") in rows
+    numbers = KEPT / "cifar-emoji-outline-landscape" / "align-numbers.csv"
+    value = re.search(r'"error barrier of RI-T/RI-T, matched by weights \(test, mean baseline\)",([\d.]+)',
+                      numbers.read_text(encoding="utf-8"))  # fmt: skip
+    line = next(line for line in found.splitlines() if "RI-T/RI-T | straight line, matched by weights" in line)
+    assert f"| {100 * float(value[1]):.1f} points |" in line
 
 
 def test_every_kept_study_is_one_of_the_examples_and_small() -> None:
@@ -56,9 +89,10 @@ def test_every_kept_study_is_one_of_the_examples_and_small() -> None:
 # -- a page of a study that was run ----------------------------------------------------------------------
 
 
-def test_every_study_begins_with_its_question_its_command_and_its_sizes(page: str, tiny: KeptResults) -> None:
-    section = page[page.index("## tiny") :]
-    assert section.index("squares of noise") < section.index("transferscope run examples/studies/tiny.yaml")
+def test_every_study_begins_with_its_question_its_command_and_its_sizes(own_page: str, tiny: KeptResults) -> None:
+    section = own_page
+    assert section.startswith("# tiny\n")
+    assert section.index("Squares of noise") < section.index("transferscope run examples/studies/tiny.yaml")
     assert '("\\*") permuted' in section
     images = ", ".join(f"{count} {split}" for split, count in tiny.manifest["examples"].items())
     assert f"{images}; 3 classes; seeds 0, 1, 2" in section
@@ -67,9 +101,10 @@ def test_every_study_begins_with_its_question_its_command_and_its_sizes(page: st
     assert section.index("transferscope run") < re.search(r"\d+\.\d", section).start()
 
 
-def test_every_number_is_in_the_page_with_what_it_rests_on(page: str, tiny: KeptResults) -> None:
+def test_every_number_is_in_the_page_with_what_it_rests_on(own_page: str, tiny: KeptResults) -> None:
+    page = own_page
     for item in tiny.summary["analyses"]:
-        assert f"### tiny: {item['title']}" in page
+        assert f"## {item['title']}\n" in page
         assert item["verdict"] in page
     assert "| P-T − RI-T (top1, test) |" in page
     for line in page.splitlines():
@@ -80,24 +115,25 @@ def test_every_number_is_in_the_page_with_what_it_rests_on(page: str, tiny: Kept
         pytest.fail("the speed is not in the page")
 
 
-def test_a_real_study_measures_every_finding(page: str, tiny: KeptResults) -> None:
+def test_a_real_study_measures_every_finding(page: str, own_page: str) -> None:
     """Rules read names and columns of other modules: none may lose what it reads."""
-    section = page[page.index("## tiny") : page.index("### tiny")]
+    section = own_page[: own_page.index("\n## ")]
     for claim in CLAIMS:
         row = next(line for line in section.splitlines() if line.startswith(f"| {claim.sentence} |"))
         assert row.split(" | ")[1] in ("reproduced", "not reproduced", "undecided")
-    overview = next(line for line in page.splitlines() if line.startswith("| [tiny](#tiny) |"))
+    findings = page[page.index("## The paper's findings") :]
+    overview = next(line for line in findings.splitlines() if line.startswith("| [tiny](results/tiny.md) |"))
     cells = overview.strip("| ").split(" | ")[1:]
     assert len(cells) == len(CLAIMS)
     assert set(cells) <= {"yes", "**no**", "?"}
     assert section.count("| reproduced |") == cells.count("yes")
-    against = page[page.index("## Where the paper's finding is not reproduced") : page.index("## tiny")]
+    against = page[page.index("## Where the paper's finding is not reproduced") :]
     assert against.count(": tiny, ") == cells.count("**no**") + cells.count("?")
 
 
-def test_tables_hold_as_many_cells_as_heads(page: str) -> None:
+def test_tables_hold_as_many_cells_as_heads(page: str, own_page: str) -> None:
     heads = 0
-    for line in page.splitlines():
+    for line in (*page.splitlines(), *own_page.splitlines()):
         if not line.startswith("|"):
             heads = 0
             continue
@@ -112,9 +148,9 @@ def test_several_studies_stand_in_the_order_of_their_names(results: Path, tmp_pa
     manifest = json.loads((folder / "a" / "manifest.json").read_text())
     (folder / "a" / "manifest.json").write_text(json.dumps({**manifest, "study": "a", "trainings_diverged": 2}))
     page = results_page(kept_results(folder))
-    assert page.index("## a\n") < page.index("## tiny\n")
-    assert "one of 2 finished studies" in page
-    assert "- 2 of the trainings diverged" in page
+    assert page.index("| [a](results/a.md) |") < page.index("| [tiny](results/tiny.md) |")
+    assert "one of 2 studies" in page
+    assert "- 2 of the trainings diverged" in study_page(read_kept(folder / "a"))
 
 
 def test_a_page_of_no_study_has_no_finding() -> None:
@@ -131,10 +167,11 @@ def test_what_was_not_run_and_what_is_not_kept_is_said(results: Path, tmp_path: 
     changed = KeptResults(
         study.manifest, study.study_text, {**study.summary, "analyses": analyses}, study.headline, study.numbers, {}
     )
-    page = results_page([changed])
+    page = study_page(changed)
     assert "Not run: there is no head" in page
     assert "Its table of 9000 rows is too large to be kept here; the command above makes it." in page
-    assert "| [tiny](#tiny) | ? |" not in page  # its tables are gone: nothing is judged from them
+    # Its tables are gone: nothing is judged from them.
+    assert "| [tiny](results/tiny.md) | – |" in results_page([changed])
 
 
 # -- what is not as it was collected ---------------------------------------------------------------------
@@ -162,8 +199,9 @@ def test_a_file_too_few_or_too_many_is_refused(results: Path, tmp_path: Path) ->
 def test_the_command(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place = tmp_path / "results.md"
     main([str(results), str(place)])
-    assert capsys.readouterr().out.strip() == str(place)
+    assert capsys.readouterr().out.split() == [str(place), str(results / "tiny.md")]
+    assert (results / "tiny.md").read_text(encoding="utf-8") == study_page(read_kept(results / "tiny"))
     assert place.read_text(encoding="utf-8") == results_page(kept_results(results))
-    assert write_results_page(tmp_path / "nothing", place) == place
+    assert write_results_pages(tmp_path / "nothing", place) == [place]
     with pytest.raises(SystemExit, match="usage"):
         main([])

@@ -73,7 +73,8 @@ def _columns(kind: type[AbstractAnalysis]) -> str:
 
 
 def _settings(kind: type[AbstractAnalysis]) -> str:
-    values = kind().model_dump(mode="json")
+    dumped = kind().model_dump(mode="json")
+    values = {name: dumped[name] for name in setting_names(kind)}
     text = yaml.safe_dump({"analyses": [{kind.name: values} if values else kind.name]}, sort_keys=False)
     return f"```yaml\n{text}```"
 

@@ -1,4 +1,4 @@
-"""``docs/results.md`` from the results kept in ``docs/results``: neither can fall behind the other.
+"""``docs/results.md`` and a page of each study, from the results in ``docs/results``: neither can fall behind.
 
 ``python -m transferscope.report.results_pages docs/results docs/results.md``
 """
@@ -6,20 +6,15 @@
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import polars as pl
-
-from transferscope.analyses.claims import CLAIMS, Claim, Measurement, Verdict, judge
-from transferscope.analyses.contract import Number
-from transferscope.analyses.variants import shown
-from transferscope.report.evidence_tables import NUMBERS
+from transferscope.analyses.claims import CLAIMS, Claim, Measurement, Verdict
 from transferscope.report.kept_results import KeptResults, kept_results
-from transferscope.report.numbers import MISSING, basis_words, interval_words, metric_words, value_words
+from transferscope.report.markdown import folded, table
+from transferscope.report.numbers import MISSING, basis_words, interval_words, value_words
+from transferscope.report.results_barriers import barriers
+from transferscope.report.results_study import Judged, as_number, judged, study_page
 
-__all__ = ["results_page", "write_results_page"]
-
-Judged = Mapping[str, tuple[Verdict, Measurement | None]]
+__all__ = ["results_page", "write_results_pages"]
 
 _SIGNS: Mapping[Verdict, str] = {
     "reproduced": "yes",
@@ -28,41 +23,13 @@ _SIGNS: Mapping[Verdict, str] = {
     "not measured": MISSING,
 }
 
-
-def results_page(studies: Sequence[KeptResults]) -> str:
-    """The page of all finished studies.
-
-    Args:
-        studies: in the order of the page.
-
-    Returns:
-        Markdown.
-    """
-    judged = {study.name: _judged(study) for study in studies}
-    parts = [_INTRODUCTION.format(count=_counted(len(studies)))]
-    if not studies:
-        parts.append("No study is finished yet.")
-    else:
-        parts += ["## The paper's findings", _findings(), _overview(studies, judged)]
-        parts += ["## Where the paper's finding is not reproduced", *_against(studies, judged)]
-    for study in studies:
-        parts += list(_study(study, judged[study.name]))
-    return "\n\n".join(parts) + "\n"
-
-
-def _counted(studies: int) -> str:
-    return "a finished study" if studies < 2 else f"one of {studies} finished studies"
-
-
-def write_results_page(folder: Path, place: Path) -> Path:
-    """Read what is kept in ``folder`` and write the page to ``place``; returns that.
-
-    Raises:
-        AnalysisError: what is kept is not what was collected.
-    """
-    place.write_text(results_page(kept_results(folder)), encoding="utf-8")
-    return place
-
+_GAINS = {
+    "final": "P-T − RI-T, final",
+    "speed": "speed",
+    "blocks": "blocks of 8, final",
+    "permuted": "all values, final",
+}
+"""Claims whose numbers are set side by side, and the heads of their columns."""
 
 _INTRODUCTION = """# Results on real data
 
@@ -70,21 +37,90 @@ Generated from the tables under `docs/results` by
 
     python -m transferscope.report.results_pages docs/results docs/results.md
 
-Every number below comes from {count}. The command that reproduces a study stands at its
-beginning; its tables, its study file and a manifest (versions, machine, hashes) lie under `docs/results`. Intervals are
-95 %: over *seeds* they speak of training in general, over *images* of the trained networks alone. All claims are for
-the pre-trained network of the study. The networks and images are far smaller than the paper's: what differs from it
-may differ for that reason."""
+Every number comes from {count}, which has a page of its own with all of its numbers and the
+command that reproduces it; its tables, its study file and a manifest (versions, machine, hashes) lie beside that page.
+Intervals are 95 %: over *seeds* they speak of training in general, over *images* of the trained networks alone. All
+claims are for the pre-trained network of the study. The networks and images are far smaller than the paper's: what
+differs from it may differ for that reason."""
+
+_ABOUT_GAINS = """P-T − RI-T with its 95 % interval over seeds: the final test metric (against RI-T trained longer,
+where the study has it), the optimisation speed (the clean training metric, averaged over epochs), and the final test
+metric where both were trained and tested on images whose blocks of 8 pixels, or all of whose values, are permuted.
+(?): no claim is made from it, for RI-T was still improving."""
+
+_ABOUT_FINDINGS = f"""Each is a rule on one number of a study, fixed in `transferscope/analyses/claims.py`: reproduced
+(yes) where its whole interval lies on the side the paper claims, not reproduced (**no**) where it lies wholly on the
+other, else undecided (?). {MISSING}: not measured."""
+
+_ABOUT_BARRIERS = """The test error's barrier over the mean of the ends, in points. Pairs: two trainings of one kind;
+*same init*: from one random start; *same head*: from one start, head included; *trained on*: a run and its
+continuation, the known positive. *Matched*: the units of the second network were permuted to those of the first, by
+weights or by activations. A curve is a quadratic Bézier trained for low loss; that it joins two networks does not make
+them linearly connected. A pair counts as connected where the upper limit is below 2 points, as separated where the
+lower one is above."""
 
 
-# -- the paper's findings --------------------------------------------------------------------------------
+def results_page(studies: Sequence[KeptResults]) -> str:
+    """The page that sets all finished studies side by side.
+
+    Args:
+        studies: in the order of the page.
+
+    Returns:
+        Markdown.
+    """
+    found = {study.name: judged(study) for study in studies}
+    parts = [_INTRODUCTION.format(count="a finished study" if len(studies) < 2 else f"one of {len(studies)} studies")]
+    if studies:
+        parts += ["## The studies", _ABOUT_GAINS, _gains(studies, found)]
+        parts += ["## The paper's findings", _ABOUT_FINDINGS, _findings(), _overview(studies, found)]
+        parts += ["## Where the paper's finding is not reproduced", *_against(studies, found)]
+        if between := barriers(studies):
+            parts += ["## Barriers between solutions", _ABOUT_BARRIERS, between]
+    else:
+        parts.append("No study is finished yet.")
+    return "\n\n".join(parts) + "\n"
 
 
-def _judged(study: KeptResults) -> Judged:
-    tables = dict(study.tables)
-    for slug, numbers in study.numbers.items():
-        tables[f"{slug}{NUMBERS}"] = pl.DataFrame([vars(number) for number in numbers], infer_schema_length=None)
-    return {claim.key: judge(claim, tables) for claim in CLAIMS}
+def write_results_pages(folder: Path, place: Path) -> list[Path]:
+    """Read what is kept in ``folder``, write the page of all studies to ``place`` and one page each into ``folder``.
+
+    Returns:
+        The pages.
+
+    Raises:
+        AnalysisError: what is kept is not what was collected.
+    """
+    studies = kept_results(folder)
+    pages = {place: results_page(studies), **{folder / f"{study.name}.md": study_page(study) for study in studies}}
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")
+    return list(pages)
+
+
+def _link(study: KeptResults) -> str:
+    return f"[{study.name}](results/{study.name}.md)"
+
+
+def _gains(studies: Sequence[KeptResults], found: Mapping[str, Judged]) -> str:
+    rows = [
+        (
+            _link(study),
+            str(study.manifest["examples"]["train"]),
+            str(study.manifest["trainings"]),
+            *(_gain(found[study.name][key][1]) for key in _GAINS),
+        )
+        for study in studies
+    ]
+    return table(("study", "training images", "trainings", *_GAINS.values()), rows)
+
+
+def _gain(tested: Measurement | None) -> str:
+    if tested is None or tested.value is None:
+        return MISSING
+    value = value_words(tested.value, tested.unit, fixed=True)
+    spread = "" if tested.low is None and tested.high is None else f" ({interval_words(as_number(tested))})"
+    return f"{value}{spread}{' (?)' if tested.doubt else ''}"
 
 
 def _findings() -> str:
@@ -92,50 +128,39 @@ def _findings() -> str:
         (str(place), claim.sentence, claim.section, claim.numbers or MISSING)
         for place, claim in enumerate(CLAIMS, start=1)
     ]
-    return "\n\n".join(
-        [
-            "Each is a rule on one number of a study, fixed in `transferscope/analyses/claims.py`: reproduced (yes) "
-            "where its whole interval lies on the side the paper claims, not reproduced (**no**) where it lies wholly "
-            f"on the other, else undecided (?). {MISSING}: not measured.",
-            _table(("", "finding", "where", "in the paper (ResNet-50, ImageNet)"), rows),
-        ]
-    )
+    return table(("", "finding", "where", "in the paper (ResNet-50, ImageNet)"), rows)
 
 
-def _overview(studies: Sequence[KeptResults], judged: Mapping[str, Judged]) -> str:
+def _overview(studies: Sequence[KeptResults], found: Mapping[str, Judged]) -> str:
     heads = ("study", *(str(place) for place in range(1, len(CLAIMS) + 1)))
-    rows = [
-        (f"[{study.name}](#{study.name})", *(_SIGNS[judged[study.name][claim.key][0]] for claim in CLAIMS))
-        for study in studies
-    ]
-    return _table(heads, rows)
+    rows = [(_link(study), *(_SIGNS[found[study.name][claim.key][0]] for claim in CLAIMS)) for study in studies]
+    return table(heads, rows)
 
 
-def _against(studies: Sequence[KeptResults], judged: Mapping[str, Judged]) -> Iterable[str]:
-    found = {
+def _against(studies: Sequence[KeptResults], found: Mapping[str, Judged]) -> Iterable[str]:
+    listed = {
         verdict: [
             f"- {claim.sentence} ({claim.section}): {study.name}, {_said(claim, tested)}"
             for claim in CLAIMS
             for study in studies
-            for said, tested in (judged[study.name][claim.key],)
+            for said, tested in (found[study.name][claim.key],)
             if said == verdict and tested is not None
         ]
         for verdict in ("not reproduced", "undecided")
     }
-    lines, open_ones = found["not reproduced"], found["undecided"]
+    lines, open_ones = listed["not reproduced"], listed["undecided"]
     yield "The interval lies wholly on the other side:" if lines else "Nowhere, as far as the intervals decide."
     if lines:
         yield "\n".join(lines)
     if open_ones:
         title = f"{len(open_ones)} undecided: the interval spans the margin, or for the reason given"
-        yield _folded(title, "\n".join(open_ones))
+        yield folded(title, "\n".join(open_ones))
 
 
 def _said(claim: Claim, tested: Measurement) -> str:
-    number = _as_number(tested)
     said = f"{tested.what} {value_words(tested.value, tested.unit, fixed=True)}"
     if tested.low is not None or tested.high is not None:
-        said += f" ({interval_words(number)}; {basis_words(tested.basis, tested.n, short=True)})"
+        said += f" ({interval_words(as_number(tested))}; {basis_words(tested.basis, tested.n, short=True)})"
     else:
         said += " (no interval)"
     if claim.margin:
@@ -143,122 +168,11 @@ def _said(claim: Claim, tested: Measurement) -> str:
     return f"{said}: {tested.doubt}" if tested.doubt else said
 
 
-def _as_number(tested: Measurement) -> Number:
-    basis: Any = tested.basis
-    return Number(tested.what, tested.value, tested.low, tested.high, basis, tested.n, tested.unit)
-
-
-# -- one study -------------------------------------------------------------------------------------------
-
-
-def _study(study: KeptResults, judged: Judged) -> Iterable[str]:
-    manifest = study.manifest
-    yield f"## {study.name}"
-    yield _comment(study.study_text)
-    yield f"    transferscope run examples/studies/{manifest['study_file']}"
-    yield _facts(study)
-    yield f"**{study.summary['verdict']}**"
-    yield _headline(study)
-    yield _table(
-        ("the paper's finding", "here", "number", "interval", "rests on"),
-        [_judged_row(claim, *judged[claim.key]) for claim in CLAIMS if judged[claim.key][0] != "not measured"],
-    )
-    for item in study.summary["analyses"]:
-        yield from _analysis(study, item)
-
-
-def _comment(text: str) -> str:
-    """What the study file says of itself: its first lines."""
-    lines = []
-    for line in text.splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.lstrip("# "))
-    return " ".join(lines).removeprefix("The evidence of docs/results.md: ").strip().replace("*", "\\*")
-
-
-def _facts(study: KeptResults) -> str:
-    manifest = study.manifest
-    examples = ", ".join(f"{count} {split}" for split, count in manifest["examples"].items())
-    machine = manifest["machine"]
-    commit = manifest["program"]["commit"]
-    lines = [
-        f"- images: {examples}; {len(manifest['classes'])} classes; seeds {', '.join(map(str, manifest['seeds']))}",
-        f"- {manifest['trainings']} trainings, {manifest['training_minutes']:g} minutes of training in all on "
-        f"{machine['processor']} ({', '.join(machine['device'])}, threads: {', '.join(machine['threads'])}, "
-        f"{machine['precision']})",
-        f"- transferscope {manifest['program']['version']}{f' at {commit[:12]}' if commit else ''}, "
-        f"torch {manifest['versions']['torch']}; "
-        f"[tables and manifest](results/{study.name}/)",
-    ]
-    if manifest["trainings_diverged"]:
-        lines.append(f"- {manifest['trainings_diverged']} of the trainings diverged")
-    lines += [f"- {note}" for note in (*manifest["notes"], *manifest["mixed"])]
-    return "\n".join(lines)
-
-
-def _headline(study: KeptResults) -> str:
-    rows = []
-    for row in study.headline.filter(pl.col("split") == "test").iter_rows(named=True):
-        has = row["low"] is not None and row["high"] is not None
-        metric = row["metric"]
-        interval = f"{metric_words(row['low'], metric)} to {metric_words(row['high'], metric)}" if has else MISSING
-        trained = MISSING if row["learning_rate"] is None else f"{row['epochs']} epochs at {row['learning_rate']:g}"
-        basis = basis_words(row["basis"], row["n"], short=True) if has else basis_words(None, row["n"])
-        rows.append((shown(row["variant"]), metric_words(row["value"], metric), interval, basis, trained))
-    metric = study.headline["metric"][0]
-    return _table(("network", f"test {metric}", "interval", "rests on", "training"), rows)
-
-
-def _judged_row(claim: Claim, verdict: Verdict, tested: Measurement | None) -> tuple[str, ...]:
-    assert tested is not None
-    number = f"{tested.what}: {value_words(tested.value, tested.unit, fixed=True)}"
-    basis = tested.doubt or basis_words(tested.basis, tested.n, short=True)
-    return claim.sentence, verdict, number, interval_words(_as_number(tested)), basis
-
-
-def _analysis(study: KeptResults, item: Mapping[str, Any]) -> Iterable[str]:
-    yield f"### {study.name}: {item['title']}"
-    if item["inapplicable"] is not None:
-        yield f"Not run: {item['inapplicable']}"
-        return
-    yield f"*{item['question']}* {item['verdict']}".replace("\n", " ")
-    numbers = study.numbers.get(item["slug"], ())
-    if numbers:
-        rows = [
-            (
-                number.name,
-                value_words(number.value, number.unit, fixed=number.low is not None),
-                interval_words(number),
-                basis_words(number.basis, number.n, short=True),
-                "" if number.unit == "1" else number.unit,
-                number.note,
-            )
-            for number in numbers
-        ]
-        yield _folded(f"{len(rows)} numbers", _table(("", "value", "interval", "rests on", "unit", "note"), rows))
-    if item["notes"]:
-        yield "\n".join(f"- {note}" for note in item["notes"])
-    if item["rows_kept"] == 0 and item["rows"]:
-        yield f"Its table of {item['rows']} rows is too large to be kept here; the command above makes it."
-
-
-def _folded(title: str, text: str) -> str:
-    return f"<details><summary>{title}</summary>\n\n{text}\n\n</details>"
-
-
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    names = list(heads)
-    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
-    lines += [f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
-    return "\n".join(lines)
-
-
 def main(words: Sequence[str]) -> None:
     """The command."""
     if len(words) != 2:
         sys.exit("usage: python -m transferscope.report.results_pages FOLDER PAGE")
-    print(write_results_page(Path(words[0]), Path(words[1])))
+    print(*write_results_pages(Path(words[0]), Path(words[1])), sep="\n")
 
 
 if __name__ == "__main__":
