@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transferscope.analyses.domain_loader import domain_distance as domain_distance
     from transferscope.analyses.hessian import hessian as hessian
     from transferscope.analyses.linear_path import linear_path as linear_path
+    from transferscope.analyses.module_choices import module_choices as module_choices
     from transferscope.analyses.module_criticality import criticality as criticality
     from transferscope.analyses.module_paths import module_paths as module_paths
     from transferscope.analyses.module_rewind import rewind as rewind
@@ -51,6 +52,7 @@ _PLACES = {
     "hessian": "transferscope.analyses.hessian",
     "linear_path": "transferscope.analyses.linear_path",
     "load_study": "transferscope.study_file",
+    "module_choices": "transferscope.analyses.module_choices",
     "module_paths": "transferscope.analyses.module_paths",
     "plane_around": "transferscope.analyses.plane_networks",
     "plane_through": "transferscope.analyses.plane_networks",
@@ -78,6 +80,7 @@ __all__ = [
     "linear_path",
     "load_study",
     "measures",
+    "module_choices",
     "module_paths",
     "plane_around",
     "plane_through",

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from transferscope.commands import comparing, lists, starting, studies
+from transferscope.commands import modules as module_commands
 from transferscope.commands.lists import Listed
 from transferscope.commands.reporting import ReportingGroup, command_line
 
@@ -287,6 +288,11 @@ def compare(
         int | None,
         typer.Option("--image-size", min=8, help="Height and width in pixels.", show_default=False),
     ] = None,
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="The path in bfloat16; its ends and maxima again in float32, the difference said."),
+    ] = False,
+    quiet: _Quiet = False,
 ) -> None:
     """Compare two trained networks: mistakes, features, distance, and the path between them.
 
@@ -294,7 +300,53 @@ def compare(
     Example:
       transferscope compare a.pt b.pt --model timm:resnet18 --data photos
     """
-    comparing.compare(a, b, model, data, image_size)
+    comparing.compare(a, b, model, data, image_size, fast=fast, quiet=quiet)
+
+
+@app.command()
+def modules(
+    finetuned: Annotated[
+        Path, typer.Argument(metavar="FINETUNED", help="The fine-tuned network's weights.", show_default=False)
+    ],
+    pretrained: Annotated[
+        str,
+        typer.Argument(
+            metavar="PRETRAINED", help="What it came from: a file, `timm` or `package:NAME`.", show_default=False
+        ),
+    ],
+    data: Annotated[
+        Path,
+        typer.Option("--data", metavar="FOLDER", help="Labelled pictures: one folder per class.", show_default=False),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="timm:NAME",
+            help="The architecture; from the file's metadata if not given.",
+            show_default=False,
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option("--image-size", min=8, help="Height and width in pixels.", show_default=False),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option("--margin", min=0.0001, max=1.0, help="Loss of the metric that counts as none.")
+    ] = 0.005,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="FILE", help="Draw it, as .svg or .png.", show_default=False),
+    ] = None,
+    quiet: _Quiet = False,
+) -> None:
+    """Say which modules of a fine-tuned network can be frozen, reset or removed without loss.
+
+    \b
+    Example:
+      transferscope modules tuned.safetensors timm --model timm:resnet18.a1_in1k --data photos --picture modules.svg
+    """
+    module_commands.modules(finetuned, pretrained, model, data, image_size, margin, picture, quiet=quiet)
 
 
 def main() -> None:

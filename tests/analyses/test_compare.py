@@ -1,11 +1,13 @@
 """Two networks and data: the page, its numbers, and what is left out with its reason."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from tests.analyses.test_linear_path import (
+from tests.analyses.lines_by_hand import (
     Exploding,
     batches,
     between,
@@ -101,7 +103,7 @@ def test_the_words_follow_the_limits_of_the_error_barrier() -> None:
     a = trained(network(0, False, width=8))
     data = batches(60, 20)
     itself = compare(a, a, data, points=3, refine=None, device="cpu")
-    assert "linearly connected along the straight line (error barrier below 2 points)" in itself.text
+    assert "linearly connected along the straight line (error barrier below 2 points): in one basin" in itself.text
     opposite = network(0, False, width=8)
     with torch.no_grad():
         for p, q in zip(opposite.parameters(), a.parameters(), strict=True):
@@ -116,7 +118,7 @@ def test_the_words_follow_the_limits_of_the_error_barrier() -> None:
     far = compare(a, opposite, data, points=3, refine=None, device="cpu")
     assert far.mistakes.only_a == far.mistakes.only_b == 0
     assert far.error_barrier.mean.interval.low > 0.02
-    assert "a barrier of 2 points or more lies on the straight line between them" in far.text
+    assert "a barrier of 2 points or more lies on the straight line between them: not in one basin" in far.text
     assert "do not average them: it costs more than 0.005 of the better one's metric" in far.text
     # The hidden units stand in another order, and that is all.
     assert far.alignment is not None
@@ -132,7 +134,10 @@ def test_the_words_follow_the_limits_of_the_error_barrier() -> None:
 
 def test_connected_networks_are_not_aligned_and_may_be_averaged() -> None:
     a = trained(network(0, False, width=8))
-    found = compare(a, a, batches(60, 20), points=3, refine=None, device="cpu")
+    # That two networks differ at none of few examples does not show that they never do.
+    few = compare(a, a, batches(60, 20), points=3, refine=None, device="cpu")
+    assert (few.average.loss.value, few.average.verdict) == (0, "undecided")
+    found = compare(a, a, batches(60, 20) * 14, points=3, refine=None, device="cpu")
     assert (found.alignment, found.aligned) == (None, None)
     assert found.average.metric == found.metrics[0]
     assert (found.average.loss.value, found.average.verdict) == (0, "kept")
@@ -199,6 +204,69 @@ def test_the_page_says_how_finely_the_path_was_looked_at(pair) -> None:
     assert len(found.path.alphas) == found.path.resolution.evaluations <= 24
     assert found.path.resolution.text in found.text
     assert "3 points in [0, 1]" in compare(*pair, data, train=data, points=3, refine=None, align_by=None).text
+
+
+def test_the_fast_way_says_how_far_off_it_is(pair) -> None:
+    data, train = batches(60, 20), batches(40, 20, seed=3)
+    options = {"train": train, "points": 5, "refine": None, "device": "cpu"}
+    exact, fast = compare(*pair, data, **options), compare(*pair, data, fast=True, **options)
+    recheck = fast.path.recheck
+    assert exact.path.recheck is None
+    assert "bfloat16" not in exact.text
+    assert {0.0, 1.0, fast.error_barrier.mean.alpha, fast.loss_barrier.mean.alpha} <= set(recheck.alphas)
+    assert 0 < recheck.loss < 0.1
+    # Neither a barrier that is not there nor one that is hidden by more than what bfloat16 changed.
+    for quantity, bound in (("loss", recheck.loss), ("error", recheck.error)):
+        one, two = getattr(fast, f"{quantity}_barrier").mean, getattr(exact, f"{quantity}_barrier").mean
+        at = exact.path.alphas.index(one.alpha)
+        means = exact.path.values("held-out", quantity).mean(axis=1)
+        assert one.value == pytest.approx(max(0.0, means[at] - (means[0] + means[-1]) / 2), abs=1e-6)
+        assert one.value <= two.value + 1e-6
+        assert two.value <= one.value + 2 * bound + 1e-6
+    assert recheck.text in fast.text
+    # Outside the path nothing is of another precision.
+    assert fast.metrics == exact.metrics
+    assert np.array_equal(fast.similarity.values, exact.similarity.values)
+    assert fast.average == exact.average
+
+
+def test_the_network_after_aligning_is_reached_the_fast_way_too() -> None:
+    a, b = (trained(network(seed, False, width=8)) for seed in (0, 1))
+    found = compare(a, b, batches(60, 20), points=3, refine=None, fast=True, device="cpu")
+    assert found.aligned.recheck is not None
+    assert found.text.count("computed in bfloat16, ends and maxima again in float32") == 2
+
+
+def test_what_is_being_done_is_told(pair) -> None:
+    told: list[tuple[str, int, int]] = []
+    data = batches(60, 20)
+    compare(*pair, data, train=data, points=3, refine=None, device="cpu", on_step=lambda *step: told.append(step))
+    assert [step for step in told if step[0] == "path"] == [("path", done, 3) for done in (1, 2, 3)]
+    assert [name for name, _, most in told if most == 0] == [
+        "outputs and features",
+        "average",
+        "order of the hidden units",
+    ]
+    assert told[-1] == ("path to the aligned network", 3, 3)
+
+
+def test_networks_that_guess_get_no_verdict() -> None:
+    """Where classes are in another order all are wrong, and a path between two such networks has no barrier."""
+    a, data = trained(network(0, False, width=8)), batches(60, 20) * 14
+    turned = [(x, (y + 1) % 3) for x, y in data]
+    options = {"points": 3, "refine": None, "device": "cpu"}
+    right, wrong = compare(a, a, data, **options), compare(a, a, turned, **options)
+    assert (right.guessing, wrong.guessing) == ((), ("a", "b"))
+    assert right.chance == wrong.chance == pytest.approx(1 / 3)
+    assert "WARNING" not in right.text
+    assert "WARNING: a and b not surely better than guessing (top1 0.3333): are the classes and their" in wrong.text
+    assert wrong.text.count("no verdict: a network that guesses has nothing to lose") == 2
+    for words in ("linearly connected", "averaging is safe"):
+        assert words in right.text
+        assert words not in wrong.text
+    # A share a little above chance is so by luck as well.
+    assert replace(right, metrics=(0.4, 0.6), examples=60).guessing == ("a",)
+    assert replace(right, metrics=(0.4, None), metric_name="auc").guessing == ()
 
 
 def test_batch_norm_without_training_images_leaves_the_path_out(pair) -> None:

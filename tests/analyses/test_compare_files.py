@@ -1,6 +1,7 @@
 """``transferscope compare``: two files of weights and a folder of images."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,34 @@ def test_the_architecture_may_be_given(pictures: Path, tmp_path: Path) -> None:
     assert found.distance.l2 == pytest.approx(literal**0.5, rel=1e-6)
 
 
+def test_the_fast_way_is_handed_on(pictures: Path, tmp_path: Path) -> None:
+    paths = [file(tmp_path, name, seed=seed, **FACTS) for seed, name in enumerate("ab")]
+    found = compare_files(*paths, data=pictures, points=3, refine=None, fast=True, device="cpu")
+    assert found.path.recheck is not None
+    assert found.path.recheck.text in found.text
+
+
+def test_what_was_measured_on_is_said(pictures: Path, tmp_path: Path) -> None:
+    (one, two) = (file(tmp_path, name, seed=seed, **FACTS) for seed, name in enumerate("ab"))
+    found = compare_files(one, two, data=pictures, points=2, refine=None, device="cpu")
+    assert f"measured on 15 of 60 images, {SIZE} px; the files do not say that the" in found.text
+    assert found.notes[1] == "classes, in the order of the outputs: class0, class1, class2"
+    facts = {**FACTS, "splits": json.dumps({"seed": 3})}
+    one, two = (file(tmp_path, f"study-{name}", **facts) for name in "ab")
+    found = compare_files(one, two, data=pictures, points=2, refine=None, device="cpu")
+    assert f"measured on 15 of 60 images, {SIZE} px: the test images of the study that the files name" in found.text
+
+
+def test_images_that_cannot_be_read_are_left_out_and_named(pictures: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    shutil.copytree(pictures, folder)
+    (folder / "class1" / "07.png").write_bytes(b"no picture")
+    paths = [file(tmp_path, name, **FACTS) for name in "ab"]
+    found = compare_files(*paths, data=folder, points=2, refine=None, device="cpu")
+    assert "of 59 images" in found.text
+    assert "1 of 60 images could not be read and were left out: class1/07.png." in found.text
+
+
 def test_statistics_are_of_mixed_training_images(pictures: Path, tmp_path: Path, monkeypatch) -> None:
     """A folder lists one class after the other: the first so many images would be of one class alone."""
     seen: dict[str, np.ndarray] = {}
@@ -161,6 +190,40 @@ def test_a_file_of_another_architecture_is_named(tmp_path: Path, pictures: Path)
     write_state(path, {"other.weight": torch.zeros(3, 4)}, {})
     with pytest.raises(WeightsError, match="does not hold the head 'head'"):
         compare_files(path, path, model=NAME, data=pictures, image_size=SIZE, device="cpu")
+
+
+def test_a_file_of_another_shape_is_named_with_what_it_fits(tmp_path: Path, pictures: Path) -> None:
+    import timm
+
+    good, other = file(tmp_path, "good", **FACTS), tmp_path / "other.safetensors"
+    write_state(other, timm.create_model("mobilenetv3_small_100", num_classes=3).state_dict(), {})
+    with pytest.raises(WeightsError, match=r"other\.safetensors does not hold the head 'head'") as caught:
+        compare_files(good, other, data=pictures, device="cpu")
+    assert "by names and shapes it fits timm:mobilenetv3_small_100: try --model timm:mobilenetv3_small_100" in str(
+        caught.value
+    )
+    lacking = tmp_path / "lacking.safetensors"
+    state = build(ARCHITECTURE, 3, 0).state_dict()
+    write_state(lacking, {name: tensor for name, tensor in state.items() if not name.startswith("stem")}, {})
+    with pytest.raises(WeightsError, match=r"lacking\.safetensors: the weights do not fit the network"):
+        compare_files(good, lacking, data=pictures, device="cpu")
+
+
+def test_images_of_a_size_that_the_network_does_not_take_are_named(tmp_path: Path, pictures: Path) -> None:
+    import timm
+
+    path = tmp_path / "fixed.safetensors"
+    write_state(path, timm.create_model("vit_tiny_patch16_224", num_classes=3).state_dict(), {})
+    with pytest.raises(ArchitectureError, match="vit_tiny_patch16_224 cannot read images of 64 × 64 pixels") as caught:
+        compare_files(path, path, model="timm:vit_tiny_patch16_224", data=pictures, image_size=64, device="cpu")
+    assert "--image-size 224" in str(caught.value)
+
+
+def test_without_a_size_it_is_what_the_architecture_declares(tmp_path: Path, pictures: Path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "input_size", lambda architecture: 24)
+    paths = [file(tmp_path, name) for name in "ab"]
+    found = compare_files(*paths, model=NAME, data=pictures, points=2, refine=None, device="cpu")
+    assert "images, 24 px" in found.notes[0]
 
 
 def test_mixed_order_is_a_stratified_part_in_a_fixed_random_order() -> None:

@@ -172,6 +172,26 @@ def test_the_verdict_names_its_intervals():
     assert "Optimisation speed: part of the gain by mean-var, permuted, filter-permuted, spectrum" in said
 
 
+def test_a_gain_that_may_be_none_for_all_controls_at_once_is_named():
+    """With more controls the intervals widen: that of the gain, by which shares are divided, may then span 0."""
+    whole = {"simultaneous_low": None, "simultaneous_high": None}
+    table = control_table().with_columns(**{name: pl.lit(value, pl.Float64) for name, value in whole.items()})
+    assert told(table).verdict.startswith(
+        "Final test metric: undecided for the gain itself may be none where intervals hold for all at once: P-T − RI-T"
+    )
+
+
+def test_a_control_that_may_recover_all_is_named_once():
+    share = pl.col("level") == "share"
+    wide = {"simultaneous_low": (-0.2, 0.1), "simultaneous_high": (1.2, 1.3)}
+    for place, words in enumerate(("no part of the gain for certain, undecided between none and all of it: mean-var",
+                                   "part of the gain by mean-var (perhaps all)")):  # fmt: skip
+        table = control_table().with_columns(
+            pl.when(share).then(values[place]).otherwise(pl.col(name)).alias(name) for name, values in wide.items()
+        )
+        assert f"Final test metric: {words}, " in told(table).verdict
+
+
 def test_no_claim_while_ri_t_is_still_improving():
     said = told(control_table(), learning_curves_table()).verdict
     assert said.startswith("Final test metric: no claim on the final metric, for RI-T is still improving at the end")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.analyses.test_linear_path import batches, literal, network, recomputed
+from tests.analyses.lines_by_hand import batches, literal, network, recomputed
 from tests.reference.curve_reference import length, on_curve
 from transferscope.analyses.curve_path import curve_path
 from transferscope.analyses.landscape import Landscape

@@ -151,6 +151,21 @@ def test_an_operation_without_second_derivative_is_named() -> None:
     assert "hardsigmoid" in str(caught.value)
 
 
+def test_a_lack_of_memory_is_not_taken_for_a_missing_derivative() -> None:
+    class Hungry(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(12, 2)
+
+        def forward(self, images: Tensor) -> Tensor:
+            if torch.is_grad_enabled():  # what derivatives need is kept; passes without them go through
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+            return self.head(images.flatten(1))
+
+    with pytest.raises(torch.OutOfMemoryError, match="Tried to allocate"):
+        hessian(Hungry(), [(IMAGES, LABELS)], probes=2, device="cpu")
+
+
 def test_a_hessian_that_is_not_finite_is_refused() -> None:
     class Root(nn.Module):
         def __init__(self) -> None:

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from tests.reference import statistics_reference as reference
 from transferscope.errors import MeasureError
+from transferscope.measures.bootstrap import weighted_mean
 from transferscope.measures.intervals import (
     Interval,
     auc_difference_interval,
@@ -175,13 +176,37 @@ def test_undefined_statistics_are_named_nulls() -> None:
 
 
 def test_bootstrap_notes() -> None:
-    same = mean_difference_interval(np.ones(50), np.ones(50))
-    assert (same.low, same.high) == (0.0, 0.0)
+    same = bootstrap_interval(weighted_mean, [np.ones(50)])
+    assert (same.low, same.high) == (1.0, 1.0)
     assert "width says nothing" in same.note
     assert "only 5 groups" in mean_difference_interval(np.arange(10.0), np.zeros(10), np.arange(10) // 2).note
     alone = mean_difference_interval([1.0], [0.0])
     assert (alone.value, alone.low, alone.basis) == (1.0, None, None)
     assert mean_difference_interval(np.arange(30.0), np.zeros(30)).note == ""
+
+
+def test_few_examples_do_not_show_that_two_networks_are_equal() -> None:
+    """Where no example differs, the limits are those of Clopper and Pearson for a share that was never seen."""
+    right = np.arange(50) % 2
+    for confidence in (0.9, 0.95, 0.99):
+        same = mean_difference_interval(right, right, confidence=confidence)
+        reach = stats.binomtest(0, 50).proportion_ci(confidence).high
+        assert (same.value, same.basis, same.n) == (0.0, "examples", 50)
+        assert (same.low, same.high) == (pytest.approx(-reach), pytest.approx(reach))
+        assert same.note == "the 50 differ alike: limits of a share of which none was seen"
+    assert noninferior(mean_difference_interval(right, right, confidence=0.9)).verdict == "undecided"
+    many = np.arange(800) % 2
+    assert noninferior(mean_difference_interval(many, many, confidence=0.9)).verdict == "kept"
+    by_group = mean_difference_interval(right, right, np.arange(50) // 5)
+    assert by_group.high == pytest.approx(stats.binomtest(0, 10).proportion_ci(0.95).high)
+    assert "only 10 groups" in by_group.note
+    always = mean_difference_interval(np.ones(50), np.zeros(50))
+    assert (always.value, always.high) == (1.0, 1.0)
+    assert always.low == pytest.approx(1 - stats.binomtest(0, 50).proportion_ci(0.95).high)
+    # Losses have no bound: nothing is known of what was not seen.
+    losses = mean_difference_interval(np.full(50, 3.0), np.full(50, 3.0))
+    assert (losses.low, losses.high) == (0.0, 0.0)
+    assert "width says nothing" in losses.note
 
 
 def test_noninferiority() -> None:
@@ -198,7 +223,7 @@ def test_noninferiority() -> None:
     assert noninferior(noisy).verdict == "undecided"
     assert noninferior(replace(seeds_interval([0.0, 0.0]), confidence=0.90)).verdict == "undecided"
     assert noninferior(seeds_interval([0.0])).verdict == "undecided"
-    assert noninferior(mean_difference_interval(np.ones(50), np.ones(50), confidence=0.90)).verdict == "kept"
+    assert noninferior(mean_difference_interval(np.ones(700), np.ones(700), confidence=0.90)).verdict == "kept"
 
 
 @exact

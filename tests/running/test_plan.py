@@ -6,41 +6,19 @@ from typing import Any
 import pytest
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
+from tests.running.small_runs import rounds_done
 
 import transferscope.running.run as run_module
 from transferscope.errors import StopRequested
 from transferscope.running.plan import Plan, plan_study, study_status
 from transferscope.running.run import run_study
-from transferscope.running.work import MeasureJob, TrainJob
 from transferscope.store import Store
-from transferscope.study import Study
 
 EXTENDED = {
     "analyses": ["outcome"],
     "seeds": [0],
     "training": {"learning_rates": [1e-6, 2e-6], "extensions": 2, "recipe": {"epochs": 1}},
 }
-
-
-def rounds_done(study: Study, root: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], list[str]]]:
-    """Labels of the trainings and measurements of each round of a run."""
-    rounds: list[tuple[list[str], list[str]]] = []
-    expand, execute = run_module.expand, run_module._execute
-
-    def spied_expand(*arguments: Any) -> Any:
-        rounds.append(([], []))
-        return expand(*arguments)
-
-    def spied_execute(bound: Any, jobs: Any, on_event: Any, **options: Any) -> None:
-        rounds[-1][0].extend(job.label for job in jobs if isinstance(job, TrainJob))
-        rounds[-1][1].extend(job.label for job in jobs if isinstance(job, MeasureJob))
-        execute(bound, jobs, on_event, **options)
-
-    monkeypatch.setattr(run_module, "expand", spied_expand)
-    monkeypatch.setattr(run_module, "_execute", spied_execute)
-    run_study(study, root, quiet=True)
-    monkeypatch.undo()
-    return [each for each in rounds if each != ([], [])]
 
 
 @pytest.mark.parametrize("changes", [{}, EXTENDED, {**EXTENDED, "seeds": [0, 1, 2]}], ids=["full", "extended", "seeds"])

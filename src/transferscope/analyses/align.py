@@ -8,29 +8,25 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from transferscope.analyses.align_summary import UNALIGNED, summary
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Summary, Unit
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.line_rows import LINE_COLUMNS, barrier_rows, clusters_of, point_rows
-from transferscope.analyses.variants import BoundStudy, shown
+from transferscope.analyses.line_rows import LINE_COLUMNS, own_row, way_rows
+from transferscope.analyses.variants import BoundStudy
+from transferscope.analyses.ways import AbstractWays, images_per_point, way_columns
 from transferscope.networks.settings import Architecture
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     from transferscope.analyses.align_networks import Aligned
     from transferscope.analyses.linear_path import LinearPath
-    from transferscope.data.spec import Split
     from transferscope.running.context import Context
 
 __all__ = ["Align"]
 
-_SPLITS: tuple["Split", ...] = ("train", "test")
-_NO_CHANGE = dict.fromkeys(("loss_change", "loss_change_se", "error_change", "error_change_se"))
 _BEFORE = "the line before alignment"
 
 
 @final
-class Align(AbstractAnalysis):
+class Align(AbstractWays):
     """The straight line between two networks of one variant, before and after hidden units were matched.
 
     Attributes:
@@ -39,20 +35,11 @@ class Align(AbstractAnalysis):
         restarts: of ``weights``: descents in other orders, of which the best is taken.
         match_images: training images that ``activations`` looks at.
         points: positions α on every line, ends included.
-        batch_norm_images: training images the statistics are recomputed on at every point; the same at all.
-        train_images: training images the points are evaluated on; None for all.
-        test_images: test images the points are evaluated on; None for all.
-        variants: whose pairs; pairs are disjoint: seeds (0, 1), (2, 3), ...
     """
 
     methods: tuple[Literal["activations", "weights"], ...] = Field(default=("activations", "weights"), min_length=1)
     restarts: int = Field(default=1, ge=1)
     match_images: int = Field(default=512, ge=2)
-    points: int = Field(default=25, ge=3)
-    batch_norm_images: int = Field(default=512, ge=2)
-    train_images: int | None = Field(default=1024, ge=2)
-    test_images: int | None = Field(default=None, ge=2)
-    variants: tuple[Literal["P_T", "RI_T"], ...] = ("P_T", "RI_T")
 
     name: ClassVar[str] = "align"
     title: ClassVar[str] = "Paths after permutation"
@@ -60,15 +47,8 @@ class Align(AbstractAnalysis):
     reference: ClassVar[str] = "Ainsworth et al. 2023, Sec. 3; Entezari et al. 2022; Jordan et al. 2023"
     version: ClassVar[int] = 1
     columns: ClassVar[Mapping[str, Column]] = {
-        "level": Column(
-            str, "point: one α; own: an end with its own statistics; barrier: the largest gap over α in [0, 1]"
-        ),
-        "way": Column(str, "unaligned; activations or weights: b's units permuted by that method before"),
-        "pair": Column(str, "which variants"),
-        "a": Column(str, "the network at α = 0"),
-        "b": Column(str, "the network at α = 1; after alignment the same function"),
-        "seed_a": Column(int, "seed of a", "count"),
-        "seed_b": Column(int, "seed of b", "count"),
+        **way_columns("α", "unaligned; activations or weights: b's units permuted by that method before",
+                      "; after alignment the same function"),
         **LINE_COLUMNS,
         "l2": Column(float, "distance from a (‖θ_a − θ_b‖ for a barrier)", "ℓ2"),
         "distance": Column(float, "‖θ_a − θ_b‖ over all parameters, b as on this line", "ℓ2"),
@@ -92,20 +72,12 @@ class Align(AbstractAnalysis):
             raise ValueError("each method once")
         return methods
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
     def inapplicable(self, study: BoundStudy) -> str | None:
         """It needs two seeds, and a network whose operations can be read."""
         if len(study.seeds) < 2:
             return "a path between two networks needs at least two seeds"
         architecture = study.settings.source.architecture.model_dump_json()
         return _unreadable(architecture, len(study.class_names), study.data.image_size)
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """The ends."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per pair."""
@@ -115,28 +87,16 @@ class Align(AbstractAnalysis):
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Every point of every line, and what both networks do on the images that units are matched on."""
-        per_point = 2 * self.batch_norm_images + (self.train_images or 2000) + (self.test_images or 1000)
+        per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
         return (1 + len(self.methods)) * (self.points + 2) * per_point + 2 * self.match_images
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
-        """Walk the line as it is, and with the second network aligned by each method."""
+    def walked(self, unit: Unit, context: "Context", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The line as it is, and with the second network aligned by each method."""
         from transferscope.analyses.align_networks import align
         from transferscope.analyses.linear_path import alpha_grid, linear_path
 
         first, second = unit.members
-        if context.diverged(first.spec) or context.diverged(second.spec):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
         a, b = context.network(first.spec), context.network(second.spec)
-        limits: dict[Split, int | None] = {"train": self.train_images, "test": self.test_images}
-        clusters = clusters_of(context, limits)
-        base = {
-            "pair": f"{shown(first.variant)}/{shown(second.variant)}",
-            "a": first.label,
-            "b": second.label,
-            "seed_a": first.seed,
-            "seed_b": second.seed,
-        }
-        rows: list[dict[str, Any]] = []
         for method in (None, *self.methods):
             aligned = None
             if method is not None:
@@ -152,29 +112,25 @@ class Align(AbstractAnalysis):
             path = linear_path(
                 a,
                 b if aligned is None else aligned.network,
-                {split: context.batches(split, limits[split]) for split in _SPLITS},
+                {split: context.batches(split, limit) for split, limit in self.limits.items()},
                 recompute_on=context.mixed_batches("train", self.batch_norm_images),
                 alphas=alpha_grid(self.points, 0),
                 metric_name=context.study.metric,
                 device=context.device,
                 memory_format=context.memory_format,
             )
-            facts = {**base, "way": method or UNALIGNED, "distance": path.distance, **_facts(aligned)}
-            for split in _SPLITS:
-                rows += [{**facts, "split": split, **row} for row in self._rows(path, split, clusters[split])]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+            facts = {"way": method or UNALIGNED, "distance": path.distance, **_facts(aligned)}
+            for split in self.limits:
+                for row in self._rows(path, split, clusters[split]):
+                    yield {**facts, "split": split, **row}
 
     def _rows(self, path: "LinearPath", split: str, clusters: Any) -> Iterator[dict[str, Any]]:
-        points = path.points[split]
-        for row in point_rows(path.alphas, points, clusters):
-            yield {"level": "point", "batch_norm": path.batch_norm, "l2": row["alpha"] * path.distance, **row}
+        lengths = [alpha * path.distance for alpha in path.alphas]
         # All lines of a pair are one family: the verdict speaks of each.
-        for row in barrier_rows(path.alphas, points, clusters, 1 + len(self.methods)):
-            yield {"level": "barrier", "batch_norm": path.batch_norm, "l2": path.distance, **row}
+        for row in way_rows(path.alphas, lengths, path.points[split], clusters, 1 + len(self.methods)):
+            yield {"batch_norm": path.batch_norm, **row}
         for alpha, end in zip((0.0, 1.0), path.own[split], strict=True):
-            (row,) = point_rows((0.0,), (end,), clusters)
-            own = {"level": "own", "batch_norm": "own statistics", "alpha": alpha, "l2": alpha * path.distance}
-            yield {**row, **_NO_CHANGE, **own}
+            yield {**own_row(end, clusters), "alpha": alpha, "l2": alpha * path.distance}
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether the barrier of each variant goes when units are matched."""

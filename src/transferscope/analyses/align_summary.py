@@ -8,7 +8,7 @@ from transferscope.analyses.contract import Number, Summary
 from transferscope.analyses.line_rows import line_notes
 from transferscope.analyses.pairs import pairs_interval
 from transferscope.analyses.variants import shown
-from transferscope.analyses.way_barriers import Judged, basis, judge, of_way, over_pairs
+from transferscope.analyses.way_barriers import Judged, basis, height, judge, of_way, over_pairs
 
 __all__ = ["UNALIGNED", "summary"]
 
@@ -44,7 +44,7 @@ def summary(
             continue
         judged = {way: judge(of_way(rows, way, "test", "error")) for way in (UNALIGNED, *methods)}
         rests = basis(judged[UNALIGNED], of_way(rows, UNALIGNED, "test", "error"))
-        heights = "; ".join(f"{_WAYS[way]} {found.height}" for way, found in judged.items())
+        heights = "; ".join(f"{_WAYS[way]} {height(found)}" for way, found in judged.items())
         words.append(f"{pair} {_said(judged, methods)}: {heights} ({rests})")
         numbers += _numbers(pair, rows, methods)
     return Summary("; ".join(words) + ".", tuple(numbers), _notes(table, methods, batch_norm_images, points))
@@ -96,8 +96,7 @@ def _plain(name: str, values: Sequence[float | None]) -> Number:
     if len(known) < len(values):
         note = f"not defined for {len(values) - len(known)} of {len(values)} pairs of networks"
         return Number(name, None, n=len(values), note=note)
-    interval = pairs_interval(known)
-    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, "1", interval.note)
+    return Number.of(name, pairs_interval(known))
 
 
 def _notes(table: pl.DataFrame, methods: Sequence[str], batch_norm_images: int, points: int) -> tuple[str, ...]:

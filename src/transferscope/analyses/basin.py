@@ -10,11 +10,14 @@ from pydantic import Field, model_validator
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.line_rows import clusters_of
 from transferscope.analyses.variants import BoundStudy, shown
+from transferscope.analyses.ways import images_per_point
 from transferscope.published import published
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
+    from transferscope.data.spec import Split
     from transferscope.running.context import Context
     from transferscope.study import Study
 
@@ -171,7 +174,7 @@ class Basins(AbstractAnalysis):
             return 0
         draws = self.draws if corners == 2 else self.hull_draws
         deltas = len(delta_grid(1.0, self.smallest, self.largest, self.per_doubling))
-        per_point = 2 * self.batch_norm_images + (self.train_images or 2000) + (self.test_images or 1000)
+        per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
         return evaluations(corners, self.points, draws, self.nodes, deltas) * per_point
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
@@ -180,15 +183,11 @@ class Basins(AbstractAnalysis):
             return Measured(published_rows(unit.settings["published"], schema(self.columns)))
         if any(context.diverged(member.spec) for member in unit.members):
             return Measured(pl.DataFrame([], schema=schema(self.columns)))
-        import numpy as np
-
         from transferscope.analyses.basin_networks import basin_networks
         from transferscope.analyses.basin_rows import rows_of
         from transferscope.measures.basin import delta_grid
 
-        limits = {"train": self.train_images, "test": self.test_images}
-        indices = {split: context.indices(split, limits[split]) for split in _SPLITS}
-        groups = context.images().groups
+        limits: dict[Split, int | None] = {"train": self.train_images, "test": self.test_images}
         found = basin_networks(
             [context.network(member.spec) for member in unit.members],
             {split: context.batches(split, limits[split]) for split in _SPLITS},
@@ -202,7 +201,7 @@ class Basins(AbstractAnalysis):
             ),
             tau=self.tau,
             seed=self.noise_seed,
-            clusters=None if groups is None else {split: np.asarray(groups)[indices[split]] for split in _SPLITS},
+            clusters=clusters_of(context, limits),
             metric_name=context.study.metric,
             device=context.device,
             memory_format=context.memory_format,
@@ -213,8 +212,10 @@ class Basins(AbstractAnalysis):
             "networks": ", ".join(member.label for member in unit.members),
         }
         rows = [
-            {**facts, **row} for split in _SPLITS for row in rows_of(found, split, len(indices[split]), self.tau)
-        ]  # fmt: skip
+            {**facts, **row}
+            for split in _SPLITS
+            for row in rows_of(found, split, len(context.indices(split, limits[split])), self.tau)
+        ]
         return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:

@@ -112,7 +112,7 @@ def basin_networks(
     deltas: Callable[[float], Sequence[float]] = delta_grid,
     tau: float = 0.02,
     seed: int = 0,
-    clusters: Mapping[str, npt.ArrayLike] | None = None,
+    clusters: Mapping[str, npt.ArrayLike | None] | None = None,
     metric_name: str = "top1",
     device: str | torch.device = "auto",
     memory_format: Literal["contiguous", "channels_last"] = "contiguous",
@@ -138,7 +138,7 @@ def basin_networks(
         deltas: the grid of δ for the mean distance of the networks; 0 first.
         tau: a fixed threshold beside 2ε, in nats and as a share of wrong labels.
         seed: of all draws.
-        clusters: by split, the group of each example.
+        clusters: by split, the group of each example; None where each is its own.
         metric_name: ``top1``, ``top5`` or ``auc``.
         device: where to compute.
         memory_format: of weights and images.

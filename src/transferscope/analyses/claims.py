@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from transferscope.analyses.path_pairs import NEGATIVE, interval_of
+from transferscope.analyses.pairs import interval_of
+from transferscope.analyses.path_pairs import NEGATIVE
 from transferscope.analyses.path_summary import ruler_of
 from transferscope.published import published
 

@@ -1,6 +1,7 @@
 """Two networks and data, no study: what they share, how far they are apart, and what lies between them."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from transferscope.analyses.ablation_gaps import chance_level
 from transferscope.analyses.align_networks import Aligned, Method, align
 from transferscope.analyses.averaging import Average, average_of
 from transferscope.analyses.cka_loader import CkaResult, cka
@@ -23,9 +25,11 @@ from transferscope.networks.batchnorm import has_batch_norm
 from transferscope.networks.evaluate import check_deterministic, logits, resolve_device
 from transferscope.networks.modules import Granularity, parts_parameters
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "OnStep", "compare"]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
+OnStep = Callable[[str, int, int], None]
+"""Told what is being done, how many points of it are done, and of how many at most (0 where it is one step)."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Comparison:
         aligned_barrier: of that path, from errors.
         average: the network half-way between them; None where there is no path of all parameters.
         not_measured: what was left out, and why.
+        notes: on the data, where they were read from files: what a reader must know.
+        chance: what guessing reaches of the metric.
     """
 
     examples: int
@@ -66,6 +72,23 @@ class Comparison:
     aligned_barrier: Barrier | None
     average: Average | None
     not_measured: dict[str, str]
+    notes: tuple[str, ...] = ()
+    chance: float = 0.0
+
+    @property
+    def guessing(self) -> tuple[str, ...]:
+        """Which of ``a`` and ``b`` are not surely better than guessing: two standard errors above it, for a share.
+
+        Nothing can be said of a path between such networks: they have nothing to lose on it.
+        """
+        return tuple(
+            name
+            for name, value in zip("ab", self.metrics, strict=True)
+            if value is not None and value - 2 * self._standard_error(value) <= self.chance
+        )
+
+    def _standard_error(self, value: float) -> float:
+        return 0.0 if self.metric_name == "auc" else math.sqrt(value * (1 - value) / self.examples)
 
     @property
     def text(self) -> str:
@@ -92,6 +115,7 @@ def compare(
     clusters: npt.ArrayLike | None = None,
     device: str | torch.device = "auto",
     memory_format: Literal["contiguous", "channels_last"] = "contiguous",
+    on_step: OnStep | None = None,
 ) -> Comparison:
     """Compare two trained networks of one architecture on held-out data. Both are left as they are.
 
@@ -110,7 +134,7 @@ def compare(
         points: of the path, from α = 0 to 1, evenly spaced.
         refine: tolerance in α to which maxima are then located; see
             :func:`~transferscope.analyses.linear_path.linear_path`. None evaluates ``points`` alone.
-        fast: the path in bfloat16, ends and maxima again in float32.
+        fast: the path in bfloat16 and channels_last, ends and maxima again in float32.
         align_by: where the networks are not found to be linearly connected, put b's hidden units in the order of a's
             (by ``activations`` on training images, or on ``data`` where there are none; or by ``weights``) and measure
             the path again: whether the order is all that lies between them. What cannot be aligned is listed with its
@@ -118,6 +142,7 @@ def compare(
         clusters: group (patient, panel) of each example of ``data``: limits are then over groups.
         device: where to compute.
         memory_format: of weights and images.
+        on_step: told what is being done.
 
     Returns:
         Mistakes, similarity, distance, path, the average of the two; ``print`` it for a page.
@@ -141,6 +166,8 @@ def compare(
     check_deterministic(data)
     where = resolve_device(device)
     missing: dict[str, str] = {}
+    tell = on_step or _silent
+    tell("outputs and features", 0, 0)
     outputs_a, labels = logits(a, data, where, memory_format=memory_format)
     outputs_b, _ = logits(b, data, where, memory_format=memory_format)
     similarity = cka(a, b, data, granularity=granularity, device=where, memory_format=memory_format)
@@ -151,7 +178,7 @@ def compare(
         )
     whole, by_module = _distances(a, b, None if alike else head, granularity, missing)
 
-    def walk(second: nn.Module) -> LinearPath:
+    def walk(second: nn.Module, name: str) -> LinearPath:
         return linear_path(
             a,
             second,
@@ -164,6 +191,7 @@ def compare(
             metric_name=metric_name,
             device=where,
             memory_format=memory_format,
+            on_point=lambda done, most: tell(name, done, most),
         )
 
     path = aligned = average = alignment = None
@@ -173,8 +201,9 @@ def compare(
             "statistics on; without that every barrier is an artefact"
         )
     elif whole is not None:
-        path = walk(b)
+        path = walk(b, "path")
         if alike:
+            tell("average", 0, 0)
             average = average_of(
                 (a, b),
                 (outputs_a, outputs_b),
@@ -188,9 +217,10 @@ def compare(
             )
     error_barrier = _barrier(path, "error", clusters, missing)
     if align_by is not None and error_barrier is not None and stability(error_barrier.mean.interval) != "stable":
+        tell("order of the hidden units", 0, 0)
         try:
             alignment = align(a, b, data if train is None else train, method=align_by, device=where)
-            aligned = walk(alignment.network)
+            aligned = walk(alignment.network, "path to the aligned network")
         except AlignmentError as error:
             missing["aligned path"] = " ".join(str(error).split())
     return Comparison(
@@ -212,7 +242,12 @@ def compare(
         aligned_barrier=_barrier(aligned, "error", clusters, missing),
         average=average,
         not_measured=missing,
+        chance=chance_level(metric_name, outputs_a.shape[1]),
     )
+
+
+def _silent(step: str, done: int, most: int) -> None:
+    """Nobody is told."""
 
 
 def _distances(

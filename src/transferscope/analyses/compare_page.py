@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["page"]
 
 _CONNECTED = {
-    "stable": "linearly connected along the straight line (error barrier below 2 points)",
-    "unstable": "a barrier of 2 points or more lies on the straight line between them",
+    "stable": "linearly connected along the straight line (error barrier below 2 points): in one basin, by this rule",
+    "unstable": "a barrier of 2 points or more lies on the straight line between them: not in one basin as they stand",
     "undecided": "undecided whether a barrier of 2 points lies between them: more examples would tell",
 }
 _ALIGNED = {
@@ -31,11 +31,13 @@ _SAFE = {
     "tell",
 }
 
+_NO_VERDICT = "no verdict: a network that guesses has nothing to lose"
+
 
 def page(found: "Comparison") -> str:
     """The page; every number beside what it rests on."""
     a, b = (_metric(value) for value in found.metrics)
-    lines = [f"{found.examples} examples; {found.metric_name}: a {a}, b {b}", ""]
+    lines = [f"{found.examples} examples; {found.metric_name}: a {a}, b {b}", *found.notes, *_guessing(found), ""]
     if (mistakes := found.mistakes) is not None:
         lines += [
             f"mistakes    common {mistakes.common}, only a {mistakes.only_a}, only b {mistakes.only_b}",
@@ -46,7 +48,8 @@ def page(found: "Comparison") -> str:
     if found.path is not None:
         lines += _path("path", found.path, found.error_barrier, found.loss_barrier)
     if found.error_barrier is not None:
-        lines.append(f"            {_CONNECTED[stability(found.error_barrier.mean.interval)]}")
+        said = _NO_VERDICT if found.guessing else _CONNECTED[stability(found.error_barrier.mean.interval)]
+        lines.append(f"            {said}")
     if found.aligned is not None and found.alignment is not None:
         lines += _path("aligned", found.aligned, found.aligned_barrier, None)
         lines.append(
@@ -54,9 +57,10 @@ def page(found: "Comparison") -> str:
             f"them moved, {found.alignment.share:.0%} of the parameters can"
         )
     if found.aligned_barrier is not None:
-        lines.append(f"            {_ALIGNED[stability(found.aligned_barrier.mean.interval)]}")
+        said = _NO_VERDICT if found.guessing else _ALIGNED[stability(found.aligned_barrier.mean.interval)]
+        lines.append(f"            {said}")
     if found.average is not None:
-        lines += _average(found.average, found.metric_name, found.path)
+        lines += _average(found, found.average)
     lines += [f"left out    {name}: {reason}" for name, reason in found.not_measured.items()]
     return "\n".join([*lines, "", *_modules(found)])
 
@@ -82,18 +86,31 @@ def _path(name: str, path: "LinearPath", error: "Barrier | None", loss: "Barrier
     else:
         inside = sum(0 <= alpha <= 1 for alpha in path.alphas)
         lines.append(f"            {inside} points in [0, 1]")
+    if path.recheck is not None:
+        lines.append(f"            {path.recheck.text}")
     return lines
 
 
-def _average(found: "Average", metric_name: str, path: "LinearPath | None") -> list[str]:
-    interval = found.loss
+def _average(found: "Comparison", average: "Average") -> list[str]:
+    interval = average.loss
     limits = "" if interval.low is None else f", 95 % limits {interval.low:+.4f} to {interval.high:+.4f}"
-    policy = "" if path is None else f" (batch norm: {path.batch_norm})"
+    policy = "" if found.path is None else f" (batch norm: {found.path.batch_norm})"
     lost = "undefined" if interval.value is None else f"{interval.value:+.4f}"
+    said = _NO_VERDICT if found.guessing else _SAFE[average.verdict].format(margin=average.margin)
     return [
-        f"average     {metric_name} {_metric(found.metric)}{policy}; less than that of {'ab'[found.better]}, the "
-        f"better one, by {lost}{limits}",
-        f"            {_SAFE[found.verdict].format(margin=found.margin)}",
+        f"average     {found.metric_name} {_metric(average.metric)}{policy}; less than that of {'ab'[average.better]}, "
+        f"the better one, by {lost}{limits}",
+        f"            {said}",
+    ]
+
+
+def _guessing(found: "Comparison") -> list[str]:
+    if not found.guessing:
+        return []
+    who = " and ".join(found.guessing)
+    return [
+        f"WARNING: {who} not surely better than guessing ({found.metric_name} {found.chance:.4f}): are the classes and "
+        "their order, the images' size and their normalisation those of the training?"
     ]
 
 

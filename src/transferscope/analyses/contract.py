@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from transferscope.analyses.variants import BoundStudy
     from transferscope.data.sources import DataSource
     from transferscope.data.spec import SplitSettings
+    from transferscope.measures.interval import Interval
     from transferscope.running.context import Context
     from transferscope.study import Study
 
@@ -124,6 +125,19 @@ class Number:
     n: int | None = None
     unit: str = "1"
     note: str = ""
+
+    @classmethod
+    def of(cls, name: str, interval: "Interval", unit: str = "1", *more: str) -> "Number":
+        """The number an interval is of, with its limits.
+
+        Args:
+            name: what it is.
+            interval: its value, limits, basis and n; its note comes first.
+            unit: of the value.
+            more: further notes; empty ones are left out.
+        """
+        note = "; ".join(filter(None, (interval.note, *more)))
+        return cls(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, note)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from pydantic import Field, field_validator
 
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Number, Summary, Unit, schema
 from transferscope.analyses.control_rows import UNRELATED, ends_rows, report_rows, tuning_rows
-from transferscope.analyses.ends import span, why_no_claim
+from transferscope.analyses.ends import columns_of, number_of, span, why_no_claim
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves import LearningCurves
 from transferscope.analyses.learning_rate import LearningRate, choose, next_grid
 from transferscope.analyses.other_source import OtherSource
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
-from transferscope.specs import CONTROL_METHODS, Checkpoint, ControlMethod, File, NetworkSpec, Start
+from transferscope.specs import CONTROL_METHODS, ControlMethod, NetworkSpec, Start
 from transferscope.specs import Control as ControlStart
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Control", "report_rows"]
 
+_SEEDS = 3  # fewer give no interval
 _UNEQUAL = 0.05
 """Sizes that differ by no more than this share of the source's are called matched."""
 
@@ -62,24 +63,7 @@ class Control(AbstractAnalysis):
         "quantity": Column(
             str, "metric: final metric; speed: mean clean training metric over the epochs from 1; images: trained on"
         ),
-        "split": Column(str, "train (speed), validation or test"),
-        "value": Column(
-            float,
-            "the quantity; of a gain the difference, of a share the ratio, not clipped",
-            "metric; 1 for a share; count of images",
-            "row",
-            "diverged or undefined: see note",
-        ),
-        "low": Column(float, "lower end of the 95 % interval, or of a range", "as value", "row", "no interval"),
-        "high": Column(float, "upper end of the 95 % interval, or of a range", "as value", "row", "no interval"),
-        "simultaneous_low": Column(
-            float, "as low, for all controls at once (Bonferroni)", "as value", "row", "no interval"
-        ),
-        "simultaneous_high": Column(
-            float, "as high, for all controls at once (Bonferroni)", "as value", "row", "no interval"
-        ),
-        "basis": Column(str, "seeds, or range (of two seeds)", null="one run, or no interval"),
-        "n": Column(int, "how many seeds the row rests on", "count"),
+        **columns_of("gain", "all controls", unit="metric; 1 for a share; count of images"),
         "loss": Column(
             float, "validation loss at the end of a tuning run", "nat", "validation", "not a tuning run, or diverged"
         ),
@@ -173,10 +157,8 @@ class Control(AbstractAnalysis):
             assert self.unrelated is not None
             start = study.other(self.unrelated)
         else:
-            origin = study.pretrained
-            assert isinstance(origin, File | Checkpoint)  # what a study's source can be
-            start = ControlStart.model_validate({"of": origin, "method": method})
-        return study.trained("P_T", seed, rate, epochs).model_copy(update={"start": start})
+            start = ControlStart.model_validate({"of": study.pretrained, "method": method})
+        return study.trained_from(start, seed, rate, epochs)
 
     def further(self, study: BoundStudy) -> int:
         """The report runs of every control, and the extensions of its grid at either end."""
@@ -241,9 +223,7 @@ def _number(row: Mapping[str, Any]) -> Number:
         name = f"{name} − RI-T, {what} ({row['split']})"
     else:
         name = f"share of the gain recovered by {name}, {what} ({row['split']})"
-    unit = "metric" if row["level"] == "gain" else "1"
-    note = "; ".join(text for text in (row["note"], "a diverged seed is left out" if row["diverged"] else None) if text)
-    return Number(name, row["value"], row["low"], row["high"], row["basis"], row["n"], unit, note)
+    return number_of(name, row)
 
 
 def _judged(table: pl.DataFrame, methods: Iterable[str], quantity: str, split: str) -> str:
@@ -261,12 +241,17 @@ def _judged(table: pl.DataFrame, methods: Iterable[str], quantity: str, split: s
     recovered = ", ".join(_percent(method, row) for method, row in shares.items())
     said = f"{gained}, of which are recovered by {recovered}"
     if any(row["simultaneous_low"] is None for row in shares.values()):
-        return f"undecided with fewer than 3 seeds: {said}"
+        none = f"for the {what} itself may be none where intervals hold for all at once"
+        why = "with fewer than 3 seeds" if whole["n"] < _SEEDS else none
+        return f"undecided {why}: {said}"
     part = [method for method, row in shares.items() if row["simultaneous_low"] > 0]
     open_ends = [method for method, row in shares.items() if row["simultaneous_high"] >= 1]
-    some = f"part of the {what} by {', '.join(part)}" if part else f"no part of the {what} for certain"
-    rest = f"perhaps all of it by {', '.join(open_ends)}" if open_ends else "all of it by none"
-    return f"{some}, {rest} (intervals for all controls at once); {said} (Fieller intervals over seeds)"
+    whose = [f"{method} (perhaps all)" if method in open_ends else method for method in part]
+    others = [method for method in open_ends if method not in part]
+    some = f"part of the {what} by {', '.join(whose)}" if part else f"no part of the {what} for certain"
+    rest = "" if open_ends else ", all of it by none"
+    rest += f", undecided between none and all of it: {', '.join(others)}" if others else ""
+    return f"{some}{rest} (intervals for all controls at once); {said} (Fieller intervals over seeds)"
 
 
 def _percent(method: str, row: Mapping[str, Any]) -> str:

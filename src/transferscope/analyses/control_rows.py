@@ -12,6 +12,7 @@ from transferscope.analyses.ends import (
     gain,
     interval_columns,
     network_columns,
+    run_columns,
     share,
 )
 from transferscope.analyses.variants import TRAINED
@@ -31,18 +32,14 @@ def tuning_rows(unit: Unit, context: "Context") -> list[dict[str, Any]]:
     (member,) = unit.members
     last = context.history(member.spec).row(-1, named=True)
     lost = last["diverged"]
-    value = None if lost else last["validation_metric"]
     return [
         {
             **_of(member),
             "level": "tuning",
             "quantity": "metric",
             "split": "validation",
-            "value": value,
             "loss": None if lost else last["validation_loss"],
-            "n": 1,
-            "diverged": lost,
-            "note": "diverged" if lost else None if value is not None else "undefined for these labels",
+            **run_columns(None if lost else last["validation_metric"], lost),
         }
     ]
 

@@ -12,7 +12,7 @@ from transferscope.analyses.criticality_summary import summary_of
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import kept_epochs, too_few
 from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.shuffled import blocks_misfit, shuffled_members, shuffled_variants
+from transferscope.analyses.shuffled import blocks_misfit, check_variants, members_of, shuffled_variants
 from transferscope.analyses.variants import BoundStudy
 from transferscope.specs import NetworkSpec
 
@@ -130,8 +130,7 @@ class Criticality(AbstractAnalysis):
 
     @model_validator(mode="after")
     def _holds_together(self) -> "Criticality":
-        if self.blocks and "P_T" not in self.variants:
-            raise ValueError("blocks: P-T on shuffled images is compared with P-T, which variants leaves out")
+        check_variants(self.blocks, self.variants)
         return self
 
     def identity(self) -> Any:
@@ -158,9 +157,7 @@ class Criticality(AbstractAnalysis):
         return [member.spec for member in self._members(study, evidence)]
 
     def _members(self, study: BoundStudy, evidence: Evidence) -> list[Member]:
-        seeds = study.seeds[: self.max_seeds]
-        plain = [study.member(variant, seed, evidence) for variant in self.variants for seed in seeds]
-        return [*plain, *shuffled_members(study, evidence, self.blocks, seeds)]
+        return members_of(study, evidence, self.variants, self.blocks, self.max_seeds)
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """First each network's own value, which sets ε; then one unit for each module of each network."""
@@ -187,12 +184,9 @@ class Criticality(AbstractAnalysis):
                     yield Unit(members=(member,), settings=settings)
 
     def _modules(self, study: BoundStudy) -> list[tuple[str, int]]:
-        from transferscope.networks.architectures import build, head_name
-        from transferscope.networks.modules import named_parts
+        from transferscope.networks.transplants import parts_with_head
 
-        architecture = study.settings.source.architecture
-        model = build(architecture, len(study.class_names), 0)
-        names = named_parts(model, self.granularity, head_name(model, architecture))
+        names = parts_with_head(study.settings.source.architecture, self.granularity)
         return [(name, position) for position, name in enumerate(names)]
 
     def supposed(self, study: BoundStudy) -> pl.DataFrame:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.shuffled import shuffled_notes
 from transferscope.analyses.variants import shown
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _sums(rows: pl.DataFrame) -> dict[str, dict[int, float]]:
 
 
 def _numbers(rows: pl.DataFrame, view: str, limit: str) -> list[Number]:
-    from transferscope.measures.intervals import paired_seeds_interval, seeds_interval
+    from transferscope.measures.intervals import SHARE, paired_seeds_interval, seeds_interval
 
     where = f"{view} path" if view != "final" else "at the final value"
     epsilon = "own ε" if limit == "own" else "one ε for all"
@@ -112,12 +113,15 @@ def _numbers(rows: pl.DataFrame, view: str, limit: str) -> list[Number]:
         else:
             numbers.append(Number(title, None, note=f"{lost} modules are unreachable (+∞)"))
         zero = [float((p["mu"] == 0).sum()) / p.height for _, p in part.group_by("seed", maintain_order=True)]
-        numbers.append(_number(f"share of modules with μ = 0, {name}, {where}, {epsilon}", seeds_interval(zero), ""))
-    pairs = sorted(set(sums.get("P_T", {})) & set(sums.get("RI_T", {})))
-    if pairs:
-        a, b = ([sums[variant][seed] for seed in pairs] for variant in ("P_T", "RI_T"))
-        title = f"network criticality, P-T − RI-T, {where}, {epsilon}"
-        numbers.append(_number(title, paired_seeds_interval(a, b), "comparable at equal granularity alone"))
+        numbers.append(
+            _number(f"share of modules with μ = 0, {name}, {where}, {epsilon}", seeds_interval(zero, bounds=SHARE), "")
+        )
+    for other in sums:
+        pairs = sorted(set(sums.get("P_T", {})) & set(sums[other]))
+        if other != "P_T" and pairs:
+            a, b = ([sums[variant][seed] for seed in pairs] for variant in ("P_T", other))
+            title = f"network criticality, P-T − {shown(other)}, {where}, {epsilon}"
+            numbers.append(_number(title, paired_seeds_interval(a, b), "comparable at equal granularity alone"))
     return numbers
 
 
@@ -143,6 +147,7 @@ def _notes(table: pl.DataFrame) -> list[str]:
         edge = modules.filter(pl.col("at_largest_sigma"))["module"].n_unique()
         if edge:
             notes.append(f"{edge} modules bear the largest noise there is: at a larger σ their μ might be smaller")
+    notes += shuffled_notes(table)
     notes.append("μ depends on how a network is parametrised: compare networks of one architecture alone")
     return notes
 

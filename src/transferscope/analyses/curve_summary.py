@@ -8,7 +8,7 @@ from transferscope.analyses.contract import Number, Summary
 from transferscope.analyses.line_rows import line_notes
 from transferscope.analyses.pairs import pairs_interval
 from transferscope.analyses.variants import shown
-from transferscope.analyses.way_barriers import basis, judge, of_way, over_pairs
+from transferscope.analyses.way_barriers import CONNECTED, basis, height, judge, of_way, over_pairs
 
 __all__ = ["summary"]
 
@@ -17,7 +17,6 @@ _CURVE = {
     "unstable": "not joined by the curve that was trained",
     "undecided": "undecided whether the trained curve joins them",
 }
-_LINE = {"stable": "linearly connected", "unstable": "separated by a barrier", "undecided": "undecided"}
 
 
 def summary(table: pl.DataFrame, variants: Sequence[str], batch_norm_images: int, points: int) -> Summary:
@@ -40,8 +39,8 @@ def summary(table: pl.DataFrame, variants: Sequence[str], batch_norm_images: int
             continue
         curve, line = (judge(of_way(rows, way, "test", "error")) for way in ("curve", "line"))
         words.append(
-            f"{pair} {_CURVE[curve.word]}: {curve.height}; on the straight line {_LINE[line.word]}: {line.height} "
-            f"({basis(curve, of_way(rows, 'curve', 'test', 'error'))})"
+            f"{pair} {_CURVE[curve.word]}: {height(curve)}; on the straight line {CONNECTED[line.word]}: "
+            f"{height(line)} ({basis(curve, of_way(rows, 'curve', 'test', 'error'))})"
         )
         numbers += [
             over_pairs(
@@ -62,8 +61,7 @@ def _detour(pair: str, rows: pl.DataFrame) -> Number:
     apart = rows.filter(pl.col("distance") > 0)
     if len(apart) < len(rows):
         return Number(name, None, n=len(rows), note="the ends of a pair are one and the same network")
-    interval = pairs_interval((rows["l2"] / rows["distance"]).to_list())
-    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, "1", interval.note)
+    return Number.of(name, pairs_interval((rows["l2"] / rows["distance"]).to_list()))
 
 
 def _notes(table: pl.DataFrame, batch_norm_images: int, points: int) -> tuple[str, ...]:

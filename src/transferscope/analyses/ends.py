@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from transferscope.analyses.contract import Member
+from transferscope.analyses.contract import Column, Member, Number
 from transferscope.analyses.learning_curves import improving, too_short
 
 if TYPE_CHECKING:
@@ -18,10 +18,13 @@ __all__ = [
     "Ends",
     "Quantity",
     "by_interval",
+    "columns_of",
     "ends_of",
     "gain",
     "interval_columns",
     "network_columns",
+    "number_of",
+    "run_columns",
     "share",
     "span",
     "why_no_claim",
@@ -32,6 +35,36 @@ QUANTITIES: tuple[Quantity, ...] = (("metric", "validation"), ("metric", "test")
 """Final metric, and optimisation speed: the mean clean training metric over the epochs common to all, from 1."""
 
 BySeed = dict[int, float]
+
+
+def columns_of(
+    difference: str, family: str, no_family: str = "no interval", unit: str = "metric; 1 for a share"
+) -> dict[str, Column]:
+    """The declared columns ``split`` to ``n`` of a table of ends, as :func:`interval_columns` fills them.
+
+    Args:
+        difference: the level of the rows that hold a difference.
+        family: of which the simultaneous limits hold at once.
+        no_family: why they are null.
+        unit: of ``value``.
+    """
+    limit = "as {}, for " + family + " at once (Bonferroni)"
+    return {
+        "split": Column(str, "train (speed), validation or test"),
+        "value": Column(
+            float,
+            f"the quantity; of a {difference} the difference, of a share the ratio, not clipped",
+            unit,
+            "row",
+            "diverged or undefined: see note",
+        ),
+        "low": Column(float, "lower end of the 95 % interval, or of a range", "as value", "row", "no interval"),
+        "high": Column(float, "upper end of the 95 % interval, or of a range", "as value", "row", "no interval"),
+        "simultaneous_low": Column(float, limit.format("low"), "as value", "row", no_family),
+        "simultaneous_high": Column(float, limit.format("high"), "as value", "row", no_family),
+        "basis": Column(str, "seeds, or range (of two seeds)", null="one run, or no interval"),
+        "n": Column(int, "how many seeds the row rests on", "count"),
+    }
 
 
 @dataclass(frozen=True)
@@ -128,12 +161,33 @@ def interval_columns(interval: "Interval", simultaneous: "Interval | None" = Non
     }
 
 
+def run_columns(value: float | None, lost: bool) -> dict[str, Any]:
+    """The columns ``value, n, diverged, note`` of one training.
+
+    Args:
+        value: None where there is none.
+        lost: it diverged.
+    """
+    note = "diverged" if lost else None if value is not None else "undefined for these labels"
+    return {"value": value, "n": 1, "diverged": lost, "note": note}
+
+
 def network_columns(ends: Ends, quantity: Quantity, role: str, seed: int) -> dict[str, Any]:
     """The columns ``level, seed, value, n, diverged, note`` of one network's row."""
-    lost = (role, seed) in ends.lost
     value = ends.of(quantity, role).get(seed)
-    note = "diverged" if lost else None if value is not None else "undefined for these labels"
-    return {"level": "network", "seed": seed, "value": value, "n": 1, "diverged": lost, "note": note}
+    return {"level": "network", "seed": seed, **run_columns(value, (role, seed) in ends.lost)}
+
+
+def number_of(name: str, row: Mapping[str, Any]) -> Number:
+    """A row of a difference or a share as a number of a summary.
+
+    Args:
+        name: what it is.
+        row: with ``level, value, low, high, basis, n, diverged, note``.
+    """
+    unit = "1" if row["level"] == "share" else "metric"
+    note = "; ".join(text for text in (row["note"], "a diverged seed is left out" if row["diverged"] else None) if text)
+    return Number(name, row["value"], row["low"], row["high"], row["basis"], row["n"], unit, note)
 
 
 def span(row: Mapping[str, Any], scale: float, digits: int, unit: str = "", sign: str = "+") -> str:

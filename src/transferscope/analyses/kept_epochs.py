@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 __all__ = ["chosen_epochs", "evenly", "kept_epochs", "missing_epochs", "too_few"]
 
 
-def kept_epochs(recipe: "VariantRecipe") -> tuple[int, ...]:
+def kept_epochs(recipe: "VariantRecipe", start: bool = True) -> tuple[int, ...]:
     """Epochs whose weights there are: the start, which is made again, what ``keep`` names, and the last.
 
     Args:
         recipe: of the study.
+        start: whether the start is among them where ``keep`` does not name it.
     """
     if recipe.keep == "all":
         return tuple(range(recipe.epochs + 1))
     listed = () if recipe.keep == "none" else recipe.keep
-    return tuple(sorted({0, *listed, recipe.epochs}))
+    return tuple(sorted({*_first(start), *listed, recipe.epochs}))
 
 
 def evenly(values: Sequence[int], most: int) -> tuple[int, ...]:
@@ -38,30 +39,34 @@ def evenly(values: Sequence[int], most: int) -> tuple[int, ...]:
     return tuple(values[place] for place in dict.fromkeys(places))
 
 
-def chosen_epochs(recipe: "VariantRecipe", asked: Sequence[int] | None, most: int) -> tuple[int, ...]:
-    """The epochs an analysis looks at: the start and the last always among them.
+def chosen_epochs(
+    recipe: "VariantRecipe", asked: Sequence[int] | None, most: int, start: bool = True
+) -> tuple[int, ...]:
+    """The epochs an analysis looks at: the last always among them, and the start unless it is not asked for.
 
     Args:
         recipe: of the study.
         asked: by name; None for at most ``most`` of those that are kept.
         most: how many, where none are named.
+        start: as of :func:`kept_epochs`.
     """
     if asked is not None:
-        return tuple(sorted({0, *asked, recipe.epochs}))
-    return evenly(kept_epochs(recipe), most)
+        return tuple(sorted({*_first(start), *asked, recipe.epochs}))
+    return evenly(kept_epochs(recipe, start), most)
 
 
-def missing_epochs(recipe: "VariantRecipe", asked: Sequence[int] | None) -> str | None:
+def missing_epochs(recipe: "VariantRecipe", asked: Sequence[int] | None, start: bool = True) -> str | None:
     """What is wrong with the epochs an analysis asks for; None if they are all kept.
 
     Args:
         recipe: of the study.
         asked: by name, or None.
+        start: as of :func:`kept_epochs`.
     """
     if asked is None or recipe.keep == "none":
         # A study that keeps none is told what to change by too_few: it is no misspelt setting.
         return None
-    have = kept_epochs(recipe)
+    have = kept_epochs(recipe, start)
     lost = sorted(set(asked) - set(have))
     if not lost:
         return None
@@ -69,15 +74,21 @@ def missing_epochs(recipe: "VariantRecipe", asked: Sequence[int] | None) -> str 
     return f"epochs: training.recipe.keep does not keep {listed} (it has {', '.join(map(str, have))})"
 
 
-def too_few(recipe: "VariantRecipe") -> str | None:
+def too_few(recipe: "VariantRecipe", start: bool = True) -> str | None:
     """Why a study has no training to look into; None if it has.
 
     Args:
         recipe: of the study.
+        start: whether an epoch between the start and the last is needed, or any before the last will do.
     """
-    if len(kept_epochs(recipe)) > 2:
+    if len(kept_epochs(recipe, start)) > (2 if start else 1):
         return None
+    where, such = ("between the start and the last", "[1, 2, 4]") if start else ("before the last", "[0, 1, 2]")
     return (
-        f"no epoch between the start and the last ({recipe.epochs}) is kept: set training.recipe.keep to all, or to a "
-        "list of epochs such as [1, 2, 4]"
+        f"no epoch {where} ({recipe.epochs}) is kept: set training.recipe.keep to all, or to a list of epochs such as "
+        f"{such}"
     )
+
+
+def _first(start: bool) -> tuple[int, ...]:
+    return (0,) if start else ()

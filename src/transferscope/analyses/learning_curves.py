@@ -173,7 +173,7 @@ class LearningCurves(AbstractAnalysis):
         why = "a network never gets down to the common starting loss, or has no epoch left after it"
         if not differences:
             return [Number(name, None, n=len(seeds), unit="metric", note=why)]
-        number = _number(name, _interval(differences), "metric")
+        number = _number(name, _of_differences(differences), "metric")
         lost = len(seeds) - len(differences)
         # The seeds that are left are those that learned faster: a reader must know how many are not.
         return [_noted(number, f"{lost} of {len(seeds)} seeds left out: {why}") if lost else number]
@@ -325,22 +325,25 @@ def _best(curve: Mapping[int, float]) -> int:
 
 
 def _seeds(values: Mapping[int, float]) -> "Interval":
-    return _interval(list(values.values()))
+    """Of a metric, or its mean over epochs."""
+    from transferscope.measures.intervals import SHARE, seeds_interval
+
+    return seeds_interval(list(values.values()), bounds=SHARE)
 
 
-def _interval(values: list[float]) -> "Interval":
-    from transferscope.measures.intervals import seeds_interval
+def _of_differences(values: list[float]) -> "Interval":
+    from transferscope.measures.intervals import DIFFERENCE, seeds_interval
 
-    return seeds_interval(values)
+    return seeds_interval(values, bounds=DIFFERENCE)
 
 
 def _paired(a: Mapping[int, float], b: Mapping[int, float]) -> "Interval":
-    from transferscope.measures.intervals import Interval, paired_seeds_interval
+    from transferscope.measures.intervals import Interval
 
     seeds = sorted(set(a) & set(b))
     if not seeds:
         return Interval(None, None, None, 0, None, note="no seed has a finished run of both variants")
-    return paired_seeds_interval([a[seed] for seed in seeds], [b[seed] for seed in seeds])
+    return _of_differences([a[seed] - b[seed] for seed in seeds])
 
 
 def _number(name: str, interval: "Interval", unit: str) -> Number:

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from transferscope.data.spec import Split
     from transferscope.running.context import Context
 
-__all__ = ["LINE_COLUMNS", "QUANTITIES", "barrier_rows", "clusters_of", "line_notes", "point_rows"]
+__all__ = [
+    "LINE_COLUMNS",
+    "QUANTITIES",
+    "barrier_rows",
+    "clusters_of",
+    "line_notes",
+    "own_row",
+    "point_rows",
+    "way_rows",
+]
 
 QUANTITIES: tuple[Literal["loss", "error"], ...] = ("loss", "error")
 _ENOUGH_POINTS = 25
@@ -139,6 +148,40 @@ def barrier_rows(
                     "smallest_gap": single.minimum_gap,
                 }
             yield row
+
+
+def way_rows(
+    positions: Sequence[float],
+    lengths: Sequence[float],
+    points: "Sequence[LandscapePoint]",
+    clusters: "npt.ArrayLike | None",
+    family: int,
+) -> Iterator[dict[str, Any]]:
+    """The points and the barriers of one way, each with its ``level`` and with ``l2``: how far one has come.
+
+    Args:
+        positions: ascending from 0 to 1.
+        lengths: of the way from its first end to each of them.
+        points: one for each of them, of one split.
+        clusters: group of each example, or None.
+        family: as of :func:`barrier_rows`.
+    """
+    for length, row in zip(lengths, point_rows(positions, points, clusters), strict=True):
+        yield {"level": "point", "l2": length, **row}
+    for row in barrier_rows(positions, points, clusters, family):
+        yield {"level": "barrier", "l2": lengths[-1], **row}
+
+
+def own_row(point: "LandscapePoint", clusters: "npt.ArrayLike | None") -> dict[str, Any]:
+    """A network with its own batch-norm statistics: no point of a way, so that nothing changed along one.
+
+    Args:
+        point: of one split.
+        clusters: group of each example, or None.
+    """
+    (row,) = point_rows((0.0,), (point,), clusters)
+    changes = dict.fromkeys(f"{quantity}_change{error}" for quantity in QUANTITIES for error in ("", "_se"))
+    return {**row, **changes, "level": "own", "batch_norm": "own statistics"}
 
 
 def clusters_of(context: "Context", limits: "Mapping[Split, int | None]") -> "dict[str, npt.NDArray[Any] | None]":

@@ -55,7 +55,7 @@ class Mistakes(AbstractAnalysis):
     title: ClassVar[str] = "Mistakes"
     question: ClassVar[str] = "Do networks from the same pre-trained start make the same mistakes?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.2; κ: Geirhos et al. 2020"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(
             str,

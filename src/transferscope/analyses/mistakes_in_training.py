@@ -8,6 +8,7 @@ from pydantic import Field
 
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.kept_epochs import chosen_epochs, missing_epochs, too_few
 from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.mistake_rows import PAIR_COLUMNS, pair_of, row_of
 from transferscope.analyses.mistakes import consistency
@@ -53,27 +54,11 @@ class MistakesInTraining(AbstractAnalysis):
 
     def misfit(self, study: "Study") -> str | None:
         """Epochs that are asked for and not kept."""
-        recipe = study.training.recipe
-        have = {*_kept(recipe), recipe.epochs}
-        if self.epochs is None or recipe.keep == "none":
-            # A study that keeps none is told what to change by inapplicable.
-            return None
-        lost = sorted(set(self.epochs) - have)
-        if not lost:
-            return None
-        return (
-            f"epochs: training.recipe.keep does not keep {', '.join(map(str, lost))} (it has {_listed(sorted(have))})"
-        )
+        return missing_epochs(study.training.recipe, self.epochs, start=False)
 
     def inapplicable(self, study: BoundStudy) -> str | None:
         """There must be an epoch before the last whose weights are kept."""
-        recipe = study.settings.training.recipe
-        if any(epoch < recipe.epochs for epoch in _kept(recipe)):
-            return None
-        return (
-            f"no epoch before the last ({recipe.epochs}) is kept: set training.recipe.keep to all, or to a list of "
-            "epochs such as [0, 1, 2]"
-        )
+        return too_few(study.settings.training.recipe, start=False)
 
     def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """P-T and RI-T of all seeds."""
@@ -87,13 +72,7 @@ class MistakesInTraining(AbstractAnalysis):
 
     def chosen(self, recipe: "VariantRecipe") -> tuple[int, ...]:
         """The epochs that are looked at, the last among them."""
-        have = sorted({*_kept(recipe), recipe.epochs})
-        if self.epochs is not None:
-            return tuple(sorted({*self.epochs, recipe.epochs}))
-        if len(have) <= self.most:
-            return tuple(have)
-        places = [round(step * (len(have) - 1) / (self.most - 1)) for step in range(self.most)]
-        return tuple(have[place] for place in dict.fromkeys(places))
+        return chosen_epochs(recipe, self.epochs, self.most, start=False)
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Every network sees the test images once, but at the last epoch, which other analyses have run."""
@@ -143,7 +122,7 @@ class MistakesInTraining(AbstractAnalysis):
         listed = " → ".join(map(str, said))
         notes = [
             "early networks are less accurate, which caps κ: read it against its ceiling, and at equal accuracy",
-            f"epochs looked at: {_listed(epochs)}; the rates are those chosen for the end of training",
+            f"epochs looked at: {', '.join(map(str, epochs))}; the rates are those chosen for the end of training",
         ]
         if not words:
             return Summary("Undecided: no two networks to compare ended with finite weights.", tuple(numbers))
@@ -180,13 +159,3 @@ def _settled(table: pl.DataFrame, epochs: list[int]) -> list[Number]:
             )
         )
     return numbers
-
-
-def _kept(recipe: "VariantRecipe") -> tuple[int, ...]:
-    if recipe.keep == "all":
-        return tuple(range(recipe.epochs + 1))
-    return () if recipe.keep == "none" else tuple(sorted(recipe.keep))
-
-
-def _listed(epochs: Iterable[int]) -> str:
-    return ", ".join(map(str, epochs))

@@ -10,10 +10,11 @@ from pydantic import Field
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.line_rows import LINE_COLUMNS, barrier_rows, clusters_of, point_rows
+from transferscope.analyses.line_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
 from transferscope.analyses.module_path_summary import summary
 from transferscope.analyses.path_pairs import members_of
 from transferscope.analyses.variants import BoundStudy, shown
+from transferscope.analyses.ways import images_per_point, joined
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class ModulePath(AbstractAnalysis):
         from transferscope.networks.transplants import parts_of
 
         modules = len(parts_of(study.settings.source.architecture, self.granularity)) + self.head + len(_GROUPS)
-        per_point = 2 * self.batch_norm_images + (self.train_images or 2000) + (self.test_images or 1000)
+        per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
         return 2 * (modules * (self.points - 1) + 2) * per_point + 2 * (self.cka_images or 1000)
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
@@ -152,10 +153,7 @@ class ModulePath(AbstractAnalysis):
         limits: dict[Split, int | None] = {"train": self.train_images, "test": self.test_images}
         clusters = clusters_of(context, limits)
         places = {**{part: place for place, part in enumerate(parts)}, **_GROUPS}
-        base = {
-            "pair": f"{shown(first.variant)}/{shown(second.variant)}",
-            "a": first.label, "seed_a": first.seed, "b": second.label, "seed_b": second.seed,
-        }  # fmt: skip
+        base = joined(first, second)
         rows: list[dict[str, Any]] = []
         for member, ends in ((first, networks), (second, networks[::-1])):
             lines = module_paths(
@@ -241,17 +239,14 @@ def _relative(
 
 def _rows(lines: "ModuleLines", clusters: Mapping[str, Any], family: int) -> Iterator[dict[str, Any]]:
     for split in _SPLITS:
-        (own,) = point_rows((0.0,), (lines.own[split],), clusters[split])
-        own |= dict.fromkeys(("loss_change", "loss_change_se", "error_change", "error_change_se"))
-        facts: dict[str, Any] = {"module": "(none)", "parameters": 0, "l2": 0.0, "batch_norm": "own statistics"}
-        yield {"level": "own", "split": split, **facts, **own}
+        facts: dict[str, Any] = {"split": split, "module": "(none)", "parameters": 0, "l2": 0.0}
+        yield {**facts, **own_row(lines.own[split], clusters[split])}
         for module, line in lines.modules.items():
             facts = {"module": module, "parameters": line.parameters, "batch_norm": lines.batch_norm, "split": split}
-            for row in point_rows(lines.alphas, line.points[split], clusters[split]):
-                yield {"level": "point", "l2": row["alpha"] * line.distance, **facts, **row}
+            lengths = [alpha * line.distance for alpha in lines.alphas]
             of = 1 if module in _GROUPS else family
-            for row in barrier_rows(lines.alphas, line.points[split], clusters[split], of):
-                yield {"level": "barrier", "l2": line.distance, **facts, **row}
+            for row in way_rows(lines.alphas, lengths, line.points[split], clusters[split], of):
+                yield {**facts, **row}
 
 
 def _file(member: Member) -> str:

@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from transferscope.analyses.contract import Number, Summary
 from transferscope.analyses.line_rows import line_notes
 from transferscope.analyses.pairs import pairs_interval
+from transferscope.analyses.way_barriers import Word, of_one, worst
 
 if TYPE_CHECKING:
     from transferscope.measures.intervals import Interval
@@ -31,7 +32,7 @@ class ModuleBarrier:
 
     module: str
     interval: "Interval"
-    judged: Literal["stable", "unstable", "undecided"]
+    judged: Word
 
 
 def module_barriers(rows: pl.DataFrame) -> list[ModuleBarrier]:
@@ -42,7 +43,7 @@ def module_barriers(rows: pl.DataFrame) -> list[ModuleBarrier]:
     """
     from transferscope.measures.barriers import stability
     from transferscope.measures.families import bonferroni_confidence
-    from transferscope.measures.intervals import Interval, seeds_interval
+    from transferscope.measures.intervals import seeds_interval
 
     modules = rows.sort("position", maintain_order=True)["module"].unique(maintain_order=True).to_list()
     found = []
@@ -50,14 +51,11 @@ def module_barriers(rows: pl.DataFrame) -> list[ModuleBarrier]:
         of = rows.filter(pl.col("module") == module)
         pairs = of.group_by("a", "b", maintain_order=True).agg(pl.col("barrier").mean())
         values = pairs["barrier"].to_list()
-        if len(values) >= 3:
-            interval = seeds_interval(values, bonferroni_confidence(len(modules)))
-        else:
-            # All are judged together: "connected" is said of each, and so is "separated".
-            lows, highs = of["simultaneous_low"].to_list(), of["simultaneous_high"].to_list()
-            low, high = (None, None) if None in lows or None in highs else (min(lows), max(highs))
-            # Several pairs share their images: what counts is the smaller number.
-            interval = Interval(max(of["barrier"].to_list()), low, high, min(of["n"].to_list()), "examples")
+        interval = (
+            seeds_interval(values, bonferroni_confidence(len(modules)))
+            if len(values) >= 3
+            else worst(of, "simultaneous_low", "simultaneous_high")
+        )
         found.append(ModuleBarrier(module, interval, stability(interval)))
     return found
 
@@ -137,7 +135,7 @@ def _numbers(pair: str, rows: pl.DataFrame, found: Sequence[ModuleBarrier]) -> l
     for group, words in (("(all)", "all modules at once"), ("(trunk)", "the trunk at once")):
         of = rows.filter(pl.col("module") == group)
         if not of.is_empty():
-            numbers.append(_over_pairs(f"error barrier of {words}, {pair} (test, mean baseline)", of, "barrier", "1"))
+            numbers.append(_over_pairs(f"error barrier of {words}, {pair} (test, mean baseline)", of))
     return numbers
 
 
@@ -159,22 +157,15 @@ def _agreement(pair: str, modules: pl.DataFrame) -> list[Number]:
                 taus.append(tau)
         name = f"Kendall τ over modules, error barrier and {words}, {pair}"
         if taus:
-            interval = pairs_interval(taus)
-            numbers.append(
-                Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, "1",
-                       interval.note)
-            )  # fmt: skip
+            numbers.append(Number.of(name, pairs_interval(taus)))
         else:
             numbers.append(Number(name, None, note="too few modules that differ"))
     return numbers
 
 
-def _over_pairs(name: str, rows: pl.DataFrame, column: str, unit: str) -> Number:
+def _over_pairs(name: str, rows: pl.DataFrame) -> Number:
     """The mean over pairs of the mean of both directions; of one pair the larger, with its limits over examples."""
-    means = rows.group_by("a", "b", maintain_order=True).agg(pl.col(column).mean())[column].to_list()
+    means = rows.group_by("a", "b", maintain_order=True).agg(pl.col("barrier").mean())["barrier"].to_list()
     if len(means) == 1:
-        top: dict[str, Any] = rows.sort(column, descending=True).row(0, named=True)
-        basis: Literal["examples"] | None = None if top["low"] is None else "examples"
-        return Number(name, top[column], top["low"], top["high"], basis, top["n"], unit, "one pair")
-    interval = pairs_interval(means)
-    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, interval.note)
+        return of_one(name, rows.sort("barrier", descending=True).row(0, named=True), "1", "one pair")
+    return Number.of(name, pairs_interval(means))

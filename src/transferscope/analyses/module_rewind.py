@@ -1,9 +1,11 @@
 """Modules of a trained network put back to an earlier or a random value, one at a time or several together."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
@@ -14,11 +16,11 @@ from transferscope.errors import MeasureError, ModuleNameError, nearest
 from transferscope.measures.intervals import Interval
 from transferscope.networks.modules import Granularity, parts_parameters
 
-__all__ = ["ALL", "Rewinding", "Rewound", "Target", "group_name", "rewind"]
+__all__ = ["ALL", "Rewinding", "Rewound", "Target", "group_name", "rewind", "without_weights"]
 
 ALL = "(all)"
 """All modules at once: rewound to the initial value this is the initial network."""
-Target = Literal["initial", "random", "epoch"]
+Target = Literal["initial", "random", "zero", "epoch"]
 UNMOVED = "not evaluated: equal to its final value"
 
 
@@ -30,8 +32,8 @@ class Rewound:
         name: of the module, or of the group: see :func:`group_name`.
         modules: that were put back.
         parameters: how many numbers they have.
-        to: ``initial``, ``random`` or ``epoch``.
-        epoch: of the checkpoint; None for the other two.
+        to: ``initial``, ``random``, ``zero`` or ``epoch``.
+        epoch: of the checkpoint; None for the others.
         distance: ‖θ_final − θ_to‖₂ over the modules' parameters.
         points: by split.
         evaluation: what was kept of the network before the modules: see :meth:`Landscape.focus`.
@@ -70,7 +72,7 @@ class Rewinding:
 
         Args:
             name: of the module or group.
-            to: ``initial``, ``random`` or ``epoch``.
+            to: ``initial``, ``random``, ``zero`` or ``epoch``.
             epoch: of the checkpoint.
 
         Raises:
@@ -116,6 +118,9 @@ class Rewinding:
         if final.metric is None or point.metric is None:
             note = "the metric is not defined on these examples, or outputs are not finite"
             return Interval(None, None, None, len(final.judged), None, confidence, note)
+        if item.distance == 0:
+            units = len(final.judged) if clusters is None else len(np.unique(np.asarray(clusters)))
+            return Interval(0.0, 0.0, 0.0, units, "examples", confidence, UNMOVED)
         return difference_over_examples(
             final.judged, point.judged, final.labels, self.metric, clusters, draws, seed, confidence
         )
@@ -136,6 +141,7 @@ def rewind(
     data: Mapping[str, Batches],
     *,
     random: nn.Module | None = None,
+    zero: bool = False,
     checkpoints: Mapping[int, nn.Module] | None = None,
     modules: Sequence[str] | None = None,
     groups: Sequence[Sequence[str]] = (),
@@ -160,6 +166,8 @@ def rewind(
         final: after it. Left as it is.
         data: loaders by split, under the evaluation transform.
         random: a fresh initialisation of the same architecture; None leaves re-randomising out.
+        zero: also with all parameters of a module at 0: it puts out nothing, what a residual connection leads past it
+            stays.
         checkpoints: of the training, by epoch.
         modules: names at ``granularity``; None for all.
         groups: modules to be put back together.
@@ -187,6 +195,8 @@ def rewind(
     places: list[tuple[Target, int | None, nn.Module]] = [("initial", None, initial)]
     if random is not None:
         places.append(("random", None, random))
+    if zero:
+        places.append(("zero", None, without_weights(final)))
     places += [("epoch", epoch, network) for epoch, network in sorted((checkpoints or {}).items())]
     land = Landscape(
         (final, *(network for _, _, network in places)),
@@ -217,6 +227,19 @@ def rewind(
             words = evaluation if distance != 0 else UNMOVED
             rewound.append(Rewound(name, members, size, to, epoch, distance, points, words))
     return Rewinding(reached, own, tuple(rewound), land.policy, metric_name)
+
+
+@torch.no_grad()
+def without_weights(network: nn.Module) -> nn.Module:
+    """A copy with all parameters at 0; buffers stay.
+
+    Args:
+        network: left as it is.
+    """
+    empty = copy.deepcopy(network)
+    for parameter in empty.parameters():
+        parameter.zero_()
+    return empty
 
 
 def _together(

@@ -9,15 +9,18 @@ from pydantic import Field
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.line_rows import clusters_of
 from transferscope.analyses.path_pairs import LABELS, NEGATIVE, POSITIVE, PairKind, members_of
 from transferscope.analyses.path_rows import COLUMNS, rows_of
 from transferscope.analyses.path_summary import summary_of
 from transferscope.analyses.variants import BoundStudy
+from transferscope.analyses.ways import images_per_point
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from transferscope.data.spec import Split
     from transferscope.running.context import Context
 
 __all__ = ["Path"]
@@ -110,7 +113,7 @@ class Path(AbstractAnalysis):
         """Every point: statistics (about twice the cost of a plain pass), training and test images."""
         from transferscope.measures.refinement import budget
 
-        per_point = 2 * self.batch_norm_images + (self.train_images or 2000) + (self.test_images or 1000)
+        per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
         if len(unit.members) == 1:
             # A training step costs about four forward passes.
             return 4 * self.ruler_images + (_RULER_POINTS + 2) * per_point
@@ -119,8 +122,6 @@ class Path(AbstractAnalysis):
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Walk the line between the two members."""
-        import numpy as np
-
         from transferscope.analyses.linear_path import alpha_grid, linear_path
         from transferscope.networks.architectures import head_name
 
@@ -129,7 +130,7 @@ class Path(AbstractAnalysis):
             return Measured(pl.DataFrame([], schema=schema(self.columns)))
         label, moved = unit.settings["pair"], unit.settings["moved"]
         ruler = len(unit.members) == 1
-        limits = {"train": self.train_images, "test": self.test_images}
+        limits: dict[Split, int | None] = {"train": self.train_images, "test": self.test_images}
         ends, names = self._ends(unit, context)
         path = linear_path(
             *ends,
@@ -144,7 +145,7 @@ class Path(AbstractAnalysis):
             device=context.device,
             memory_format=context.memory_format,
         )
-        groups = context.images().groups
+        clusters = clusters_of(context, limits)
         base = {
             "role": unit.settings["role"],
             "pair": label,
@@ -156,8 +157,7 @@ class Path(AbstractAnalysis):
         }
         rows: list[dict[str, Any]] = []
         for split in _SPLITS:
-            clusters = None if groups is None else np.asarray(groups)[context.indices(split, limits[split])]
-            rows += [{**base, "split": split, **row} for row in rows_of(path, split, clusters)]
+            rows += [{**base, "split": split, **row} for row in rows_of(path, split, clusters[split])]
         return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def _ends(self, unit: Unit, context: "Context") -> tuple[tuple["nn.Module", "nn.Module"], tuple[str, str]]:

@@ -10,9 +10,10 @@ from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, 
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import chosen_epochs, missing_epochs, too_few
 from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.line_rows import LINE_COLUMNS, barrier_rows, clusters_of, point_rows
+from transferscope.analyses.line_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
 from transferscope.analyses.path_in_training_summary import summary
 from transferscope.analyses.variants import BoundStudy, shown
+from transferscope.analyses.ways import images_per_point
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class PathInTraining(AbstractAnalysis):
         epochs, runs = len(unit.settings["epochs"]), len(unit.members)
         lines = epochs * ("across" in self.lines) * (runs - 1)
         lines += runs * (epochs - 1) * (("end" in self.lines) + ("start" in self.lines))
-        per_point = 2 * self.batch_norm_images + (self.train_images or 2000) + (self.test_images or 1000)
+        per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
         return ((self.points - 2) * lines + 2 * runs * epochs) * per_point
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
@@ -210,17 +211,14 @@ def _facts(line: str, first: Member, epoch_a: int, second: Member, epoch_b: int)
 
 
 def _rows(path: "LinearPath", clusters: Mapping[str, Any], family: int) -> Iterator[dict[str, Any]]:
+    lengths = [alpha * path.distance for alpha in path.alphas]
     for split in _SPLITS:
-        facts = {"split": split, "batch_norm": path.batch_norm}
-        for row in point_rows(path.alphas, path.points[split], clusters[split]):
-            yield {"level": "point", "l2": row["alpha"] * path.distance, **facts, **row}
-        for row in barrier_rows(path.alphas, path.points[split], clusters[split], family):
-            yield {"level": "barrier", "l2": path.distance, **facts, **row}
+        for row in way_rows(path.alphas, lengths, path.points[split], clusters[split], family):
+            yield {"split": split, "batch_norm": path.batch_norm, **row}
 
 
 def _own(member: Member, epoch: int, lines: "TrainingLines", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     facts = _facts("end", member, epoch, member, epoch) | {"line": "checkpoint", "pair": shown(member.variant)}
     for split in _SPLITS:
-        (row,) = point_rows((0.0,), (lines.own((member.label, epoch))[split],), clusters[split])
-        row |= dict.fromkeys(("loss_change", "loss_change_se", "error_change", "error_change_se"))
-        yield {"level": "own", "split": split, "batch_norm": "own statistics", "l2": 0.0, **facts, **row}
+        own = own_row(lines.own((member.label, epoch))[split], clusters[split])
+        yield {"split": split, "l2": 0.0, **facts, **own}

@@ -10,6 +10,7 @@ from transferscope.analyses.contract import Number, Summary
 from transferscope.analyses.kept_epochs import evenly
 from transferscope.analyses.line_rows import line_notes
 from transferscope.analyses.pairs import pairs_interval
+from transferscope.analyses.way_barriers import of_one
 
 if TYPE_CHECKING:
     from transferscope.measures.intervals import Interval
@@ -150,9 +151,7 @@ def _connected(rows: pl.DataFrame, stays: str, what: Literal["pairs", "runs"]) -
         note = f"no epoch can be named for {len(found) - len(known)} of {len(found)} {what}"
         return listed, Number(title, None, n=len(found), unit="epoch", note=note)
     interval = _interval(known, what)
-    number = Number(
-        title, interval.value, interval.low, interval.high, interval.basis, interval.n, "epoch", interval.note
-    )
+    number = Number.of(title, interval, "epoch")
     if interval.basis == "seeds":
         listed = (
             f"from epoch {interval.value:.1f} (95 % interval over {interval.n} {what}: {interval.low:.1f} to "
@@ -181,13 +180,7 @@ def _along(
             note = f"not finite for {of.height - len(values)} of {of.height} lines"
             numbers.append(Number(name, None, n=of.height, unit=unit, note=note))
         elif len(values) == 1:
-            row = of.row(0, named=True)
-            basis: Literal["examples"] | None = None if row["low"] is None else "examples"
-            numbers.append(Number(name, row["barrier"], row["low"], row["high"], basis, row["n"], unit, "one line"))
+            numbers.append(of_one(name, of.row(0, named=True), unit, "one line"))
         else:
-            interval = _interval(values, what)
-            numbers.append(
-                Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit,
-                       interval.note)
-            )  # fmt: skip
+            numbers.append(Number.of(name, _interval(values, what), unit))
     return numbers

@@ -1,23 +1,18 @@
 """Which pairs of networks of a study a path is walked between, and what they share."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
-import polars as pl
-
 from transferscope.analyses.contract import Member
-from transferscope.analyses.pairs import pairs_interval
 from transferscope.frozen import derive_seed
 from transferscope.specs import Checkpoint
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
     from transferscope.analyses.variants import BoundStudy
-    from transferscope.measures.intervals import Interval
 
-__all__ = ["LABELS", "NEGATIVE", "POSITIVE", "PairKind", "again", "interval_of", "members_of", "share_seeds"]
+__all__ = ["LABELS", "NEGATIVE", "POSITIVE", "PairKind", "again", "members_of"]
 
 PairKind = Literal[
     "P_T/P_T",
@@ -80,22 +75,3 @@ def members_of(
             yield first, first
         else:
             yield first, again(study, variant, seed, evidence)
-
-
-def share_seeds(rows: pl.DataFrame) -> bool:
-    """Whether two of these pairs (``seed_a``, ``seed_b``) have a seed in common."""
-    seeds = [seed for pair in rows.select("seed_a", "seed_b").iter_rows() for seed in set(pair)]
-    return len(seeds) > len(set(seeds))
-
-
-def interval_of(rows: pl.DataFrame, column: str = "barrier") -> "Interval":
-    """The interval of a column over pairs, where the unit is the seed: one row for each pair of one kind, none null.
-
-    Pairs that share no network count as they are; of pairs that do one seed after the other is left out.
-    """
-    from transferscope.measures.intervals import seed_pairs_interval
-
-    if not share_seeds(rows):
-        return pairs_interval(rows[column].to_list())
-    found = seed_pairs_interval({(a, b): value for a, b, value in rows.select("seed_a", "seed_b", column).iter_rows()})
-    return replace(found, note=found.note or f"n counts seeds, of {rows.height} pairs, leaving one seed out")

@@ -3,7 +3,7 @@
 import polars as pl
 
 from transferscope.analyses.contract import Number
-from transferscope.analyses.path_pairs import interval_of
+from transferscope.analyses.pairs import interval_of
 
 __all__ = ["radius_numbers"]
 
@@ -55,6 +55,4 @@ def _rise(line: pl.DataFrame, radius: float) -> float | None:
 def _number(name: str, rises: pl.DataFrame) -> Number:
     if rises["rise"].null_count():
         return Number(name, None, n=rises.height, unit="nat", note="not finite on some line")
-    interval = interval_of(rises, "rise")
-    note = "; ".join(filter(None, (interval.note, "mean of both ends; half of the shortest line")))
-    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, "nat", note)
+    return Number.of(name, interval_of(rises, "rise"), "nat", "mean of both ends; half of the shortest line")

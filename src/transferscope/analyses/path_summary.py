@@ -2,23 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import polars as pl
 
 from transferscope.analyses.contract import Number, Summary
-from transferscope.analyses.path_pairs import NEGATIVE, POSITIVE, interval_of, share_seeds
+from transferscope.analyses.pairs import interval_of, share_seeds
+from transferscope.analyses.path_pairs import NEGATIVE, POSITIVE
 from transferscope.analyses.path_radius import radius_numbers
 from transferscope.analyses.path_rows import QUANTITIES
+from transferscope.analyses.way_barriers import CONNECTED, Word, basis, height, judge, over_pairs
 
 __all__ = ["Ruler", "ruler_of", "summary_of"]
-
-Verdict = Literal["stable", "unstable", "undecided"]
 
 _SPLITS = ("train", "test")
 _ENOUGH_POINTS = 25
 _RECHECKED = ("recheck_loss", "recheck_error")
-_WORDS = {"stable": "linearly connected", "unstable": "separated by a barrier", "undecided": "undecided"}
 _POLICIES = {
     "recompute": "batch norm recomputed",
     "interpolate": "batch norm interpolated",
@@ -38,8 +36,8 @@ class Ruler:
         text: both, with their barriers.
     """
 
-    positive: Verdict | None
-    negative: Verdict | None
+    positive: Word | None
+    negative: Word | None
     text: str
 
     @property
@@ -68,10 +66,10 @@ def summary_of(table: pl.DataFrame, asked: Sequence[tuple[str, str]], batch_norm
             continue
         numbers += _numbers(name, rows)
         verdict, said = _judged(_of(rows, "test", "error", "mean"))
-        words.append(f"{name} {_WORDS[verdict]}: {said}" if ruler.holds else f"{name} {said}")
+        words.append(f"{name} {CONNECTED[verdict]}: {said}" if ruler.holds else f"{name} {said}")
     known = _of(barriers.filter(pl.col("role") == "ruler"), "test", "error", "mean")
     for (pair,), rows in known.group_by(["pair"], maintain_order=True):
-        numbers.append(_over_pairs(f"ruler: error barrier of {pair} (test, mean baseline, {_policy(rows)})", rows, "1"))
+        numbers.append(over_pairs(f"ruler: error barrier of {pair} (test, mean baseline, {_policy(rows)})", rows, "1"))
     numbers += radius_numbers(table, _policy(barriers))
     opening = "" if ruler.holds else f"Undecided, for the ruler does not hold ({ruler.text}): "
     notes = _notes(barriers, batch_norm_images)
@@ -82,7 +80,7 @@ def summary_of(table: pl.DataFrame, asked: Sequence[tuple[str, str]], batch_norm
 
 def ruler_of(barriers: pl.DataFrame) -> Ruler:
     """The ruler's verdicts, from the barrier rows of the table."""
-    found: list[Verdict | None] = []
+    found: list[Word | None] = []
     texts = []
     for pair, wanted, lacking in (
         (POSITIVE, "stable", "not shown to be connected"),
@@ -95,7 +93,7 @@ def ruler_of(barriers: pl.DataFrame) -> Ruler:
             continue
         verdict, said = _judged(rows)
         found.append(verdict)
-        texts.append(f"{pair} {_WORDS[verdict] if verdict == wanted else lacking}, {said}")
+        texts.append(f"{pair} {CONNECTED[verdict] if verdict == wanted else lacking}, {said}")
     return Ruler(found[0], found[1], "; ".join(texts))
 
 
@@ -104,42 +102,29 @@ def _of(rows: pl.DataFrame, split: str, quantity: str, baseline: str) -> pl.Data
     return rows.filter(wanted)
 
 
-def _judged(rows: pl.DataFrame) -> tuple[Verdict, str]:
+def _judged(rows: pl.DataFrame) -> tuple[Word, str]:
     """Whether pairs are linearly connected, by the upper limit of their barriers (methods, paths); and the numbers."""
-    from transferscope.measures.barriers import stability
-    from transferscope.measures.intervals import Interval
-
-    values = [value for value in rows["barrier"].to_list() if value is not None]
-    if len(values) < len(rows):
-        return "undecided", "a network between them gives no finite error"
-    interval = interval_of(rows)
-    if interval.basis == "seeds":
-        said = f"error barrier {100 * sum(values) / len(values):.1f} points"
-        basis = (
-            f"over {interval.n} seeds ({len(values)} pairs, leaving one seed out)"
-            if share_seeds(rows)
-            else f"over {interval.n} pairs that share no network"
-        )
-    else:
-        # Of two pairs the worst is judged: "connected" is said of both, and so is "separated".
-        lows, highs = rows["low"].to_list(), rows["high"].to_list()
-        low, high = (None, None) if None in lows or None in highs else (min(lows), max(highs))
-        interval = Interval(max(values), low, high, rows["examples"][0], "examples")
-        many = f" (the largest of {len(values)})" if len(values) > 1 else ""
-        said = f"error barrier {100 * max(values):.1f} points{many}"
-        whose = "this pair" if len(values) == 1 else "these pairs"
-        basis = f"from {rows['examples'][0]} test examples, for {whose} of networks"
-    verdict = stability(interval)
-    if interval.low is None or interval.high is None:
-        return verdict, f"{said}, without limits ({_policy(rows)})"
-    limits = f"95 % limits {100 * interval.low:.1f} to {100 * interval.high:.1f}"
-    return verdict, f"{said}, {limits} {basis} ({_policy(rows)})"
+    judged = judge(rows)
+    said = height(
+        judged,
+        largest=f"the largest of {judged.pairs}",
+        lost="a network between them gives no finite error",
+    )
+    if judged.interval is None:
+        return judged.word, said
+    over_seeds = (
+        f"over {judged.interval.n} seeds ({judged.pairs} pairs, leaving one seed out)"
+        if share_seeds(rows)
+        else f"over {judged.pairs} pairs that share no network"
+    )
+    rests = "" if judged.interval.low is None else f" {basis(judged, rows, over_seeds)}"
+    return judged.word, f"{said}{rests} ({_policy(rows)})"
 
 
 def _numbers(name: str, rows: pl.DataFrame) -> list[Number]:
     policy = _policy(rows)
     found = [
-        _over_pairs(
+        over_pairs(
             f"{quantity} barrier of {name} ({split}, {baseline} baseline, {policy})",
             _of(rows, split, quantity, baseline),
             "1" if quantity == "error" else "nat",
@@ -149,29 +134,19 @@ def _numbers(name: str, rows: pl.DataFrame) -> list[Number]:
         for baseline in ("linear", "mean")
     ]
     for quantity in QUANTITIES:
-        chosen = _of(rows, "test", quantity, "mean").drop("low", "high")
         unit = "1 per ℓ2" if quantity == "error" else "nat per ℓ2"
         title = f"{quantity} barrier per unit of ℓ2 distance of {name} (test, mean baseline, {policy})"
-        found.append(_over_pairs(title, chosen, unit, "per_l2", _NOT_SCALE_FREE))
+        found.append(_per_distance(title, _of(rows, "test", quantity, "mean"), unit))
     return found
 
 
-def _over_pairs(name: str, rows: pl.DataFrame, unit: str, column: str = "barrier", warning: str = "") -> Number:
-    values = [value for value in rows[column].to_list() if value is not None]
-    if len(values) < len(rows):
-        # The pairs that are left would be a selection: those without the worst of barriers.
-        lost = len(rows) - len(values)
-        reason = "not finite" if column == "barrier" else "not finite, or no distance,"
-        return Number(name, None, n=len(rows), unit=unit, note=f"{reason} for {lost} of {len(rows)} pairs of networks")
-    if len(values) == 1:
-        row = rows.row(0, named=True)
-        low, high = row.get("low"), row.get("high")
-        basis: Literal["examples"] | None = None if low is None else "examples"
-        count = row["examples"] if basis else 1
-        return Number(name, row[column], low, high, basis, count, unit, "; ".join(filter(None, ("one pair", warning))))
-    interval = interval_of(rows, column)
-    note = "; ".join(filter(None, (interval.note, warning)))
-    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, note)
+def _per_distance(name: str, rows: pl.DataFrame, unit: str) -> Number:
+    if lost := rows["per_l2"].null_count():
+        note = f"not finite, or no distance, for {lost} of {rows.height} pairs of networks"
+        return Number(name, None, n=rows.height, unit=unit, note=note)
+    if rows.height == 1:
+        return Number(name, rows["per_l2"][0], n=1, unit=unit, note=f"one pair; {_NOT_SCALE_FREE}")
+    return Number.of(name, interval_of(rows, "per_l2"), unit, _NOT_SCALE_FREE)
 
 
 def _policy(rows: pl.DataFrame) -> str:

@@ -11,7 +11,7 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import chosen_epochs, missing_epochs, too_few
 from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.rewind_summary import summary_of
-from transferscope.analyses.shuffled import blocks_misfit, shuffled_members
+from transferscope.analyses.shuffled import blocks_misfit, check_variants, members_of
 from transferscope.analyses.variants import BoundStudy
 from transferscope.frozen import derive_seed
 from transferscope.published import published
@@ -86,7 +86,7 @@ class Rewind(AbstractAnalysis):
     title: ClassVar[str] = "Rewinding modules"
     question: ClassVar[str] = "What is lost when a module goes back to its start?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Fig. 5; Zhang et al. 2019"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "own: as trained; final: by the batch-norm policy; module: one put back; group: several"),
         "origin": Column(str, "study, or the paper's name of the target"),
@@ -138,8 +138,7 @@ class Rewind(AbstractAnalysis):
 
     @model_validator(mode="after")
     def _holds_together(self) -> "Rewind":
-        if self.blocks and "P_T" not in self.variants:
-            raise ValueError("blocks: P-T on shuffled images is compared with P-T, which variants leaves out")
+        check_variants(self.blocks, self.variants)
         if self.epochs is not None and "epochs" not in self.also:
             raise ValueError("epochs: also does not name 'epochs'")
         return self
@@ -156,12 +155,9 @@ class Rewind(AbstractAnalysis):
         if "epochs" in self.also and (reason := too_few(recipe) or missing_epochs(recipe, self.epochs)) is not None:
             return reason if reason.startswith("epochs") else f"also: epochs are asked for, but {reason}"
         if self.groups:
-            from transferscope.networks.architectures import build, head_name
-            from transferscope.networks.modules import named_parts
+            from transferscope.networks.transplants import parts_with_head
 
-            architecture = study.source.architecture
-            model = build(architecture, 2, 0)
-            known = named_parts(model, self.granularity, head_name(model, architecture))
+            known = parts_with_head(study.source.architecture, self.granularity)
             lost = sorted({name for group in self.groups for name in group} - set(known))
             if lost:
                 return f"groups: there is no {self.granularity} {', '.join(lost)} (there are {', '.join(known)})"
@@ -172,9 +168,7 @@ class Rewind(AbstractAnalysis):
         return [member.spec for member in self._members(study, evidence)]
 
     def _members(self, study: BoundStudy, evidence: Evidence) -> list[Member]:
-        seeds = study.seeds[: self.max_seeds]
-        plain = [study.member(variant, seed, evidence) for variant in self.variants for seed in seeds]
-        return [*plain, *shuffled_members(study, evidence, self.blocks, seeds)]
+        return members_of(study, evidence, self.variants, self.blocks, self.max_seeds)
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One for each network, all its modules: they share what is evaluated; and the published bars."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.shuffled import shuffled_notes
 from transferscope.analyses.variants import shown
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ModuleDrop", "drops", "summary_of"]
 
+_TWICE = (-2.0, 2.0)
+"""What the difference of two drops can be: each lies in [−1, 1]."""
 _VALUES = {"initial": "its initial value", "random": "a random value"}
 
 
@@ -44,7 +47,7 @@ def drops(rows: pl.DataFrame, margin: float) -> list[ModuleDrop]:
         margin: largest loss that counts as nothing.
     """
     from transferscope.measures.families import bonferroni_confidence
-    from transferscope.measures.intervals import noninferior, seeds_interval
+    from transferscope.measures.intervals import DIFFERENCE, noninferior, seeds_interval
 
     rows = rows.filter(pl.col("drop").is_not_null()).sort("position", "seed")
     modules = rows["module"].unique(maintain_order=True).to_list()
@@ -54,9 +57,13 @@ def drops(rows: pl.DataFrame, margin: float) -> list[ModuleDrop]:
         values = of["drop"].to_list()
         if len(values) >= 3:
             # A network's final and rewound metric are one pair: the interval is that of their differences.
-            sided = seeds_interval(values, bonferroni_confidence(len(modules), 0.90))
+            sided, interval, together = (
+                seeds_interval(values, confidence, DIFFERENCE)
+                for confidence in (
+                    bonferroni_confidence(len(modules), 0.90), 0.95, bonferroni_confidence(len(modules))
+                )
+            )  # fmt: skip
             judged = noninferior(sided, margin).verdict
-            interval, together = (seeds_interval(values, c) for c in (0.95, bonferroni_confidence(len(modules))))
         else:
             said = of["judged"].unique().to_list()
             judged = said[0] if len(said) == 1 else "undecided"
@@ -155,7 +162,7 @@ def _together(item: ModuleDrop) -> str:
 
 def _means(rows: pl.DataFrame, to: str) -> list[Number]:
     """The drop averaged over modules, of each variant, and P-T's less RI-T's."""
-    from transferscope.measures.intervals import paired_seeds_interval, seeds_interval
+    from transferscope.measures.intervals import DIFFERENCE, paired_seeds_interval, seeds_interval
 
     by: dict[str, dict[int, float]] = {}
     for variant, seed, mean in (
@@ -164,14 +171,14 @@ def _means(rows: pl.DataFrame, to: str) -> list[Number]:
         by.setdefault(variant, {})[seed] = mean
     where = f"mean drop over modules, put back to {_VALUES[to]} (test)"
     numbers = [
-        _number(f"{shown(variant)}: {where}", seeds_interval(list(values.values())), "")
+        _number(f"{shown(variant)}: {where}", seeds_interval(list(values.values()), bounds=DIFFERENCE), "")
         for variant, values in by.items()
     ]
     for other in by:
         common = sorted(by.get("P_T", {}).keys() & by[other].keys())
         if other != "P_T" and common:
             a, b = ([by[variant][seed] for seed in common] for variant in ("P_T", other))
-            numbers.append(_number(f"P-T − {shown(other)}: {where}", paired_seeds_interval(a, b), ""))
+            numbers.append(_number(f"P-T − {shown(other)}: {where}", paired_seeds_interval(a, b, bounds=_TWICE), ""))
     return numbers
 
 
@@ -193,11 +200,7 @@ def _notes(table: pl.DataFrame, margin: float) -> list[str]:
         notes.append(f"diverged, left out: {', '.join(lost)}")
     if not table.filter((pl.col("drop").is_null()) & pl.col("module").is_not_null()).is_empty():
         notes.append("some networks give outputs that are not finite, or an undefined metric: their drops are null")
-    if table["variant"].str.contains("_block_").any():
-        notes.append(
-            "P-T on shuffled blocks was trained and is evaluated on shuffled images, without augmentation; a block of "
-            "the image size is whole images without augmentation"
-        )
+    notes += shuffled_notes(table)
     notes.append(f"undecided is not kept: with few test images or seeds a loss below {100 * margin:g} points is hard "
                  "to show")  # fmt: skip
     notes.append("modules that are kept one by one are not kept all at once: see (all), and the groups")

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from transferscope.analyses.contract import Member
 from transferscope.data.ablation_settings import BlockShuffle, misfit, seeded
 from transferscope.specs import NetworkSpec
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
     from transferscope.analyses.variants import BoundStudy
 
-__all__ = ["blocks_misfit", "shuffled_members", "shuffled_variants"]
+__all__ = ["blocks_misfit", "check_variants", "members_of", "shuffled_members", "shuffled_notes", "shuffled_variants"]
 
 _BARE = Augmentation(flip=False, crop_padding=0)
 
@@ -27,6 +29,16 @@ def blocks_misfit(blocks: Iterable[int], image_size: int) -> str | None:
         if (reason := misfit(BlockShuffle(block=block), image_size)) is not None:
             return f"blocks: {reason}"
     return None
+
+
+def check_variants(blocks: Sequence[int], variants: Sequence[str]) -> None:
+    """Blocks need plain P-T among the variants.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if blocks and "P_T" not in variants:
+        raise ValueError("blocks: P-T on shuffled images is compared with P-T, which variants leaves out")
 
 
 def shuffled_variants(study: "BoundStudy", blocks: Sequence[int]) -> dict[int, str]:
@@ -67,3 +79,38 @@ def shuffled_members(
                 }
             )
             yield Member(variant=variant, seed=seed, spec=spec)
+
+
+def members_of(
+    study: "BoundStudy",
+    evidence: "Evidence",
+    variants: Iterable[str],
+    blocks: Sequence[int],
+    max_seeds: int | None,
+) -> list[Member]:
+    """The networks of an analysis of modules: all variants, then P-T of each block.
+
+    Args:
+        study: whose.
+        evidence: with the rates that were chosen.
+        variants: as of ``study.member``.
+        blocks: as of :func:`shuffled_variants`.
+        max_seeds: at most so many report seeds of each; None for all.
+    """
+    seeds = study.seeds[:max_seeds]
+    plain = [study.member(variant, seed, evidence) for variant in variants for seed in seeds]
+    return [*plain, *shuffled_members(study, evidence, blocks, seeds)]
+
+
+def shuffled_notes(table: pl.DataFrame) -> tuple[str, ...]:
+    """What a reader of rows of shuffled variants must know; nothing where there are none.
+
+    Args:
+        table: with a column ``variant``.
+    """
+    if not table["variant"].str.contains("_block_").any():
+        return ()
+    return (
+        "P-T on shuffled blocks was trained and is evaluated on shuffled images, without augmentation; a block of "
+        "the image size is whole images without augmentation",
+    )

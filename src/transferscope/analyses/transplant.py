@@ -11,19 +11,21 @@ from transferscope.analyses.ends import (
     QUANTITIES,
     Ends,
     by_interval,
+    columns_of,
     ends_of,
     gain,
     interval_columns,
     network_columns,
+    number_of,
     share,
     span,
     why_no_claim,
 )
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves import LearningCurves
-from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.learning_rate import LearningRate, choose
 from transferscope.analyses.variants import BoundStudy
-from transferscope.specs import Checkpoint, File, NetworkSpec
+from transferscope.specs import NetworkSpec
 from transferscope.specs import Transplant as TransplantStart
 
 if TYPE_CHECKING:
@@ -82,24 +84,7 @@ class Transplant(AbstractAnalysis):
         "seed": Column(int, "seed of the network", "count", null="the row speaks of all seeds"),
         "learning_rate": Column(float, "peak learning rate: the one chosen for P-T"),
         "quantity": Column(str, "metric: final metric; speed: mean clean training metric over the epochs from 1"),
-        "split": Column(str, "train (speed), validation or test"),
-        "value": Column(
-            float,
-            "the quantity; of a step the difference, of a share the ratio, not clipped",
-            "metric; 1 for a share",
-            "row",
-            "diverged or undefined: see note",
-        ),
-        "low": Column(float, "lower end of the 95 % interval, or of a range", "as value", "row", "no interval"),
-        "high": Column(float, "upper end of the 95 % interval, or of a range", "as value", "row", "no interval"),
-        "simultaneous_low": Column(
-            float, "as low, for all steps of a side at once (Bonferroni)", "as value", "row", "no interval, or no step"
-        ),
-        "simultaneous_high": Column(
-            float, "as high, for all steps of a side at once (Bonferroni)", "as value", "row", "no interval, or no step"
-        ),
-        "basis": Column(str, "seeds, or range (of two seeds)", null="one run, or no interval"),
-        "n": Column(int, "how many seeds the row rests on", "count"),
+        **columns_of("step", "all steps of a side", "no interval, or no step"),
         "diverged": Column(bool, "this run, or a run of the row, diverged and is left out"),
         "note": Column(str, "why there is no value or no interval", null="nothing to say"),
     }
@@ -149,10 +134,8 @@ class Transplant(AbstractAnalysis):
     def _network(self, study: BoundStudy, seed: int, rate: float, taken: tuple[str, ...], modules: int) -> NetworkSpec:
         if len(taken) in (0, modules):
             return study.trained("P_T" if taken else "RI_T", seed, rate)
-        origin = study.pretrained
-        assert isinstance(origin, File | Checkpoint)  # what a study's source can be
-        start = TransplantStart(of=origin, modules=taken, granularity=self.granularity)
-        return study.trained("P_T", seed, rate).model_copy(update={"start": start})
+        start = TransplantStart(of=study.pretrained, modules=taken, granularity=self.granularity)
+        return study.trained_from(start, seed, rate)
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Read histories: ends and speeds, steps and shares."""
@@ -163,7 +146,7 @@ class Transplant(AbstractAnalysis):
         words = [self._enough(table, side) for side in SIDES]
         unended = why_no_claim(evidence.table(LearningCurves()))
         verdict = f"After equal updates: {'; '.join(words)}."
-        rates = {variant: _rate(evidence, variant) for variant in ("P_T", "RI_T")}
+        rates = {variant: choose(evidence.table(LearningRate()), variant) for variant in ("P_T", "RI_T")}
         notes = [
             f"all were trained at P-T's rate {rates['P_T']:g}, RI-T's own is {rates['RI_T']:g}: networks with few "
             "modules of P may do better at another",
@@ -177,7 +160,7 @@ class Transplant(AbstractAnalysis):
     def _enough(self, table: pl.DataFrame, side: str) -> str:
         """The smallest k that validation data calls as good as all, and what it loses on test data."""
         from transferscope.measures.families import bonferroni_confidence
-        from transferscope.measures.intervals import noninferior, paired_seeds_interval
+        from transferscope.measures.intervals import DIFFERENCE, noninferior, paired_seeds_interval
 
         rows = table.filter(
             (pl.col("side") == side) & (pl.col("level") == "network") & (pl.col("quantity") == "metric")
@@ -194,7 +177,8 @@ class Transplant(AbstractAnalysis):
             seeds = sorted(set(whole) & set(part))
             if not seeds:
                 return None
-            return paired_seeds_interval([whole[seed] for seed in seeds], [part[seed] for seed in seeds], confidence)
+            first, second = ([of[seed] for seed in seeds] for of in (whole, part))
+            return paired_seeds_interval(first, second, confidence, DIFFERENCE)
 
         for k in ks:
             lost = loss(k, "validation", bonferroni_confidence(len(ks), 0.90))
@@ -208,12 +192,6 @@ class Transplant(AbstractAnalysis):
                 f"(upper one-sided 95 % limit of the loss {limit}){told}"
             )
         return f"undecided how many of the {side} modules are enough: no k below {modules} is shown as good as all"
-
-
-def _rate(evidence: Evidence, variant: str) -> float:
-    from transferscope.analyses.learning_rate import choose
-
-    return choose(evidence.table(LearningRate()), variant)
 
 
 def _rows(unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
@@ -282,6 +260,4 @@ def _number(row: Mapping[str, Any]) -> Number:
         name = f"{what}, gained by {row['added']} ({row['side']} {row['k']})"
     else:
         name = f"share of P-T's gain with the {row['side']} {row['k']}, {what}"
-    unit = "metric" if row["level"] == "step" else "1"
-    note = "; ".join(text for text in (row["note"], "a diverged seed is left out" if row["diverged"] else None) if text)
-    return Number(name, row["value"], row["low"], row["high"], row["basis"], row["n"], unit, note)
+    return number_of(name, row)

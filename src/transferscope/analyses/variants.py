@@ -78,7 +78,7 @@ class BoundStudy:
     class_names: tuple[str, ...]
     multi_label: bool
     metric: str
-    pretrained: Start
+    pretrained: File | Checkpoint
     memory_format: Literal["contiguous", "channels_last"]
     references: tuple[DataSpec, ...] = ()
     others: "tuple[tuple[OtherSource, File | Checkpoint], ...]" = ()
@@ -146,6 +146,10 @@ class BoundStudy:
             data=self.data,
             recipe=self.recipe(learning_rate, epochs),
         )
+
+    def trained_from(self, start: Start, seed: int, learning_rate: float, epochs: int | None = None) -> NetworkSpec:
+        """A network trained like P-T of the same seed from another start: with its head, order and augmentation."""
+        return self.trained("P_T", seed, learning_rate, epochs).model_copy(update={"start": start})
 
     def chosen_rate(self, variant: str, evidence: "Evidence") -> float:
         """The rate that the analysis ``learning_rate`` chose for a variant on validation data."""

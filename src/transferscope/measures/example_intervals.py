@@ -66,8 +66,8 @@ def bootstrap_interval(
     notes = []
     if lost:
         notes.append(f"not defined in {lost} of {draws} resamples, left out")
-    if units < _FEW_UNITS:
-        notes.append(f"only {units} {unit}: the interval is rough")
+    if rough := _rough(units, clusters):
+        notes.append(rough)
     if low == high:
         notes.append("every resample gave the same value: the width says nothing")
     return Interval(value, float(low), float(high), units, "examples", confidence, "; ".join(notes))
@@ -95,16 +95,32 @@ def mean_difference_interval(
         confidence: in (0, 1).
 
     Returns:
-        As :func:`bootstrap_interval`.
+        As :func:`bootstrap_interval`. Where all examples of [0, 1] differ alike (none of them, say), resampling shows
+        no spread at all: the limits then are as far away as a share of n examples of which none was seen may be,
+        1 − ((1 − confidence) / 2)^(1/n), so that few examples never show that two networks are equal.
 
     Raises:
         MeasureError: ``a`` and ``b`` speak of different numbers of examples.
+
+    Reference: Clopper & Pearson (1934), for no successes; the "rule of three" is its approximation.
     """
     mean_a = np.atleast_2d(np.asarray(a, dtype=np.float64)).mean(axis=0)
     mean_b = np.atleast_2d(np.asarray(b, dtype=np.float64)).mean(axis=0)
     if mean_a.shape != mean_b.shape:
         raise MeasureError("a and b speak of different examples", expected=str(mean_a.shape), got=str(mean_b.shape))
-    return bootstrap_interval(weighted_mean, [mean_a - mean_b], clusters, draws, seed, confidence)
+    found = bootstrap_interval(weighted_mean, [mean_a - mean_b], clusters, draws, seed, confidence)
+    shares = min(mean_a.min(), mean_b.min()) >= 0 and max(mean_a.max(), mean_b.max()) <= 1
+    if found.value is None or found.low is None or found.low != found.high or not shares:
+        return found
+    away = 1 - ((1 - confidence) / 2) ** (1 / found.n)
+    low, high = max(-1.0, found.value - away), min(1.0, found.value + away)
+    note = f"the {found.n} differ alike: limits of a share of which none was seen"
+    return replace(found, low=low, high=high, note="; ".join(filter(None, [_rough(found.n, clusters), note])))
+
+
+def _rough(units: int, clusters: npt.ArrayLike | None) -> str:
+    unit = "examples" if clusters is None else "groups"
+    return f"only {units} {unit}: the interval is rough" if units < _FEW_UNITS else ""
 
 
 def auc_difference_interval(

@@ -1,18 +1,27 @@
 """What an interval is: a number, its limits, and what they speak of."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from transferscope.errors import MeasureError
 
-__all__ = ["Basis", "Interval", "check_confidence", "finite"]
+__all__ = ["DIFFERENCE", "SHARE", "Basis", "Bounds", "Interval", "check_confidence", "finite", "within"]
 
 Basis = Literal["seeds", "examples", "range"]
 """What an interval speaks of; see :class:`Interval`."""
+
+Bounds = tuple[float, float]
+"""The least and the largest value that a number can have, whatever was measured."""
+SHARE: Final[Bounds] = (0.0, 1.0)
+"""Of accuracies, AUC and their means over epochs or seeds."""
+DIFFERENCE: Final[Bounds] = (-1.0, 1.0)
+"""Of differences of two such numbers."""
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,41 @@ class Interval:
     basis: Basis | None
     confidence: float = 0.95
     note: str = ""
+
+
+def within(interval: Interval, bounds: Bounds | None) -> Interval:
+    """The interval without what the number cannot be.
+
+    The limits of :math:`[l, h]` become max(l, least) and min(h, largest). A number that lies within its bounds lies in
+    the clipped interval exactly where it lies in the whole one: the coverage is the same. Whether the interval excludes
+    a value within the bounds is the same too.
+
+    Args:
+        interval: any; one without limits stays as it is.
+        bounds: of the number, for example :data:`SHARE`; None where it has none.
+
+    Raises:
+        MeasureError: the bounds are not two numbers in order, or the value lies outside of them: they are then not its
+            bounds.
+
+    >>> clipped = within(Interval(0.1, -0.019, 0.219, 3, "seeds"), SHARE)
+    >>> clipped.low, clipped.high
+    (0.0, 0.219)
+    """
+    if bounds is None:
+        return interval
+    least, largest = bounds
+    if not least < largest:
+        raise MeasureError("bounds are a least and a largest value", expected="two numbers in order", got=str(bounds))
+    if interval.value is not None and not least - _ROUNDING <= interval.value <= largest + _ROUNDING:
+        raise MeasureError(
+            "a value lies outside of the bounds it is said to have",
+            expected=f"{least:g} to {largest:g}",
+            got=str(interval.value),
+        )
+    if interval.low is None or interval.high is None:
+        return interval
+    return replace(interval, low=max(least, interval.low), high=min(largest, interval.high))
 
 
 def finite(what: str, values: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

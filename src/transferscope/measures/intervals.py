@@ -7,7 +7,7 @@ from transferscope.measures.example_intervals import (
     mean_difference_interval,
 )
 from transferscope.measures.families import bonferroni, bonferroni_confidence, holm
-from transferscope.measures.interval import Basis, Interval
+from transferscope.measures.interval import DIFFERENCE, SHARE, Basis, Bounds, Interval, within
 from transferscope.measures.seed_intervals import (
     fieller,
     paired_seeds_interval,
@@ -17,7 +17,10 @@ from transferscope.measures.seed_intervals import (
 )
 
 __all__ = [
+    "DIFFERENCE",
+    "SHARE",
     "Basis",
+    "Bounds",
     "Interval",
     "Noninferiority",
     "auc_difference_interval",
@@ -32,4 +35,5 @@ __all__ = [
     "seed_pairs_interval",
     "seeds_interval",
     "seeds_p_value",
+    "within",
 ]

@@ -9,12 +9,14 @@ import numpy.typing as npt
 from scipy import stats
 
 from transferscope.errors import MeasureError
-from transferscope.measures.interval import Interval, check_confidence, finite
+from transferscope.measures.interval import Bounds, Interval, check_confidence, finite, within
 
 __all__ = ["fieller", "paired_seeds_interval", "seed_pairs_interval", "seeds_interval", "seeds_p_value"]
 
 
-def seeds_interval(values: Sequence[float] | npt.NDArray[np.float64], confidence: float = 0.95) -> Interval:
+def seeds_interval(
+    values: Sequence[float] | npt.NDArray[np.float64], confidence: float = 0.95, bounds: Bounds | None = None
+) -> Interval:
     """Student's t interval of the mean over seeds.
 
     mean ± t_{n−1} · s/√n. The half-width over s is 8.98, 2.48, 1.59, 1.24 for n = 2 … 5; with two seeds that
@@ -25,12 +27,15 @@ def seeds_interval(values: Sequence[float] | npt.NDArray[np.float64], confidence
     Args:
         values: ``seeds``, finite.
         confidence: in (0, 1).
+        bounds: what the mean can be at all, (0, 1) for an accuracy: t of few seeds reaches beyond, and the limits are
+            clipped, which leaves the coverage as it is (see :func:`within`). None where it has no bounds, as an
+            unbiased CKA.
 
     Returns:
         Basis ``seeds`` for n ≥ 3, ``range`` for n = 2, None for n = 1.
 
     Raises:
-        MeasureError: no value, a value that is not finite, or a confidence outside (0, 1).
+        MeasureError: no value, a value that is not finite, a confidence outside (0, 1), or a mean outside the bounds.
 
     Reference: Student (1908), "The probable error of a mean".
 
@@ -47,13 +52,14 @@ def seeds_interval(values: Sequence[float] | npt.NDArray[np.float64], confidence
         note = "two seeds: their range, not an interval"
         return Interval(mean, float(data.min()), float(data.max()), 2, "range", confidence, note)
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * float(data.std(ddof=1)) / math.sqrt(n)
-    return Interval(mean, mean - half, mean + half, n, "seeds", confidence)
+    return within(Interval(mean, mean - half, mean + half, n, "seeds", confidence), bounds)
 
 
 def paired_seeds_interval(
     a: Sequence[float] | npt.NDArray[np.float64],
     b: Sequence[float] | npt.NDArray[np.float64],
     confidence: float = 0.95,
+    bounds: Bounds | None = None,
 ) -> Interval:
     """Interval of the mean difference a − b over seeds that pair (same head, data order, subset,
     augmentation).
@@ -62,6 +68,7 @@ def paired_seeds_interval(
         a: ``seeds``.
         b: ``seeds``, in the same order.
         confidence: in (0, 1).
+        bounds: of the difference, (−1, 1) for one of accuracies; as of :func:`seeds_interval`.
 
     Returns:
         As :func:`seeds_interval` of the differences; not changed by what a seed adds to both.
@@ -69,7 +76,7 @@ def paired_seeds_interval(
     Raises:
         MeasureError: ``a`` and ``b`` differ in length, or as :func:`seeds_interval`.
     """
-    return seeds_interval(_differences(a, b), confidence)
+    return seeds_interval(_differences(a, b), confidence, bounds)
 
 
 def seeds_p_value(

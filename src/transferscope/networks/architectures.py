@@ -20,6 +20,7 @@ __all__ = [
     "build",
     "check_architecture",
     "head_name",
+    "input_size",
     "input_stats",
     "known_architectures",
     "make",
@@ -241,6 +242,26 @@ def build(architecture: Architecture, classes: int, seed: int) -> nn.Module:
     check_outputs(model, head, architecture, classes)
     reset_head(model, head, seed)
     return model
+
+
+def input_size(architecture: Architecture) -> int | None:
+    """Height and width, in pixels, of the images that timm declares for an architecture and tag; None if it does not.
+
+    Raises:
+        ArchitectureError: timm has no such architecture.
+
+    Example:
+        >>> input_size(Architecture(name="timm:vit_base_patch16_384")), input_size(Architecture(name="mylab.nets:tiny"))
+        (384, None)
+    """
+    family, name = split_name(architecture)
+    if family != "timm":
+        return None
+    import timm
+
+    _check_timm(name)
+    declared = timm.models.get_pretrained_cfg(name)
+    return None if declared is None else int(declared.input_size[-1])
 
 
 def input_stats(architecture: Architecture, weights: Weights | None) -> tuple[tuple[float, ...], tuple[float, ...]]:

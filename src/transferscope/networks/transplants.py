@@ -11,7 +11,7 @@ from transferscope.networks.architectures import build, head_name
 from transferscope.networks.modules import Granularity, named_parts, parts_parameters
 from transferscope.networks.settings import Architecture
 
-__all__ = ["movable_parts", "parts_of", "transplant"]
+__all__ = ["movable_parts", "parts_of", "parts_with_head", "transplant"]
 
 
 def movable_parts(model: nn.Module, granularity: Granularity, head: str) -> list[str]:
@@ -33,10 +33,11 @@ def movable_parts(model: nn.Module, granularity: Granularity, head: str) -> list
 
 
 @functools.lru_cache(maxsize=32)
-def _parts_of(architecture: str, granularity: Granularity) -> tuple[str, ...]:
+def _parts_of(architecture: str, granularity: Granularity) -> tuple[tuple[str, ...], str]:
     settings = Architecture.model_validate_json(architecture)
     model = build(settings, 2, 0)
-    return tuple(movable_parts(model, granularity, head_name(model, settings)))
+    head = head_name(model, settings)
+    return tuple(named_parts(model, granularity, head)), head
 
 
 def parts_of(architecture: Architecture, granularity: Granularity) -> tuple[str, ...]:
@@ -45,7 +46,17 @@ def parts_of(architecture: Architecture, granularity: Granularity) -> tuple[str,
     Raises:
         ArchitectureError: it cannot be built.
     """
-    return _parts_of(architecture.model_dump_json(), granularity)
+    names, head = _parts_of(architecture.model_dump_json(), granularity)
+    return tuple(name for name in names if not _in_head(name, head))
+
+
+def parts_with_head(architecture: Architecture, granularity: Granularity) -> tuple[str, ...]:
+    """As :func:`parts_of`, the head among them.
+
+    Raises:
+        ArchitectureError: it cannot be built.
+    """
+    return _parts_of(architecture.model_dump_json(), granularity)[0]
 
 
 def transplant(

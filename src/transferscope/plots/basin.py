@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import NEUTRAL, Figure, Panel, colour, first, hover, padded, shown_column
+from transferscope.plots.theme import NEUTRAL, Figure, Panel, charted, colour, hover, padded, shown_column
 
 __all__ = ["chart", "figures"]
 
@@ -19,25 +19,14 @@ _DELTA = "Scale of the noise δ (ℓ2, units of the parameters)"
 _LENGTH = "Length (ℓ2, units of the parameters)"
 
 
-def chart(table: pl.DataFrame) -> Any:
-    """Both conditions against δ by test error, of the table of ``basin``.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
-
-
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     """The figures of ``basin``; none where no set has values."""
     found = (*(_conditions(table, quantity) for quantity in _QUANTITIES), _radii(table))
     return tuple(figure for figure in found if figure is not None)
+
+
+chart = charted(figures)
+"""Both conditions against δ by test error, of the table of ``basin``."""
 
 
 def _conditions(table: pl.DataFrame, quantity: str) -> Figure | None:
@@ -97,7 +86,7 @@ def _panel(
         .scale(type="log", domain=[origin / 1.2, steps[-1] * 1.2], nice=False)
         .axis(
             values=marks,
-            labelExpr=f"datum.value < {1.2 * origin!r} ? '0' : format(datum.value, '.2~g')",
+            labelExpr=f"datum.value < {1.2 * origin!r} ? '0' : format(datum.value, '.2~r')",
             grid=False,
         )
     )

@@ -1,7 +1,6 @@
 """Final metric and optimisation speed against the side of shuffled blocks (paper Fig. 3), and the gap per ablation."""
 
 import math
-from typing import Any
 
 import altair as alt
 import polars as pl
@@ -10,8 +9,8 @@ from transferscope.plots.theme import (
     NEUTRAL,
     Figure,
     Panel,
+    charted,
     colour,
-    first,
     hover,
     metric_axis,
     metric_name,
@@ -26,27 +25,15 @@ _VARIANTS = ["RI-T", "P-T"]
 _SHARES = frozenset({"top1", "top5"})
 
 
-def chart(table: pl.DataFrame, metric: str = "top1") -> Any:
-    """Final metric and optimisation speed against block size, of the table of ``block_shuffle``.
-
-    Args:
-        table: in the declared columns of the analysis.
-        metric: the study's metric; gives the axes their name and unit.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table, metric))
-
-
 def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     """The figures of ``block_shuffle``; none where no network has a value."""
     rows = table.with_columns(shown_column("variant"))
     found = (_blocks(rows, metric), _gaps(rows.filter(pl.col("origin") == "study"), metric))
     return tuple(figure for figure in found if figure is not None)
+
+
+chart = charted(figures)
+"""Final metric and optimisation speed against block size, of the table of ``block_shuffle``."""
 
 
 def _blocks(rows: pl.DataFrame, metric: str) -> Figure | None:

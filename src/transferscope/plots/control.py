@@ -9,8 +9,8 @@ from transferscope.plots.theme import (
     NEUTRAL,
     Figure,
     Panel,
+    charted,
     colour,
-    first,
     hover,
     metric_axis,
     metric_name,
@@ -27,26 +27,14 @@ _WIDEST = 4.0
 """Shares beyond ±400 % are cut off: an interval may be as wide as it likes where the gain is small."""
 
 
-def chart(table: pl.DataFrame, metric: str = "top1") -> Any:
-    """The shares of the gain, of the table of ``control``.
-
-    Args:
-        table: in the declared columns of the analysis.
-        metric: the study's metric; gives axes their name and unit.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table, metric))
-
-
 def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     """The figures of ``control``: shares, and values; none where no network has a value."""
     rows = table.with_columns(shown_column("variant"))
     return tuple(figure for figure in (_shares(rows), _values(rows, metric)) if figure is not None)
+
+
+chart = charted(figures)
+"""The shares of the gain, of the table of ``control``."""
 
 
 def _shares(rows: pl.DataFrame) -> Figure | None:

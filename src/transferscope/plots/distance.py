@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, Panel, colour, first, hover, pair_rank, scale, shown_column, thinned
+from transferscope.plots.theme import Figure, Panel, charted, colour, hover, pair_rank, scale, shown_column, thinned
 
 __all__ = ["chart", "figures"]
 
@@ -20,21 +20,6 @@ _COSINES = {
 }
 _MOST_PAIRS = 6
 _MOST_MODULES = 40
-
-
-def chart(table: pl.DataFrame) -> Any:
-    """The picture of the table of ``distance``: ℓ2 distance by module and for the whole network.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
@@ -53,6 +38,10 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     if not parts.is_empty():
         found.append(_modules(parts, pairs, legend))
     return tuple(found)
+
+
+chart = charted(figures)
+"""The picture of the table of ``distance``: ℓ2 distance by module and for the whole network."""
 
 
 def _whole(rows: pl.DataFrame, pairs: list[str], legend: tuple[tuple[str, str, str], ...]) -> Figure:

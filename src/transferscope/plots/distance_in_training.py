@@ -1,12 +1,11 @@
 """How far parameters are from their start and their end, and from each other, epoch by epoch."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
+from transferscope.plots.heat import heat_map, modules_down, steps_across
 from transferscope.plots.similarity import RAMP
-from transferscope.plots.theme import Figure, Panel, colour, first, hover, pair_rank, scale, shown_column, thinned
+from transferscope.plots.theme import Figure, Panel, charted, colour, hover, pair_rank, scale, shown_column, thinned
 
 __all__ = ["chart", "figures"]
 
@@ -20,21 +19,6 @@ _PAIRS = {
     "cosine": "Cosine of displacements (−1 to 1)",
 }
 _MOST_MODULES = 30
-
-
-def chart(table: pl.DataFrame) -> Any:
-    """The picture of the table of ``distance_in_training``.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
@@ -56,6 +40,10 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
                              "Of the trunk, one line for each pair: distance, and the cosine between what each has "
                              "moved from its own start so far."))  # fmt: skip
     return tuple(found)
+
+
+chart = charted(figures)
+"""The picture of the table of ``distance_in_training``."""
 
 
 def _figure(rows: pl.DataFrame, columns: dict[str, str], name: str, title: str, caption: str) -> Figure:
@@ -99,17 +87,15 @@ def _modules(rows: pl.DataFrame) -> Figure:
     for pair in sorted(set(means["pair"])):
         text = hover(pl.col("part"), ", epoch ", pl.col("epoch"), ": ", pl.col("relative").round_sig_figs(3))
         panels.append(
-            alt.Chart(means.filter(pl.col("pair") == pair).with_columns(text), title=pair)
-            .mark_rect()
-            .encode(
-                alt.X("epoch:O", title="Epoch (count)").axis(ticks=False, domain=False, labelAngle=0),
-                alt.Y("part:N", title="Module (name)", sort=kept).axis(
-                    ticks=False, domain=False, labelFontSize=9, labelLimit=84, labelOverlap=True
-                ),
+            heat_map(
+                means.filter(pl.col("pair") == pair).with_columns(text),
+                pair,
+                steps_across("epoch", "Epoch (count)"),
+                modules_down("part", kept),
                 alt.Color("relative:Q", title="ratio", scale=alt.Scale(domain=[0, top], range=list(RAMP))),
-                description="hover:N",
+                width=230,
+                height=max(90, 11 * len(kept)),
             )
-            .properties(width=230, height=max(90, 11 * len(kept)))
         )
     less = f" {len(kept)} of {len(names)} modules are drawn." if len(kept) < len(names) else ""
     return Figure(

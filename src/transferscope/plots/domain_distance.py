@@ -1,11 +1,9 @@
 """The picture of domain distance: every distance beside its null, along the network, and by batch norm."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import NEUTRAL, Figure, Panel, first, hover, thinned
+from transferscope.plots.theme import NEUTRAL, Figure, Panel, charted, hover, thinned
 
 __all__ = ["chart", "figures"]
 
@@ -20,25 +18,14 @@ _MOST = 40
 _KINDS = ("target to source", "two halves of the source")
 
 
-def chart(table: pl.DataFrame) -> Any:
-    """The picture of the table of ``domain_distance``.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
-
-
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     """The figures of ``domain_distance``: those for which there are rows."""
     known = table.filter(pl.col("value").is_not_null())
     return (*_distances(known), *_along(known), *_statistics(known), *_looks(known))
+
+
+chart = charted(figures)
+"""The picture of the table of ``domain_distance``."""
 
 
 def _distances(known: pl.DataFrame) -> tuple[Figure, ...]:

@@ -1,11 +1,9 @@
 """Loss and error against the distance from P-T and RI-T, under three rulers; and what their Hessians hold."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, Panel, colour, first, hover, padded, scale, shown_column
+from transferscope.plots.theme import Figure, Panel, charted, colour, hover, padded, scale, shown_column
 
 __all__ = ["chart", "figures"]
 
@@ -24,21 +22,6 @@ _HESSIANS = {
 }
 
 
-def chart(table: pl.DataFrame) -> Any:
-    """The picture of the table of ``flatness``: loss and error against distance.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
-
-
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     """The figures of ``flatness``; none where nothing was measured."""
     rows = table.with_columns(shown_column("variant"))
@@ -51,6 +34,10 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     if not hessian.is_empty():
         found.append(_hessians(hessian, variants))
     return tuple(found)
+
+
+chart = charted(figures)
+"""The picture of the table of ``flatness``: loss and error against distance."""
 
 
 def _curves(rows: pl.DataFrame, split: str, variants: list[str]) -> Figure:

@@ -1,7 +1,5 @@
 """Metric and loss against epoch for every seed, and optimisation speed."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
@@ -10,8 +8,8 @@ from transferscope.plots.theme import (
     VARIANTS,
     Figure,
     Panel,
+    charted,
     colour,
-    first,
     hover,
     metric_axis,
     metric_name,
@@ -21,22 +19,6 @@ from transferscope.plots.theme import (
 )
 
 __all__ = ["chart", "figures", "speeds"]
-
-
-def chart(table: pl.DataFrame, metric: str = "top1") -> Any:
-    """The learning curves of the table of ``learning_curves``: train and test, metric and loss.
-
-    Args:
-        table: in the declared columns of the analysis.
-        metric: the study's metric; gives the axes their name and unit.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table, metric))
 
 
 def speeds(table: pl.DataFrame) -> pl.DataFrame:
@@ -91,6 +73,10 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     )
     speed = _speed(speeds(table), metric, variants)
     return (curves, speed) if speed else (curves,)
+
+
+chart = charted(figures)
+"""The learning curves of the table of ``learning_curves``: train and test, metric and loss."""
 
 
 def _chosen(table: pl.DataFrame) -> pl.DataFrame:

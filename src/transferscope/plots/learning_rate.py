@@ -1,15 +1,13 @@
 """Validation metric against learning rate, the chosen rate ringed."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
 from transferscope.plots.theme import (
     VARIANTS,
     Figure,
+    charted,
     colour,
-    first,
     hover,
     metric_axis,
     metric_name,
@@ -19,22 +17,6 @@ from transferscope.plots.theme import (
 )
 
 __all__ = ["chart", "chosen", "figures"]
-
-
-def chart(table: pl.DataFrame, metric: str = "top1") -> Any:
-    """The picture of the table of ``learning_rate``: one line per variant, a point per tuning seed.
-
-    Args:
-        table: in the declared columns of the analysis.
-        metric: the study's metric; gives the axis its name and unit.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table, metric))
 
 
 def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
@@ -105,6 +87,10 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
             legend=tuple(legend),
         ),
     )
+
+
+chart = charted(figures)
+"""The picture of the table of ``learning_rate``: one line per variant, a point per tuning seed."""
 
 
 def chosen(table: pl.DataFrame) -> pl.DataFrame:

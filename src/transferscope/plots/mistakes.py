@@ -1,12 +1,10 @@
 """Which test images two networks get wrong: together, or only one of them."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
 from transferscope.plots.mistake_groups import classes_figure, strata_figure
-from transferscope.plots.theme import Figure, Panel, first, hover, pair_rank, shown, shown_column
+from transferscope.plots.theme import Figure, Panel, charted, hover, pair_rank, shown, shown_column
 
 __all__ = ["chart", "figures"]
 
@@ -15,25 +13,14 @@ _MOST = 15
 """Single pairs of networks shown; above it, means by pair of variants."""
 
 
-def chart(table: pl.DataFrame) -> Any:
-    """The picture of the table of ``mistakes``: shared and unshared mistakes, error consistency.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
-
-
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     """The figures of ``mistakes``: pairs, strata of difficulty, classes; none where there is no pair of networks."""
     found = (_overlap(table), strata_figure(table), classes_figure(table))
     return tuple(figure for figure in found if figure is not None)
+
+
+chart = charted(figures)
+"""The picture of the table of ``mistakes``: shared and unshared mistakes, error consistency."""
 
 
 def _overlap(table: pl.DataFrame) -> Figure | None:

@@ -1,7 +1,6 @@
 """Shared mistakes against epochs, and against accuracy."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import altair as alt
 import polars as pl
@@ -10,8 +9,8 @@ from transferscope.plots.theme import (
     VARIANTS,
     Figure,
     Panel,
+    charted,
     colour,
-    first,
     hover,
     pair_rank,
     scale,
@@ -21,21 +20,6 @@ from transferscope.plots.theme import (
 __all__ = ["chart", "figures"]
 
 _KAPPA = "Error consistency κ (1 = same mistakes)"
-
-
-def chart(table: pl.DataFrame) -> Any:
-    """The picture of the table of ``mistakes_in_training``: κ against epochs and accuracy.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
@@ -53,6 +37,10 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
         )
         if figure is not None
     )
+
+
+chart = charted(figures)
+"""The picture of the table of ``mistakes_in_training``: κ against epochs and accuracy."""
 
 
 def _agreement(rows: pl.DataFrame) -> Figure | None:

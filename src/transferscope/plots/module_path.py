@@ -1,16 +1,15 @@
 """One-module paths: similarity, distance and barrier of every module side by side, and what lies on the way."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
+from transferscope.plots.heat import heat_map, modules_down, steps_across
 from transferscope.plots.similarity import RAMP
-from transferscope.plots.theme import Figure, Panel, colour, first, hover, pair_rank, scale, shown_column, thinned
+from transferscope.plots.theme import Figure, Panel, charted, colour, hover, pair_rank, scale, shown_column, thinned
+from transferscope.plots.ways import TWO_POINTS, two_points
 
 __all__ = ["chart", "figures"]
 
-_LIMIT = 0.02
 _MOST_MODULES = 40
 _PANELS = {
     "cka": "CKA of its outputs (at most 1)",
@@ -18,21 +17,6 @@ _PANELS = {
     "loss": "Loss barrier (nats)",
     "error": "Error barrier (%)",
 }
-
-
-def chart(table: pl.DataFrame) -> Any:
-    """The picture of the table of ``module_path``: every module's similarity, distance and barriers.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
@@ -64,9 +48,13 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
         f"below which a barrier counts as none. Batch norm: {policy}." + less,
         description="Largest error barrier of a single module: " + (", ".join(tops) or "not defined") + ".",
         panels=tuple(_panel(means, name, kept, pairs) for name in _PANELS if _drawn(means, name)),
-        legend=(*((pair, colour(pair), "point") for pair in pairs), ("2 points", "#59636e", "dashed")),
+        legend=(*((pair, colour(pair), "point") for pair in pairs), TWO_POINTS),
     )
     return (side, *_along(test, kept, pairs, less))
+
+
+chart = charted(figures)
+"""The picture of the table of ``module_path``: every module's similarity, distance and barriers."""
 
 
 def _means(barriers: pl.DataFrame) -> pl.DataFrame:
@@ -109,8 +97,7 @@ def _panel(means: pl.DataFrame, name: str, kept: list[str], pairs: list[str]) ->
         bars = drawn.transform_filter("isValid(datum.low) && isValid(datum.high)").mark_rule(strokeWidth=2, aria=False)
         layers.append(bars.encode(low, alt.X2("high:Q"), y, shift, tint))
     if name == "error":
-        line = alt.Chart(pl.DataFrame({"value": [_LIMIT]})).mark_rule(strokeDash=[4, 3], color="#59636e", aria=False)
-        layers.append(line.encode(x))
+        layers.append(two_points(x))
     layers.append(drawn.mark_circle(size=36, opacity=1).encode(x, y, shift, tint, description="hover:N"))
     return alt.layer(*layers).properties(width=300, height=max(14 * len(kept) * min(len(pairs), 2), 60))
 
@@ -128,21 +115,17 @@ def _along(test: pl.DataFrame, kept: list[str], pairs: list[str], less: str) -> 
                      (100 * pl.col("error_change")).round(2), " points above α = 0")  # fmt: skip
         data = means.filter(pl.col("pair") == pair).with_columns(text, place=pl.col("alpha").round(3))
         panels.append(
-            alt.Chart(data.sort("position", "alpha"), title=pair)
-            .mark_rect()
-            .encode(
-                alt.X("place:O", title="Position α (0 = the network itself, 1 = the other's module)").axis(
-                    ticks=False, domain=False, labelAngle=0, labelOverlap=True
-                ),
-                alt.Y("module:N", title="Module (name)", sort=kept).axis(
-                    ticks=False, domain=False, labelFontSize=9, labelLimit=84, labelOverlap=True
-                ),
+            heat_map(
+                data.sort("position", "alpha"),
+                pair,
+                steps_across("place", "Position α (0 = the network itself, 1 = the other's module)", thin=True),
+                modules_down("module", kept),
                 alt.Color(
                     "error_change:Q", title="error", scale=alt.Scale(domain=[0, top], range=list(RAMP), clamp=True)
                 ),
-                description="hover:N",
+                width=300,
+                height=max(90, 12 * len(kept)),
             )
-            .properties(width=300, height=max(90, 12 * len(kept)))
         )
     return (
         Figure(

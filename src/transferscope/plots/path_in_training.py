@@ -1,16 +1,15 @@
 """Barriers between checkpoints against epoch, and the way from the start to each epoch."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
+from transferscope.plots.heat import heat_map, steps_across
 from transferscope.plots.similarity import RAMP
-from transferscope.plots.theme import LIMIT, Figure, Panel, colour, first, hover, scale, shown_column
+from transferscope.plots.theme import LIMIT, Figure, Panel, charted, colour, hover, scale, shown_column
+from transferscope.plots.ways import TWO_POINTS, faint, two_points
 
 __all__ = ["chart", "figures"]
 
-_LIMIT = 0.02
 _PANELS = {
     ("across", "error", "mean"): "Between two runs: error barrier (%)",
     ("end", "error", "mean"): "To the end: error barrier (%)",
@@ -19,25 +18,14 @@ _PANELS = {
 }
 
 
-def chart(table: pl.DataFrame) -> Any:
-    """The picture of the table of ``path_in_training``: barriers by epoch.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
-
-
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     """The figures of ``path_in_training``; none where no line was measured."""
     test = table.filter(pl.col("split") == "test").with_columns(shown_column("variant"))
     return (*_barriers(test), *_ways(test))
+
+
+chart = charted(figures)
+"""The picture of the table of ``path_in_training``: barriers by epoch."""
 
 
 def _barriers(test: pl.DataFrame) -> tuple[Figure, ...]:
@@ -72,7 +60,7 @@ def _barriers(test: pl.DataFrame) -> tuple[Figure, ...]:
                 ]
                 if not of.is_empty()
             ),
-            legend=(*((name, colour(name), "line") for name in variants), ("2 points", "#59636e", "dashed")),
+            legend=(*((name, colour(name), "line") for name in variants), TWO_POINTS),
         ),
     )
 
@@ -96,13 +84,12 @@ def _lines(data: pl.DataFrame, quantity: str, title: str, variants: list[str]) -
     tint = alt.Color("variant:N", title=None, scale=scale(variants))
     drawn = alt.Chart(data)
     known = drawn.transform_filter("isValid(datum.low) && isValid(datum.high)")
-    faint = 1 - 0.82 ** (1 / max(1, data["run"].n_unique() / len(variants)))
+    opacity = faint(data["run"].n_unique() / len(variants))
     layers: list[alt.Chart] = [
-        known.mark_area(opacity=faint, aria=False).encode(x, bottom, alt.Y2("high:Q"), tint, detail="run:N")
+        known.mark_area(opacity=opacity, aria=False).encode(x, bottom, alt.Y2("high:Q"), tint, detail="run:N")
     ]
     if quantity == "error":
-        limit = alt.Chart(pl.DataFrame({"barrier": [_LIMIT]}))
-        layers.append(limit.mark_rule(strokeDash=[4, 3], color="#59636e", aria=False).encode(y))
+        layers.append(two_points(y))
     layers += [
         drawn.mark_line(strokeWidth=1.6, aria=False).encode(x, y, tint, detail="run:N"),
         drawn.mark_circle(size=28, opacity=1).encode(x, y, tint, description="hover:N"),
@@ -124,17 +111,15 @@ def _ways(test: pl.DataFrame) -> tuple[Figure, ...]:
                      pl.col("loss_change").round_sig_figs(3))  # fmt: skip
         data = means.filter(pl.col("pair") == pair).with_columns(text, place=pl.col("alpha").round(3))
         panels.append(
-            alt.Chart(data.sort("epoch", "alpha"), title=pair)
-            .mark_rect()
-            .encode(
-                alt.X("place:O", title="Position α (0 = the start, 1 = the epoch)").axis(
-                    ticks=False, domain=False, labelAngle=0, labelOverlap=True
-                ),
+            heat_map(
+                data.sort("epoch", "alpha"),
+                pair,
+                steps_across("place", "Position α (0 = the start, 1 = the epoch)", thin=True),
                 alt.Y("epoch:O", title="Epoch (count)").axis(ticks=False, domain=False),
                 alt.Color("loss:Q", title="loss", scale=alt.Scale(domain=[low, high], range=list(RAMP))),
-                description="hover:N",
+                width=300,
+                height=max(90, 22 * data["epoch"].n_unique()),
             )
-            .properties(width=300, height=max(90, 22 * data["epoch"].n_unique()))
         )
     return (
         Figure(

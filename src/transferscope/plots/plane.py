@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from transferscope.plots.similarity import RAMP
-from transferscope.plots.theme import NEUTRAL, Figure, Panel, first, hover, shown
+from transferscope.plots.theme import NEUTRAL, Figure, Panel, charted, hover, shown
 
 __all__ = ["chart", "figures"]
 
@@ -20,29 +20,19 @@ _QUANTITIES = ("error", "loss")
 _SPLITS = ("test", "train")
 _FINE = 48
 _SIDE, _LEAST_SIDE = 300, 40
+_LABEL = (52, 15)  # pixels of a label, across and up
 _LEAST_LOSS = 1e-4
 _MOST_PLANES = 6
-
-
-def chart(table: pl.DataFrame) -> Any:
-    """The error on every plane of the table of ``plane``.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     """The figures of ``plane``: error, then loss; none where no point is finite."""
     found = (_figure(table, quantity) for quantity in _QUANTITIES)
     return tuple(figure for figure in found if figure is not None)
+
+
+chart = charted(figures)
+"""The error on every plane of the table of ``plane``."""
 
 
 def _figure(table: pl.DataFrame, quantity: str) -> Figure | None:
@@ -136,20 +126,39 @@ def _panel(
     networks = marks.filter(here).with_columns(
         hover(pl.col("network"), f", {split} {quantity}: ", value, " ± ", (1.96 * pl.col(f"{quantity}_se")).round(4))
     )
+    ratio = float((y[-1] - y[0]) / (x[-1] - x[0]))
+    sides = (_SIDE, round(_SIDE * ratio)) if ratio <= 1 else (round(_SIDE / ratio), _SIDE)
+    size = (max(_LEAST_SIDE, sides[0]), max(_LEAST_SIDE, sides[1]))
+    per_unit = (size[0] / float(x[-1] - x[0]), size[1] / float(y[-1] - y[0]))
+    networks = networks.with_columns(below=pl.Series(_below(networks, per_unit), dtype=pl.Boolean))
     named = alt.Chart(networks.select("x", "y", "network", "hover"))
     ring = named.mark_point(shape="circle", size=90, filled=True, fill="white", stroke=NEUTRAL["ink"], strokeWidth=1.6,
                             opacity=1)  # fmt: skip
-    label = named.mark_text(dy=-13, fontSize=11, fontWeight="bold", color=NEUTRAL["ink"], aria=False)
-    halo = named.mark_text(dy=-13, fontSize=11, fontWeight="bold", stroke="white", strokeWidth=3, aria=False)
-    ratio = float((y[-1] - y[0]) / (x[-1] - x[0]))
-    size = (_SIDE, round(_SIDE * ratio)) if ratio <= 1 else (round(_SIDE / ratio), _SIDE)
+    labels = []
+    for below, dy in ((False, -13), (True, 14)):
+        of = alt.Chart(networks.filter(pl.col("below") == below).select("x", "y", "network"))
+        halo = of.mark_text(dy=dy, fontSize=11, fontWeight="bold", stroke="white", strokeWidth=3, aria=False)
+        label = of.mark_text(dy=dy, fontSize=11, fontWeight="bold", color=NEUTRAL["ink"], aria=False)
+        labels += [text.encode(across, up, text="network:N") for text in (halo, label)]
     return alt.layer(
         heat,
         dots.encode(across, up),
         ring.encode(across, up, description="hover:N"),
-        halo.encode(across, up, text="network:N"),
-        label.encode(across, up, text="network:N"),
-    ).properties(width=max(_LEAST_SIDE, size[0]), height=max(_LEAST_SIDE, size[1]))
+        *labels,
+    ).properties(width=size[0], height=size[1])
+
+
+def _below(networks: pl.DataFrame, per_unit: tuple[float, float]) -> list[bool]:
+    """Which labels stand below their network: those that would lie on one that stands above its own."""
+    above: list[tuple[float, float]] = []
+    found = []
+    for x, y in networks.select("x", "y").iter_rows():
+        place = (x * per_unit[0], y * per_unit[1])
+        hit = any(abs(place[0] - left) < _LABEL[0] and abs(place[1] - up) < _LABEL[1] for left, up in above)
+        found.append(hit)
+        if not hit:
+            above.append(place)
+    return found
 
 
 def _strips(x: Array, y: Array, grid: Array, steps: list[float], quantity: str) -> pl.DataFrame:

@@ -1,33 +1,15 @@
 """The picture of linear probes: test metric along the network, and the gaps between variants."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, Panel, colour, first, hover, metric_axis, scale, shown_column, thinned
+from transferscope.plots.theme import Figure, Panel, charted, colour, hover, metric_axis, scale, shown_column, thinned
 
 __all__ = ["chart", "figures"]
 
 _VARIANTS = ("RI", "P", "RI-T", "P-T")
 _GAPS = {"P − RI": "P/P-T", "P-T − RI-T": "P-T/RI-T", "P-T − P": "P-T"}
 _MOST = 40
-
-
-def chart(table: pl.DataFrame, metric: str = "top1") -> Any:
-    """The picture of the table of ``probe``: probes along the network.
-
-    Args:
-        table: in the declared columns of the analysis.
-        metric: the study's metric.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table, metric))
 
 
 def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
@@ -71,6 +53,10 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
             columns=3,
         ),
     )
+
+
+chart = charted(figures)
+"""The picture of the table of ``probe``: probes along the network."""
 
 
 def _lines(rows: pl.DataFrame, variants: list[str], kept: list[str], title: str, form: str) -> Panel:

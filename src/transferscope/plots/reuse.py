@@ -1,11 +1,9 @@
 """The picture of the reuse table: every measurement of every module, one panel for each measurement."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, Panel, colour, first, hover, metric_name, thinned
+from transferscope.plots.theme import Figure, Panel, charted, colour, hover, metric_name, thinned
 
 __all__ = ["chart", "figures"]
 
@@ -18,22 +16,6 @@ _PANELS = {
     "transplant_last": ("Transplant, last modules", None),
 }
 _MOST = 40
-
-
-def chart(table: pl.DataFrame, metric: str = "top1") -> Any:
-    """The picture of the table of ``reuse``.
-
-    Args:
-        table: in the declared columns of the analysis.
-        metric: the study's metric.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table, metric))
 
 
 def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
@@ -64,6 +46,10 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
             legend=legend,
         ),
     )
+
+
+chart = charted(figures)
+"""The picture of the table of ``reuse``."""
 
 
 def _panel(rows: pl.DataFrame, name: str, kept: list[str], metric: str) -> Panel:

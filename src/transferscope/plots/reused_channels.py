@@ -1,31 +1,14 @@
 """Share of P's channels that are found again, by module, beside chance."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, Panel, colour, first, hover, scale, shown_column, thinned
+from transferscope.plots.theme import Figure, Panel, charted, colour, hover, scale, shown_column, thinned
 
 __all__ = ["chart", "figures"]
 
 _ORDER = ("P-T", "RI-T", "RI")
 _MOST_MODULES = 60
-
-
-def chart(table: pl.DataFrame) -> Any:
-    """The picture of the table of ``reused_channels``.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
@@ -60,6 +43,10 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
             legend=tuple((variant, colour(variant), "line") for variant in variants),
         ),
     )
+
+
+chart = charted(figures)
+"""The picture of the table of ``reused_channels``."""
 
 
 def _by_depth(rows: pl.DataFrame, column: str, title: str, kept: list[str], variants: list[str]) -> Panel:

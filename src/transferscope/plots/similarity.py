@@ -1,16 +1,15 @@
 """Feature similarity of all modules with all modules, and of equal modules by depth."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
+from transferscope.plots.heat import heat_map, modules_down
 from transferscope.plots.theme import (
     LIMIT,
     Figure,
     Panel,
+    charted,
     colour,
-    first,
     hover,
     pair_rank,
     scale,
@@ -25,21 +24,6 @@ RAMP = ("#f7fbff", "#d6e5f2", "#a8cbe3", "#67a5cf", "#2f79b5", "#134f8c", "#0626
 
 _MOST_PAIRS = 6
 _MOST_MODULES = 28
-
-
-def chart(table: pl.DataFrame) -> Any:
-    """The heat maps of the table of ``similarity``, one per pair of variants.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
@@ -73,6 +57,10 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
         ramp=("0 unrelated", "1 same up to rotation and scale", RAMP),
     )  # fmt: skip
     return (maps, *_diagonal(means, modules), *_agreement(table, modules))
+
+
+chart = charted(figures)
+"""The heat maps of the table of ``similarity``, one per pair of variants."""
 
 
 def _measured(table: pl.DataFrame) -> str:
@@ -140,27 +128,22 @@ def _map(means: pl.DataFrame, pair: str, modules: list[str]) -> Panel:
         .select("module_a", "module_b", "cka", "hover")
     )  # fmt: skip
     font = 9 if len(modules) <= 20 else 8
-    panel: alt.Chart = (
-        alt.Chart(data, title=f"{first} × {second}")
-        .mark_rect()
-        .encode(
-            alt.X("module_b:N", title=f"Module of {second} (name)", sort=modules).axis(
-                labelAngle=-90,
-                ticks=False,
-                domain=False,
-                labelFontSize=font,
-                labelLimit=84,
-                labelOverlap=True,
-            ),
-            alt.Y("module_a:N", title=f"Module of {first} (name)", sort=modules).axis(
-                ticks=False, domain=False, labelFontSize=font, labelLimit=84, labelOverlap=True
-            ),
-            alt.Color("cka:Q", title="CKA (0 to 1)", scale=alt.Scale(domain=[0, 1], range=list(RAMP), clamp=True)),
-            description="hover:N",
-        )
-        .properties(width=210, height=210)
+    return heat_map(
+        data,
+        f"{first} × {second}",
+        alt.X("module_b:N", title=f"Module of {second} (name)", sort=modules).axis(
+            labelAngle=-90,
+            ticks=False,
+            domain=False,
+            labelFontSize=font,
+            labelLimit=84,
+            labelOverlap=True,
+        ),
+        modules_down("module_a", modules, f"Module of {first} (name)", font),
+        alt.Color("cka:Q", title="CKA (0 to 1)", scale=alt.Scale(domain=[0, 1], range=list(RAMP), clamp=True)),
+        width=210,
+        height=210,
     )
-    return panel
 
 
 def _diagonal(means: pl.DataFrame, modules: list[str]) -> list[Figure]:

@@ -1,31 +1,14 @@
 """Feature similarity against the size of the training set."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, colour, first, hover, pair_rank, scale, thinned
+from transferscope.plots.theme import Figure, charted, colour, hover, pair_rank, scale, thinned
 
 __all__ = ["chart", "figures"]
 
 _DRAWN = ("P/P-T", "P/RI-T", "RI/RI-T", "P-T/P-T", "RI-T/RI-T", "P-T/RI-T")
 _MOST_MODULES = 40
-
-
-def chart(table: pl.DataFrame) -> Any:
-    """The picture of the table of ``similarity_by_size``.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
@@ -35,6 +18,10 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
         return ()
     pairs = sorted(set(known["pair"]), key=pair_rank)
     return (_sizes(known, pairs), _modules(known))
+
+
+chart = charted(figures)
+"""The picture of the table of ``similarity_by_size``."""
 
 
 def _sizes(known: pl.DataFrame, pairs: list[str]) -> Figure:

@@ -1,32 +1,17 @@
 """Feature similarity along training: against P, against the end, epoch by epoch."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
+from transferscope.plots.heat import heat_map, modules_down, steps_across
 from transferscope.plots.similarity import RAMP
-from transferscope.plots.theme import LIMIT, Figure, Panel, colour, first, hover, scale, thinned
+from transferscope.plots.theme import LIMIT, Figure, Panel, charted, colour, hover, scale, thinned
 
 __all__ = ["chart", "figures"]
 
 _TO_P = {"P_T": "P/P-T", "RI_T": "P/RI-T"}
 _MOST_MODULES = 30
-
-
-def chart(table: pl.DataFrame) -> Any:
-    """The lines of the table of ``similarity_in_training``.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
+_TINT = alt.Color("cka:Q", title="CKA", scale=alt.Scale(domain=[0, 1], range=list(RAMP), clamp=True))
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
@@ -41,6 +26,10 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
         found.append(_modules(known))
     maps = _maps(known)
     return (*found, maps) if maps.panels else tuple(found)
+
+
+chart = charted(figures)
+"""The lines of the table of ``similarity_in_training``."""
 
 
 def _against_p(known: pl.DataFrame) -> pl.DataFrame:
@@ -98,17 +87,15 @@ def _modules(known: pl.DataFrame) -> Figure:
             continue
         texts = hover(pl.col("module"), ", epoch ", pl.col("epoch"), ": ", pl.col("cka").round(3))
         panels.append(
-            alt.Chart(data.with_columns(texts), title=pair)
-            .mark_rect()
-            .encode(
-                alt.X("epoch:O", title="Epoch (count)").axis(ticks=False, domain=False, labelAngle=0),
-                alt.Y("module:N", title="Module (name)", sort=kept).axis(
-                    ticks=False, domain=False, labelFontSize=9, labelLimit=84, labelOverlap=True
-                ),
-                alt.Color("cka:Q", title="CKA", scale=alt.Scale(domain=[0, 1], range=list(RAMP), clamp=True)),
-                description="hover:N",
+            heat_map(
+                data.with_columns(texts),
+                pair,
+                steps_across("epoch", "Epoch (count)"),
+                modules_down("module", kept),
+                _TINT,
+                width=230,
+                height=max(90, 11 * len(kept)),
             )
-            .properties(width=230, height=max(90, 11 * len(kept)))
         )
     less = f" {len(kept)} of {len(names)} modules are drawn." if len(kept) < len(names) else ""
     return Figure(
@@ -144,15 +131,15 @@ def _maps(known: pl.DataFrame) -> Figure:
         text = hover(f"{names[0]} at ", pl.col("epoch_a"), f", {names[1]} at ", pl.col("epoch_b"), ": ",
                      pl.col("cka").round(3))  # fmt: skip
         panels.append(
-            alt.Chart(means.with_columns(text), title=title)
-            .mark_rect()
-            .encode(
-                alt.X("epoch_b:O", title=f"Epoch of {names[1]} (count)").axis(ticks=False, domain=False, labelAngle=0),
+            heat_map(
+                means.with_columns(text),
+                title,
+                steps_across("epoch_b", f"Epoch of {names[1]} (count)"),
                 alt.Y("epoch_a:O", title=f"Epoch of {names[0]} (count)").axis(ticks=False, domain=False),
-                alt.Color("cka:Q", title="CKA", scale=alt.Scale(domain=[0, 1], range=list(RAMP), clamp=True)),
-                description="hover:N",
+                _TINT,
+                width=210,
+                height=210,
             )
-            .properties(width=210, height=210)
         )
     return Figure(
         name="epochs",

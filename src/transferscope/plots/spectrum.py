@@ -1,11 +1,9 @@
 """Spectra of weights: stable rank and norm by depth, changes from the start, and the singular values themselves."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, Panel, colour, first, hover, shown_column, thinned
+from transferscope.plots.theme import Figure, Panel, charted, colour, hover, shown_column, thinned
 
 __all__ = ["chart", "figures"]
 
@@ -18,21 +16,6 @@ _QUANTITIES = {
 _CHANGES = {"P-T / P": "P-T", "RI-T / RI": "RI-T", "P-T-wd0 / P": "P-T-wd0", "RI-T-wd0 / RI": "RI-T-wd0"}
 _MOST_OPERATORS = 40
 _MOST_SPECTRA = 6
-
-
-def chart(table: pl.DataFrame) -> Any:
-    """The picture of the table of ``spectrum``: stable rank by depth.
-
-    Args:
-        table: in the declared columns of the analysis.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table))
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
@@ -52,6 +35,10 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     if not curves.is_empty():
         found.append(_spectra(curves))
     return tuple(found)
+
+
+chart = charted(figures)
+"""The picture of the table of ``spectrum``: stable rank by depth."""
 
 
 def _colour(variant: str) -> str:

@@ -1,9 +1,9 @@
 """One look for all pictures: colours by variant, names, units, and the figure made of panels."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, ParamSpec, TypeAlias
 
 import altair as alt
 import polars as pl
@@ -19,6 +19,7 @@ __all__ = [
     "VARIANTS",
     "Figure",
     "Panel",
+    "charted",
     "colour",
     "first",
     "hover",
@@ -32,6 +33,8 @@ __all__ = [
     "themed",
     "thinned",
 ]
+
+_Arguments = ParamSpec("_Arguments")
 
 LIMIT = 5_000
 """Rows one picture may hold; tables are aggregated or thinned before."""
@@ -118,6 +121,31 @@ def first(figures: Sequence[Figure]) -> Any:
             hint="the table's null columns say why",
         )
     return figures[0].chart()
+
+
+def charted(figures: Callable[_Arguments, tuple[Figure, ...]]) -> Callable[_Arguments, Any]:
+    """The ``chart`` of an analysis, made of its ``figures``: the first of them alone.
+
+    Args:
+        figures: of the analysis's table, and of the study's metric where axes are named after it.
+
+    Returns:
+        A function of the same arguments; it gives an Altair chart.
+    """
+
+    def chart(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Any:
+        """The first figure as one themed Altair chart.
+
+        Args:
+            args: the table, in the declared columns of the analysis, and the study's metric where it is drawn.
+            kwargs: the same by name.
+
+        Raises:
+            AnalysisError: the table holds nothing that can be drawn.
+        """
+        return first(figures(*args, **kwargs))
+
+    return chart
 
 
 def shown(variant: str) -> str:
@@ -237,6 +265,7 @@ def themed(chart: Any, legend: bool = True) -> Any:
         legend={
             "disable": not legend, "orient": "top", "titleFontWeight": "normal", "labelColor": ink,
             "titleColor": muted, "labelFontSize": 11, "titleFontSize": 11, "symbolStrokeWidth": 2, "symbolOpacity": 1,
+            "titleLimit": 0,
         },
         line={"strokeCap": "round", "strokeJoin": "round"},
         concat={"spacing": 24},

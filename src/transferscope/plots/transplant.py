@@ -1,11 +1,9 @@
 """Metric and speed against how many modules come from P, and what each module adds."""
 
-from typing import Any
-
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, Panel, first, hover, metric_axis, metric_name, padded, thinned
+from transferscope.plots.theme import Figure, Panel, charted, hover, metric_axis, metric_name, padded, thinned
 
 __all__ = ["chart", "figures"]
 
@@ -16,26 +14,14 @@ _PANELS = (("metric", "test"), ("speed", "train"))
 _MOST_MODULES = 40
 
 
-def chart(table: pl.DataFrame, metric: str = "top1") -> Any:
-    """Metric and speed against k, of the table of ``transplant``.
-
-    Args:
-        table: in the declared columns of the analysis.
-        metric: the study's metric; gives axes their name and unit.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table, metric))
-
-
 def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     """The figures of ``transplant``: values against k, and steps by module; none where no network has a value."""
     rows = table.filter(pl.col("value").is_not_null())
     return tuple(figure for figure in (_against_k(rows, metric), _steps(rows, metric)) if figure is not None)
+
+
+chart = charted(figures)
+"""Metric and speed against k, of the table of ``transplant``."""
 
 
 def _against_k(rows: pl.DataFrame, metric: str) -> Figure | None:

@@ -1,8 +1,18 @@
 """Numbers as readers see them: real minus signs, thin thousands, no digits that say nothing."""
 
+import re
+
 from transferscope.analyses.contract import Number
 
-__all__ = ["MISSING", "basis_words", "interval_words", "metric_words", "points_words", "value_words"]
+__all__ = [
+    "MISSING",
+    "basis_words",
+    "interval_words",
+    "metric_words",
+    "minus_signs",
+    "points_words",
+    "value_words",
+]
 
 MISSING = "–"
 """What stands for a null."""
@@ -92,6 +102,15 @@ def basis_words(basis: str | None, n: int | None, short: bool = False) -> str:
     if basis == "range":
         return f"range, {count}seeds" if short else f"range of {count}seeds: smallest and largest, not an interval"
     return f"n = {count.strip()}" if count else MISSING
+
+
+def minus_signs(text: str) -> str:
+    """Real minus signs before numbers; hyphens within words and ranges stay.
+
+    >>> minus_signs("P-T[0] loses -0.5 (-1 to 2), resnet-18, 1e-7")
+    'P-T[0] loses −0.5 (−1 to 2), resnet-18, 1e-7'
+    """
+    return re.sub(r"(?<![\w\])-])-(?=\d)", "−", text)
 
 
 def _signed(text: str) -> str:

@@ -13,6 +13,7 @@ from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.registry import ANALYSES, analysis_type
 from transferscope.errors import AnalysisError
 from transferscope.report.cards import card
+from transferscope.study_schema import setting_names
 
 __all__ = ["page", "write_pages"]
 

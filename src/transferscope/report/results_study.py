@@ -11,7 +11,7 @@ from transferscope.analyses.variants import shown
 from transferscope.report.evidence_tables import NUMBERS
 from transferscope.report.kept_results import KeptResults
 from transferscope.report.markdown import folded, table
-from transferscope.report.numbers import MISSING, basis_words, interval_words, metric_words, value_words
+from transferscope.report.numbers import MISSING, basis_words, interval_words, metric_words, minus_signs, value_words
 
 __all__ = ["Judged", "as_number", "judged", "study_page"]
 
@@ -49,7 +49,7 @@ def _parts(study: KeptResults, found: Judged) -> Iterable[str]:
     yield _comment(study.study_text)
     yield f"    transferscope run examples/studies/{manifest['study_file']}"
     yield _facts(study)
-    yield f"**{study.summary['verdict']}**"
+    yield f"**{minus_signs(study.summary['verdict'])}**"
     yield _headline(study)
     yield table(
         ("the paper's finding", "here", "number", "interval", "rests on"),
@@ -115,7 +115,7 @@ def _analysis(study: KeptResults, item: Mapping[str, Any]) -> Iterable[str]:
     if item["inapplicable"] is not None:
         yield f"Not run: {item['inapplicable']}"
         return
-    yield f"*{item['question']}* {item['verdict']}".replace("\n", " ")
+    yield minus_signs(f"*{item['question']}* {item['verdict']}".replace("\n", " "))
     numbers = study.numbers.get(item["slug"], ())
     if numbers:
         rows = [
@@ -125,12 +125,12 @@ def _analysis(study: KeptResults, item: Mapping[str, Any]) -> Iterable[str]:
                 interval_words(number),
                 basis_words(number.basis, number.n, short=True),
                 "" if number.unit == "1" else number.unit,
-                number.note,
+                minus_signs(number.note),
             )
             for number in numbers
         ]
         yield folded(f"{len(rows)} numbers", table(("", "value", "interval", "rests on", "unit", "note"), rows))
     if item["notes"]:
-        yield "\n".join(f"- {note}" for note in item["notes"])
+        yield "\n".join(f"- {minus_signs(note)}" for note in item["notes"])
     if item["rows_kept"] == 0 and item["rows"]:
         yield f"Its table of {item['rows']} rows is too large to be kept here; the command above makes it."

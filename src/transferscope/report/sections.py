@@ -21,6 +21,7 @@ from transferscope.report.numbers import (
     basis_words,
     interval_words,
     metric_words,
+    minus_signs,
     points_words,
     value_words,
 )
@@ -190,8 +191,7 @@ def tidy(text: str) -> Markup:
     >>> tidy("P-T < RI-T by -3 points")
     Markup('<span class="nobreak">P-T</span> &lt; <span class="nobreak">RI-T</span> by −3\xa0points')
     """
-    signed = re.sub(r"(?<![\w\])-])-(?=\d)", "−", text)
-    joined = re.sub(r"(?<=\d) (?=%|points?\b|seeds?\b|px\b)", "\u00a0", signed)
+    joined = re.sub(r"(?<=\d) (?=%|points?\b|seeds?\b|px\b)", "\u00a0", minus_signs(text))
     return Markup(_VARIANT_NAME.sub(r'<span class="nobreak">\g<0></span>', str(escape(joined))))
 
 

@@ -131,7 +131,11 @@ def expand(
 
 def label_of(variant: str, seed: int, spec: NetworkSpec) -> str:
     """How a network is shown while it trains: ``P-T[0] at 0.01``, ``P-T[0] at 0.01, blocks of 8``."""
+    # What a shuffled variant is named after is told from its data, as of every ablation.
+    start, shuffled, _ = variant.partition("_block_")
     rate = f" at {spec.recipe.learning_rate:g}" if spec.recipe else ""
     ablation = spec.data.ablation if spec.data else None
     lacks = f", {words(ablation, spec.data.image_size)}" if spec.data and ablation else ""
-    return f"{shown(variant)}[{seed}]{rate}{lacks}"
+    if shuffled and not ablation:
+        lacks = ", whole images without augmentation"
+    return f"{shown(start)}[{seed}]{rate}{lacks}"

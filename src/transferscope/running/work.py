@@ -159,6 +159,7 @@ def _metadata(spec: NetworkSpec) -> dict[str, str]:
         "mean": json.dumps(spec.data.mean),
         "std": json.dumps(spec.data.std),
         "splits": json.dumps(spec.data.splits.model_dump(mode="json"), sort_keys=True),
+        "images": spec.data.fingerprint,
         "network": spec.key,
     }
 

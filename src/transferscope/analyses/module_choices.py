@@ -1,0 +1,334 @@
+"""Which modules of a fine-tuned network can go back to their pre-trained value, or go altogether, without loss."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy.typing as npt
+import polars as pl
+import torch
+from torch import nn
+
+from transferscope.analyses.compare import OnStep
+from transferscope.analyses.landscape import Batches, Landscape
+from transferscope.analyses.module_choices_page import page
+from transferscope.analyses.module_criticality import criticality
+from transferscope.analyses.module_rewind import Rewinding, Rewound, group_name, rewind, without_weights
+from transferscope.errors import MeasureError
+from transferscope.measures.equivalence import Noninferiority, noninferior
+from transferscope.measures.families import bonferroni_confidence
+from transferscope.networks.modules import Granularity, parts_parameters
+
+__all__ = ["Change", "ModuleChoice", "ModuleChoices", "Together", "module_choices"]
+
+_CHOOSES = "validation"
+_DRAWS = 2  # of noise, for μ
+_ONE_SIDED = 0.90  # the ends of such an interval are one-sided 95 % limits
+
+
+@dataclass(frozen=True)
+class Change:
+    """What putting a module at another value costs.
+
+    Attributes:
+        validation: metric of the fine-tuned network less that of the changed one, on validation examples; None where
+            the metric is not defined there.
+        test: the same on test examples with its limits, and whether it counts as lost: the limits hold for all modules
+            at once.
+        unchanged: whether the module has that value already.
+    """
+
+    validation: float | None
+    test: Noninferiority
+    unchanged: bool
+
+
+@dataclass(frozen=True)
+class ModuleChoice:
+    """One module.
+
+    Attributes:
+        name: of the module.
+        parameters: how many numbers it has.
+        distance: ‖θ_fine-tuned − θ_pre-trained‖₂ of the module.
+        relative: ``distance`` over the norm of the pre-trained module; None where that is 0.
+        reset: back at its pre-trained value.
+        zero: with all its parameters at 0.
+        mu: criticality on training examples (see :func:`~transferscope.analyses.module_criticality.criticality`);
+            None where no point of its grid keeps the training error.
+        sigma: the noise it bears where μ is reached; None where ``mu`` is.
+    """
+
+    name: str
+    parameters: int
+    distance: float
+    relative: float | None
+    reset: Change
+    zero: Change
+    mu: float | None
+    sigma: float | None
+
+
+@dataclass(frozen=True)
+class Together:
+    """Several modules changed at once: what is lost one by one does not add up.
+
+    Attributes:
+        names: in the order of the network; each joined the list, begun with what costs least, where the metric on
+            validation examples stayed.
+        parameters: of all of them.
+        change: what it costs; None where no module is in the list.
+    """
+
+    names: tuple[str, ...]
+    parameters: int
+    change: Change | None
+
+
+@dataclass(frozen=True)
+class ModuleChoices:
+    """What can be done without.
+
+    Attributes:
+        modules: in the order of the network; a new head is not among them.
+        reset: all at once back at their pre-trained value.
+        zero: all at once with their parameters at 0.
+        metric_name: ``top1``, ``top5`` or ``auc``.
+        metric: of the fine-tuned network on test examples, under the batch-norm policy.
+        examples: of validation and test.
+        parameters: of the whole network.
+        margin: the loss of the metric that counts as none.
+        epsilon: the training error that counts as kept, for μ.
+        batch_norm: ``recompute``, ``none`` or ``no batch norm``.
+        notes: what a reader should know of the data.
+    """
+
+    modules: tuple[ModuleChoice, ...]
+    reset: Together
+    zero: Together
+    metric_name: str
+    metric: float
+    examples: tuple[int, int]
+    parameters: int
+    margin: float
+    epsilon: float
+    batch_norm: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """Two rows of each module: ``change`` is ``reset`` or ``zero``, what it costs, and what is known of it."""
+        rows = [
+            {
+                "module": item.name,
+                "parameters": item.parameters,
+                "distance": item.distance,
+                "relative": item.relative,
+                "change": change,
+                "validation": cost.validation,
+                "lost": cost.test.loss.value,
+                "low": cost.test.loss.low,
+                "high": cost.test.loss.high,
+                "verdict": cost.test.verdict,
+                "mu": item.mu,
+                "sigma": item.sigma,
+            }
+            for item in self.modules
+            for change, cost in (("reset", item.reset), ("zero", item.zero))
+        ]
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    @property
+    def text(self) -> str:
+        """One page for a terminal."""
+        return page(self)
+
+    def __str__(self) -> str:
+        """As :attr:`text`."""
+        return self.text
+
+
+def module_choices(
+    pretrained: nn.Module,
+    finetuned: nn.Module,
+    validation: Batches,
+    test: Batches,
+    *,
+    train: Batches,
+    noisy: Batches | None = None,
+    new_head: str | None = None,
+    head: str | None = None,
+    granularity: Granularity = "block",
+    margin: float = 0.005,
+    metric_name: str = "top1",
+    clusters: npt.ArrayLike | None = None,
+    batch_norm: Literal["recompute", "none"] = "recompute",
+    memory: int = 1024,
+    device: str | torch.device = "auto",
+    on_step: OnStep | None = None,
+) -> ModuleChoices:
+    """Put every module back to its pre-trained value, and to 0, and say what of it costs nothing.
+
+    Lists of several modules are chosen on validation examples and judged on test examples. A module that can go back
+    did not need its training here: a candidate for freezing, which training with it frozen must prove.
+
+    Args:
+        pretrained: of the architecture and the number of classes of ``finetuned``. Left as it is.
+        finetuned: what came of it. Left as it is.
+        validation: examples that choose.
+        test: examples that judge.
+        train: examples of the training, for batch norm where the policy is ``recompute``.
+        noisy: fewer of them, for μ, whose search evaluates many points; None takes ``train``.
+        new_head: the head's name, where the pre-trained network has none for these classes: it is left out.
+        head: the classifying module, where it is not new, a part of its own.
+        granularity: ``stage``, ``block`` or ``layer``.
+        margin: loss of the metric that counts as none, above 0.
+        metric_name: ``top1``, ``top5`` or ``auc``.
+        clusters: group of each test example, drawn together in the bootstrap; None draws examples.
+        batch_norm: ``recompute`` running statistics for every change, or ``none`` to keep the fine-tuned network's.
+        memory: MiB that may be kept of what lies before a module.
+        device: where to compute.
+        on_step: as of :func:`~transferscope.analyses.compare.compare`.
+
+    Raises:
+        MeasureError: the networks do not fit each other, there is no module besides the head, or the metric is not
+            defined on the examples.
+
+    Reference: Zhang, Bengio & Singer (2019), "Are all layers created equal?"; Neyshabur et al. 2020, Fig. 5 and 6.
+    """
+    if not margin > 0:
+        raise MeasureError("the margin must be positive", expected="for example 0.005", got=str(margin))
+    parts = parts_parameters(finetuned, granularity, new_head or head)
+    names = [name for name in parts if name != new_head]
+    if not names:
+        raise MeasureError("the network has no module besides its head", got=f"granularity {granularity!r}")
+    change = partial(
+        rewind,
+        pretrained,
+        finetuned,
+        {_CHOOSES: validation, "test": test},
+        recompute_on=train,
+        batch_norm=batch_norm,
+        granularity=granularity,
+        head=new_head or head,
+        metric_name=metric_name,
+        memory=memory,
+        device=device,
+    )
+    say = on_step or _silent
+    say("single modules", 0, 0)
+    found = change(zero=True, modules=names)
+    final = found.final["test"]
+    if final.metric is None or found.final[_CHOOSES].metric is None:
+        raise MeasureError("the metric is not defined on these examples", expected="examples of every class")
+    say("noise", 0, 0)
+    few = train if noisy is None else noisy
+    bounds = criticality(
+        pretrained,
+        finetuned,
+        few,
+        recompute_on=few,
+        modules=names,
+        granularity=granularity,
+        head=new_head or head,
+        draws=_DRAWS,
+        batch_norm=batch_norm,
+        metric_name=metric_name,
+        memory=memory,
+        device=device,
+    )
+    every = bonferroni_confidence(len(names), _ONE_SIDED)
+    modules = []
+    for item in bounds.modules:
+        back, gone = found.at(item.name), found.at(item.name, "zero")
+        norm = _norm(pretrained, parts[item.name])
+        modules.append(
+            ModuleChoice(
+                name=item.name,
+                parameters=item.parameters,
+                distance=back.distance,
+                relative=back.distance / norm if norm else None,
+                reset=_change(found, back, margin, every, clusters),
+                zero=_change(found, gone, margin, every, clusters),
+                mu=item.criticality.mu,
+                sigma=item.criticality.sigma,
+            )
+        )
+
+    def several(to: Literal["initial", "zero"]) -> Together:
+        land = Landscape(
+            (finetuned, pretrained if to == "initial" else without_weights(finetuned)),
+            {_CHOOSES: validation},
+            recompute_on=train,
+            batch_norm=batch_norm,
+            metric_name=metric_name,
+            device=device,
+        )
+        say("several modules at once", 0, 0)
+        changes = {item.name: item.reset if to == "initial" else item.zero for item in modules}
+        kept = _grown(land, _cheapest_first(changes, margin), parts, margin)
+        chosen = tuple(name for name in names if name in kept)
+        if not chosen:
+            return Together((), 0, None)
+        together = change(zero=to == "zero", modules=(), groups=[chosen])
+        item = together.at(group_name(chosen), to)
+        return Together(chosen, item.parameters, _change(together, item, margin, _ONE_SIDED, clusters))
+
+    return ModuleChoices(
+        modules=tuple(modules),
+        reset=several("initial"),
+        zero=several("zero"),
+        metric_name=metric_name,
+        metric=final.metric,
+        examples=(len(found.final[_CHOOSES].losses), len(final.losses)),
+        parameters=sum(parameter.numel() for parameter in finetuned.parameters()),
+        margin=margin,
+        epsilon=bounds.epsilon,
+        batch_norm=found.batch_norm,
+    )
+
+
+def _silent(step: str, done: int, most: int) -> None:
+    pass
+
+
+def _norm(network: nn.Module, names: Sequence[str]) -> float:
+    own = dict(network.named_parameters())
+    return float(torch.stack([own[name].detach().double().square().sum() for name in names]).sum().sqrt())
+
+
+def _change(
+    found: Rewinding, item: Rewound, margin: float, confidence: float, clusters: npt.ArrayLike | None
+) -> Change:
+    own, other = found.final[_CHOOSES].metric, item.points[_CHOOSES].metric
+    loss = found.drop(item, "test", clusters, confidence=confidence)
+    return Change(
+        validation=None if own is None or other is None else own - other,
+        test=noninferior(loss, margin),
+        unchanged=item.distance == 0,
+    )
+
+
+def _cheapest_first(changes: dict[str, Change], margin: float) -> list[str]:
+    """Those that keep the metric on validation examples alone, the cheapest first."""
+    kept = {
+        name: (not change.unchanged, change.validation)
+        for name, change in changes.items()
+        if change.validation is not None and change.validation <= margin
+    }
+    return sorted(kept, key=lambda name: kept[name])
+
+
+def _grown(land: Landscape, order: Sequence[str], parts: Mapping[str, Sequence[str]], margin: float) -> list[str]:
+    """One module after the other joins the list where the metric on validation examples stays."""
+    land.combine((1.0, 0.0))
+    own = land.evaluate()[_CHOOSES].metric
+    assert own is not None  # asked for before anything was changed
+    kept: list[str] = []
+    for name in order:
+        land.combine((0.0, 1.0), only={parameter for member in (*kept, name) for parameter in parts[member]})
+        metric = land.evaluate()[_CHOOSES].metric
+        if metric is not None and own - metric <= margin:
+            kept.append(name)
+    return kept

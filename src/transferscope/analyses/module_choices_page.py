@@ -1,0 +1,73 @@
+"""What a fine-tuned network can do without, as a page for a terminal."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transferscope.analyses.module_choices import Change, ModuleChoices, Together
+
+__all__ = ["page"]
+
+_VERDICTS = {"kept": "no loss", "lost": "a loss", "undecided": "undecided"}
+_SAID = {
+    "kept": "without loss (less than {margin})",
+    "lost": "at a loss of more than {margin}",
+    "undecided": "undecided whether it costs {margin}: more test examples would tell",
+}
+
+
+def page(found: "ModuleChoices") -> str:
+    """The page; every number beside what it rests on."""
+    chosen, judged = found.examples
+    lines = [
+        f"{judged} test examples; {found.metric_name} {found.metric:.4f} (batch norm: {found.batch_norm})",
+        f"lists of modules are chosen on {chosen} validation examples and judged on the test examples",
+        *found.notes,
+        "",
+        *_together("reset", "back at their pre-trained values", found.reset, found),
+        "            candidates for freezing: whether training with them frozen ends as high, training must show",
+        *_together("remove", "all their parameters at 0", found.zero, found),
+        "",
+    ]
+    width = max(len("module"), *(len(item.name) for item in found.modules))
+    lines.append(f"{'module':<{width}} {'parameters':>11} {'moved':>7}  {'reset: lost':<34}  {'removed: lost':<34}  μ")
+    for item in found.modules:
+        moved = "–" if item.relative is None else f"{item.relative:.1%}"
+        mu = "none" if item.mu is None else f"{item.mu:.3g}" + ("" if item.sigma is None else f" (σ {item.sigma:g})")
+        lines.append(
+            f"{item.name:<{width}} {item.parameters:>11,} {moved:>7}  {_lost(item.reset):<34}  "
+            f"{_lost(item.zero):<34}  {mu}"
+        )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            "lost: of the metric on test examples, with limits for all modules at once (two-sided 90 %: each end a "
+            "one-sided 95 % limit)",
+            "moved: ℓ2 distance over the norm of the pre-trained module; μ: criticality, 0 where the module can go "
+            f"back, bearing noise σ, with a training error of at most {found.epsilon:.4f}",
+        ]
+    )
+
+
+def _together(name: str, how: str, found: "Together", whole: "ModuleChoices") -> list[str]:
+    if found.change is None:
+        return [f"{name:<11} no module keeps the metric on validation examples with {how}"]
+    loss, verdict = found.change.test.loss, found.change.test.verdict
+    limits = "" if loss.low is None or loss.high is None else f" ({loss.low:+.4f} to {loss.high:+.4f})"
+    value = "undefined" if loss.value is None else f"{loss.value:+.4f}{limits}"
+    share = found.parameters / whole.parameters
+    return [
+        f"{name:<11} {', '.join(found.names)}",
+        f"            {how}: {found.parameters:,} parameters, {share:.1%} of the network; lost on test {value}",
+        f"            {_SAID[verdict].format(margin=f'{whole.margin:g}')}",
+    ]
+
+
+def _lost(change: "Change") -> str:
+    if change.unchanged:
+        return "has this value"
+    loss = change.test.loss
+    if loss.value is None:
+        return "undefined"
+    limits = "" if loss.low is None or loss.high is None else f" ({loss.low:+.3f} to {loss.high:+.3f})"
+    return f"{loss.value:+.3f}{limits} {_VERDICTS[change.test.verdict]}"

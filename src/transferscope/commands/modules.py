@@ -1,0 +1,65 @@
+"""``modules``: what a fine-tuned network can do without, on the user's data."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from transferscope.commands.comparing import progress
+from transferscope.commands.printing import say
+from transferscope.errors import TransferscopeError
+
+if TYPE_CHECKING:
+    from transferscope.networks.settings import Weights
+
+__all__ = ["modules"]
+
+_PICTURES = (".svg", ".png")
+
+
+def modules(
+    finetuned: Path,
+    pretrained: str,
+    model: str | None,
+    data: Path,
+    image_size: int | None,
+    margin: float,
+    picture: Path | None,
+    *,
+    quiet: bool,
+) -> None:
+    """Print which modules can go back to their pre-trained value, or go altogether.
+
+    Args:
+        finetuned: file of weights.
+        pretrained: ``timm``, ``package:NAME`` or a file.
+        model: the architecture; None reads it from the metadata of ``finetuned``.
+        data: folder of labelled pictures.
+        image_size: height and width in pixels; None takes the default.
+        margin: loss of the metric that counts as none.
+        picture: where the picture goes, as SVG or PNG by its name; None draws none.
+        quiet: show no progress.
+
+    Raises:
+        TransferscopeError: the picture's name has another ending, or what was measured went wrong.
+    """
+    if picture is not None and picture.suffix not in _PICTURES:
+        raise TransferscopeError(
+            "the picture is of an unknown kind", expected=" or ".join(_PICTURES), got=repr(picture.name)
+        )
+    from transferscope.networks.settings import weights_from_text
+    from transferscope.running.module_files import module_files
+
+    weights = cast("Weights", weights_from_text(pretrained))
+    with progress(quiet=quiet) as on_step:
+        found = module_files(
+            finetuned, weights, model=model, data=data, image_size=image_size, margin=margin, on_step=on_step
+        )
+    say(found.text)
+    if picture is None:
+        return
+    from transferscope.plots.export import png, svg
+    from transferscope.plots.module_choices import figure
+
+    drawn = svg(figure(found.table, found.metric_name, found.margin).chart())
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    picture.write_bytes(png(drawn) if picture.suffix == ".png" else drawn.encode())
+    say(f"picture: {picture}")

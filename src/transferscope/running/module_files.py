@@ -1,0 +1,98 @@
+"""What a fine-tuned network stored in a file can do without: what ``transferscope modules`` does."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from transferscope.analyses.compare import OnStep
+from transferscope.analyses.module_choices import ModuleChoices, module_choices
+from transferscope.data.sources import AbstractSource
+from transferscope.networks.architectures import build, head_name
+from transferscope.networks.evaluate import resolve_device
+from transferscope.networks.modules import Granularity
+from transferscope.networks.settings import Weights
+from transferscope.networks.weights import load, read_state
+from transferscope.running.stored_images import image_size_of, stored_images
+from transferscope.running.stored_networks import (
+    architecture_of,
+    check_classes,
+    check_size,
+    classes_of,
+    facts_of,
+    network_of,
+)
+
+__all__ = ["module_files"]
+
+_TRAIN_IMAGES = 512
+_NOISY_IMAGES = 128
+
+
+def module_files(
+    finetuned: Path,
+    pretrained: Weights,
+    *,
+    model: str | None = None,
+    data: Path | AbstractSource,
+    image_size: int | None = None,
+    granularity: Granularity = "block",
+    margin: float = 0.005,
+    batch_norm: Literal["recompute", "none"] = "recompute",
+    train_images: int = _TRAIN_IMAGES,
+    device: str = "auto",
+    on_step: OnStep | None = None,
+) -> ModuleChoices:
+    """Put the modules of a fine-tuned network back to their pre-trained values, on the images of a folder.
+
+    Images are divided as in a study (by that of the fine-tuned network, where its metadata name it): validation images
+    choose, test images judge. A pre-trained head for other classes is left out.
+
+    Args:
+        finetuned: a ``.safetensors``, ``.pt``, ``.pth`` or ``.ckpt`` file.
+        pretrained: the weights it came from.
+        model: ``timm:NAME`` and so on; None reads it from the metadata of ``finetuned``.
+        data: folder with one folder of images per class, or any data source.
+        image_size: height and width in pixels; None takes the metadata's, else the architecture's, else 224.
+        granularity: of the modules.
+        margin: loss of the metric that counts as none.
+        batch_norm: ``recompute`` its statistics for every change, or ``none``.
+        train_images: for batch norm; μ is found on at most 128 of them.
+        device: where to compute.
+        on_step: told what is being done.
+
+    Raises:
+        ArchitectureError: the architecture is unknown, not given, or does not take images of this size.
+        WeightsError: a file cannot be read, or does not fit.
+        DataError: the images cannot be used, or have another number of classes than the network.
+    """
+    facts = facts_of(finetuned, finetuned, image_size)
+    architecture = architecture_of(finetuned, finetuned, model, facts)
+    network = network_of(finetuned, architecture)
+    classes = classes_of(network, architecture)
+    start = build(architecture, classes, 0)
+    head = head_name(start, architecture)
+    report = load(start, read_state(pretrained, architecture), head, new_head=False)
+    own_head = any(name.startswith(f"{head}.") for name in report.loaded)
+    size = image_size_of(architecture, facts, image_size)
+    check_size(network, architecture, size)
+    where = resolve_device(device)
+    with stored_images(data, size, architecture, facts, finetuned, where) as found:
+        check_classes(found.images, classes)
+        choices = module_choices(
+            start.eval(),
+            network,
+            found.batches("validation"),
+            found.batches("test"),
+            train=found.batches("train", train_images),
+            noisy=found.batches("train", min(train_images, _NOISY_IMAGES)),
+            new_head=None if own_head else head,
+            head=head,
+            granularity=granularity,
+            margin=margin,
+            metric_name=found.metric,
+            clusters=found.clusters("test"),
+            batch_norm=batch_norm,
+            device=where,
+            on_step=on_step,
+        )
+        return replace(choices, notes=found.notes("test"))

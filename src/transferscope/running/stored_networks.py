@@ -1,0 +1,164 @@
+"""Networks stored in files, with what the files say of them."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from transferscope.data.images import ImageSet
+from transferscope.errors import ArchitectureError, DataError, WeightsError
+from transferscope.networks.architectures import build, head_name, input_size
+from transferscope.networks.settings import Architecture
+from transferscope.networks.weights import CANDIDATES, fitting_architectures, load, read_file, read_metadata
+
+__all__ = ["architecture_of", "check_classes", "check_size", "classes_of", "facts_of", "network_of"]
+
+_PREPARED = ("image_size", "mean", "std", "splits")
+
+
+def facts_of(a: Path, b: Path, image_size: int | None) -> dict[str, str]:
+    """What two files say of their networks; the first has the last word.
+
+    Args:
+        a: a file of weights.
+        b: another.
+        image_size: given by the user: theirs may then differ.
+
+    Raises:
+        WeightsError: a file cannot be read, or the two were trained on images prepared differently.
+    """
+    facts, others = read_metadata(a), read_metadata(b)
+    for name in _PREPARED:
+        if name == "image_size" and image_size is not None:
+            continue
+        if name in facts and name in others and facts[name] != others[name]:
+            raise WeightsError(
+                f"the two networks were trained on images prepared differently: {name} differs",
+                expected=f"{name} {facts[name]}, as of {a}",
+                got=f"{others[name]}, of {b}",
+                hint="compare networks of one study",
+            )
+    return {**others, **facts}
+
+
+def architecture_of(a: Path, b: Path, model: str | None, facts: dict[str, str]) -> Architecture:
+    """The architecture two files were saved from.
+
+    Args:
+        a: a file of weights.
+        b: another.
+        model: given by the user; None reads it from ``facts``.
+        facts: as of :func:`facts_of`.
+
+    Raises:
+        ArchitectureError: it is not given and not in the facts (those that fit are listed).
+        WeightsError: the facts name one that cannot be used.
+    """
+    if model is not None:
+        return Architecture(name=model)
+    if "architecture" in facts:
+        try:
+            return Architecture(**json.loads(facts["architecture"]))
+        except (ValueError, TypeError) as error:
+            raise WeightsError(
+                f"the metadata of {a} names no usable architecture",
+                got=facts["architecture"][:200],
+                hint="give --model",
+            ) from error
+    fits = fitting_architectures(read_file(a))
+    raise ArchitectureError(
+        f"the architecture of {a} and {b} is not given, and their metadata do not name it",
+        expected="--model timm:NAME",
+        got="these fit by names and shapes: " + ", ".join(fits)
+        if fits
+        else f"no registered architecture fits (of {len(CANDIDATES)} common ones)",
+        hint=f"--model {fits[0]}"
+        if fits
+        else "--model and the name that the weights were saved from (`transferscope list architectures` has all); "
+        "--model package.module:function builds a network of your own",
+    )
+
+
+def network_of(path: Path, architecture: Architecture) -> nn.Module:
+    """The network stored in a file, with its own head.
+
+    Args:
+        path: the file.
+        architecture: it was saved from.
+
+    Raises:
+        WeightsError: the file cannot be read, or does not fit.
+        ArchitectureError: the architecture cannot be built.
+    """
+    state = read_file(path)
+    probe = build(architecture, 2, 0)
+    head = head_name(probe, architecture)
+    counts = {tensor.shape[0] for name, tensor in state.items() if name.startswith(f"{head}.") and tensor.ndim}
+    if len(counts) != 1:
+        fits = fitting_architectures(state)
+        raise WeightsError(
+            f"{path} does not hold the head {head!r} of {architecture.name}",
+            expected=f"tensors named {head}.*, as many rows as classes",
+            got=f"{len(state)} tensors, for example {', '.join(list(state)[:3])}",
+            hint=f"by names and shapes it fits {', '.join(fits)}: try --model {fits[0]}"
+            if fits
+            else "name the right architecture with --model",
+        )
+    model = build(architecture, counts.pop(), 0)
+    try:
+        load(model, state, head, new_head=False)
+    except WeightsError as error:
+        # Of two files a reader must know which.
+        raise WeightsError(f"{path}: {error.what}", expected=error.expected, got=error.got, hint=error.hint) from error
+    return model.eval()
+
+
+@torch.no_grad()
+def check_size(model: nn.Module, architecture: Architecture, size: int) -> None:
+    """To be called before all images are decoded at a size that the network does not take.
+
+    Args:
+        model: the network.
+        architecture: its name is said.
+        size: height and width in pixels.
+
+    Raises:
+        ArchitectureError: it does not take images of this size.
+    """
+    try:
+        model(torch.zeros(1, 3, size, size))
+    except Exception as error:  # timm asserts, layers complain of shapes: what networks raise here has no one type
+        declared = input_size(architecture)
+        raise ArchitectureError(
+            f"{architecture.name} cannot read images of {size} × {size} pixels",
+            expected="a size the network was built for",
+            got=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}",
+            hint="--image-size" + ("" if declared in (None, size) else f" {declared}"),
+        ) from error
+
+
+def classes_of(model: nn.Module, architecture: Architecture) -> int:
+    """How many classes a network tells apart."""
+    head = model.get_submodule(head_name(model, architecture))
+    return next(p.shape[0] for p in head.parameters())
+
+
+def check_classes(images: ImageSet, classes: int, more: str = "") -> None:
+    """Raise where images have another number of classes than a network.
+
+    Args:
+        images: with their classes.
+        classes: of the network.
+        more: said behind what was expected.
+
+    Raises:
+        DataError: they do not fit.
+    """
+    if classes != len(images.classes):
+        raise DataError(
+            "the images do not have the network's classes",
+            expected=f"{classes} classes{more}",
+            got=f"{len(images.classes)}: {', '.join(images.classes[:8])}",
+            hint="give the images the networks were trained on",
+        )

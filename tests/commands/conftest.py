@@ -1,0 +1,42 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import transferscope.report.render as render_module
+import transferscope.running.run as run_module
+from tests.commands.calling import STUDY, Calls, results_of
+from transferscope.running.results import Results
+from transferscope.study import Study
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    seen = Calls([], [], [])
+
+    def run_study(study: Study, store_root: Path, **options: object) -> Results:
+        seen.studies.append(study)
+        seen.options.append({"store": store_root, **options})
+        return results_of(study)
+
+    def write_report(results: Results, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        seen.folders.append(folder)
+        (folder / "report.html").write_text("<html>", encoding="utf-8")
+        return folder / "report.html"
+
+    monkeypatch.setattr(run_module, "run_study", run_study)
+    monkeypatch.setattr(render_module, "write_report", write_report)
+    return seen
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TRANSFERSCOPE_STORE", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
+    (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
+    paths = list(sys.path)
+    yield tmp_path
+    sys.path[:] = paths

@@ -1,0 +1,142 @@
+"""How commands end: exit codes, errors, Ctrl-C."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import transferscope.running.plan as plan_module
+import transferscope.running.run as run_module
+from tests.commands.calling import STUDY, Calls, call
+from transferscope import errors
+
+CODES = [
+    (errors.StudyError("x"), 2),
+    (errors.ArchitectureError("x"), 2),
+    (errors.WeightsError("x"), 2),
+    (errors.ModuleNameError("x"), 2),
+    (errors.DataError("x"), 2),
+    (errors.LoaderError("x"), 2),
+    (errors.MeasureError("x"), 1),
+    (errors.ActivationError("x"), 1),
+    (errors.AlignmentError("x"), 1),
+    (errors.StoreError("x"), 1),
+    (errors.CorruptEntryError("x"), 1),
+    (errors.StoreBusyError("x"), 1),
+    (errors.AnalysisError("x"), 1),
+    (errors.StopRequested("x"), 1),
+    (errors.WorkerError("x"), 1),
+    (errors.MissingExtraError("package", "demo"), 1),
+    (errors.TransferscopeError("x"), 1),
+    (OSError(28, "No space left on device"), 1),
+    (KeyboardInterrupt(), 1),
+]
+
+
+def failing(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(run_module, "run_study", fail)
+    monkeypatch.setattr(plan_module, "plan_study", fail)
+
+
+@pytest.mark.parametrize(("error", "code"), CODES, ids=lambda value: type(value).__name__)
+def test_exit_codes(error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(error, monkeypatch)
+    out, err = call("run", "study.yaml", code=code)
+    assert "Traceback" not in err
+    assert out == ""
+    stopped = isinstance(error, (KeyboardInterrupt, errors.StopRequested))
+    assert err.startswith("stopped" if stopped else "error: ")
+
+
+def test_every_error_of_the_package_has_an_exit_code() -> None:
+    told = {type(error) for error, _ in CODES}
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        assert not isinstance(kind, type) or kind in told, name
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "run", "study.yaml"], ["run", "study.yaml", "--debug"]])
+def test_debug_shows_the_traceback(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(errors.StoreError("the disk is full", hint="make room"), monkeypatch)
+    _, err = call(*arguments, code=1)
+    assert "Traceback" in err
+    assert "error: the disk is full\n  do:       make room\n" in err
+
+
+def test_debug_after_two_dashes_is_a_name() -> None:
+    _, err = call("run", "--", "--debug", code=2)
+    assert "no study file --debug" in err
+
+
+def test_other_errors_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(ZeroDivisionError("a bug"), monkeypatch)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        call("run", "study.yaml")
+
+
+def test_closed_pipe_is_left_to_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(BrokenPipeError(32, "Broken pipe"), monkeypatch)
+    _, err = call("run", "study.yaml", code=1)
+    assert "error" not in err
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), errors.StopRequested("stopped at epoch 3")])
+def test_stopping_says_how_to_go_on(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(error, monkeypatch)
+    _, err = call("run", "study.yaml", "--set", "seeds=[1, 2]", "--debug", code=1)
+    assert err.endswith(
+        "stopped; what was finished is kept; go on with: transferscope run study.yaml --set 'seeds=[1, 2]'\n"
+    )
+    _, err = call("plan", "study.yaml", code=1)
+    assert "go on with" not in err
+    assert err.startswith("stopped")
+
+
+def test_invalid_study_lists_all_problems(here: Path) -> None:
+    (here / "bad.yaml").write_text(STUDY.replace("kind: elpv", "kind: elvp") + "sedes: [1]\n", encoding="utf-8")
+    _, err = call("plan", "bad.yaml", "--set", "target.image_size=4", code=2)
+    assert "line 3, target.data.kind: there is no kind 'elvp'; did you mean 'elpv'?" in err
+    assert "line 5, sedes: there is no such setting; did you mean 'seeds'?" in err
+    assert "--set target.image_size=4, target.image_size: expected a number of at least 8" in err
+
+
+def test_real_interrupt(here: Path) -> None:
+    program = """
+import sys, time, types
+import transferscope.commands.studies as studies
+def wait(*arguments, **options):
+    print("ready", flush=True)
+    time.sleep(60)
+studies._run = wait
+sys.argv = ["transferscope", "run", "study.yaml"]
+from transferscope.cli import main
+main()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err == "stopped; what was finished is kept; go on with: transferscope run study.yaml\n"
+
+
+def test_code_in_the_current_folder_is_found_but_hides_nothing(
+    calls: Calls, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", ["/somewhere"])
+    with contextlib.suppress(ImportError):
+        call("status")
+    assert sys.path == ["/somewhere", str(here)]

@@ -1,0 +1,72 @@
+"""``transferscope modules``: a fine-tuned network, its pre-trained weights, and pictures in folders."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.commands.calling import call
+from tests.studies import NAME, SIZE
+from transferscope.networks.architectures import build
+from transferscope.networks.settings import Architecture
+from transferscope.networks.weights import write_state
+
+ARCHITECTURE = Architecture(name=NAME)
+FACTS = {"architecture": json.dumps(ARCHITECTURE.model_dump(mode="json")), "image_size": str(SIZE)}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    generator = np.random.default_rng(0)
+    for k in range(3):
+        (folder / f"class{k}").mkdir()
+        for number in range(24):
+            pixels = generator.integers(0, 120, (SIZE, SIZE, 3)) + 100 * np.eye(3, dtype=int)[k]
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"class{k}" / f"{number:02d}.png")
+    return folder
+
+
+def file(place: Path, seed: int, classes: int = 3, **facts: str) -> str:
+    write_state(place, build(ARCHITECTURE, classes, seed).state_dict(), facts)
+    return str(place)
+
+
+def test_the_page_is_printed_and_the_picture_drawn(tmp_path: Path, pictures: Path) -> None:
+    tuned = file(tmp_path / "tuned.safetensors", 0, **FACTS)
+    other = file(tmp_path / "other.safetensors", 1, classes=10)
+    for name, start in (("modules.svg", b"<svg"), ("made/modules.png", b"\x89PNG")):
+        picture = tmp_path / name
+        out, _ = call("modules", tuned, other, "--data", str(pictures), "--picture", str(picture))
+        assert picture.read_bytes().startswith(start)
+        assert f"picture: {picture}" in out
+    assert "18 test examples; top1" in out
+    assert "chosen on 8 validation examples" in out
+    assert f"measured on 18 of 72 images, {SIZE} px" in out
+    # The pre-trained head is for ten classes: there is nothing to put back.
+    lines = [line.split()[0] for line in out.splitlines() if line]
+    assert "head" not in lines
+    assert {"stem", "block"} <= {name.split(".")[0] for name in lines}
+
+
+def test_a_head_of_the_same_classes_is_a_module(tmp_path: Path, pictures: Path) -> None:
+    tuned = file(tmp_path / "tuned.safetensors", 0, **FACTS)
+    same = file(tmp_path / "same.safetensors", 1)
+    out, _ = call("modules", tuned, same, "--data", str(pictures), "--margin", "0.9")
+    assert "\nhead " in out
+    assert "less than 0.9" in out
+
+
+def test_what_does_not_fit_is_named(tmp_path: Path, pictures: Path) -> None:
+    tuned = file(tmp_path / "tuned.safetensors", 0, **FACTS)
+    _, err = call("modules", tuned, tuned, "--data", str(pictures), "--picture", "modules.pdf", code=1)
+    assert "the picture is of an unknown kind" in err
+    _, err = call("modules", tuned, str(tmp_path / "none.safetensors"), "--data", str(pictures), code=2)
+    assert "none.safetensors" in err
+    four = file(tmp_path / "four.safetensors", 0, classes=4, **FACTS)
+    _, err = call("modules", four, tuned, "--data", str(pictures), code=2)
+    assert "do not have the network's classes" in err
+    _, err = call("modules", tuned, code=2)
+    assert "PRETRAINED" in err
