@@ -172,7 +172,9 @@ def _valley(rows: pl.DataFrame, network: str, module: str, limits: list[float], 
             alt.X("x:O", title="Distance from the initial value (ℓ2)", sort=across).axis(
                 labelAngle=0, values=thinned(across, 5), tickCount=5
             ),
-            alt.Y("y:O", title="σ of the noise", sort=up).axis(values=thinned(up, 7), tickCount=7, minExtent=42),
+            alt.Y("y:O", title="σ of the noise (of a parameter)", sort=up).axis(
+                values=thinned(up, 7), tickCount=7, minExtent=42
+            ),
             tint,
             description="hover:N",
         )
