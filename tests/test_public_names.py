@@ -27,6 +27,7 @@ NAMES = [
     "linear_path",
     "load_study",
     "measures",
+    "module_choices",
     "module_paths",
     "plane_around",
     "plane_through",

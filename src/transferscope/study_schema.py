@@ -17,7 +17,7 @@ from transferscope.networks.settings import Architecture, FileWeights, PackageWe
 from transferscope.study import Compute, Pretraining, Schooling, Source, Study, Target, VariantRecipe
 from transferscope.training.recipe import Augmentation, Recipe
 
-__all__ = ["first_line", "setting_meanings", "setting_names", "study_reference", "study_schema"]
+__all__ = ["first_line", "setting_meanings", "study_reference", "study_schema"]
 
 
 def study_schema() -> dict[str, Any]:
@@ -42,7 +42,7 @@ def study_schema() -> dict[str, Any]:
         settings = kind.model_json_schema(ref_template="#/$defs/{model}")
         definitions.update(settings.pop("$defs", {}))
         if "properties" in settings:
-            settings["properties"] = {name: settings["properties"][name] for name in setting_names(kind)}
+            settings["properties"] = {name: settings["properties"][name] for name in kind.setting_names()}
         _describe(settings, kind)
         definitions[kind.__name__] = settings
         choices.append({"const": name, "description": kind.question})
@@ -94,14 +94,11 @@ def setting_meanings(model: type[BaseModel]) -> dict[str, str]:
         section = re.split(r"\n(?=\S)", section)[0]
         for name, meaning in re.findall(r"^    (\w+): (.*(?:\n {6,}.*)*)", section, re.MULTILINE):
             meanings[name] = " ".join(meaning.split())
-    return {name: meanings[name] for name in setting_names(model) if name in meanings}
+    return {name: meanings[name] for name in _names(model) if name in meanings}
 
 
-def setting_names(model: type[BaseModel]) -> list[str]:
-    """Settings as they are read: what an analysis has of its own first, then what it shares with others."""
-    if not issubclass(model, AbstractAnalysis):
-        return list(model.model_fields)
-    return sorted(model.model_fields, key=lambda name: name not in model.__annotations__)
+def _names(model: type[BaseModel]) -> list[str]:
+    return model.setting_names() if issubclass(model, AbstractAnalysis) else list(model.model_fields)
 
 
 def first_line(kind: type) -> str:
@@ -161,7 +158,7 @@ def _section(heading: str, model: type[BaseModel]) -> str:
     meanings = setting_meanings(model)
     rows = [
         f"| `{name}` | {_type(info)} | {_default(info)} | {_markdown(meanings.get(name, ''))} |"
-        for name, info in ((name, model.model_fields[name]) for name in setting_names(model))
+        for name, info in ((name, model.model_fields[name]) for name in _names(model))
         if name != "kind"
     ]
     if rows:

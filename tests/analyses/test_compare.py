@@ -103,7 +103,7 @@ def test_the_words_follow_the_limits_of_the_error_barrier() -> None:
     a = trained(network(0, False, width=8))
     data = batches(60, 20)
     itself = compare(a, a, data, points=3, refine=None, device="cpu")
-    assert "linearly connected along the straight line (error barrier below 2 points): as in one basin" in itself.text
+    assert "linearly connected along the straight line (error barrier below 2 points)" in itself.text
     opposite = network(0, False, width=8)
     with torch.no_grad():
         for p, q in zip(opposite.parameters(), a.parameters(), strict=True):

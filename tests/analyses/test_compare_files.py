@@ -13,11 +13,14 @@ from tests.studies import NAME, SIZE, Trained, arrays
 from transferscope.analyses.compare import compare
 from transferscope.data.images import ImageSet
 from transferscope.data.mixing import mixed
+from transferscope.data.sources import parse_source
+from transferscope.data.store import open_images
 from transferscope.errors import ArchitectureError, DataError, WeightsError
 from transferscope.networks.architectures import build, input_stats
 from transferscope.networks.settings import Architecture
 from transferscope.networks.weights import write_state
 from transferscope.running import compare_files as module
+from transferscope.running import stored_images as images_module
 from transferscope.running.compare_files import compare_files
 
 ARCHITECTURE = Architecture(name=NAME)
@@ -97,7 +100,11 @@ def test_what_was_measured_on_is_said(pictures: Path, tmp_path: Path) -> None:
     assert f"measured on 15 of 60 images, {SIZE} px; the files do not say that the" in found.text
     assert found.notes[1] == "classes, in the order of the outputs: class0, class1, class2"
     facts = {**FACTS, "splits": json.dumps({"seed": 3})}
-    one, two = (file(tmp_path, f"study-{name}", **facts) for name in "ab")
+    one, two = (file(tmp_path, f"other-{name}", **facts, images="those of another folder") for name in "ab")
+    found = compare_files(one, two, data=pictures, points=2, refine=None, device="cpu")
+    assert "the files do not say that the networks were trained on others of these images" in found.text
+    images = open_images(parse_source({"kind": "folder", "path": str(pictures)}), SIZE, tmp_path / "decoded")
+    one, two = (file(tmp_path, f"study-{name}", **facts, images=images.fingerprint) for name in "ab")
     found = compare_files(one, two, data=pictures, points=2, refine=None, device="cpu")
     assert f"measured on 15 of 60 images, {SIZE} px: the test images of the study that the files name" in found.text
 
@@ -123,8 +130,8 @@ def test_statistics_are_of_mixed_training_images(pictures: Path, tmp_path: Path,
 
     monkeypatch.setattr(module, "compare", spy)
     monkeypatch.setattr(module, "_STATISTICS_IMAGES", 12)
-    opened = module.open_images
-    monkeypatch.setattr(module, "open_images", lambda *a, **k: images.append(opened(*a, **k)) or images[0])
+    opened = images_module.open_images
+    monkeypatch.setattr(images_module, "open_images", lambda *a, **k: images.append(opened(*a, **k)) or images[0])
     paths = [file(tmp_path, name, **FACTS) for name in "ab"]
     with pytest.raises(KeyboardInterrupt):
         compare_files(*paths, data=pictures, device="cpu")
@@ -179,7 +186,7 @@ def test_metadata_that_name_no_architecture_are_named(tmp_path: Path, pictures: 
 
 def test_another_number_of_classes_is_named(tmp_path: Path, pictures: Path) -> None:
     a, b = file(tmp_path, "a", classes=5, **FACTS), file(tmp_path, "b", classes=3, **FACTS)
-    with pytest.raises(DataError, match="the images do not have the first network's classes") as caught:
+    with pytest.raises(DataError, match="the images do not have the network's classes") as caught:
         compare_files(a, b, data=pictures, device="cpu")
     assert "5 classes (and 3 of the second network)" in str(caught.value)
     assert "3: class0, class1, class2" in str(caught.value)
@@ -220,7 +227,7 @@ def test_images_of_a_size_that_the_network_does_not_take_are_named(tmp_path: Pat
 
 
 def test_without_a_size_it_is_what_the_architecture_declares(tmp_path: Path, pictures: Path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "input_size", lambda architecture: 24)
+    monkeypatch.setattr(images_module, "input_size", lambda architecture: 24)
     paths = [file(tmp_path, name) for name in "ab"]
     found = compare_files(*paths, model=NAME, data=pictures, points=2, refine=None, device="cpu")
     assert "images, 24 px" in found.notes[0]

@@ -25,7 +25,7 @@ def test_axes_are_distance_and_noise() -> None:
     for place, panel in enumerate(figure.panels):
         found = panel.to_dict()["encoding"]
         assert found["x"]["title"] == "Distance from the initial value (ℓ2)"
-        assert found["y"]["title"] == "σ of the noise"
+        assert found["y"]["title"] == "σ of the noise (of a parameter)"
         module = place % len(MODULES)
         moved = 2.0 + module
         assert found["x"]["sort"] == [f"{share * moved:g}" for share in (0.0, 0.5, 1.0)]

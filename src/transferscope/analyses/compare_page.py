@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["page"]
 
 _CONNECTED = {
-    "stable": "linearly connected along the straight line (error barrier below 2 points): as in one basin; how far it "
-    "reaches is for the basin test",
+    "stable": "linearly connected along the straight line (error barrier below 2 points); how far one basin reaches is "
+    "for the basin test",
     "unstable": "a barrier of 2 points or more lies on the straight line between them: not in one basin as they stand",
     "undecided": "undecided whether a barrier of 2 points lies between them: more examples would tell",
 }

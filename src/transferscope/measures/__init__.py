@@ -102,7 +102,10 @@ from transferscope.measures.families import (
     holm,
 )
 from transferscope.measures.intervals import (
+    DIFFERENCE,
+    SHARE,
     Basis,
+    Bounds,
     Interval,
     Noninferiority,
     auc_difference_interval,
@@ -114,6 +117,7 @@ from transferscope.measures.intervals import (
     seed_pairs_interval,
     seeds_interval,
     seeds_p_value,
+    within,
 )
 from transferscope.measures.linear_similarity import (
     Cca,
@@ -196,13 +200,16 @@ from transferscope.measures.strata import (
 )
 
 __all__ = [
+    "DIFFERENCE",
     "DIFFICULTIES",
     "METRICS",
     "MISTAKE_STATISTICS",
     "QUARTERS",
+    "SHARE",
     "Barrier",
     "Basin",
     "Basis",
+    "Bounds",
     "Cca",
     "ChannelMoments",
     "CircularDifference",
@@ -334,4 +341,5 @@ __all__ = [
     "weighted_auc",
     "weighted_mean",
     "weighted_mistakes",
+    "within",
 ]

@@ -178,7 +178,7 @@ def _valley(rows: pl.DataFrame, network: str, module: str, limits: list[float], 
             tint,
             description="hover:N",
         )
-        .properties(width=_side(200, len(across)), height=_side(120, len(up)))
+        .properties(width=_side(200, len(across)), height=_side(140, len(up)))
     )
     return panel
 

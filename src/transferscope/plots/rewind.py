@@ -246,7 +246,9 @@ def _epochs(own: pl.DataFrame, epochs: pl.DataFrame, metric: str) -> Figure:
             .mark_rect()
             .encode(
                 alt.X("epoch:O", title="Epoch put back to (0: initial value)", sort=steps).axis(labelAngle=0),
-                alt.Y("module:N", title="Module put back", sort=list(names.values())).axis(labelLimit=0),
+                alt.Y("module:N", title="Module put back (from input to output)", sort=list(names.values())).axis(
+                    labelLimit=0
+                ),
                 alt.Color("drop:Q", title=what[0].upper() + what[1:]).scale(domain=limits, range=list(RAMP)),
                 description="hover:N",
             )

@@ -13,7 +13,6 @@ from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.registry import ANALYSES, analysis_type
 from transferscope.errors import AnalysisError
 from transferscope.report.cards import card
-from transferscope.study_schema import setting_names
 
 __all__ = ["page", "write_pages"]
 
@@ -75,7 +74,7 @@ def _columns(kind: type[AbstractAnalysis]) -> str:
 
 def _settings(kind: type[AbstractAnalysis]) -> str:
     dumped = kind().model_dump(mode="json")
-    values = {name: dumped[name] for name in setting_names(kind)}
+    values = {name: dumped[name] for name in kind.setting_names()}
     text = yaml.safe_dump({"analyses": [{kind.name: values} if values else kind.name]}, sort_keys=False)
     return f"```yaml\n{text}```"
 
