@@ -8,7 +8,7 @@ from transferscope.analyses.contract import Number
 from transferscope.analyses.curve import Curve
 from transferscope.analyses.way_barriers import basis, height, judge, over_pairs
 from transferscope.measures.intervals import Interval
-from transferscope.study_schema import setting_meanings, setting_names
+from transferscope.study_schema import setting_meanings
 
 
 def rows(*heights: float | None, seeds: list[tuple[int, int]] | None = None, limits: bool = True) -> pl.DataFrame:
@@ -68,6 +68,6 @@ def test_a_number_of_an_interval_keeps_its_notes() -> None:
 @pytest.mark.parametrize("kind", [Align, Curve])
 def test_settings_of_its_own_come_before_those_that_ways_share(kind: type) -> None:
     shared = ["points", "batch_norm_images", "train_images", "test_images", "variants"]
-    assert setting_names(kind)[-5:] == shared
-    assert setting_names(kind)[0] in ("methods", "shape")
-    assert list(setting_meanings(kind)) == setting_names(kind)
+    assert kind.setting_names()[-5:] == shared
+    assert kind.setting_names()[0] in ("methods", "shape")
+    assert list(setting_meanings(kind)) == kind.setting_names()

@@ -5,9 +5,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from transferscope.measures.families import bonferroni_confidence
-from transferscope.measures.intervals import Interval, fieller, paired_seeds_interval, seeds_interval
+from transferscope.measures.intervals import (
+    DIFFERENCE,
+    SHARE,
+    Bounds,
+    Interval,
+    fieller,
+    paired_seeds_interval,
+    seeds_interval,
+)
 
 __all__ = ["Run", "Runs", "chance_level", "difference_row", "gap_row", "mean_row"]
+
+_TWICE = (-2.0, 2.0)
+"""What a difference of two differences of metrics can be."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +55,8 @@ def mean_row(runs: Runs) -> dict[str, Any]:
     Args:
         runs: of the variant, at least one.
     """
-    test = seeds_interval(_per_seed(runs, runs, "test"))
-    return _row(test, _interval(_per_seed(runs, runs, "speed")))
+    test = seeds_interval(_per_seed(runs, runs, "test"), bounds=SHARE)
+    return _row(test, _interval(_per_seed(runs, runs, "speed"), SHARE))
 
 
 def gap_row(p_t: Runs, ri_t: Runs, metric: str, chance: float, family: int) -> dict[str, Any] | None:
@@ -70,9 +81,9 @@ def gap_row(p_t: Runs, ri_t: Runs, metric: str, chance: float, family: int) -> d
         return None
     faster, slower = _per_seed(p_t, shared, "speed"), _per_seed(ri_t, shared, "speed")
     row = _row(
-        paired_seeds_interval(better, worse),
-        paired_seeds_interval(faster, slower) if faster and slower else None,
-        paired_seeds_interval(better, worse, bonferroni_confidence(family)),
+        paired_seeds_interval(better, worse, bounds=DIFFERENCE),
+        paired_seeds_interval(faster, slower, bounds=DIFFERENCE) if faster and slower else None,
+        paired_seeds_interval(better, worse, bonferroni_confidence(family), DIFFERENCE),
     )
     offset = 0.5 if metric == "auc" else 0.0
     if sum(better) / len(better) <= chance:
@@ -110,7 +121,9 @@ def difference_row(ablated: tuple[Runs, Runs], plain: tuple[Runs, Runs], family:
     if not test:
         return None
     return _row(
-        seeds_interval(test), _interval(differences("speed")), seeds_interval(test, bonferroni_confidence(family))
+        seeds_interval(test, bounds=_TWICE),
+        _interval(differences("speed"), _TWICE),
+        seeds_interval(test, bonferroni_confidence(family), _TWICE),
     )
 
 
@@ -138,8 +151,8 @@ def _per_seed(runs: Runs, places: Any, what: str) -> list[float]:
     return [sum(each) / len(each) for _, each in sorted(values.items())]
 
 
-def _interval(values: Sequence[float]) -> Interval | None:
-    return seeds_interval(values) if values else None
+def _interval(values: Sequence[float], bounds: Bounds) -> Interval | None:
+    return seeds_interval(values, bounds=bounds) if values else None
 
 
 def _row(test: Interval, speed: Interval | None, simultaneous: Interval | None = None) -> dict[str, Any]:

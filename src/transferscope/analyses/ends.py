@@ -116,13 +116,13 @@ def ends_of(members: Iterable[tuple[str, Member]], context: "Context") -> Ends:
 
 def gain(ends: Ends, quantity: Quantity, better: str, worse: str, confidence: float = 0.95) -> "Interval":
     """The difference of two roles, paired by seed."""
-    from transferscope.measures.intervals import Interval, paired_seeds_interval
+    from transferscope.measures.intervals import DIFFERENCE, Interval, paired_seeds_interval
 
     a, b = ends.of(quantity, better), ends.of(quantity, worse)
     seeds = sorted(set(a) & set(b))
     if not seeds:
         return Interval(None, None, None, 0, None, confidence, "no seed has a finished run of both")
-    return paired_seeds_interval([a[seed] for seed in seeds], [b[seed] for seed in seeds], confidence)
+    return paired_seeds_interval([a[seed] for seed in seeds], [b[seed] for seed in seeds], confidence, DIFFERENCE)
 
 
 def share(ends: Ends, quantity: Quantity, part: str, none: str, whole: str, confidence: float = 0.95) -> "Interval":
@@ -138,12 +138,12 @@ def share(ends: Ends, quantity: Quantity, part: str, none: str, whole: str, conf
 
 def by_interval(ends: Ends, quantity: Quantity, role: str) -> "Interval":
     """The mean of a role over its seeds."""
-    from transferscope.measures.intervals import Interval, seeds_interval
+    from transferscope.measures.intervals import SHARE, Interval, seeds_interval
 
     values = list(ends.of(quantity, role).values())
     if not values:
         return Interval(None, None, None, 0, None, note="no finished run with a defined value")
-    return seeds_interval(values)
+    return seeds_interval(values, bounds=SHARE)
 
 
 def interval_columns(interval: "Interval", simultaneous: "Interval | None" = None) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Outcome(AbstractAnalysis):
     title: ClassVar[str] = "The four networks"
     question: ClassVar[str] = "Does pre-training help on this task, and how sure is that?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 2 and Table 1"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "network: one seed; variant: mean over seeds; gap: P-T − RI-T, paired by seed"),
         "variant": Column(str, "RI, P, RI_T, P_T, RI_T_long, or the two that a gap compares"),
@@ -73,7 +73,7 @@ class Outcome(AbstractAnalysis):
         import numpy as np
 
         from transferscope.analyses.gap import gap_over_examples
-        from transferscope.measures.intervals import paired_seeds_interval, seeds_interval
+        from transferscope.measures.intervals import DIFFERENCE, SHARE, paired_seeds_interval, seeds_interval
         from transferscope.measures.metrics import metric, per_example_loss
 
         task, name = context.study.task, context.study.metric
@@ -103,7 +103,7 @@ class Outcome(AbstractAnalysis):
                         logits.setdefault(member.variant, []).append((member.seed, outputs.logits))
                 rows.append(row)
             for variant, by_seed in values.items():
-                interval = seeds_interval(list(by_seed.values()))
+                interval = seeds_interval(list(by_seed.values()), bounds=SHARE)
                 rows.append(
                     {"level": "variant", "variant": variant, "split": split, "metric": name}
                     | {"value": interval.value, "low": interval.low, "high": interval.high}
@@ -115,7 +115,9 @@ class Outcome(AbstractAnalysis):
                     continue
                 names = f"{better} − {worse}"
                 paired = paired_seeds_interval(
-                    [values[better][seed] for seed in seeds], [values[worse][seed] for seed in seeds]
+                    [values[better][seed] for seed in seeds],
+                    [values[worse][seed] for seed in seeds],
+                    bounds=DIFFERENCE,
                 )
                 chosen = [dict(logits[variant]) for variant in (better, worse)]
                 index = context.indices(split)

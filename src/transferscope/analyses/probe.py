@@ -51,7 +51,7 @@ class Probe(AbstractAnalysis):
     title: ClassVar[str] = "Linear probes"
     question: ClassVar[str] = "Where in the network can the target's classes be read off?"
     reference: ClassVar[str] = "Alain & Bengio 2016"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "network: one network; variant: mean over seeds; gap: first − second variant"),
         "variant": Column(str, "RI, P, RI_T, P_T, or the two that a gap compares"),
@@ -187,7 +187,7 @@ class Probe(AbstractAnalysis):
 
         from transferscope.analyses.gap import gap_over_examples
         from transferscope.measures.families import bonferroni_confidence
-        from transferscope.measures.intervals import seeds_interval
+        from transferscope.measures.intervals import DIFFERENCE, seeds_interval
 
         groups = context.images().groups
         clusters = None if groups is None else np.asarray(groups)[context.indices("test")]
@@ -197,9 +197,9 @@ class Probe(AbstractAnalysis):
                 continue
             name = f"{better} − {worse}"
             gaps = [values[better][a] - values[worse][b] for a, b in pairs]
-            seeds = seeds_interval(gaps)
+            seeds = seeds_interval(gaps, bounds=DIFFERENCE)
             confidence = bonferroni_confidence(unit.settings["places"])
-            family = seeds_interval(gaps, confidence=confidence) if seeds.basis == "seeds" else None
+            family = seeds_interval(gaps, confidence, DIFFERENCE) if seeds.basis == "seeds" else None
             row = {"level": "gap", "variant": name, **_limits(seeds)}
             if "P" in (better, worse):
                 row["note"] = "; ".join(filter(None, (seeds.note, "P is one network")))
@@ -273,10 +273,10 @@ def _limits(interval: "Interval") -> dict[str, Any]:
 
 
 def _variants(values: Mapping[str, Mapping[int, float]]) -> Iterable[dict[str, Any]]:
-    from transferscope.measures.intervals import seeds_interval
+    from transferscope.measures.intervals import SHARE, seeds_interval
 
     for variant, by_seed in values.items():
-        yield {"level": "variant", "variant": variant, **_limits(seeds_interval(list(by_seed.values())))}
+        yield {"level": "variant", "variant": variant, **_limits(seeds_interval(list(by_seed.values()), bounds=SHARE))}
 
 
 def _number(name: str, row: Mapping[str, Any]) -> Number:
