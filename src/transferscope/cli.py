@@ -267,27 +267,30 @@ def schema(
     lists.print_schema(markdown=markdown)
 
 
+_Data = Annotated[
+    Path, typer.Option("--data", metavar="FOLDER", help="Labelled pictures: one folder per class.", show_default=False)
+]
+_Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="timm:NAME",
+        help="The architecture; from the files' metadata if not given.",
+        show_default=False,
+    ),
+]
+_ImageSize = Annotated[
+    int | None, typer.Option("--image-size", min=8, help="Height and width in pixels.", show_default=False)
+]
+
+
 @app.command()
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="A file of weights.", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another of the same architecture.", show_default=False)],
-    data: Annotated[
-        Path,
-        typer.Option("--data", metavar="FOLDER", help="Labelled pictures: one folder per class.", show_default=False),
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="timm:NAME",
-            help="The architecture; from the files' metadata if not given.",
-            show_default=False,
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option("--image-size", min=8, help="Height and width in pixels.", show_default=False),
-    ] = None,
+    data: _Data,
+    model: _Model = None,
+    image_size: _ImageSize = None,
     fast: Annotated[
         bool,
         typer.Option("--fast", help="The path in bfloat16; its ends and maxima again in float32, the difference said."),
@@ -314,23 +317,9 @@ def modules(
             metavar="PRETRAINED", help="What it came from: a file, `timm` or `package:NAME`.", show_default=False
         ),
     ],
-    data: Annotated[
-        Path,
-        typer.Option("--data", metavar="FOLDER", help="Labelled pictures: one folder per class.", show_default=False),
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="timm:NAME",
-            help="The architecture; from the file's metadata if not given.",
-            show_default=False,
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option("--image-size", min=8, help="Height and width in pixels.", show_default=False),
-    ] = None,
+    data: _Data,
+    model: _Model = None,
+    image_size: _ImageSize = None,
     margin: Annotated[
         float, typer.Option("--margin", min=0.0001, max=1.0, help="Loss of the metric that counts as none.")
     ] = 0.005,

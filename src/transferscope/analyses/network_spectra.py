@@ -175,16 +175,12 @@ def difference_from_padded(operator: Operator, most: int = 1024) -> CircularDiff
         return "not a convolution"
     if operator.padding is None:
         return "padded in another way than evenly with zeros"
-    geometry = {
-        "stride": operator.stride,
-        "dilation": operator.dilation,
-        "padding": operator.padding,
-        "groups": operator.groups,
-    }
-    size = small_size(operator.weight, most=most, **geometry)  # type: ignore[arg-type]  # one dict for two calls
+    weight, padding = operator.weight, operator.padding
+    stride, dilation, groups = operator.stride, operator.dilation, operator.groups
+    size = small_size(weight, stride=stride, dilation=dilation, padding=padding, groups=groups, most=most)
     if size is None:
         return f"its dense matrix is above {most} rows even on the smallest map"
-    found = circular_difference(operator.weight, size, **geometry)  # type: ignore[arg-type]  # one dict for two calls
+    found = circular_difference(weight, size, stride=stride, dilation=dilation, padding=padding, groups=groups)
     return "all its singular values are 0" if found is None else found
 
 

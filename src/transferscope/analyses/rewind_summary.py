@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -76,7 +77,7 @@ def _widest(rows: pl.DataFrame, low: str, high: str) -> "Interval":
     from transferscope.measures.intervals import Interval
 
     lows, highs = rows[low].to_list(), rows[high].to_list()
-    value = float(rows["drop"].mean())  # type: ignore[arg-type]  # a column of floats without nulls
+    value = fmean(rows["drop"].to_list())
     n = min(rows["n"].to_list())
     if None in lows or None in highs:
         return Interval(value, None, None, n, None, note="no interval over examples")

@@ -19,7 +19,7 @@ from transferscope.specs import NetworkSpec
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from transferscope.analyses.network_spectra import OperatorSpectrum
+    from transferscope.analyses.network_spectra import Indivisible, OperatorSpectrum
     from transferscope.networks.operators import Operator
     from transferscope.running.context import Context
 
@@ -165,7 +165,11 @@ class Spectrum(AbstractAnalysis):
         return Measured(table, {f"spectra-{position:02d}.parquet": _parquet(kept)} if kept else {})
 
     def _decomposed(self, operator: "Operator") -> "OperatorSpectrum":
-        from transferscope.analyses.network_spectra import OperatorSpectrum, operator_spectrum, periodic_size
+        from transferscope.analyses.network_spectra import (
+            OperatorSpectrum,
+            operator_spectrum,
+            periodic_size,
+        )
         from transferscope.measures.spectrum_summary import spectrum_summary
 
         size = periodic_size(operator, self.indivisible)
@@ -200,7 +204,7 @@ def _without_decay(member: Member) -> Member:
 
 
 def _listed(
-    member: Member, stage: str, context: "Context", indivisible: str
+    member: Member, stage: str, context: "Context", indivisible: "Indivisible"
 ) -> "tuple[list[str], list[Operator], dict[str, str]]":
     """Names of all operators of a network, those of a stage, and what is skipped."""
     import torch
@@ -214,7 +218,7 @@ def _listed(
     model = context.network(member.spec)
     pixels = context.study.data.image_size
     found = operators(model, torch.zeros(1, 3, pixels, pixels))
-    chosen = [one for one in found.found if periodic_size(one, indivisible) is not None]  # type: ignore[arg-type]  # one of two words
+    chosen = [one for one in found.found if periodic_size(one, indivisible) is not None]
     skipped = dict(found.skipped)
     skipped |= {
         one.name: f"its stride does not divide the map of {_pixels(one.size)}"

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import altair as alt
 import polars as pl
@@ -14,8 +13,8 @@ from transferscope.plots.theme import (
     NEUTRAL,
     Figure,
     Panel,
+    charted,
     colour,
-    first,
     hover,
     metric_name,
     scale,
@@ -35,22 +34,6 @@ _HEIGHT = "log10(1 + μ / parameters)"
 _VIEWS = {"direct": "straight path", "optimisation": "path of the training", "final": "final value"}
 
 
-def chart(table: pl.DataFrame, metric: str = "top1") -> Any:
-    """The picture of the table of ``criticality``.
-
-    Args:
-        table: in the declared columns of the analysis.
-        metric: the study's metric.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table, metric))
-
-
 def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     """The figures of ``criticality``: μ by module for each view, and valleys where the whole grid was evaluated."""
     modules = table.filter((pl.col("level") == "module") & (pl.col("limit") == "common"))
@@ -63,6 +46,10 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     if not points.is_empty():
         found.append(_valleys(points, metric))
     return tuple(found)
+
+
+chart = charted(figures)
+"""μ by module, of the table of ``criticality``."""
 
 
 def _bars(rows: pl.DataFrame, view: str) -> Figure:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import altair as alt
 import polars as pl
@@ -14,8 +13,8 @@ from transferscope.plots.theme import (
     NEUTRAL,
     Figure,
     Panel,
+    charted,
     colour,
-    first,
     hover,
     metric_axis,
     metric_name,
@@ -34,22 +33,6 @@ _VALUES = {"initial": "its initial value", "random": "a random value"}
 _TOGETHER = {"initial": "their initial values", "random": "random values"}
 _WIDTHS = (300, 380)
 _PAPER = {"chexpert": "CheXpert"}
-
-
-def chart(table: pl.DataFrame, metric: str = "top1") -> Any:
-    """The metric after putting back each module, of the table of ``rewind``.
-
-    Args:
-        table: in the declared columns of the analysis.
-        metric: the study's metric.
-
-    Returns:
-        An Altair chart.
-
-    Raises:
-        AnalysisError: the table holds nothing that can be drawn.
-    """
-    return first(figures(table, metric))
 
 
 def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
@@ -72,6 +55,10 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     if not epochs.is_empty():
         found.append(_epochs(own, epochs, metric))
     return tuple(found)
+
+
+chart = charted(figures)
+"""The metric after putting back each module, of the table of ``rewind``."""
 
 
 def _bars(rows: pl.DataFrame, own: pl.DataFrame, paper: pl.DataFrame, to: str, words: str, metric: str) -> Figure:
