@@ -25,7 +25,15 @@ MAY: dict[str, set[str]] = {
     "data": {*SPINE, "training.recipe"},
     "training": {*SPINE, "data", "measures", "networks", "specs"},
     "specs": {"frozen", "data.spec", "networks.settings", "training.recipe"},
-    "study": {"frozen", "analyses", "data", "networks.settings", "training.pretraining", "training.recipe"},
+    "study": {
+        "frozen",
+        "analyses",
+        "data",
+        "networks.settings",
+        "training.origin",
+        "training.pretraining",
+        "training.recipe",
+    },
     "published": set(),
     "analyses": {*SPINE, "data", "measures", "networks", "published", "specs", "training"},
     "plots": {"errors"},
@@ -47,7 +55,17 @@ LIBRARIES: dict[str, set[str]] = {
 # The measures are tensors in, tensors out.
 MEASURES_MAY = {"torch", "scipy", "numpy", "math", "dataclasses", "typing", "collections", "contextlib", "functools"}
 # Modules that hold settings: the command reads them before it loads anything heavy.
-LIGHT = ("errors", "frozen", "specs", "study", "study_file", "networks.settings", "data.spec", "training.recipe")
+LIGHT = (
+    "errors",
+    "frozen",
+    "specs",
+    "study",
+    "study_file",
+    "networks.settings",
+    "data.spec",
+    "training.recipe",
+    "training.origin",
+)
 HEAVY = {"torch", "timm", "torchvision", "sklearn", "altair", "vl_convert"}
 # The top: they may use everything below.
 TOP = {"", "__main__", "cli", "commands", "starter"}

@@ -15,6 +15,7 @@
     ├── StoreError            a store that cannot be read or written
     │   ├── CorruptEntryError     a stored file does not match its manifest
     │   └── StoreBusyError        another process holds the lock
+    ├── OptionError           an option of a command that cannot be
     ├── AnalysisError         an analysis whose result breaks its own contract
     ├── WorkerError           a worker process that died, or work that cannot be sent to one
     ├── StopRequested         Ctrl-C: state is kept, the message says how to go on
@@ -35,6 +36,7 @@ __all__ = [
     "MeasureError",
     "MissingExtraError",
     "ModuleNameError",
+    "OptionError",
     "StopRequested",
     "StoreBusyError",
     "StoreError",
@@ -133,6 +135,10 @@ class CorruptEntryError(StoreError):
 
 class StoreBusyError(StoreError):
     """Another process holds the lock."""
+
+
+class OptionError(TransferscopeError):
+    """An option of a command has a value that cannot be."""
 
 
 class AnalysisError(TransferscopeError):

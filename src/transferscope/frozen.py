@@ -59,6 +59,11 @@ class Frozen(BaseModel):
             name: _identity(getattr(self, name)) for name in type(self).model_fields if name not in self.not_identity
         }
 
+    @classmethod
+    def setting_names(cls) -> list[str]:
+        """Settings as they are read: what these have of their own first, then what they share with others."""
+        return sorted(cls.model_fields, key=lambda name: name not in cls.__annotations__)
+
     @property
     def key(self) -> str:
         """32 hexadecimal digits that stand for what these settings ask for."""

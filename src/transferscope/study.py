@@ -9,13 +9,14 @@ from transferscope.analyses.registry import DEFAULT_ANALYSES, parse_analysis
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import SplitSettings
 from transferscope.frozen import Frozen
-from transferscope.networks.settings import Architecture, Weights, weights_from_text
+from transferscope.networks.settings import Architecture
+from transferscope.training.origin import AbstractOrigin
 from transferscope.training.pretraining import Pretraining, VariantRecipe
 
 __all__ = ["Compute", "Pretraining", "Schooling", "Source", "Study", "Target", "VariantRecipe"]
 
 
-class Source(Frozen):
+class Source(AbstractOrigin):
     """The pre-trained network.
 
     Attributes:
@@ -25,19 +26,6 @@ class Source(Frozen):
     """
 
     architecture: Architecture
-    weights: Weights | None = None
-    pretrain: Pretraining | None = None
-
-    @field_validator("weights", mode="before")
-    @classmethod
-    def _weights_from_text(cls, value: object) -> object:
-        return weights_from_text(value)
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> "Source":
-        if (self.weights is None) == (self.pretrain is None):
-            raise ValueError("give either weights or pretrain: one of the two says what the pre-trained network is")
-        return self
 
 
 class Target(Frozen):

@@ -5,7 +5,6 @@ import re
 import types
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from transferscope.analyses.contract import AbstractAnalysis
@@ -13,6 +12,7 @@ from transferscope.analyses.other_source import OtherSource
 from transferscope.analyses.registry import ANALYSES, analysis_type
 from transferscope.data.sources import known_sources
 from transferscope.data.spec import SplitSettings
+from transferscope.frozen import Frozen
 from transferscope.networks.settings import Architecture, FileWeights, PackageWeights, TimmWeights
 from transferscope.study import Compute, Pretraining, Schooling, Source, Study, Target, VariantRecipe
 from transferscope.training.recipe import Augmentation, Recipe
@@ -85,7 +85,7 @@ def study_reference() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def setting_meanings(model: type[BaseModel]) -> dict[str, str]:
+def setting_meanings(model: type[Frozen]) -> dict[str, str]:
     """What each setting means, from the ``Attributes`` in the docstrings of ``model`` and its bases."""
     meanings: dict[str, str] = {}
     for kind in reversed((*model.__mro__, *_SAME_MEANING.get(model, ()))):
@@ -94,11 +94,7 @@ def setting_meanings(model: type[BaseModel]) -> dict[str, str]:
         section = re.split(r"\n(?=\S)", section)[0]
         for name, meaning in re.findall(r"^    (\w+): (.*(?:\n {6,}.*)*)", section, re.MULTILINE):
             meanings[name] = " ".join(meaning.split())
-    return {name: meanings[name] for name in _names(model) if name in meanings}
-
-
-def _names(model: type[BaseModel]) -> list[str]:
-    return model.setting_names() if issubclass(model, AbstractAnalysis) else list(model.model_fields)
+    return {name: meanings[name] for name in model.setting_names() if name in meanings}
 
 
 def first_line(kind: type) -> str:
@@ -110,11 +106,11 @@ _SAME_MEANING: dict[type, tuple[type, ...]] = {VariantRecipe: (Recipe,)}
 _PLAIN = {int: "whole number", float: "number", str: "text", bool: "true / false"}
 
 
-def _sections() -> dict[str, list[tuple[str, type[BaseModel]]]]:
-    sources: list[tuple[str, type[BaseModel]]] = [
+def _sections() -> dict[str, list[tuple[str, type[Frozen]]]]:
+    sources: list[tuple[str, type[Frozen]]] = [
         (f"`data: {{kind: {name}}}`", kind) for name, kind in known_sources().items()
     ]
-    analyses: list[tuple[str, type[BaseModel]]] = [(f"`{name}`", analysis_type(name)) for name in ANALYSES]
+    analyses: list[tuple[str, type[Frozen]]] = [(f"`{name}`", analysis_type(name)) for name in ANALYSES]
     return {
         "The study": [("Top level", Study)],
         "`source`: the pre-trained network": [
@@ -137,11 +133,11 @@ def _sections() -> dict[str, list[tuple[str, type[BaseModel]]]]:
     }
 
 
-def _models() -> list[type[BaseModel]]:
+def _models() -> list[type[Frozen]]:
     return [model for models in _sections().values() for _, model in models]
 
 
-def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
+def _describe(schema: dict[str, Any], model: type[Frozen]) -> None:
     """Puts the meaning of each setting where editors look for it, and the first paragraph on top."""
     text = inspect.cleandoc(model.__doc__ or "")
     schema["description"] = " ".join(text.partition("\n\n")[0].split())
@@ -149,7 +145,7 @@ def _describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
         schema["properties"][name]["description"] = meaning
 
 
-def _section(heading: str, model: type[BaseModel]) -> str:
+def _section(heading: str, model: type[Frozen]) -> str:
     text = inspect.cleandoc(model.__doc__ or "").partition("Attributes:")[0].strip()
     lines = [f"### {heading}", ""]
     if issubclass(model, AbstractAnalysis):
@@ -158,7 +154,7 @@ def _section(heading: str, model: type[BaseModel]) -> str:
     meanings = setting_meanings(model)
     rows = [
         f"| `{name}` | {_type(info)} | {_default(info)} | {_markdown(meanings.get(name, ''))} |"
-        for name, info in ((name, model.model_fields[name]) for name in _names(model))
+        for name, info in ((name, model.model_fields[name]) for name in model.setting_names())
         if name != "kind"
     ]
     if rows:
@@ -205,7 +201,7 @@ def _words(annotation: Any) -> str:
         bounds = ", ".join(bound for bound in map(_bound, _metadata(arguments[1:])) if bound)
         return _words(arguments[0]) + (f" {bounds}" if bounds else "")
     if origin in (Union, types.UnionType):
-        models = [item for item in arguments if isinstance(item, type) and issubclass(item, BaseModel)]
+        models = [item for item in arguments if isinstance(item, type) and issubclass(item, Frozen)]
         if len(models) > 1:
             short = "`timm`, or `package:NAME`, or a path, or " if FileWeights in models else ""
             return f"{short}settings with a `kind`" + (", or `null`" if type(None) in arguments else "")
@@ -227,7 +223,7 @@ def _words(annotation: Any) -> str:
         return "names, or `name: {settings}`"
     if annotation is Architecture:
         return "name, or settings"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Frozen):
         return "settings"
     return _PLAIN.get(annotation, str(annotation))
 
@@ -240,7 +236,7 @@ def _default(info: FieldInfo) -> str:
     if info.is_required():
         return "required"
     value = info.get_default(call_default_factory=True, validated_data={})
-    if isinstance(value, BaseModel):
+    if isinstance(value, Frozen):
         return "see below"
     if value is None:
         return "`null`"

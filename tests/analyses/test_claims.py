@@ -5,7 +5,7 @@ import pytest
 
 from transferscope.analyses.claims import CLAIMS, Claim, Measurement, judge
 from transferscope.analyses.path_pairs import NEGATIVE, POSITIVE
-from transferscope.measures.intervals import seed_pairs_interval, seeds_interval
+from transferscope.measures.intervals import MAGNITUDE, seed_pairs_interval, seeds_interval
 
 BY_KEY = {claim.key: claim for claim in CLAIMS}
 SEEDS = (0, 1, 2)
@@ -258,7 +258,7 @@ def test_what_an_interval_over_pairs_counts():
     assert (tested.basis, tested.n, tested.value) == ("seeds", 3, pytest.approx(0.001))
     shared = barriers("P-T/P-T", 0.0, 0.001, 0.002, seeds=((0, 1), (0, 2), (1, 2)))
     tested = judge(BY_KEY["basin"], paths(shared))[1]
-    expected = seed_pairs_interval({(0, 1): 0.0, (0, 2): 0.001, (1, 2): 0.002})
+    expected = seed_pairs_interval({(0, 1): 0.0, (0, 2): 0.001, (1, 2): 0.002}, bounds=MAGNITUDE)
     assert (tested.n, tested.low, tested.high) == (3, pytest.approx(expected.low), pytest.approx(expected.high))
     tested = judge(BY_KEY["basin"], paths(barriers("P-T/P-T", 0.0, 0.001)))[1]
     assert (tested.basis, tested.n) == ("examples", 400)

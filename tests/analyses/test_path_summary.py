@@ -16,7 +16,7 @@ from transferscope.analyses.path_pairs import POSITIVE
 from transferscope.analyses.path_radius import radius_numbers
 from transferscope.analyses.path_rows import rows_of as path_rows
 from transferscope.analyses.path_summary import ruler_of
-from transferscope.measures.intervals import seed_pairs_interval
+from transferscope.measures.intervals import MAGNITUDE, seed_pairs_interval
 
 # -- what is not finite -----------------------------------------------------------------------------------------
 
@@ -154,7 +154,7 @@ def test_all_pairs_of_seeds_leave_one_seed_out() -> None:
     seeds = [(0, 1), (0, 2), (1, 2)]
     said = ONE.summarise(barriers(*values, seeds=seeds), Evidence())
     number = next(n for n in said.numbers if n.name.startswith("error barrier of P-T/P-T (test, mean"))
-    found = seed_pairs_interval(dict(zip(seeds, (v[0] for v in values), strict=True)))
+    found = seed_pairs_interval(dict(zip(seeds, (v[0] for v in values), strict=True)), bounds=MAGNITUDE)
     assert (number.value, number.low, number.high) == (found.value, found.low, found.high)
     assert (number.n, number.basis) == (3, "seeds")
     assert number.note == "n counts seeds, of 3 pairs, leaving one seed out"

@@ -134,7 +134,7 @@ def test_means_are_over_like_modules_and_independent_pairs() -> None:
     assert numbers["P/P-T"].value == pytest.approx(0.6)
     # RI[0] is the start of RI-T[0] alone; to RI-T[1] it is a stranger.
     assert (numbers["RI/RI-T"].value, numbers["RI/RI-T"].n) == (0.7, 1)
-    assert numbers["P-T/P-T"].note == "over 2 modules; n counts pairs that share no trained network"
+    assert numbers["P-T/P-T"].note == "n counts pairs that share no trained network; over 2 modules"
     assert summary.verdict.startswith("Mean CKA of like modules on 40 test images: P-T/P-T 0.50 (")
     assert "P/P-T 0.60 (0.35 to 0.85)" in summary.verdict
 

@@ -18,6 +18,7 @@ CODES = [
     (errors.ArchitectureError("x"), 2),
     (errors.WeightsError("x"), 2),
     (errors.ModuleNameError("x"), 2),
+    (errors.OptionError("x"), 2),
     (errors.DataError("x"), 2),
     (errors.LoaderError("x"), 2),
     (errors.MeasureError("x"), 1),

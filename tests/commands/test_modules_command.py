@@ -61,7 +61,7 @@ def test_a_head_of_the_same_classes_is_a_module(tmp_path: Path, pictures: Path) 
 
 def test_what_does_not_fit_is_named(tmp_path: Path, pictures: Path) -> None:
     tuned = file(tmp_path / "tuned.safetensors", 0, **FACTS)
-    _, err = call("modules", tuned, tuned, "--data", str(pictures), "--picture", "modules.pdf", code=1)
+    _, err = call("modules", tuned, tuned, "--data", str(pictures), "--picture", "modules.pdf", code=2)
     assert "the picture is of an unknown kind" in err
     _, err = call("modules", tuned, str(tmp_path / "none.safetensors"), "--data", str(pictures), code=2)
     assert "none.safetensors" in err

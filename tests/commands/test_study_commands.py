@@ -114,7 +114,7 @@ def test_plan_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     for words in (
         "  P-T[0] at 0.01",
         "trainings to do:    at most 12",
-        "images to pass:     at most 165,678",
+        "images to pass:     about 165,678",
         "estimated time:     8 min (a training step takes 0.156 s here)",
         "disk, at most:      123.5 MB",
         "start it with:      transferscope run study.yaml",

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from transferscope.errors import MeasureError
 from transferscope.measures.intervals import (
     DIFFERENCE,
+    MAGNITUDE,
     SHARE,
     Interval,
     noninferior,
     paired_seeds_interval,
+    seed_pairs_interval,
     seeds_interval,
     within,
 )
@@ -64,6 +66,17 @@ def test_inside_its_bounds_nothing_changes() -> None:
     assert within(Interval(0.5, None, None, 1, None), SHARE) == Interval(0.5, None, None, 1, None)
     assert within(Interval(3.0, 2.0, 4.0, 3, "seeds"), None).high == 4.0
     assert within(Interval(3.0, -2.0, 4.0, 3, "seeds"), (0.0, math.inf)).low == 0.0
+
+
+def test_a_barrier_over_pairs_of_seeds_is_not_negative() -> None:
+    barriers = {(0, 1): 0.0, (0, 2): 0.01, (1, 2): 0.05}
+    whole, clipped = seed_pairs_interval(barriers), seed_pairs_interval(barriers, bounds=MAGNITUDE)
+    assert whole.low < 0
+    assert clipped == replace(whole, low=0.0)
+    away = {pair: value + 10 for pair, value in barriers.items()}
+    assert seed_pairs_interval(away, bounds=MAGNITUDE) == seed_pairs_interval(away)
+    with pytest.raises(MeasureError, match="outside of the bounds"):
+        seed_pairs_interval({pair: -value for pair, value in barriers.items()}, bounds=MAGNITUDE)
 
 
 def test_rounding_is_no_value_outside() -> None:

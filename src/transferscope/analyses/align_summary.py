@@ -7,8 +7,7 @@ import polars as pl
 from transferscope.analyses.contract import Number, Summary
 from transferscope.analyses.line_rows import line_notes
 from transferscope.analyses.pairs import pairs_interval
-from transferscope.analyses.variants import shown
-from transferscope.analyses.way_barriers import Judged, basis, height, judge, of_way, over_pairs
+from transferscope.analyses.way_barriers import Judged, basis, height, judge, of_way, over_pairs, pairs_of_variants
 
 __all__ = ["UNALIGNED", "summary"]
 
@@ -35,10 +34,7 @@ def summary(
     """
     numbers: list[Number] = []
     words: list[str] = []
-    barriers = table.filter((pl.col("level") == "barrier") & (pl.col("baseline") == "mean"))
-    for variant in variants:
-        pair = f"{shown(variant)}/{shown(variant)}"
-        rows = barriers.filter(pl.col("pair") == pair)
+    for pair, rows in pairs_of_variants(table, variants):
         if rows.is_empty():
             words.append(f"{pair} not measured (diverged, or fewer than two seeds)")
             continue
@@ -92,11 +88,13 @@ def _numbers(pair: str, rows: pl.DataFrame, methods: Sequence[str]) -> list[Numb
 
 def _plain(name: str, values: Sequence[float | None]) -> Number:
     """A number of pairs without limits over examples."""
+    from transferscope.measures.intervals import MAGNITUDE
+
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         note = f"not defined for {len(values) - len(known)} of {len(values)} pairs of networks"
         return Number(name, None, n=len(values), note=note)
-    return Number.of(name, pairs_interval(known))
+    return Number.of(name, pairs_interval(known, MAGNITUDE))
 
 
 def _notes(table: pl.DataFrame, methods: Sequence[str], batch_norm_images: int, points: int) -> tuple[str, ...]:

@@ -50,12 +50,14 @@ def summary_of(table: pl.DataFrame, wanted: list[str], batch_norm_images: int, l
 
 def _judged(rows: list[dict[str, Any]]) -> str:
     """One basin: there is a δ, 2ε is resolved, and no barrier lies within; of several sets all of this in each."""
+    from transferscope.measures.intervals import MAGNITUDE
+
     if any(row["mean"] is None for row in rows):
         return f"undecided: {rows[0]['reason']}"
     heights = [row["rise"] for row in rows]
     many = len(rows) >= 3
     if many:
-        interval = pairs_interval(heights)
+        interval = pairs_interval(heights, MAGNITUDE)
         said, basis = sum(heights) / len(rows), f"over {len(rows)} disjoint pairs of seeds"
     else:
         lows, highs = [row["rise_low"] for row in rows], [row["rise_high"] for row in rows]
@@ -94,6 +96,8 @@ def _radii(rows: list[dict[str, Any]]) -> str:
 
 
 def _number(rows: list[dict[str, Any]], name: str, quantity: str, word: str, column: str, unit: str) -> Number:
+    from transferscope.measures.intervals import MAGNITUDE
+
     title = f"{word} of {name} (test {quantity})"
     unit = unit or ("1" if quantity == "error" else "nat")
     values = [row[column] for row in rows]
@@ -104,8 +108,7 @@ def _number(rows: list[dict[str, Any]], name: str, quantity: str, word: str, col
         count = f" ({len(lost)} of {len(rows)} sets)" if len(rows) > 1 else ""
         return Number(title, None, n=len(rows), unit=unit, note=f"{reason}{count}")
     if len(rows) > 1:
-        found = pairs_interval(values)
-        return Number(title, found.value, found.low, found.high, found.basis, found.n, unit, found.note)
+        return Number.of(title, pairs_interval(values, MAGNITUDE), unit)
     row = rows[0]
     low, high, note = _limits(row, column)
     basis: Literal["examples"] | None = None if low is None or high is None else "examples"
@@ -130,11 +133,12 @@ def _limits(row: dict[str, Any], column: str) -> tuple[float | None, float | Non
 
 
 def _distance(rows: list[dict[str, Any]], name: str) -> Number:
+    from transferscope.measures.intervals import MAGNITUDE
+
     title = f"distance of the networks of {name}"
     if len(rows) == 1:
         return Number(title, rows[0]["distance"], unit="ℓ2", n=1, note="one set")
-    found = pairs_interval([row["distance"] for row in rows])
-    return Number(title, found.value, found.low, found.high, found.basis, found.n, "ℓ2", found.note)
+    return Number.of(title, pairs_interval([row["distance"] for row in rows], MAGNITUDE), "ℓ2")
 
 
 def _notes(table: pl.DataFrame, batch_norm_images: int, largest: float) -> tuple[str, ...]:

@@ -268,6 +268,8 @@ def _barrier(pair: str) -> Callable[[Tables], Measurement | None]:
     """The test error's barrier over the mean of the ends; without an interval over seeds the highest of its pairs."""
 
     def test(tables: Tables) -> Measurement | None:
+        from transferscope.measures.intervals import MAGNITUDE
+
         table = tables["path"]
         kind = (pl.col("split") == "test") & (pl.col("quantity") == "error") & (pl.col("baseline") == "mean")
         whole = (pl.col("pair") == pair) & (pl.col("moved") == "all") & (pl.col("role") == "pair")
@@ -278,7 +280,7 @@ def _barrier(pair: str) -> Callable[[Tables], Measurement | None]:
         doubt = _misled(table, pair)
         if rows["barrier"].null_count():
             rows, doubt = rows.drop_nulls("barrier"), "some pairs have no finite error between their ends"
-        interval = interval_of(rows)
+        interval = interval_of(rows, bounds=MAGNITUDE)
         if interval.basis == "seeds":
             return Measurement(what, interval.value, interval.low, interval.high, "seeds", interval.n, "1", doubt)
         row = rows.sort("barrier").row(-1, named=True)

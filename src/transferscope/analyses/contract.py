@@ -221,11 +221,6 @@ class AbstractAnalysis(Frozen, abc.ABC):
     def summarise(self, table: pl.DataFrame, evidence: "Evidence") -> Summary:
         """Few numbers with intervals and one verdict sentence, from finished tables."""
 
-    @classmethod
-    def setting_names(cls) -> list[str]:
-        """Settings as they are read: what an analysis has of its own first, then what it shares with others."""
-        return sorted(cls.model_fields, key=lambda name: name not in cls.__annotations__)
-
     def identity(self) -> Any:
         """As of :class:`Frozen`, with the analysis's name and version."""
         return {"analysis": self.name, "version": self.version, **super().identity()}

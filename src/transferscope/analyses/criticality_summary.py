@@ -1,16 +1,13 @@
 """Numbers and the verdict of module criticality, from its table. No torch here."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from transferscope.analyses.contract import Number, Summary
 from transferscope.analyses.shuffled import shuffled_notes
 from transferscope.analyses.variants import shown
-
-if TYPE_CHECKING:
-    from transferscope.measures.intervals import Interval
 
 __all__ = ["free_modules", "summary_of"]
 
@@ -97,7 +94,7 @@ def _sums(rows: pl.DataFrame) -> dict[str, dict[int, float]]:
 
 
 def _numbers(rows: pl.DataFrame, view: str, limit: str) -> list[Number]:
-    from transferscope.measures.intervals import SHARE, paired_seeds_interval, seeds_interval
+    from transferscope.measures.intervals import MAGNITUDE, SHARE, paired_seeds_interval, seeds_interval
 
     where = f"{view} path" if view != "final" else "at the final value"
     epsilon = "own ε" if limit == "own" else "one ε for all"
@@ -109,25 +106,20 @@ def _numbers(rows: pl.DataFrame, view: str, limit: str) -> list[Number]:
         values = list(sums.get(str(variant), {}).values())
         title = f"network criticality Σ k·log(1 + μ/k) of {name}, {where}, {epsilon}"
         if values:
-            numbers.append(_number(title, seeds_interval(values), "" if not lost else f"{lost} modules unreachable"))
+            said = f"{lost} modules unreachable" if lost else ""
+            numbers.append(Number.of(title, seeds_interval(values, bounds=MAGNITUDE), "1", said))
         else:
             numbers.append(Number(title, None, note=f"{lost} modules are unreachable (+∞)"))
         zero = [float((p["mu"] == 0).sum()) / p.height for _, p in part.group_by("seed", maintain_order=True)]
-        numbers.append(
-            _number(f"share of modules with μ = 0, {name}, {where}, {epsilon}", seeds_interval(zero, bounds=SHARE), "")
-        )
+        title = f"share of modules with μ = 0, {name}, {where}, {epsilon}"
+        numbers.append(Number.of(title, seeds_interval(zero, bounds=SHARE)))
     for other in sums:
         pairs = sorted(set(sums.get("P_T", {})) & set(sums[other]))
         if other != "P_T" and pairs:
             a, b = ([sums[variant][seed] for seed in pairs] for variant in ("P_T", other))
             title = f"network criticality, P-T − {shown(other)}, {where}, {epsilon}"
-            numbers.append(_number(title, paired_seeds_interval(a, b), "comparable at equal granularity alone"))
+            numbers.append(Number.of(title, paired_seeds_interval(a, b), "1", "comparable at equal granularity alone"))
     return numbers
-
-
-def _number(name: str, interval: "Interval", note: str) -> Number:
-    said = "; ".join(text for text in (interval.note, note) if text)
-    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, "1", said)
 
 
 def _notes(table: pl.DataFrame) -> list[str]:

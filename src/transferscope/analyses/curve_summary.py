@@ -7,8 +7,7 @@ import polars as pl
 from transferscope.analyses.contract import Number, Summary
 from transferscope.analyses.line_rows import line_notes
 from transferscope.analyses.pairs import pairs_interval
-from transferscope.analyses.variants import shown
-from transferscope.analyses.way_barriers import CONNECTED, basis, height, judge, of_way, over_pairs
+from transferscope.analyses.way_barriers import CONNECTED, basis, height, judge, of_way, over_pairs, pairs_of_variants
 
 __all__ = ["summary"]
 
@@ -30,10 +29,7 @@ def summary(table: pl.DataFrame, variants: Sequence[str], batch_norm_images: int
     """
     numbers: list[Number] = []
     words: list[str] = []
-    barriers = table.filter((pl.col("level") == "barrier") & (pl.col("baseline") == "mean"))
-    for variant in variants:
-        pair = f"{shown(variant)}/{shown(variant)}"
-        rows = barriers.filter(pl.col("pair") == pair)
+    for pair, rows in pairs_of_variants(table, variants):
         if rows.is_empty():
             words.append(f"{pair} not measured (an end or the curve's training diverged, or fewer than two seeds)")
             continue
@@ -57,11 +53,13 @@ def summary(table: pl.DataFrame, variants: Sequence[str], batch_norm_images: int
 
 
 def _detour(pair: str, rows: pl.DataFrame) -> Number:
+    from transferscope.measures.intervals import MAGNITUDE
+
     name = f"length of the curve of {pair} over the distance of its ends"
     apart = rows.filter(pl.col("distance") > 0)
     if len(apart) < len(rows):
         return Number(name, None, n=len(rows), note="the ends of a pair are one and the same network")
-    return Number.of(name, pairs_interval((rows["l2"] / rows["distance"]).to_list()))
+    return Number.of(name, pairs_interval((rows["l2"] / rows["distance"]).to_list(), MAGNITUDE))
 
 
 def _notes(table: pl.DataFrame, batch_norm_images: int, points: int) -> tuple[str, ...]:

@@ -128,6 +128,8 @@ class Distance(AbstractAnalysis):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Distances of whole trunks, and cosines."""
+        from transferscope.measures.intervals import DIFFERENCE, MAGNITUDE
+
         numbers: list[Number] = []
         said: list[str] = []
         # By position: an architecture may have a module of that name.
@@ -142,23 +144,12 @@ class Distance(AbstractAnalysis):
                 values = [row[column] for row in found if row[column] is not None]
                 if not values:
                     continue
-                interval = pairs_interval(values)
+                interval = pairs_interval(values, MAGNITUDE if column == "distance" else DIFFERENCE)
                 assert interval.value is not None
                 if column == "distance":
                     limits = f" ({interval.low:.3g} to {interval.high:.3g})" if interval.basis == "seeds" else ""
                     said.append(f"{pair} {interval.value:.3g}{limits}")
-                numbers.append(
-                    Number(
-                        f"{words}, {pair} (trunk)",
-                        interval.value,
-                        interval.low,
-                        interval.high,
-                        interval.basis,
-                        interval.n,
-                        "ℓ2" if column == "distance" else "1",
-                        interval.note,
-                    )
-                )
+                numbers.append(Number.of(f"{words}, {pair} (trunk)", interval, "ℓ2" if column == "distance" else "1"))
         return Summary(f"ℓ2 distance of trunks: {', '.join(said)}; {SPEAKS}.", tuple(numbers))
 
 

@@ -193,8 +193,9 @@ class DistanceInTraining(AbstractAnalysis):
 
 
 def _number(name: str, values: list[float], unit: str = "1") -> Number:
-    interval = pairs_interval(values)
-    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, interval.note)
+    from transferscope.measures.intervals import MAGNITUDE
+
+    return Number.of(name, pairs_interval(values, MAGNITUDE), unit)
 
 
 def _named(first: Member, second: Member) -> dict[str, Any]:

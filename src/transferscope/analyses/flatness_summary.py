@@ -208,7 +208,7 @@ def _mean(name: str, values: list[float | None], unit: str) -> Number:
         note = f"not found for {lost} of {len(values)} seeds" if values else "no network was measured"
         return Number(name, None, n=len(values), unit=unit, note=note)
     found = seeds_interval(known)
-    return Number(name, found.value, found.low, found.high, found.basis, found.n, unit, found.note)
+    return Number.of(name, found, unit)
 
 
 def _notes(table: pl.DataFrame, settings: "Flatness") -> tuple[str, ...]:

@@ -139,11 +139,11 @@ class LearningCurves(AbstractAnalysis):
         speeds = _speeds(train)
         if speeds is not None:
             numbers += [
-                _number(f"optimisation speed of {shown(variant)}", _seeds(speeds[variant]), "metric")
+                Number.of(f"optimisation speed of {shown(variant)}", _seeds(speeds[variant]), "metric")
                 for variant in TRAINED
             ]
             gap = _paired(speeds["P_T"], speeds["RI_T"])
-            numbers.append(_number("optimisation speed, P-T − RI-T", gap, "metric"))
+            numbers.append(Number.of("optimisation speed, P-T − RI-T", gap, "metric"))
             verdict = _speed_verdict(gap)
         else:
             verdict = "Undecided: P-T and RI-T have no finished epoch in common."
@@ -173,7 +173,7 @@ class LearningCurves(AbstractAnalysis):
         why = "a network never gets down to the common starting loss, or has no epoch left after it"
         if not differences:
             return [Number(name, None, n=len(seeds), unit="metric", note=why)]
-        number = _number(name, _of_differences(differences), "metric")
+        number = Number.of(name, _of_differences(differences), "metric")
         lost = len(seeds) - len(differences)
         # The seeds that are left are those that learned faster: a reader must know how many are not.
         return [_noted(number, f"{lost} of {len(seeds)} seeds left out: {why}") if lost else number]
@@ -187,7 +187,7 @@ class LearningCurves(AbstractAnalysis):
             if not tests:
                 continue
             finals[variant] = {seed: curve[max(curve)] for seed, curve in tests.items()}
-            numbers.append(_number(f"final test metric of {shown(variant)}", _seeds(finals[variant]), "metric"))
+            numbers.append(Number.of(f"final test metric of {shown(variant)}", _seeds(finals[variant]), "metric"))
             best = {
                 seed: tests[seed][epoch]
                 for seed, curve in validations.items()
@@ -195,10 +195,10 @@ class LearningCurves(AbstractAnalysis):
             }
             if best:
                 name = f"test metric of {shown(variant)} at its best validation epoch"
-                numbers.append(_number(name, _seeds(best), "metric"))
+                numbers.append(Number.of(name, _seeds(best), "metric"))
         for worse in ("RI_T", "RI_T_long"):
             if "P_T" in finals and worse in finals:
-                gap = _number(
+                gap = Number.of(
                     f"final test metric, P-T − {shown(worse)}", _paired(finals["P_T"], finals[worse]), "metric"
                 )
                 rising = improving(table, worse)
@@ -270,8 +270,8 @@ def _equal_rate(table: pl.DataFrame, evidence: Evidence) -> list[Number]:
         finals = {v: {seed: curve[max(curve)] for seed, curve in validation[v].items()} for v in TRAINED}
         speeds = _speeds(train) or {variant: {} for variant in TRAINED}
         numbers += [
-            _number(f"validation metric, P-T − RI-T, {words}", _paired(finals["P_T"], finals["RI_T"]), "metric"),
-            _number(f"optimisation speed, P-T − RI-T, {words}", _paired(speeds["P_T"], speeds["RI_T"]), "metric"),
+            Number.of(f"validation metric, P-T − RI-T, {words}", _paired(finals["P_T"], finals["RI_T"]), "metric"),
+            Number.of(f"optimisation speed, P-T − RI-T, {words}", _paired(speeds["P_T"], speeds["RI_T"]), "metric"),
         ]
     return numbers
 
@@ -344,10 +344,6 @@ def _paired(a: Mapping[int, float], b: Mapping[int, float]) -> "Interval":
     if not seeds:
         return Interval(None, None, None, 0, None, note="no seed has a finished run of both variants")
     return _of_differences([a[seed] - b[seed] for seed in seeds])
-
-
-def _number(name: str, interval: "Interval", unit: str) -> Number:
-    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, interval.note)
 
 
 def _noted(number: Number, note: str) -> Number:

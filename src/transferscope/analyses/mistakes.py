@@ -192,6 +192,8 @@ _BASES = {"seeds": "disjoint pairs of seeds", "range": "range of two pairs", "ex
 
 def consistency(pair: str, rows: list[dict[str, Any]], what: str = "error consistency κ of") -> Number:
     """κ of pairs that share no network: over pairs where there are several, else over examples."""
+    from transferscope.measures.intervals import DIFFERENCE
+
     name = f"{what} {pair}"
     known = [row for row in rows if row["kappa"] is not None]
     lost = f"; not defined for {len(rows) - len(known)} of {len(rows)} pairs" if len(known) < len(rows) else ""
@@ -204,7 +206,7 @@ def consistency(pair: str, rows: list[dict[str, Any]], what: str = "error consis
         basis: Literal["examples"] | None = None if row["kappa_low"] is None else "examples"
         note = f"{ceiling}one pair: it speaks for these networks{lost}"
         return Number(name, row["kappa"], row["kappa_low"], row["kappa_high"], basis, row["examples"], note=note)
-    interval = pairs_interval([row["kappa"] for row in known])
+    interval = pairs_interval([row["kappa"] for row in known], DIFFERENCE)
     note = f"{ceiling}{interval.note}{lost}"
     return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, note=note)
 

@@ -43,7 +43,7 @@ def module_barriers(rows: pl.DataFrame) -> list[ModuleBarrier]:
     """
     from transferscope.measures.barriers import stability
     from transferscope.measures.families import bonferroni_confidence
-    from transferscope.measures.intervals import seeds_interval
+    from transferscope.measures.intervals import MAGNITUDE, seeds_interval
 
     modules = rows.sort("position", maintain_order=True)["module"].unique(maintain_order=True).to_list()
     found = []
@@ -52,7 +52,7 @@ def module_barriers(rows: pl.DataFrame) -> list[ModuleBarrier]:
         pairs = of.group_by("a", "b", maintain_order=True).agg(pl.col("barrier").mean())
         values = pairs["barrier"].to_list()
         interval = (
-            seeds_interval(values, bonferroni_confidence(len(modules)))
+            seeds_interval(values, bonferroni_confidence(len(modules)), MAGNITUDE)
             if len(values) >= 3
             else worst(of, "simultaneous_low", "simultaneous_high")
         )
@@ -142,6 +142,7 @@ def _numbers(pair: str, rows: pl.DataFrame, found: Sequence[ModuleBarrier]) -> l
 def _agreement(pair: str, modules: pl.DataFrame) -> list[Number]:
     """Whether unlike or distant modules are the ones with a barrier: Kendall's τ over modules, for each pair."""
     from transferscope.measures.agreement import rank_agreement
+    from transferscope.measures.intervals import DIFFERENCE
 
     numbers = []
     for column, words in (("cka", "CKA"), ("relative", "relative distance")):
@@ -157,7 +158,7 @@ def _agreement(pair: str, modules: pl.DataFrame) -> list[Number]:
                 taus.append(tau)
         name = f"Kendall τ over modules, error barrier and {words}, {pair}"
         if taus:
-            numbers.append(Number.of(name, pairs_interval(taus)))
+            numbers.append(Number.of(name, pairs_interval(taus, DIFFERENCE)))
         else:
             numbers.append(Number(name, None, note="too few modules that differ"))
     return numbers
@@ -165,7 +166,9 @@ def _agreement(pair: str, modules: pl.DataFrame) -> list[Number]:
 
 def _over_pairs(name: str, rows: pl.DataFrame) -> Number:
     """The mean over pairs of the mean of both directions; of one pair the larger, with its limits over examples."""
+    from transferscope.measures.intervals import MAGNITUDE
+
     means = rows.group_by("a", "b", maintain_order=True).agg(pl.col("barrier").mean())["barrier"].to_list()
     if len(means) == 1:
         return of_one(name, rows.sort("barrier", descending=True).row(0, named=True), "1", "one pair")
-    return Number.of(name, pairs_interval(means))
+    return Number.of(name, pairs_interval(means, MAGNITUDE))

@@ -9,7 +9,7 @@ import polars as pl
 from transferscope.analyses.contract import Member
 
 if TYPE_CHECKING:
-    from transferscope.measures.intervals import Interval
+    from transferscope.measures.intervals import Bounds, Interval
 
 __all__ = ["SPEAKS", "disjoint", "interval_of", "pairs_interval", "pairs_of", "share_seeds"]
 
@@ -46,16 +46,18 @@ def disjoint(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
-def pairs_interval(values: Sequence[float]) -> "Interval":
+def pairs_interval(values: Sequence[float], bounds: "Bounds | None" = None) -> "Interval":
     """Student's interval of the mean of a statistic over independent pairs, as over seeds; it says what it counts.
 
     Args:
         values: one for each pair; no two pairs share a trained network.
+        bounds: of the statistic; None where it has none.
     """
     from transferscope.measures.intervals import seeds_interval
 
     notes = {1: "one pair: no interval", 2: "two pairs: their range, not an interval"}
-    return replace(seeds_interval(values), note=notes.get(len(values), "n counts pairs that share no trained network"))
+    note = notes.get(len(values), "n counts pairs that share no trained network")
+    return replace(seeds_interval(values, bounds=bounds), note=note)
 
 
 def share_seeds(rows: pl.DataFrame) -> bool:
@@ -64,7 +66,7 @@ def share_seeds(rows: pl.DataFrame) -> bool:
     return len(seeds) > len(set(seeds))
 
 
-def interval_of(rows: pl.DataFrame, column: str = "barrier") -> "Interval":
+def interval_of(rows: pl.DataFrame, column: str = "barrier", bounds: "Bounds | None" = None) -> "Interval":
     """The interval of a column over pairs, where the unit is the seed: one row for each pair of one kind, none null.
 
     Pairs that share no network count as they are; of pairs that do one seed after the other is left out.
@@ -72,6 +74,7 @@ def interval_of(rows: pl.DataFrame, column: str = "barrier") -> "Interval":
     from transferscope.measures.intervals import seed_pairs_interval
 
     if not share_seeds(rows):
-        return pairs_interval(rows[column].to_list())
-    found = seed_pairs_interval({(a, b): value for a, b, value in rows.select("seed_a", "seed_b", column).iter_rows()})
+        return pairs_interval(rows[column].to_list(), bounds)
+    values = {(a, b): value for a, b, value in rows.select("seed_a", "seed_b", column).iter_rows()}
+    found = seed_pairs_interval(values, bounds=bounds)
     return replace(found, note=found.note or f"n counts seeds, of {rows.height} pairs, leaving one seed out")

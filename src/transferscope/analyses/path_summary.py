@@ -141,12 +141,14 @@ def _numbers(name: str, rows: pl.DataFrame) -> list[Number]:
 
 
 def _per_distance(name: str, rows: pl.DataFrame, unit: str) -> Number:
+    from transferscope.measures.intervals import MAGNITUDE
+
     if lost := rows["per_l2"].null_count():
         note = f"not finite, or no distance, for {lost} of {rows.height} pairs of networks"
         return Number(name, None, n=rows.height, unit=unit, note=note)
     if rows.height == 1:
         return Number(name, rows["per_l2"][0], n=1, unit=unit, note=f"one pair; {_NOT_SCALE_FREE}")
-    return Number.of(name, interval_of(rows, "per_l2"), unit, _NOT_SCALE_FREE)
+    return Number.of(name, interval_of(rows, "per_l2", MAGNITUDE), unit, _NOT_SCALE_FREE)
 
 
 def _policy(rows: pl.DataFrame) -> str:

@@ -11,7 +11,6 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.gallery import Gallery, GalleryGroup, GalleryImage, gallery_files
 from transferscope.analyses.kept_epochs import evenly
 from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.pairs import pairs_interval
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.specs import NetworkSpec
 
@@ -184,6 +183,8 @@ class ReusedChannels(AbstractAnalysis):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Share of P's channels that P-T reuses, beside chance; and their difference, paired by seed."""
+        from transferscope.measures.intervals import DIFFERENCE, SHARE, seeds_interval
+
         rows = table.filter((pl.col("level") == "module") & pl.col("reused").is_not_null())
         threshold = table["threshold"][0]
         numbers: list[Number] = []
@@ -192,31 +193,20 @@ class ReusedChannels(AbstractAnalysis):
         for variant, by_seed in shares.items():
             if not by_seed:
                 continue
-            interval = pairs_interval(list(by_seed.values()))
             name = f"share of P's channels found again in {shown(variant)}"
-            numbers.append(
-                Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n,
-                       note=_counted(interval.note))
-            )  # fmt: skip
+            numbers.append(Number.of(name, seeds_interval(list(by_seed.values()), bounds=SHARE)))
             said.append(f"{shown(variant)} {100 * sum(by_seed.values()) / len(by_seed):.0f} %")
             same = _by_seed(rows, variant, "same_index")
             if same:
-                interval = pairs_interval(list(same.values()))
-                numbers.append(
-                    Number(f"share whose channel of equal index correlates above {threshold:g}, {shown(variant)}",
-                           interval.value, interval.low, interval.high, interval.basis, interval.n,
-                           note=_counted(interval.note))
-                )  # fmt: skip
+                name = f"share whose channel of equal index correlates above {threshold:g}, {shown(variant)}"
+                numbers.append(Number.of(name, seeds_interval(list(same.values()), bounds=SHARE)))
         verdict = ""
         for other in ("RI_T", "RI"):
             both = [shares["P_T"][seed] - shares[other][seed] for seed in shares["P_T"] if seed in shares[other]]
             if not both:
                 continue
-            interval = pairs_interval(both)
-            numbers.append(
-                Number(f"reused beyond chance: P-T − {shown(other)}", interval.value, interval.low, interval.high,
-                       interval.basis, interval.n, note=_counted(interval.note))
-            )  # fmt: skip
+            interval = seeds_interval(both, bounds=DIFFERENCE)
+            numbers.append(Number.of(f"reused beyond chance: P-T − {shown(other)}", interval))
             if not verdict:
                 verdict = _verdict(interval, other)
         dead = rows.filter(pl.col("variant") == "P_T").unique("module")
@@ -239,13 +229,6 @@ def _verdict(interval: Any, other: str) -> str:
     if interval.low > 0:
         return f"; P-T keeps more than {shown(other)} finds by chance {limits}"
     return f"; undecided whether P-T keeps more than {shown(other)} finds by chance {limits}"
-
-
-def _counted(note: str) -> str:
-    """Words of pairs of networks, of seeds here: each seed is one match of P with one network."""
-    return note.replace("n counts pairs that share no trained network", "").replace("pairs", "seeds").replace(
-        "pair", "seed"
-    )  # fmt: skip
 
 
 def _by_seed(rows: pl.DataFrame, variant: str, column: str) -> dict[int, float]:

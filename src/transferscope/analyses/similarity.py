@@ -197,11 +197,8 @@ class Similarity(AbstractAnalysis):
                 continue
             name = f"{shown(first)}/{shown(second)}"
             interval = pairs_interval([pair["cka"] for pair in pairs])
-            note = f"over {pairs[0]['len']} modules; {interval.note}"
             title = f"mean CKA of like modules, {name}"
-            numbers.append(
-                Number(title, interval.value, interval.low, interval.high, interval.basis, interval.n, note=note)
-            )
+            numbers.append(Number.of(title, interval, "1", f"over {pairs[0]['len']} modules"))
             if (first, second) in _SAID:
                 limits = f" ({interval.low:.2f} to {interval.high:.2f})" if interval.basis == "seeds" else ""
                 words.append(f"{name} {interval.value:.2f}{limits}")
@@ -222,6 +219,7 @@ class Similarity(AbstractAnalysis):
 def _agreement(like: pl.DataFrame) -> tuple[list[Number], tuple[str, ...]]:
     """Whether the other measures put the modules in the same order as CKA, for each kind of pair."""
     from transferscope.measures.agreement import rank_agreement
+    from transferscope.measures.intervals import DIFFERENCE
 
     checked = like.filter(pl.col("procrustes").is_not_null())
     if checked.is_empty():
@@ -239,13 +237,8 @@ def _agreement(like: pl.DataFrame) -> tuple[list[Number], tuple[str, ...]]:
             if not found:
                 undefined.add(words)
                 continue
-            interval = pairs_interval(found)
-            numbers.append(
-                Number(
-                    f"Kendall τ over modules, CKA and {words}, {shown(kind[0])}/{shown(kind[1])}",
-                    interval.value, interval.low, interval.high, interval.basis, interval.n, note=interval.note,
-                )
-            )  # fmt: skip
+            title = f"Kendall τ over modules, CKA and {words}, {shown(kind[0])}/{shown(kind[1])}"
+            numbers.append(Number.of(title, pairs_interval(found, DIFFERENCE)))
     notes = ["mean squared CCA, Procrustes and RSA are of features pooled over positions, on all images at once"]
     if undefined:
         notes.append(f"no rank agreement for some pairs (too few modules with a value): {', '.join(sorted(undefined))}")

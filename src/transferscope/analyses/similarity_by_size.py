@@ -175,19 +175,12 @@ class SimilarityBySize(AbstractAnalysis):
             for size, found in means.items():
                 if not found:
                     continue
-                interval = pairs_interval(list(found.values()))
-                numbers.append(
-                    Number(f"mean CKA of like modules, {pair}, {size:.3g} of the training images", interval.value,
-                           interval.low, interval.high, interval.basis, interval.n, note=interval.note)
-                )  # fmt: skip
+                title = f"mean CKA of like modules, {pair}, {size:.3g} of the training images"
+                numbers.append(Number.of(title, pairs_interval(list(found.values()))))
             small, whole = means[sizes[0]], means[sizes[-1]]
             both = [whole[key] - small[key] for key in whole if key in small]
             if both and len(sizes) > 1:
-                interval = pairs_interval(both)
-                change[pair] = Number(
-                    f"change of it from {sizes[0]:.3g} to all, {pair}", interval.value, interval.low, interval.high,
-                    interval.basis, interval.n, note=interval.note,
-                )  # fmt: skip
+                change[pair] = Number.of(f"change of it from {sizes[0]:.3g} to all, {pair}", pairs_interval(both))
                 numbers.append(change[pair])
             if means[sizes[-1]] and pair in ("P/P-T", "P/RI-T", "RI-T/RI-T"):
                 shares = [sum(found.values()) / len(found) for found in means.values() if found]

@@ -161,10 +161,7 @@ class SimilarityInTraining(AbstractAnalysis):
                     continue
                 interval = pairs_interval(found)
                 values.append(f"{interval.value:.2f}")
-                numbers.append(
-                    Number(f"mean CKA of like modules, {title} {epoch}", interval.value, interval.low, interval.high,
-                           interval.basis, interval.n, note=interval.note)
-                )  # fmt: skip
+                numbers.append(Number.of(f"mean CKA of like modules, {title} {epoch}", interval))
             if values and title.endswith("and P"):
                 words.append(f"{title.split()[0]} {' → '.join(values)}")
         settled = _settled(table, epochs)
@@ -230,9 +227,9 @@ def _settled(table: pl.DataFrame, epochs: Sequence[int]) -> Number | None:
         reached.append(next((float(epoch) for epoch in epochs if not below or epoch > below[-1]), float(epochs[-1])))
     if not reached:
         return None
-    interval = pairs_interval(reached)
-    return Number(
+    return Number.of(
         f"first epoch from which P-T stays at a mean CKA of {_KEPT:g} or more with its end",
-        interval.value, interval.low, interval.high, interval.basis, interval.n, "epoch",
-        "; ".join(text for text in (interval.note, "of the epochs looked at") if text),
-    )  # fmt: skip
+        pairs_interval(reached, (0.0, float(epochs[-1]))),
+        "epoch",
+        "of the epochs looked at",
+    )

@@ -1,6 +1,6 @@
 """Barriers of lines and curves between pairs of networks, out of a table: judged, and as numbers. No torch here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -8,11 +8,24 @@ import polars as pl
 
 from transferscope.analyses.contract import Number
 from transferscope.analyses.pairs import interval_of
+from transferscope.analyses.variants import shown
 
 if TYPE_CHECKING:
     from transferscope.measures.intervals import Interval
 
-__all__ = ["CONNECTED", "Judged", "Word", "basis", "height", "judge", "of_one", "of_way", "over_pairs", "worst"]
+__all__ = [
+    "CONNECTED",
+    "Judged",
+    "Word",
+    "basis",
+    "height",
+    "judge",
+    "of_one",
+    "of_way",
+    "over_pairs",
+    "pairs_of_variants",
+    "worst",
+]
 
 Word = Literal["stable", "unstable", "undecided"]
 """What :func:`transferscope.measures.barriers.stability` says."""
@@ -50,10 +63,11 @@ def judge(rows: pl.DataFrame) -> Judged:
         rows: one for each pair of a kind, of which some may share a network.
     """
     from transferscope.measures.barriers import stability
+    from transferscope.measures.intervals import MAGNITUDE
 
     if rows["barrier"].null_count():
         return Judged(None, "undecided", rows.height, over_seeds=rows.height >= 3)
-    interval = interval_of(rows)
+    interval = interval_of(rows, bounds=MAGNITUDE)
     over_seeds = interval.basis == "seeds"
     if not over_seeds:
         interval = worst(rows)
@@ -112,6 +126,19 @@ def basis(judged: Judged, rows: pl.DataFrame, over_seeds: str = "") -> str:
     return f"from {examples} test examples, for {'this pair' if judged.pairs == 1 else 'these pairs'} of networks"
 
 
+def pairs_of_variants(table: pl.DataFrame, variants: Iterable[str]) -> Iterator[tuple[str, pl.DataFrame]]:
+    """The barriers against the mean of the ends, by pair as it is shown (P-T/P-T); no rows where none was measured.
+
+    Args:
+        table: of an analysis of ways.
+        variants: whose pairs.
+    """
+    barriers = table.filter((pl.col("level") == "barrier") & (pl.col("baseline") == "mean"))
+    for variant in variants:
+        pair = f"{shown(variant)}/{shown(variant)}"
+        yield pair, barriers.filter(pl.col("pair") == pair)
+
+
 def of_way(rows: pl.DataFrame, way: str, split: str, quantity: str) -> pl.DataFrame:
     """The barrier rows of one way.
 
@@ -132,13 +159,15 @@ def over_pairs(name: str, rows: pl.DataFrame, unit: str) -> Number:
         rows: one for each pair.
         unit: of the barrier.
     """
+    from transferscope.measures.intervals import MAGNITUDE
+
     if lost := rows["barrier"].null_count():
         # The pairs that are left would be a selection: those without the worst of barriers.
         note = f"not finite for {lost} of {rows.height} pairs of networks"
         return Number(name, None, n=rows.height, unit=unit, note=note)
     if rows.height == 1:
         return of_one(name, rows.row(0, named=True), unit, "one pair")
-    return Number.of(name, interval_of(rows), unit)
+    return Number.of(name, interval_of(rows, bounds=MAGNITUDE), unit)
 
 
 def of_one(name: str, row: Mapping[str, Any], unit: str, note: str) -> Number:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, cast
 
 from transferscope.commands.comparing import progress
 from transferscope.commands.printing import say
-from transferscope.errors import TransferscopeError
+from transferscope.errors import OptionError
 
 if TYPE_CHECKING:
     from transferscope.networks.settings import Weights
@@ -39,12 +39,11 @@ def modules(
         quiet: show no progress.
 
     Raises:
-        TransferscopeError: the picture's name has another ending, or what was measured went wrong.
+        OptionError: the picture's name has another ending.
+        TransferscopeError: what was measured went wrong.
     """
     if picture is not None and picture.suffix not in _PICTURES:
-        raise TransferscopeError(
-            "the picture is of an unknown kind", expected=" or ".join(_PICTURES), got=repr(picture.name)
-        )
+        raise OptionError("the picture is of an unknown kind", expected=" or ".join(_PICTURES), got=repr(picture.name))
     from transferscope.networks.settings import weights_from_text
     from transferscope.running.module_files import module_files
 

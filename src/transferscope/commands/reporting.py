@@ -13,6 +13,7 @@ from transferscope.errors import (
     DataError,
     LoaderError,
     ModuleNameError,
+    OptionError,
     StopRequested,
     StudyError,
     TransferscopeError,
@@ -26,7 +27,7 @@ FAILED = 1
 INVALID = 2
 """Exit code: the command, study, data, network or weights given are wrong, and can be corrected."""
 
-_INVALID = (StudyError, ArchitectureError, WeightsError, ModuleNameError, DataError, LoaderError)
+_INVALID = (StudyError, ArchitectureError, WeightsError, ModuleNameError, DataError, LoaderError, OptionError)
 _RESUMABLE = ("demo", "run")
 _ARGUMENTS = "transferscope.arguments"
 _DEBUG = "transferscope.debug"

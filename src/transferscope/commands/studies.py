@@ -85,7 +85,7 @@ def plan(path: Path, overrides: Sequence[str], store: Path) -> None:
     trainings = sum(part.trainings - part.trainings_stored for part in planned.rounds)
     step = "" if planned.step_seconds is None else f" (a training step takes {planned.step_seconds:.3f} s here)"
     say(f"trainings to do:    at most {trainings}")
-    say(f"images to pass:     at most {sum(part.images for part in planned.rounds):,}")
+    say(f"images to pass:     about {sum(part.images for part in planned.rounds):,}")
     say(f"estimated time:     {seconds_words(planned.seconds)}{step}")
     say(f"disk, at most:      {bytes_words(planned.disk_bytes)}")
     say(f"start it with:      transferscope run {path}")

@@ -1,5 +1,6 @@
 """What an interval is: a number, its limits, and what they speak of."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from transferscope.errors import MeasureError
 
-__all__ = ["DIFFERENCE", "SHARE", "Basis", "Bounds", "Interval", "check_confidence", "finite", "within"]
+__all__ = ["DIFFERENCE", "MAGNITUDE", "SHARE", "Basis", "Bounds", "Interval", "check_confidence", "finite", "within"]
 
 Basis = Literal["seeds", "examples", "range"]
 """What an interval speaks of; see :class:`Interval`."""
@@ -19,7 +20,9 @@ Bounds = tuple[float, float]
 SHARE: Final[Bounds] = (0.0, 1.0)
 """Of accuracies, AUC and their means over epochs or seeds."""
 DIFFERENCE: Final[Bounds] = (-1.0, 1.0)
-"""Of differences of two such numbers."""
+"""Of differences of two such numbers; of κ, cosines and rank correlations as well."""
+MAGNITUDE: Final[Bounds] = (0.0, math.inf)
+"""Of distances, barriers, criticalities and norms."""
 
 _ROUNDING = 1e-9
 

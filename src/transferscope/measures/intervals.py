@@ -7,7 +7,7 @@ from transferscope.measures.example_intervals import (
     mean_difference_interval,
 )
 from transferscope.measures.families import bonferroni, bonferroni_confidence, holm
-from transferscope.measures.interval import DIFFERENCE, SHARE, Basis, Bounds, Interval, within
+from transferscope.measures.interval import DIFFERENCE, MAGNITUDE, SHARE, Basis, Bounds, Interval, within
 from transferscope.measures.seed_intervals import (
     fieller,
     paired_seeds_interval,
@@ -18,6 +18,7 @@ from transferscope.measures.seed_intervals import (
 
 __all__ = [
     "DIFFERENCE",
+    "MAGNITUDE",
     "SHARE",
     "Basis",
     "Bounds",

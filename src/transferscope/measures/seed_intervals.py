@@ -99,7 +99,9 @@ def seeds_p_value(
     return float(2 * stats.t.sf(abs(mean / error), len(data) - 1))
 
 
-def seed_pairs_interval(pairs: Mapping[tuple[int, int], float], confidence: float = 0.95) -> Interval:
+def seed_pairs_interval(
+    pairs: Mapping[tuple[int, int], float], confidence: float = 0.95, bounds: Bounds | None = None
+) -> Interval:
     """Interval of the mean of a statistic of pairs of networks (CKA, barrier, κ), where the unit is the seed.
 
     Leave one seed out: with θ₍ᵢ₎ the mean over the pairs without seed i, the standard error is
@@ -111,6 +113,7 @@ def seed_pairs_interval(pairs: Mapping[tuple[int, int], float], confidence: floa
     Args:
         pairs: the statistic by (seed of the first network, seed of the second).
         confidence: in (0, 1).
+        bounds: of the statistic, as of :func:`seeds_interval`.
 
     Returns:
         ``n`` counts seeds. Basis ``seeds`` for three seeds or more, ``range`` (over pairs) for two seeds with
@@ -118,7 +121,7 @@ def seed_pairs_interval(pairs: Mapping[tuple[int, int], float], confidence: floa
         leaves no pair) there is no interval, and ``note`` says so.
 
     Raises:
-        MeasureError: no pair, or a value that is not finite.
+        MeasureError: no pair, a value that is not finite, or a mean outside the bounds.
     """
     values = finite("pairs", list(pairs.values()))
     check_confidence(confidence)
@@ -136,7 +139,7 @@ def seed_pairs_interval(pairs: Mapping[tuple[int, int], float], confidence: floa
     left_out = np.array([np.mean(rest) for rest in without])
     error = math.sqrt((k - 1) / k * float(((left_out - left_out.mean()) ** 2).sum()))
     half = float(stats.t.ppf((1 + confidence) / 2, k - 1)) * error
-    return Interval(mean, mean - half, mean + half, k, "seeds", confidence)
+    return within(Interval(mean, mean - half, mean + half, k, "seeds", confidence), bounds)
 
 
 def fieller(
