@@ -110,6 +110,29 @@ def test_limits_cover_the_true_barrier_although_the_maximum_is_biased() -> None:
     assert np.mean([interval.low <= 1 <= interval.high for interval in limits]) >= 0.95
 
 
+@pytest.mark.parametrize(("examples", "word"), [(20, "undecided"), (181, "undecided"), (183, "stable")])
+def test_few_examples_of_which_none_differs_show_no_connection(examples: int, word: str) -> None:
+    right = np.zeros((25, examples))
+    for height in (barrier(np.linspace(0, 1, 25), right).linear, barrier(np.linspace(0, 1, 25), right).mean):
+        # A share p of examples is not among n with probability (1 - p)^n; the limit is where that is 2.5 %.
+        assert (1 - height.interval.high) ** examples == pytest.approx(0.025)
+        assert (height.value, height.interval.low) == (0.0, 0.0)
+        assert stability(height.interval) == word
+    one_group_each_pair = np.repeat(np.arange(examples), 2)
+    doubled = barrier(np.linspace(0, 1, 25), np.repeat(right, 2, axis=1), clusters=one_group_each_pair)
+    assert doubled.mean.interval.high == pytest.approx(height.interval.high), "groups count, not examples"
+
+
+def test_limits_where_all_examples_differ_alike() -> None:
+    wrong_between = np.repeat([[0.0], [1.0], [0.0]], 30, axis=1)
+    found = barrier([0.0, 0.5, 1.0], wrong_between).mean.interval
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx((0.025 / 3) ** (1 / 30)), "Bonferroni over three points"
+    # Losses are no shares: equal losses of all examples are no chance.
+    same = barrier([0.0, 0.5, 1.0], np.full((3, 30), 2.3)).mean.interval
+    assert (same.low, same.high) == (0.0, 0.0)
+
+
 def test_without_examples_there_is_no_interval() -> None:
     height = barrier([0, 0.5, 1], [0.0, 1.0, 0.0]).mean
     assert (height.standard_error, height.interval.low, height.interval.basis) == (None, None, None)

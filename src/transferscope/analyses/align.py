@@ -45,7 +45,7 @@ class Align(AbstractWays):
     title: ClassVar[str] = "Paths after permutation"
     question: ClassVar[str] = "Is a barrier one of permutation, or are the networks really apart?"
     reference: ClassVar[str] = "Ainsworth et al. 2023, Sec. 3; Entezari et al. 2022; Jordan et al. 2023"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         **way_columns("α", "unaligned; activations or weights: b's units permuted by that method before",
                       "; after alignment the same function"),

@@ -42,7 +42,7 @@ class Curve(AbstractWays):
     title: ClassVar[str] = "Curves between solutions"
     question: ClassVar[str] = "Are two trained networks joined by a curve of low loss?"
     reference: ClassVar[str] = "Garipov et al. 2018, Sec. 3; Draxler et al. 2018"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         **way_columns("t", "curve, or line: the straight line between the same ends"),
         "shape": Column(str, "of the curve: bezier or chain"),

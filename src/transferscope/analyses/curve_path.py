@@ -10,8 +10,9 @@ import torch
 from torch import nn
 
 from transferscope.analyses.landscape import Batches, Landscape, LandscapePoint
+from transferscope.analyses.point_barrier import barrier_of
 from transferscope.errors import MeasureError
-from transferscope.measures.barriers import Barrier, barrier
+from transferscope.measures.barriers import Barrier
 from transferscope.measures.curve_length import curve_lengths
 from transferscope.networks.curve import curve_weights
 from transferscope.specs import CurveShape
@@ -66,9 +67,7 @@ class CurvePath:
         Raises:
             MeasureError: a value is not finite.
         """
-        points = self.points(split, way)
-        values = np.stack([point.losses if quantity == "loss" else point.errors for point in points])
-        return barrier(self.positions, values, clusters=clusters)
+        return barrier_of(self.positions, self.points(split, way), quantity, clusters)
 
 
 def curve_path(

@@ -113,16 +113,16 @@ def barrier_rows(
     """
     import numpy as np
 
-    from transferscope.measures.barriers import barrier
+    from transferscope.analyses.point_barrier import barrier_of, values_of
     from transferscope.measures.families import bonferroni_confidence
 
     inside = [0 <= alpha <= 1 for alpha in alphas]
     for quantity in QUANTITIES:
-        values = np.stack([_values(point, quantity) for point in points])
+        values = values_of(points, quantity)
         known = bool(np.isfinite(values[inside]).all())
-        single = barrier(alphas, values, clusters=clusters) if known else None
-        together = (
-            barrier(alphas, values, clusters=clusters, confidence=bonferroni_confidence(family)) if known else None
+        single, together = (
+            barrier_of(alphas, points, quantity, clusters, confidence=confidence) if known else None
+            for confidence in (0.95, bonferroni_confidence(family))
         )
         for baseline in ("linear", "mean"):
             row: dict[str, Any] = {

@@ -13,8 +13,9 @@ from torch import nn
 
 from transferscope.analyses.landscape import Batches, BatchNormPolicy, Landscape, LandscapePoint
 from transferscope.analyses.line_points import LinePoints, Recheck
+from transferscope.analyses.point_barrier import barrier_of, values_of
 from transferscope.errors import MeasureError, ModuleNameError, nearest
-from transferscope.measures.barriers import Barrier, barrier
+from transferscope.measures.barriers import Barrier
 from transferscope.measures.refinement import Resolution
 
 __all__ = ["LinearPath", "alpha_grid", "linear_path", "with_head_of"]
@@ -83,11 +84,11 @@ class LinearPath:
             MeasureError: α = 0 or 1 is not in the grid, or a value in [0, 1] is not finite.
         """
         family = None if self.resolution is None else self.resolution.equivalent
-        return barrier(self.alphas, self.values(split, quantity), clusters=clusters, family=family)
+        return barrier_of(self.alphas, self.points[split], quantity, clusters, family=family)
 
     def values(self, split: str, quantity: Literal["loss", "error"]) -> npt.NDArray[np.float64]:
         """``points examples`` losses or errors of one split."""
-        return np.stack([point.losses if quantity == "loss" else point.errors for point in self.points[split]])
+        return values_of(self.points[split], quantity)
 
 
 def linear_path(

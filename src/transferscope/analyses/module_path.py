@@ -78,7 +78,7 @@ class ModulePath(AbstractAnalysis):
     reference: ClassVar[str] = (
         "Neyshabur et al. 2020, Fig. 4 (whole networks); Adilova et al. 2024; Frankle et al. 2020 (barriers)"
     )
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "point: one α; own: the network that stays, as it was trained; barrier: the largest gap"),
         "pair": Column(str, "which variants"),

@@ -12,8 +12,9 @@ from torch import nn
 
 from transferscope.analyses.landscape import Batches, BatchNormPolicy, Landscape, LandscapePoint
 from transferscope.analyses.linear_path import alpha_grid
+from transferscope.analyses.point_barrier import barrier_of, values_of
 from transferscope.errors import MeasureError, nearest
-from transferscope.measures.barriers import Barrier, barrier
+from transferscope.measures.barriers import Barrier
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.networks.batchnorm import batch_norm_state
 from transferscope.networks.modules import Granularity, parts_parameters
@@ -61,10 +62,7 @@ class ModuleLines:
         Raises:
             MeasureError: there is no such module.
         """
-        if module not in self.modules:
-            raise MeasureError(f"no line of the module {module!r} was measured", hint=nearest(module, self.modules))
-        points = self.modules[module].points[split]
-        return np.stack([point.losses if quantity == "loss" else point.errors for point in points])
+        return values_of(self._line(module).points[split], quantity)
 
     def barrier(
         self,
@@ -91,7 +89,12 @@ class ModuleLines:
             MeasureError: there is no such module, or a value in [0, 1] is not finite.
         """
         confidence = bonferroni_confidence(len(self.modules)) if simultaneous else 0.95
-        return barrier(self.alphas, self.values(module, split, quantity), clusters=clusters, confidence=confidence)
+        return barrier_of(self.alphas, self._line(module).points[split], quantity, clusters, confidence=confidence)
+
+    def _line(self, module: str) -> ModuleLine:
+        if module not in self.modules:
+            raise MeasureError(f"no line of the module {module!r} was measured", hint=nearest(module, self.modules))
+        return self.modules[module]
 
 
 def module_paths(

@@ -81,7 +81,7 @@ class Path(AbstractAnalysis):
     title: ClassVar[str] = "Paths between solutions"
     question: ClassVar[str] = "Do two trained networks lie in one basin of the loss?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Fig. 4; Frankle et al. 2020"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     columns: ClassVar[Mapping[str, Column]] = COLUMNS
 
     def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:

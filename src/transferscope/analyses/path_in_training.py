@@ -71,7 +71,7 @@ class PathInTraining(AbstractAnalysis):
         "Frankle et al. 2020, Sec. 3 (when runs become stable); Neyshabur et al. 2020, Fig. 4 (at the end of "
         "training); Goodfellow et al. 2015 (from the start)"
     )
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "point: one α; own: one checkpoint as it was trained; barrier: the largest gap of a line"),
         "line": Column(str, "across: two runs; end: a run and its end; start: its start and the run; checkpoint"),

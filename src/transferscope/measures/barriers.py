@@ -68,6 +68,7 @@ def barrier(
     clusters: npt.ArrayLike | None = None,
     confidence: float = 0.95,
     family: int | None = None,
+    one_network: bool = False,
 ) -> Barrier:
     """Height of the loss or error between two networks, against both baselines.
 
@@ -79,7 +80,10 @@ def barrier(
     where there is none. The limits allow for that. The upper one is the largest over α of the pointwise upper
     limits (it covers whatever α the true maximum is at); the lower one is the largest of the pointwise lower
     limits with Bonferroni's confidence over the points, at least 0. The paired error at one α is that of the
-    mean over examples of L_i(α) − b_i(α), b_i from the ends of the same example.
+    mean over examples of L_i(α) − b_i(α), b_i from the ends of the same example. Where all examples differ alike at a
+    point between the ends (none of them, say) there is no spread to take an error from: the limits of an error are then
+    as far away as a share of n examples of which none was seen may be, 1 − p^(1/n) at one-sided p, so that few
+    examples never show that there is no barrier.
 
     Invariant to a constant added to all values, to reversing the path, and to the order of the points; scales
     with the values. Not invariant to a constant added to one end.
@@ -91,6 +95,7 @@ def barrier(
         confidence: of the limits, two-sided.
         family: how many points the lower limit allows for, at least those in [0, 1]: where points were chosen by what
             others showed, those they were chosen from. None for the points in [0, 1].
+        one_network: all points are one and the same network: that no example differs is no chance then.
 
     Returns:
         The barrier; without limits unless ``values`` has examples (at least two, in at least two groups).
@@ -101,7 +106,7 @@ def barrier(
 
     Reference: Frankle et al. (2020), "Linear mode connectivity and the lottery ticket hypothesis" (mean
     baseline); Entezari et al. (2022), "The role of permutation invariance in linear mode connectivity"
-    (linear baseline).
+    (linear baseline); Clopper & Pearson (1934), for no successes.
 
     >>> found = barrier([0.0, 0.5, 1.0], [1.0, 3.0, 2.0])
     >>> found.linear.value, found.mean.value, found.linear.alpha, found.midpoint_gap
@@ -112,6 +117,7 @@ def barrier(
         raise MeasureError("a confidence is a share", expected="in (0, 1), for example 0.95", got=str(confidence))
     groups = _groups(clusters, table.shape[1], per_example)
     tests = max(len(alpha), family or 0)
+    shares = not one_network and bool(table.min() >= 0 and table.max() <= 1)
     ends = table[[0, -1]]
     weights = np.stack([1 - alpha, alpha], axis=1)
     linear = table - weights @ ends
@@ -121,8 +127,8 @@ def barrier(
     middle = np.flatnonzero(alpha == 0.5)
     lowest = int(gap.argmin())
     return Barrier(
-        linear=_height(alpha, linear, groups, confidence, tests),
-        mean=_height(alpha, mean, groups, confidence, tests),
+        linear=_height(alpha, linear, groups, confidence, tests, shares=shares),
+        mean=_height(alpha, mean, groups, confidence, tests, shares=shares),
         first=float(table[0].mean()),
         second=float(table[-1].mean()),
         midpoint_gap=float(mean[middle[0]].mean()) if len(middle) else None,
@@ -283,6 +289,8 @@ def _height(
     groups: npt.NDArray[np.intp] | None,
     confidence: float,
     tests: int,
+    *,
+    shares: bool,
 ) -> Height:
     gap = gaps.mean(axis=1)
     top = int(gap.argmax())
@@ -293,7 +301,13 @@ def _height(
         return Height(value, Interval(value, None, None, units, None, confidence, note), where, None)
     error = np.array([standard_error(row, groups) for row in gaps], dtype=np.float64)
     tail = (1 - confidence) / 2
-    high = float((gap + stats.t.isf(tail, units - 1) * error).max())
-    low = float((gap - stats.t.isf(tail / tests, units - 1) * error).max())
+    # At the ends the gap is what it is; between them no spread means that none of few examples showed any.
+    alike = (error == 0) & (alpha > 0) & (alpha < 1) & shares
+
+    def reach(tail: float) -> npt.NDArray[np.float64]:
+        return np.where(alike, 1 - tail ** (1 / units), stats.t.isf(tail, units - 1) * error)
+
+    high = min(float((gap + reach(tail)).max()), 1.0 if shares else np.inf)
+    low = float((gap - reach(tail / tests)).max())
     interval = Interval(value, max(0.0, low), max(value, high), units, "examples", confidence)
     return Height(value, interval, where, float(error[top]))
