@@ -41,8 +41,6 @@ def study_schema() -> dict[str, Any]:
         kind = analysis_type(name)
         settings = kind.model_json_schema(ref_template="#/$defs/{model}")
         definitions.update(settings.pop("$defs", {}))
-        if "properties" in settings:
-            settings["properties"] = {name: settings["properties"][name] for name in kind.setting_names()}
         _describe(settings, kind)
         definitions[kind.__name__] = settings
         choices.append({"const": name, "description": kind.question})
@@ -138,9 +136,11 @@ def _models() -> list[type[Frozen]]:
 
 
 def _describe(schema: dict[str, Any], model: type[Frozen]) -> None:
-    """Puts the meaning of each setting where editors look for it, and the first paragraph on top."""
+    """Puts settings in order, the meaning of each where editors look for it, and the first paragraph on top."""
     text = inspect.cleandoc(model.__doc__ or "")
     schema["description"] = " ".join(text.partition("\n\n")[0].split())
+    if "properties" in schema:
+        schema["properties"] = {name: schema["properties"][name] for name in model.setting_names()}
     for name, meaning in setting_meanings(model).items():
         schema["properties"][name]["description"] = meaning
 

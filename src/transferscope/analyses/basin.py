@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field, model_validator
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.line_rows import clusters_of
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy, shown
 from transferscope.analyses.ways import images_per_point
 from transferscope.published import published
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     from transferscope.data.spec import Split
@@ -30,7 +29,7 @@ _PUBLISHED = "published"
 
 
 @final
-class Basins(AbstractAnalysis):
+class Basins(AbstractTuned):
     """Whether the sets between trained networks are basins, of which ε and δ, and whether there is a barrier in them.
 
     Attributes:
@@ -135,10 +134,6 @@ class Basins(AbstractAnalysis):
             raise ValueError("variants and hulls are both empty: there is nothing to test")
         return self
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
     def misfit(self, study: "Study") -> str | None:
         """Hulls alone need three seeds."""
         if not self.variants and len(study.seeds) < 3:
@@ -148,10 +143,6 @@ class Basins(AbstractAnalysis):
     def inapplicable(self, study: BoundStudy) -> str | None:
         """A set needs two seeds."""
         return "a basin between networks needs at least two seeds" if len(study.seeds) < 2 else None
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """The corners."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per pair, one per hull of three networks or more, and the published basin."""

@@ -7,9 +7,9 @@ import polars as pl
 from pydantic import Field, TypeAdapter, model_validator
 
 from transferscope.analyses.ablation_summary import summary_of
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy
 from transferscope.data.ablation_settings import (
     Ablation,
@@ -25,7 +25,6 @@ from transferscope.data.ablation_settings import (
     words,
 )
 from transferscope.published import published
-from transferscope.specs import NetworkSpec
 from transferscope.training.recipe import Augmentation
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def default_blocks(image_size: int) -> tuple[int | Literal["*"], ...]:
 
 
 @final
-class InputAblations(AbstractAnalysis):
+class InputAblations(AbstractTuned):
     """P-T and RI-T trained and tested on images that lack something, without augmentation.
 
     Attributes:
@@ -134,10 +133,6 @@ class InputAblations(AbstractAnalysis):
                 raise ValueError(f"{name} holds a value twice")
         return self
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
     def misfit(self, study: "Study") -> str | None:
         """A block that does not divide the image size, or a cutoff beyond its frequencies."""
         size = study.target.image_size
@@ -158,10 +153,6 @@ class InputAblations(AbstractAnalysis):
             *(HighPass(cutoff=cutoff) for cutoff in sorted(self.high_pass)),
             *([Grayscale()] if self.grayscale else []),
         )
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P-T and RI-T for every ablation, seed and permutation."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per ablation, with the networks on whole images; its strip of examples; the published curve."""

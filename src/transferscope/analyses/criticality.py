@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
 from transferscope.analyses.criticality_summary import summary_of
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import kept_epochs, too_few
-from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.shuffled import blocks_misfit, check_variants, members_of, shuffled_variants
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy
 from transferscope.specs import NetworkSpec
 
@@ -29,7 +29,7 @@ _NOT_A_MODULE = "not a module, or unreachable"
 
 
 @final
-class Criticality(AbstractAnalysis):
+class Criticality(AbstractTuned):
     """μ of every module: how far it can go back towards its initial value, and how much noise it bears.
 
     One ε for each network (its own final value plus the margin), and one common to all networks (the largest of them).
@@ -139,10 +139,6 @@ class Criticality(AbstractAnalysis):
         if not self.blocks:
             del identity["blocks"]
         return identity
-
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
 
     def misfit(self, study: "Study") -> str | None:
         """Blocks that do not divide the image; the optimisation path needs epochs between the start and the end."""

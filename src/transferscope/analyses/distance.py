@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 
 from transferscope.analyses.contract import (
-    AbstractAnalysis,
     Column,
     Measured,
     Member,
@@ -16,10 +15,9 @@ from transferscope.analyses.contract import (
     schema,
 )
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.pairs import SPEAKS, disjoint, pairs_interval, pairs_of
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +30,7 @@ _TOTALS = {"all": -3, "trunk": -2, "head": -1}
 
 
 @final
-class Distance(AbstractAnalysis):
+class Distance(AbstractTuned):
     """ℓ2 distance between networks, whole and per module, and the cosine between their displacements.
 
     Parameters only, frozen ones included, no buffers; heads apart.
@@ -72,14 +70,6 @@ class Distance(AbstractAnalysis):
             null="nothing is left of one, or a is b's start",
         ),
     }
-
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P-T and RI-T of all seeds; their starts need no training."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: every network is read once."""

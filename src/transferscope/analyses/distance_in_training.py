@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Number, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import chosen_epochs, evenly, missing_epochs, too_few
-from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.pairs import SPEAKS, disjoint, pairs_interval, pairs_of
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +27,7 @@ _TOTALS = {"all": -3, "trunk": -2, "head": -1}
 
 
 @final
-class DistanceInTraining(AbstractAnalysis):
+class DistanceInTraining(AbstractTuned):
     """ℓ2 distance of each kept epoch to the run's start and end, and of two runs at equal epochs; cosines of ways.
 
     Parameters only, frozen ones included, no buffers; heads apart. Each checkpoint is read once; in memory are the
@@ -75,10 +74,6 @@ class DistanceInTraining(AbstractAnalysis):
                                        null="nothing is left of a displacement"),
     }  # fmt: skip
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
     def misfit(self, study: "Study") -> str | None:
         """Epochs that are asked for and not kept."""
         return missing_epochs(study.training.recipe, self.epochs)
@@ -86,10 +81,6 @@ class DistanceInTraining(AbstractAnalysis):
     def inapplicable(self, study: BoundStudy) -> str | None:
         """There must be an epoch between the first and the last."""
         return too_few(study.settings.training.recipe)
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P-T and RI-T, as the study trains them."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: every checkpoint is read once."""

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field, field_validator
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +30,7 @@ _LOST = f"{_RADIUS}, or the loss of one direction is not finite"
 
 
 @final
-class Flatness(AbstractAnalysis):
+class Flatness(AbstractTuned):
     """Loss and error against the distance from P-T and RI-T along random filter-normalised directions, and Hessians.
 
     A radius is a share of a length. Three lengths, each over the parameters that move, are the controls of each other:
@@ -143,14 +142,6 @@ class Flatness(AbstractAnalysis):
             f"hessian: the package {PACKAGE!r} is not installed: pip install 'transferscope[hessian]', "
             "or leave Hessians out with hessian: false"
         )
-
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P-T and RI-T."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """Curves, and the Hessian, of one network; P is the ruler of the curves."""

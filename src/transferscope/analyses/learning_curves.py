@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, ClassVar, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit
+from transferscope.analyses.contract import Column, Measured, Number, Summary, Unit
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate, choose
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.errors import AnalysisError
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     from transferscope.measures.curves import Trend
@@ -60,7 +60,7 @@ def curves_of(
 
 
 @final
-class LearningCurves(AbstractAnalysis):
+class LearningCurves(AbstractTuned):
     """Clean metric and loss after every epoch for P-T and RI-T: at the chosen rate, and over the grid.
 
     Attributes:
@@ -94,14 +94,6 @@ class LearningCurves(AbstractAnalysis):
         "diverged": Column(bool, "the run ended here: the loss exploded or was not finite"),
         "network": Column(str, "key of the network"),
     }
-
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P-T and RI-T at their chosen rates; the tuning runs exist already."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per network: they only read its history."""

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from transferscope.analyses.class_recall import RECALL_COLUMNS, recall_numbers, recall_rows
 from transferscope.analyses.contract import (
-    AbstractAnalysis,
     Column,
     Measured,
     Member,
@@ -18,11 +17,10 @@ from transferscope.analyses.contract import (
     schema,
 )
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.mistake_rows import PAIR_COLUMNS, Counts, Strata, pair_of, row_of, within_row
 from transferscope.analyses.pairs import disjoint, pairs_interval, pairs_of
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +33,7 @@ __all__ = ["Mistakes", "consistency"]
 
 
 @final
-class Mistakes(AbstractAnalysis):
+class Mistakes(AbstractTuned):
     """Common and uncommon mistakes on test images, error consistency κ and its ceiling; over all, per class, per
     stratum of difficulty; recall of P-T against RI-T per class; the images behind them.
 
@@ -71,14 +69,6 @@ class Mistakes(AbstractAnalysis):
         "stratum_high": Column(float, "largest", "1", "test", "not a stratum"),
         **RECALL_COLUMNS,
     }
-
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P-T and RI-T of all seeds."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: all pairs read the same stored logits."""

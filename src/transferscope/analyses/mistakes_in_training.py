@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import chosen_epochs, missing_epochs, too_few
-from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.mistake_rows import PAIR_COLUMNS, pair_of, row_of
 from transferscope.analyses.mistakes import consistency
 from transferscope.analyses.pairs import SPEAKS, disjoint, pairs_of
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.specs import NetworkSpec
 
@@ -24,7 +24,7 @@ __all__ = ["MistakesInTraining"]
 
 
 @final
-class MistakesInTraining(AbstractAnalysis):
+class MistakesInTraining(AbstractTuned):
     """Common mistakes and error consistency κ of P-T and RI-T at equal epochs, and of each run with its own end.
 
     Attributes:
@@ -47,10 +47,6 @@ class MistakesInTraining(AbstractAnalysis):
         "epoch": Column(int, "passes over the training images; 0 is the start", "count"),
         **PAIR_COLUMNS,
     }
-
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
 
     def misfit(self, study: "Study") -> str | None:
         """Epochs that are asked for and not kept."""

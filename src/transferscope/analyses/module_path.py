@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.line_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
 from transferscope.analyses.module_path_summary import summary
 from transferscope.analyses.path_pairs import members_of
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy, shown
 from transferscope.analyses.ways import images_per_point, joined
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +34,7 @@ _SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
 @final
-class ModulePath(AbstractAnalysis):
+class ModulePath(AbstractTuned):
     """The straight line between two networks in one module after the other, the rest staying at either network.
 
     Beside the barriers of a module stand its CKA between the two networks and its distance. What lies before a module
@@ -105,19 +104,11 @@ class ModulePath(AbstractAnalysis):
         **LINE_COLUMNS,
     }
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
     def inapplicable(self, study: BoundStudy) -> str | None:
         """Two networks of one variant need two seeds."""
         if len(study.seeds) < 2 and "P_T/RI_T" not in self.pairs:
             return "two networks of one variant need two seeds; pairs: [P_T/RI_T] does with one"
         return None
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """The ends."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One for each pair, both directions."""

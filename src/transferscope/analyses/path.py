@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.line_rows import clusters_of
 from transferscope.analyses.path_pairs import LABELS, NEGATIVE, POSITIVE, PairKind, members_of
 from transferscope.analyses.path_rows import COLUMNS, rows_of
 from transferscope.analyses.path_summary import summary_of
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy
 from transferscope.analyses.ways import images_per_point
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,7 +30,7 @@ _NEGATIVE_KIND = "RI_T/RI_T"
 
 
 @final
-class Path(AbstractAnalysis):
+class Path(AbstractTuned):
     """Loss and error on the straight line between two networks, both barriers, extrapolation.
 
     Beside the pairs asked for every table holds the ruler: a pair that must be connected (RI-T of the first seed, and
@@ -84,17 +83,9 @@ class Path(AbstractAnalysis):
     version: ClassVar[int] = 4
     columns: ClassVar[Mapping[str, Column]] = COLUMNS
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
     def inapplicable(self, study: BoundStudy) -> str | None:
         """A path needs two seeds."""
         return "a path between two networks needs at least two seeds" if len(study.seeds) < 2 else None
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """The ends."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per pair and what moves, and those of the ruler."""

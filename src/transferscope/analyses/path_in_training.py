@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import chosen_epochs, missing_epochs, too_few
-from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.line_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
 from transferscope.analyses.path_in_training_summary import summary
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy, shown
 from transferscope.analyses.ways import images_per_point
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +32,7 @@ _SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
 @final
-class PathInTraining(AbstractAnalysis):
+class PathInTraining(AbstractTuned):
     """Straight lines between checkpoints: of two runs at equal epochs, of a run and its end, of a run and its start.
 
     Each checkpoint is read once and evaluated once, however many lines it ends. In memory are the start, the end and
@@ -88,10 +87,6 @@ class PathInTraining(AbstractAnalysis):
         **LINE_COLUMNS,
     }
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
     def misfit(self, study: "Study") -> str | None:
         """Epochs that are asked for and not kept."""
         return missing_epochs(study.training.recipe, self.epochs)
@@ -101,10 +96,6 @@ class PathInTraining(AbstractAnalysis):
         if self.lines == ("across",) and len(study.seeds[: self.max_seeds]) < 2:
             return "a line between two runs needs at least two seeds; lines: [end, start] do with one"
         return too_few(study.settings.training.recipe)
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P-T and RI-T, as the study trains them."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One for two runs that are compared, and one for a run without a partner."""

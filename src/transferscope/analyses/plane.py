@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     from transferscope.analyses import plane_networks
@@ -27,7 +26,7 @@ _NOT_FINITE = "not finite"
 
 
 @final
-class Plane(AbstractAnalysis):
+class Plane(AbstractTuned):
     """Loss and error on planes of parameter space, as pictures with the networks marked.
 
     Attributes:
@@ -111,10 +110,6 @@ class Plane(AbstractAnalysis):
                 raise ValueError(f"{', '.join(three)}: a plane needs three different networks")
         return self
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
     def misfit(self, study: "Study") -> str | None:
         """A network of a seed that the study does not have."""
         for name in (*(name for three in self.through or () for name in three), *(self.around or ())):
@@ -133,10 +128,6 @@ class Plane(AbstractAnalysis):
         )  # fmt: skip
         around = (f"P_T[{first}]", f"RI_T[{first}]") if self.around is None else self.around
         return (*(through if self.through is None else self.through), *((name,) for name in around))
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """Those that are marked."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per plane."""

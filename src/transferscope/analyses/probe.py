@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field, field_validator
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Number, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.specs import NetworkSpec
 
@@ -25,7 +25,7 @@ GAPS = (("P", "RI"), ("P_T", "RI_T"), ("P_T", "P"))
 
 
 @final
-class Probe(AbstractAnalysis):
+class Probe(AbstractTuned):
     """A multinomial logistic regression on the pooled output of every part, for RI, P, RI-T and P-T.
 
     Fitted on training images (features standardised by them), the penalty chosen on validation images, tested on test
@@ -88,10 +88,6 @@ class Probe(AbstractAnalysis):
     def _strongest_first(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         # The same grid is the same analysis; the fits follow one another from strong to weak.
         return tuple(sorted(set(value), reverse=True))
-
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
 
     def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """P-T and RI-T; RI and P need no training."""

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Number, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.gallery import Gallery, GalleryGroup, GalleryImage, gallery_files
 from transferscope.analyses.kept_epochs import evenly
-from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     from transferscope.analyses.channel_reuse import ChannelReuse
@@ -26,7 +25,7 @@ _SMALLEST_STRIP = 4_000
 
 
 @final
-class ReusedChannels(AbstractAnalysis):
+class ReusedChannels(AbstractTuned):
     """P's channels matched one to one to P-T's; chance level from the same matching to RI-T and RI.
 
     The matching (linear assignment on correlations) is found on half of the images and scored on the other half. Dead
@@ -88,14 +87,6 @@ class ReusedChannels(AbstractAnalysis):
         "threshold": Column(float, "correlation above which a channel counts as reused"),
         "examples": Column(int, "images used", "count"),
     }  # fmt: skip
-
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P-T and RI-T; RI and P need no training."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: all networks share one pass over the images."""

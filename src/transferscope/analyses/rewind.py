@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import chosen_epochs, missing_epochs, too_few
-from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.rewind_summary import summary_of
 from transferscope.analyses.shuffled import blocks_misfit, check_variants, members_of
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy
 from transferscope.frozen import derive_seed
 from transferscope.published import published
@@ -34,7 +34,7 @@ _NO_LIMIT = _PUBLISHED + ", or no interval"
 
 
 @final
-class Rewind(AbstractAnalysis):
+class Rewind(AbstractTuned):
     """The metric when a module goes back to its initial value, a random one, or one it had during training.
 
     All other modules keep their final value. The initial value is the pre-trained one for P-T (of the head its random
@@ -142,10 +142,6 @@ class Rewind(AbstractAnalysis):
         if self.epochs is not None and "epochs" not in self.also:
             raise ValueError("epochs: also does not name 'epochs'")
         return self
-
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
 
     def misfit(self, study: "Study") -> str | None:
         """Blocks that do not divide the image, epochs that are not kept, modules that are not there."""

@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.pairs import SPEAKS, disjoint, pairs_interval
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     from transferscope.running.context import Context
@@ -37,7 +36,7 @@ _SAID = (("P_T", "P_T"), ("RI_T", "RI_T"), ("P_T", "RI_T"), ("P", "P_T"))
 
 
 @final
-class Similarity(AbstractAnalysis):
+class Similarity(AbstractTuned):
     """CKA (linear, unbiased HSIC over minibatches) between all modules of RI, P, RI-T and P-T.
 
     Attributes:
@@ -117,14 +116,6 @@ class Similarity(AbstractAnalysis):
         "examples": Column(int, "images used", "count"),
         "batch": Column(int, "images per Gram matrix", "count"),
     }
-
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P-T and RI-T; RI and P need no training."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: all networks share one pass over the images."""

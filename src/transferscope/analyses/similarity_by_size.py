@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field, field_validator
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Number, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.pairs import disjoint, pairs_interval
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BASELINES, TRAINED, BoundStudy, shown
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     from transferscope.running.context import Context
@@ -23,7 +22,7 @@ _PAIRS = (("P", "P_T"), ("P", "RI_T"), ("P_T", "P_T"), ("RI_T", "RI_T"), ("P_T",
 
 
 @final
-class SimilarityBySize(AbstractAnalysis):
+class SimilarityBySize(AbstractTuned):
     """CKA of like modules between networks trained on growing, nested parts of the training images.
 
     Attributes:
@@ -81,14 +80,6 @@ class SimilarityBySize(AbstractAnalysis):
         if any(not 0 < share <= 1 for share in value) or len(set(value)) != len(value):
             raise ValueError("fractions are different shares above 0 and up to 1")
         return tuple(sorted({*value, 1.0}))
-
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P-T and RI-T at every size."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per size: its networks, with P."""

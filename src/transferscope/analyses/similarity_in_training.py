@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import chosen_epochs, evenly, missing_epochs, too_few
-from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.pairs import SPEAKS, disjoint, pairs_interval
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy
-from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
     from transferscope.running.context import Context
@@ -25,7 +24,7 @@ _KEPT = 0.9
 
 
 @final
-class SimilarityInTraining(AbstractAnalysis):
+class SimilarityInTraining(AbstractTuned):
     """CKA of like modules between all kept epochs of P-T and RI-T; epoch 0 is P or RI.
 
     Each checkpoint is read once and only one network is in memory at a time; what stays is one Gram matrix for every
@@ -79,10 +78,6 @@ class SimilarityInTraining(AbstractAnalysis):
         "batch": Column(int, "images per Gram matrix", "count"),
     }  # fmt: skip
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
     def misfit(self, study: "Study") -> str | None:
         """Epochs that are asked for and not kept."""
         return missing_epochs(study.training.recipe, self.epochs)
@@ -90,10 +85,6 @@ class SimilarityInTraining(AbstractAnalysis):
     def inapplicable(self, study: BoundStudy) -> str | None:
         """There must be an epoch between the first and the last."""
         return too_few(study.settings.training.recipe)
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P-T and RI-T, as the study trains them."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: every checkpoint is read once."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.spectrum_rows import CONTROLS, Key, Told, circular_rows, operator_rows
 from transferscope.analyses.spectrum_verdict import notes, numbers, verdict
+from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy
 from transferscope.specs import NetworkSpec
 
@@ -30,7 +30,7 @@ _HEAD = "(head)"
 
 
 @final
-class Spectrum(AbstractAnalysis):
+class Spectrum(AbstractTuned):
     """All singular values of every convolution, linear layer, embedding and attention projection, at its map size.
 
     Convolutions are taken on periodic maps (circular approximation); how far that is from zero padding is measured on
@@ -99,10 +99,6 @@ class Spectrum(AbstractAnalysis):
         ),
         "note": Column(str, "what a reader must know", null="nothing"),
     }  # fmt: skip
-
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
 
     def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """P-T and RI-T, and their controls; RI and P need no training."""

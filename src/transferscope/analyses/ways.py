@@ -1,18 +1,16 @@
 """Ways between two networks of one variant: the settings, columns and pairs that analyses of them share."""
 
 import abc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Unit, schema
-from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.contract import Column, Measured, Member, Unit, schema
 from transferscope.analyses.line_rows import clusters_of
-from transferscope.analyses.variants import BoundStudy, shown
-from transferscope.specs import NetworkSpec
+from transferscope.analyses.tuned import AbstractTuned
+from transferscope.analyses.variants import shown
 
 if TYPE_CHECKING:
     from transferscope.data.spec import Split
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["AbstractWays", "images_per_point", "joined", "way_columns"]
 
 
-class AbstractWays(AbstractAnalysis):
+class AbstractWays(AbstractTuned):
     """Loss and error along some ways between two networks of one variant, and the barriers on them.
 
     The first two members of a unit are the ends.
@@ -44,14 +42,6 @@ class AbstractWays(AbstractAnalysis):
     def limits(self) -> "dict[Split, int | None]":
         """How many images of each split the points are evaluated on."""
         return {"train": self.train_images, "test": self.test_images}
-
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
-        """Each variant's learning rate."""
-        return (LearningRate(),)
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """The ends, and what else a way is made of."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Walk every way; none where a network diverged."""
