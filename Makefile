@@ -46,7 +46,8 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 # Some peers pin old companions they do not need for what is measured here.
 $(VENV)/.benchmark: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet matplotlib tqdm
-	$(BIN)/python -m pip install --quiet --no-deps pytorch-cka==1.1.3 torch-cka==0.21
+	$(BIN)/python -m pip install --quiet --no-deps pytorch-cka==1.1.3 torch-cka==0.21 \
+		loss-landscape-3d==0.1.3 rebasin==0.0.47 torchview graphviz
 	touch $@
 
 clean:
