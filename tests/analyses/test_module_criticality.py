@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from tests.analyses.test_landscape_focus import batches, network
@@ -84,6 +85,34 @@ def test_modules_that_do_not_matter_have_none() -> None:
     assert (found["still"].criticality.mu, found["still"].criticality.certificate) == (0, "still")
     assert found["still"].evaluations == 0
     assert found["used"].criticality.mu > 0
+
+
+def test_a_linear_network_of_two_layers_in_closed_form() -> None:
+    # One number x goes in, v·w·x is the difference of the two logits: with v = 1 all answers are right while w + u > 0,
+    # and all wrong otherwise. So the expected error is Φ(−w(α)/σ), where w goes from −0.5 to 1.5.
+    def linear(w: float, v: float) -> nn.Module:
+        net = nn.Sequential(nn.Flatten(), nn.Linear(1, 1, bias=False), nn.Linear(1, 2, bias=False))
+        with torch.no_grad():
+            net[1].weight.fill_(w)
+            net[2].weight.copy_(torch.tensor([[v], [0.0]]))
+        return net.eval()
+
+    data = [(torch.tensor([1.0, 3.0, -2.0, -0.5]).reshape(4, 1, 1, 1), torch.tensor([0, 0, 1, 1]))]
+    alphas, sigmas, draws = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), (0.1, 0.4), 200
+    found = criticality(
+        linear(-0.5, 1.0), linear(1.5, 1.0), data, granularity="layer", modules=["1"], alphas=alphas, sigmas=sigmas,
+        draws=draws, margin=0.1, grid="full", device="cpu",
+    )  # fmt: skip
+    (first,) = found.modules
+    assert (found.final, found.epsilon, first.distance) == (0.0, 0.1, 2.0)
+    for point in first.criticality.points:
+        share = float(stats.norm.cdf(-(-0.5 + 2 * alphas[point.position]) / point.sigma))
+        assert point.value == pytest.approx(share, abs=5 * (share * (1 - share) / draws) ** 0.5 + 1e-6)
+    # Φ(−0.3/0.1) = 0.001 at α = 0.4 and Φ(−0.7/0.4) = 0.040 at α = 0.6 are kept; Φ(1) and Φ(−0.3/0.4) = 0.227 are not.
+    best = first.criticality
+    assert (best.mu, alphas[best.position], best.sigma) == (pytest.approx(1.2**2 / 0.4**2), 0.6, 0.4)
+    feasible = {(p.position, p.sigma) for p in best.points if p.value + 2 * p.standard_error <= 0.1}
+    assert feasible == {(place, 0.1) for place in (2, 3, 4, 5)} | {(place, 0.4) for place in (3, 4, 5)}
 
 
 def test_views() -> None:
