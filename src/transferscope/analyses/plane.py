@@ -12,6 +12,7 @@ from transferscope.analyses.contract import Column, Measured, Member, Summary, U
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy
+from transferscope.analyses.ways import images_per_point
 
 if TYPE_CHECKING:
     from transferscope.analyses import plane_networks
@@ -136,7 +137,7 @@ class Plane(AbstractTuned):
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Every point of the finest grid (at most): statistics (about twice a plain pass), training and test images."""
-        per_point = 2 * self.batch_norm_images + (self.train_images or 2000) + (self.test_images or 1000)
+        per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
         return (self.resolution**2 + 2 * len(unit.members)) * per_point
 
     def measure(self, unit: Unit, context: "Context") -> Measured:

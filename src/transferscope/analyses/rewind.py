@@ -13,6 +13,7 @@ from transferscope.analyses.rewind_summary import summary_of
 from transferscope.analyses.shuffled import blocks_misfit, check_variants, members_of
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy
+from transferscope.analyses.ways import images_per_point
 from transferscope.frozen import derive_seed
 from transferscope.published import published
 from transferscope.specs import NetworkSpec
@@ -181,7 +182,7 @@ class Rewind(AbstractTuned):
         modules = len(parts_of(study.settings.source.architecture, self.granularity)) + 1
         together = modules + len(self.groups) + 1 + (2 * max(0, modules - 2) if self.cumulative else 0)
         values = 1 + ("random" in self.also) + len(self._between(study.settings))
-        once = 2 * self.batch_norm_images + (self.train_images or 2000) + (self.test_images or 1000)
+        once = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
         return once * (2 + together * values)
 
     def _between(self, study: "Study") -> tuple[int, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import altair as alt
 import polars as pl
 
+from transferscope.plots.heat import RAMP
 from transferscope.plots.module_names import short_names
-from transferscope.plots.similarity import RAMP
 from transferscope.plots.theme import (
     LIMIT,
     NEUTRAL,

@@ -3,8 +3,7 @@
 import altair as alt
 import polars as pl
 
-from transferscope.plots.heat import heat_map, modules_down, steps_across
-from transferscope.plots.similarity import RAMP
+from transferscope.plots.heat import RAMP, heat_map, modules_down, steps_across
 from transferscope.plots.theme import Figure, Panel, charted, colour, hover, pair_rank, scale, shown_column, thinned
 
 __all__ = ["chart", "figures"]

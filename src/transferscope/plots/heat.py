@@ -7,7 +7,10 @@ import polars as pl
 
 from transferscope.plots.theme import Panel
 
-__all__ = ["heat_map", "modules_down", "steps_across"]
+__all__ = ["RAMP", "heat_map", "modules_down", "steps_across"]
+
+RAMP = ("#f7fbff", "#d6e5f2", "#a8cbe3", "#67a5cf", "#2f79b5", "#134f8c", "#06264d")
+"""Colours from least to most: one hue, darker is more, readable in grey."""
 
 
 def heat_map(cells: pl.DataFrame, title: str, x: alt.X, y: alt.Y, tint: alt.Color, *, width: int, height: int) -> Panel:

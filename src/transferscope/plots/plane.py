@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from transferscope.plots.similarity import RAMP
+from transferscope.plots.heat import RAMP
 from transferscope.plots.theme import NEUTRAL, Figure, Panel, charted, hover, shown
 
 __all__ = ["chart", "figures"]

@@ -3,7 +3,7 @@
 import altair as alt
 import polars as pl
 
-from transferscope.plots.heat import heat_map, modules_down
+from transferscope.plots.heat import RAMP, heat_map, modules_down
 from transferscope.plots.theme import (
     LIMIT,
     Figure,
@@ -17,10 +17,7 @@ from transferscope.plots.theme import (
     thinned,
 )
 
-__all__ = ["RAMP", "chart", "figures"]
-
-RAMP = ("#f7fbff", "#d6e5f2", "#a8cbe3", "#67a5cf", "#2f79b5", "#134f8c", "#06264d")
-"""Colours of similarity from 0 to 1: one hue, darker is more alike, readable in grey."""
+__all__ = ["chart", "figures"]
 
 _MOST_PAIRS = 6
 _MOST_MODULES = 28
