@@ -103,6 +103,7 @@ from transferscope.measures.families import (
 )
 from transferscope.measures.intervals import (
     DIFFERENCE,
+    MAGNITUDE,
     SHARE,
     Basis,
     Bounds,
@@ -202,6 +203,7 @@ from transferscope.measures.strata import (
 __all__ = [
     "DIFFERENCE",
     "DIFFICULTIES",
+    "MAGNITUDE",
     "METRICS",
     "MISTAKE_STATISTICS",
     "QUARTERS",
