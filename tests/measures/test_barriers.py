@@ -128,7 +128,10 @@ def test_limits_where_all_examples_differ_alike() -> None:
     found = barrier([0.0, 0.5, 1.0], wrong_between).mean.interval
     assert (found.value, found.high) == (1.0, 1.0)
     assert found.low == pytest.approx((0.025 / 3) ** (1 / 30)), "Bonferroni over three points"
-    # Losses are no shares: equal losses of all examples are no chance.
+    # Losses below 1 are no shares for that: their limits may lie above.
+    uncertain = np.stack([np.zeros(4), [0.0, 0.0, 1.0, 1.0], np.zeros(4)]) * 0.99
+    assert barrier([0.0, 0.5, 1.0], uncertain).mean.interval.high > 1
+    # Equal losses of all examples are no chance.
     same = barrier([0.0, 0.5, 1.0], np.full((3, 30), 2.3)).mean.interval
     assert (same.low, same.high) == (0.0, 0.0)
 

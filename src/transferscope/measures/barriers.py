@@ -307,7 +307,8 @@ def _height(
     def reach(tail: float) -> npt.NDArray[np.float64]:
         return np.where(alike, 1 - tail ** (1 / units), stats.t.isf(tail, units - 1) * error)
 
-    high = min(float((gap + reach(tail)).max()), 1.0 if shares else np.inf)
+    upper = gap + reach(tail)
+    high = float(np.where(alike, np.minimum(upper, 1.0), upper).max())
     low = float((gap - reach(tail / tests)).max())
     interval = Interval(value, max(0.0, low), max(value, high), units, "examples", confidence)
     return Height(value, interval, where, float(error[top]))
