@@ -130,7 +130,13 @@ class StoreError(TransferscopeError):
 
 
 class CorruptEntryError(StoreError):
-    """A stored file does not match its manifest."""
+    """A stored file does not match its manifest.
+
+    Attributes:
+        entry: kind and key of the damaged entry, which can be set aside and made anew; None where it is none.
+    """
+
+    entry: tuple[str, str] | None = None
 
 
 class StoreBusyError(StoreError):

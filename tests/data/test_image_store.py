@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 
 from tests.data.making import folder_of, picture, random_set
 from transferscope.data import store as image_store
+from transferscope.data.batches import evaluation_batches
 from transferscope.data.decode import square
 from transferscope.data.images import ImageSet
 from transferscope.data.sources import Arrays, Factory, Folder
 from transferscope.data.store import open_images
 from transferscope.errors import CorruptEntryError, DataError, StoreError
+from transferscope.store import integrity
 
 
 @pytest.fixture
@@ -24,7 +27,7 @@ def source(tmp_path: Path) -> Folder:
 
 
 def entries(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir())
+    return sorted(folder.glob("??/*"))
 
 
 def test_pixels_labels_and_names(source: Folder, tmp_path: Path) -> None:
@@ -175,60 +178,134 @@ def test_image_size_that_does_not_fit(source: Folder, tmp_path: Path) -> None:
         open_images(source, 4, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "examples.json"])
-def test_flipped_bits_are_found(source: Folder, tmp_path: Path, name: str) -> None:
-    place = open_images(source, 8, tmp_path / "store").path.parent
-    data = bytearray((place / name).read_bytes())
-    data[-3] ^= 1
-    (place / name).write_bytes(bytes(data))
-    with pytest.raises(CorruptEntryError, match=rf"damaged(.|\n)*{name}(.|\n)*delete this folder"):
-        open_images(source, 8, tmp_path / "store")
-
-
-def test_hashing_can_be_left_out_but_not_sizes(source: Folder, tmp_path: Path) -> None:
-    file = open_images(source, 8, tmp_path / "store").path
+def flip(file: Path) -> None:
     data = bytearray(file.read_bytes())
     data[-3] ^= 1
     file.write_bytes(bytes(data))
-    assert len(open_images(source, 8, tmp_path / "store", verify=False)) == 7
-    file.write_bytes(bytes(data[:-1]))
-    with pytest.raises(CorruptEntryError, match="as written"):
-        open_images(source, 8, tmp_path / "store", verify=False)
+
+
+def halve(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def folder_in_its_place(file: Path) -> None:
     file.unlink()
-    with pytest.raises(CorruptEntryError, match="of -1 bytes"):
-        open_images(source, 8, tmp_path / "store", verify=False)
+    file.mkdir()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}"])
-def test_damaged_manifest(source: Folder, tmp_path: Path, text: str) -> None:
-    place = open_images(source, 8, tmp_path / "store").path.parent
-    (place / "manifest.json").write_text(text)
-    with pytest.raises(CorruptEntryError, match="damaged"):
-        open_images(source, 8, tmp_path / "store")
+@pytest.mark.kind("R8")
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("damage", [flip, halve, Path.unlink, folder_in_its_place])
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy", "examples.json", "manifest.json"])
+def test_damage_is_found_and_names_the_entry(
+    source: Folder,
+    tmp_path: Path,
+    name: str,
+    damage: Callable[[Path], None],
+    large: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(image_store, "_ALWAYS_HASHED", 0 if large else 2**28)
+    place = open_images(source, 8, tmp_path / "images").path.parent
+    damage(place / name)
+    with pytest.raises(CorruptEntryError, match=name) as caught:
+        open_images(source, 8, tmp_path / "images")
+    assert caught.value.entry == ("images", place.name)
 
 
-def test_a_folder_without_manifest_is_built_anew(source: Folder, tmp_path: Path) -> None:
-    place = open_images(source, 8, tmp_path / "store").path.parent
-    (place / "manifest.json").unlink()
-    assert len(open_images(source, 8, tmp_path / "store")) == 7
+def test_large_files_are_hashed_where_their_stamp_changed(
+    source: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_store, "_ALWAYS_HASHED", 0)
+    hashed: list[str] = []
+    real = integrity._sha256
+    monkeypatch.setattr(integrity, "_sha256", lambda path: hashed.append(path.name) or real(path))
+    file = open_images(source, 8, tmp_path / "images").path
+    hashed.clear()
+    integrity.forget_checks()
+    open_images(source, 8, tmp_path / "images")
+    assert "images.npy" not in hashed
+    integrity.forget_checks()
+    os.utime(file, (1, 1))
+    open_images(source, 8, tmp_path / "images")
+    assert "images.npy" in hashed
+
+
+def overwrite(file: Path) -> None:
+    with file.open("r+b") as stream:
+        stream.seek(-30, os.SEEK_END)
+        stream.write(b"x" * 30)
+
+
+def overwrite_and_put_the_time_back(file: Path) -> None:
+    state = file.stat()
+    overwrite(file)
+    os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def replace_by_another(file: Path) -> None:
+    data = file.read_bytes()
+    file.unlink()
+    file.write_bytes(data[:-1] + b"x")
+
+
+@pytest.mark.kind("R8")
+@pytest.mark.parametrize(
+    "change", [overwrite, overwrite_and_put_the_time_back, replace_by_another, flip, halve, Path.unlink]
+)
+def test_pixels_that_change_while_they_are_in_use_are_an_error(
+    source: Folder, tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    images = open_images(source, 8, tmp_path / "images")
+    batches = evaluation_batches(images, range(7), (0.5,) * 3, (0.5,) * 3, 2)
+    steps = iter(batches)
+    next(steps)
+    change(images.path)
+    for read in (lambda: next(steps), lambda: images.pixels(0), images.check):
+        with pytest.raises(StoreError, match=r"changed while they were in use(.|\n)*run the same command again"):
+            read()
+
+
+@pytest.mark.kind("R8")
+def test_pixels_that_are_only_touched_or_moved_back_are_the_same(source: Folder, tmp_path: Path) -> None:
+    images = open_images(source, 8, tmp_path / "images")
+    os.utime(images.path, (1, 1))
+    images.check()
+    copy = images.path.read_bytes()
+    images.path.unlink()
+    images.path.write_bytes(copy)
+    images.check()
+
+
+@pytest.mark.kind("S12")
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o027, 0o077])
+def test_others_may_read_as_the_umask_says(source: Folder, tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        place = open_images(source, 8, tmp_path / "images").path.parent
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in place.iterdir()} == {0o666 & ~umask}
+    assert place.stat().st_mode & 0o777 == 0o777 & ~umask
 
 
 def test_a_store_that_cannot_be_written_or_read(
     source: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(StoreError, match=r"cannot be written(.|\n)*another folder"):
+    with pytest.raises(StoreError, match=r"cannot lock (.|\n)*name another place"):
         open_images(source, 8, tmp_path / "file" / "store")
     images = open_images(source, 8, tmp_path / "store")
 
     def refused(place: Path) -> str:
         raise PermissionError(errno.EACCES, "refused", str(place))
 
-    monkeypatch.setattr(image_store, "_file_hash", refused)
-    with pytest.raises(StoreError, match=r"cannot be read(.|\n)*permissions"):
+    monkeypatch.setattr(integrity, "_sha256", refused)
+    integrity.forget_checks()
+    with pytest.raises(StoreError, match=r"cannot read (.|\n)*get the right to read"):
         open_images(source, 8, tmp_path / "store")
     images.path.unlink()
-    with pytest.raises(StoreError, match=r"cannot be read(.|\n)*rebuilt"):
+    with pytest.raises(StoreError, match=r"changed while they were in use"):
         images.pixels(0)
 
 
@@ -238,7 +315,7 @@ def test_full_disk(source: Folder, tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (600, before[1]))
-        with pytest.raises(StoreError, match="cannot be written"):
+        with pytest.raises(StoreError, match=r"File too large(.|\n)*ulimit -f"):
             open_images(source, 8, tmp_path / "store")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -315,7 +392,7 @@ def test_manifest_says_what_is_there(source: Folder, tmp_path: Path) -> None:
     images = open_images(source, 8, tmp_path / "store")
     manifest = json.loads((images.path.parent / "manifest.json").read_text())
     assert manifest["fingerprint"] == images.fingerprint
-    assert manifest["files"]["images.npy"]["size"] == images.path.stat().st_size
+    assert manifest["files"]["images.npy"]["bytes"] == images.path.stat().st_size
 
 
 def test_errors_of_users_code_are_not_taken_for_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

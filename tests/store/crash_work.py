@@ -115,6 +115,7 @@ def read_only(root: str) -> None:
     for name, action in actions.items():
         try:
             action()
+            print(name, "-> not needed")
         except StoreError as error:
             print(name, "->", error.what)
 

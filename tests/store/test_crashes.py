@@ -109,7 +109,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, way: str):
     assert f"cannot write {tmp_path}/disk/store/units/bb/" in out
     assert "No space left on device" in out
     assert "bytes free on this disk" in out
-    assert "free space on this disk, or name a store on another one" in out
+    assert "free space on this disk, or name a place on another one (--store" in out
     assert out.endswith("[] False\n")
 
 
@@ -125,4 +125,5 @@ def test_a_read_only_store_can_be_read_and_says_so_when_written(tmp_path: Path):
     )
     lines = dict(line.split(" -> ") for line in out.splitlines())
     assert sorted(lines) == ["discard", "lock", "study", "working", "write"]
+    assert lines.pop("lock") == "not needed"
     assert all("Read-only file system" in line for line in lines.values())

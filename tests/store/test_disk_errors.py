@@ -5,16 +5,17 @@ from pathlib import Path
 import pytest
 
 from transferscope.errors import StoreError
-from transferscope.store import Store, atomic
-from transferscope.store.atomic import disk_free, replace_file
+from transferscope.store import Store, system_errors
+from transferscope.store.atomic import replace_file
+from transferscope.store.system_errors import disk_free
 
 HINTS = {
     errno.ENOSPC: "free space on this disk",
     errno.EDQUOT: "within your quota",
     errno.EFBIG: "ulimit -f",
     errno.EROFS: "mount the disk writable",
-    errno.EACCES: "get the right to write there",
-    errno.EPERM: "get the right to write there",
+    errno.EACCES: "get the right to read and write there",
+    errno.EPERM: "get the right to read and write there",
     errno.EIO: "check this disk",
 }
 
@@ -93,7 +94,7 @@ def test_free_space_unknown_does_not_hide_the_error(entry, monkeypatch: pytest.M
     def unknown(path: Path) -> int:
         raise OSError(errno.ESTALE, "stale")
 
-    monkeypatch.setattr(atomic, "disk_free", unknown)
+    monkeypatch.setattr(system_errors, "disk_free", unknown)
     with pytest.raises(StoreError, match=r"(?s)No space left.*free space unknown.*stale"), entry.write():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

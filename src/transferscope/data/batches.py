@@ -76,6 +76,7 @@ class _Pixels:
                 got=f"{int(self.indices.min())} to {int(self.indices.max())}",
             )
         self.device = device
+        self._check = images.check
         # Mapped, not read: processes that train side by side share the pages.
         self.all = torch.from_numpy(images.array)
         self.here = device.type == "cpu" or self.all.numel() <= resident_bytes
@@ -89,7 +90,12 @@ class _Pixels:
         self.chosen = self.indices.to(device)
 
     def take(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """A tensor of images on the device, and which of its rows are the images at ``positions``."""
+        """A tensor of images on the device, and which of its rows are the images at ``positions``.
+
+        Raises:
+            StoreError: somebody wrote to the file of pixels. Reading a map of a file that was cut off ends the process.
+        """
+        self._check()
         if self.here:
             return self.all, self.chosen[positions.to(self.device)]
         batch = self.all.index_select(0, self.indices[positions])

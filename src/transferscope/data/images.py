@@ -7,7 +7,8 @@ from typing import Any, final
 
 import numpy as np
 
-from transferscope.errors import DataError, StoreError
+from transferscope.errors import CorruptEntryError, DataError, StoreError
+from transferscope.store.integrity import check_file
 
 __all__ = ["ImageSet"]
 
@@ -29,6 +30,7 @@ class ImageSet:
         image_size: height and width.
         skipped: (name, reason) of images that could not be read.
         notes: what a reader must know.
+        content: SHA-256 and size of the file of pixels; None where nobody wrote them down.
     """
 
     path: Path
@@ -42,6 +44,7 @@ class ImageSet:
     image_size: int
     skipped: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    content: tuple[str, int] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -57,8 +60,9 @@ class ImageSet:
         The map is private: writing to it changes neither the file nor another process's view.
 
         Raises:
-            StoreError: the file is gone or cannot be read.
+            StoreError: the file is gone, cannot be read, or is not what was opened.
         """
+        self.check()
         try:
             return np.asarray(np.load(self.path, mmap_mode="c", allow_pickle=False))
         except (OSError, ValueError) as error:
@@ -84,6 +88,7 @@ class ImageSet:
 
         Raises:
             DataError: an index out of range.
+            StoreError: the file changed.
         """
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
@@ -92,7 +97,28 @@ class ImageSet:
                 expected=f"0 to {len(self) - 1}",
                 got=f"{wanted.min()} to {wanted.max()}",
             )
-        return np.array(self.array[wanted])
+        found = np.array(self.array[wanted])
+        self.check()
+        return found
+
+    def check(self) -> None:
+        """Make sure that the file of pixels is what was opened: by its size, times and inode, else by its hash.
+
+        Raises:
+            StoreError: somebody wrote to it, or it is gone; what was computed since the last check must not be kept.
+        """
+        if self.content is None:
+            return
+        try:
+            check_file(self.path, *self.content)
+        except CorruptEntryError as error:
+            raise StoreError(
+                f"the decoded images changed while they were in use: {self.path}",
+                expected=error.expected or "the file as it was written",
+                got=error.got or error.what,
+                hint="nothing that was computed with them is kept: leave the store's files alone and run the same "
+                "command again, which decodes the images anew",
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         # Only the fields: maps and copies on a device stay with the process that made them.

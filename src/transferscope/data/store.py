@@ -1,19 +1,15 @@
 """The store of decoded images: made once, then memory-mapped."""
 
 import hashlib
+import io
 import json
-import os
-import shutil
 import struct
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
-import filelock
 import numpy as np
 from PIL import Image
 
@@ -21,14 +17,18 @@ from transferscope.data.checks import checked_labels
 from transferscope.data.decode import UNREADABLE, Fit, reason, square
 from transferscope.data.images import ImageSet
 from transferscope.data.sources.base import AbstractSource, Listing
-from transferscope.errors import CorruptEntryError, DataError, StoreError
+from transferscope.errors import DataError
 from transferscope.frozen import content_key
+from transferscope.store import Entry
+from transferscope.store.integrity import stamp, trust
+from transferscope.store.locks import hold
 
 __all__ = ["ImageSet", "open_images"]
 
 Progress = Callable[[int, int], None]
 
 _VERSION: Final = 1
+_PIXELS: Final = "images.npy"
 _ALWAYS_HASHED: Final = 256 * 2**20
 _BLOCK: Final = 64
 _THREADS: Final = 2
@@ -42,23 +42,24 @@ def open_images(
     progress: Progress | None = None,
     *,
     fit: Fit = "crop",
-    verify: bool | None = None,
 ) -> ImageSet:
     """The source's images as 8-bit RGB squares, from the store, or decoded into it.
 
-    One folder for each (content of the source, image size, fit), written under another name, synced and
-    renamed, so that what is there is whole. Of two processes that want the same, one decodes, the other
-    waits. A source whose files have changed gets a new folder; the old one stays until it is deleted.
+    One entry of the store for each (content of the source, image size, fit). Of two processes that want the same,
+    one decodes, the other waits. A source whose files have changed gets a new entry; the old one stays until it is
+    deleted.
+
+    All files are hashed before they are used; pixels of more than 256 MiB where they are not as they were written,
+    by size, times and inode.
 
     Args:
         source: where images come from.
         image_size: height and width in pixels, at least 8.
-        folder: of the store; made if it does not exist.
+        folder: of the store's images; made if it does not exist.
         on_unreadable: of images that cannot be read: ``error`` names them all and stops, ``skip`` leaves them
             out and says so in ``skipped`` and ``notes``.
         progress: called as ``progress(done, total)`` while images are decoded.
         fit: how an image that is not square becomes square.
-        verify: hash all files before they are used; None: those up to 256 MiB, of larger ones only the size.
 
     Returns:
         The images.
@@ -70,40 +71,22 @@ def open_images(
     """
     if image_size < 8:
         raise DataError("the image size does not fit", expected="at least 8 pixels", got=str(image_size))
-    # The same pixels for every path that leads to the same folder of files.
-    place = _place(source, image_size, fit, folder)
-    if not (place / "manifest.json").is_file():
-        with _reported(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(str(place) + ".lock")
-            lock.acquire()
-        try:
-            if not (place / "manifest.json").is_file():
-                place = _build(source, image_size, fit, folder, on_unreadable, progress)
-        finally:
-            lock.release()
-    images = _read(place, verify)
+    entry = _entry(source, image_size, fit, folder)
+    if not entry.exists():
+        with hold(folder / "locks", f"images-{entry.key}"):
+            if not entry.exists():
+                entry = _build(source, image_size, fit, folder, on_unreadable, progress)
+    images = _read(entry)
     if images.skipped and on_unreadable == "error":
         raise _unreadable(images.skipped, len(images) + len(images.skipped))
     return images
 
 
-def _place(source: AbstractSource, image_size: int, fit: Fit, folder: Path) -> Path:
-    # A source may state paths and other facts in any JSON-like form, tuples included.
-    return folder / content_key([_VERSION, json.loads(json.dumps(source.stamp())), image_size, fit])
-
-
-@contextmanager
-def _reported(folder: Path) -> Iterator[None]:
-    """System errors of the store's own files, as errors of the store."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"the store of images cannot be written: {folder}",
-            got=f"{type(error).__name__}: {error}",
-            hint="free some space, or choose another folder; nothing that was finished is lost",
-        ) from error
+def _entry(source: AbstractSource, image_size: int, fit: Fit, folder: Path) -> Entry:
+    # The same pixels for every path that leads to the same folder of files. A source may state paths and other
+    # facts in any JSON-like form, tuples included.
+    key = content_key([_VERSION, json.loads(json.dumps(source.stamp())), image_size, fit])
+    return Entry(folder / key[:2] / key, "images", key, working=folder / "working" / key)
 
 
 @dataclass
@@ -119,27 +102,21 @@ def _build(
     folder: Path,
     on_unreadable: Literal["error", "skip"],
     progress: Progress | None,
-) -> Path:
+) -> Entry:
     listing = source.listing()
     # Asked again: listing may have fetched the data.
-    place = _place(source, image_size, fit, folder)
-    if (place / "manifest.json").is_file():
-        return place
-    with _reported(folder):
-        working = Path(tempfile.mkdtemp(prefix=f"{place.name}.", suffix=".partial", dir=folder))
-    try:
+    entry = _entry(source, image_size, fit, folder)
+    if entry.exists():
+        return entry
+    facts: dict[str, Any] = {"version": _VERSION, "image_size": image_size}
+    provenance: dict[str, Any] = {}
+    with entry.write(facts, provenance) as working:
         kept, skipped, pixels_hash = _write_pixels(listing, working, image_size, fit, progress)
         if skipped and on_unreadable == "error":
             raise _unreadable(skipped, len(listing.names))
-        _write_rest(listing, working, image_size, kept, skipped, pixels_hash)
-        with _reported(folder):
-            if place.is_dir():
-                shutil.rmtree(place)  # without a manifest: left by someone who deleted files by hand
-            working.rename(place)
-            _sync(folder)
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
-    return place
+        facts |= _write_rest(listing, working, image_size, kept, skipped, pixels_hash)
+        provenance["stamp"] = stamp(working / _PIXELS)
+    return entry
 
 
 def _write_pixels(
@@ -150,7 +127,7 @@ def _write_pixels(
     kept: list[int] = []
     skipped: list[tuple[str, str]] = []
     digest = hashlib.sha256()
-    with _reported(working), (working / "images.npy").open("wb") as file:
+    with (working / _PIXELS).open("wb") as file:
         # Plain writes, not a map: a full disk is then an error and not a dead process.
         _write_head(file, total, image_size)
         for number, decoded in enumerate(_decoded(listing, image_size, fit)):
@@ -165,8 +142,6 @@ def _write_pixels(
                 progress(number + 1, total)
         file.seek(0)
         _write_head(file, len(kept), image_size)
-        file.flush()
-        os.fsync(file.fileno())
     return np.array(kept, dtype=np.int64), skipped, digest.hexdigest()
 
 
@@ -207,7 +182,8 @@ def _write_rest(
     kept: np.ndarray,
     skipped: list[tuple[str, str]],
     pixels_hash: str,
-) -> None:
+) -> dict[str, Any]:
+    """Labels and what is known of each example; the facts of the manifest."""
     names = [listing.names[int(number)] for number in kept]
     # Checked again: a class may have lost all its images.
     labels = checked_labels(listing.labels[kept], names, listing.classes, listing.multi_label) if names else kept
@@ -230,24 +206,9 @@ def _write_rest(
     if skipped:
         shown = ", ".join(name for name, _ in skipped[:3]) + (", …" if len(skipped) > 3 else "")
         notes.append(f"{len(skipped)} of {len(listing.names)} images could not be read and were left out: {shown}.")
-    with _reported(working):
-        np.save(working / "labels.npy", labels, allow_pickle=False)
-        (working / "examples.json").write_bytes(text)
-        manifest = {
-            "version": _VERSION,
-            "fingerprint": fingerprint.hexdigest(),
-            "image_size": image_size,
-            "notes": notes,
-            "skipped": skipped,
-            "files": {
-                name: {"size": (working / name).stat().st_size, "sha256": _file_hash(working / name)}
-                for name in ("images.npy", "labels.npy", "examples.json")
-            },
-        }
-        (working / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        for name in ("labels.npy", "examples.json", "manifest.json"):
-            _sync(working / name)
-        _sync(working)
+    np.save(working / "labels.npy", labels, allow_pickle=False)
+    (working / "examples.json").write_bytes(text)
+    return {"fingerprint": fingerprint.hexdigest(), "notes": notes, "skipped": skipped}
 
 
 def _torn_by_source(groups: list[str] | None, splits: list[str | None] | None) -> list[str]:
@@ -265,44 +226,27 @@ def _hashable(labels: np.ndarray) -> bytes:
     return str(labels.shape).encode() + labels.astype("<i8").tobytes()
 
 
-def _read(place: Path, verify: bool | None) -> ImageSet:
-    try:
-        manifest: dict[str, Any] = json.loads((place / "manifest.json").read_bytes())
-        for name, facts in manifest["files"].items():
-            file = place / name
-            size = file.stat().st_size if file.is_file() else -1
-            hashed = verify if verify is not None else size <= _ALWAYS_HASHED
-            if size != facts["size"] or (hashed and _file_hash(file) != facts["sha256"]):
-                raise _corrupt(place, f"{name} of {size} bytes", f"{name} of {facts['size']} bytes, as written")
-        examples = json.loads((place / "examples.json").read_bytes())
-        groups, splits = examples["groups"], examples["splits"]
-        return ImageSet(
-            path=place / "images.npy",
-            names=tuple(examples["names"]),
-            labels=np.load(place / "labels.npy", allow_pickle=False),
-            classes=tuple(examples["classes"]),
-            groups=None if groups is None else tuple(groups),
-            given_splits=None if splits is None else tuple(splits),
-            fingerprint=manifest["fingerprint"],
-            multi_label=examples["multi_label"],
-            image_size=manifest["image_size"],
-            skipped=tuple((name, why) for name, why in manifest["skipped"]),
-            notes=tuple(manifest["notes"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _corrupt(place, reason(error), "a manifest as written") from error
-    except OSError as error:
-        raise StoreError(
-            f"the store of images cannot be read: {place}", got=reason(error), hint="check its permissions"
-        ) from error
-
-
-def _corrupt(place: Path, got: str, expected: str) -> CorruptEntryError:
-    return CorruptEntryError(
-        f"the store of images is damaged: {place}",
-        expected=expected,
-        got=got,
-        hint="delete this folder; it is rebuilt from the source",
+def _read(entry: Entry) -> ImageSet:
+    manifest = entry.manifest()
+    pixels = manifest["files"][_PIXELS]
+    if pixels["bytes"] > _ALWAYS_HASHED:
+        # As it was written, by size, times and inode: hashing it anew in every process would take long.
+        trust(entry.folder / _PIXELS, pixels["sha256"], entry.provenance().get("stamp", []))
+    examples = json.loads(entry.read_bytes("examples.json"))
+    groups, splits = examples["groups"], examples["splits"]
+    return ImageSet(
+        path=entry.path(_PIXELS),
+        names=tuple(examples["names"]),
+        labels=np.load(io.BytesIO(entry.read_bytes("labels.npy")), allow_pickle=False),
+        classes=tuple(examples["classes"]),
+        groups=None if groups is None else tuple(groups),
+        given_splits=None if splits is None else tuple(splits),
+        fingerprint=manifest["fingerprint"],
+        multi_label=examples["multi_label"],
+        image_size=manifest["image_size"],
+        skipped=tuple((name, why) for name, why in manifest["skipped"]),
+        notes=tuple(manifest["notes"]),
+        content=(pixels["sha256"], pixels["bytes"]),
     )
 
 
@@ -313,19 +257,3 @@ def _unreadable(skipped: "list[tuple[str, str]] | tuple[tuple[str, str], ...]", 
         got=shown + (f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""),
         hint="repair or remove them, or ask for unreadable images to be skipped",
     )
-
-
-def _file_hash(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """To disk, so that a rename never shows what a crash could take back."""
-    if path.is_dir() and os.name == "nt":
-        return  # Windows has no handle for folders
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

@@ -1,138 +1,39 @@
 """Writing so that a crash at any moment leaves the old state or the new one, never something between."""
 
-import errno
 import hashlib
 import os
-import re
 import secrets
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from transferscope.errors import StoreError
+from transferscope.store.system_errors import disk_errors, translated
 
 __all__ = [
     "abandoned",
     "alive",
-    "disk_errors",
-    "disk_free",
     "make_folder",
     "new_temporary",
     "place",
     "remove",
     "replace_file",
+    "replacing",
+    "share",
+    "sweep",
     "sync_file",
     "sync_folder",
     "sync_tree",
     "temporaries",
-    "translated",
     "vanish",
 ]
 
 _PREFIX = ".tmp-"
 
-# What the disk can answer to a write, and what a user does about it.
-_HINTS = {
-    errno.ENOSPC: "free space on this disk, or name a store on another one",
-    errno.EDQUOT: "free space within your quota, or name a store elsewhere",
-    errno.EFBIG: "raise the limit on file sizes (ulimit -f), or name a store on another file system",
-    errno.EROFS: "mount the disk writable, or name a store elsewhere",
-    errno.EACCES: "get the right to write there, or name a store elsewhere",
-    errno.EPERM: "get the right to write there, or name a store elsewhere",
-    errno.EIO: "check this disk: it reports an input/output error",
-}
-_NUMBER_IN_TEXT = re.compile(r"\bos error (\d+)\b|\[Errno (\d+)\]")
-_SENTENCES = {os.strerror(number).lower(): number for number in _HINTS}
-# Libraries whose own words for a failed write carry no error number: torch.save and numpy.save.
-_SHORT_WRITE = re.compile(r"PytorchStreamWriter failed|unexpected pos \d+|\d+ requested and \d+ written")
-
 # Temporary folders this process is writing now; the others with its number are of an earlier process.
 _writing: set[str] = set()
-
-
-def disk_free(path: Path) -> int:
-    """Bytes that can still be written on the disk of ``path``, which need not exist yet."""
-    place_ = path.absolute()
-    while not place_.exists() and place_ != place_.parent:
-        place_ = place_.parent
-    return shutil.disk_usage(place_).free
-
-
-def _store_error(error: BaseException, number: int | None, path: Path, doing: str) -> StoreError:
-    reason = os.strerror(number) if number else str(error)
-    try:
-        free = f"{disk_free(path):,} bytes free on this disk"
-    except OSError as unknown:
-        free = f"free space unknown ({unknown})"
-    hint = _HINTS.get(number or 0, "make sure the folder can be written")
-    return StoreError(
-        f"cannot {doing} {path}: {reason}",
-        expected="a folder that can be read and written, with enough space",
-        got=free,
-        hint=f"{hint}; what was finished is kept, nothing half-written was left: run the same command again",
-    )
-
-
-@contextmanager
-def translated(path: Path, doing: str) -> Iterator[None]:
-    """Turn every ``OSError`` of the store's own reading and writing into a :class:`StoreError`.
-
-    Args:
-        path: what is read or written.
-        doing: a verb, for the message.
-
-    Raises:
-        StoreError: with the path, the free bytes and what to do.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise _store_error(error, error.errno, path, doing) from error
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn what the disk answers to somebody else's writing below ``path`` into a :class:`StoreError`.
-
-    Only errors of the disk are turned: no space, quota, file size, read-only, no permission, input/output.
-    They are recognised also where a library says them in its own words (safetensors, polars, numpy, torch).
-    Everything else passes unchanged, such as a missing image elsewhere.
-
-    Raises:
-        StoreError: with the path, the free bytes and what to do.
-    """
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, OSError) and error.filename is not None and not _below(error.filename, path):
-            raise
-        number = _disk_number(error, path)
-        if number is None:
-            raise
-        raise _store_error(error, number, path, "write") from error
-
-
-def _below(name: object, path: Path) -> bool:
-    return isinstance(name, (str, os.PathLike)) and Path(name).absolute().is_relative_to(path.absolute())
-
-
-def _disk_number(error: Exception, path: Path) -> int | None:
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno if error.errno in _HINTS else None
-    text = str(error)
-    for match in _NUMBER_IN_TEXT.finditer(text):
-        number = int(match[1] or match[2])
-        if number in _HINTS:
-            return number
-    for sentence, number in _SENTENCES.items():
-        # "permission denied" alone may speak of anything; running out of space speaks of the disk.
-        if number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG) and sentence in text.lower():
-            return number
-    if _SHORT_WRITE.search(text):
-        return errno.ENOSPC if disk_free(path) < 1 << 20 else errno.EIO
-    return None
 
 
 def sync_folder(folder: Path) -> None:
@@ -208,10 +109,10 @@ def remove(path: Path) -> None:
     What a broken or read-only disk keeps is invisible to readers, and removed or listed when the store is
     next opened or verified; the error that led here must not be hidden by a second one.
     """
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with suppress(OSError):
+    with suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink()
     _writing.discard(path.name)
 
@@ -228,26 +129,66 @@ def vanish(folder: Path) -> None:
         remove(aside)
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write ``path`` anew: readers see the old bytes or the new ones.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Write ``path`` anew under another name: readers see the old file or the new one, whole.
+
+    What dead processes left of earlier attempts at this very file goes.
+
+    Yields:
+        Where to write; an empty file is there, with the rights that the user's umask gives.
 
     Raises:
         StoreError: the disk is full, read-only or broken; the old file is untouched.
     """
     with translated(path, "write"):
         make_folder(path.parent)
+        sweep(path.parent, path.name)
         temporary = path.parent / _new_name(path.name)
         _writing.add(temporary.name)
         try:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            temporary.touch(exist_ok=False)
+            with disk_errors(path.parent):
+                yield temporary
+            sync_file(temporary)
             os.replace(temporary, path)
             sync_folder(path.parent)
         finally:
-            temporary.unlink(missing_ok=True)
-            _writing.discard(temporary.name)
+            remove(temporary)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write ``path`` anew, as of :func:`replacing`.
+
+    Raises:
+        StoreError: the disk is full, read-only or broken; the old file is untouched.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def share(folder: Path) -> None:
+    """Give all below ``folder`` the rights of new files: some libraries make files that their owner alone can read."""
+    rights = stat.S_IMODE(folder.stat().st_mode)
+    for path in folder.rglob("*"):
+        wanted = rights if path.is_dir() else rights & 0o666
+        if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != wanted:
+            with suppress(PermissionError):  # a file system that keeps no rights gives everyone the same
+                path.chmod(wanted)
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove what dead processes of this machine left directly in ``folder``, as far as the disk allows.
+
+    Args:
+        folder: where.
+        name: only of the file or entry of that name; None for all.
+    """
+    start = _PREFIX if name is None else _start(name)
+    with suppress(OSError):
+        for leftover in temporaries(folder):
+            if leftover.name.startswith(start) and abandoned(leftover):
+                remove(leftover)
 
 
 def temporaries(folder: Path) -> Iterator[Path]:
@@ -282,7 +223,13 @@ def alive(pid: int) -> bool:
 
 
 def _new_name(key: str) -> str:
-    return f"{_PREFIX}{key}-{_host()}-{os.getpid()}-{secrets.token_hex(6)}"
+    return f"{_start(key)}{_host()}-{os.getpid()}-{secrets.token_hex(6)}"
+
+
+def _start(key: str) -> str:
+    # Short enough for a file system that takes 255 bytes, whatever the key.
+    short = key.encode()[:160].decode(errors="ignore")
+    return f"{_PREFIX}{short}-"
 
 
 def _host() -> str:

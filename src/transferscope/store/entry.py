@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
@@ -11,18 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, final
 
-from transferscope.errors import StoreError, nearest
-from transferscope.store.atomic import (
-    disk_errors,
-    new_temporary,
-    place,
-    remove,
-    sync_file,
-    sync_folder,
-    sync_tree,
-    translated,
-    vanish,
-)
+from transferscope.errors import CorruptEntryError, StoreError, nearest
+from transferscope.store.atomic import new_temporary, place, remove, share, sync_file, sync_folder, sync_tree, vanish
 from transferscope.store.integrity import (
     MANIFEST,
     PROVENANCE,
@@ -33,6 +24,7 @@ from transferscope.store.integrity import (
     read_manifest,
     read_provenance,
 )
+from transferscope.store.system_errors import disk_errors, translated
 
 __all__ = ["Entry"]
 
@@ -61,13 +53,20 @@ class Entry:
     working: Path
 
     def exists(self) -> bool:
-        """Whether the entry is there; a folder damaged later counts as there, and fails on reading.
+        """Whether the entry is there, with a whole manifest; its files are checked when they are read.
 
         Raises:
             StoreError: the store cannot be read.
+            CorruptEntryError: it is there, and its manifest is missing or damaged.
         """
         with translated(self.folder, "read"):
-            return self.folder.is_dir()
+            try:
+                os.lstat(self.folder)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        with self._named():
+            read_manifest(self.folder)
+        return True
 
     def manifest(self) -> dict[str, Any]:
         """``schema``, ``kind``, ``key``, ``files`` and what the writer added.
@@ -82,16 +81,22 @@ class Entry:
                 got=f"no folder {self.folder}",
                 hint="make it first: ask Entry.exists() before reading",
             )
-        return read_manifest(self.folder)
+        with self._named():
+            return read_manifest(self.folder)
 
     def provenance(self) -> dict[str, Any]:
         """When and with which versions the entry was made, its seconds, and what the writer added.
 
+        Returns:
+            Nothing where the file is lost or damaged: no result rests on it.
+
         Raises:
             StoreError: it cannot be read.
-            CorruptEntryError: it is damaged.
         """
-        return read_provenance(self.folder)
+        try:
+            return read_provenance(self.folder)
+        except CorruptEntryError:
+            return {}
 
     def names(self) -> list[str]:
         """Names of the files, sorted, in POSIX form.
@@ -112,7 +117,8 @@ class Entry:
         if name not in files:
             raise StoreError(f"{self.kind} {self.key} holds no file {name!r}", hint=nearest(name, files))
         path = self.folder / name
-        check_file(path, files[name]["sha256"], files[name]["bytes"])
+        with self._named():
+            check_file(path, files[name]["sha256"], files[name]["bytes"])
         return path
 
     def read_bytes(self, name: str) -> bytes:
@@ -124,7 +130,18 @@ class Entry:
         """
         path = self.path(name)
         with translated(path, "read"):
-            return path.read_bytes()
+            raw = path.read_bytes()
+        self.path(name)  # and nobody wrote to it meanwhile
+        return raw
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """A damaged entry says which it is, so that it can be set aside."""
+        try:
+            yield
+        except CorruptEntryError as error:
+            error.entry = (self.kind, self.key)
+            raise
 
     @contextmanager
     def write(
@@ -140,7 +157,8 @@ class Entry:
         Args:
             extra: JSON values for the manifest: facts that follow from what was asked for. Read when the
                 block ends, so a dictionary may be filled inside it.
-            provenance: JSON values for ``provenance.json``: facts that differ from run to run.
+            provenance: JSON values for ``provenance.json``: facts that differ from run to run; read when the block
+                ends, too.
 
         Yields:
             The folder to write files and subfolders into.
@@ -157,6 +175,7 @@ class Entry:
             with disk_errors(temporary):
                 yield temporary
             with translated(self.folder, "write"):
+                share(temporary)
                 ours = self._seal(temporary, extra)
                 facts = _facts(time.monotonic() - started, provenance)
                 (temporary / PROVENANCE).write_bytes(facts)

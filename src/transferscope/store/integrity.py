@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import stat
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,19 +11,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferscope.errors import CorruptEntryError, StoreError
-from transferscope.store.atomic import temporaries, translated
+from transferscope.store.atomic import temporaries
+from transferscope.store.system_errors import translated
 
 if TYPE_CHECKING:
     from transferscope.store.store import Store
 
-__all__ = ["Problem", "check_file", "describe_files", "read_manifest", "read_provenance", "verify"]
+__all__ = [
+    "Problem",
+    "check_file",
+    "describe_files",
+    "manifest_bytes",
+    "read_manifest",
+    "read_provenance",
+    "stamp",
+    "trust",
+    "verify",
+]
 
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
 SCHEMA = 1
 
-# Files whose bytes this process has already hashed: path -> (inode, time of change in ns, bytes, sha256).
-_checked: dict[Path, tuple[int, int, int, str]] = {}
+# Files whose bytes this process has already hashed: path -> (stamp, sha256).
+_checked: dict[Path, tuple[list[int], str]] = {}
 _guard = threading.Lock()
 
 
@@ -34,12 +47,14 @@ class Problem:
         key: of the entry.
         path: the file or folder.
         what: one sentence.
+        harmful: whether a result is lost or wrong by it.
     """
 
     kind: str
     key: str
     path: Path
     what: str
+    harmful: bool = True
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
@@ -81,7 +96,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     with translated(path, "read"):
         try:
             raw = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise _corrupt(path, "is missing") from None
     try:
         manifest = json.loads(raw)
@@ -105,12 +120,15 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     """What differs from run to run, of the entry in ``folder``; it is compared with nothing.
 
     Raises:
-        CorruptEntryError: it is not a JSON object.
+        CorruptEntryError: it is missing, or not a JSON object.
         StoreError: it cannot be read.
     """
     path = folder / PROVENANCE
     with translated(path, "read"):
-        raw = path.read_bytes()
+        try:
+            raw = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise _corrupt(path, "is missing") from None
     try:
         found = json.loads(raw)
     except ValueError as error:
@@ -132,9 +150,9 @@ def check_file(path: Path, sha256: str, size: int) -> None:
             state = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             raise _corrupt(path, "is missing") from None
-        if state.st_size != size:
+        if not stat.S_ISREG(state.st_mode) or state.st_size != size:
             raise _corrupt(path, "is not what was written", f"{size} bytes", f"{state.st_size} bytes")
-        known = (state.st_ino, state.st_mtime_ns, state.st_size, sha256)
+        known = (_stamp(state), sha256)
         with _guard:
             if _checked.get(path) == known:
                 return
@@ -143,6 +161,32 @@ def check_file(path: Path, sha256: str, size: int) -> None:
         raise _corrupt(path, "is not what was written", f"sha256 {sha256}", f"sha256 {found}")
     with _guard:
         _checked[path] = known
+
+
+def stamp(path: Path) -> list[int]:
+    """What changes when a file is written to: its size, times and inode.
+
+    Raises:
+        StoreError: the file cannot be read.
+    """
+    with translated(path, "read"):
+        return _stamp(path.stat())
+
+
+def trust(path: Path, sha256: str, stamped: list[int]) -> None:
+    """Hash a file no more, as long as it has the stamp it had when it was written.
+
+    Args:
+        path: the file.
+        sha256: of its bytes then.
+        stamped: its :func:`stamp` then.
+    """
+    with _guard:
+        _checked.setdefault(path, (stamped, sha256))
+
+
+def _stamp(state: os.stat_result) -> list[int]:
+    return [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
 
 
 def forget_checks() -> None:
@@ -160,14 +204,16 @@ def verify(store: "Store") -> list[Problem]:
     forget_checks()
     problems: list[Problem] = []
     for kind in store.write_once:
-        for key in store.keys(kind):
+        keys = set(store.keys(kind))
+        for key in sorted(keys):
             problems += _entry_problems(store.entry(kind, key).folder, kind, key)
         with translated(store.root / kind, "read"):
-            for prefix in sorted((store.root / kind).glob("*")):
-                problems += [
-                    Problem(kind, "", path, "left by a writer that was interrupted, or is still at work")
-                    for path in temporaries(prefix)
-                ]
+            for path in sorted((store.root / kind).glob("??/*")):
+                if path in temporaries(path.parent):
+                    what = "left by a writer that was interrupted, or is still at work"
+                    problems.append(Problem(kind, "", path, what, harmful=False))
+                elif path.name not in keys:
+                    problems.append(Problem(kind, path.name, path, "is no folder of an entry"))
     return problems
 
 
@@ -184,6 +230,10 @@ def _entry_problems(folder: Path, kind: str, key: str) -> Iterator[Problem]:
             check_file(folder / name, facts["sha256"], facts["bytes"])
         except StoreError as error:
             yield Problem(kind, key, folder / name, error.what)
+    try:
+        read_provenance(folder)
+    except StoreError as error:
+        yield Problem(kind, key, folder / PROVENANCE, f"{error.what}; no result rests on it", harmful=False)
     listed = {*manifest["files"], MANIFEST, PROVENANCE}
     for path in sorted(folder.rglob("*")):
         if not path.is_dir() and path.relative_to(folder).as_posix() not in listed:
@@ -195,7 +245,7 @@ def _corrupt(path: Path, what: str, expected: str | None = None, got: str | None
         f"the stored file {path} {what}",
         expected=expected,
         got=got,
-        hint="check the disk, delete the entry's folder (or Store.discard it) and run again: it is made anew",
+        hint="`transferscope run` sets it aside and makes it anew, `transferscope verify` finds more; check the disk",
     )
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import filelock
 
 from transferscope.errors import StoreBusyError, StoreError
-from transferscope.store.atomic import alive, make_folder, replace_file, translated
+from transferscope.store.atomic import alive, make_folder, replace_file
+from transferscope.store.system_errors import translated
 
 __all__ = ["hold"]
 
@@ -48,7 +49,8 @@ def hold(
         )
     path, side = folder / f"{name}.lock", folder / f"{name}.holder.json"
     what = name if what is None else what
-    lock = filelock.FileLock(path, thread_local=False)
+    # All that the user's umask allows: others who share the store lock as well.
+    lock = filelock.FileLock(path, mode=0o666, thread_local=False)
     with translated(path, "lock"):
         make_folder(folder)
         try:

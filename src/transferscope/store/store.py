@@ -5,25 +5,16 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, final
 
 from transferscope.errors import StoreError, nearest
-from transferscope.store.atomic import (
-    abandoned,
-    disk_free,
-    make_folder,
-    remove,
-    replace_file,
-    sync_folder,
-    temporaries,
-    translated,
-    vanish,
-)
+from transferscope.store.atomic import make_folder, replace_file, sweep, sync_folder, vanish
 from transferscope.store.entry import Entry
 from transferscope.store.locks import hold
+from transferscope.store.system_errors import disk_free, translated
 
 __all__ = ["Store"]
 
@@ -94,6 +85,7 @@ class Store:
             StoreError: unknown kind, unusable key.
         """
         self._check(kind, key, self.write_once)
+        self._require()
         folder = self.root / kind / key[:2] / key
         return Entry(folder, kind, key, working=self.root / "working" / kind / key)
 
@@ -152,6 +144,8 @@ class Store:
     ) -> AbstractContextManager[None]:
         """Hold a lock while a block runs: networks wait for it, a study fails at once.
 
+        A store that cannot be written needs none: reading is always safe.
+
         Args:
             name: such as ``networks-<key>``.
             wait: seconds; None waits until the lock is free, 0 fails at once.
@@ -162,6 +156,9 @@ class Store:
             StoreBusyError: who holds it.
             StoreError: the name is not usable, or the store cannot be written.
         """
+        self._require()
+        if not os.access(self.root, os.W_OK):
+            return nullcontext()  # nobody writes here, and reading needs no lock
         return hold(self.root / "locks", name, wait=wait, what=what, on_wait=on_wait)
 
     def keys(self, kind: str) -> Iterator[str]:
@@ -200,7 +197,19 @@ class Store:
         with translated(self.root, "read"):
             return disk_free(self.root)
 
+    def _require(self) -> None:
+        with translated(self.root, "read"):
+            there = (self.root / _MARK).exists()
+        if not there:
+            raise StoreError(
+                f"the store was there and is gone: {self.root}",
+                expected="a store that stays in its place while it is used",
+                got="no such folder any more" if not self.root.exists() else f"a folder without {_MARK}",
+                hint="put it back, or say with --store where it lies now, and run the same command again",
+            )
+
     def _made(self, folder: Path) -> Path:
+        self._require()
         with translated(folder, "make"):
             make_folder(folder)
         return folder
@@ -239,16 +248,6 @@ class Store:
 
     def _clean(self) -> None:
         """Remove what dead writers of this machine left; other machines' folders are theirs to judge."""
-        with translated(self.root, "open the store"):
-            places = [
-                self.root,
-                self.root / "locks",
-                *self.root.glob("studies/??/*"),
-                *self.root.glob("working/*"),
-            ]
-            for kind in self.write_once:
-                places += (self.root / kind).glob("??")
-            for place in places:
-                for leftover in temporaries(place):
-                    if abandoned(leftover):
-                        remove(leftover)
+        below = ("locks", "studies/??/*", "working/*", "reports/**", *(f"{kind}/??" for kind in self.write_once))
+        for place in (self.root, *(place for pattern in below for place in self.root.glob(pattern))):
+            sweep(place)

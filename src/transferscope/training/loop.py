@@ -191,6 +191,7 @@ def train(
             trained = time.perf_counter()
             row = _measured(trained_as, clean, passed, epoch, saved.progress.rows[-1].updates, limit)
             timing = EpochTiming(epoch, passed.images, trained - started, time.perf_counter() - trained)
+            images.check()  # what other pixels taught must not be saved
             saved = _save(folder, saved, cpu_state(model), optimiser_state(optimiser), row, timing, recipe)
             notify({"kind": "epoch", "network": spec.key, "epochs": recipe.epochs, **vars(row)})
     progress = saved.progress
