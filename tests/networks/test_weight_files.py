@@ -171,8 +171,10 @@ def test_written_files_come_back_to_the_bit(tmp_path):
 
 
 def test_writing_that_fails_leaves_nothing(tmp_path, monkeypatch):
-    with pytest.raises(StoreError, match="cannot be written"):
-        write_state(tmp_path / "missing" / "w.safetensors", STATE)
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot write"):
+        write_state(tmp_path / "file" / "w.safetensors", STATE)
+    (tmp_path / "file").unlink()
     with pytest.raises(WeightsError, match="written as safetensors"):
         write_state(tmp_path / "w.pt", STATE)
     path = tmp_path / "w.safetensors"

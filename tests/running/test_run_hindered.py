@@ -2,7 +2,6 @@
 
 import os
 import resource
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ import pytest
 from safetensors.torch import load_file
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
-from tests.running.small_runs import SMALL, copied, trainings
+from tests.running.small_runs import SMALL, trainings
 
 import transferscope.running.work as work_module
-from transferscope.errors import CorruptEntryError, StoreError
+from transferscope.errors import StoreError
 from transferscope.running.run import run_study
 from transferscope.store import Store
 from transferscope.store.integrity import verify
@@ -74,41 +73,7 @@ def test_where_every_seed_of_one_variant_diverges_the_other_is_still_told(tmp_pa
             assert any("P-T[0]" in note or "P-T[1" in note for note in result.summary.notes), result.analysis.name
 
 
-# -- damage, and the way on ----------------------------------------------------------------------------------
-
-
-def damage(entry: Any, name: str) -> None:
-    path = entry.folder / name
-    raw = bytearray(path.read_bytes())
-    raw[len(raw) // 2] ^= 0xFF
-    path.write_bytes(bytes(raw))
-
-
-def test_a_damaged_network_is_found_and_can_be_made_anew(finished: FinishedStudy, tmp_path: Path) -> None:
-    root = copied(finished, tmp_path)
-    store = Store(root)
-    key = next(each["key"] for each in finished.results.manifest["networks"] if each["label"].startswith("P-T[0]"))
-    damage(store.entry("networks", key), "weights.safetensors")
-    other = tiny.study(finished.folder, {"analyses": [{"path": {"points": 5, "outer": 0, "extrapolate": 0.0}}]})
-    with pytest.raises(CorruptEntryError, match=r"weights.safetensors is not what was written[\s\S]*made anew"):
-        run_study(other, root, quiet=True)
-    store.discard("networks", key)
-    run_study(other, root, quiet=True)
-    before = tiny.contents(finished.store, "networks")
-    assert tiny.contents(root, "networks") == before
-
-
-@pytest.mark.parametrize("name", ["table.parquet", "manifest.json"])
-def test_a_damaged_unit_is_found_and_can_be_made_anew(finished: FinishedStudy, tmp_path: Path, name: str) -> None:
-    root = copied(finished, tmp_path)
-    store = Store(root)
-    key = sorted(store.keys("units"))[0]
-    damage(store.entry("units", key), name)
-    with pytest.raises(CorruptEntryError, match=rf"{name} is not (what was written|a manifest)"):
-        run_study(finished.study, root, quiet=True)
-    shutil.rmtree(store.entry("units", key).folder)
-    run_study(finished.study, root, quiet=True)
-    assert tiny.contents(root) == tiny.contents(finished.store)
+# -- other data, other weights, full disks ------------------------------------------------------------------
 
 
 def test_other_data_are_other_networks(tmp_path: Path, jobs: list[str]) -> None:

@@ -1,6 +1,5 @@
 """Files of weights, read as plain tensors and nothing else, and written as safetensors."""
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -9,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from transferscope.errors import StoreError, WeightsError
+from transferscope.errors import WeightsError
+from transferscope.store.atomic import replacing
 
 __all__ = ["PREFIXES", "is_counter", "read_file", "read_metadata", "shared_prefix", "write_state"]
 
@@ -182,7 +182,7 @@ def write_state(
     """Write tensors as a safetensors file, complete or not at all; equal content gives equal bytes.
 
     Args:
-        path: a name ending in ``.safetensors``; an existing file is replaced.
+        path: a name ending in ``.safetensors``; its folder is made, an existing file is replaced.
         state: tensors by name, on any device; values, dtypes and shapes are kept to the bit.
         metadata: for example the architecture's name and the number of classes, read by
             :func:`read_metadata`.
@@ -191,7 +191,6 @@ def write_state(
         WeightsError: the name ends otherwise.
         StoreError: the disk is full, or the folder cannot be written.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -199,19 +198,9 @@ def write_state(
         raise WeightsError(f"weights are written as safetensors, not to {path}", expected="a name in .safetensors")
     # Clones: safetensors refuses tensors that share memory, as tied weights do.
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
+    with replacing(path) as partial:
         save_file(tensors, partial, metadata={**(metadata or {}), "format": "pt", "writer": _WRITER})
         _sort_metadata(partial)
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        raise StoreError(
-            f"the weights cannot be written to {path}: {error}",
-            hint="check that the folder exists, may be written, and that the disk has room",
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):  # nothing there after a rename; on a failing disk the error above tells
-            partial.unlink(missing_ok=True)
 
 
 def _sort_metadata(path: Path) -> None:

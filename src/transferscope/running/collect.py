@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -175,8 +175,8 @@ def _manifest(study: BoundStudy, store: Store, finished: Finished, command: str)
         "command": command,
         "reported": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
-        "device": sorted({str(fact.get("device")) for fact in facts}),
-        "threads": sorted({str(fact.get("threads")) for fact in facts}),
+        "device": _values(facts, "device"),
+        "threads": _values(facts, "threads"),
         "precision": study.settings.training.recipe.precision,
         "memory_format": study.memory_format,
         "seeds": list(study.seeds),
@@ -193,7 +193,7 @@ def _manifest(study: BoundStudy, store: Store, finished: Finished, command: str)
 
 
 def _training_seconds(provenance: Mapping[str, Any]) -> float:
-    """Training and evaluation after epochs; what ``seconds`` says is the writing of the entry alone."""
+    """Training and evaluation after epochs."""
     timings = provenance.get("timings", ())
     return round(float(sum(epoch["training_seconds"] + epoch["evaluation_seconds"] for epoch in timings)), 3)
 
@@ -201,16 +201,28 @@ def _training_seconds(provenance: Mapping[str, Any]) -> float:
 def _mixed(facts: list[dict[str, Any]]) -> list[str]:
     """What the parts of the study do not have in common: bytes are then not comparable."""
     warnings = []
+    if lost := sum(not fact for fact in facts):
+        warnings.append(f"the provenance of {lost} parts of this study is lost: what they were made with is not known")
     for name in ("device", "threads", "machine", "python"):
-        values = sorted({str(fact.get(name)) for fact in facts})
+        values = _values(facts, name)
         if len(values) > 1:
             warnings.append(f"parts of this study were made with different {name}: {', '.join(values)}")
+    for name in ("device", "threads", "torch"):
+        torn = sum(len(_values(fact.get("timings", ()), name)) > 1 for fact in facts)
+        if torn:
+            warnings.append(f"{name} changed within {torn} trainings: no run gives their bytes again")
     packages = sorted({package for fact in facts for package in fact.get("versions", {})})
     for package in packages:
-        values = sorted({str(fact.get("versions", {}).get(package)) for fact in facts})
+        values = sorted({str(fact["versions"].get(package)) for fact in facts if "versions" in fact})
         if len(values) > 1:
             warnings.append(f"parts of this study were made with different versions of {package}: {', '.join(values)}")
     return warnings
+
+
+def _values(facts: Collection[Mapping[str, Any]], name: str) -> list[str]:
+    """What is known of a fact, over all parts and the epochs of trainings."""
+    values = {str(fact[name]) for fact in facts if fact.get(name) is not None}
+    return sorted(values.union(*(_values(fact["timings"], name) for fact in facts if "timings" in fact)))
 
 
 def _version(name: str) -> str:

@@ -1,14 +1,15 @@
 """The only door to weights, data and randomness for an analysis."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import nn
 
 from transferscope.analyses.contract import AbstractAnalysis
@@ -19,7 +20,7 @@ from transferscope.data.mixing import mixed
 from transferscope.data.spec import DataSpec, Split
 from transferscope.data.splits import make_splits, nested_subset
 from transferscope.data.store import ImageSet, open_images
-from transferscope.errors import DataError, StoreError, WeightsError
+from transferscope.errors import DataError, StoreError
 from transferscope.frozen import content_key, derive_seed
 from transferscope.networks.architectures import build, head_name
 from transferscope.networks.evaluate import logits, resolve_device
@@ -27,11 +28,13 @@ from transferscope.networks.features import Features, pooled_features
 from transferscope.networks.modules import Granularity
 from transferscope.networks.weights import LoadReport
 from transferscope.running.reading import finished_table
-from transferscope.running.starts import diverged_before, loaded, start
+from transferscope.running.starts import diverged_before, loaded, no_best, start
 from transferscope.specs import NetworkSpec
 from transferscope.store import Entry, Store
 
 __all__ = ["Context", "Outputs"]
+
+Writing = AbstractContextManager[Path]
 
 
 class Outputs(NamedTuple):
@@ -89,6 +92,12 @@ class Context:
                 )
             self._images[data.fingerprint] = images
         return self._images[data.fingerprint]
+
+    def storing(self, entry: Entry, facts: Mapping[str, Any], provenance: Mapping[str, Any] | None = None) -> Writing:
+        """As :meth:`Entry.write`; an error where somebody wrote to the decoded images since they were opened."""
+        for images in self._images.values():
+            images.check()
+        return entry.write(facts, provenance)
 
     def splits(self, data: DataSpec | None = None) -> dict[Split, np.ndarray]:
         """Indices of each split; the training split is cut to the data set's fraction."""
@@ -240,7 +249,7 @@ class Context:
         facts = entry.manifest()
         if epoch == "best":
             if facts["best_epoch"] is None:
-                raise diverged_before(spec, "best") if facts["diverged"] else _no_best(spec)
+                raise diverged_before(spec, "best") if facts["diverged"] else no_best(spec)
             epoch = int(facts["best_epoch"])
         file = "weights.safetensors"
         if epoch != "last" and epoch != facts["weights_epoch"]:
@@ -255,15 +264,14 @@ class Context:
                     got=str(epoch),
                     hint="set `keep` of its recipe to 'all' or to a list with that epoch",
                 )
-        return load_file(entry.path(file))
+        return load(entry.read_bytes(file))
 
     def _trained(self, spec: NetworkSpec) -> Entry:
         entry = self.store.entry("networks", spec.key)
         if not entry.exists():
             raise StoreError(
                 f"the network {spec.key} is not in the store",
-                expected="a network that was trained before it is measured",
-                hint="an analysis must name it in networks() before its units are measured",
+                hint="train it before it is measured: an analysis must name it in networks()",
             )
         return entry
 
@@ -316,10 +324,10 @@ class Context:
                         device=self.device,
                         memory_format=self.memory_format,
                     )
-                    with entry.write(facts) as folder:
+                    with self.storing(entry, facts) as folder:
                         tensors = {"logits": values.contiguous(), "labels": labels.contiguous()}
                         save_file(tensors, folder / "outputs.safetensors")
-        stored = load_file(entry.path("outputs.safetensors"))
+        stored = load(entry.read_bytes("outputs.safetensors"))
         return Outputs(stored["logits"], stored["labels"])
 
     def features(
@@ -370,13 +378,13 @@ class Context:
                         memory_format=self.memory_format,
                     )
                     order = {"parts": list(found.tables), "unusable": dict(found.unusable)}
-                    with entry.write({**facts, **order}) as folder:
+                    with self.storing(entry, {**facts, **order}) as folder:
                         tables = {name: table.contiguous() for name, table in found.tables.items()}
                         save_file(tables, folder / "features.safetensors")
         known = entry.manifest()
         wanted = [name for name in known["parts"] if parts is None or name in parts]
-        with safe_open(entry.path("features.safetensors"), framework="pt") as stored:
-            return Features({name: stored.get_tensor(name) for name in wanted}, known["unusable"])
+        stored = load(entry.read_bytes("features.safetensors"))
+        return Features({name: stored[name] for name in wanted}, known["unusable"])
 
     def table(self, analysis: AbstractAnalysis) -> pl.DataFrame:
         """The rows of an analysis that is finished: one that the asking analysis names in its needs.
@@ -389,11 +397,3 @@ class Context:
     def seed(self, *purpose: object) -> int:
         """A seed derived from the data set's split seed and a purpose."""
         return derive_seed(self.study.data.splits.seed, *purpose)
-
-
-def _no_best(spec: NetworkSpec) -> WeightsError:
-    return WeightsError(
-        f"the network {spec.key} has no best epoch",
-        expected="a metric that is defined on its validation images",
-        hint="give validation images of every class, or take the epoch 'last'",
-    )

@@ -22,6 +22,7 @@ class Finished:
         tables: by the key of the analysis.
         pieces: measured units, by the key of the analysis, in their order.
         networks: trained networks, by key.
+        stored: keys of the networks that were seen in the store.
         labels: how each network is shown.
         done: keys of finished analyses.
         notes: of the data (licence, leakage, files skipped).
@@ -32,6 +33,7 @@ class Finished:
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     pieces: dict[str, list[Piece]] = field(default_factory=dict)
     networks: dict[str, NetworkSpec] = field(default_factory=dict)
+    stored: set[str] = field(default_factory=set)
     labels: dict[str, str] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     notes: tuple[str, ...] = ()

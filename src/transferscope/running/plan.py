@@ -9,13 +9,14 @@ import polars as pl
 from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.variants import BoundStudy
+from transferscope.errors import CorruptEntryError
 from transferscope.running.bind import bind, speed
 from transferscope.running.context import Context
 from transferscope.running.reading import unit_key
 from transferscope.running.rounds import Piece, Round, expand, with_needs
 from transferscope.running.run import asked_of, table_of
 from transferscope.specs import NetworkSpec
-from transferscope.store import Store
+from transferscope.store import Entry, Store
 from transferscope.study import Study
 
 __all__ = ["Plan", "PlanRound", "Status", "plan_study", "study_status"]
@@ -196,9 +197,22 @@ def _stored(step: _Step, store: Store) -> tuple[set[str], set[str]]:
     if not step.exact:
         return set(), set()
     return (
-        {key for key in step.round.networks if store.entry("networks", key).exists()},
-        {piece.key for piece in step.round.pieces if store.entry("units", piece.key).exists()},
+        {key for key in step.round.networks if _usable(store.entry("networks", key), read=False)},
+        {piece.key for piece in step.round.pieces if _usable(store.entry("units", piece.key))},
     )
+
+
+def _usable(entry: Entry, *, read: bool = True) -> bool:
+    """Whether a run finds the entry; a damaged one it makes anew.
+
+    Args:
+        entry: in the store or not.
+        read: hash its files as well.
+    """
+    try:
+        return entry.exists() and (not read or all(entry.path(name) for name in entry.names()))
+    except CorruptEntryError:
+        return False
 
 
 def _steps(study: BoundStudy, store: Store) -> list[_Step]:
@@ -232,7 +246,7 @@ def _steps(study: BoundStudy, store: Store) -> list[_Step]:
         for key, analysis in expanded.items():
             # Whoever needs an analysis may have a unit for each of its further trainings as well.
             units += sum(more.get(need.key, 0) for need in with_needs(study, analysis.needs(study)))
-            if all(store.entry("units", piece.key).exists() for piece in pieces[key]):
+            if all(_usable(store.entry("units", piece.key)) for piece in pieces[key]):
                 tables[key] = table_of(analysis, store, pieces[key])
                 continue
             supposed = True

@@ -45,12 +45,14 @@ class _Row:
         done: pieces finished.
         running: by name, the share in [0, 1] done of each running piece.
         busy: seconds during which something ran.
+        given: pieces that took none of that time: done by an earlier run, or by another process.
     """
 
     total: int = 0
     done: int = 0
     running: dict[str, float] = field(default_factory=dict)
     busy: float = 0.0
+    given: float = 0.0
 
     @property
     def completed(self) -> float:
@@ -60,11 +62,20 @@ class _Row:
     @property
     def left(self) -> float | None:
         """Seconds left if the pieces to come are like those so far; None before anything can be said."""
-        return self.busy * (self.total - self.completed) / self.completed if self.completed > 0 else None
+        made = self.completed - self.given
+        return self.busy * (self.total - self.completed) / made if made > 0 and self.busy > 0 else None
+
+    def share(self, name: str, done: float) -> None:
+        """A running piece is so far; what it is when first heard of was not done in this time."""
+        done = min(max(done, 0.0), 1.0)
+        if name not in self.running:
+            self.given += done
+        self.running[name] = done
 
     def finish(self, name: str) -> None:
         """One piece is finished."""
-        self.running.pop(name, None)
+        self.share(name, 1.0)
+        del self.running[name]
         self.done += 1
         self.total = max(self.total, self.done)
 
@@ -112,7 +123,7 @@ class Tally:
         elif kind == "trained":
             line = self._trained(event)
         elif kind == "unit":
-            self.units.running[f"{event['analysis']} {event['label']}"] = 0.0
+            self.units.share(f"{event['analysis']} {event['label']}", 0.0)
         elif kind == "measured":
             self.units.finish(f"{event['analysis']} {event['label']}")
             line = f"measured {event['label']} in {duration(event['seconds'])} (unit {self.units})"
@@ -136,7 +147,7 @@ class Tally:
             self.rates[network] = event["images_per_second"]
         # Epoch 0 is the clean measurement of the start: nothing is trained yet.
         done = (epoch - 1 + share) / epochs if epochs else 0.0
-        self.trainings.running[network] = min(max(done, 0.0), 1.0)
+        self.trainings.share(network, done)
         self.labels[network] = event["label"]
         self.positions[network] = f"epoch {epoch} of {epochs}"
 

@@ -12,7 +12,7 @@ import polars as pl
 from transferscope.analyses.contract import AbstractAnalysis, checked, schema
 from transferscope.analyses.outcome import Outcome
 from transferscope.analyses.variants import BoundStudy
-from transferscope.errors import StopRequested
+from transferscope.errors import CorruptEntryError, StopRequested, StoreError
 from transferscope.frozen import content_key
 from transferscope.running.bind import bind
 from transferscope.running.collect import results_of
@@ -22,7 +22,7 @@ from transferscope.running.finished import Finished
 from transferscope.running.progress import progress
 from transferscope.running.results import Results
 from transferscope.running.rounds import Piece, Round, expand, with_needs
-from transferscope.running.work import Job, MeasureJob, TrainJob, do
+from transferscope.running.work import Job, MeasureJob, TrainJob, do, forget
 from transferscope.running.workers import limited
 from transferscope.store import Store
 from transferscope.study import Study
@@ -36,7 +36,9 @@ def run_study(study: Study, store_root: Path, *, quiet: bool = False, command: s
     """Train, measure and summarise everything a study asks for.
 
     Every finished training and unit lies in the store at once; a run that was stopped, at any moment, goes on from
-    there, within a training at its last epoch.
+    there, within a training at its last epoch. A damaged entry is set aside, which is said, and made anew.
+
+    A store that cannot be written can still be read: a finished study has its results.
 
     Args:
         study: what is asked for.
@@ -50,20 +52,15 @@ def run_study(study: Study, store_root: Path, *, quiet: bool = False, command: s
     Raises:
         StoreBusyError: the same study is running already.
         StopRequested: Ctrl-C; what was finished is kept.
+        StoreError: the store cannot be read or written, or something was removed from it meanwhile.
         TransferscopeError: bad input, each named.
     """
     # Not study.key: two studies that differ only in where their weights lie are two studies.
     name = content_key(study.model_dump(mode="json"))
     try:
         store = Store(Path(store_root))
-        with (
-            limited(study.compute.threads),
-            store.lock(f"study-{name}", wait=0, what="this study"),
-        ):
-            with nullcontext(_silent) if quiet else progress() as on_event:
-                bound = bind(study, store)
-                finished = _rounds(bound, store, on_event)
-            return results_of(bound, store, finished, command)
+        with limited(study.compute.threads), store.lock(f"study-{name}", wait=0, what="this study"):
+            return _mended(study, store, command, quiet)
     except KeyboardInterrupt as stop:
         raise StopRequested(
             "stopped; what was finished is kept",
@@ -71,12 +68,54 @@ def run_study(study: Study, store_root: Path, *, quiet: bool = False, command: s
         ) from stop
 
 
-def _rounds(study: BoundStudy, store: Store, on_event: OnEvent) -> Finished:
-    analyses = with_needs(study, asked_of(study))
-    finished = Finished(analyses)
+def _mended(study: Study, store: Store, command: str, quiet: bool) -> Results:
+    """The results, however many damaged entries have to be set aside and made anew on the way."""
+    aside: dict[tuple[str, str], str] = {}
+    while True:
+        finished = Finished(())
+        try:
+            with nullcontext(_silent) if quiet else progress() as on_event:
+                for text in aside.values():
+                    on_event({"kind": "note", "text": text})
+                bound = bind(study, store)
+                finished.notes = tuple(aside.values())
+                _rounds(bound, store, finished, on_event)
+            return results_of(bound, store, finished, command)
+        except CorruptEntryError as error:
+            _check_all_there(store, finished)
+            # The same one again: this disk does not keep what is written to it.
+            if error.entry is None or error.entry in aside or not store.writable:
+                raise
+            place = store.discard(*error.entry)
+            aside[error.entry] = f"{error.what}: set aside in {place}, and made anew"
+            forget()
+        except StoreError:
+            _check_all_there(store, finished)
+            raise
+
+
+def _check_all_there(store: Store, finished: Finished) -> None:
+    """Raise an error that says so where what was in the store a moment ago is there no more."""
+    store.require()
+    known = {("networks", key): finished.labels[key] for key in finished.stored}
+    known |= {("units", piece.key): piece.analysis.title for pieces in finished.pieces.values() for piece in pieces}
+    gone = [f"{label} ({kind} {key})" for (kind, key), label in known.items() if not store.entry(kind, key).there()]
+    if gone:
+        raise StoreError(
+            f"it was there and is gone: {', '.join(gone[:3])}"
+            + (f" and {len(gone) - 3} more" if len(gone) > 3 else ""),
+            expected="a store from which nothing is removed while a study runs",
+            got=f"{len(gone)} of {len(known)} results that this run had found or made are no more in {store.root}",
+            hint="run the same command again: what is gone is made anew",
+        )
+
+
+def _rounds(study: BoundStudy, store: Store, finished: Finished, on_event: OnEvent) -> None:
+    analyses = finished.analyses = with_needs(study, asked_of(study))
     context = Context(store, study)
     images = context.images()
-    finished.notes = (*images.notes, *(f"unreadable, skipped: {name}" for name in images.skipped))
+    notes = (*images.notes, *(f"unreadable, skipped: {name}" for name in images.skipped))
+    finished.notes = (*finished.notes, *notes)
     report = context.loaded(study.untrained("P", study.seeds[0]))
     if report is not None:
         note = f"pre-trained weights: {report}"
@@ -91,15 +130,14 @@ def _rounds(study: BoundStudy, store: Store, on_event: OnEvent) -> Finished:
             # One that names nothing at all has an empty table, not none.
             finished.tables.setdefault(analysis.key, table_of(analysis, store, ()))
             finished.pieces.setdefault(analysis.key, [])
-        _train(study, store, step, on_event)
-        finished.networks.update(step.networks)
         finished.labels.update(step.labels)
+        _train(study, store, step, finished, on_event)
+        finished.networks.update(step.networks)
         _measure(study, store, step.pieces, on_event)
         for piece in step.pieces:
             finished.pieces.setdefault(piece.analysis.key, []).append(piece)
         for analysis in {piece.analysis.key: piece.analysis for piece in step.pieces}.values():
             finished.tables[analysis.key] = table_of(analysis, store, finished.pieces[analysis.key])
-    return finished
 
 
 def asked_of(study: BoundStudy) -> tuple[AbstractAnalysis, ...]:
@@ -108,8 +146,9 @@ def asked_of(study: BoundStudy) -> tuple[AbstractAnalysis, ...]:
     return asked if any(isinstance(analysis, Outcome) for analysis in asked) else (Outcome(), *asked)
 
 
-def _train(study: BoundStudy, store: Store, step: Round, on_event: OnEvent) -> None:
+def _train(study: BoundStudy, store: Store, step: Round, finished: Finished, on_event: OnEvent) -> None:
     missing = {key: spec for key, spec in step.networks.items() if not store.entry("networks", key).exists()}
+    finished.stored |= step.networks.keys() - missing.keys()
     on_event({"kind": "round", "trainings": len(missing), "units": 0})
     while missing:
         # A network is ready when its trained parents are in the store: generation after generation.
@@ -118,6 +157,7 @@ def _train(study: BoundStudy, store: Store, step: Round, on_event: OnEvent) -> N
         _execute(study, jobs, on_event)
         for spec in ready:
             del missing[spec.key]
+            finished.stored.add(spec.key)
 
 
 def _measure(study: BoundStudy, store: Store, pieces: Sequence[Piece], on_event: OnEvent) -> None:

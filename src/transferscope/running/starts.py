@@ -19,7 +19,7 @@ from transferscope.networks.transplants import transplant
 from transferscope.networks.weights import LoadReport, load, read_state, state_hash
 from transferscope.specs import STATISTICS_IMAGES, Checkpoint, Control, Curve, File, NetworkSpec, Transplant
 
-__all__ = ["Origins", "diverged_before", "ends_of", "loaded", "start", "statistics_batches"]
+__all__ = ["Origins", "diverged_before", "ends_of", "loaded", "no_best", "start", "statistics_batches"]
 
 _STATISTICS_BATCH = 64
 
@@ -116,6 +116,15 @@ def diverged_before(spec: NetworkSpec, epoch: int | str) -> WeightsError:
         f"the training of {spec.key} diverged: it has no usable epoch {epoch!r}",
         expected="a training that reaches that epoch with finite weights",
         hint="lower its learning rate (of a pre-training: source.pretrain.learning_rate), or take an earlier epoch",
+    )
+
+
+def no_best(spec: NetworkSpec) -> WeightsError:
+    """The error of a network without a best epoch that is asked for it."""
+    return WeightsError(
+        f"the network {spec.key} has no best epoch",
+        expected="a metric that is defined on its validation images",
+        hint="give validation images of every class, or take the epoch 'last'",
     )
 
 

@@ -21,7 +21,7 @@ from transferscope.specs import NetworkSpec
 from transferscope.store import Store
 from transferscope.training.loop import train
 
-__all__ = ["Job", "MeasureJob", "TrainJob", "do", "unit_key"]
+__all__ = ["Job", "MeasureJob", "TrainJob", "do", "forget", "unit_key"]
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -66,6 +66,12 @@ Job = TrainJob | MeasureJob
 
 _latest: list[tuple[Path, BoundStudy]] = []
 _contexts: list[Context] = []
+
+
+def forget() -> None:
+    """Open images anew at the next job."""
+    _latest.clear()
+    _contexts.clear()
 
 
 def do(job: Job, on_event: OnEvent) -> str:
@@ -123,14 +129,17 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
             "weights_epoch": result.state_epoch,
             "diverged": result.diverged,
         }
+        epochs = sum(timing.training_seconds + timing.evaluation_seconds for timing in result.timings)
         provenance = {
             "device": str(context.device),
             "threads": torch.get_num_threads(),
+            # Of earlier runs as well, where the training was stopped meanwhile.
+            "seconds": round(max(epochs, time.perf_counter() - started), 3),
             "timings": [vars(timing) for timing in result.timings],
             # With its paths, which say where things lay and not what was asked for.
             "settings": spec.model_dump(mode="json"),
         }
-        with entry.write(facts, provenance) as folder:
+        with context.storing(entry, facts, provenance) as folder:
             write_state(folder / "weights.safetensors", result.state, _metadata(spec))
             result.history.write_parquet(folder / "history.parquet")
             for epoch, path in result.checkpoints.items():
@@ -174,8 +183,12 @@ def _measure(job: MeasureJob, context: Context, on_event: OnEvent) -> str:
         if not entry.exists():
             measured = analysis.measure(job.unit, context)
             table = checked(analysis, measured.table)
-            provenance = {"device": str(context.device), "threads": torch.get_num_threads()}
-            with entry.write({"analysis": analysis.name}, provenance) as folder:
+            provenance = {
+                "device": str(context.device),
+                "threads": torch.get_num_threads(),
+                "seconds": round(time.perf_counter() - started, 3),
+            }
+            with context.storing(entry, {"analysis": analysis.name}, provenance) as folder:
                 table.write_parquet(folder / "table.parquet")
                 for name, data in measured.files.items():
                     target = folder / "files" / name

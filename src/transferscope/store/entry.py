@@ -52,6 +52,19 @@ class Entry:
     key: str
     working: Path
 
+    def there(self) -> bool:
+        """Whether something lies in the entry's place, whole or damaged.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with translated(self.folder, "read"):
+            try:
+                os.lstat(self.folder)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+        return True
+
     def exists(self) -> bool:
         """Whether the entry is there, with a whole manifest; its files are checked when they are read.
 
@@ -59,11 +72,8 @@ class Entry:
             StoreError: the store cannot be read.
             CorruptEntryError: it is there, and its manifest is missing or damaged.
         """
-        with translated(self.folder, "read"):
-            try:
-                os.lstat(self.folder)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
+        if not self.there():
+            return False
         with self._named():
             read_manifest(self.folder)
         return True

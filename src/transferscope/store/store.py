@@ -74,6 +74,27 @@ class Store:
             replace_file(mark, json.dumps({"what": "transferscope store", "schema": _SCHEMA}).encode() + b"\n")
         self._clean()
 
+    @property
+    def writable(self) -> bool:
+        """Whether this user may write to the store."""
+        return os.access(self.root, os.W_OK)
+
+    def require(self) -> None:
+        """Make sure that the store is still where it was opened.
+
+        Raises:
+            StoreError: it is gone, or cannot be read.
+        """
+        with translated(self.root, "read"):
+            there = (self.root / _MARK).exists()
+        if not there:
+            raise StoreError(
+                f"the store was there and is gone: {self.root}",
+                expected="a store that stays in its place while it is used",
+                got="no such folder any more" if not self.root.exists() else f"a folder without {_MARK}",
+                hint="put it back, or say with --store where it lies now, and run the same command again",
+            )
+
     def entry(self, kind: str, key: str) -> Entry:
         """The entry of that kind and key, there or not.
 
@@ -85,7 +106,7 @@ class Store:
             StoreError: unknown kind, unusable key.
         """
         self._check(kind, key, self.write_once)
-        self._require()
+        self.require()
         folder = self.root / kind / key[:2] / key
         return Entry(folder, kind, key, working=self.root / "working" / kind / key)
 
@@ -156,8 +177,8 @@ class Store:
             StoreBusyError: who holds it.
             StoreError: the name is not usable, or the store cannot be written.
         """
-        self._require()
-        if not os.access(self.root, os.W_OK):
+        self.require()
+        if not self.writable:
             return nullcontext()  # nobody writes here, and reading needs no lock
         return hold(self.root / "locks", name, wait=wait, what=what, on_wait=on_wait)
 
@@ -197,19 +218,8 @@ class Store:
         with translated(self.root, "read"):
             return disk_free(self.root)
 
-    def _require(self) -> None:
-        with translated(self.root, "read"):
-            there = (self.root / _MARK).exists()
-        if not there:
-            raise StoreError(
-                f"the store was there and is gone: {self.root}",
-                expected="a store that stays in its place while it is used",
-                got="no such folder any more" if not self.root.exists() else f"a folder without {_MARK}",
-                hint="put it back, or say with --store where it lies now, and run the same command again",
-            )
-
     def _made(self, folder: Path) -> Path:
-        self._require()
+        self.require()
         with translated(folder, "make"):
             make_folder(folder)
         return folder

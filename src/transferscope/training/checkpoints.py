@@ -6,8 +6,7 @@ pickle.
 """
 
 import hashlib
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -15,7 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from transferscope.errors import CorruptEntryError, StoreError, WeightsError
+from transferscope.errors import CorruptEntryError, WeightsError
+from transferscope.store.atomic import remove, replacing
+from transferscope.store.system_errors import translated
 from transferscope.training.progress import Progress, Saved
 
 __all__ = ["WorkingFolder", "cpu_state"]
@@ -55,15 +56,15 @@ class WorkingFolder:
     Args:
         folder: where; made if it is not there. Only one training may use it at a time.
         identity: of the training; a partial file with another one is not resumed.
+        check: called before anything is saved; what it raises keeps that from the disk.
     """
 
-    def __init__(self, folder: Path, identity: str) -> None:
+    def __init__(self, folder: Path, identity: str, check: Callable[[], None] | None = None) -> None:
         self._folder = folder
         self.identity = identity
-        try:
+        self._check = check or (lambda: None)
+        with translated(folder, "make"):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _not_written(folder, error) from error
 
     def path(self, epoch: int) -> Path:
         """The file of a kept epoch's weights.
@@ -86,8 +87,9 @@ class WorkingFolder:
         Raises:
             StoreError: the file cannot be written.
         """
-        _write(self.path(epoch), state, {"epoch": str(epoch)})
-        return _file_digest(self.path(epoch))
+        with translated(self.path(epoch), "write"):
+            _write(self.path(epoch), state, {"epoch": str(epoch)})
+            return _file_digest(self.path(epoch))
 
     def drop(self, epoch: int) -> None:
         """Remove the file of an epoch that is no longer kept.
@@ -95,7 +97,8 @@ class WorkingFolder:
         Args:
             epoch: its number.
         """
-        self.path(epoch).unlink(missing_ok=True)
+        with translated(self.path(epoch), "remove"):
+            self.path(epoch).unlink(missing_ok=True)
 
     def save(self, saved: Saved) -> None:
         """Replace the partial file, all or nothing.
@@ -106,6 +109,7 @@ class WorkingFolder:
         Raises:
             StoreError: the file cannot be written; the one before is still there.
         """
+        self._check()
         tensors = {_MODEL + name: value for name, value in saved.state.items()}
         tensors |= {_OPTIMISER + name: value for name, value in saved.optimiser.items()}
         text = saved.progress.to_json()
@@ -120,16 +124,19 @@ class WorkingFolder:
 
         Raises:
             CorruptEntryError: the partial file or that of a kept epoch is damaged, or another training's.
+            StoreError: they cannot be read.
         """
         path = self._folder / _PARTIAL
-        if not path.exists():
-            return None
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        except (SafetensorError, OSError) as error:
-            raise _damaged(path, "a complete safetensors file", str(error)) from error
+        # What the system answers is no damage: the epochs that were saved are kept.
+        with translated(path, "read"):
+            if not path.exists():
+                return None
+            try:
+                with safe_open(path, framework="pt") as file:
+                    metadata = file.metadata() or {}
+                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+            except (SafetensorError, IsADirectoryError) as error:
+                raise _damaged(path, "a complete safetensors file", str(error)) from error
         text = metadata.get("progress", "")
         if metadata.get("sha256") != _content_digest(text, tensors):
             raise _damaged(path, f"content with SHA-256 {metadata.get('sha256')}", "other content")
@@ -143,17 +150,24 @@ class WorkingFolder:
             )
         for epoch, digest in progress.kept.items():
             kept = self.path(epoch)
-            found = _file_digest(kept) if kept.exists() else "no file"
+            with translated(kept, "read"):
+                found = _file_digest(kept) if kept.is_file() else "no file"
             if found != digest:
                 raise _damaged(kept, f"SHA-256 {digest}", found)
         return Saved(progress, _under(tensors, _MODEL), _under(tensors, _OPTIMISER))
 
     def clear(self) -> None:
-        """Remove this training's files, and nothing else."""
+        """Remove this training's files, and nothing else.
+
+        Raises:
+            StoreError: they cannot be removed.
+        """
         for path in (self._folder / _PARTIAL, *self._folder.glob("epoch-*.safetensors")):
-            path.unlink(missing_ok=True)
-        for path in self._folder.glob("*.safetensors.writing"):
-            path.unlink(missing_ok=True)
+            with translated(path, "remove"):
+                if path.is_dir():
+                    remove(path)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -161,23 +175,8 @@ def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    temporary = path.with_name(path.name + ".writing")
-    try:
+    with replacing(path) as temporary:
         save_file(dict(tensors), temporary, metadata)
-        _flush(temporary)
-        os.replace(temporary, path)
-        _flush(path.parent)
-    except (SafetensorError, OSError) as error:
-        temporary.unlink(missing_ok=True)
-        raise _not_written(path, error) from error
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _file_digest(path: Path) -> str:
@@ -200,13 +199,4 @@ def _damaged(path: Path, expected: str, got: str) -> CorruptEntryError:
         expected=expected,
         got=got,
         hint="the training starts again from its beginning",
-    )
-
-
-def _not_written(path: Path, error: Exception) -> StoreError:
-    return StoreError(
-        f"cannot write {path}",
-        expected="a folder that can be written, with space left",
-        got=str(error),
-        hint="make room or choose another store, then run again: it goes on after the last saved epoch",
     )

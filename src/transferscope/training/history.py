@@ -53,12 +53,18 @@ class EpochTiming:
         images: trained on.
         training_seconds: of the updates, data work included.
         evaluation_seconds: of the clean losses and metrics.
+        threads: of torch; None where an earlier version did not note it, as for the two that follow.
+        device: where it was computed.
+        torch: version.
     """
 
     epoch: int
     images: int
     training_seconds: float
     evaluation_seconds: float
+    threads: int | None = None
+    device: str | None = None
+    torch: str | None = None
 
     @property
     def images_per_second(self) -> float | None:

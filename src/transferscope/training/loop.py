@@ -39,7 +39,7 @@ from transferscope.training.optimisers import (
     set_rate,
     training_mode,
 )
-from transferscope.training.progress import Progress, Saved
+from transferscope.training.progress import Progress, Saved, timed
 from transferscope.training.randomness import deterministic_kernels, seeded
 from transferscope.training.recipe import Recipe
 from transferscope.training.request import recipe_and_data, training_examples, training_identity
@@ -113,7 +113,7 @@ def train(
 
     Events: ``training`` (network, epoch, epochs, step, steps, images_per_second; at most 5 a second),
     ``epoch`` (network and the new row), ``training_resumed`` (network, epoch), ``training_restarted``
-    (network, reason).
+    (network, reason), ``note`` (network, text: it goes on with other threads, another device or version of torch).
 
     Args:
         model: the network at its start; trained in place and moved to the device and memory format. Its train
@@ -142,7 +142,7 @@ def train(
         ModuleNameError: ``module_rates`` names an unknown module.
         DataError: too few training images, or labels that do not fit the head.
         ArchitectureError: the network gives something other than logits in train mode.
-        StoreError: ``working`` cannot be written.
+        StoreError: ``working`` cannot be written, or somebody wrote to the decoded images.
         StopRequested: ``stop_requested`` said so.
     """
     recipe, data = recipe_and_data(spec)
@@ -153,7 +153,8 @@ def train(
     metric = metric or recipe.metric
     train_evaluation = train_evaluation or recipe.train_evaluation
     options = [task, metric, evaluation_batch_size, tests, train_evaluation]
-    folder = WorkingFolder(working, training_identity(spec, splits, options))
+    # What other pixels taught must not be saved.
+    folder = WorkingFolder(working, training_identity(spec, splits, options), images.check)
     clean = CleanEvaluation(
         images,
         splits,
@@ -171,9 +172,9 @@ def train(
     with training_mode(model, recipe), deterministic_kernels():
         optimiser = build_optimiser(model, recipe)
         trained_as = subject(model, optimiser)
-        saved = _resumed(folder, spec, notify)
+        saved = _resumed(folder, spec, notify, device)
         if saved is None:
-            saved = _start(model, trained_as, clean, folder, spec)
+            saved = _start(model, trained_as, clean, folder, spec, device)
         else:
             model.load_state_dict(saved.state)
             load_optimiser_state(optimiser, saved.optimiser)
@@ -190,8 +191,7 @@ def train(
                 )
             trained = time.perf_counter()
             row = _measured(trained_as, clean, passed, epoch, saved.progress.rows[-1].updates, limit)
-            timing = EpochTiming(epoch, passed.images, trained - started, time.perf_counter() - trained)
-            images.check()  # what other pixels taught must not be saved
+            timing = timed(epoch, passed.images, trained - started, time.perf_counter() - trained, device)
             saved = _save(folder, saved, cpu_state(model), optimiser_state(optimiser), row, timing, recipe)
             notify({"kind": "epoch", "network": spec.key, "epochs": recipe.epochs, **vars(row)})
     progress = saved.progress
@@ -292,13 +292,18 @@ def _measured(
 
 
 def _start(
-    model: nn.Module, subject: AbstractSubject, clean: CleanEvaluation, folder: WorkingFolder, spec: NetworkSpec
+    model: nn.Module,
+    subject: AbstractSubject,
+    clean: CleanEvaluation,
+    folder: WorkingFolder,
+    spec: NetworkSpec,
+    device: torch.device,
 ) -> Saved:
     recipe, _ = recipe_and_data(spec)
     started = time.perf_counter()
     measured = clean(subject.measured())
     row = EpochRow(epoch=0, updates=0, **measured.values, diverged=not measured.finite)
-    timing = EpochTiming(0, 0, 0.0, time.perf_counter() - started)
+    timing = timed(0, 0, 0.0, time.perf_counter() - started, device)
     before = Saved(Progress(folder.identity), {}, {})
     return _save(folder, before, cpu_state(model), {}, row, timing, recipe)
 
@@ -337,7 +342,7 @@ def _keeps(recipe: Recipe, epoch: int) -> bool:
     return recipe.keep == "all" or (recipe.keep != "none" and epoch in recipe.keep)
 
 
-def _resumed(folder: WorkingFolder, spec: NetworkSpec, notify: OnEvent) -> Saved | None:
+def _resumed(folder: WorkingFolder, spec: NetworkSpec, notify: OnEvent, device: torch.device) -> Saved | None:
     try:
         saved = folder.load()
     except CorruptEntryError as error:
@@ -347,6 +352,8 @@ def _resumed(folder: WorkingFolder, spec: NetworkSpec, notify: OnEvent) -> Saved
         folder.clear()
     else:
         notify({"kind": "training_resumed", "network": spec.key, "epoch": saved.progress.epoch})
+        for text in saved.progress.changes(device):
+            notify({"kind": "note", "network": spec.key, "text": text})
     return saved
 
 

@@ -4,11 +4,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+import torch
 from torch import Tensor
 
 from transferscope.training.history import EpochRow, EpochTiming
 
-__all__ = ["Progress", "Saved"]
+__all__ = ["Progress", "Saved", "timed"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,20 @@ class Progress:
         """Whether the training ended as diverged."""
         return self.rows[-1].diverged
 
+    def changes(self, device: torch.device) -> list[str]:
+        """What the next epoch will not have in common with the last one, in words: no run gives these bytes again.
+
+        Args:
+            device: where the next epoch is computed.
+        """
+        before, now = self.timings[-1], timed(0, 0, 0.0, 0.0, device)
+        pairs = [(name, getattr(before, name), getattr(now, name)) for name in ("threads", "device", "torch")]
+        return [
+            f"this training goes on with {name} {here} instead of {was}: its result is that of neither alone"
+            for name, was, here in pairs
+            if was not in (None, here)
+        ]
+
     def to_json(self) -> str:
         """As text; numbers come back bit for bit."""
         return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
@@ -58,6 +73,19 @@ class Progress:
             kept={int(epoch): digest for epoch, digest in values["kept"].items()},
             state_epoch=values["state_epoch"],
         )
+
+
+def timed(epoch: int, images: int, training: float, evaluation: float, device: torch.device) -> EpochTiming:
+    """The timing of an epoch, with what its bytes hang on in this process.
+
+    Args:
+        epoch: its number.
+        images: trained on.
+        training: seconds of the updates.
+        evaluation: seconds of the clean losses and metrics.
+        device: where it was computed.
+    """
+    return EpochTiming(epoch, images, training, evaluation, torch.get_num_threads(), str(device), torch.__version__)
 
 
 @dataclass(frozen=True)
