@@ -21,9 +21,9 @@ MAY: dict[str, set[str]] = {
     "frozen": set(),
     "measures": {"errors"},
     "store": {"errors"},
-    "networks": {*SPINE, "specs"},
-    "data": {*SPINE, "training.recipe"},
-    "training": {*SPINE, "data", "measures", "networks", "specs"},
+    "networks": {*SPINE, "specs", "store"},
+    "data": {*SPINE, "store", "training.recipe"},
+    "training": {*SPINE, "data", "measures", "networks", "specs", "store"},
     "specs": {"frozen", "data.spec", "networks.settings", "training.recipe"},
     "study": {
         "frozen",
@@ -37,8 +37,9 @@ MAY: dict[str, set[str]] = {
     "published": set(),
     "analyses": {*SPINE, "data", "measures", "networks", "published", "specs", "training"},
     "plots": {"errors"},
-    "report": {*SPINE, "analyses", "plots", "running.results", "study_file"},
-    "running": {*SPINE, "analyses", "data", "networks", "specs", "store", "study", "training"},
+    "report": {*SPINE, "analyses", "plots", "running.results", "store", "study_file"},
+    "running": {*SPINE, "analyses", "data", "networks", "specs", "store", "streams", "study", "training"},
+    "streams": {"errors"},
 }
 # Libraries that only some parts may use.
 LIBRARIES: dict[str, set[str]] = {
@@ -50,7 +51,7 @@ LIBRARIES: dict[str, set[str]] = {
     "jinja2": {"report"},
     "typer": {"cli", "commands"},
     "rich": {"commands", "running"},
-    "filelock": {"store", "data"},
+    "filelock": {"store"},
 }
 # The measures are tensors in, tensors out.
 MEASURES_MAY = {"torch", "scipy", "numpy", "math", "dataclasses", "typing", "collections", "contextlib", "functools"}

@@ -10,10 +10,11 @@ from typing import Annotated
 
 import typer
 
-from transferscope.commands import comparing, lists, starting, studies
+from transferscope import streams
+from transferscope.commands import comparing, lists, starting, storing, studies
 from transferscope.commands import modules as module_commands
 from transferscope.commands.lists import Listed
-from transferscope.commands.reporting import ReportingGroup, command_line
+from transferscope.commands.reporting import FAILED, ReportingGroup, command_line
 
 __all__ = ["app", "main"]
 
@@ -338,6 +339,30 @@ def modules(
     module_commands.modules(finetuned, pretrained, model, data, image_size, margin, picture, quiet=quiet)
 
 
+@app.command()
+def verify(store: _Store = _STORE) -> None:
+    """Read everything in a store anew and say what is damaged, decoded images included.
+
+    Nothing is changed. `transferscope run` sets aside what is damaged and makes it anew.
+
+    \b
+    Example:
+      transferscope verify --store runs
+    """
+    storing.verify(store)
+
+
 def main() -> None:
     """Entry point of the command."""
-    app(prog_name="transferscope")
+    streams.open_closed()
+    streams.stop_signals()
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Read when torch is loaded. Idle threads that spin take the cores from those that work.
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("KMP_BLOCKTIME", "0")
+    try:
+        app(prog_name="transferscope")
+    finally:
+        if error := streams.lost_output():
+            streams.told(f"error: {error}")
+            sys.exit(FAILED)

@@ -11,7 +11,7 @@ import pytest
 import transferscope.running.plan as plan_module
 import transferscope.running.run as run_module
 from tests.commands.calling import STUDY, Calls, call
-from transferscope import errors
+from transferscope import errors, streams
 
 CODES = [
     (errors.StudyError("x"), 2),
@@ -107,7 +107,9 @@ def test_invalid_study_lists_all_problems(here: Path) -> None:
     assert "--set target.image_size=4, target.image_size: expected a number of at least 8" in err
 
 
-def test_real_interrupt(here: Path) -> None:
+@pytest.mark.kind("S7")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_real_signals(here: Path, number: int) -> None:
     program = """
 import sys, time, types
 import transferscope.commands.studies as studies
@@ -128,10 +130,23 @@ main()
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err == "stopped; what was finished is kept; go on with: transferscope run study.yaml\n"
+
+
+@pytest.mark.kind("S7")
+def test_a_hang_up_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `nohup` asks for."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN), signal.getsignal(signal.SIGTERM)
+    try:
+        streams.stop_signals()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) == signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGHUP, before[0])
+        signal.signal(signal.SIGTERM, before[1])
 
 
 def test_code_in_the_current_folder_is_found_but_hides_nothing(

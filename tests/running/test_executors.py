@@ -285,15 +285,47 @@ def test_a_worker_that_will_not_stop_is_killed(tmp_path: Path, monkeypatch: pyte
 
 
 @posix
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
-    with program(tmp_path, "talking") as running:
+@pytest.mark.kind("S7")
+@pytest.mark.parametrize(
+    ("network", "number"),
+    [
+        ("talking", signal.SIGKILL),
+        ("silent", signal.SIGKILL),
+        ("silent", signal.SIGTERM),
+        ("silent", signal.SIGHUP),
+        ("stubborn", signal.SIGKILL),
+    ],
+)
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path, network: str, number: int):
+    with program(tmp_path, network) as running:
         children = [psutil.Process(pid) for pid in two_at_work(running)]
-        running.kill()
+        running.send_signal(number)
         running.wait()
-        gone, alive = psutil.wait_procs(children, timeout=60)
+        # Left alone, each would work for a minute.
+        gone, alive = psutil.wait_procs(children, timeout=30)
         assert alive == []
         assert len(gone) == 2
-    assert verify(Store(tmp_path)) == []
+    store = Store(tmp_path)
+    assert verify(store) == []
+    assert list(tmp_path.rglob(".tmp-*")) == []
+    with store.lock("units-0000", wait=0):
+        pass
+
+
+@posix
+@pytest.mark.kind("S7")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_what_a_terminal_sends_to_all_is_answered_by_the_parent_alone(tmp_path: Path, number: int):
+    with program(tmp_path, "silent") as running:
+        children = [psutil.Process(pid) for pid in two_at_work(running)]
+        for child in children:
+            child.send_signal(number)
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(timeout=0.5)
+        assert all(child.is_running() for child in children)
+        running.kill()
+        running.communicate()
+        psutil.wait_procs(children, timeout=30)
 
 
 def test_errors_and_their_notes_survive_pickle():

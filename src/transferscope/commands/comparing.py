@@ -4,8 +4,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO, cast
 
 from transferscope.commands.printing import say
+from transferscope.streams import Lasting
 
 __all__ = ["compare", "progress"]
 
@@ -40,6 +42,6 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """
     from rich.console import Console
 
-    console = Console(stderr=True, quiet=quiet or not sys.stderr.isatty())
+    console = Console(file=cast("TextIO", Lasting(sys.stderr)), quiet=quiet or not sys.stderr.isatty())
     with console.status("images and networks") as line:
         yield lambda step, done, most: line.update(f"{step}: {done} of at most {most} points" if most else step)

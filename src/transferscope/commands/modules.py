@@ -57,8 +57,8 @@ def modules(
         return
     from transferscope.plots.export import png, svg
     from transferscope.plots.module_choices import figure
+    from transferscope.store.atomic import replace_file
 
     drawn = svg(figure(found.table, found.metric_name, found.margin).chart())
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    picture.write_bytes(png(drawn) if picture.suffix == ".png" else drawn.encode())
+    replace_file(picture, png(drawn) if picture.suffix == ".png" else drawn.encode())
     say(f"picture: {picture}")

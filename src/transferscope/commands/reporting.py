@@ -1,7 +1,6 @@
 """Errors and Ctrl-C at the command line: one message, one exit code, no traceback unless asked for."""
 
 import shlex
-import sys
 import traceback
 from typing import Any
 
@@ -15,10 +14,13 @@ from transferscope.errors import (
     ModuleNameError,
     OptionError,
     StopRequested,
+    StoreError,
     StudyError,
     TransferscopeError,
     WeightsError,
+    WorkerError,
 )
+from transferscope.streams import lost_output, told
 
 __all__ = ["FAILED", "INVALID", "ReportingGroup", "command_line"]
 
@@ -61,15 +63,21 @@ class ReportingGroup(TyperGroup):
             self._trace(ctx)
             raise typer.Exit(_stopped(ctx, error)) from error
         except TransferscopeError as error:
-            self._trace(ctx)
-            _say(f"error: {error}")
-            raise typer.Exit(INVALID if isinstance(error, _INVALID) else FAILED) from error
+            raise self._ended(ctx, error) from error
         except BrokenPipeError:
             raise  # `transferscope list | head`: the reader has gone, and typer ends without a word
         except OSError as error:
-            self._trace(ctx)
-            _say(f"error: {error}")
-            raise typer.Exit(FAILED) from error
+            from transferscope.store.system_errors import system_error
+
+            raise self._ended(ctx, lost_output() or system_error(error)) from error
+
+    def _ended(self, ctx: Any, error: TransferscopeError) -> typer.Exit:
+        """One message for the user, and the exit code."""
+        self._trace(ctx)
+        told(f"error: {error}")
+        if isinstance(error, (StoreError, WorkerError)) and _resumable(ctx):
+            told(f"go on with: {command_line(ctx)}")
+        return typer.Exit(INVALID if isinstance(error, _INVALID) else FAILED)
 
     @staticmethod
     def _trace(ctx: Any) -> None:
@@ -78,14 +86,12 @@ class ReportingGroup(TyperGroup):
 
 
 def _stopped(ctx: Any, error: BaseException) -> int:
-    words = ctx.meta.get(_ARGUMENTS, [])
-    if next(iter(words), "") in _RESUMABLE:
-        _say(f"stopped; what was finished is kept; go on with: {command_line(ctx)}")
+    if _resumable(ctx):
+        told(f"stopped; what was finished is kept; go on with: {command_line(ctx)}")
     else:
-        _say(str(error) or "stopped")
+        told(str(error) or "stopped")
     return FAILED
 
 
-def _say(text: str) -> None:
-    # Not through rich: paths and names keep their brackets, long lines are not cut.
-    print(text, file=sys.stderr)
+def _resumable(ctx: Any) -> bool:
+    return next(iter(ctx.meta.get(_ARGUMENTS, [])), "") in _RESUMABLE

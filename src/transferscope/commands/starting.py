@@ -35,6 +35,7 @@ def init(
         TransferscopeError: the data or the model cannot be used.
     """
     from transferscope.starter import find_data, find_model, starter_study, study_name
+    from transferscope.store.atomic import replace_file
 
     if name is not None and study_name(Path(name)) != name:
         raise StudyError(
@@ -50,8 +51,7 @@ def init(
     chosen = find_model(model, architecture)
     found = find_data(data) if data is not None else None
     text = starter_study(name, found, chosen, path.parent)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    replace_file(path, text.encode())
     if found is not None:
         say(f"found {len(found.listing.names)} pictures of {len(found.listing.classes)} classes in {data}")
     say(f"wrote {path}")

@@ -1,5 +1,6 @@
 """``demo``, ``run``, ``plan``, ``status``, ``report``: all that is done with a study."""
 
+import os
 from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -51,7 +52,8 @@ def report(path: Path, overrides: Sequence[str], store: Path, output: Path | Non
             hint=f"transferscope run {path}",
         )
     results = run_study(study, store, quiet=True, command=command)
-    _write_report(results, output or reports_folder(store, study.name))
+    written = _write_report(results, output or reports_folder(store, study.name))
+    say(f"report: {written}")
 
 
 def plan(path: Path, overrides: Sequence[str], store: Path) -> None:
@@ -98,12 +100,17 @@ def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
         StudyError: overrides without a study.
     """
     from transferscope.running.plan import study_status
+    from transferscope.store.system_errors import translated
     from transferscope.study_file import load_study
 
     if path is None:
         if overrides:
             raise StudyError("--set changes a study, and none is given", hint="transferscope status STUDY --set ...")
-        places = sorted(store.glob("reports/*/study.yaml"))
+        with translated(store, "read"):
+            # A glob would take a folder that cannot be read for an empty one.
+            reports = store / "reports"
+            names = sorted(os.listdir(reports)) if reports.exists() else []
+            places = [place for name in names if (place := reports / name / "study.yaml").is_file()]
         if not places:
             say(f"no study was run in {store} yet; start one with: transferscope run STUDY")
             return
@@ -158,20 +165,20 @@ def reports_folder(store: Path, name: str) -> Path:
 def _run(study: "Study", store: Path, *, quiet: bool, command: str) -> None:
     from transferscope.running.run import run_study
     from transferscope.store import Store
-    from transferscope.store.atomic import make_folder, replace_file
+    from transferscope.store.atomic import replace_file
     from transferscope.study_file import dump_study
 
     Store(store)  # made, or refused, before anything else is written there
     folder = reports_folder(store, study.name)
-    make_folder(folder)
     replace_file(folder / "study.yaml", dump_study(study).encode())
     results = run_study(study, store, quiet=quiet, command=command)
+    # Written first: whoever reads what is printed may go away.
+    written = _write_report(results, folder)
     results_summary(results)
-    _write_report(results, folder)
+    say(f"report: {written}")
 
 
-def _write_report(results: "Results", folder: Path) -> None:
+def _write_report(results: "Results", folder: Path) -> Path:
     from transferscope.report.render import write_report
 
-    written = write_report(results, folder)
-    say(f"report: {written.resolve()}")
+    return write_report(results, folder).resolve()

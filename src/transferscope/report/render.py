@@ -2,8 +2,6 @@
 
 import base64
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -34,6 +32,7 @@ from transferscope.report.sections import (
     tidy,
 )
 from transferscope.running.results import Results
+from transferscope.store.atomic import replace_file, replacing
 
 __all__ = ["render", "write_report"]
 
@@ -104,7 +103,7 @@ def write_report(results: Results, folder: Path) -> Path:
 
     Raises:
         AnalysisError: an analysis names a file that would lie outside of its folder.
-        OSError: the folder cannot be written.
+        StoreError: the folder cannot be written.
     """
     metric, drawn = metric_of(results), drawings(results)
     _table(folder / "tables" / "headline", results.headline, f"{metric_name(metric)} of the variants")
@@ -116,7 +115,7 @@ def write_report(results: Results, folder: Path) -> Path:
                     expected="a plain file name",
                     got=repr(name),
                 )
-            _write(folder / "files" / slug / name, data)
+            replace_file(folder / "files" / slug / name, data)
         if item.summary and item.summary.numbers:
             _table(folder / "tables" / f"{slug}-numbers", _numbers(item.summary.numbers), item.summary.verdict)
         if item.table is None:
@@ -124,11 +123,11 @@ def write_report(results: Results, folder: Path) -> Path:
         _table(folder / "tables" / slug, item.table, item.analysis.title)
         for figure in drawn[slug]:
             picture = svg(figure.chart())
-            _write(folder / "figures" / f"{slug}-{figure.name}.svg", picture.encode())
-            _write(folder / "figures" / f"{slug}-{figure.name}.png", png(picture))
-    _write(folder / "results.json", results_as_json(results, slugs(results)).encode())
+            replace_file(folder / "figures" / f"{slug}-{figure.name}.svg", picture.encode())
+            replace_file(folder / "figures" / f"{slug}-{figure.name}.png", png(picture))
+    replace_file(folder / "results.json", results_as_json(results, slugs(results)).encode())
     place = folder / "report.html"
-    _write(place, _page(results, drawn).encode())
+    replace_file(place, _page(results, drawn).encode())
     return place
 
 
@@ -140,26 +139,10 @@ def _numbers(numbers: tuple[Number, ...]) -> pl.DataFrame:
 
 
 def _table(stem: Path, table: pl.DataFrame, caption: str) -> None:
-    _write(stem.with_name(stem.name + ".csv"), table.write_csv().encode())
-    _write(stem.with_name(stem.name + ".tex"), latex(table, caption, f"tab:{stem.name}").encode())
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=stem.parent) as part:
-        made = Path(part) / "table.parquet"
-        table.write_parquet(made)
-        os.replace(made, stem.with_name(stem.name + ".parquet"))
-
-
-def _write(place: Path, data: bytes) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(part).chmod(0o644)  # mkstemp makes files only their owner can read; reports are for sharing
-        os.replace(part, place)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+    replace_file(stem.with_name(stem.name + ".csv"), table.write_csv().encode())
+    replace_file(stem.with_name(stem.name + ".tex"), latex(table, caption, f"tab:{stem.name}").encode())
+    with replacing(stem.with_name(stem.name + ".parquet")) as part:
+        table.write_parquet(part)
 
 
 def _code(text: str) -> Markup:

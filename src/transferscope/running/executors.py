@@ -127,7 +127,7 @@ def processes(
       ``KeyboardInterrupt``, so that its temporary files go), waited for a few seconds, then killed. Ctrl-C
       itself does not reach them.
     - A worker that dies is named with its item and exit code.
-    - Should this process be killed, each worker ends at its next event or result.
+    - Should this process be killed, each worker stops at once.
 
     Raises:
         StudyError: ``workers`` or ``threads`` do not fit.

@@ -1,15 +1,17 @@
 """Progress: what is running, how fast, how much is left. Bars on a terminal, plain lines elsewhere."""
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from transferscope.errors import nearest
+from transferscope.streams import Lasting
 
 __all__ = ["EVENTS", "Tally", "duration", "progress"]
 
@@ -197,7 +199,7 @@ def progress(
         ...     on_event({"kind": "trained", "network": "0f", "label": "P-T[0]", "seconds": 75.2})
         trained P-T[0] in 1 min 15 s (training 1 of 1)
     """
-    console = Console(stderr=True) if console is None else console
+    console = Console(file=cast("TextIO", Lasting(sys.stderr))) if console is None else console
     tally = Tally(total_trainings, total_units, clock)
     if quiet or not console.is_terminal:
 

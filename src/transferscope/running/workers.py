@@ -29,6 +29,8 @@ _THREAD_VARIABLES = (
     "POLARS_MAX_THREADS",
 )
 _GRACE_SECONDS = 5.0
+# A terminal sends these to all processes it started: the parent alone answers, and ends its workers.
+_OF_TERMINALS = {getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)}
 
 
 class Worker:
@@ -108,14 +110,27 @@ def _serve(pipe: Connection) -> None:
             pipe.send_bytes(pickle.dumps(message))
 
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in _OF_TERMINALS:
+            signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         if hasattr(signal, "pthread_sigmask"):
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _OF_TERMINALS)
+        threading.Thread(target=_end_with_parent, daemon=True).start()
         _serve_items(pipe, send)
     except (KeyboardInterrupt, EOFError, BrokenPipeError, ConnectionResetError):
         # Asked to stop, or the parent has gone: nobody is left to tell.
         os._exit(128 + signal.SIGTERM)
+
+
+def _end_with_parent() -> None:
+    """Stop the work when the parent has died, however long the piece at hand would take: it holds locks."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        time.sleep(_GRACE_SECONDS)
+    os._exit(128 + signal.SIGTERM)
 
 
 def _serve_items(pipe: Connection, send: Callable[..., None]) -> None:
@@ -221,11 +236,11 @@ def _environment(threads: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Ctrl-C kept waiting, also in children started meanwhile, until they can ignore it."""
+    """Ctrl-C and hang-ups kept waiting, also in children started meanwhile, until they can ignore them."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _OF_TERMINALS)
     try:
         yield
     finally:

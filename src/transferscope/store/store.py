@@ -74,6 +74,16 @@ class Store:
             replace_file(mark, json.dumps({"what": "transferscope store", "schema": _SCHEMA}).encode() + b"\n")
         self._clean()
 
+    @staticmethod
+    def found(root: Path) -> bool:
+        """Whether there is a store at ``root``; opening one makes it.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        with translated(root, "read"):
+            return (root / _MARK).exists()
+
     @property
     def writable(self) -> bool:
         """Whether this user may write to the store."""
@@ -85,9 +95,7 @@ class Store:
         Raises:
             StoreError: it is gone, or cannot be read.
         """
-        with translated(self.root, "read"):
-            there = (self.root / _MARK).exists()
-        if not there:
+        if not self.found(self.root):
             raise StoreError(
                 f"the store was there and is gone: {self.root}",
                 expected="a store that stays in its place while it is used",

@@ -1,0 +1,39 @@
+"""``verify``: what a store holds, read anew."""
+
+from pathlib import Path
+
+from transferscope.commands.printing import say, table
+from transferscope.errors import CorruptEntryError, StoreError
+
+__all__ = ["verify"]
+
+
+def verify(root: Path) -> None:
+    """Print what is damaged in a store.
+
+    Args:
+        root: of the store.
+
+    Raises:
+        StoreError: there is no store.
+        CorruptEntryError: something is damaged.
+    """
+    from transferscope.store import Store
+    from transferscope.store.integrity import verify as problems_of
+
+    if not Store.found(root):
+        raise StoreError(f"there is no store at {root}", hint="name one with --store DIR")
+    store = Store(root)
+    problems = problems_of(store)
+    counts = ", ".join(f"{count} {kind}" for kind, count in store.status().items() if count)
+    say(f"read {counts or 'nothing'} in {root}")
+    if problems:
+        rows = [(each.kind, each.key, each.path, each.what, "yes" if each.harmful else "no") for each in problems]
+        table("", ["kind", "key", "file", "what", "damage"], rows)
+    harmful = [problem for problem in problems if problem.harmful]
+    if harmful:
+        raise CorruptEntryError(
+            f"{len(harmful)} files or folders in {root} are damaged",
+            hint="transferscope run STUDY sets damaged entries aside and makes them anew; check the disk",
+        )
+    say("everything is as it was written")
