@@ -33,6 +33,7 @@ from transferscope.report.sections import (
 )
 from transferscope.running.results import Results
 from transferscope.store.atomic import replace_file, replacing
+from transferscope.store.system_errors import translated
 
 __all__ = ["render", "write_report"]
 
@@ -105,6 +106,11 @@ def write_report(results: Results, folder: Path) -> Path:
         AnalysisError: an analysis names a file that would lie outside of its folder.
         StoreError: the folder cannot be written.
     """
+    with translated(None, "use"):
+        return _written(results, folder)
+
+
+def _written(results: Results, folder: Path) -> Path:
     metric, drawn = metric_of(results), drawings(results)
     _table(folder / "tables" / "headline", results.headline, f"{metric_name(metric)} of the variants")
     for slug, item in zip(slugs(results), results.analyses, strict=True):

@@ -25,6 +25,7 @@ from transferscope.running.rounds import Piece, Round, expand, with_needs
 from transferscope.running.work import Job, MeasureJob, TrainJob, do, forget
 from transferscope.running.workers import limited
 from transferscope.store import Store
+from transferscope.store.system_errors import translated
 from transferscope.study import Study
 
 __all__ = ["analysis_text", "asked_of", "run_study", "table_of"]
@@ -59,7 +60,8 @@ def run_study(study: Study, store_root: Path, *, quiet: bool = False, command: s
     name = content_key(study.model_dump(mode="json"))
     try:
         store = Store(Path(store_root))
-        with limited(study.compute.threads), store.lock(f"study-{name}", wait=0, what="this study"):
+        lock = store.lock(f"study-{name}", wait=0, what="this study")
+        with translated(None, "use"), limited(study.compute.threads), lock:
             return _mended(study, store, command, quiet)
     except KeyboardInterrupt as stop:
         raise StopRequested(

@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, final
@@ -266,6 +266,9 @@ class Store:
 
     def _clean(self) -> None:
         """Remove what dead writers of this machine left; other machines' folders are theirs to judge."""
-        below = ("locks", "studies/??/*", "working/*", "reports/**", *(f"{kind}/??" for kind in self.write_once))
-        for place in (self.root, *(place for pattern in below for place in self.root.glob(pattern))):
-            sweep(place)
+        below = ("locks", "images/locks", "studies/??/*", "working/*", "reports/**")
+        with suppress(OSError):  # of use to others alone: what cannot be removed hinders nobody
+            for pattern in (*below, *(f"{kind}/??" for kind in self.write_once)):
+                for place in self.root.glob(pattern):
+                    sweep(place)
+            sweep(self.root)

@@ -76,11 +76,11 @@ def _error(error: BaseException, number: int | None, path: Path | None, doing: s
 
 
 @contextmanager
-def translated(path: Path, doing: str) -> Iterator[None]:
+def translated(path: Path | None, doing: str) -> Iterator[None]:
     """Turn every ``OSError`` of our own reading and writing into a :class:`StoreError`.
 
     Args:
-        path: what is read or written.
+        path: what is read or written; the file that the error names where None.
         doing: a verb, for the message.
 
     Raises:
