@@ -126,7 +126,7 @@ def main() -> int:
 
 
 def outcomes(sources: Path) -> dict[tuple[str, str], bool]:
-    """Whether each marked test passes on the sources in a folder, by kind and test; those that cannot start are left out."""
+    """Whether each marked test passes on the sources in a folder; those that cannot start are left out."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         environment = {**os.environ, "PYTHONPATH": str(sources), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
