@@ -184,8 +184,8 @@ def plan_study(study: Study, store_root: Path) -> Plan:
             training, looking = max((_images(spec, context) for spec in step.round.networks.values()), default=(0, 0))
             names.append(f"up to {further} more: rates beyond the edge of a grid, runs at a rate still to be chosen")
             disk += further * (2 * size + 2 * _ENTRY_BYTES)
-            side_by_side = further * _side_by_side(further, workers)
-            trained, forward = trained + side_by_side * training, forward + side_by_side * looking
+            at_once = further * _side_by_side(further, workers)
+            trained, forward = trained + at_once * training, forward + at_once * looking
             images = further * (training + looking)
             rounds.append(PlanRound(tuple(step.further), further, 0, further, 0, images, exact=False))
     images = trained + _FORWARD_SHARE * forward
