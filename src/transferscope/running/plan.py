@@ -188,9 +188,9 @@ def plan_study(study: Study, store_root: Path) -> Plan:
             trained, forward = trained + at_once * training, forward + at_once * looking
             images = further * (training + looking)
             rounds.append(PlanRound(tuple(step.further), further, 0, further, 0, images, exact=False))
-    images = trained + _FORWARD_SHARE * forward
-    pace = _step_time(bound, store, steps) if images else None
-    batches = images / study.training.recipe.batch_size
+    cost = trained + _FORWARD_SHARE * forward
+    pace = _step_time(bound, store, steps) if cost else None
+    batches = cost / study.training.recipe.batch_size
     return Plan(
         rounds=tuple(rounds),
         networks=tuple(names),
