@@ -148,8 +148,10 @@ def replacing(path: Path) -> Iterator[Path]:
         _writing.add(temporary.name)
         try:
             temporary.touch(exist_ok=False)
+            rights = temporary.stat().st_mode
             with disk_errors(path.parent):
                 yield temporary
+            _allow(temporary, rights)
             sync_file(temporary)
             os.replace(temporary, path)
             sync_folder(path.parent)
@@ -168,13 +170,17 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def share(folder: Path) -> None:
-    """Give all below ``folder`` the rights of new files: some libraries make files that their owner alone can read."""
+    """Give all below ``folder`` the rights of new files: safetensors makes files that their owner alone can read."""
     rights = stat.S_IMODE(folder.stat().st_mode)
     for path in folder.rglob("*"):
-        wanted = rights if path.is_dir() else rights & 0o666
-        if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) != wanted:
-            with suppress(PermissionError):  # a file system that keeps no rights gives everyone the same
-                path.chmod(wanted)
+        if not path.is_symlink():
+            _allow(path, rights if path.is_dir() else rights & 0o666)
+
+
+def _allow(path: Path, rights: int) -> None:
+    if stat.S_IMODE(path.stat().st_mode) != stat.S_IMODE(rights):
+        with suppress(PermissionError):  # a file system that keeps no rights gives everyone the same
+            path.chmod(stat.S_IMODE(rights))
 
 
 def sweep(folder: Path, name: str | None = None) -> None:

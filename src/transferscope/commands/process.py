@@ -1,0 +1,30 @@
+"""What the command needs of its process: standard streams, signals, how idle threads wait."""
+
+import os
+import sys
+from collections.abc import Callable
+
+from transferscope import streams
+from transferscope.commands.reporting import FAILED
+
+__all__ = ["run_command"]
+
+
+def run_command(command: Callable[[], object]) -> None:
+    """Run the command as the whole of this process.
+
+    Args:
+        command: parses, and ends the process.
+    """
+    streams.open_closed()
+    streams.stop_signals()
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Read when torch is loaded. Idle threads that spin take the cores from those that work.
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("KMP_BLOCKTIME", "0")
+    try:
+        command()
+    finally:
+        if error := streams.lost_output():
+            streams.told(f"error: {error}")
+            sys.exit(FAILED)
