@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
     from transferscope.running.results import Results
 
-__all__ = ["bytes_words", "console", "results_summary", "say", "seconds_words", "table"]
+__all__ = ["bytes_words", "console", "notes", "results_summary", "say", "seconds_words", "table"]
+
+_NOTES = 12
 
 
 def console() -> "Console":
@@ -24,6 +26,18 @@ def console() -> "Console":
 def say(text: str = "") -> None:
     """One line on standard output."""
     print(text)
+
+
+def notes(lines: Sequence[str]) -> None:
+    """What a reader must know of the data, one ``note:`` line each.
+
+    Args:
+        lines: of a listing or a set of images; after the first dozen only their number is said.
+    """
+    for line in lines[:_NOTES]:
+        say(f"note: {line}")
+    if len(lines) > _NOTES:
+        say(f"note: and {len(lines) - _NOTES} more, all of them in the report")
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -101,6 +115,7 @@ def results_summary(results: "Results") -> None:
             for item in results.analyses
         ],
     )
+    notes(results.manifest.get("notes", ()))
     say(results.verdict)
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from transferscope.commands.printing import say
+from transferscope.commands.printing import notes, say
 from transferscope.errors import StudyError
 
 __all__ = ["init"]
@@ -54,6 +54,7 @@ def init(
     path.write_text(text, encoding="utf-8")
     if found is not None:
         say(f"found {len(found.listing.names)} pictures of {len(found.listing.classes)} classes in {data}")
+        notes(found.listing.notes)
     say(f"wrote {path}")
     say(f"what it will take:  transferscope plan {path}")
     say(f"run it:             transferscope run {path}")

@@ -5,7 +5,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferscope.commands.printing import bytes_words, results_summary, say, seconds_words, table
+from transferscope.commands.printing import bytes_words, notes, results_summary, say, seconds_words, table
 from transferscope.errors import StudyError, TransferscopeError
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def plan(path: Path, overrides: Sequence[str], store: Path) -> None:
             for number, part in enumerate(planned.rounds, start=1)
         ],
     )
+    notes(planned.notes)
     if planned.networks:
         say("networks to train:")
         for network in planned.networks:

@@ -59,6 +59,7 @@ class Plan:
         seconds: estimate of what is still to do, from a measured training step.
         step_seconds: of one measured training step.
         disk_bytes: of what is still to be written: weights at most, with an allowance for tables.
+        notes: of the data: what was left out, licence, leakage.
     """
 
     rounds: tuple[PlanRound, ...]
@@ -66,6 +67,7 @@ class Plan:
     seconds: float | None
     step_seconds: float | None
     disk_bytes: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,7 @@ def plan_study(study: Study, store_root: Path) -> Plan:
         seconds=(trained + _FORWARD_SHARE * forward) / rate,
         step_seconds=study.training.recipe.batch_size / rate,
         disk_bytes=int(disk),
+        notes=context.images().notes,
     )
 
 
