@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from transferscope.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -24,8 +26,8 @@ def console() -> "Console":
 
 
 def say(text: str = "") -> None:
-    """One line on standard output."""
-    print(text)
+    """One line on standard output, or several."""
+    print(printable(text, keep="\n\t"))
 
 
 def notes(lines: Sequence[str]) -> None:
@@ -62,7 +64,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
             no_wrap=right,
         )
     for row in rows:
-        shown.add_row(*(Text("–" if value is None else str(value)) for value in row))
+        shown.add_row(*(Text("–" if value is None else printable(str(value), keep="\n")) for value in row))
     console().print(shown)
 
 

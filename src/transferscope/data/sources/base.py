@@ -3,19 +3,20 @@
 import abc
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferscope.errors import DataError
+from transferscope.errors import DataError, printable
 from transferscope.frozen import Frozen
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-__all__ = ["SPLIT_WORDS", "AbstractSource", "Listing", "existing", "files_stamp"]
+__all__ = ["SPLIT_WORDS", "AbstractSource", "Listing", "existing", "files_stamp", "split_of"]
 
 SPLIT_WORDS = {
     "train": "train",
@@ -26,8 +27,26 @@ SPLIT_WORDS = {
     "dev": "validation",
     "test": "test",
     "testing": "test",
+    "trn": "train",
+    "tst": "test",
 }
 """What data sets call their splits (lower case), and what they are called here."""
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_NOUNS = ("set", "data", "dataset", "images", "imgs", "pictures", "photos", "split", "folder")
+
+
+def split_of(name: str) -> str | None:
+    """The split that a name tells of, by one of its words; None where it tells of none, or of several.
+
+    >>> [split_of(name) for name in ("seg_train", "TestSet", "val2017", "trainval", "contest", "train_or_test")]
+    ['train', 'test', 'validation', 'train', None, None]
+    """
+    words = [word.lower() for word in _WORDS.findall(name)]
+    words += [word.removesuffix(noun) for word in words for noun in _NOUNS if word.endswith(noun)]
+    found = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
+    # Both at once: validation examples are cut from them, as from any training examples.
+    found = {"train"} if found == {"train", "validation"} or "trainval" in words else found
+    return found.pop() if len(found) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -62,6 +81,13 @@ class Listing:
         # Imported late: sources are settings, and settings must load fast.
         from transferscope.data.checks import checked_labels, checked_names, checked_splits
 
+        # The one boundary of all sources: what is shown, drawn and stored from here on is printable. The source's
+        # own ``read`` goes by number and keeps the raw names.
+        for field_name in ("names", "classes", "groups", "notes"):
+            texts = getattr(self, field_name)
+            if texts is not None:
+                kind = tuple if isinstance(texts, tuple) else list
+                object.__setattr__(self, field_name, kind(printable(str(text)) for text in texts))
         checked_names(self.names)
         labels = checked_labels(self.labels, self.names, self.classes, self.multi_label)
         object.__setattr__(self, "labels", labels)
