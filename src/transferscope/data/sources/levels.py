@@ -90,9 +90,9 @@ def _guess(tops: Sequence[Tree], named: Mapping[str, str | None]) -> Layout:
     inner = {top.label: _inner(top) for top in tops}
     telling = [top for top in tops if named[top.label]]
     others = [top for top in tops if not named[top.label]]
-    within = [top for top in others if len({split_of(item.label) for item in inner[top.label]} - {None}) > 1]
+    within = [top for top in tops if len({split_of(item.label) for item in inner[top.label]} - {None}) > 1]
     if within:
-        if not telling and all(_all_splits(inner[top.label]) for top in others):
+        if all(_all_splits(inner[top.label]) for top in tops):
             return "class_splits"
         raise _unclear("some folders hold splits, and others do not or hold more", tops, (_leave(within[0]), _CLASSES))
     if telling and not others and len(telling) > 1:
