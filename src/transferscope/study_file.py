@@ -18,9 +18,9 @@ from transferscope.study import Study
 from transferscope.study_overrides import override
 from transferscope.study_problems import Place, Problem, problems_of, shown
 from transferscope.study_schema import study_schema
-from transferscope.study_yaml import Document, read_document, write_values
+from transferscope.study_yaml import Document, parse_document, read_document, write_values
 
-__all__ = ["dump_study", "load_study", "study_schema"]
+__all__ = ["PATHS", "dump_study", "load_study", "parse_study", "study_schema"]
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
@@ -44,8 +44,15 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
             with its place, line or override, what was expected and what came, and the nearest names where
             one is misspelt.
     """
-    path = Path(path)
-    document = read_document(path)
+    return _study(read_document(Path(path)), Path(path), overrides)
+
+
+def parse_study(text: str, path: Path, overrides: Sequence[str] = ()) -> Study:
+    """As :func:`load_study`, of text that is to be written to ``path``."""
+    return _study(parse_document(text, path), path, overrides)
+
+
+def _study(document: Document, path: Path, overrides: Sequence[str]) -> Study:
     problems = list(document.problems)
     origins: dict[Place, str] = {}
     for text in overrides:
@@ -150,7 +157,7 @@ def _study_error(path: Path, problems: Sequence[Problem]) -> StudyError:
     )
 
 
-_PATHS: dict[type[Frozen], tuple[str, ...]] = {
+PATHS: dict[type[Frozen], tuple[str, ...]] = {
     FileWeights: ("path",),
     Folder: ("path",),
     Parquet: ("path",),
@@ -171,7 +178,7 @@ def _with_paths(value: Any, folder: Path, origins: Collection[Place], place: Pla
     changed = {}
     for name in type(value).model_fields:
         old = getattr(value, name)
-        if name in _PATHS.get(type(value), ()) and old is not None:
+        if name in PATHS.get(type(value), ()) and old is not None:
             start = Path.cwd() if (*place, name) in origins else folder
             new: Any = os.path.normpath(start / Path(old).expanduser())
         else:

@@ -2,8 +2,10 @@
 
 import abc
 import hashlib
+import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-__all__ = ["SPLIT_WORDS", "AbstractSource", "Listing", "existing", "files_stamp", "split_of"]
+__all__ = ["SPLIT_WORDS", "AbstractSource", "Listing", "existing", "files_stamp", "regular_file", "split_of"]
 
 SPLIT_WORDS = {
     "train": "train",
@@ -116,7 +118,7 @@ class AbstractSource(Frozen, abc.ABC):
 
     def __hash__(self) -> int:
         # Options are dictionaries, which pydantic's own hash of frozen models cannot take.
-        return hash(self.model_dump_json())
+        return hash(json.dumps(self.model_dump(mode="json"), sort_keys=True))  # a path may be no UTF-8
 
     def image(self, index: int) -> "Image.Image":
         """Example ``index`` of the listing, decoded, in any mode and size.
@@ -134,16 +136,31 @@ def existing(path: str, what: str) -> Path:
         what: what it should be, for the error.
 
     Raises:
-        DataError: there is nothing at ``path``.
+        DataError: there is nothing at ``path``, or a pipe, device or socket, which is not opened.
     """
     place = Path(path).expanduser()
-    if not place.exists():
+    try:
+        mode = os.stat(place).st_mode
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{what} does not exist: {path}",
             expected="a path that exists; relative paths start at the working directory",
-            got=str(place.absolute()),
-        )
-    return place
+            got=f"{place.absolute()} ({getattr(error, 'strerror', None) or error})",
+        ) from error
+    return place if stat.S_ISDIR(mode) else Path(regular_file(place))
+
+
+def regular_file(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """``path`` itself, if a file lies there that can be opened without waiting.
+
+    Raises:
+        DataError: it is a pipe, a device, a socket or a folder.
+        OSError: it is not there.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{os.fspath(path)} is no file", expected="a regular file", got=_kind(mode))
+    return path
 
 
 def files_stamp(root: Path, files: Iterable[Path]) -> list[object]:
@@ -166,3 +183,8 @@ def files_stamp(root: Path, files: Iterable[Path]) -> list[object]:
         digest.update(f"{file.relative_to(root).as_posix()}\0{facts}\n".encode("utf-8", "surrogateescape"))
         count += 1
     return [str(root.resolve()), count, digest.hexdigest()]
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+    return kinds.get(stat.S_IFMT(mode), "a device")

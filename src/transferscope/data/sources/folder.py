@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field, field_validator
 
-from transferscope.data.sources.base import SPLIT_WORDS, AbstractSource, Listing, existing, files_stamp
+from transferscope.data.sources.base import (
+    SPLIT_WORDS,
+    AbstractSource,
+    Listing,
+    existing,
+    files_stamp,
+    regular_file,
+)
 from transferscope.data.sources.levels import Layout, Levels, find_levels
 from transferscope.data.sources.same_names import joined
-from transferscope.data.sources.tree import Tree, read_tree, regular_file
+from transferscope.data.sources.tree import Tree, read_tree
 from transferscope.errors import DataError, counted, printable
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Final
 
 from transferscope.errors import DataError, printable
 
-__all__ = ["Tree", "read_tree", "regular_file"]
+__all__ = ["Tree", "read_tree"]
 
 _SYSTEM: Final = frozenset(
     {
@@ -120,19 +120,6 @@ def read_tree(root: Path, endings: Sequence[str] = (), ignore: Sequence[str] = (
     return _Walk(root, tuple(endings), tuple(ignore)).tree()
 
 
-def regular_file(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """``path`` itself, if a file lies there that can be opened without waiting.
-
-    Raises:
-        DataError: it is a pipe, a device, a socket or a folder.
-        OSError: it is not there.
-    """
-    mode = os.stat(path).st_mode
-    if not stat.S_ISREG(mode):
-        raise DataError(f"{os.fspath(path)} is no file", expected="a regular file", got=_kind(mode))
-    return path
-
-
 class _Walk:
     def __init__(self, root: Path, endings: tuple[str, ...], ignore: tuple[str, ...]) -> None:
         self._root, self._endings, self._ignore = root, endings, ignore
@@ -233,11 +220,6 @@ def _within(path: str, folder: str) -> bool:
 
 def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
-    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def _counted(names: Counter[str]) -> str:
