@@ -15,7 +15,7 @@ from transferscope.data.sources import AbstractSource, Elpv, Listing, known_sour
 from transferscope.data.sources.guess import source_at
 from transferscope.data.spec import SplitSettings
 from transferscope.errors import ArchitectureError, DataError, StudyError, WeightsError, counted
-from transferscope.study_file import PATHS
+from transferscope.study_file import holds_path
 from transferscope.study_problems import problems_of
 from transferscope.study_yaml import write_flow
 
@@ -338,8 +338,8 @@ def _data(found: Found | None, folder: Path) -> str:
     settings = [f"    kind: {found.source.model_dump()['kind']}"]
     for field, value in kept.items():
         if field != "kind":
-            is_path = field in PATHS.get(type(found.source), ())
-            settings.append(f"    {field}: {write_flow(_path(value, folder) if is_path else value)}")
+            written = _path(value, folder) if holds_path(found.source, field) else value
+            settings.append(f"    {field}: {write_flow(written)}")
     return "\n".join([*(_comment(line, 2) for line in lines), "  data:", *settings])
 
 

@@ -50,6 +50,7 @@ def init(
         TransferscopeError: the data or the model cannot be used.
     """
     from transferscope.data.sources import Elpv
+    from transferscope.networks.settings import Architecture
     from transferscope.starter import (
         check_division,
         find_data,
@@ -93,8 +94,9 @@ def init(
     epochs = study.training.recipe.epochs
     shorter = "" if quick else "; for a first look: --quick"
     say(f"trainings, at most: {most_trainings(study)} of {counted(epochs, 'epoch')} each{shorter}")
-    say(f"what it will take:  transferscope plan {path}")
-    say(f"run it:             transferscope run {path}")
+    consent = " --allow-code" if Architecture(name=chosen.architecture).code is not None else ""
+    say(f"what it will take:  transferscope plan {path}{consent}")
+    say(f"run it:             transferscope run {path}{consent}")
     return path
 
 
