@@ -158,7 +158,10 @@ def write_flow(value: Any) -> str:
 
 def compose(text: str) -> yaml.Node:
     """The nodes of YAML text, with their places, by the words of this module."""
-    return yaml.compose(text, Loader=_CoreLoader)
+    node = yaml.compose(text, Loader=_CoreLoader)
+    if node is None:
+        raise ValueError("the text holds no YAML")
+    return node
 
 
 def _text(path: Path) -> str:
