@@ -20,7 +20,7 @@ from transferscope.study_problems import Place, Problem, shown
 
 __all__ = ["Document", "compose", "parse_document", "read_document", "read_value", "write_flow", "write_values"]
 
-_PLAIN = re.compile(r"(?!(?i:true|false|null)$)[A-Za-z][A-Za-z0-9_./-]*(?::[A-Za-z0-9_./-]+)*")
+_PLAIN = re.compile(r"(?!(?i:true|false|null|yes|no|on|off|y|n)$)[A-Za-z][A-Za-z0-9_./-]*(?::[A-Za-z0-9_./-]+)*")
 _LARGEST = 100_000  # values in one file; more is an alias bomb or a data set in the wrong place
 _TAG = "tag:yaml.org,2002:"
 _WORDS = (

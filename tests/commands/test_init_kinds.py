@@ -86,7 +86,7 @@ def test_columns_can_be_named_in_init(here: Path, settings: list[str], text: str
     assert "image_column" in err
     call("init", "d", *(word for setting in settings for word in ("--set", setting)))
     written = (here / "d.yaml").read_text(encoding="utf-8")
-    assert text in written or text.replace('"no"', "no") in written
+    assert text in written
     assert len(load_study(here / "d.yaml").target.data.listing().names) == 12
 
 

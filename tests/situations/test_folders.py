@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands.calling import call
+from tests.running.tiny import NAME, weights
 from tests.situations.folders import COUNT, Situation, make, situations
 from transferscope.data.sources import Folder
 from transferscope.errors import DataError
@@ -39,3 +41,19 @@ def test_a_folder_is_listed_rightly_or_refused_with_a_way_out(made: Situation, t
     assert source.stamp() == source.stamp()
     for index in (0, len(listing.names) - 1):
         assert listing.names[index].endswith(".heic") or listing.read(index).size == (8, 8)
+
+
+def test_some_of_them_are_planned(tmp_path: Path) -> None:
+    """What ``init`` writes, ``plan`` takes, whatever the folder is called."""
+    model = weights(tmp_path / "w")
+    for layout in ("_split", "_within_classes", "_odd_bytes", "_control"):
+        made = next(made for made in MADE if made.name.endswith(layout.strip("_")))
+        # Three pictures of every class in every split.
+        made.pictures += [path.replace(b".png", b"-%d.png" % more) for path in made.pictures for more in range(3)]
+        root = make(made, tmp_path / layout)
+        study = tmp_path / f"{layout}.yaml"
+        common = ["--set", "analyses=[distance]", "--set", "target.image_size=16"]
+        call("init", str(root), "-o", str(study), "--model", str(model), "--architecture", NAME, "--quick", *common)
+        out, _ = call("plan", str(study), "--store", str(tmp_path / "store"), "--allow-code")
+        assert "trainings to do:    at most 6" in out
+        assert all(line.isprintable() for line in out.splitlines())

@@ -15,7 +15,8 @@ def svg(chart: Any) -> str:
     # Altair checks what it is given as a chart is made; checking the whole again would take most of the time.
     # A control character in a text would abort the process there, not raise.
     text: str = vl_convert.vegalite_to_svg(_printable(chart.to_dict(validate=False)))
-    return text
+    # Vega reads some texts (the titles it tells screen readers) as expressions, in which an escape is a character.
+    return printable(text, keep="\n\t")
 
 
 def _printable(value: Any) -> Any:
