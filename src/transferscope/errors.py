@@ -177,7 +177,7 @@ class MissingExtraError(TransferscopeError):
         self.package, self.extra = package, extra
         super().__init__(
             f"the package {package!r} is not installed",
-            hint=f"pip install 'transferscope[{extra}]'",
+            hint=f"in a clone of transferscope: pip install '.[{extra}]'",
         )
 
 

@@ -21,7 +21,7 @@ from transferscope.study_problems import Place, Problem, problems_of, shown
 from transferscope.study_schema import study_schema
 from transferscope.study_yaml import Document, parse_document, read_document, write_values
 
-__all__ = ["dump_study", "holds_path", "load_study", "parse_study", "study_schema"]
+__all__ = ["code_named", "dump_study", "holds_path", "load_study", "parse_study", "study_schema"]
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = (), *, allow_code: bool = False) -> Study:
@@ -82,7 +82,7 @@ def _study(document: Document, path: Path, overrides: Sequence[str], allow_code:
 def _refuse_code(path: Path, study: Study, document: Document, origins: Collection[Place]) -> None:
     asked = [
         (place, code)
-        for place, code in _code(study)
+        for place, code in code_named(study)
         if not any(place[:length] in origins for length in range(1, len(place) + 1)) and not offered(code)
     ]
     if asked:
@@ -94,19 +94,19 @@ def _refuse_code(path: Path, study: Study, document: Document, origins: Collecti
         )
 
 
-def _code(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+def code_named(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
     """The functions that settings name, each with its place."""
     if isinstance(value, tuple):
         for index, item in enumerate(value):
             inside: Place = (*place, index, item.name) if isinstance(item, AbstractAnalysis) else (*place, index)
-            yield from _code(item, inside)
+            yield from code_named(item, inside)
     if not isinstance(value, Frozen):
         return
     if value.code is not None:
         field = next(name for name in type(value).model_fields if getattr(value, name) == value.code)
         yield (*place, field), value.code
     for name in type(value).model_fields:
-        yield from _code(getattr(value, name), (*place, name))
+        yield from code_named(getattr(value, name), (*place, name))
 
 
 def dump_study(study: Study) -> str:

@@ -1,8 +1,10 @@
 """Tables and lines on the terminal."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferscope.errors import printable
@@ -12,8 +14,20 @@ if TYPE_CHECKING:
 
     from transferscope.running.results import Results
 
-__all__ = ["bytes_words", "console", "notes", "results_summary", "say", "seconds_words", "table"]
+__all__ = [
+    "DEFAULT_STORE",
+    "bytes_words",
+    "console",
+    "notes",
+    "results_summary",
+    "say",
+    "seconds_words",
+    "study_command",
+    "table",
+]
 
+DEFAULT_STORE = Path("transferscope-runs")
+"""The folder of results where none is named."""
 _NOTES = 12
 
 
@@ -40,6 +54,20 @@ def notes(lines: Sequence[str]) -> None:
         say(f"note: {line}")
     if len(lines) > _NOTES:
         say(f"note: and {len(lines) - _NOTES} more, all of them in the report")
+
+
+def study_command(
+    verb: str, path: Path, overrides: Sequence[str], store: Path, *words: str, allow_code: bool = False
+) -> str:
+    """A command for the study as it was called, quoted for a shell: what is printed can be pasted.
+
+    >>> study_command("run", Path("my study.yaml"), ["seeds=[0, 1]"], DEFAULT_STORE)
+    "transferscope run 'my study.yaml' --set 'seeds=[0, 1]'"
+    """
+    settings = [word for text in overrides for word in ("--set", text)]
+    place = [] if store == DEFAULT_STORE else ["--store", str(store)]
+    consent = ["--allow-code"] if allow_code else []
+    return shlex.join(["transferscope", verb, str(path), *words, *settings, *place, *consent])
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferscope.commands.printing import notes, say
+from transferscope.commands.printing import DEFAULT_STORE, notes, say, study_command
 from transferscope.errors import StudyError, counted
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ def init(
     epochs = study.training.recipe.epochs
     shorter = "" if quick else "; for a first look: --quick"
     say(f"trainings, at most: {most_trainings(study)} of {counted(epochs, 'epoch')} each{shorter}")
-    consent = " --allow-code" if Architecture(name=chosen.architecture).code is not None else ""
-    say(f"what it will take:  transferscope plan {path}{consent}")
-    say(f"run it:             transferscope run {path}{consent}")
+    code = Architecture(name=chosen.architecture).code is not None
+    say(f"what it will take:  {study_command('plan', path, (), DEFAULT_STORE, allow_code=code)}")
+    say(f"run it:             {study_command('run', path, (), DEFAULT_STORE, allow_code=code)}")
     return path
 
 
