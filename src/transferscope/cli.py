@@ -136,17 +136,23 @@ def init(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The file to write; NAME.yaml if not given."),
     ] = None,
+    overrides: _Overrides = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few and short trainings: a first look, no claim.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a study for your pictures or your model, with a comment on every choice.
 
+    Settings of --set are written into it; those of target.data say how your pictures are read.
+
     \b
     Examples:
-      transferscope init photos
+      transferscope init photos --quick
+      transferscope init photos --set target.data.layout=classes
+      transferscope init table.parquet --set target.data.image_column=photo
       transferscope init photos --model efficientnet-lite0
       transferscope init photos --model my.pt --architecture timm:resnet50
     """
-    starting.init(folder, model, architecture, name, output, force=force)
+    starting.init(folder, model, architecture, name, output, overrides or (), quick=quick, force=force)
 
 
 @app.command()

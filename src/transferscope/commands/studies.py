@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferscope.commands.printing import (
     bytes_words,
+    notes,
     results_summary,
     say,
     seconds_words,
@@ -98,6 +99,7 @@ def plan(path: Path, overrides: Sequence[str], store: Path, *, allow_code: bool 
             for number, part in enumerate(planned.rounds, start=1)
         ],
     )
+    notes(planned.notes)
     if planned.networks:
         say("networks to train:")
         for network in planned.networks:

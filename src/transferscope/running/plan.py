@@ -85,6 +85,7 @@ class Plan:
         seconds: least and most that what is still to do should take; None where nothing was measured.
         step: what a training step takes; None where nothing is to do.
         disk_bytes: of what is still to be written: weights at most, with an allowance for tables.
+        notes: of the data: what was left out, licence, leakage.
     """
 
     rounds: tuple[PlanRound, ...]
@@ -92,6 +93,7 @@ class Plan:
     seconds: tuple[float, float] | None
     step: "StepTime | None"
     disk_bytes: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ def plan_study(study: Study, store_root: Path) -> Plan:
         seconds=(0.0, 0.0) if pace is None else (batches * pace.low, batches * pace.high),
         step=pace,
         disk_bytes=int(disk),
+        notes=context.images().notes,
     )
 
 
