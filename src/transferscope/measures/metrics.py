@@ -29,6 +29,8 @@ __all__ = [
     "weighted_auc",
 ]
 
+_ONE_OUTPUT = "let it give two logits; or give labels[:, None].float() and the metric 'auc'"
+
 Task = Literal["single", "multi"]
 MetricName = Literal["top1", "top5", "auc"]
 METRICS: tuple[MetricName, ...] = ("top1", "top5", "auc")
@@ -312,6 +314,16 @@ def _label_auc(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_])
     return LabelAuc(float(area[0]), positives, negatives)
 
 
+def _out_of_range(low: int, high: int, classes: int) -> str:
+    if classes == 1:
+        return _ONE_OUTPUT
+    if low == 1 and high == classes:
+        return "labels seem to start at 1: labels - 1"
+    if low < 0:
+        return "leave out examples without a label (-1, -100), or number the classes from 0"
+    return "give the labels that the network was trained for, numbered from 0; or a network with as many outputs"
+
+
 def _task_of(labels: Tensor) -> Task:
     return "single" if labels.ndim == 1 else "multi"
 
@@ -335,15 +347,25 @@ def _checked(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             "logits and labels do not fit",
             expected="labels 'examples', or 'examples labels' as the logits",
             got=f"logits {tuple(logits.shape)}, labels {tuple(labels.shape)}",
+            hint="one class number per example has one axis: labels.squeeze(1)"
+            if labels.ndim == 2 and labels.shape[1] == 1
+            else "give the labels that the network was trained for",
         )
     if labels.ndim == 2:
         if not bool(((labels == 0) | (labels == 1)).all()):
             raise MeasureError("a label is neither 0 nor 1", expected="0 or 1 for each example and label")
         return logits, labels.long()
     if labels.is_floating_point():
-        raise MeasureError("labels must be integers", expected="class numbers", got=str(labels.dtype))
+        hint = _ONE_OUTPUT if logits.shape[1] == 1 else "labels.long()"
+        raise MeasureError("labels must be integers", expected="class numbers", got=str(labels.dtype), hint=hint)
     labels = labels.long()
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= logits.shape[1]:
-        raise MeasureError("a label is out of range", expected=f"0 to {logits.shape[1] - 1}", got=f"{low} to {high}")
+        classes = logits.shape[1]
+        raise MeasureError(
+            "the network has one output, and labels name two classes" if classes == 1 else "a label is out of range",
+            expected="two outputs, or labels of shape 'examples 1'" if classes == 1 else f"0 to {classes - 1}",
+            got=f"{low} to {high}" + (" and one output" if classes == 1 else f" for {classes} outputs"),
+            hint=_out_of_range(low, high, classes),
+        )
     return logits, labels
