@@ -203,6 +203,8 @@ def compare(
             "the networks have batch norm, and no training batches were given (train=...) to recompute its "
             "statistics on; without that every barrier is an artefact"
         )
+    elif whole is not None and (apart := unlike(a, b, without=None if alike else head)) is not None:
+        missing["path"] = f"{apart.cause} ({apart.got}): {apart.hint}"
     elif whole is not None:
         path = walk(b, "path")
         if alike:

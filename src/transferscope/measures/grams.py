@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_tensors
 
 __all__ = [
     "BLOCK_BYTES",
@@ -70,6 +71,7 @@ def _flat(features: Tensor) -> Tensor:
     return features.permute(0, *order).reshape(features.shape[0], -1)
 
 
+@of_tensors
 def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The Gram matrix of features that are centred over the examples first, and the offset taken off.
 
@@ -144,6 +146,7 @@ def check_grams(grams: Tensor, kind: Kind) -> int:
     return examples
 
 
+@of_tensors
 def u_centred(grams: Tensor) -> Tensor:
     """U-centred Gram matrices: rows and columns sum to zero, the diagonal is zero.
 
@@ -171,6 +174,7 @@ def u_centred(grams: Tensor) -> Tensor:
     return inner
 
 
+@of_tensors
 def rbf_grams(grams: Tensor, bandwidth: float = 1.0, floors: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Gram matrices of the RBF kernel, from linear ones.
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError, nearest
+from transferscope.measures.arguments import of_arrays, of_tensors
 
 __all__ = [
     "METRICS",
@@ -53,6 +54,7 @@ class LabelAuc:
     reason: str = ""
 
 
+@of_tensors
 def per_example_loss(logits: Tensor, labels: Tensor, task: Task = "single") -> Tensor:
     """Cross-entropy of each example, or binary cross-entropy averaged over its labels.
 
@@ -96,6 +98,7 @@ def per_example_loss(logits: Tensor, labels: Tensor, task: Task = "single") -> T
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.double(), reduction="none").mean(1)
 
 
+@of_tensors
 def predictions(logits: Tensor, task: Task = "single") -> Tensor:
     """The class of the largest logit (the first of equals), or each label at probability ≥ 0.5.
 
@@ -125,6 +128,7 @@ def predictions(logits: Tensor, task: Task = "single") -> Tensor:
     return first.masked_fill(missing.any(dim=1), -1)
 
 
+@of_tensors
 def correct(logits: Tensor, labels: Tensor) -> Tensor:
     """Whether each prediction is right; see :func:`predictions`.
 
@@ -142,6 +146,7 @@ def correct(logits: Tensor, labels: Tensor) -> Tensor:
     return predictions(logits, _task_of(labels)) == labels
 
 
+@of_tensors
 def hits(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     """Whether the class of each example is among its ``k`` largest logits.
 
@@ -184,6 +189,7 @@ def hits(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     return (ahead.sum(dim=1) < k) & ~torch.isnan(logits).any(dim=1)
 
 
+@of_tensors
 def top_k(logits: Tensor, labels: Tensor, k: int) -> float:
     """Share of examples whose class is among the ``k`` largest logits: the mean of :func:`hits`.
 
@@ -206,6 +212,7 @@ def top_k(logits: Tensor, labels: Tensor, k: int) -> float:
     return float(hits(logits, labels, k).double().mean())
 
 
+@of_arrays
 def weighted_auc(scores: npt.ArrayLike, positive: npt.ArrayLike, weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Area under the curve of one label under each row of weights, at the cost of one sort.
 
@@ -242,6 +249,7 @@ def weighted_auc(scores: npt.ArrayLike, positive: npt.ArrayLike, weights: npt.Ar
     return result
 
 
+@of_tensors
 def per_label_auc(logits: Tensor, labels: Tensor) -> tuple[LabelAuc, ...]:
     """Area under the curve of each label.
 
@@ -269,6 +277,7 @@ def per_label_auc(logits: Tensor, labels: Tensor) -> tuple[LabelAuc, ...]:
     return tuple(_label_auc(logits[:, i].numpy(), labels[:, i].numpy() == 1) for i in range(labels.shape[1]))
 
 
+@of_tensors
 def metric(logits: Tensor, labels: Tensor, name: str) -> float | None:
     """One number for a network on a split.
 
