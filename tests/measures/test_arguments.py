@@ -160,7 +160,9 @@ def test_whole_numbers_are_features(dtype: torch.dtype) -> None:
     a, b = ((table > 0).to(dtype) for table in (X, Y))
     for measure in (m.linear_cka, m.rbf_cka):
         assert measure(a, b) == pytest.approx(measure(a.double(), b.double()), abs=1e-9)
-    assert numbers(m.channel_update(None, a, b)) == pytest.approx(numbers(m.channel_update(None, a.double(), b.double())))
+    assert numbers(m.channel_update(None, a, b)) == pytest.approx(
+        numbers(m.channel_update(None, a.double(), b.double()))
+    )
     grams = torch.stack([(X > 0).long() @ (X > 0).long().T, (Y > 0).long() @ (Y > 0).long().T])
     assert numbers(m.cka_update(None, grams).hsic) == pytest.approx(numbers(m.cka_update(None, grams.double()).hsic))
 

@@ -16,7 +16,12 @@ from transferscope.analyses.weight_matching import weight_matching
 from transferscope.errors import AlignmentError
 from transferscope.networks.alike import unlike
 from transferscope.networks.batch import first_inputs
-from transferscope.networks.evaluate import check_deterministic, network_inputs, resolve_device
+from transferscope.networks.evaluate import (
+    check_deterministic,
+    check_network_deterministic,
+    network_inputs,
+    resolve_device,
+)
 from transferscope.networks.given import takes_networks
 from transferscope.networks.permutation_groups import PermutationGroups, permutation_groups
 from transferscope.networks.permutation_trace import evaluation_copy, state_of
@@ -94,6 +99,7 @@ def align(
         AlignmentError: the networks differ, cannot be traced, or have an operation for which there is no rule (named);
             or the function would not be the same.
         LoaderError: there is no batch, or a loader does not give the same batches twice.
+        ArchitectureError: a network gives other outputs for the same images in evaluation mode.
         MeasureError: a weight or an activation is not finite.
 
     Reference: Ainsworth, Hayase & Srinivasa 2023, "Git Re-Basin"; Li et al. 2015, "Convergent learning".
@@ -115,6 +121,8 @@ def align(
     where = resolve_device(device)
     models = [evaluation_copy(network).to(where) for network in (a, b)]
     example = network_inputs(models[1], first_inputs(batches)[:_CHECKED_IMAGES], where, "contiguous")
+    for model in models:
+        check_network_deterministic(model, example)
     first, second = ({name: tensor.detach() for name, tensor in state_of(model).items()} for model in models)
     groups = permutation_groups(models[1], example)
     parameters = [name for name, _ in models[1].named_parameters()]
@@ -153,7 +161,7 @@ def _check_alike(a: nn.Module, b: nn.Module) -> None:
 
 def _check_function(groups: PermutationGroups, model: nn.Module, found: Match, example: Tensor) -> float:
     """How far outputs move: with random permutations of shaken weights, and from ``model`` to what was found."""
-    wide = torch.float32 if example.device.type == "mps" else torch.float64
+    wide = torch.float64 if _runs_wide(model, example) else torch.float32
     images = example.to(wide) if example.is_floating_point() else example
     limit = 1e-7 if wide == torch.float64 and _stays_wide(groups) else 1e-3
     own = _widened(state_of(model), wide)
@@ -194,6 +202,20 @@ def _widened(state: Mapping[str, Tensor], wide: torch.dtype) -> dict[str, Tensor
         name: tensor.detach().to(wide) if tensor.is_floating_point() else tensor.detach()
         for name, tensor in state.items()
     }
+
+
+def _runs_wide(model: nn.Module, example: Tensor) -> bool:
+    """Whether the device has float64, and the network takes it: one that casts its input does not."""
+    if example.device.type == "mps":
+        return False
+    images = example.double() if example.is_floating_point() else example
+    try:
+        _output(model, _widened(state_of(model), torch.float64), images)
+    except AlignmentError:
+        raise
+    except Exception:  # a network may raise anything on types that it does not take
+        return False
+    return True
 
 
 def _stays_wide(groups: PermutationGroups) -> bool:
