@@ -80,7 +80,8 @@ def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, T
 
     Args:
         features: ``examples ...``, floating point; everything after the first axis is flattened.
-        out: where to put the Gram matrix: ``examples examples``, of the type and device given below.
+        out: where to put the Gram matrix: ``examples examples``, on the device of the features; its type is that of the
+            computation.
 
     Returns:
         The Gram matrix, ``examples examples``, float32 (float64 for float64 features), symmetric; and the
@@ -104,6 +105,7 @@ def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, T
     flat = _flat(features)
     examples, width = flat.shape
     dtype = torch.float64 if flat.dtype == torch.float64 else torch.float32
+    dtype = dtype if out is None else out.dtype
     half = examples // 2
     budget = _CPU_CHUNK_BYTES if flat.device.type == "cpu" else _CHUNK_BYTES
     step = max(256, budget // (4 * max(1, examples)))

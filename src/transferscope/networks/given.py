@@ -45,14 +45,15 @@ def given(model: object) -> nn.Module:
     Raises:
         ArchitectureError: it is no network of Python modules, or its weights have no values yet.
     """
+    model = _uncompiled(model)
     if not isinstance(model, nn.Module):
         raise ArchitectureError(
             "this is no network",
             expected="a torch.nn.Module",
             got=type(model).__name__,
-            hint="weights alone are loaded into a network first: network.load_state_dict(weights)",
+            hint="weights alone are loaded into a network first, by load_state_dict; of a compiled function give the "
+            "network that it runs",
         )
-    model = _uncompiled(model)
     for name, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
             raise ArchitectureError(
@@ -137,7 +138,7 @@ def _compiled_class() -> type[nn.Module] | None:
     return None if loaded is None else loaded.OptimizedModule
 
 
-def _uncompiled(model: nn.Module) -> nn.Module:
+def _uncompiled(model: object) -> object:
     compiled = _compiled_class()
     while compiled is not None and isinstance(model, compiled):
         model = model.get_submodule("_orig_mod")
