@@ -36,7 +36,7 @@ def _with(function: Callable[P, R], change: Callable[[Tensor], Any]) -> Callable
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         plain = [_changed(item, change) for item in args]
         named = {name: _changed(item, change) for name, item in kwargs.items()}
-        return function(*plain, **named)  # type: ignore[arg-type]  # the same types
+        return function(*plain, **named)
 
     return call
 

@@ -160,8 +160,8 @@ class _Snapshot:
             # The same object is kept: handles of hooks given out earlier point to it.
             live.clear()
             (live.extend if isinstance(live, list) else live.update)(saved)
-        for buffer, value in self.buffers:
-            buffer.detach().copy_(value)
+        for buffer, former in self.buffers:
+            buffer.detach().copy_(former)
         for parameter, data, gradient, requires, value in self.parameters:
             # The old storage itself comes back, with its device and strides: a copy could only be equal.
             parameter.grad = None
