@@ -134,6 +134,15 @@ def init(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The file to write; NAME.yaml if not given."),
     ] = None,
+    which: Annotated[
+        str | None,
+        typer.Option(
+            "--which",
+            metavar="raw|ema|PLACE",
+            help="Of a file with several networks: the weights, their moving average, or where one lies.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a study for your pictures or your model, with a comment on every choice.
@@ -144,7 +153,7 @@ def init(
       transferscope init photos --model efficientnet-lite0
       transferscope init photos --model my.pt --architecture timm:resnet50
     """
-    starting.init(folder, model, architecture, name, output, force=force)
+    starting.init(folder, model, architecture, name, output, which=which, force=force)
 
 
 @app.command()
@@ -282,6 +291,15 @@ _Model = Annotated[
 _ImageSize = Annotated[
     int | None, typer.Option("--image-size", min=8, help="Height and width in pixels.", show_default=False)
 ]
+_Which = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--which",
+        metavar="raw|ema|PLACE",
+        help="Of files with several networks: the weights, their average, or where one lies; twice for A and B.",
+        show_default=False,
+    ),
+]
 
 
 @app.command()
@@ -291,6 +309,7 @@ def compare(
     data: _Data,
     model: _Model = None,
     image_size: _ImageSize = None,
+    which: _Which = None,
     fast: Annotated[
         bool,
         typer.Option("--fast", help="The path in bfloat16; its ends and maxima again in float32, the difference said."),
@@ -303,7 +322,7 @@ def compare(
     Example:
       transferscope compare a.pt b.pt --model timm:resnet18 --data photos
     """
-    comparing.compare(a, b, model, data, image_size, fast=fast, quiet=quiet)
+    comparing.compare(a, b, model, data, image_size, which or (), fast=fast, quiet=quiet)
 
 
 @app.command()
@@ -320,6 +339,7 @@ def modules(
     data: _Data,
     model: _Model = None,
     image_size: _ImageSize = None,
+    which: _Which = None,
     margin: Annotated[
         float, typer.Option("--margin", min=0.0001, max=1.0, help="Loss of the metric that counts as none.")
     ] = 0.005,
@@ -335,7 +355,7 @@ def modules(
     Example:
       transferscope modules tuned.safetensors timm --model timm:resnet18.a1_in1k --data photos --picture modules.svg
     """
-    module_commands.modules(finetuned, pretrained, model, data, image_size, margin, picture, quiet=quiet)
+    module_commands.modules(finetuned, pretrained, model, data, image_size, which or (), margin, picture, quiet=quiet)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ def init(
     name: str | None,
     output: Path | None,
     *,
+    which: str | None = None,
     force: bool,
 ) -> Path:
     """Write a study.
@@ -25,6 +26,7 @@ def init(
         architecture: as of :func:`transferscope.starter.find_model`.
         name: of the study; from ``data`` or ``model`` where None.
         output: the file; ``NAME.yaml`` in the current folder where None.
+        which: as of :func:`transferscope.starter.find_model`.
         force: overwrite.
 
     Returns:
@@ -47,7 +49,7 @@ def init(
     path = output if output is not None else Path(f"{name}.yaml")
     if path.exists() and not force:
         raise StudyError(f"{path} exists already", hint="--output FILE names another, --force overwrites it")
-    chosen = find_model(model, architecture)
+    chosen = find_model(model, architecture, which)
     found = find_data(data) if data is not None else None
     text = starter_study(name, found, chosen, path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)

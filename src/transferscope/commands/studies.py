@@ -82,6 +82,8 @@ def plan(path: Path, overrides: Sequence[str], store: Path) -> None:
         say("networks to train:")
         for network in planned.networks:
             say(f"  {network}")
+    for note in planned.notes:
+        say(note)
     trainings = sum(part.trainings - part.trainings_stored for part in planned.rounds)
     step = "" if planned.step_seconds is None else f" (a training step takes {planned.step_seconds:.3f} s here)"
     say(f"trainings to do:    at most {trainings}")

@@ -59,6 +59,7 @@ class Plan:
         seconds: estimate of what is still to do, from a measured training step.
         step_seconds: of one measured training step.
         disk_bytes: of what is still to be written: weights at most, with an allowance for tables.
+        notes: what was found in the given weights, and how it is used.
     """
 
     rounds: tuple[PlanRound, ...]
@@ -66,6 +67,7 @@ class Plan:
     seconds: float | None
     step_seconds: float | None
     disk_bytes: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ def plan_study(study: Study, store_root: Path) -> Plan:
     rates = speed(study, store)["images_per_second"]
     rate = float(rates[f"float32 {bound.memory_format}"])
     size = sum(tensor.numel() * tensor.element_size() for tensor in context.start(_any(bound)).state_dict().values())
+    report = context.loaded(bound.untrained("P", bound.seeds[0]))
     rounds: list[PlanRound] = []
     names: list[str] = []
     seen: set[str] = set()
@@ -164,6 +167,7 @@ def plan_study(study: Study, store_root: Path) -> Plan:
         seconds=(trained + _FORWARD_SHARE * forward) / rate,
         step_seconds=study.training.recipe.batch_size / rate,
         disk_bytes=int(disk),
+        notes=() if report is None else (f"pre-trained weights: {report}",),
     )
 
 
