@@ -98,7 +98,9 @@ def by_position(state: State) -> State:
 def inside(segment: str, state: State) -> State:
     """A wrapper around every block: its segment stands in the middle of the names."""
     return {
-        name.replace("layer", "layer", 1).replace(".0.", f".0.{segment}.", 1) if name.startswith("layer") else name: value
+        name.replace("layer", "layer", 1).replace(".0.", f".0.{segment}.", 1)
+        if name.startswith("layer")
+        else name: value
         for name, value in state.items()
     }
 
@@ -264,9 +266,15 @@ DAMAGE: dict[str, tuple[Callable[[Path, State], Path], tuple[str, ...]]] = {
         lambda p, s: _without_a_part(_parts(p, s, "model.safetensors.index.json")),
         ("model-00002-of-00002.safetensors", "not complete"),
     ),
-    "a command": (lambda p, s: _torch(p, {"state_dict": s, "x": Hostile(os.system, "false")}), ("os", "was not opened")),
+    "a command": (
+        lambda p, s: _torch(p, {"state_dict": s, "x": Hostile(os.system, "false")}),
+        ("os", "was not opened"),
+    ),
     "an expression": (lambda p, s: _torch(p, {"w": s, "x": Hostile(eval, "1")}), ("eval", "was not opened")),
-    "a plain pickle": (lambda p, s: _write(p, pickle.dumps({"x": Hostile(os.system, "false")}, 4)), ("was not opened",)),
+    "a plain pickle": (
+        lambda p, s: _write(p, pickle.dumps({"x": Hostile(os.system, "false")}, 4)),
+        ("was not opened",),
+    ),
     "NaN": (
         lambda p, s: _torch(p, _changed(s, "conv1.0.weight", lambda v: v * float("nan"))),
         ("conv1.0.weight", "NaN", "finite"),
@@ -313,7 +321,9 @@ def situations(folder: Path, seed: int = 0) -> list[Situation]:
         Situation("an index of .bin", _parts(folder / "bin", state, "pytorch_model.bin.index.json"), None, state),
         Situation(
             "half precision",
-            _safetensors(folder / "half.safetensors", {n: v.half() if v.is_floating_point() else v for n, v in state.items()}),
+            _safetensors(
+                folder / "half.safetensors", {n: v.half() if v.is_floating_point() else v for n, v in state.items()}
+            ),
             None,
             {name: value.half().float() if value.is_floating_point() else value for name, value in state.items()},
             says=("float16",),

@@ -1,6 +1,7 @@
 """Weights of another image size: position embeddings and patch kernels resampled as the network's library does it."""
 
 import inspect
+import warnings
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -26,7 +27,8 @@ def resampled(model: nn.Module, state: Mapping[str, Tensor], names: Iterable[str
     own = model.state_dict()
     dense = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of timm's own indexing
             made = _by_library(model, dense)
     except Exception:  # the libraries assert, index and reshape: what cannot be resampled stays as it is, and misfits
         return {}

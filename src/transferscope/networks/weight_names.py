@@ -196,7 +196,8 @@ def matches(tables: Tables, layout: Layout) -> list[Match]:
         for wanted in (layout.wanted, layout.by_position):
             found += [_match(table, tensors, short, prefix, wanted, layout) for prefix in _prefixes(short, wanted)]
     unique = {(match.table, match.prefix, tuple(match.found.items())): match for match in found}
-    return sorted(unique.values(), key=lambda match: (not match.fits, len(match.wrong), -len(match.found)))
+    # Of those that do not fit, the one that is nearest by names tells most.
+    return sorted(unique.values(), key=lambda m: (not m.fits, len(m.wrong) if m.fits else 0, -len(m.found)))
 
 
 def _prefixes(names: Iterable[str], wanted: Collection[str]) -> list[str]:
@@ -301,7 +302,8 @@ def choose(found: list[Match], tables: Tables, which: str | None, of: str) -> tu
 def _is(match: Match, which: str) -> bool:
     if which in ("raw", "ema"):
         return match.average == (which == "ema")
-    return match.place == which or match.place.startswith(f"{which}.")
+    place = ".".join(part for part in which.split(".") if part not in _WRAPPERS)
+    return match.place == place or match.place.startswith(f"{place}.")
 
 
 def _equal(one: Match, other: Match, tables: Tables) -> bool:

@@ -1,8 +1,8 @@
 """Files of ``torch.save``: tensors and plain containers; of everything else nothing is made, and nothing runs."""
 
-import pickle
 import warnings
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -95,7 +95,7 @@ def read_pickle(path: Path) -> object:
             return torch.load(path, weights_only=True, map_location="cpu")
     except OSError as error:
         raise unreadable(path, error) from error
-    except pickle.UnpicklingError as error:
+    except UnpicklingError as error:
         raise WeightsError(
             f"the weights file {path} holds more than tensors, or is damaged, and was not opened",
             expected="tensors, numbers, texts and plain containers: for safety nothing else is unpickled",

@@ -272,20 +272,18 @@ def load(model: nn.Module, state: Mapping[str, Tensor], head: str, new_head: boo
     extra = [name for name in match.further if not is_counter(name)]
     lost = [name for name in heads if name not in given and not is_counter(name)]
     if not match.fits or set(match.wrong) - fixed.keys() or (not fresh and (extra or lost or resized)):
-        raise _does_not_fit(match, given, layout, tables, "the file", new_head=new_head)
+        raise _does_not_fit(match, given, layout, tables, "given tensors", new_head=new_head)
 
     odd = {name for name in given if is_counter(name) and own[name].shape != given[name].shape}
     loaded = tuple(name for name in own if name in given and name not in fresh and name not in odd)
     model.load_state_dict({name: fixed.get(name, given[name]) for name in loaded}, strict=False)
+    sizes = [f"{name} {list(given[name].shape)} → {list(own[name].shape)}" for name in fixed]
     return LoadReport(
         loaded,
         missing=tuple(name for name in own if name not in given),
         unexpected=tuple(n for n in (*match.further, *match.other_head) if layout.prefix + n not in own),
         replaced=tuple(name for name in own if name in fresh and name in given),
-        remarks=tuple(
-            f"{name} resampled from {list(given[name].shape)} to {list(own[name].shape)}, as its library does"
-            for name in fixed
-        ),
+        remarks=(f"resampled to the network's image size, as its library does it: {few(sizes)}",) if sizes else (),
     )
 
 
@@ -312,15 +310,20 @@ def _does_not_fit(
     if wrong:
         shapes = [f"{name} {list(given[name].shape)} instead of {list(own[name].shape)}" for name in wrong]
         parts.append(f"{len(wrong)} of another shape ({few(shapes)})")
-    what = "the weights do not fit the network"
+    what = f"the weights do not fit the network: {source}"
     if match.fits and not match.wrong:
-        what = f"only the head {layout.head!r} of the weights does not fit the network"
+        what = f"only the head {layout.head!r} does not fit the network: {source}"
         hint = (
             "everything before it fits: take a new head (a study does), or name a network with the file's head, for "
             "example your own function package.module:function, as the architecture"
         )
     elif fits := fitting(tables):
-        hint = f"by names and shapes {source} fits {few(fits)}: set that as the architecture"
+        hint = f"by names and shapes the file fits {few(fits)}: set that as the architecture"
+    elif match.fits:
+        hint = (
+            "the names are the network's, the sizes are not: set its options as they were "
+            "(`architecture: {name: ..., options: {img_size: ...}}`), or name a sister of another size"
+        )
     else:
         hint = (
             f"none of {len(CANDIDATES)} common architectures fits either: name the one that the weights were saved from"
