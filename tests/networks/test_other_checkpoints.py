@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-
 from tests.situations.checkpoints import WRAPPERS, Hostile, network, other, trunk, under
+
 from transferscope.errors import WeightsError
 from transferscope.networks.architectures import build
 from transferscope.networks.settings import Architecture, FileWeights
