@@ -206,7 +206,8 @@ def study_name(place: Path) -> str:
     >>> study_name(Path("my photos (2024)"))
     'my-photos-2024'
     """
-    name = re.sub(r"[^A-Za-z0-9._]+", "-", place.resolve().stem if place.suffix else place.resolve().name)
+    whole = Path(os.path.abspath(place))
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", whole.stem if place.suffix else whole.name)
     return name.strip("-._")[:64] or "study"
 
 
