@@ -29,7 +29,9 @@ def table(path: Path, labels: object, metadata: dict[str, str] | None = None, **
     series = labels if isinstance(labels, pl.Series) else pl.Series(labels)
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures = [encoded(number) for number in range(8)] * (len(series) // 8 + 1)
-    pl.DataFrame({"image": pictures[: len(series)], "label": series, **more}).write_parquet(path, metadata=metadata or {})
+    pl.DataFrame({"image": pictures[: len(series)], "label": series, **more}).write_parquet(
+        path, metadata=metadata or {}
+    )
     return path
 
 

@@ -1,8 +1,8 @@
 """Pictures and labels in NumPy files."""
 
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -206,20 +206,24 @@ def _words(values: "np.ndarray") -> list[str]:
     return [value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value) for value in values]
 
 
-def _reading(path: str) -> "AbstractContextManager[None]":
-    return reading(
-        existing(path, "the file of arrays"),
-        "cannot be read",
-        "a .npy or .npz file of numbers or text, not of pickled objects",
-        "save text as numpy.save(file, labels.astype(str)), and no file with a password",
-    )
+@contextmanager
+def _reading(path: str) -> Iterator[Path]:
+    place = existing(path, "the file of arrays")
+    expected = "a .npy or .npz file of numbers or text, not of pickled objects, without a password"
+    try:
+        with reading(place, "cannot be read", expected, "text is saved by numpy.save(file, labels.astype(str))"):
+            yield place
+    except MemoryError as error:
+        got = str(error) or "more than there is"
+        raise DataError(
+            f"{path} needs more memory than there is", got=got, hint="save it as .npy: it is not read as a whole"
+        ) from error
 
 
 def _load(path: str) -> "np.ndarray | dict[str, Any]":
     import numpy as np
 
-    place = existing(path, "the file of arrays")
-    with _reading(path):
+    with _reading(path) as place:
         loaded = np.load(place, mmap_mode="r", allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded
@@ -230,5 +234,5 @@ def _load(path: str) -> "np.ndarray | dict[str, Any]":
 def _member(name: str, path: str) -> "np.ndarray":
     import numpy as np
 
-    with _reading(path), np.load(existing(path, "the file of arrays"), allow_pickle=False) as loaded:
+    with _reading(path) as place, np.load(place, allow_pickle=False) as loaded:
         return np.asarray(loaded[name])

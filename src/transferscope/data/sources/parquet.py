@@ -141,7 +141,8 @@ class Parquet(AbstractSource):
             )
         with reading(file, "cannot be read", f"whole columns {columns}", "is the download complete?"):
             table = pl.read_parquet(file, columns=columns, hive_partitioning=False, glob=False)
-            labels = _table_labels(table[label], f"the column {label!r} of {file}", _classes_of(file, label))
+            names = _classes_of(file, label, given=self.classes is not None)
+            labels = _table_labels(table[label], f"the column {label!r} of {file}", names)
             groups = table[self.group_column] if self.group_column else []
             if isinstance(groups, pl.Series) and groups.null_count():
                 raise DataError(f"the column {groups.name!r} of {file} has empty rows", got=str(groups.null_count()))
@@ -192,7 +193,8 @@ def _schema(file: Path) -> "dict[str, Any]":
     import polars as pl
 
     with reading(file, "cannot be read as Parquet", "a Parquet file", "is the download complete?"):
-        return dict(pl.read_parquet_schema(file))
+        # Not `read_parquet_schema`: it takes names with * and [ for patterns, and may answer for another file.
+        return dict(pl.scan_parquet(file, glob=False, hive_partitioning=False).collect_schema())
 
 
 def _present(column: str, columns: list[str], file: Path) -> None:
@@ -221,7 +223,7 @@ def _split_of(file: Path, root: Path) -> str | None:
     return None
 
 
-def _classes_of(file: Path, label: str) -> tuple[str, ...] | None:
+def _classes_of(file: Path, label: str, *, given: bool) -> tuple[str, ...] | None:
     import polars as pl
 
     metadata = pl.read_parquet_metadata(file)
@@ -239,10 +241,12 @@ def _classes_of(file: Path, label: str) -> tuple[str, ...] | None:
         if "classes" in metadata:
             return tuple(str(name) for name in json.loads(metadata["classes"]))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        if given:
+            return None  # the user has said what the numbers mean
         raise DataError(
             f"the metadata of {file.name} name no classes that can be read",
             got=f"{type(error).__name__}: {error}",
-            hint="give them as `classes`",
+            hint="give them as `classes` (--set 'target.data.classes=[first, second]')",
         ) from error
     return None
 
