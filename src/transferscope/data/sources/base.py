@@ -110,7 +110,7 @@ def existing(path: str, what: str) -> Path:
     Raises:
         DataError: there is nothing at ``path``.
     """
-    place = Path(path).expanduser()
+    place = Path(os.path.expanduser(path))
     if not place.exists():
         raise DataError(
             f"{what} does not exist: {path}",

@@ -68,7 +68,7 @@ class Torchvision(AbstractSource):
         """The settings, torchvision's version, and all files below ``root``."""
         import torchvision
 
-        root = Path(self.root).expanduser()
+        root = Path(os.path.expanduser(self.root))
         files = sorted(Path(place) / name for place, _, names in os.walk(root) for name in names)
         return [self.identity(), str(torchvision.__version__), files_stamp(root, files)]
 
@@ -85,7 +85,7 @@ class Torchvision(AbstractSource):
         accepted = inspect.signature(make).parameters
         given = dict(self.options)
         if "root" in accepted:
-            given["root"] = str(Path(self.root).expanduser())
+            given["root"] = os.path.expanduser(self.root)
         if "download" in accepted:
             given["download"] = self.download
         if "train" in accepted and "train" not in self.options:
