@@ -115,7 +115,7 @@ class Parquet(AbstractSource):
             column = asked or next((name for name in usual if name in columns), None)
             if column is None:
                 raise DataError(
-                    f"{file.name} has no column called {' or '.join(usual)}",
+                    f"{file} has no column called {' or '.join(usual)}",
                     got="columns " + ", ".join(columns),
                     hint=f"name the column in `{setting}` (--set target.data.{setting}=NAME)",
                 )
@@ -199,7 +199,7 @@ def _schema(file: Path) -> "dict[str, Any]":
 
 def _present(column: str, columns: list[str], file: Path) -> None:
     if column not in columns:
-        raise DataError(f"{file.name} has no column {column!r}", hint=nearest(column, columns))
+        raise DataError(f"{file} has no column {column!r}", hint=nearest(column, columns))
 
 
 def _splits(files: list[Path], root: Path) -> tuple[list[str | None] | None, list[str]]:
@@ -244,7 +244,7 @@ def _classes_of(file: Path, label: str, *, given: bool) -> tuple[str, ...] | Non
         if given:
             return None  # the user has said what the numbers mean
         raise DataError(
-            f"the metadata of {file.name} name no classes that can be read",
+            f"the metadata of {file} name no classes that can be read",
             got=f"{type(error).__name__}: {error}",
             hint="give them as `classes` (--set 'target.data.classes=[first, second]')",
         ) from error
