@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
 
-from transferscope.errors import StoreError
+from transferscope.errors import StoreError, printable
 
 __all__ = ["Lasting", "lost_output", "open_closed", "stop_signals", "told"]
 
@@ -62,7 +62,7 @@ def open_closed() -> None:
 
 def told(text: str) -> None:
     """One line on standard error, if anybody can read it. Not through rich: paths keep their brackets and length."""
-    print(text, file=Lasting(sys.stderr), flush=True)
+    print(printable(text, keep="\n\t"), file=Lasting(sys.stderr), flush=True)
 
 
 def lost_output() -> StoreError | None:

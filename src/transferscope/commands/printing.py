@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transferscope.errors import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -16,6 +18,7 @@ __all__ = [
     "DEFAULT_STORE",
     "bytes_words",
     "console",
+    "notes",
     "results_summary",
     "say",
     "seconds_words",
@@ -25,6 +28,7 @@ __all__ = [
 
 DEFAULT_STORE = Path("transferscope-runs")
 """The folder of results where none is named."""
+_NOTES = 12
 
 
 def console() -> "Console":
@@ -36,8 +40,20 @@ def console() -> "Console":
 
 
 def say(text: str = "") -> None:
-    """One line on standard output."""
-    print(text)
+    """One line on standard output, or several."""
+    print(printable(text, keep="\n\t"))
+
+
+def notes(lines: Sequence[str]) -> None:
+    """What a reader must know of the data, one ``note:`` line each.
+
+    Args:
+        lines: of a listing or a set of images; after the first dozen only their number is said.
+    """
+    for line in lines[:_NOTES]:
+        say(f"note: {line}")
+    if len(lines) > _NOTES:
+        say(f"note: and {len(lines) - _NOTES} more, all of them in the report")
 
 
 def study_command(
@@ -76,7 +92,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
             no_wrap=right,
         )
     for row in rows:
-        shown.add_row(*(Text("–" if value is None else str(value)) for value in row))
+        shown.add_row(*(Text("–" if value is None else printable(str(value), keep="\n")) for value in row))
     console().print(shown)
 
 
@@ -129,6 +145,7 @@ def results_summary(results: "Results") -> None:
             for item in results.analyses
         ],
     )
+    notes(results.manifest.get("notes", ()))
     say(results.verdict)
 
 

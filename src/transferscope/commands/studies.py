@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferscope.commands.printing import (
     bytes_words,
+    notes,
     results_summary,
     say,
     seconds_words,
@@ -100,10 +101,13 @@ def plan(path: Path, overrides: Sequence[str], store: Path, *, allow_code: bool 
             for number, part in enumerate(planned.rounds, start=1)
         ],
     )
+    notes(planned.notes)
     if planned.networks:
         say("networks to train:")
         for network in planned.networks:
             say(f"  {network}")
+    for note in planned.notes:
+        say(note)
     trainings = sum(part.trainings - part.trainings_stored for part in planned.rounds)
     say(f"trainings to do:    at most {trainings}")
     say(f"images to pass:     about {sum(part.images for part in planned.rounds):,}")
