@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from transferscope.errors import StoreError, printable
 
-__all__ = ["Lasting", "lost_output", "open_closed", "stop_signals", "told"]
+__all__ = ["Lasting", "lost_output", "open_closed", "printing", "stop_signals", "told"]
 
 
 class Lasting:
@@ -71,17 +71,34 @@ def lost_output() -> StoreError | None:
     Nothing where nobody reads it any more: whoever closed a pipe knows.
     """
     try:
-        sys.stdout.flush()
+        with printing():
+            sys.stdout.flush()
+    except StoreError as error:
+        return error
+    except BrokenPipeError:
+        _silence(sys.stdout)
+    return None
+
+
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Turn what the system answers to printing into an error of ours.
+
+    Raises:
+        StoreError: standard output cannot be written.
+        BrokenPipeError: nobody reads it any more.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
     except OSError as error:
         _silence(sys.stdout)
-        if isinstance(error, BrokenPipeError):
-            return None
-        return StoreError(
+        raise StoreError(
             f"standard output cannot be written: {error.strerror or error}",
             expected="a terminal, pipe or file that takes what is printed",
             hint="what was finished is kept: send the output elsewhere and run the same command again",
-        )
-    return None
+        ) from error
 
 
 def _silence(stream: TextIO) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from transferscope.running.results import Results
 
+from transferscope.streams import printing
+
 __all__ = [
     "DEFAULT_STORE",
     "bytes_words",
@@ -93,7 +95,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
         )
     for row in rows:
         shown.add_row(*(Text("–" if value is None else printable(str(value), keep="\n")) for value in row))
-    console().print(shown)
+    with printing():
+        console().print(shown)
 
 
 def results_summary(results: "Results") -> None:

@@ -49,10 +49,10 @@ def hold(
         )
     path, side = folder / f"{name}.lock", folder / f"{name}.holder.json"
     what = name if what is None else what
-    # All that the user's umask allows: others who share the store lock as well.
-    lock = filelock.FileLock(path, mode=0o666, thread_local=False)
     with translated(path, "lock"):
         make_folder(folder)
+        # What the user's umask allows: others who share the store lock as well.
+        lock = filelock.FileLock(path, mode=folder.stat().st_mode & 0o666, thread_local=False)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
