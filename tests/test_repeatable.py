@@ -40,7 +40,7 @@ def examples(strategy: st.SearchStrategy) -> list[str]:
     return drawn
 
 
-@pytest.fixture()
+@pytest.fixture
 def loading(tmp_path: Path) -> Iterator:
     """Loads a module that is full of constants, as a project's own modules are."""
     names = []

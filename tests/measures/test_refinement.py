@@ -1,5 +1,7 @@
 """Coarse to fine: the maximum of a dense grid from half of its points, on one hill and on several."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -91,7 +93,7 @@ def test_what_settled_says_holds_where_the_profile_bends_no_more_than_is_suppose
     last = second[-2] + (second[-2] - second[-3]) / (x[-2] - x[-3]) * (x[-1] - x[-2])
     bend = np.abs(second)
     bend[0], bend[-1] = max(bend[1], abs(first)), max(bend[-2], abs(last))
-    for i, (left, right) in enumerate(zip(x[:-1], x[1:], strict=True)):
+    for i, (left, right) in enumerate(pairwise(x)):
         inside = np.linspace(left, right, 201)
         values = np.array([profile(a) for a in inside])
         true_bend = np.abs(np.diff(values, 2)).max() / (inside[1] - inside[0]) ** 2

@@ -101,8 +101,8 @@ def next_point(
     Raises:
         MeasureError: shapes that do not fit, or positions that do not ascend.
 
-    Reference: Piyavskii (1972) and Shubert (1972), with an estimated bound for the second derivative in place of a known
-    one for the slope.
+    Reference: Piyavskii (1972) and Shubert (1972), with an estimated bound for the second derivative in place of a
+    known one for the slope.
 
     >>> next_point([0.0, 0.5, 1.0], [[0.0, 1.0, 0.1]], 0.1, [0.01])
     0.75
