@@ -15,6 +15,7 @@ from transferscope.analyses.unit_moves import Match
 from transferscope.analyses.weight_matching import weight_matching
 from transferscope.errors import AlignmentError, LoaderError
 from transferscope.networks.evaluate import check_deterministic, resolve_device
+from transferscope.networks.one_function import check_one_function
 from transferscope.networks.permutation_groups import PermutationGroups, permutation_groups
 from transferscope.networks.permutation_trace import copied, state_of
 from transferscope.networks.permutation_units import Order
@@ -89,6 +90,7 @@ def align(
     Raises:
         AlignmentError: the networks differ, cannot be traced, or have an operation for which there is no rule (named);
             or the function would not be the same.
+        ArchitectureError: with the parameters and buffers of ``a`` the network ``b`` does not compute what ``a`` does.
         LoaderError: there is no batch, or a loader does not give the same batches twice.
         MeasureError: a weight or an activation is not finite.
 
@@ -112,6 +114,7 @@ def align(
     models = [copied(network).to(where) for network in (a, b)]
     first, second = ({name: tensor.detach() for name, tensor in state_of(model).items()} for model in models)
     _check_alike(first, second)
+    check_one_function(models[1], models[0], second, first, first.keys(), example)
     groups = permutation_groups(models[1], example)
     parameters = [name for name, _ in models[1].named_parameters()]
     match method:

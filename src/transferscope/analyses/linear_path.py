@@ -137,7 +137,9 @@ def linear_path(
             or nothing can be refined (no ends in the grid, fewer than 3 points).
         ModuleNameError: no module of the name ``trunk_of``.
         LoaderError: a loader does not give the same batches twice.
-        ArchitectureError: the networks give other outputs for the same images (dropout that ignores the mode).
+        ArchitectureError: the networks give other outputs for the same images (dropout that ignores the mode); one
+            computes something else than the other does with its parameters and buffers; or buffers follow the data
+            that nothing recomputes.
 
     Reference: Neyshabur et al. 2020, Fig. 4; Frankle et al. 2020.
     """
@@ -189,8 +191,7 @@ def with_head_of(a: nn.Module, b: nn.Module, head: str) -> nn.Module:
     names = [name for name, _ in a.named_modules() if name]
     if head not in names:
         raise ModuleNameError(f"the network has no module named {head!r}", got=head, hint=nearest(head, names))
-    made = copy.deepcopy(a)
-    given, own = b.state_dict(), made.state_dict()
+    own, given = (dict((*each.named_parameters(), *each.named_buffers())) for each in (a, b))
     trunk = {name for name in own.keys() | given.keys() if not name.startswith(f"{head}.")}
     apart = sorted(
         name
@@ -206,5 +207,7 @@ def with_head_of(a: nn.Module, b: nn.Module, head: str) -> nn.Module:
             expected="two networks of one architecture",
             got=", ".join(apart[:5]) + (" ..." if len(apart) > 5 else ""),
         )
-    made.load_state_dict({name: given[name] if name in trunk else value for name, value in own.items()})
+    # A copy of b: its own code, not that of a, says what its tensors mean.
+    made = copy.deepcopy(b)
+    made.set_submodule(head, copy.deepcopy(a.get_submodule(head)))
     return made

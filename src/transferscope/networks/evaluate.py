@@ -15,6 +15,7 @@ __all__ = [
     "autocast",
     "check_deterministic",
     "check_network_deterministic",
+    "digest",
     "in_format",
     "logits",
     "preserved",
@@ -218,21 +219,22 @@ def _check_output(output: object, images: Tensor, labels: Tensor) -> None:
         )
 
 
-def _digest(item: object) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+def digest(item: object) -> str:
+    """A hash of the bits of tensors, in tuples, lists and dictionaries too; of anything else its text."""
+    made = hashlib.blake2b(digest_size=16)
     if isinstance(item, (tuple, list)):
         for part in item:
-            digest.update(_digest(part).encode())
+            made.update(digest(part).encode())
     elif isinstance(item, dict):
         for key, part in item.items():
-            digest.update(f"{key!r} {_digest(part)}".encode())
+            made.update(f"{key!r} {digest(part)}".encode())
     elif isinstance(item, Tensor):
         tensor = item.detach().cpu().contiguous()
-        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        made.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        made.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     else:
-        digest.update(repr(item).encode())
-    return digest.hexdigest()
+        made.update(repr(item).encode())
+    return made.hexdigest()
 
 
 def _examples(batch: object) -> int:
@@ -267,7 +269,7 @@ def check_deterministic(batches: Iterable[Any]) -> None:
 def _compare_passes(batches: Iterable[Any]) -> None:
     examples, first = 0, []
     for batch in batches:
-        first.append(_digest(batch))
+        first.append(digest(batch))
         examples += _examples(batch)
     if not first:
         raise LoaderError("the loader gives no batch", expected="at least one batch", got="none")
@@ -283,7 +285,7 @@ def _compare_passes(batches: Iterable[Any]) -> None:
     count = 0
     for index, batch in enumerate(batches):
         count = index + 1
-        if index < len(first) and _digest(batch) != first[index]:
+        if index < len(first) and digest(batch) != first[index]:
             raise LoaderError(
                 f"the loader is not deterministic: batch {index} differs between two passes",
                 expected="the same images and labels, in the same order, each time",
@@ -311,7 +313,7 @@ def check_network_deterministic(model: nn.Module, images: Tensor) -> None:
     with preserved(model):
         model.eval()
         with torch.inference_mode():
-            same = _digest(model(images)) == _digest(model(images))
+            same = digest(model(images)) == digest(model(images))
     if not same:
         raise ArchitectureError(
             "the network gives other outputs for the same images in evaluation mode",
