@@ -194,7 +194,7 @@ class _Tokens(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layer = nn.TransformerEncoderLayer(4, 2, 6, batch_first=True)
+        self.layer = nn.TransformerEncoderLayer(4, 2, 2, batch_first=True)
         self.head = nn.Linear(4, 3)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -157,7 +157,10 @@ def hessian(
 @torch.enable_grad()
 def _product(model: nn.Module, parameters: list[nn.Parameter], data: "_Prepared", vector: Tensor) -> Tensor:
     """H of the summed loss, times a vector: the gradient of ⟨∇L, v⟩, batch by batch."""
-    parts = [part.view_as(p) for p, part in zip(parameters, vector.split([p.numel() for p in parameters]), strict=True)]
+    parts = [
+        part.view_as(p)
+        for p, part in zip(parameters, torch.split(vector, [p.numel() for p in parameters]), strict=True)
+    ]
     found = torch.zeros_like(vector)
     loss = nn.CrossEntropyLoss() if data.task == "single" else nn.BCEWithLogitsLoss()
     # Fused attention has no second derivative, and TF32 too few digits for one.
