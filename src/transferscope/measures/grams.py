@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_tensors
 
 __all__ = [
     "BLOCK_BYTES",
@@ -92,6 +93,7 @@ def power_of_two(features: Tensor) -> float:
     return 2.0 ** -max(-most, min(most, exponent))
 
 
+@of_tensors
 def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The Gram matrix of features that are centred over the examples first, and the offset taken off.
 
@@ -100,8 +102,8 @@ def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, T
 
     Args:
         features: ``examples ...``, floating point; everything after the first axis is flattened.
-        out: where to put the Gram matrix: ``examples examples``, of the type and device given below. Features whose
-            squares it cannot hold are then for the caller to scale (:func:`power_of_two`).
+        out: where to put the Gram matrix: ``examples examples``, on the device of the features; its type is that of the
+            computation. Features whose squares it cannot hold are then for the caller to scale (:func:`power_of_two`).
 
     Returns:
         The Gram matrix, ``examples examples``, symmetric, float32 (float64 for float64 features, and for those whose
@@ -147,6 +149,7 @@ def gram_and_rounding(features: Tensor, out: Tensor | None = None) -> tuple[Tens
     flat = _flat(features)
     examples, width = flat.shape
     dtype = torch.float64 if flat.dtype == torch.float64 else torch.float32
+    dtype = dtype if out is None else out.dtype
     half = examples // 2
     budget = _CPU_CHUNK_BYTES if flat.device.type == "cpu" else _CHUNK_BYTES
     step = max(256, budget // (4 * max(1, examples)))
@@ -194,6 +197,7 @@ def check_grams(grams: Tensor, kind: Kind) -> int:
     return examples
 
 
+@of_tensors
 def u_centred(grams: Tensor) -> Tensor:
     """U-centred Gram matrices: rows and columns sum to zero, the diagonal is zero.
 
@@ -221,6 +225,7 @@ def u_centred(grams: Tensor) -> Tensor:
     return inner
 
 
+@of_tensors
 def rbf_grams(grams: Tensor, bandwidth: float = 1.0, floors: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Gram matrices of the RBF kernel, from linear ones.
 

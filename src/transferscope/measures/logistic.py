@@ -10,6 +10,7 @@ from scipy import optimize
 from torch import Tensor
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_tensors
 from transferscope.measures.grams import power_of_two
 
 __all__ = ["LogisticFit", "Scaling", "fit_logistic", "scaling"]
@@ -36,6 +37,7 @@ class Scaling:
         return (features.double() - self.mean) / self.deviation
 
 
+@of_tensors
 def scaling(features: Tensor) -> Scaling:
     """What standardises features: from training data alone, so that nothing of the others leaks in.
 
@@ -81,6 +83,7 @@ class LogisticFit:
         return features.double() @ self.weight + self.bias
 
 
+@of_tensors
 def fit_logistic(
     features: Tensor,
     labels: Tensor,

@@ -1,6 +1,5 @@
 """Buffers that follow from weights or data: singular vectors of spectral norms, and statistics of unknown classes."""
 
-import copy
 from collections.abc import Collection, Iterator
 
 import torch
@@ -10,6 +9,7 @@ from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.spectral_norm import SpectralNorm
 
 from transferscope.errors import ArchitectureError
+from transferscope.networks.copies import copied
 
 __all__ = ["converge_spectral_norms", "followers_of_data", "spectral_norm_buffers"]
 
@@ -76,7 +76,7 @@ def followers_of_data(model: nn.Module, known: Collection[str], example: Tensor)
     asked = [name for name, buffer in model.named_buffers() if buffer.is_floating_point() and name not in known]
     if not asked:
         return []
-    made = copy.deepcopy(model).eval()
+    made = copied(model).eval()
     for name in asked:
         # Their owners alone: batch norms and dropout elsewhere have nothing to do with it.
         made.get_submodule(name.rpartition(".")[0]).training = True
