@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from transferscope.errors import ArchitectureError
 from transferscope.networks.batchnorm import tracked_norms
-from transferscope.networks.derived_buffers import followers_of_data, spectral_norm_buffers
+from transferscope.networks.derived_buffers import followers_of_data, pruning_masks, spectral_norm_buffers
 
 __all__ = ["BatchNormPolicy", "BufferRules", "buffer_rules"]
 
@@ -50,7 +50,8 @@ def buffer_rules(
     norms = tracked_norms(network)
     statistics = {f"{name}.{key}" if name else key for name, norm in norms.items() for key in norm._buffers}
     spectral = spectral_norm_buffers(network)
-    followers = followers_of_data(network, statistics | spectral, example[:2])
+    known = statistics | spectral | pruning_masks(network)
+    followers = followers_of_data(network, known, example[:2])
     if followers and asked == "recompute":
         raise ArchitectureError(
             "these buffers follow the data in training, and nothing recomputes them: " + ", ".join(followers[:5]),
@@ -58,11 +59,11 @@ def buffer_rules(
             hint="choose batch_norm='none' (those of the first network everywhere) or, on lines, planes and basins, "
             "'interpolate': the result then says so",
         )
-    others = fractions - statistics - spectral
+    others = fractions - known
     # Where others differ and were asked to move or to stay, the result must say which.
     unlike = asked != "recompute" and any(not torch.equal(ends[0][name], end[name]) for end in ends for name in others)
     return BufferRules(
         policy=asked if norms or followers or unlike else "no batch norm",
-        movable=frozenset(parameters | statistics | spectral | (others if asked != "recompute" else set())),
+        movable=frozenset(parameters | known | (others if asked != "recompute" else set())),
         spectral_norms=bool(spectral),
     )
