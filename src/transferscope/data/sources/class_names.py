@@ -134,7 +134,8 @@ def numbered(
     named = [table for table in tables if table.names is not None]
     for table in tables:
         if not table.words:
-            table.in_range(len(table.names) if table.names is not None else classes and len(classes))
+            names = table.names if table.names is not None else classes
+            table.in_range(None if names is None else len(names))
     if len({table.names for table in named}) > 1:
         notes.append("The tables number their classes differently: each was read by its own names.")
     if classes is not None:

@@ -83,7 +83,7 @@ def _in_one_form(
     """The form of all tables together: the rows of one may look like another form by chance."""
     auto, hint = label_format in (None, "auto"), label_format and _AS_NUMBERS
     lists = [table for table in tables if table.lengths is not None]
-    widths = sorted({int(width) for table in lists for width in np.unique(table.lengths)})
+    widths = sorted({int(width) for table in lists for width in np.unique(np.asarray(table.lengths))})
     if auto and widths in ([], [1]):
         return [replace(table, lengths=None) for table in tables], "single"
     if len(lists) < len(tables):

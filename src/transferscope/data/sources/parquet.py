@@ -143,10 +143,9 @@ class Parquet(AbstractSource):
             table = pl.read_parquet(file, columns=columns, hive_partitioning=False, glob=False)
             names = _classes_of(file, label, given=self.classes is not None)
             labels = _table_labels(table[label], f"the column {label!r} of {file}", names)
-            groups = table[self.group_column] if self.group_column else []
-            if isinstance(groups, pl.Series) and groups.null_count():
-                raise DataError(f"the column {groups.name!r} of {file} has empty rows", got=str(groups.null_count()))
-            return labels, [str(group) for group in groups]
+            if self.group_column:
+                _no_nulls(table[self.group_column], f"the column {self.group_column!r} of {file}")
+            return labels, [str(group) for group in table[self.group_column]] if self.group_column else []
 
 
 class _Reader:
@@ -285,7 +284,7 @@ def _no_nulls(column: "pl.Series", where: str) -> None:
     if column.null_count():
         raise DataError(
             f"{where} has empty rows",
-            expected="a label in every row",
+            expected="a value in every row",
             got=f"{column.null_count()} of {len(column)}, the first in row {column.is_null().arg_max()}",
-            hint="leave those rows out of the file, or name another column in `label_column`",
+            hint="leave those rows out of the file, or name another column",
         )
