@@ -2,12 +2,12 @@
 
 import io
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from transferscope.data.sources.base import SPLIT_WORDS, AbstractSource, Listing, existing, files_stamp
+from transferscope.data.sources.base import AbstractSource, Listing, existing, files_stamp, regular_file, split_of
 from transferscope.data.sources.guarded import reading
+from transferscope.data.sources.tree import read_tree
 from transferscope.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -96,11 +96,8 @@ class Parquet(AbstractSource):
         place = existing(self.path, "the Parquet file or folder")
         if place.is_file():
             return [place]
-        files = sorted(
-            path
-            for path in place.rglob("*.parquet")
-            if not any(part.startswith(".") for part in path.relative_to(place).parts)
-        )
+        found = read_tree(place).files()
+        files = sorted(place / name for name in found if name.lower().endswith(".parquet"))
         if not files:
             raise DataError(f"no Parquet files in {self.path}", expected="files ending in .parquet")
         return files
@@ -171,7 +168,7 @@ class _Reader:
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, str):
-            return Image.open(self._files[number].parent / value)
+            return Image.open(regular_file(self._files[number].parent / value))
         if not isinstance(value, bytes):
             raise DataError("the row holds no picture", expected="bytes or a path", got=type(value).__name__)
         return Image.open(io.BytesIO(value))
@@ -213,13 +210,8 @@ def _splits(files: list[Path], root: Path) -> tuple[list[str | None] | None, lis
 
 
 def _split_of(file: Path, root: Path) -> str | None:
-    for name in (file.stem, *reversed(file.relative_to(root).parts[:-1])):
-        words = re.split(r"[^a-z]+", name.lower())
-        # The first word of several: "test-00000-of-00001-train-set" is a test split.
-        split = next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
-        if split is not None:
-            return split
-    return None
+    names = (file.stem, *reversed(file.relative_to(root).parts[:-1]))
+    return next((split for name in names if (split := split_of(name)) is not None), None)
 
 
 def _classes_of(file: Path, label: str, *, given: bool) -> tuple[str, ...] | None:
