@@ -99,7 +99,7 @@ def test_what_cannot_be_read_is_named(command: str, networks: list[str], tmp_pat
         ([str(tmp_path / "none.parquet")], "none.parquet"),
         ([networks[0]], ".safetensors"),
         ([file, "--set", "target.data.label_column=specie"], "'species'"),
-        ([file, "--set", "target.image_size=32"], "target.data.NAME=VALUE"),
+        ([file, "--set", "target.image_size=32"], "settings of target.data"),
         ([file, "--set", "target.data.column=species"], "no such setting"),
     ):
         _, err = call(command, *networks, "--model", NAME, "--data", *words, code=2)

@@ -72,7 +72,7 @@ def pictures(data: Path, overrides: Sequence[str]) -> "Path | AbstractSource":
 
     asked, others = divided(overrides)
     if others:
-        raise OptionError("--set is for the data here", expected="--set target.data.NAME=VALUE", got=others[0])
+        raise OptionError("--set is for the data here", expected="settings of target.data", got=others[0])
     return find_data(data, asked).source
 
 

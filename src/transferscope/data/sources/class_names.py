@@ -103,7 +103,7 @@ class TableLabels:
             f"{self.where}: {int(wrong.sum())} of {len(wrong)} {what}",
             expected=expected,
             got=f"{self.values[first]!s} in row {int(self.owners[first])}",
-            hint=hint or "leave those rows out of the file, or name another column in `label_column`",
+            hint=hint or "leave those rows out, or name another column or file of labels",
         )
 
     def _no_labels(self, got: str) -> DataError:
@@ -192,7 +192,7 @@ def _vocabulary(tables: Sequence[TableLabels], named: Sequence[TableLabels], not
         raise DataError(
             f"{tables[0].where} holds {count:,} different labels in {rows:,} rows",
             expected="classes, with at least three images of each",
-            hint="name the column of classes in `label_column`",
+            hint="name another column or file of labels",
         )
     if numbers and not words and numbers != list(range(len(numbers))):
         notes.append(

@@ -67,7 +67,7 @@ def joined(
             raise DataError(f"{tables[0].where} is not one-hot", expected="one 1 in every row", got=got)
         once = bool((counts == 1).all())
         if form == "vectors" or not once:
-            if once:
+            if once and label_format != "multi_hot":
                 said = "Every label vector holds a single 1; they are read as several labels per image (metric auc)"
                 notes.append(f"{said}; {_AS_ONE_HOT}." if label_format else f"{said}.")
             matrix = _matrix(tables[0].where, owners, flat, len(counts), len(vocabulary))
