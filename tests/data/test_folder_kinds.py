@@ -299,6 +299,24 @@ def test_a_pipe_in_place_of_a_file_is_refused(tmp_path: Path, kind: str) -> None
 
 
 @pytest.mark.kind("S11")
+def test_pipes_and_systems_folders_beside_tables_are_left_out_and_said(tmp_path: Path) -> None:
+    import polars as pl
+
+    from transferscope.data.sources import Parquet
+
+    picture = (fill(tmp_path, "cat") / "cat" / "000.png").read_bytes()
+    for name in ("a.parquet", "@eaDir/b.parquet", "sub/.c.parquet"):
+        (tmp_path / "t" / name).parent.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame({"image": [picture] * 4, "label": [0, 1] * 2}).write_parquet(tmp_path / "t" / name)
+    os.mkfifo(tmp_path / "t" / "d.parquet")
+    (tmp_path / "t" / "up").symlink_to("..")
+    made = Parquet(path=str(tmp_path / "t")).listing()
+    assert len(made.names) == 4
+    said = " ".join(made.notes)
+    assert all(name in said for name in ("@eaDir", "d.parquet", "up"))
+
+
+@pytest.mark.kind("S11")
 def test_a_folder_that_cannot_be_listed_is_an_error_not_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = fill(tmp_path, *PETS)
     scan = os.scandir
