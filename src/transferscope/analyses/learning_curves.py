@@ -12,6 +12,7 @@ from pydantic import Field
 from transferscope.analyses.contract import Column, Measured, Number, Summary, Unit
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate, choose
+from transferscope.analyses.rounding import exact
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.errors import AnalysisError
@@ -146,7 +147,8 @@ class LearningCurves(AbstractTuned):
         notes += _plateaus(table)
         lost = table.filter(pl.col("diverged")).select("variant", "seed", "learning_rate").unique().sort(pl.all())
         notes += [f"{shown(variant)}[{seed}] diverged at rate {rate:g}" for variant, seed, rate in lost.iter_rows()]
-        return Summary(verdict, tuple(numbers), tuple(notes))
+        facts = {"improving": [variant for variant in (*TRAINED, "RI_T_long") if improving(table, variant)]}
+        return Summary(verdict, tuple(numbers), tuple(notes), facts)
 
     def _from_equal_loss(self, table: pl.DataFrame, metrics: dict[str, Curves]) -> list[Number]:
         from transferscope.measures.curves import speed_from_equal_loss
@@ -215,7 +217,7 @@ class LearningCurves(AbstractTuned):
                 middle = statistics.median([*epochs, *([math.inf] * censored)])
                 numbers.append(
                     Number(
-                        f"epochs of {shown(variant)} to a training metric of {threshold:.3f} (median)",
+                        f"epochs of {shown(variant)} to a training metric of {exact(threshold):.3f} (median)",
                         None if math.isinf(middle) else float(middle),
                         n=len(reached),
                         unit="epochs",
@@ -243,12 +245,16 @@ def _speeds(train: dict[str, Curves]) -> dict[str, dict[int, float]] | None:
 def _speed_verdict(gap: "Interval") -> str:
     if gap.value is None:
         return "Undecided: no seed has a finished run of both variants."
-    said = f"the clean training metric, averaged over epochs, is {gap.value:+.3f} for P-T against RI-T"
+    said = f"the clean training metric, averaged over epochs, is {exact(gap.value):+.3f} for P-T against RI-T"
     if gap.basis != "seeds" or gap.low is None or gap.high is None:
-        span = f", range {gap.low:+.3f} to {gap.high:+.3f}" if gap.low is not None and gap.high is not None else ""
+        span = (
+            f", range {exact(gap.low):+.3f} to {exact(gap.high):+.3f}"
+            if gap.low is not None and gap.high is not None
+            else ""
+        )
         return f"Undecided with {gap.n} seed{'s' if gap.n != 1 else ''} (3 are needed): {said}{span}."
     word = "P-T learns faster" if gap.low > 0 else "P-T learns slower" if gap.high < 0 else "Undecided"
-    return f"{word}: {said}, 95 % interval over {gap.n} seeds {gap.low:+.3f} to {gap.high:+.3f}."
+    return f"{word}: {said}, 95 % interval over {gap.n} seeds {exact(gap.low):+.3f} to {exact(gap.high):+.3f}."
 
 
 def _equal_rate(table: pl.DataFrame, evidence: Evidence) -> list[Number]:

@@ -191,19 +191,17 @@ class LearningRate(AbstractAnalysis):
             if len(lost):
                 rates = ", ".join(f"{rate:g}" for rate in sorted(lost["learning_rate"].unique()))
                 notes.append(f"{shown(variant)} diverged at {rates}")
+        at_edge = [v for v in TRAINED if len(tried) > 1 and choose(table, v) in (tried[0], tried[-1])]
         if len(tried) < 2:
             notes.append("one rate only: it was given, not chosen")
-        else:
-            at_edge = [shown(v) for v in TRAINED if choose(table, v) in (tried[0], tried[-1])]
-            if at_edge:
-                notes.append(
-                    f"the best rate of {' and '.join(at_edge)} still lies at the edge of the grid: the search was cut "
-                    "short"
-                )
+        elif at_edge:
+            of = " and ".join(shown(variant) for variant in at_edge)
+            notes.append(f"the best rate of {of} still lies at the edge of the grid: the search was cut short")
         return Summary(
             f"Chosen on validation data out of {', '.join(f'{rate:g}' for rate in tried)}: {', '.join(words)}.",
             tuple(numbers),
             tuple(notes),
+            {"tried": tried, "at_edge": at_edge},
         )
 
 

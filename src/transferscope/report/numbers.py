@@ -3,6 +3,7 @@
 import re
 
 from transferscope.analyses.contract import Number
+from transferscope.analyses.rounding import exact
 
 __all__ = [
     "MISSING",
@@ -45,8 +46,8 @@ def value_words(value: object, unit: str = "1", fixed: bool = False) -> str:
     if not fixed and float(f"{value:.2g}") == value and size < 100:
         return _signed(f"{value:g}")
     if size >= 1000:
-        return _signed(f"{value:,.0f}".replace(",", "\u202f"))
-    return _signed(f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 10 else f"{value:.3f}")
+        return _signed(f"{exact(value):,.0f}".replace(",", "\u202f"))
+    return _signed(f"{exact(value):.{1 if size >= 100 else 2 if size >= 10 else 3}f}")
 
 
 def metric_words(value: float | None, metric: str) -> str:
@@ -57,7 +58,7 @@ def metric_words(value: float | None, metric: str) -> str:
     """
     if value is None:
         return MISSING
-    return _signed(f"{100 * value:.1f}\u00a0%" if metric in _SHARES else f"{value:.3f}")
+    return _signed(f"{exact(100 * value):z.1f}\u00a0%" if metric in _SHARES else f"{exact(value):z.3f}")
 
 
 def points_words(value: float | None, metric: str, unit: bool = True) -> str:
@@ -69,8 +70,8 @@ def points_words(value: float | None, metric: str, unit: bool = True) -> str:
     if value is None:
         return MISSING
     if metric in _SHARES:
-        return _signed(f"{100 * value:+.1f}") + (" points" if unit else "")
-    return _signed(f"{value:+.3f}")
+        return _signed(f"{exact(100 * value):+z.1f}") + (" points" if unit else "")
+    return _signed(f"{exact(value):+z.3f}")
 
 
 def interval_words(number: Number) -> str:

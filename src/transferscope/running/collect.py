@@ -3,6 +3,7 @@
 import importlib.metadata
 import platform
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,7 +87,7 @@ def _result(analysis: AbstractAnalysis, store: Store, finished: Finished) -> Ana
         summary = analysis.summarise(table, finished.evidence)
     if lost:
         note = "diverged (a result, shown as such; left out of means): " + ", ".join(sorted(lost))
-        summary = Summary(summary.verdict, summary.numbers, (*summary.notes, note))
+        summary = replace(summary, notes=(*summary.notes, note))
     return AnalysisResult(analysis, table, files, summary, None)
 
 
