@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from transferscope.analyses.hessian_package import PACKAGE, hessian_available
 from transferscope.analyses.landscape import Batches, Landscape
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError, MissingExtraError
 from transferscope.measures.curvature import hutchinson_trace, top_eigenpairs
 from transferscope.measures.distance import parameter_norm
@@ -22,6 +23,7 @@ from transferscope.networks.evaluate import in_format
 __all__ = ["Hessian", "hessian"]
 
 
+@readable
 @dataclass(frozen=True)
 class Hessian:
     """What was measured of H = ∇²L(θ), L the mean loss over the examples given, in nats.

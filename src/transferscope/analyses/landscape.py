@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.analyses.gap import judged as judged_of
+from transferscope.analyses.readable import readable
 from transferscope.errors import LoaderError, MeasureError
 from transferscope.measures.metrics import correct, metric, per_example_loss
 from transferscope.networks.batchnorm import has_batch_norm, recompute
@@ -36,6 +37,7 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 _LOOKED_AT = 8
 
 
+@readable
 @dataclass(frozen=True)
 class LandscapePoint:
     """A split's examples at one point.

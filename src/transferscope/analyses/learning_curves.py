@@ -50,7 +50,7 @@ def curves_of(
         raise AnalysisError(
             f"the runs of {shown(variant)} are at several learning rates",
             expected="learning_rate: one of them",
-            got=", ".join(f"{rate:g}" for rate in rates),
+            got=", ".join(f"{rate:.3g}" for rate in rates),
         )
     lost = set(rows.filter(pl.col("diverged"))["seed"].to_list())
     curves: Curves = {}
@@ -81,7 +81,7 @@ class LearningCurves(AbstractTuned):
         "variant": Column(str, "P_T, RI_T or RI_T_long"),
         "setting": Column(str, "chosen: own best rate, report seeds; grid: a tuning run"),
         "seed": Column(int, "seed of the network", "count"),
-        "learning_rate": Column(float, "peak learning rate"),
+        "learning_rate": Column(float, "peak learning rate", "rate"),
         "epoch": Column(int, "passes over the training images; 0 is the start", "count"),
         "updates": Column(int, "updates made so far", "count"),
         "train_loss": Column(float, "clean loss on training images", "nat", "train", "not finite"),
@@ -146,7 +146,7 @@ class LearningCurves(AbstractTuned):
         numbers += _equal_rate(table, evidence)
         notes += _plateaus(table)
         lost = table.filter(pl.col("diverged")).select("variant", "seed", "learning_rate").unique().sort(pl.all())
-        notes += [f"{shown(variant)}[{seed}] diverged at rate {rate:g}" for variant, seed, rate in lost.iter_rows()]
+        notes += [f"{shown(variant)}[{seed}] diverged at rate {rate:.3g}" for variant, seed, rate in lost.iter_rows()]
         facts = {"improving": [variant for variant in (*TRAINED, "RI_T_long") if improving(table, variant)]}
         return Summary(verdict, tuple(numbers), tuple(notes), facts)
 
@@ -262,7 +262,7 @@ def _equal_rate(table: pl.DataFrame, evidence: Evidence) -> list[Number]:
     numbers: list[Number] = []
     rates = evidence.table(LearningRate())
     for rate in sorted({choose(rates, variant) for variant in TRAINED}):
-        words = f"both at rate {rate:g} (tuning runs)"
+        words = f"both at rate {rate:.3g} (tuning runs)"
         validation = {v: curves_of(table, v, "validation_metric", "grid", rate) for v in TRAINED}
         train = {v: curves_of(table, v, "train_metric", "grid", rate) for v in TRAINED}
         finals = {v: {seed: curve[max(curve)] for seed, curve in validation[v].items()} for v in TRAINED}

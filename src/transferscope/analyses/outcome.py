@@ -193,6 +193,7 @@ _UNENDED = {
     "too short": "{name} has too few epochs to tell whether it is still improving",
 }
 """Why a variant's final metric is not yet one."""
+_OF_INTERVAL = ("value", "low", "high", "basis", "n")
 
 
 def _judgement(test: pl.DataFrame, curves: pl.DataFrame) -> tuple[str, dict[str, Any]]:
@@ -200,7 +201,8 @@ def _judgement(test: pl.DataFrame, curves: pl.DataFrame) -> tuple[str, dict[str,
 
     Returns:
         The verdict, and its facts: ``rival``, the variant P-T is compared with; ``winner`` by the interval, None where
-        it is undecided; its ``basis``; ``unended``, a key of why the rival's metric is not its last, or None.
+        it is undecided; the ``value``, ``low``, ``high``, ``basis`` and ``n`` of that interval; ``unended``, a key of
+        why the rival's metric is not its last, or None.
     """
     counts = test.filter(pl.col("level") == "network")["n"]
     gaps = {
@@ -208,7 +210,8 @@ def _judgement(test: pl.DataFrame, curves: pl.DataFrame) -> tuple[str, dict[str,
         for name in ("RI_T", "RI_T_long")
     }
     if gaps["RI_T"].is_empty():
-        return "Undecided: no seed of both P-T and RI-T ended with a defined metric.", {"rival": None, "winner": None}
+        none = dict.fromkeys(("rival", "winner", "unended", *_OF_INTERVAL))
+        return "Undecided: no seed of both P-T and RI-T ended with a defined metric.", none
     unended, why = _unended(curves, "RI_T")
     rival = "RI_T"
     if unended is not None and not gaps["RI_T_long"].is_empty() and _unended(curves, "RI_T_long")[0] is None:
@@ -218,8 +221,8 @@ def _judgement(test: pl.DataFrame, curves: pl.DataFrame) -> tuple[str, dict[str,
     facts = {
         "rival": rival,
         "winner": {1: "P_T", -1: rival, 0: None}[sign],
-        "basis": None if deciding is None else deciding["basis"],
         "unended": unended,
+        **(dict.fromkeys(_OF_INTERVAL) if deciding is None else {name: deciding[name] for name in _OF_INTERVAL}),
     }
     if unended is not None:
         return f"No claim on the final gap: {why}. So far {_judged(gaps['RI_T'], counts[0])[1]}.", facts

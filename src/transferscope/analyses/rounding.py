@@ -3,7 +3,7 @@
 import math
 from decimal import Decimal
 
-__all__ = ["exact"]
+__all__ = ["exact", "rounded"]
 
 _DIGITS = 12
 
@@ -20,3 +20,14 @@ def exact(value: float) -> Decimal | float:
     '12.8 12.8'
     """
     return Decimal(repr(round(float(value), _DIGITS))) if math.isfinite(value) else value
+
+
+def rounded(value: float, digits: int = 3) -> str:
+    """``value`` with so many significant digits, large numbers written out.
+
+    >>> rounded(3.33e6), rounded(0.01234), rounded(1e-7), rounded(float("inf"))
+    ('3,330,000', '0.0123', '1e-07', 'inf')
+    """
+    if not math.isfinite(value) or abs(value) < 10**digits:
+        return f"{value:.{digits}g}"
+    return f"{float(f'{value:.{digits}g}'):,.0f}"

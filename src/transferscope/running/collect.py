@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from transferscope.analyses.contract import AbstractAnalysis, Number, Summary
+from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.outcome import Outcome
 from transferscope.analyses.variants import BoundStudy
 from transferscope.errors import AnalysisError
@@ -57,7 +58,8 @@ def _in_order(study: BoundStudy, finished: Finished) -> list[AbstractAnalysis]:
     known = {analysis.key for analysis in asked}
     needed = [analysis for analysis in finished.analyses if analysis.key not in known]
     ordered = asked + needed
-    ordered.sort(key=lambda analysis: not isinstance(analysis, Outcome))
+    # The four networks, how their rates were chosen, and the rest as asked for.
+    ordered.sort(key=lambda analysis: (not isinstance(analysis, Outcome), not isinstance(analysis, LearningRate)))
     return ordered
 
 
