@@ -39,7 +39,5 @@ def outcome_table(names: Sequence[str] = ("intact", "defective"), images: int = 
 def outcome_result(table: pl.DataFrame | None = None, **facts: Any) -> AnalysisResult:
     """The analysis, its verdict told by ``facts``."""
     made = outcome_table() if table is None else table
-    verdict = (
-        "This pre-training helps: P-T − RI-T is +8.1 points of test top1, 95 % interval over 3 seeds +6.9 to +9.3."
-    )
+    verdict = "This pre-training helps: P-T − RI-T is +8.1 points of test top1, over 3 seeds +6.9 to +9.3 points."
     return AnalysisResult(Outcome(), made, {}, Summary(verdict, facts={**FACTS, **facts}), None)

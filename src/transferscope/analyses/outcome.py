@@ -270,11 +270,11 @@ def _judged(gaps: pl.DataFrame, examples: int | None) -> tuple[str, str, str]:
     points, scale, digits = ("", 1.0, 3) if auc else (" points", 100.0, 1)
 
     def span(row: dict[str, Any]) -> str:
-        return f"{exact(scale * row['low']):+.{digits}f} to {exact(scale * row['high']):+.{digits}f}{points}"
+        return f"{exact(scale * row['low']):+z.{digits}f} to {exact(scale * row['high']):+z.{digits}f}{points}"
 
     rows = {row["basis"]: row for row in gaps.iter_rows(named=True)}
     said = (
-        f"{shown(gaps['variant'][0])} is {exact(scale * gaps['value'][0]):+.{digits}f}{points} of test "
+        f"{shown(gaps['variant'][0])} is {exact(scale * gaps['value'][0]):+z.{digits}f}{points} of test "
         f"{'AUC' if auc else gaps['metric'][0]}"
     )
     if (seeds := rows.get("seeds")) is not None:

@@ -57,7 +57,7 @@ def results_summary(results: "Results") -> None:
     import polars as pl
 
     from transferscope.report.answer import answer
-    from transferscope.report.next_steps import choices
+    from transferscope.report.next_steps import choices, next_steps
     from transferscope.report.numbers import basis_words, metric_words, points_words, span_words, value_words
     from transferscope.report.sections import NAMES, clauses, metric_of
 
@@ -66,6 +66,7 @@ def results_summary(results: "Results") -> None:
     say("; ".join(f"{name}: {meaning}" for name, meaning in NAMES))
     for caveat in found.caveats:
         say(f"- {caveat}")
+    say(results.verdict)
     headline = results.headline
     if "test" in headline["split"]:
         headline = headline.filter(pl.col("split") == "test")
@@ -111,9 +112,12 @@ def results_summary(results: "Results") -> None:
                 else f"not applicable: {item.inapplicable}",
             )
             for item in results.analyses
+            if item.summary is None or item.summary.verdict != results.verdict  # it stands above, whole
         ],
     )
     table("", ["what to do", ""], [(choice.topic, choice.text.replace("`", "")) for choice in choices(results)])
+    for step in next_steps(results):
+        say(f"- {step}")
 
 
 def _verdict(parts: Sequence[str]) -> str:

@@ -124,7 +124,7 @@ def _caveats(results: Results, facts: Mapping[str, Any]) -> list[str]:
     plateau, epochs = results.study.training.plateau_epochs, results.study.training.recipe.epochs
     if facts["unended"]:
         doubt = {
-            "improving": "Training from scratch was still improving when it stopped: trained longer it may catch up.",
+            "improving": "Training from scratch was still improving when it stopped: trained longer it may end higher.",
             "too short": "Training from scratch was too short to tell whether it was still improving.",
             "no run": "No run from scratch has finished with a defined validation metric.",
         }[facts["unended"]]
@@ -133,8 +133,7 @@ def _caveats(results: Results, facts: Mapping[str, Any]) -> list[str]:
         said.append(f"{doubt} {how}: `--set training.plateau_epochs={longer}`.")
     if facts["basis"] != "seeds":
         said.append(
-            "With fewer than three runs each this speaks of these trained networks; whether training again gives the "
-            "same: `--set seeds=[0,1,2]`. What is finished is not trained again."
+            "This speaks of these trained networks, not of training in general: that needs at least three runs each."
         )
     rates = found(results, "learning_rate")
     if rates is not None and rates.summary is not None and rates.summary.facts.get("at_edge"):

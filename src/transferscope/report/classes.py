@@ -26,7 +26,7 @@ class ClassRow:
 
     Attributes:
         name: of the class or label.
-        images: of it among the test images; groups of them where the data names groups.
+        images: of it among the test images.
         cells: value and interval of recall and precision of P-T, then of RI-T.
     """
 
@@ -80,7 +80,7 @@ def class_results(results: Results) -> Classes | None:
     images = {
         (row["variant"], row["item"], row["predicted"]): float(row["value"]) for row in pairs.iter_rows(named=True)
     }
-    made = [_row(name, cells) for name in sorted(names, key=lambda name: _recall(name, cells))]
+    made = [_row(name, cells, images) for name in sorted(names, key=lambda name: _recall(name, cells))]
     whole = len(names) <= OPEN_CLASSES and not pairs.is_empty()
     shown = [variant for variant in _VARIANTS if variant in pairs["variant"]] if whole else []
     return Classes(
@@ -100,8 +100,14 @@ def _recall(name: str, cells: Cells) -> tuple[float, str]:
     return (2.0 if value is None else float(value), name)
 
 
-def _row(name: str, cells: Cells) -> ClassRow:
-    counted = next((row["n"] for v in _VARIANTS if (row := cells.get((name, v, "recall"))) is not None), None)
+def _row(name: str, cells: Cells, images: Images) -> ClassRow:
+    counted: float | None = next(
+        (row["n"] for v in _VARIANTS if (row := cells.get((name, v, "recall"))) is not None), None
+    )
+    # Where the data names groups n counts those; the matrix has every image.
+    for variant in _VARIANTS:
+        if own := [count for (of, true, _), count in images.items() if (of, true) == (variant, name)]:
+            counted = round(sum(own))
     return ClassRow(
         name,
         value_words(counted, "count"),

@@ -86,17 +86,18 @@ def _rate(results: Results) -> Choice:
     if "RI_T" in rates:
         text += f", {value_words(rates['RI_T'], 'rate')} for RI-T"
     if len(tried) == 1:
-        wider = [value_words(factor * tried[0], "rate") for factor in (1 / 3, 1, 3)]
-        return Choice(
-            "rate", f"{text}: given, not chosen. To choose: `--set training.learning_rates=[{','.join(wider)}]`"
-        )
+        return Choice("rate", f"{text}: given, not chosen. To choose: {_grid(tried[0] / 3, *tried, 3 * tried[0])}")
     if tried:
         text += f", chosen on validation images out of {', '.join(value_words(rate, 'rate') for rate in tried)}"
     if facts.get("at_edge"):
-        wider = [tried[0] ** 2 / tried[1], *tried, tried[-1] ** 2 / tried[-2]]
-        listed = ",".join(value_words(rate, "rate") for rate in wider)
-        text += f". A best one lies at the edge: `--set training.learning_rates=[{listed}]`"
+        wider = _grid(tried[0] ** 2 / tried[1], *tried, tried[-1] ** 2 / tried[-2])
+        text += f". A best one lies at the edge: {wider}"
     return Choice("rate", text)
+
+
+def _grid(*rates: float) -> str:
+    # Six digits, as the search has them: another digit is another network.
+    return f"`--set training.learning_rates=[{','.join(f'{rate:.6g}' for rate in rates)}]`"
 
 
 def _freeze(results: Results) -> Choice:
@@ -134,7 +135,7 @@ def _classes(results: Results) -> Choice:
         return Choice("classes", "no P-T has finished", measured=False)
     worst = own.row(0, named=True)
     low, high = (metric_words(worst[name], "top1") for name in ("low", "high"))
-    text = f"P-T finds {metric_words(worst['value'], 'top1')} of {worst['item']} ({low} to {high}), the fewest of all"
+    text = f"P-T finds {metric_words(worst['value'], 'top1')} of “{worst['item']}” ({low} to {high}), the fewest of all"
     other = rows.filter((pl.col("variant") == "RI_T") & (pl.col("item") == worst["item"]))
     if not other.is_empty():
         text += f"; RI-T finds {metric_words(other['value'][0], 'top1')}"
@@ -161,5 +162,5 @@ def _file(results: Results) -> Choice:
     seed = results.study.seeds[0]
     own = [item for label, item in known.items() if label.startswith(f"P-T[{seed}]") and item.get("weights")]
     if not own:
-        return Choice("file", "the weights of every network are listed in the manifest below")
-    return Choice("file", f"the weights of P-T[{seed}] are `{own[0]['weights']}`; all are listed in the manifest below")
+        return Choice("file", "the weights of every network are listed in the manifest")
+    return Choice("file", f"the weights of P-T[{seed}] are `{own[0]['weights']}`; all are listed in the manifest")
