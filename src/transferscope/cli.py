@@ -3,8 +3,6 @@
 Nothing heavy is imported here, so that ``--help`` and completion answer at once.
 """
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +44,13 @@ _Store = Annotated[
     ),
 ]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+_AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="Run functions (package.module:function) that the study names; look at them first.",
+    ),
+]
 _STORE = Path("transferscope-runs")
 
 
@@ -76,10 +81,6 @@ def _main(
     Exit codes: 0 done, 1 failed or stopped, 2 wrong usage, study, data or model.
     """
     del debug, version
-    # A command installed by pip does not see the current folder, where a user's own network or data
-    # function may lie (package.module:function). Last, so that no file there can hide a library.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
 
 
 @app.command()
@@ -148,7 +149,9 @@ def init(
 
 
 @app.command()
-def plan(study: _StudyFile, overrides: _Overrides = None, store: _Store = _STORE) -> None:
+def plan(
+    study: _StudyFile, overrides: _Overrides = None, store: _Store = _STORE, allow_code: _AllowCode = False
+) -> None:
     """Say what a study will take: trainings, measurements, images, time, disk.
 
     A study runs in rounds, as later work depends on what earlier work finds. The first round is exact,
@@ -158,7 +161,7 @@ def plan(study: _StudyFile, overrides: _Overrides = None, store: _Store = _STORE
     Example:
       transferscope plan study.yaml --set 'seeds=[0, 1, 2, 3, 4]'
     """
-    studies.plan(study, overrides or (), store)
+    studies.plan(study, overrides or (), store, allow_code=allow_code)
 
 
 @app.command()
@@ -168,6 +171,7 @@ def run(
     overrides: _Overrides = None,
     store: _Store = _STORE,
     quiet: _Quiet = False,
+    allow_code: _AllowCode = False,
 ) -> None:
     """Run a study and write its report.
 
@@ -178,7 +182,7 @@ def run(
       transferscope run study.yaml
       transferscope run study.yaml --set training.recipe.epochs=3
     """
-    studies.run(study, overrides or (), store, quiet=quiet, command=command_line(context))
+    studies.run(study, overrides or (), store, quiet=quiet, command=command_line(context), allow_code=allow_code)
 
 
 @app.command()

@@ -34,6 +34,7 @@ def init(
         StudyError: the file exists, or the name cannot be one.
         TransferscopeError: the data or the model cannot be used.
     """
+    from transferscope.networks.settings import Architecture
     from transferscope.starter import find_data, find_model, starter_study, study_name
 
     if name is not None and study_name(Path(name)) != name:
@@ -55,6 +56,7 @@ def init(
     if found is not None:
         say(f"found {len(found.listing.names)} pictures of {len(found.listing.classes)} classes in {data}")
     say(f"wrote {path}")
-    say(f"what it will take:  transferscope plan {path}")
-    say(f"run it:             transferscope run {path}")
+    consent = " --allow-code" if Architecture(name=chosen.architecture).code is not None else ""
+    say(f"what it will take:  transferscope plan {path}{consent}")
+    say(f"run it:             transferscope run {path}{consent}")
     return path

@@ -24,11 +24,13 @@ def demo(overrides: Sequence[str], store: Path, *, quiet: bool, command: str) ->
     _run(study, store, quiet=quiet, command=command)
 
 
-def run(path: Path, overrides: Sequence[str], store: Path, *, quiet: bool, command: str) -> None:
+def run(
+    path: Path, overrides: Sequence[str], store: Path, *, quiet: bool, command: str, allow_code: bool = False
+) -> None:
     """Run a study and write its report."""
     from transferscope.study_file import load_study
 
-    _run(load_study(path, overrides), store, quiet=quiet, command=command)
+    _run(load_study(path, overrides, allow_code=allow_code), store, quiet=quiet, command=command)
 
 
 def report(path: Path, overrides: Sequence[str], store: Path, output: Path | None, *, command: str) -> None:
@@ -37,11 +39,18 @@ def report(path: Path, overrides: Sequence[str], store: Path, output: Path | Non
     Raises:
         TransferscopeError: it is not finished.
     """
+    from transferscope.factories import code_forbidden
+
+    with code_forbidden("report"):
+        _report(path, overrides, store, output, command=command)
+
+
+def _report(path: Path, overrides: Sequence[str], store: Path, output: Path | None, *, command: str) -> None:
     from transferscope.running.plan import study_status
     from transferscope.running.run import run_study
     from transferscope.study_file import load_study
 
-    study = load_study(path, overrides)
+    study = load_study(path, overrides, allow_code=True)
     state = study_status(study, store)
     if state.trainings_pending or state.units_pending:
         raise TransferscopeError(
@@ -54,12 +63,12 @@ def report(path: Path, overrides: Sequence[str], store: Path, output: Path | Non
     _write_report(results, output or reports_folder(store, study.name))
 
 
-def plan(path: Path, overrides: Sequence[str], store: Path) -> None:
+def plan(path: Path, overrides: Sequence[str], store: Path, *, allow_code: bool = False) -> None:
     """Print what a study will take, before it is run."""
     from transferscope.running.plan import plan_study
     from transferscope.study_file import load_study
 
-    study = load_study(path, overrides)
+    study = load_study(path, overrides, allow_code=allow_code)
     planned = plan_study(study, store)
     table(
         f"{study.name}: what will be done",
@@ -88,7 +97,8 @@ def plan(path: Path, overrides: Sequence[str], store: Path) -> None:
     say(f"images to pass:     about {sum(part.images for part in planned.rounds):,}")
     say(f"estimated time:     {seconds_words(planned.seconds)}{step}")
     say(f"disk, at most:      {bytes_words(planned.disk_bytes)}")
-    say(f"start it with:      transferscope run {path}")
+    consent = " --allow-code" if allow_code else ""
+    say(f"start it with:      transferscope run {path}{consent}")
 
 
 def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
@@ -97,6 +107,7 @@ def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
     Raises:
         StudyError: overrides without a study.
     """
+    from transferscope.factories import code_forbidden
     from transferscope.running.plan import study_status
     from transferscope.study_file import load_study
 
@@ -112,14 +123,16 @@ def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
     rows: list[tuple[object, ...]] = []
     for place in places:
         try:
-            study = load_study(place, overrides)
-        except StudyError:
+            study = load_study(place, overrides, allow_code=True)
+            with code_forbidden("status"):
+                state = study_status(study, store)
+        except TransferscopeError as error:
             if path is not None:
                 raise
-            # One study of another version must not hide the others.
-            rows.append((place.parent.name, f"{place} is not a study of this version", *[None] * 6))
+            # One study that cannot be looked at must not hide the others.
+            why = f"{place} is not a study of this version" if isinstance(error, StudyError) else error.what
+            rows.append((place.parent.name, why, *[None] * 6))
             continue
-        state = study_status(study, store)
         pending = state.trainings_pending + state.units_pending
         written = reports_folder(store, study.name) / "report.html"
         rows.append(
