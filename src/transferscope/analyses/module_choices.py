@@ -19,6 +19,7 @@ from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError
 from transferscope.measures.equivalence import Noninferiority, noninferior
 from transferscope.measures.families import bonferroni_confidence
+from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 
 __all__ = ["Change", "ModuleChoice", "ModuleChoices", "Together", "module_choices"]
@@ -151,6 +152,7 @@ class ModuleChoices:
         return self.text
 
 
+@takes_networks("pretrained", "finetuned")
 def module_choices(
     pretrained: nn.Module,
     finetuned: nn.Module,

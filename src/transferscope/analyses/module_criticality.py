@@ -19,6 +19,7 @@ from transferscope.measures.criticality import (
     network_criticality,
     search_grid,
 )
+from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 
 __all__ = [
@@ -89,6 +90,7 @@ class CriticalityResult:
     draws: int
 
 
+@takes_networks("initial", "final", "checkpoints")
 def criticality(
     initial: nn.Module,
     final: nn.Module,

@@ -27,11 +27,13 @@ class Answer:
         sentence: which start is better, by how much, from how many runs.
         advice: which network to take.
         caveats: what limits both, the most important first.
+        notes: on the data, those that the first screen has room for.
     """
 
     sentence: str
     advice: str
     caveats: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def found(results: Results, name: str) -> AnalysisResult | None:
@@ -47,9 +49,11 @@ def answer(results: Results) -> Answer:
         return Answer(
             "No answer yet: no fine-tuned network and no network trained from scratch have finished as a pair.",
             "Train at least one finished pair of P-T and RI-T: without it nothing can be said about the start.",
-            (results.verdict, *_data_notes(results)),
+            (),
+            _data_notes(results),
         )
-    return Answer(_sentence(results, facts, rows), _advice(facts, rows), tuple(_caveats(results, facts)))
+    caveats = tuple(_caveats(results, facts))
+    return Answer(_sentence(results, facts, rows), _advice(facts, rows), caveats, _data_notes(results))
 
 
 def _facts(results: Results) -> Mapping[str, Any]:
@@ -138,10 +142,10 @@ def _caveats(results: Results, facts: Mapping[str, Any]) -> list[str]:
     rates = found(results, "learning_rate")
     if rates is not None and rates.summary is not None and rates.summary.facts.get("at_edge"):
         said.append("A best learning rate lies at the edge of those tried: a better one may lie beyond.")
-    return [*said, *_data_notes(results)]
+    return said
 
 
-def _data_notes(results: Results) -> list[str]:
+def _data_notes(results: Results) -> tuple[str, ...]:
     notes = [str(note) for note in results.manifest.get("notes") or ()]
     more = [f"{len(notes) - _NOTES} more notes on the data are in the manifest."] if len(notes) > _NOTES else []
-    return [*notes[:_NOTES], *more]
+    return (*notes[:_NOTES], *more)
