@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from transferscope.analyses.activation_matching import activation_matching
 from transferscope.analyses.landscape import Batches
+from transferscope.analyses.readable import readable
 from transferscope.analyses.unit_moves import Match
 from transferscope.analyses.weight_matching import weight_matching
 from transferscope.errors import AlignmentError
@@ -36,6 +37,7 @@ METHODS: tuple[Method, ...] = ("activations", "weights")
 _CHECKED_IMAGES = 4
 
 
+@readable
 @dataclass(frozen=True)
 class Aligned:
     """A network with its hidden units permuted.

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.analyses.cka_points import Maps, ObservedNetwork
+from transferscope.analyses.readable import readable
 from transferscope.errors import LoaderError, MeasureError
 from transferscope.measures.cka import CkaSums, Kind, cka_compute, cka_update, smallest_batch
 from transferscope.networks.activations import ActivationRecorder
@@ -31,6 +32,7 @@ __all__ = ["StatesCka", "cka_states"]
 _PROBE = 3
 
 
+@readable
 @dataclass(frozen=True)
 class StatesCka:
     """What :func:`cka_states` found.

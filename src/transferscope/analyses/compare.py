@@ -16,6 +16,7 @@ from transferscope.analyses.averaging import Average, average_of
 from transferscope.analyses.cka_loader import CkaResult, cka
 from transferscope.analyses.compare_page import page
 from transferscope.analyses.linear_path import LinearPath, alpha_grid, linear_path
+from transferscope.analyses.readable import readable
 from transferscope.errors import AlignmentError, ArchitectureError, MeasureError
 from transferscope.measures.barriers import Barrier, stability
 from transferscope.measures.distance import Distance, parameter_distance
@@ -34,6 +35,7 @@ OnStep = Callable[[str, int, int], None]
 """Told what is being done, how many points of it are done, and of how many at most (0 where it is one step)."""
 
 
+@readable
 @dataclass(frozen=True)
 class Comparison:
     """What :func:`compare` found.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from transferscope.analyses.landscape import Batches, Landscape
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError
 from transferscope.measures.curvature import hutchinson_trace, top_eigenpairs
 from transferscope.measures.distance import parameter_norm
@@ -22,6 +23,7 @@ from transferscope.networks.given import takes_networks
 __all__ = ["Hessian", "hessian"]
 
 
+@readable
 @dataclass(frozen=True)
 class Hessian:
     """What was measured of H = ∇²L(θ), L the mean loss over the examples given, in nats.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from transferscope.analyses.buffer_rules import BatchNormPolicy, buffer_rules
 from transferscope.analyses.gap import judged as judged_of
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError
 from transferscope.measures.metrics import correct, metric, per_example_loss
 from transferscope.networks.alike import unlike
@@ -42,6 +43,7 @@ _LOOKED_AT = 8
 _COMPARED = 32
 
 
+@readable
 @dataclass(frozen=True)
 class LandscapePoint:
     """A split's examples at one point.

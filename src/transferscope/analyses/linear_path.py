@@ -13,6 +13,7 @@ from torch import nn
 from transferscope.analyses.landscape import Batches, BatchNormPolicy, Landscape, LandscapePoint
 from transferscope.analyses.line_points import LinePoints, Recheck
 from transferscope.analyses.point_barrier import barrier_of, values_of
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError, ModuleNameError, nearest
 from transferscope.measures.barriers import Barrier
 from transferscope.measures.refinement import Resolution
@@ -51,6 +52,7 @@ def alpha_grid(points: int = 25, extrapolate: float = 0.5, outer: int = 6) -> tu
     return (*before, *inner, *after)
 
 
+@readable
 @dataclass(frozen=True)
 class LinearPath:
     """What was measured on a line θ(α) = (1−α)θ₁ + αθ₂.
