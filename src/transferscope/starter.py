@@ -168,7 +168,7 @@ def find_model(model: str | None, architecture: str | None, which: str | None = 
     from transferscope.networks.packages import PACKAGES, package_file
     from transferscope.networks.settings import Architecture
 
-    if model is not None and (model.lower().endswith(_WEIGHT_FILES) or os.sep in model or Path(model).exists()):
+    if model is not None and _is_path(model, named=architecture is not None):
         return _given(model, architecture, which)
     if which is not None:
         raise StudyError(
@@ -209,6 +209,18 @@ def find_model(model: str | None, architecture: str | None, which: str | None = 
         "timm",
         "The weights timm names for it, fetched once from its hub. Offline: --model efficientnet-lite0.",
     )
+
+
+def _is_path(model: str, *, named: bool) -> bool:
+    """Whether a file is meant, there or not; names of timm's hub have slashes as well."""
+    from transferscope.networks.architectures import known_architectures
+    from transferscope.networks.packages import PACKAGES
+
+    place = Path(model).expanduser()
+    if place.name == model and place.is_dir():  # a folder may bear the name of a network by chance
+        return named or f"timm:{model}" not in (*known_architectures(), *(f"timm:{name}" for name in PACKAGES))
+    beside = place.name != model and place.parent.is_dir()
+    return beside or os.path.lexists(place) or model.lower().endswith(_WEIGHT_FILES)
 
 
 def _given(model: str, architecture: str | None, which: str | None) -> Model:

@@ -226,7 +226,10 @@ def compare(
                 memory_format=memory_format,
             )
     error_barrier = _barrier(path, "error", clusters, missing)
-    if align_by is not None and error_barrier is not None and stability(error_barrier.mean.interval) != "stable":
+    unstable = error_barrier is not None and stability(error_barrier.mean.interval) != "stable"
+    if align_by is not None and unstable and not alike:
+        missing["aligned path"] = "the heads differ in size: hidden units are matched between networks with equal heads"
+    elif align_by is not None and unstable:
         tell("order of the hidden units", 0, 0)
         try:
             alignment = align(a, b, data if train is None else train, method=align_by, device=where)
@@ -266,7 +269,9 @@ def _distances(
     """Distance of all parameters that both have alike, the head left out where it is named; and of each module."""
     apart = unlike(a, b, without=head, among="parameters", types=False)
     if apart is not None:
-        missing["distance and path"] = f"the networks' parameters differ in name or shape: {apart.cause} ({apart.got})"
+        missing["distance and path"] = (
+            f"the networks' parameters differ in name or shape: {apart.cause} ({apart.got}); {apart.hint}"
+        )
         return None, {}
     first, second = (
         {name: p for name, p in network.named_parameters() if head is None or not name.startswith(f"{head}.")}

@@ -38,7 +38,8 @@ def copied(model: nn.Module) -> nn.Module:
         ArchitectureError: a copy would run parts of the network itself: a hook or a replaced ``forward`` is a function
             that refers to them.
 
-    >>> net = nn.utils.prune.identity(nn.Linear(2, 2), "weight")
+    >>> from torch.nn.utils import prune
+    >>> net = prune.identity(nn.Linear(2, 2), "weight")
     >>> copied(net).weight.is_leaf
     True
     """
