@@ -99,9 +99,9 @@ class Folder(AbstractSource):
         numbers = {name: number for number, name in enumerate(classes)}
 
         def read(index: int) -> "Image.Image":
-            from PIL import Image
+            from transferscope.data.pictures import open_picture
 
-            return Image.open(root / names[index])
+            return open_picture(root / names[index])
 
         return Listing(
             names=names,
