@@ -68,16 +68,12 @@ def find_data(place: Path) -> Found:
     Raises:
         DataError: there is nothing, or nothing that can be read as labelled pictures.
     """
+    from transferscope.data.decode_all import peek
+
     source = _source(place)
     listing = source.listing()
-    sizes, unreadable = [], []
     step = max(1, len(listing.names) // _SAMPLED)
-    for index in range(0, len(listing.names), step):
-        try:
-            with listing.read(index) as picture:
-                sizes.append((picture.height, picture.width))
-        except (OSError, ValueError, DataError):
-            unreadable.append(listing.names[index])  # told in a comment of the study
+    sizes, unreadable = peek(listing, range(0, len(listing.names), step))
     return Found(source, listing, tuple(sizes), tuple(unreadable))
 
 

@@ -5,7 +5,7 @@ import struct
 import threading
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ import numpy as np
 from PIL import Image
 
 from transferscope.data.decode import decoded_bytes, square
-from transferscope.data.decoding import Decoding
+from transferscope.data.decoding import BY_DEFAULT, Decoding
 from transferscope.data.picture_notes import Trait
 from transferscope.data.pictures import UnreadableError, of_system, one_line, quiet_pillow, system_error, warned
 from transferscope.data.sources.base import Listing
 from transferscope.errors import DataError
 
-__all__ = ["Decoded", "decoded", "read_or_reason"]
+__all__ = ["Decoded", "decoded", "peek"]
 
 UNREADABLE: Final = (
     OSError,
@@ -39,7 +39,7 @@ UNREADABLE: Final = (
 """What a source that opens pictures itself raises of a damaged one. Others are errors of its code, and stop."""
 
 _THREADS: Final = 2
-_WINDOW: Final = 8
+_WINDOW: Final = 4
 """Pictures that are opened ahead of those decoded: so many files are open at once."""
 _LARGE: Final = 256 * 2**20
 
@@ -92,7 +92,7 @@ def decoded(listing: Listing, size: int, decoding: Decoding) -> Iterator[Decoded
         try:
             for number in range(len(listing.names)):
                 warned().clear()
-                value = read_or_reason(listing, number)
+                value = _read(listing, number)
                 waiting.append(pool.submit(decode, number, value, list(warned())))
                 if len(waiting) >= _WINDOW:
                     yield waiting.popleft().result()
@@ -103,12 +103,33 @@ def decoded(listing: Listing, size: int, decoding: Decoding) -> Iterator[Decoded
                 future.cancel()
 
 
-def read_or_reason(listing: Listing, number: int) -> Any:
-    """What a source reads of an example, or the :class:`UnreadableError` that says why it cannot.
+def peek(listing: Listing, numbers: Iterable[int]) -> tuple[list[tuple[int, int]], list[str]]:
+    """Height and width of some pictures, as they lie, and the names of those that cannot be opened.
+
+    Args:
+        listing: what is read.
+        numbers: of the examples.
 
     Raises:
-        DataError: the system could not read it: that says nothing of the picture.
+        DataError: the system could not read a picture.
     """
+    sizes, unreadable = [], []
+    with quiet_pillow(BY_DEFAULT.max_pixels):
+        for number in numbers:
+            value = _read(listing, number)
+            if isinstance(value, UnreadableError):
+                unreadable.append(listing.names[number])
+            elif isinstance(value, Image.Image):
+                sizes.append((value.height, value.width))
+                value.close()
+            else:
+                height, width, *_ = np.shape(value)
+                sizes.append((height, width))
+    return sizes, unreadable
+
+
+def _read(listing: Listing, number: int) -> Any:
+    """What a source reads of an example, or the :class:`UnreadableError` that says why it cannot."""
     try:
         return listing.read(number)
     except (*UNREADABLE, MemoryError) as error:

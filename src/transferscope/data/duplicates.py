@@ -73,22 +73,22 @@ def duplicate_notes(
     example = " = ".join(names[number] for number in copies[0][:3])
     kept = "a split keeps equal ones together" if grouped else "they are divided like others (target.duplicates=ignore)"
     lines = [
-        f"{len(copies):,} images occur more than once, equal in every pixel as decoded "
-        f"({sum(map(len, copies)):,} files, such as {example}): {kept}"
+        f"the same picture more than once (equal as decoded): {len(copies):,} pictures in "
+        f"{sum(map(len, copies)):,} files, such as {example}; {kept}"
     ]
     if splits is not None:
         # What has no split is divided together with the training examples.
         torn = [one for one in copies if len({splits[k] or "train" for k in one}) > 1]
         if torn:
             lines.append(
-                f"{len(torn):,} images lie in more than one of the splits that the source gives: what is trained on is "
-                f"also tested ({named([names[one[0]] for one in torn])})"
+                f"the same picture in several of the splits that the source gives: {len(torn):,} pictures "
+                f"({named([names[one[0]] for one in torn])}); what is tested was trained on"
             )
     rows = labels.reshape(len(labels), -1)
     differing = [one for one in copies if (rows[one] != rows[one[0]]).any()]
     if differing:
         lines.append(
-            f"{len(differing):,} images occur under different labels: at least one of each is wrong "
-            f"({named([' = '.join(names[k] for k in one[:3]) for one in differing])})"
+            f"the same picture under different labels: {len(differing):,} pictures "
+            f"({named([' = '.join(names[k] for k in one[:3]) for one in differing])}); one label of each is wrong"
         )
     return lines

@@ -69,6 +69,8 @@ _OTHERS: Final = (
     (0, b"MZ", "a program (Windows)"),
     (0, b"version https://git-lfs.github.com/", "a Git LFS pointer, not the picture: fetch it with `git lfs pull`"),
     (0, b"version https://hawser.github.com/", "a Git LFS pointer, not the picture: fetch it with `git lfs pull`"),
+    (0, b"\xff\xfe", "a text file (UTF-16)"),
+    (0, b"\xfe\xff", "a text file (UTF-16)"),
     (0, b"/annex/objects/", "a git-annex pointer, not the picture: fetch it with `git annex get`"),
 )
 _ENDS: Final = {"PNG": b"IEND\xaeB`\x82", "JPEG": b"\xff\xd9", "GIF": b";"}
@@ -122,8 +124,8 @@ def _text_kind(head: bytes) -> str | None:
         # The last character may be cut.
         text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "strict" if len(head) < 512 else "ignore")
     except UnicodeDecodeError:
-        return None
-    if sum(not (letter.isprintable() or letter.isspace()) for letter in text) > len(text) // 50:
+        text = head.decode("latin-1")
+    if sum(not (letter.isprintable() or letter.isspace()) for letter in text) > len(text) // 100:
         return None
     start = text.strip().lower().encode()
     if start.startswith(_BEGIN_PAGES):

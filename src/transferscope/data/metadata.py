@@ -7,11 +7,14 @@ __all__ = ["without_metadata"]
 
 _PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT: Final = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+# Size, depth, compression, colours, strips and tiles, predictor, palette, extra channels, JPEG tables, YCbCr.
+_TIFF_KEPT: Final = frozenset({256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 317, 320, 322, 323, 324, 325, 332,
+                               338, 339, 347, 529, 530, 531, 532})  # fmt: skip
 _WEBP_DROPPED: Final = (b"EXIF", b"XMP ", b"ICCP")
 
 
 def without_metadata(data: bytes) -> bytes | None:
-    """The picture's own parts of a PNG, JPEG or WebP; None of other files, or where they cannot be told apart.
+    """The picture's own parts of a PNG, JPEG, WebP or TIFF; None of other files, or where they cannot be told apart.
 
     Pixels, palette and transparent colour are all kept, as they are: damage there is still found.
 
@@ -24,6 +27,8 @@ def without_metadata(data: bytes) -> bytes | None:
         return _jpeg(data)
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return _webp(data)
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return _tiff(data)
     return None
 
 
@@ -61,3 +66,15 @@ def _webp(data: bytes) -> bytes:
         place += 8 + length
     body = b"WEBP" + b"".join(parts)
     return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _tiff(data: bytes) -> bytes | None:
+    """The first page; its tags are moved together where they stand, so that what they point to stays in place."""
+    order = "<" if data.startswith(b"II") else ">"
+    if len(data) < 8 or (start := int(struct.unpack_from(order + "I", data, 4)[0])) + 2 > len(data):
+        return None
+    end = start + 2 + 12 * int(struct.unpack_from(order + "H", data, start)[0])
+    tags = [data[place : place + 12] for place in range(start + 2, min(end, len(data) - 11), 12)]
+    kept = [tag for tag in tags if struct.unpack_from(order + "H", tag)[0] in _TIFF_KEPT]
+    body = struct.pack(order + "H", len(kept)) + b"".join(kept) + bytes(4)
+    return data[:start] + body + data[start + len(body) :]

@@ -76,49 +76,48 @@ class PictureNotes:
             total: pictures that were decoded.
         """
         return [
-            f"{len(names):,} of {total:,} images {self._sentence(trait, self._values[trait])} ({named(names)})"
+            self._sentence(trait, f"{len(names):,} of {total:,} images ({named(names)})", self._values[trait])
             for trait, names in self._names.items()
             if names
         ]
 
-    def _sentence(self, trait: Trait, values: list[float]) -> str:
+    def _sentence(self, trait: Trait, images: str, values: list[float]) -> str:
         middle, highest = sorted(values)[len(values) // 2], max(values)
         match trait:
             case Trait.NOT_SQUARE if self._decoding.fit == "crop":
                 return (
-                    "are not square: what lies outside the central square is cut off, "
-                    f"half of them lose {middle:.0%} of their area or more, none more than {highest:.0%}; "
-                    "target.fit=squash keeps all of it, in another shape"
+                    f"not square: {images}; what lies outside the central square is cut off, {middle:.0%} of the area "
+                    f"(median; at most {highest:.0%}); --set target.fit=squash keeps all of it, in another shape"
                 )
             case Trait.NOT_SQUARE:
-                return f"are not square: their longer side is squashed by up to {highest:.0%}"
+                return f"not square: {images}; their longer side is squashed, by {highest:.0%} at most"
             case Trait.PAGES:
-                return "hold more than one page or frame: the first is taken"
+                return f"more than one page or frame: {images}; the first is taken"
             case Trait.METADATA:
-                return "have damaged metadata (EXIF and the like): taken as they lie, none of it is used"
+                return f"damaged metadata (EXIF and the like): {images}; they are taken as they lie, without it"
             case Trait.DEEP:
-                return f"have more than 8 bits of grey: {self._deep(highest)}"
+                return f"more than 8 bits of grey: {images}; {self._deep(highest)}"
             case Trait.UPPER_BITS:
-                left = "" if highest >= 128 else f", at most {highest + 1:.0f} of 256 levels of each channel"
-                return f"have 16 bits a channel in colour: the upper 8 are read{left}{self._brighter(highest * 257)}"
+                left = "" if highest >= 128 else f", at most {highest + 1:.0f} of 256 levels of a channel are left"
+                brighter = self._brighter(highest * 257, "brightens them")
+                return f"16 bits a channel in colour: {images}; the upper 8 are read{left}{brighter}"
             case Trait.CLIPPED:
-                return "have values beyond target.black_level or target.white_level: shown black or white"
+                return f"values beyond target.black_level or target.white_level: {images}; shown black or white"
             case Trait.TRANSPARENT:
-                return "have transparent pixels: they show white"
+                return f"transparent pixels: {images}; they show white"
             case Trait.CMYK:
-                return "are CMYK: converted to RGB without their colour profile"
+                return f"CMYK: {images}; converted to RGB without their colour profile"
 
     def _deep(self, highest: float) -> str:
         black, white = self._decoding.black_level or 0.0, self._decoding.white_level
         top = white if white is not None else 1.0 if highest <= 1 else 65535.0
-        levels = max(1, min(256, math.floor((highest - black) / (top - black) * 255) + 1))
-        return (
-            f"values from {black:g} to {top:g} are shown as 0 to 255; the highest is {highest:g}, "
-            f"at most {levels} of 256 levels are left{self._brighter(highest) if white is None and top > 1 else ''}"
-        )
+        levels = min(256, round((highest - black) / (top - black) * 255) + 1)
+        left = "" if levels == 256 else f", at most {max(1, levels)} of 256 levels are left"
+        apart = self._brighter(highest, "keeps the levels apart") if top > 1 else ""
+        return f"values from {black:g} to {top:g} become 0 to 255, the highest is {highest:g}{left}{apart}"
 
-    def _brighter(self, highest: float) -> str:
+    def _brighter(self, highest: float, what: str) -> str:
         if self._decoding.white_level is not None or highest >= 32768:
             return ""
-        level = 2 ** math.ceil(math.log2(highest + 1)) - 1 if highest >= 1 else 1
-        return f"; if {level} is white, --set target.white_level={level} keeps them apart"
+        level = 2 ** max(1, math.ceil(math.log2(highest + 1))) - 1
+        return f"; where {level} is white, --set target.white_level={level} {what}"

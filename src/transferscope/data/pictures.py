@@ -79,15 +79,14 @@ def loaded(image: Image.Image) -> Image.Image:
     except Exception as error:
         if of_system(error) or isinstance(error, DataError):
             raise
-        bare = _bare(stream)
-        if bare is None:
-            raise UnreadableError(_why(stream, error)) from error
-        try:
-            bare.load()
-        except Exception as second:
-            if of_system(second):
-                raise
-            raise UnreadableError(_why(stream, error)) from error
+        file = getattr(image, "filename", "")  # Pillow has closed what it opened itself
+        closed = stream is None or stream.closed
+        if closed and not file:
+            raise UnreadableError(one_line(error)) from error
+        with Path(os.fsdecode(file)).open("rb") if closed else stream as stream:
+            bare = _bare(stream, decoded=True)
+            if bare is None:
+                raise UnreadableError(_why(stream, error)) from error
         warned().append("damaged metadata")
         return bare
     return image
@@ -118,41 +117,36 @@ def _identified(file: Path | BinaryIO) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _bare(stream: Any) -> Image.Image | None:
-    """The picture without its metadata; None where it has none, or cannot be opened without them either."""
-    whole = _read(stream, 0, None)
-    data = None if whole is None else without_metadata(whole)
+def _bare(stream: Any, *, decoded: bool = False) -> Image.Image | None:
+    """The picture without its metadata; None where it has none, or cannot be read without them either."""
+    stream.seek(0)
+    whole = stream.read()
+    data = without_metadata(whole)
     if data is None or data == whole:
         return None
     try:
-        return _identified(io.BytesIO(data))
+        image = _identified(io.BytesIO(data))
+        if decoded:
+            image.load()
     except Exception as error:
         if of_system(error):
             raise
         return None
-
-
-def _read(stream: Any, start: int, count: int | None) -> bytes | None:
-    if stream is None or stream.closed:
-        return None
-    stream.seek(start)
-    return bytes(stream.read() if count is None else stream.read(count))
+    return image
 
 
 def _why(stream: Any, error: Exception) -> str:
-    head = _read(stream, 0, _HEAD)
-    if head is None:
-        return one_line(error)
+    stream.seek(0)
+    head = stream.read(_HEAD)
     size = stream.seek(0, os.SEEK_END)
     name = picture_format(head)
     if name is None:
         return file_kind(head, size)
-    tail = _read(stream, max(0, size - _TAIL), None) or b""
-    if is_cut_off(name, head, tail, size):
+    stream.seek(max(0, size - _TAIL))
+    if is_cut_off(name, head, stream.read(), size):
         return f"a {name} picture that is cut off after {size:,} bytes: copy or download it again"
-    if name == "TIFF" and not isinstance(error, Image.UnidentifiedImageError):
-        return f"a TIFF picture that is damaged, or of a kind that Pillow cannot decode ({one_line(error)})"
-    return f"a damaged {name} picture ({one_line(error)})"
+    said = "" if isinstance(error, Image.UnidentifiedImageError) else f": {one_line(error)}"
+    return f"a {name} picture that is damaged, or of a kind that Pillow cannot decode{said}"
 
 
 def _special(mode: int) -> str:

@@ -10,7 +10,6 @@ from transferscope.errors import DataError, nearest
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image
 
 __all__ = ["Arrays"]
 
@@ -115,7 +114,7 @@ class Arrays(AbstractSource):
             names=[str(number) for number in range(len(images))],
             labels=labels,
             classes=self.classes or _numbered(labels, multi),
-            read=_Reader(images),
+            read=images.__getitem__,
             splits=None if splits is None else [str(split) or None for split in splits],
             groups=None if groups is None else [str(group) for group in groups],
             multi_label=multi,
@@ -140,16 +139,6 @@ class Arrays(AbstractSource):
         if name != "images" and len(arrays) == 1:
             return _member(next(iter(arrays)), path)
         raise DataError(f"{path} holds no array called {name!r}", hint=nearest(name, arrays))
-
-
-class _Reader:
-    def __init__(self, images: "np.ndarray") -> None:
-        self._images = images
-
-    def __call__(self, index: int) -> "Image.Image":
-        from transferscope.data.decode import from_array
-
-        return from_array(self._images[index])
 
 
 def _numbered(labels: "np.ndarray", multi: bool) -> tuple[str, ...]:

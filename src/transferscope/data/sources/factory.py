@@ -3,15 +3,12 @@
 import importlib
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from transferscope.data.sources.base import AbstractSource, Listing
 from transferscope.errors import DataError, nearest
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 __all__ = ["Factory"]
 
@@ -126,7 +123,5 @@ class _Reader:
     def __init__(self, made: Any) -> None:
         self._made = made
 
-    def __call__(self, index: int) -> "Image.Image":
-        from transferscope.data.decode import as_image
-
-        return as_image(self._made[index][0])
+    def __call__(self, index: int) -> Any:
+        return self._made[index][0]
