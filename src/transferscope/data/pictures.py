@@ -7,7 +7,7 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -15,6 +15,7 @@ from PIL import EpsImagePlugin, Image
 
 from transferscope.data.file_kinds import file_kind, is_cut_off, picture_format
 from transferscope.data.metadata import without_metadata
+from transferscope.data.silence import silent_stderr
 from transferscope.errors import DataError
 
 __all__ = ["UnreadableError", "loaded", "of_system", "open_picture", "quiet_pillow", "system_error", "warned"]
@@ -75,7 +76,8 @@ def loaded(image: Image.Image) -> Image.Image:
     """
     stream = getattr(image, "fp", None)  # gone once it is decoded, or when it never came from a file
     try:
-        image.load()
+        with silent_stderr() if image.format == "TIFF" else nullcontext():
+            image.load()
     except Exception as error:
         if of_system(error) or isinstance(error, DataError):
             raise
@@ -127,7 +129,8 @@ def _bare(stream: Any, *, decoded: bool = False) -> Image.Image | None:
     try:
         image = _identified(io.BytesIO(data))
         if decoded:
-            image.load()
+            with silent_stderr():
+                image.load()
     except Exception as error:
         if of_system(error):
             raise

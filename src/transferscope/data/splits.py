@@ -175,7 +175,8 @@ def _too_few(images: ImageSet, name: str, number: int, split: Split, what: str) 
         + (", and for each label examples without it" if images.multi_label else "")
         + ": at least 3 examples (or groups) of each",
         got=got,
-        hint="add examples, leave the class out, or change the shares of the splits",
+        hint="add examples, leave the class out, or change the shares of the splits"
+        + ("; equal pictures are one group: --set target.duplicates=ignore divides them" if images.groups else ""),
     )
 
 
