@@ -2,6 +2,7 @@
 
 import builtins
 import errno
+import io
 import os
 import resource
 import shutil
@@ -36,7 +37,7 @@ def nothing_stored(root: Path) -> bool:
 @pytest.mark.parametrize("number", TROUBLE)
 def test_trouble_while_a_picture_is_opened(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = folder_with(tmp_path / "data", {})
-    real = builtins.open
+    real = io.open
 
     def failing(file: Any, *rest: Any, **more: Any) -> Any:
         if str(file).endswith("good1.png"):
@@ -45,6 +46,7 @@ def test_trouble_while_a_picture_is_opened(number: int, tmp_path: Path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(builtins, "open", failing)
+        patch.setattr(io, "open", failing)
         with pytest.raises(
             DataError, match=r"could not read the image a/good1\.png(.|\n)*no image is left out"
         ) as caught:

@@ -39,8 +39,8 @@ UNREADABLE: Final = (
 """What a source that opens pictures itself raises of a damaged one. Others are errors of its code, and stop."""
 
 _THREADS: Final = 2
-_WINDOW: Final = 4
-"""Pictures that are opened ahead of those decoded: so many files are open at once."""
+_WINDOW: Final = 16
+"""Pictures that are opened ahead of those decoded: at most so many large files are open at once."""
 _LARGE: Final = 256 * 2**20
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import logging
 import os
 import stat
 import threading
@@ -29,6 +30,7 @@ _FORMATS: Final = tuple(name for name in _WANTED if name in Image.OPEN)
 _OF_THE_FILE: Final = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
 )
+_SMALL: Final = 2**20
 _HEAD: Final = 4096
 _TAIL: Final = 65536
 _PILLOW: Final = Path(Image.__file__).parent
@@ -56,10 +58,11 @@ def open_picture(file: Path | bytes) -> Image.Image:
     if isinstance(file, bytes):
         return _opened(io.BytesIO(file))
     try:
-        mode = os.stat(file).st_mode
-        if not stat.S_ISREG(mode):
-            raise UnreadableError(f"{_special(mode)}, not a file")
-        return _opened(file)
+        status = os.stat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableError(f"{_special(status.st_mode)}, not a file")
+        # A small file is read and closed at once: few files are open, however many pictures wait.
+        return _opened(file if status.st_size > _SMALL else io.BytesIO(file.read_bytes()))
     except OSError as error:
         if of_system(error):
             raise
@@ -215,6 +218,9 @@ def quiet_pillow(max_pixels: int) -> Iterator[None]:
     """
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, (max_pixels + 1) // 2  # it refuses twice as many
     ghostscript, EpsImagePlugin.gs_binary = EpsImagePlugin.gs_binary, False
+    log = logging.getLogger("PIL")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("always", module=r"PIL\.")
@@ -232,3 +238,4 @@ def quiet_pillow(max_pixels: int) -> Iterator[None]:
     finally:
         Image.MAX_IMAGE_PIXELS = limit
         EpsImagePlugin.gs_binary = ghostscript
+        log.setLevel(level)
