@@ -12,6 +12,7 @@ from tests.data.making import folder_of, picture, random_set
 from transferscope.data.decoding import Decoding
 from transferscope.data.duplicates import grouped_duplicates, twin_numbers
 from transferscope.data.images import ImageSet
+from transferscope.data.near_duplicates import near_pairs, thumbnail
 from transferscope.data.sources import Arrays, Folder
 from transferscope.data.spec import SplitSettings
 from transferscope.data.splits import make_splits
@@ -162,3 +163,46 @@ def test_numbers_and_groups() -> None:
     assert grouped_duplicates(list("12345"), list("abcde"), np.arange(5)) == list("12345")
     assert grouped_duplicates(None, list("abcde"), np.arange(5)) is None
     assert len(set(grouped_duplicates(list("12231"), list("abcde"), twins) or ())) == 2
+
+
+def near_copies() -> dict[str, bytes]:
+    """A picture of blobs, in other forms."""
+    first = blobs(1)
+    return {
+        "quality.jpg": encoded(first, "JPEG", quality=60),
+        "small.png": encoded(first.resize((40, 40), Image.Resampling.LANCZOS)),
+        "large.webp": encoded(first.resize((96, 96), Image.Resampling.LANCZOS), "WEBP", quality=80),
+        "brighter.png": encoded(first.point(lambda value: min(255, value + 8))),
+        "one_pixel.png": encoded(spotted(first)),
+    }
+
+
+def blobs(seed: int) -> Image.Image:
+    return picture(seed, (6, 6)).resize((64, 64), Image.Resampling.BICUBIC)
+
+
+def spotted(image: Image.Image) -> Image.Image:
+    changed = image.copy()
+    changed.putpixel((5, 5), (255, 0, 255))
+    return changed
+
+
+@pytest.mark.parametrize("name", near_copies())
+def test_near_copies_are_said_and_change_no_split(name: str, tmp_path: Path) -> None:
+    files = {"first.png": encoded(blobs(1)), "other.png": encoded(blobs(2)), name: near_copies()[name]}
+    images = opened(folder_with(tmp_path / "data", files), 32)
+    (note,) = images.notes
+    assert "nearly the same picture" in note
+    assert "1 pairs" in note
+    assert name in note
+    assert images.groups is None
+
+
+def test_near_pairs_are_those_of_all_comparisons() -> None:
+    rng = np.random.default_rng(0)
+    pixels = np.stack([np.asarray(blobs(seed).resize((16, 16))) for seed in range(300)])
+    pixels[200:] = np.clip(pixels[:100] + rng.integers(-3, 4, pixels[:100].shape), 0, 255)
+    pixels[7] = 40  # flat
+    found = near_pairs([thumbnail(one) for one in pixels], pixels, np.arange(300))
+    assert set(found) >= {(k, k + 200) for k in range(100) if k != 7}
+    assert near_pairs([], pixels[:0], np.arange(0)) == []

@@ -16,6 +16,7 @@ from PIL import Image
 
 from transferscope.data.decode import decoded_bytes, square
 from transferscope.data.decoding import BY_DEFAULT, Decoding
+from transferscope.data.near_duplicates import thumbnail
 from transferscope.data.picture_notes import Trait
 from transferscope.data.pictures import UnreadableError, of_system, one_line, quiet_pillow, system_error, warned
 from transferscope.data.sources.base import Listing
@@ -52,12 +53,14 @@ class Decoded:
         pixels: uint8 ``height width channels``; None where it cannot be read.
         why: the reason, where it cannot.
         digest: hash of the pixels.
+        thumbnail: of the pixels.
         traits: what decoding took from it.
     """
 
     pixels: np.ndarray | None
     why: str = ""
     digest: bytes = b""
+    thumbnail: bytes = b""
     traits: tuple[tuple[Trait, float], ...] = ()
 
 
@@ -85,7 +88,8 @@ def decoded(listing: Listing, size: int, decoding: Decoding) -> Iterator[Decoded
                 pixels = square(value, size, decoding, lambda trait, much: traits.append((trait, much)))
         except (*UNREADABLE, MemoryError) as error:
             return Decoded(None, _reason(listing.names[number], error))
-        return Decoded(pixels, digest=hashlib.blake2b(pixels, digest_size=16).digest(), traits=tuple(traits))
+        digest = hashlib.blake2b(pixels, digest_size=16).digest()
+        return Decoded(pixels, "", digest, thumbnail(pixels), tuple(traits))
 
     with quiet_pillow(decoding.max_pixels), ThreadPoolExecutor(_THREADS) as pool:
         waiting: deque[Future[Decoded]] = deque()

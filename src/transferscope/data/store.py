@@ -20,6 +20,7 @@ from transferscope.data.decode_all import decoded
 from transferscope.data.decoding import BY_DEFAULT, MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, Decoding
 from transferscope.data.duplicates import duplicate_notes, grouped_duplicates, twin_numbers
 from transferscope.data.images import ImageSet
+from transferscope.data.near_duplicates import near_duplicate_notes, near_pairs
 from transferscope.data.picture_notes import PictureNotes, named
 from transferscope.data.pictures import one_line
 from transferscope.data.sources.base import AbstractSource, Listing
@@ -163,6 +164,7 @@ class _Written:
         skipped: names of the others, with the reason.
         pixels_hash: of all pixels.
         twins: for each kept one the first that is equal, counted among the kept.
+        thumbnails: of the kept.
         notes: what decoding took from them.
     """
 
@@ -170,6 +172,7 @@ class _Written:
     skipped: list[tuple[str, str]]
     pixels_hash: str
     twins: np.ndarray
+    thumbnails: list[bytes]
     notes: list[str]
 
 
@@ -181,6 +184,7 @@ def _write_pixels(
     kept: list[int] = []
     skipped: list[tuple[str, str]] = []
     digests: list[bytes] = []
+    thumbnails: list[bytes] = []
     notes = PictureNotes(decoding)
     digest = hashlib.sha256()
     with _reported(working), (working / "images.npy").open("wb") as file:
@@ -195,6 +199,7 @@ def _write_pixels(
                 file.write(data)
                 kept.append(number)
                 digests.append(one.digest)
+                thumbnails.append(one.thumbnail)
                 notes.add(listing.names[number], one.traits)
             if progress is not None:
                 progress(number + 1, total)
@@ -203,7 +208,12 @@ def _write_pixels(
         file.flush()
         os.fsync(file.fileno())
     return _Written(
-        np.array(kept, dtype=np.int64), skipped, digest.hexdigest(), twin_numbers(digests), notes.lines(len(kept))
+        np.array(kept, dtype=np.int64),
+        skipped,
+        digest.hexdigest(),
+        twin_numbers(digests),
+        thumbnails,
+        notes.lines(len(kept)),
     )
 
 
@@ -242,6 +252,8 @@ def _write_rest(
         fingerprint.update(struct.pack("<Q", len(part)) + part)
     notes = [*listing.notes, *_torn_by_source(own, splits)]
     notes += duplicate_notes(names, labels, splits, twins, grouped=decoding.duplicates == "group")
+    pixels = np.load(working / "images.npy", mmap_mode="r", allow_pickle=False)
+    notes += near_duplicate_notes(names, splits, near_pairs(written.thumbnails, pixels, twins))
     notes += written.notes
     if skipped:
         shown = named([f"{name}: {why}" for name, why in skipped])
