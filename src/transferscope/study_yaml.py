@@ -5,7 +5,9 @@ YAML 1.1 that a study must not trip over. Here a plain word is null, true/false,
 or text; nothing else.
 """
 
+import json
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +15,12 @@ from typing import Any
 
 import yaml
 
-from transferscope.errors import StudyError, nearest
+from transferscope.errors import StudyError, nearest, printable
 from transferscope.study_problems import Place, Problem, shown
 
-__all__ = ["Document", "read_document", "read_value", "write_values"]
+__all__ = ["Document", "compose", "parse_document", "read_document", "read_value", "write_flow", "write_values"]
 
+_PLAIN = re.compile(r"(?!(?i:true|false|null|yes|no|on|off|y|n)$)[A-Za-z][A-Za-z0-9_./-]*(?::[A-Za-z0-9_./-]+)*")
 _LARGEST = 100_000  # values in one file; more is an alias bomb or a data set in the wrong place
 _TAG = "tag:yaml.org,2002:"
 _WORDS = (
@@ -80,7 +83,11 @@ def read_document(path: Path) -> Document:
     Raises:
         StudyError: the file is missing, not text, not YAML, empty, or not a mapping.
     """
-    text = _text(path)
+    return parse_document(_text(path), path)
+
+
+def parse_document(text: str, path: Path) -> Document:
+    """As :func:`read_document`, of text that stands in a file, or will."""
     try:
         node = yaml.compose(text, Loader=_CoreLoader)
     except (yaml.YAMLError, RecursionError) as error:
@@ -130,8 +137,37 @@ def write_values(values: Mapping[str, Any]) -> str:
     return text
 
 
+def write_flow(value: Any) -> str:
+    """One JSON-like value as YAML within a line.
+
+    >>> write_flow({"rates": [0.1, 1], "name": "yes, it: is", "none": None})
+    '{rates: [0.1, 1], name: "yes, it: is", none: null}'
+    """
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{write_flow(str(name))}: {write_flow(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(write_flow(item) for item in value)}]"
+    # A word needs no quotes where it can be nothing but a word.
+    if isinstance(value, str) and _PLAIN.fullmatch(value):
+        return value
+    if isinstance(value, str) and printable(value) != value:
+        text: str = yaml.dump(value, Dumper=_Dumper, default_style='"', allow_unicode=True, width=float("inf"))
+        return text.strip()
+    return json.dumps(value, ensure_ascii=False)
+
+
+def compose(text: str) -> yaml.Node:
+    """The nodes of YAML text, with their places, by the words of this module."""
+    node = yaml.compose(text, Loader=_CoreLoader)
+    if node is None:
+        raise ValueError("the text holds no YAML")
+    return node
+
+
 def _text(path: Path) -> str:
     try:
+        if stat.S_ISFIFO(mode := path.stat().st_mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode):
+            raise StudyError(f"{path} is no file but a pipe, device or socket", expected="a study file (YAML)")
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         folder = path.parent

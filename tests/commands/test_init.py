@@ -34,7 +34,7 @@ def test_init_looks_at_class_folders(here: Path) -> None:
 
 
 def test_init_defaults_are_those_of_a_study(here: Path) -> None:
-    pictures(here / "photos", {"a": 1, "b": 1})
+    pictures(here / "photos", {"a": 3, "b": 3})
     call("init", "photos")
     written = load_study(here / "photos.yaml")
     bare = Study.model_validate(
@@ -49,7 +49,7 @@ def test_init_defaults_are_those_of_a_study(here: Path) -> None:
 
 def test_init_tells_of_splits_and_unreadable_pictures(here: Path) -> None:
     pictures(here / "photos" / "train", {f"class{n}": 2 for n in range(10)})
-    pictures(here / "photos" / "test", {"class0": 1})
+    pictures(here / "photos" / "test", {f"class{n}": 1 for n in range(10)})
     (here / "photos" / "train" / "class0" / "bad.png").write_bytes(b"no picture")
     (here / "photos" / "readme.txt").write_text("x")
     call("init", "photos", "--name", "mine", "--output", "deep/er/x.yaml")
@@ -59,7 +59,7 @@ def test_init_tells_of_splits_and_unreadable_pictures(here: Path) -> None:
     assert "bad.png" in text
     study = load_study(here / "deep" / "er" / "x.yaml")
     assert study.name == "mine"
-    assert len(study.target.data.listing().names) == 22
+    assert len(study.target.data.listing().names) == 31
 
 
 def test_init_looks_at_parquet_and_arrays(here: Path) -> None:
@@ -68,14 +68,14 @@ def test_init_looks_at_parquet_and_arrays(here: Path) -> None:
     buffer = io.BytesIO()
     Image.new("L", (16, 16)).save(buffer, "PNG")
     (here / "table").mkdir()
-    table = pl.DataFrame({"image": [{"bytes": buffer.getvalue(), "path": None}] * 4, "label": [0, 1, 0, 1]})
+    table = pl.DataFrame({"image": [{"bytes": buffer.getvalue(), "path": None}] * 8, "label": [0, 1] * 4})
     table.write_parquet(here / "table" / "train-00000-of-00001.parquet")
-    images = np.zeros((4, 8, 8, 3), np.uint8)
-    labels = np.array([[0, 1], [1, 0], [1, 1], [0, 1]])
+    images = np.zeros((8, 8, 8, 3), np.uint8)
+    labels = np.array([[0, 1], [1, 0], [1, 1], [0, 0]] * 2)
     Arrays.save(here / "arrays", images, labels)
-    np.savez(here / "packed.npz", images=images, labels=np.array([0, 1, 1, 0]))
+    np.savez(here / "packed.npz", images=images, labels=np.array([0, 1] * 4))
     (here / "folder").mkdir()
-    np.savez(here / "folder" / "packed.npz", images=images, labels=np.array([0, 1, 1, 0]))
+    np.savez(here / "folder" / "packed.npz", images=images, labels=np.array([0, 1] * 4))
     for place, kind in (
         ("table", "parquet"),
         ("table/train-00000-of-00001.parquet", "parquet"),
@@ -86,13 +86,13 @@ def test_init_looks_at_parquet_and_arrays(here: Path) -> None:
         call("init", place, "--force", "--output", "found.yaml")
         study = load_study(here / "found.yaml")
         assert study.target.data.kind == kind
-        assert len(study.target.data.listing().names) == 4
+        assert len(study.target.data.listing().names) == 8
     call("init", "arrays", "--output", "labels.yaml")
     assert "2 labels: 0, 1." in (here / "labels.yaml").read_text(encoding="utf-8")
 
 
 def test_init_of_a_folder_elsewhere_names_it_in_full(here: Path) -> None:
-    pictures(here / "photos", {"a": 1, "b": 1})
+    pictures(here / "photos", {"a": 3, "b": 3})
     (here / "studies").mkdir()
     call("init", "photos", "--output", "studies/photos.yaml")
     text = (here / "studies" / "photos.yaml").read_text(encoding="utf-8")

@@ -56,7 +56,7 @@ def test_a_copy_stays_with_its_original_whatever_the_file(name: str, tmp_path: P
         assert where[one] == where[other]
     (note,) = images.notes
     assert "the same picture more than once" in note
-    assert "1 pictures in 2 files" in note
+    assert "1 picture in 2 files" in note
     assert name in note
 
 
@@ -78,7 +78,7 @@ def test_copies_under_two_classes_are_counted(tmp_path: Path) -> None:
     root = folder_with(tmp_path / "data", {})
     shutil.copy(root / "a" / "good0.png", root / "b" / "c.png")
     notes = opened(root).notes
-    assert any("under different labels: 1 pictures (a/good0.png = b/c.png)" in note for note in notes)
+    assert any("under different labels: 1 picture (a/good0.png = b/c.png)" in note for note in notes)
     assert not any("splits that the source gives" in note for note in notes)
 
 
@@ -107,13 +107,13 @@ def test_copies_of_multi_label_pictures(tmp_path: Path) -> None:
         where = splits_of(images, seed)
         assert (where[0], where[1], where[2]) == (where[4], where[9], where[7])
     assert "3 pictures in 6 files" in images.notes[0]
-    assert "under different labels: 1 pictures (2 = 7)" in images.notes[1]
+    assert "under different labels: 1 picture (2 = 7)" in images.notes[1]
 
 
 def test_a_copy_without_a_split_beside_a_test_picture(tmp_path: Path) -> None:
     splits = ["test", "test", "test", "test", None, None, None, None, None, None, None, None]
     images = open_images(arrays(tmp_path / "x", {4: 0, 6: 5}, splits=splits), 8, tmp_path / "store")
-    assert any("in several of the splits that the source gives: 1 pictures (0)" in note for note in images.notes)
+    assert any("in several of the splits that the source gives: 1 picture (0)" in note for note in images.notes)
 
 
 def test_copies_of_the_training_pool_stay_out_of_validation(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_near_copies_are_said_and_change_no_split(name: str, tmp_path: Path) -> 
     images = opened(folder_with(tmp_path / "data", files), 32)
     (note,) = images.notes
     assert "nearly the same picture" in note
-    assert "1 pairs" in note
+    assert "1 pair" in note
     assert name in note
     assert images.groups is None
 

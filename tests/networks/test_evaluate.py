@@ -197,7 +197,12 @@ class Growing(Shrinking):
 
 @pytest.mark.parametrize(
     "batches",
-    [BATCHES, DataLoader(DATA, batch_size=3), DataLoader(DATA, batch_size=7, drop_last=True), [{"x": IMAGES, "n": 1}]],
+    [
+        BATCHES,
+        DataLoader(DATA, batch_size=3),
+        DataLoader(DATA, batch_size=7, drop_last=True),
+        [{"x": IMAGES, "y": LABELS, "n": 1}],
+    ],
 )
 def test_deterministic_loaders(batches):
     check_deterministic(batches)

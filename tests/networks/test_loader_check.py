@@ -8,7 +8,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
 
 from transferscope.errors import LoaderError
-from transferscope.networks.loader_check import LoaderFacts, check_repeatable, inputs_of
+from transferscope.networks.batch import inputs_of
+from transferscope.networks.loader_check import LoaderFacts, check_repeatable
 
 DATA = TensorDataset(torch.arange(46.0)[:, None].expand(46, 3).clone(), torch.zeros(46))
 
@@ -85,6 +86,7 @@ def test_inputs_of():
     x = torch.ones(2, 3)
     assert inputs_of(x) is x
     assert inputs_of([x, 1]) is x
-    for batch in ({"x": x}, [], (3, x)):
+    assert inputs_of({"x": x}) is x
+    for batch in ({"n": x}, [], (3, x)):
         with pytest.raises(LoaderError, match="holds no input that a network could take"):
             inputs_of(batch)

@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from transferscope.analyses.unit_moves import Match, Mover, best_move
 from transferscope.errors import AlignmentError, LoaderError
 from transferscope.measures.assignment import CrossCorrelation
+from transferscope.networks.evaluate import network_inputs
 from transferscope.networks.permutation_groups import PermutationGroups
 from transferscope.networks.permutation_trace import Operations, operations, run_together
 from transferscope.networks.permutation_units import Group, Place
@@ -40,7 +41,7 @@ def activation_matching(
     model: nn.Module,
     first: Mapping[str, Tensor],
     second: Mapping[str, Tensor],
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[object],
 ) -> Match:
     """Permute the units of ``second`` so that matched units vary together on images.
 
@@ -54,7 +55,7 @@ def activation_matching(
         model: a network of it in evaluation mode, for its operations.
         first: parameters and buffers by name; stays.
         second: the same; left as it is.
-        batches: images, on the device of the states.
+        batches: of images.
 
     Raises:
         LoaderError: there is no batch.
@@ -94,7 +95,7 @@ def _look(
     known: Operations,
     model: nn.Module,
     states: tuple[Mapping[str, Tensor], Mapping[str, Tensor]],
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[object],
     kinds: list[_Kind],
     traced: dict[tuple[int, ...], Operations],
 ) -> None:
@@ -109,7 +110,9 @@ def _look(
             seen.add(_samples(one, place), _samples(two, place))
 
     count = 0
-    for images, _ in batches:
+    device = next(iter(states[0].values())).device
+    for batch in batches:
+        images = network_inputs(model, batch, device, "contiguous")
         shape = tuple(images.shape)
         if shape not in traced:
             traced[shape] = _retraced(known, model, images)

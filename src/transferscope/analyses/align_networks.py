@@ -1,7 +1,7 @@
 """One network permuted so that its hidden units stand where those of another do."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,10 +13,18 @@ from transferscope.analyses.activation_matching import activation_matching
 from transferscope.analyses.landscape import Batches
 from transferscope.analyses.unit_moves import Match
 from transferscope.analyses.weight_matching import weight_matching
-from transferscope.errors import AlignmentError, LoaderError
-from transferscope.networks.evaluate import check_deterministic, resolve_device
+from transferscope.errors import AlignmentError
+from transferscope.networks.alike import unlike
+from transferscope.networks.batch import first_inputs
+from transferscope.networks.evaluate import (
+    check_deterministic,
+    check_network_deterministic,
+    network_inputs,
+    resolve_device,
+)
+from transferscope.networks.given import takes_networks
 from transferscope.networks.permutation_groups import PermutationGroups, permutation_groups
-from transferscope.networks.permutation_trace import copied, state_of
+from transferscope.networks.permutation_trace import evaluation_copy, state_of
 from transferscope.networks.permutation_units import Order
 
 __all__ = ["METHODS", "Aligned", "Method", "align"]
@@ -56,6 +64,7 @@ class Aligned:
     unchanged_to: float
 
 
+@takes_networks("a", "b")
 def align(
     a: nn.Module,
     b: nn.Module,
@@ -78,7 +87,7 @@ def align(
     Args:
         a: stays; left as it is.
         b: of the same architecture; left as it is.
-        batches: images and labels, the same at every pass; labels are not looked at. For ``weights`` only the first
+        batches: of images, the same at every pass; labels are not looked at. For ``weights`` only the first
             batch is used, to trace the network and to check.
         method: ``activations`` matches units that vary together on the images (for a permuted copy this is exact);
             ``weights`` looks at weights alone (a local optimum).
@@ -90,6 +99,7 @@ def align(
         AlignmentError: the networks differ, cannot be traced, or have an operation for which there is no rule (named);
             or the function would not be the same.
         LoaderError: there is no batch, or a loader does not give the same batches twice.
+        ArchitectureError: a network gives other outputs for the same images in evaluation mode.
         MeasureError: a weight or an activation is not finite.
 
     Reference: Ainsworth, Hayase & Srinivasa 2023, "Git Re-Basin"; Li et al. 2015, "Convergent learning".
@@ -106,23 +116,24 @@ def align(
     """
     if method not in METHODS:
         raise AlignmentError(f"unknown method {method!r}", expected=" or ".join(METHODS), got=repr(method))
-    check_deterministic(batches)
+    check_deterministic(batches, labels=False)
+    _check_alike(a, b)
     where = resolve_device(device)
-    example = _first(batches).to(where)
-    models = [copied(network).to(where) for network in (a, b)]
+    models = [evaluation_copy(network).to(where) for network in (a, b)]
+    example = network_inputs(models[1], first_inputs(batches)[:_CHECKED_IMAGES], where, "contiguous")
+    for model in models:
+        check_network_deterministic(model, example)
     first, second = ({name: tensor.detach() for name, tensor in state_of(model).items()} for model in models)
-    _check_alike(first, second)
     groups = permutation_groups(models[1], example)
     parameters = [name for name, _ in models[1].named_parameters()]
     match method:
         case "activations":
-            on_device = _OnDevice(batches, where)
-            found = activation_matching(groups, models[1], first, second, on_device)
+            found = activation_matching(groups, models[1], first, second, batches)
         case "weights":
             found = weight_matching(groups, first, second, parameters, seed=seed, restarts=restarts)
     difference = _check_function(groups, models[1], found, example)
     distance = _distance(first, second, parameters), _distance(first, found.state, parameters)
-    network = copied(b)
+    network = evaluation_copy(b)
     _load(network, found.state)
     return Aligned(
         network=network,
@@ -137,40 +148,20 @@ def align(
     )
 
 
-class _OnDevice:
-    """A loader whose images come on a device."""
-
-    def __init__(self, batches: Batches, device: torch.device) -> None:
-        self._batches, self._device = batches, device
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in self._batches:
-            yield images.to(self._device), labels
-
-
-def _first(batches: Batches) -> Tensor:
-    for images, _ in batches:
-        return images[:_CHECKED_IMAGES]
-    raise LoaderError("the loader gives no batch", expected="at least one batch", got="none")
-
-
-def _check_alike(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> None:
-    apart = sorted(
-        name
-        for name in first.keys() | second.keys()
-        if name not in first or name not in second or first[name].shape != second[name].shape
-    )
-    if apart:
+def _check_alike(a: nn.Module, b: nn.Module) -> None:
+    apart = unlike(a, b, types=False)
+    if apart is not None:
         raise AlignmentError(
             "the units of these networks cannot be matched: their parameters or buffers differ",
             expected="two networks of one architecture with heads of one size",
-            got=", ".join(apart[:5]) + (" ..." if len(apart) > 5 else ""),
+            got=f"{apart.got} ({apart.cause})",
+            hint=apart.hint,
         )
 
 
 def _check_function(groups: PermutationGroups, model: nn.Module, found: Match, example: Tensor) -> float:
     """How far outputs move: with random permutations of shaken weights, and from ``model`` to what was found."""
-    wide = torch.float32 if example.device.type == "mps" else torch.float64
+    wide = torch.float64 if _runs_wide(model, example) else torch.float32
     images = example.to(wide) if example.is_floating_point() else example
     limit = 1e-7 if wide == torch.float64 and _stays_wide(groups) else 1e-3
     own = _widened(state_of(model), wide)
@@ -211,6 +202,20 @@ def _widened(state: Mapping[str, Tensor], wide: torch.dtype) -> dict[str, Tensor
         name: tensor.detach().to(wide) if tensor.is_floating_point() else tensor.detach()
         for name, tensor in state.items()
     }
+
+
+def _runs_wide(model: nn.Module, example: Tensor) -> bool:
+    """Whether the device has float64, and the network takes it: one that casts its input does not."""
+    if example.device.type == "mps":
+        return False
+    images = example.double() if example.is_floating_point() else example
+    try:
+        _output(model, _widened(state_of(model), torch.float64), images)
+    except AlignmentError:
+        raise
+    except Exception:  # a network may raise anything on types that it does not take
+        return False
+    return True
 
 
 def _stays_wide(groups: PermutationGroups) -> bool:

@@ -1,6 +1,5 @@
 """The average of two networks' weights, against the two: whether it is safe to take it in their place."""
 
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -14,12 +13,13 @@ from transferscope.measures.barriers import interpolate
 from transferscope.measures.intervals import Interval, noninferior
 from transferscope.measures.metrics import metric
 from transferscope.networks.batchnorm import recompute
+from transferscope.networks.copies import copied
 from transferscope.networks.evaluate import logits
 
 __all__ = ["Average", "average_of"]
 
 _DRAWS = 2000
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[object]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def average_of(
     first, second = (metric(each, labels, metric_name) for each in outputs)
     if first is None or second is None:
         return None
-    middle = copy.deepcopy(networks[0])
+    middle = copied(networks[0])
     middle.load_state_dict(interpolate(networks[0].state_dict(), networks[1].state_dict(), 0.5))
     middle = middle.to(device)
     if recompute_on is not None:

@@ -23,6 +23,7 @@ from transferscope.measures.simplex import (
     segment_quadrature,
     simplex_draws,
 )
+from transferscope.networks.given import takes_networks
 
 __all__ = ["NetworkBasin", "basin_networks", "evaluations"]
 
@@ -100,6 +101,7 @@ def evaluations(corners: int, points: int, draws: int, nodes: int, deltas: int) 
     return corners + corners * (corners - 1) // 2 + 1 + points + draws + (deltas - 1) * 2 * draws
 
 
+@takes_networks("networks")
 def basin_networks(
     networks: Sequence[nn.Module],
     data: Mapping[str, Batches],

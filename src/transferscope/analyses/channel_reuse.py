@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from transferscope.errors import LoaderError, MeasureError, ModuleNameError, nearest
 from transferscope.measures.channels import ChannelMoments, Reuse, channel_update, reuse
 from transferscope.networks.activations import ActivationRecorder
-from transferscope.networks.evaluate import check_network_deterministic, in_format, preserved, resolve_device
-from transferscope.networks.loader_check import inputs_of
-from transferscope.networks.modules import Granularity, hookable_parts
+from transferscope.networks.batch import inputs_of
+from transferscope.networks.evaluate import as_taken, check_network_deterministic, in_format, preserved, resolve_device
+from transferscope.networks.given import takes_networks
+from transferscope.networks.modules import Granularity, core, hookable_parts
 
 __all__ = ["ChannelReuse", "channel_reuse", "channel_samples"]
 
@@ -94,7 +95,7 @@ class _Taken:
         self.examples = 0
         self.reference = False
         self._positions = positions
-        self._channels_last = getattr(model, "output_fmt", None) == "NHWC"
+        self._channels_last = getattr(core(model)[1], "output_fmt", None) == "NHWC"
 
     def take(self, name: str, output: Tensor) -> None:
         if output.dim() not in (2, 3, 4) or output.shape[0] != self.examples:
@@ -107,6 +108,7 @@ class _Taken:
             self.largest[name] = largest.to("cpu", torch.float32, copy=True)
 
 
+@takes_networks("reference", "networks")
 def channel_reuse(
     reference: nn.Module,
     networks: Mapping[str, nn.Module],
@@ -129,7 +131,7 @@ def channel_reuse(
     Args:
         reference: whose channels are looked for, P as a rule.
         networks: label to network, of the same architecture.
-        loader: batches of tensors, or of tuples that start with one, in mixed order; a batch of one is left out.
+        loader: batches of images, in mixed order; a batch of one is left out.
         modules: names; all parts of ``granularity`` but the head where None.
         granularity: ``stage``, ``block`` or ``layer``.
         head: the classifying module, which is left out.
@@ -189,7 +191,7 @@ def channel_reuse(
             for label, (recorder, taken) in seen.items():
                 taken.samples, taken.largest, taken.examples = {}, {}, len(inputs)
                 with recorder:
-                    recorder.run(inputs.clone())
+                    recorder.run(as_taken(recorder.model, inputs).clone())
                 unusable.update({**recorder.unusable, **taken.unusable})
                 if not label:
                     of_reference = taken.samples

@@ -20,6 +20,7 @@ from transferscope.analyses.cka_result import CkaResult
 from transferscope.errors import LoaderError, MeasureError, ModuleNameError, nearest
 from transferscope.measures.cka import CkaSums, Kind, cka_compute, cka_update, smallest_batch
 from transferscope.networks.activations import ActivationRecorder
+from transferscope.networks.batch import inputs_of
 from transferscope.networks.evaluate import (
     autocast,
     check_network_deterministic,
@@ -27,7 +28,8 @@ from transferscope.networks.evaluate import (
     preserved,
     resolve_device,
 )
-from transferscope.networks.loader_check import LoaderFacts, check_repeatable, inputs_of
+from transferscope.networks.given import takes_networks
+from transferscope.networks.loader_check import LoaderFacts, check_repeatable
 from transferscope.networks.modules import Granularity, hookable_parts
 
 __all__ = ["CkaResult", "cka", "cka_networks"]
@@ -70,6 +72,7 @@ def _check_choice(setting: str, value: str, choices: Sequence[str]) -> None:
         )
 
 
+@takes_networks("networks")
 def cka_networks(
     networks: Mapping[str, nn.Module],
     loader: Iterable[Any],
@@ -96,7 +99,7 @@ def cka_networks(
 
     Args:
         networks: label to network; the same network may come twice.
-        loader: batches of tensors, or of tuples that start with one. At least 4 examples each; a shorter last
+        loader: batches: see :func:`~transferscope.networks.batch.inputs_of`. At least 4 examples each; a shorter last
             batch counts with its number of examples, one of fewer than 4 is dropped, and the result says so.
         modules: names of modules (``relu#2`` is the second call), one list for all or one for each label; all
             parts of ``granularity`` where None.
@@ -275,6 +278,7 @@ def _too_small(examples: int, kind: Kind) -> MeasureError:
     )
 
 
+@takes_networks("a", "b")
 def cka(
     a: nn.Module,
     b: nn.Module | None = None,

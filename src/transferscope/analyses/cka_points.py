@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from transferscope.errors import ActivationError
 from transferscope.measures.cka import centred_gram
 from transferscope.networks.activations import ActivationRecorder
+from transferscope.networks.evaluate import as_taken
+from transferscope.networks.modules import core
 
 __all__ = ["Maps", "ObservedNetwork", "pooled"]
 
@@ -67,7 +69,7 @@ class ObservedNetwork:
         self.label, self.model, self.required = label, model, required
         self._maps, self._on_features = maps, on_features
         # timm's word for networks (Swin) whose maps have their channels last.
-        self._channels_last = getattr(model, "output_fmt", None) == "NHWC"
+        self._channels_last = getattr(core(model)[1], "output_fmt", None) == "NHWC"
         self.names = tuple(dict.fromkeys(names))
         self.points: dict[str, int] = {}
         self.unusable: dict[str, str] = {}
@@ -94,7 +96,7 @@ class ObservedNetwork:
                 self.model, self.names, self._look, label=f"network {self.label!r}", strict=self.required
             )
             with recorder:
-                recorder.run(inputs[:count].clone())
+                recorder.run(as_taken(self.model, inputs[:count]).clone())
             self.unusable.update(recorder.unusable)
         found = [name for name in self._times if name not in self.unusable]
         # In the order asked for, further calls of a module right after its first.
@@ -166,7 +168,7 @@ class ObservedNetwork:
         """
         self._examples, self._into = len(inputs), (grams, offsets)
         # A copy: a network that begins in place must not change what the next one, or the caller, sees.
-        recorder.run(inputs.clone())
+        recorder.run(as_taken(self.model, inputs).clone())
 
 
 def _not_examples(name: str, label: str, reason: str) -> ActivationError:

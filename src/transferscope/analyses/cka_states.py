@@ -22,8 +22,8 @@ from transferscope.analyses.cka_points import Maps, ObservedNetwork
 from transferscope.errors import LoaderError, MeasureError
 from transferscope.measures.cka import CkaSums, Kind, cka_compute, cka_update, smallest_batch
 from transferscope.networks.activations import ActivationRecorder
+from transferscope.networks.batch import inputs_of
 from transferscope.networks.evaluate import check_network_deterministic, in_format, preserved, resolve_device
-from transferscope.networks.loader_check import inputs_of
 from transferscope.networks.modules import Granularity, hookable_parts
 
 __all__ = ["StatesCka", "cka_states"]
@@ -72,7 +72,7 @@ def cka_states(
     Args:
         states: label to a function that gives the network; called once for each group of modules. Networks are run
             in evaluation mode and given back as they were.
-        batches: of tensors, or of tuples that start with one; the same each time they are iterated, in mixed order. A
+        batches: of tensors, or as a ``DataLoader`` gives them; the same each time they are iterated, in mixed order. A
             last batch too small for the estimator is left out.
         granularity: ``stage``, ``block`` or ``layer``.
         device: where to compute; Gram matrices are kept on the CPU.

@@ -21,13 +21,15 @@ from transferscope.measures.barriers import Barrier, stability
 from transferscope.measures.distance import Distance, parameter_distance
 from transferscope.measures.metrics import metric, predictions
 from transferscope.measures.mistakes import Mistakes, compare_mistakes
+from transferscope.networks.alike import unlike
 from transferscope.networks.batchnorm import has_batch_norm
 from transferscope.networks.evaluate import check_deterministic, logits, resolve_device
+from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 
 __all__ = ["Comparison", "OnStep", "compare"]
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[object]
 OnStep = Callable[[str, int, int], None]
 """Told what is being done, how many points of it are done, and of how many at most (0 where it is one step)."""
 
@@ -99,6 +101,7 @@ class Comparison:
         return self.text
 
 
+@takes_networks("a", "b")
 def compare(
     a: nn.Module,
     b: nn.Module,
@@ -200,6 +203,8 @@ def compare(
             "the networks have batch norm, and no training batches were given (train=...) to recompute its "
             "statistics on; without that every barrier is an artefact"
         )
+    elif whole is not None and (apart := unlike(a, b, without=None if alike else head)) is not None:
+        missing["path"] = f"{apart.cause} ({apart.got}): {apart.hint}"
     elif whole is not None:
         path = walk(b, "path")
         if alike:
@@ -254,13 +259,14 @@ def _distances(
     a: nn.Module, b: nn.Module, head: str | None, granularity: Granularity, missing: dict[str, str]
 ) -> tuple[Distance | None, dict[str, Distance]]:
     """Distance of all parameters that both have alike, the head left out where it is named; and of each module."""
+    apart = unlike(a, b, without=head, among="parameters", types=False)
+    if apart is not None:
+        missing["distance and path"] = f"the networks' parameters differ in name or shape: {apart.cause} ({apart.got})"
+        return None, {}
     first, second = (
         {name: p for name, p in network.named_parameters() if head is None or not name.startswith(f"{head}.")}
         for network in (a, b)
     )
-    if {name: p.shape for name, p in first.items()} != {name: p.shape for name, p in second.items()}:
-        missing["distance and path"] = "the networks' parameters differ in name or shape"
-        return None, {}
     by_module = {
         part: parameter_distance({n: first[n] for n in names}, {n: second[n] for n in names})
         for part, names in parts_parameters(a, granularity).items()

@@ -15,6 +15,7 @@ from transferscope.errors import MeasureError
 from transferscope.measures.barriers import Barrier
 from transferscope.measures.curve_length import curve_lengths
 from transferscope.networks.curve import curve_weights
+from transferscope.networks.given import takes_networks
 from transferscope.specs import CurveShape
 
 __all__ = ["WAYS", "CurvePath", "Way", "curve_path"]
@@ -70,6 +71,7 @@ class CurvePath:
         return barrier_of(self.positions, self.points(split, way), quantity, clusters)
 
 
+@takes_networks("a", "b", "bend")
 def curve_path(
     a: nn.Module,
     b: nn.Module,

@@ -24,6 +24,7 @@ from transferscope.measures.domain import (
 from transferscope.measures.standard_error import standard_error
 from transferscope.networks.batchnorm_inputs import LayerMoments
 from transferscope.networks.features import FEATURES
+from transferscope.networks.given import takes_networks
 from transferscope.networks.loader_check import check_repeatable
 from transferscope.networks.modules import Granularity
 
@@ -301,6 +302,7 @@ class DomainComparison:
         return self.text
 
 
+@takes_networks("model")
 def domain_distance(
     model: nn.Module,
     loader_a: Iterable[Any] | None,

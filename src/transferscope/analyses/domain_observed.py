@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from transferscope.errors import MeasureError
 from transferscope.measures.appearance import colour_moments, spectrum_slope
+from transferscope.networks.batch import inputs_of
 from transferscope.networks.batchnorm_inputs import InputMoments, LayerMoments, input_moments
 from transferscope.networks.features import FEATURES, pooled_features
-from transferscope.networks.loader_check import inputs_of
 from transferscope.networks.modules import Granularity
 
 __all__ = ["COLOURS", "FOLDS", "Groups", "Observed", "observe"]
@@ -63,7 +63,7 @@ def observe(
 
     Args:
         model: the network.
-        loader: images, or tuples that start with them; in mixed order.
+        loader: of images: see :func:`~transferscope.networks.batch.inputs_of`; in mixed order.
         head: the classifying module.
         granularity: of the parts.
         mean: per channel, that was subtracted from the images; None if nothing was.

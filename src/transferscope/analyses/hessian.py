@@ -17,7 +17,9 @@ from transferscope.analyses.landscape import Batches, Landscape
 from transferscope.errors import MeasureError, MissingExtraError
 from transferscope.measures.curvature import hutchinson_trace, top_eigenpairs
 from transferscope.measures.distance import parameter_norm
+from transferscope.networks.batch import labelled
 from transferscope.networks.evaluate import in_format
+from transferscope.networks.given import takes_networks
 
 __all__ = ["Hessian", "hessian"]
 
@@ -53,6 +55,7 @@ class Hessian:
     batch_norm: str
 
 
+@takes_networks("network")
 def hessian(
     network: nn.Module,
     batches: Batches,
@@ -186,7 +189,7 @@ def _quiet() -> Iterator[None]:
 def _task(batches: Batches) -> Literal["single", "multi"]:
     if isinstance(batches, Iterator):
         return "single"  # refused by the landscape, which says why; looking would use a batch up
-    return "multi" if any(torch.as_tensor(labels).ndim == 2 for _, labels in islice(batches, 1)) else "single"
+    return "multi" if any(labelled(batch)[1].ndim == 2 for batch in islice(batches, 1)) else "single"
 
 
 @final
@@ -205,7 +208,9 @@ class _Prepared:
         self.memory_format: Literal["contiguous", "channels_last"] = memory_format
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any]]:
-        for images, given in self.batches:
-            labels = torch.as_tensor(given).to(self.device)
+        for images, given in map(labelled, self.batches):
+            labels = given.to(self.device)
             wanted = labels.long() if self.task == "single" else labels.to(self.dtype)
-            yield in_format(images.to(self.device, self.dtype), self.memory_format), wanted
+            # Integers (tokens) are no numbers to compute with.
+            inputs = images.to(self.dtype) if images.is_floating_point() else images
+            yield in_format(inputs.to(self.device), self.memory_format), wanted

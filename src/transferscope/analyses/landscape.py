@@ -1,6 +1,5 @@
 """The loss of one architecture anywhere in parameter space: what paths, planes, curves and basins are measured with."""
 
-import copy
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.analyses.gap import judged as judged_of
-from transferscope.errors import LoaderError, MeasureError
+from transferscope.errors import MeasureError
 from transferscope.measures.metrics import correct, metric, per_example_loss
+from transferscope.networks.alike import unlike
+from transferscope.networks.batch import first_inputs
 from transferscope.networks.batchnorm import has_batch_norm, recompute
+from transferscope.networks.copies import copied
 from transferscope.networks.evaluate import (
     autocast,
     check_deterministic,
     check_network_deterministic,
-    in_format,
     logits,
+    network_inputs,
     preserved,
     resolve_device,
 )
@@ -32,7 +34,7 @@ __all__ = ["POLICIES", "BatchNormPolicy", "Batches", "Landscape", "LandscapePoin
 
 BatchNormPolicy = Literal["recompute", "interpolate", "none"]
 POLICIES: tuple[BatchNormPolicy, ...] = ("recompute", "interpolate", "none")
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[object]
 _LOOKED_AT = 8
 
 
@@ -112,8 +114,10 @@ class Landscape:
                 expected="recompute_on: batches of training images",
                 hint="or switch it off with batch_norm='interpolate': the result then says so",
             )
-        for batches in (*data.values(), *([recompute_on] if recompute_on is not None else [])):
+        for batches in data.values():
             check_deterministic(batches)
+        if recompute_on is not None:
+            check_deterministic(recompute_on, labels=False)
         self.device = resolve_device(device)
         self.memory_format: Literal["contiguous", "channels_last"] = memory_format
         self.precision: Literal["float32", "bfloat16"] = precision
@@ -124,7 +128,7 @@ class Landscape:
         self._prefix: KeptPrefix | None = None
         # Where each tensor was last put, and its version then: what is there already is not written again.
         self._at: dict[str, tuple[int, tuple[float, ...]]] = {}
-        self.network = copy.deepcopy(networks[0]).to(self.device).eval()
+        self.network = copied(networks[0]).to(self.device).eval()
         if memory_format == "channels_last":
             self.network = self.network.to(memory_format=torch.channels_last)
         self._live = _tensors(self.network)
@@ -137,7 +141,8 @@ class Landscape:
             }
             for other in networks
         )
-        self._example = in_format(_some_images(self._data).to(self.device), self.memory_format)
+        first = first_inputs(next(iter(self._data.values())))
+        self._example = network_inputs(self.network, first, self.device, self.memory_format)
         # A few images show whether the network draws anything by chance.
         check_network_deterministic(self.network, self._example[:_LOOKED_AT])
 
@@ -322,7 +327,8 @@ class Landscape:
             with preserved(self.network), torch.inference_mode(), autocast(self.device, self.precision):
                 for values, given in prefix.values(split, self._data[split], self.device, self.memory_format):
                     outputs.append(prefix.suffix(values).float().cpu())
-                    labels.append(torch.as_tensor(given).cpu())
+                    assert given is not None  # checked when the landscape was made
+                    labels.append(given.cpu())
             measured[split] = _point(torch.cat(outputs), torch.cat(labels), self.metric_name, judged)
         return measured
 
@@ -349,27 +355,14 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _check_alike(a: nn.Module, b: nn.Module) -> None:
-    first, second = _tensors(a), _tensors(b)
-    apart = sorted(
-        name
-        for name in first.keys() | second.keys()
-        if name not in first
-        or name not in second
-        or first[name].shape != second[name].shape
-        or first[name].dtype != second[name].dtype
-    )
-    if apart:
+    apart = unlike(a, b)
+    if apart is not None:
         raise MeasureError(
             "there is no straight line between these networks: their parameters or buffers differ",
             expected="two networks of one architecture with heads of one size",
-            got=", ".join(apart[:5]) + (" ..." if len(apart) > 5 else ""),
+            got=f"{apart.got} ({apart.cause})",
+            hint=apart.hint,
         )
-
-
-def _some_images(data: Mapping[str, Batches]) -> Tensor:
-    for images, _ in next(iter(data.values())):
-        return images
-    raise LoaderError("the loader gives no batch", expected="at least one batch", got="none")
 
 
 def _point(values: Tensor, labels: Tensor, metric_name: str, judged: bool) -> LandscapePoint:

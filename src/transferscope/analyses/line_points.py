@@ -184,8 +184,10 @@ def _in_float32(land: Landscape) -> Iterator[None]:
 @torch.no_grad()
 def _put_back(land: Landscape, end: int) -> None:
     """The network of an end as it is, its running statistics included whatever the policy."""
-    for name, tensor in (*land.network.named_parameters(), *land.network.named_buffers()):
-        tensor.copy_(land.ends[end][name])
+    live = dict((*land.network.named_parameters(), *land.network.named_buffers()))
+    # A forward pass may have made further buffers, which are of no end.
+    for name, tensor in land.ends[end].items():
+        live[name].copy_(tensor)
 
 
 def _negligible(gap: npt.NDArray[np.float64], values: list[npt.NDArray[np.float64]]) -> float:

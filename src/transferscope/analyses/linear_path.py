@@ -1,6 +1,5 @@
 """The straight line between two networks: loss, error and metric along it, and its barriers."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,9 @@ from transferscope.analyses.point_barrier import barrier_of, values_of
 from transferscope.errors import MeasureError, ModuleNameError, nearest
 from transferscope.measures.barriers import Barrier
 from transferscope.measures.refinement import Resolution
+from transferscope.networks.alike import unlike
+from transferscope.networks.copies import copied
+from transferscope.networks.given import takes_networks
 
 __all__ = ["LinearPath", "alpha_grid", "linear_path", "with_head_of"]
 
@@ -91,6 +93,7 @@ class LinearPath:
         return values_of(self.points[split], quantity)
 
 
+@takes_networks("a", "b")
 def linear_path(
     a: nn.Module,
     b: nn.Module,
@@ -189,22 +192,16 @@ def with_head_of(a: nn.Module, b: nn.Module, head: str) -> nn.Module:
     names = [name for name, _ in a.named_modules() if name]
     if head not in names:
         raise ModuleNameError(f"the network has no module named {head!r}", got=head, hint=nearest(head, names))
-    made = copy.deepcopy(a)
-    given, own = b.state_dict(), made.state_dict()
-    trunk = {name for name in own.keys() | given.keys() if not name.startswith(f"{head}.")}
-    apart = sorted(
-        name
-        for name in trunk
-        if name not in own
-        or name not in given
-        or own[name].shape != given[name].shape
-        or own[name].dtype != given[name].dtype
-    )
-    if apart:
+    apart = unlike(a, b, without=head)
+    if apart is not None:
         raise MeasureError(
             "there is no straight line between these trunks: their parameters or buffers differ",
             expected="two networks of one architecture",
-            got=", ".join(apart[:5]) + (" ..." if len(apart) > 5 else ""),
+            got=f"{apart.got} ({apart.cause})",
+            hint=apart.hint,
         )
+    made = copied(a)
+    given, own = b.state_dict(), made.state_dict()
+    trunk = {name for name in own if not name.startswith(f"{head}.")}
     made.load_state_dict({name: given[name] if name in trunk else value for name, value in own.items()})
     return made

@@ -18,6 +18,7 @@ from transferscope.analyses.module_rewind import Rewinding, Rewound, group_name,
 from transferscope.errors import MeasureError
 from transferscope.measures.equivalence import Noninferiority, noninferior
 from transferscope.measures.families import bonferroni_confidence
+from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 
 __all__ = ["Change", "ModuleChoice", "ModuleChoices", "Together", "module_choices"]
@@ -149,6 +150,7 @@ class ModuleChoices:
         return self.text
 
 
+@takes_networks("pretrained", "finetuned")
 def module_choices(
     pretrained: nn.Module,
     finetuned: nn.Module,

@@ -18,6 +18,7 @@ from transferscope.measures.criticality import (
     network_criticality,
     search_grid,
 )
+from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 
 __all__ = [
@@ -87,6 +88,7 @@ class CriticalityResult:
     draws: int
 
 
+@takes_networks("initial", "final", "checkpoints")
 def criticality(
     initial: nn.Module,
     final: nn.Module,

@@ -17,6 +17,7 @@ from transferscope.errors import MeasureError, nearest
 from transferscope.measures.barriers import Barrier
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.networks.batchnorm import batch_norm_state
+from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 
 __all__ = ["ModuleLine", "ModuleLines", "module_paths"]
@@ -97,6 +98,7 @@ class ModuleLines:
         return self.modules[module]
 
 
+@takes_networks("a", "b")
 def module_paths(
     a: nn.Module,
     b: nn.Module,

@@ -1,6 +1,5 @@
 """Modules of a trained network put back to an earlier or a random value, one at a time or several together."""
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +13,8 @@ from transferscope.analyses.gap import difference_over_examples
 from transferscope.analyses.landscape import Batches, Landscape, LandscapePoint
 from transferscope.errors import MeasureError, ModuleNameError, nearest
 from transferscope.measures.intervals import Interval
+from transferscope.networks.copies import copied
+from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 
 __all__ = ["ALL", "Rewinding", "Rewound", "Target", "group_name", "rewind", "without_weights"]
@@ -135,6 +136,7 @@ def group_name(modules: Sequence[str]) -> str:
     return " + ".join(modules)
 
 
+@takes_networks("initial", "final", "random", "checkpoints")
 def rewind(
     initial: nn.Module,
     final: nn.Module,
@@ -236,7 +238,7 @@ def without_weights(network: nn.Module) -> nn.Module:
     Args:
         network: left as it is.
     """
-    empty = copy.deepcopy(network)
+    empty = copied(network)
     for parameter in empty.parameters():
         parameter.zero_()
     return empty

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
 
 from transferscope.errors import MeasureError
 from transferscope.measures.circular import CircularDifference, circular_difference, small_size
@@ -17,6 +17,7 @@ from transferscope.measures.spectra import (
     transposed_convolution_spectrum,
 )
 from transferscope.measures.spectrum_summary import SpectrumSummary, spectrum_summary
+from transferscope.networks.given import takes_networks
 from transferscope.networks.operators import Operator, operators
 
 __all__ = [
@@ -64,9 +65,10 @@ class NetworkSpectra:
     skipped: Mapping[str, str]
 
 
+@takes_networks("network")
 def spectra(
     network: nn.Module,
-    example: Tensor,
+    example: object,
     *,
     precision: Precision = "double",
     top: float = 0.1,

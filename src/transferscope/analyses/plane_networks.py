@@ -14,6 +14,7 @@ from transferscope.errors import MeasureError
 from transferscope.frozen import derive_seed
 from transferscope.measures.plane import coarse_to_fine, triangle, weights_at
 from transferscope.networks.directions import OneDimensional, direction_norm, filter_normalised
+from transferscope.networks.given import takes_networks
 
 __all__ = ["Mark", "Plane", "plane_around", "plane_through"]
 
@@ -66,6 +67,7 @@ class Plane:
     batch_norm: str
 
 
+@takes_networks("networks")
 def plane_through(
     networks: Sequence[nn.Module],
     data: Mapping[str, Batches],
@@ -134,6 +136,7 @@ def plane_through(
     return _measured(land, go, x, y, tolerance, marks, 0.0, on_point)
 
 
+@takes_networks("network")
 def plane_around(
     network: nn.Module,
     data: Mapping[str, Batches],

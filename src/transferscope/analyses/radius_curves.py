@@ -15,6 +15,7 @@ from transferscope.errors import MeasureError
 from transferscope.frozen import derive_seed
 from transferscope.measures.standard_error import standard_error
 from transferscope.networks.directions import OneDimensional, direction_norm, filter_normalised, moved_names
+from transferscope.networks.given import takes_networks
 
 __all__ = ["RadiusCurves", "Rise", "radius_curves"]
 
@@ -76,6 +77,7 @@ class RadiusCurves:
         )
 
 
+@takes_networks("network")
 def radius_curves(
     network: nn.Module,
     data: Mapping[str, Batches],

@@ -108,7 +108,8 @@ def decoded(listing: Listing, size: int, decoding: Decoding) -> Iterator[Decoded
 
 
 def peek(listing: Listing, numbers: Iterable[int]) -> tuple[list[tuple[int, int]], list[str]]:
-    """Height and width of some pictures, as they lie, and the names of those that cannot be opened.
+    """Height and width of some pictures, as they lie; and of those that cannot be opened the
+    names and reasons.
 
     Args:
         listing: what is read.
@@ -122,7 +123,7 @@ def peek(listing: Listing, numbers: Iterable[int]) -> tuple[list[tuple[int, int]
         for number in numbers:
             value = _read(listing, number)
             if isinstance(value, UnreadableError):
-                unreadable.append(listing.names[number])
+                unreadable.append(f"{listing.names[number]} ({value.what})")
             elif isinstance(value, Image.Image):
                 sizes.append((value.height, value.width))
                 value.close()

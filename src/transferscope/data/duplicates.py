@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from transferscope.data.picture_notes import named
+from transferscope.errors import counted
 
 __all__ = ["duplicate_notes", "grouped_duplicates", "twin_numbers"]
 
@@ -73,7 +74,7 @@ def duplicate_notes(
     example = " = ".join(names[number] for number in copies[0][:3])
     kept = "a split keeps equal ones together" if grouped else "they are divided like others (target.duplicates=ignore)"
     lines = [
-        f"the same picture more than once (equal as decoded): {len(copies):,} pictures in "
+        f"the same picture more than once (equal as decoded): {counted(len(copies), 'picture')} in "
         f"{sum(map(len, copies)):,} files, such as {example}; {kept}"
     ]
     if splits is not None:
@@ -81,14 +82,14 @@ def duplicate_notes(
         torn = [one for one in copies if len({splits[k] or "train" for k in one}) > 1]
         if torn:
             lines.append(
-                f"the same picture in several of the splits that the source gives: {len(torn):,} pictures "
+                f"the same picture in several of the splits that the source gives: {counted(len(torn), 'picture')} "
                 f"({named([names[one[0]] for one in torn])}); what is tested was trained on"
             )
     rows = labels.reshape(len(labels), -1)
     differing = [one for one in copies if (rows[one] != rows[one[0]]).any()]
     if differing:
         lines.append(
-            f"the same picture under different labels: {len(differing):,} pictures "
+            f"the same picture under different labels: {counted(len(differing), 'picture')} "
             f"({named([' = '.join(names[k] for k in one[:3]) for one in differing])}); one label of each is wrong"
         )
     return lines

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from transferscope.data.picture_notes import named
+from transferscope.errors import counted
 
 __all__ = ["near_duplicate_notes", "near_pairs", "thumbnail"]
 
@@ -86,6 +87,6 @@ def near_duplicate_notes(
     across = f", {torn:,} of them in different splits of the source" if torn else ""
     shown = named([f"{names[a]} ≈ {names[b]}" for a, b in pairs])
     return [
-        f"nearly the same picture (correlation above {_SAME}): {len(pairs):,} pairs{across} ({shown}); no split keeps "
+        f"nearly the same picture (correlation above {_SAME}): {counted(len(pairs), 'pair')}{across} ({shown}); no split keeps "
         "them together: where they show one thing, name groups in target.data"
     ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from scipy import stats
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_arrays
 
 __all__ = ["RankAgreement", "rank_agreement"]
 
@@ -30,6 +31,7 @@ class RankAgreement:
     note: str = ""
 
 
+@of_arrays
 def rank_agreement(a: Sequence[float | None], b: Sequence[float | None]) -> RankAgreement:
     """Kendall's τ_b and Spearman's ρ of two measures over the same things (the modules of a network, say).
 

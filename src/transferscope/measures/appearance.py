@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_tensors
 
 __all__ = ["colour_distance", "colour_moments", "spectrum_slope"]
 
 
+@of_tensors
 def colour_moments(images: Tensor) -> Tensor:
     """Mean, standard deviation and skewness of each channel, image by image.
 
@@ -38,6 +40,7 @@ def colour_moments(images: Tensor) -> Tensor:
     return torch.stack([mean[..., 0], apart.square().mean(2).sqrt(), skewness], dim=1)
 
 
+@of_tensors
 def colour_distance(a: Tensor, b: Tensor) -> float:
     """Distance of two sets of images in colour: the sum of |difference| of the sets' mean colour moments.
 
@@ -62,6 +65,7 @@ def colour_distance(a: Tensor, b: Tensor) -> float:
     return float((a.double().mean(0) - b.double().mean(0)).abs().sum())
 
 
+@of_tensors
 def spectrum_slope(images: Tensor) -> Tensor:
     """Slope of the radially averaged power spectrum in log-log axes, image by image.
 

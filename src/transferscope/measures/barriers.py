@@ -11,6 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from transferscope.errors import MeasureError, nearest
+from transferscope.measures.arguments import of_arrays, of_tensors
 from transferscope.measures.intervals import Interval
 from transferscope.measures.standard_error import standard_error
 
@@ -61,6 +62,7 @@ class Barrier:
     points: int
 
 
+@of_arrays
 def barrier(
     alphas: npt.ArrayLike,
     values: npt.ArrayLike,
@@ -173,6 +175,7 @@ def stability(error_barrier: Interval, limit: float = 0.02) -> Literal["stable",
     return "unstable" if error_barrier.low >= limit else "undecided"
 
 
+@of_tensors
 def interpolate(
     a: Mapping[str, Tensor], b: Mapping[str, Tensor], alpha: float, names: Collection[str] | None = None
 ) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_arrays
 from transferscope.measures.intervals import Interval
 from transferscope.measures.standard_error import standard_error
 
@@ -115,6 +116,7 @@ def delta_grid(span: float, smallest: float = 1 / 16, largest: float = 4.0, per_
     return (0.0, *(span * smallest * 2 ** (step / per_doubling) for step in range(steps + 1)))
 
 
+@of_arrays
 def basin(
     interior: npt.ArrayLike,
     noise: npt.ArrayLike,

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_arrays
 
 __all__ = ["Statistic", "bootstrap_draws", "bootstrap_weights", "weighted_mean"]
 
@@ -20,6 +21,7 @@ _CELLS = 2_000_000
 """Weights held in memory at once (16 MB)."""
 
 
+@of_arrays
 def bootstrap_weights(
     examples: int, draws: int = 2000, seed: int = 0, clusters: npt.ArrayLike | None = None
 ) -> Iterator[npt.NDArray[np.float64]]:
@@ -70,6 +72,7 @@ def bootstrap_weights(
         yield counts if member is None else counts[:, member]
 
 
+@of_arrays
 def bootstrap_draws(
     statistic: Statistic,
     arrays: Sequence[npt.ArrayLike],
@@ -106,6 +109,7 @@ def bootstrap_draws(
     return float(statistic(np.ones((1, examples)), *data)[0]), values
 
 
+@of_arrays
 def weighted_mean(weights: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The mean of ``values`` under each row of weights: the statistic for shares and differences of shares.
 

@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_tensors
 
 __all__ = [
     "ChannelMoments",
@@ -47,6 +48,7 @@ class ChannelMoments:
     cross: Tensor
 
 
+@of_tensors
 def channel_update(moments: ChannelMoments | None, a: Tensor, b: Tensor) -> ChannelMoments:
     """Count one batch of samples; nothing is changed in place.
 
@@ -93,6 +95,7 @@ def channel_update(moments: ChannelMoments | None, a: Tensor, b: Tensor) -> Chan
     )
 
 
+@of_tensors
 def dead_channels(mean: Tensor, square: Tensor, count: int) -> Tensor:
     """Channels that are the same for all samples, up to rounding: a standard deviation of at most 1e-6 times the
     channel's mean or the largest deviation of the module.
@@ -136,6 +139,7 @@ class Matching:
     b: Tensor
 
 
+@of_tensors
 def match_channels(correlation: Tensor, dead_a: Tensor, dead_b: Tensor) -> Matching:
     """The one-to-one matching of living channels with the largest sum of correlations (linear assignment).
 

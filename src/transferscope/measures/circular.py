@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_tensors
 from transferscope.measures.spectra import convolution_spectrum
 
 __all__ = ["CircularDifference", "circular_difference", "small_size"]
@@ -68,6 +69,7 @@ def small_size(
     return None
 
 
+@of_tensors
 def circular_difference(
     weight: Tensor,
     size: Sequence[int],

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_tensors
 from transferscope.measures.grams import (
     BLOCK_BYTES,
     Estimator,
@@ -55,6 +56,7 @@ __all__ = [
 ]
 
 
+@of_tensors
 def hsic1(K: Tensor, L: Tensor) -> Tensor:
     """The unbiased Hilbert-Schmidt independence criterion of two Gram matrices, by its defining formula.
 
@@ -84,6 +86,7 @@ def hsic1(K: Tensor, L: Tensor) -> Tensor:
     return bracket / (n * (n - 3))
 
 
+@of_tensors
 def hsic_pairs(grams: Tensor, kind: Estimator = "unbiased") -> Tensor:
     """HSIC of every pair of Gram matrices of one batch, by one matrix product of the centred, flattened
     matrices.
@@ -152,6 +155,7 @@ class CkaSums:
     bandwidth: float = 1.0
 
 
+@of_tensors
 def cka_update(
     sums: CkaSums | None,
     grams: Tensor,
@@ -177,6 +181,7 @@ def cka_update(
     Raises:
         MeasureError: too few examples, or other points or another kind than before.
     """
+    grams = grams if grams.is_floating_point() else grams.to(torch.float64)
     if kind != "rbf":
         hsic = hsic_pairs(grams, kind)
     examples = int(grams.shape[-1])
@@ -252,6 +257,7 @@ def cka_compute(sums: CkaSums) -> CkaMatrix:
     return CkaMatrix(values, null, reasons)
 
 
+@of_tensors
 def linear_cka(a: Tensor, b: Tensor, kind: Estimator = "unbiased") -> float | None:
     """Linear CKA of two sets of features of the same examples, in one batch, in float64.
 
@@ -278,6 +284,7 @@ def linear_cka(a: Tensor, b: Tensor, kind: Estimator = "unbiased") -> float | No
     return _one_batch(a, b, kind, 1.0)
 
 
+@of_tensors
 def rbf_cka(a: Tensor, b: Tensor, bandwidth: float = 1.0) -> float | None:
     """CKA with the RBF kernel of two sets of features of the same examples: unbiased, one batch, in float64.
 
@@ -312,6 +319,8 @@ def _one_batch(a: Tensor, b: Tensor, kind: Kind, bandwidth: float) -> float | No
             expected="equal first axes",
             got=f"{tuple(a.shape)} and {tuple(b.shape)}",
         )
+    # Whole numbers (counts, bytes) are exact.
+    a, b = (features if features.is_floating_point() else features.to(torch.float64) for features in (a, b))
     pairs = [centred_gram(features.to(torch.float64)) for features in (a, b)]
     grams, offsets = (torch.stack(items) for items in zip(*pairs, strict=True))
     # The coarser type of the two tells how much of the features is rounding.

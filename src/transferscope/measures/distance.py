@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError, nearest
+from transferscope.measures.arguments import of_tensors
 
 __all__ = [
     "Distance",
@@ -46,6 +47,7 @@ class Distance:
     parameters: int
 
 
+@of_tensors
 def parameter_norm(parameters: Parameters) -> float:
     """‖θ‖₂ over all parameters, summed in float64.
 
@@ -58,6 +60,7 @@ def parameter_norm(parameters: Parameters) -> float:
     return math.sqrt(math.fsum(float(tensor @ tensor) for _, tensor in _flat(parameters)))
 
 
+@of_tensors
 def parameter_distance(a: Parameters, b: Parameters, initial: Parameters | None = None) -> Distance:
     """‖θ_a − θ_b‖₂ over all parameters, frozen ones included.
 
@@ -94,6 +97,7 @@ def parameter_distance(a: Parameters, b: Parameters, initial: Parameters | None 
     return Distance(l2, l2 / norm if norm > 0 else None, sum(tensor.numel() for tensor in a.values()))
 
 
+@of_tensors
 def distance_by_module(
     a: Parameters, b: Parameters, modules: Sequence[str], initial: Parameters | None = None
 ) -> dict[str, Distance]:
@@ -180,6 +184,7 @@ def split_head(parameters: Parameters, head: str) -> tuple[dict[str, Tensor], di
     return trunk, {name: parameters[name] for name in parameters if name in of_head}
 
 
+@of_tensors
 def displacement_cosine(
     a: Parameters, a_start: Parameters, b: Parameters, b_start: Parameters, *, without_decay: bool = False
 ) -> float | None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_tensors
 from transferscope.measures.logistic import fit_logistic, scaling
 
 __all__ = [
@@ -46,6 +47,7 @@ def _pair(a: Tensor, b: Tensor, least: int) -> tuple[Tensor, Tensor]:
     return a.detach().cpu().double(), b.detach().cpu().double()
 
 
+@of_tensors
 def frechet_distance(a: Tensor, b: Tensor) -> float:
     """Fréchet distance of the Gaussians with the moments of two sets (the "FID" where features are Inception's).
 
@@ -80,6 +82,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     return float((mean_a - mean_b).square().sum()) + max(0.0, spread)
 
 
+@of_tensors
 def frechet_gaussian(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covariance_b: Tensor) -> float:
     """Fréchet distance of two Gaussians of known moments: the closed form of :func:`frechet_distance`.
 
@@ -123,6 +126,7 @@ def _root(covariance: Tensor) -> Tensor:
     return root
 
 
+@of_tensors
 def kernel_distance(a: Tensor, b: Tensor) -> float:
     """Squared maximum mean discrepancy with the kernel of KID, unbiased.
 
@@ -158,6 +162,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> float:
     return within(first) + within(second) - 2 * float(kernel(first, second).mean())
 
 
+@of_tensors
 def proxy_a_distance(
     train_a: Tensor, train_b: Tensor, test_a: Tensor, test_b: Tensor, *, penalty: float = 0.01
 ) -> float:
@@ -209,6 +214,7 @@ def proxy_a_distance(
     return 2 * (1 - 2 * min(error, 0.5))
 
 
+@of_tensors
 def batch_norm_distance(
     mean: Tensor, variance: Tensor, running_mean: Tensor, running_variance: Tensor, *, epsilon: float = 1e-5
 ) -> float:
@@ -272,6 +278,7 @@ class DomainEstimate:
     draws: int
 
 
+@of_tensors
 def against_halves(
     distance: Callable[[Tensor, Tensor, Tensor, Tensor], float],
     a: Tensor,

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_arrays
 from transferscope.measures.bootstrap import Statistic, bootstrap_draws, weighted_mean
 from transferscope.measures.interval import Interval, check_confidence
 from transferscope.measures.metrics import weighted_auc
@@ -18,6 +19,7 @@ _UNDEFINED_SHARE = 0.05
 _FEW_UNITS = 20
 
 
+@of_arrays
 def bootstrap_interval(
     statistic: Statistic,
     arrays: Sequence[npt.ArrayLike],
@@ -73,6 +75,7 @@ def bootstrap_interval(
     return Interval(value, float(low), float(high), units, "examples", confidence, "; ".join(notes))
 
 
+@of_arrays
 def mean_difference_interval(
     a: npt.ArrayLike,
     b: npt.ArrayLike,
@@ -123,6 +126,7 @@ def _rough(units: int, clusters: npt.ArrayLike | None) -> str:
     return f"only {units} {unit}: the interval is rough" if units < _FEW_UNITS else ""
 
 
+@of_arrays
 def auc_difference_interval(
     a: npt.ArrayLike,
     b: npt.ArrayLike,

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_arrays
 
 __all__ = ["bonferroni", "bonferroni_confidence", "holm"]
 
 
+@of_arrays
 def holm(p: Sequence[float | None]) -> list[float | None]:
     """Holm's adjusted p values: reject where it is ≤ 0.05 and the whole family errs in at most 5 % of
     studies.
@@ -39,6 +41,7 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
+@of_arrays
 def bonferroni(p: Sequence[float | None]) -> list[float | None]:
     """Bonferroni's adjusted p values: min(1, m·p).
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_tensors
 
 __all__ = [
     "BLOCK_BYTES",
@@ -70,6 +71,7 @@ def _flat(features: Tensor) -> Tensor:
     return features.permute(0, *order).reshape(features.shape[0], -1)
 
 
+@of_tensors
 def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The Gram matrix of features that are centred over the examples first, and the offset taken off.
 
@@ -78,7 +80,8 @@ def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, T
 
     Args:
         features: ``examples ...``, floating point; everything after the first axis is flattened.
-        out: where to put the Gram matrix: ``examples examples``, of the type and device given below.
+        out: where to put the Gram matrix: ``examples examples``, on the device of the features; its type is that of the
+            computation.
 
     Returns:
         The Gram matrix, ``examples examples``, float32 (float64 for float64 features), symmetric; and the
@@ -102,6 +105,7 @@ def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, T
     flat = _flat(features)
     examples, width = flat.shape
     dtype = torch.float64 if flat.dtype == torch.float64 else torch.float32
+    dtype = dtype if out is None else out.dtype
     half = examples // 2
     budget = _CPU_CHUNK_BYTES if flat.device.type == "cpu" else _CHUNK_BYTES
     step = max(256, budget // (4 * max(1, examples)))
@@ -144,6 +148,7 @@ def check_grams(grams: Tensor, kind: Kind) -> int:
     return examples
 
 
+@of_tensors
 def u_centred(grams: Tensor) -> Tensor:
     """U-centred Gram matrices: rows and columns sum to zero, the diagonal is zero.
 
@@ -171,6 +176,7 @@ def u_centred(grams: Tensor) -> Tensor:
     return inner
 
 
+@of_tensors
 def rbf_grams(grams: Tensor, bandwidth: float = 1.0, floors: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Gram matrices of the RBF kernel, from linear ones.
 

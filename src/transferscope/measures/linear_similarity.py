@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_tensors
 
 __all__ = [
     "Cca",
@@ -63,6 +64,7 @@ class Cca:
     directions: int
 
 
+@of_tensors
 def decompose(features: Tensor) -> Decomposition | None:
     """Centre features over the examples and take their singular value decomposition, in float64.
 
@@ -114,6 +116,7 @@ def canonical_correlation(a: Decomposition, b: Decomposition) -> Cca:
     return Cca(value, min(1.0, more / free), fewer)
 
 
+@of_tensors
 def mean_squared_cca(a: Tensor, b: Tensor) -> float | None:
     """Mean squared canonical correlation, R²_CCA of Kornblith et al. (2019, table 1): centred, over all examples.
 
@@ -156,6 +159,7 @@ def procrustes_of(a: Decomposition, b: Decomposition) -> float:
     return min(1.0, float(torch.linalg.svdvals(product).sum() / (a.scales.norm() * b.scales.norm())))
 
 
+@of_tensors
 def procrustes_similarity(a: Tensor, b: Tensor) -> float | None:
     """How well one set of features is turned into the other: ``‖A'B‖_*``, A and B centred and of Frobenius norm 1.
 
@@ -183,6 +187,7 @@ def procrustes_similarity(a: Tensor, b: Tensor) -> float | None:
     return None if first is None or second is None else procrustes_of(first, second)
 
 
+@of_tensors
 def procrustes_distance(a: Tensor, b: Tensor) -> float | None:
     """``min_R ‖A − B R‖_F`` over orthogonal R, A and B centred and of Frobenius norm 1: ``√(2 − 2·similarity)``.
 

@@ -10,6 +10,7 @@ from scipy import optimize
 from torch import Tensor
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_tensors
 
 __all__ = ["LogisticFit", "Scaling", "fit_logistic", "scaling"]
 
@@ -35,6 +36,7 @@ class Scaling:
         return (features.double() - self.mean) / self.deviation
 
 
+@of_tensors
 def scaling(features: Tensor) -> Scaling:
     """What standardises features: from training data alone, so that nothing of the others leaks in.
 
@@ -79,6 +81,7 @@ class LogisticFit:
         return features.double() @ self.weight + self.bias
 
 
+@of_tensors
 def fit_logistic(
     features: Tensor,
     labels: Tensor,

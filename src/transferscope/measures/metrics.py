@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError, nearest
+from transferscope.measures.arguments import of_arrays, of_tensors
 
 __all__ = [
     "METRICS",
@@ -28,6 +29,8 @@ __all__ = [
     "top_k",
     "weighted_auc",
 ]
+
+_ONE_OUTPUT = "let it give two logits; or give labels[:, None].float() and the metric 'auc'"
 
 Task = Literal["single", "multi"]
 MetricName = Literal["top1", "top5", "auc"]
@@ -51,6 +54,7 @@ class LabelAuc:
     reason: str = ""
 
 
+@of_tensors
 def per_example_loss(logits: Tensor, labels: Tensor, task: Task = "single") -> Tensor:
     """Cross-entropy of each example, or binary cross-entropy averaged over its labels.
 
@@ -94,6 +98,7 @@ def per_example_loss(logits: Tensor, labels: Tensor, task: Task = "single") -> T
     return torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.double(), reduction="none").mean(1)
 
 
+@of_tensors
 def predictions(logits: Tensor, task: Task = "single") -> Tensor:
     """The class of the largest logit (the first of equals), or each label at probability ≥ 0.5.
 
@@ -123,6 +128,7 @@ def predictions(logits: Tensor, task: Task = "single") -> Tensor:
     return first.masked_fill(missing.any(dim=1), -1)
 
 
+@of_tensors
 def correct(logits: Tensor, labels: Tensor) -> Tensor:
     """Whether each prediction is right; see :func:`predictions`.
 
@@ -140,6 +146,7 @@ def correct(logits: Tensor, labels: Tensor) -> Tensor:
     return predictions(logits, _task_of(labels)) == labels
 
 
+@of_tensors
 def hits(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     """Whether the class of each example is among its ``k`` largest logits.
 
@@ -182,6 +189,7 @@ def hits(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     return (ahead.sum(dim=1) < k) & ~torch.isnan(logits).any(dim=1)
 
 
+@of_tensors
 def top_k(logits: Tensor, labels: Tensor, k: int) -> float:
     """Share of examples whose class is among the ``k`` largest logits: the mean of :func:`hits`.
 
@@ -204,6 +212,7 @@ def top_k(logits: Tensor, labels: Tensor, k: int) -> float:
     return float(hits(logits, labels, k).double().mean())
 
 
+@of_arrays
 def weighted_auc(scores: npt.ArrayLike, positive: npt.ArrayLike, weights: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Area under the curve of one label under each row of weights, at the cost of one sort.
 
@@ -240,6 +249,7 @@ def weighted_auc(scores: npt.ArrayLike, positive: npt.ArrayLike, weights: npt.Ar
     return result
 
 
+@of_tensors
 def per_label_auc(logits: Tensor, labels: Tensor) -> tuple[LabelAuc, ...]:
     """Area under the curve of each label.
 
@@ -267,6 +277,7 @@ def per_label_auc(logits: Tensor, labels: Tensor) -> tuple[LabelAuc, ...]:
     return tuple(_label_auc(logits[:, i].numpy(), labels[:, i].numpy() == 1) for i in range(labels.shape[1]))
 
 
+@of_tensors
 def metric(logits: Tensor, labels: Tensor, name: str) -> float | None:
     """One number for a network on a split.
 
@@ -312,6 +323,16 @@ def _label_auc(scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_])
     return LabelAuc(float(area[0]), positives, negatives)
 
 
+def _out_of_range(low: int, high: int, classes: int) -> str:
+    if classes == 1:
+        return _ONE_OUTPUT
+    if low == 1 and high == classes:
+        return "labels seem to start at 1: labels - 1"
+    if low < 0:
+        return "leave out examples without a label (-1, -100), or number the classes from 0"
+    return "give the labels that the network was trained for, numbered from 0; or a network with as many outputs"
+
+
 def _task_of(labels: Tensor) -> Task:
     return "single" if labels.ndim == 1 else "multi"
 
@@ -335,15 +356,25 @@ def _checked(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
             "logits and labels do not fit",
             expected="labels 'examples', or 'examples labels' as the logits",
             got=f"logits {tuple(logits.shape)}, labels {tuple(labels.shape)}",
+            hint="one class number per example has one axis: labels.squeeze(1)"
+            if labels.ndim == 2 and labels.shape[1] == 1
+            else "give the labels that the network was trained for",
         )
     if labels.ndim == 2:
         if not bool(((labels == 0) | (labels == 1)).all()):
             raise MeasureError("a label is neither 0 nor 1", expected="0 or 1 for each example and label")
         return logits, labels.long()
     if labels.is_floating_point():
-        raise MeasureError("labels must be integers", expected="class numbers", got=str(labels.dtype))
+        hint = _ONE_OUTPUT if logits.shape[1] == 1 else "labels.long()"
+        raise MeasureError("labels must be integers", expected="class numbers", got=str(labels.dtype), hint=hint)
     labels = labels.long()
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= logits.shape[1]:
-        raise MeasureError("a label is out of range", expected=f"0 to {logits.shape[1] - 1}", got=f"{low} to {high}")
+        classes = logits.shape[1]
+        raise MeasureError(
+            "the network has one output, and labels name two classes" if classes == 1 else "a label is out of range",
+            expected="two outputs, or labels of shape 'examples 1'" if classes == 1 else f"0 to {classes - 1}",
+            got=f"{low} to {high}" + (" and one output" if classes == 1 else f" for {classes} outputs"),
+            hint=_out_of_range(low, high, classes),
+        )
     return logits, labels

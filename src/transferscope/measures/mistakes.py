@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.errors import MeasureError, nearest
+from transferscope.measures.arguments import of_arrays
 from transferscope.measures.bootstrap import Statistic
 
 __all__ = [
@@ -70,6 +71,7 @@ class Mistakes:
     kappa_max: float | None
 
 
+@of_arrays
 def compare_mistakes(predicted_a: npt.ArrayLike, predicted_b: npt.ArrayLike, labels: npt.ArrayLike) -> Mistakes:
     """Counts and agreement of the mistakes of two networks.
 
@@ -110,6 +112,7 @@ def compare_mistakes(predicted_a: npt.ArrayLike, predicted_b: npt.ArrayLike, lab
     return Mistakes(examples, common, only_a, only_b, same, **values)
 
 
+@of_arrays
 def mistake_indicators(
     predicted_a: npt.ArrayLike, predicted_b: npt.ArrayLike, labels: npt.ArrayLike
 ) -> npt.NDArray[np.float64]:
@@ -141,6 +144,7 @@ def mistake_indicators(
     return np.stack(kinds, axis=1).astype(np.float64)
 
 
+@of_arrays
 def weighted_mistakes(
     weights: npt.NDArray[np.float64], indicators: npt.NDArray[np.float64]
 ) -> dict[MistakeStatistic, npt.NDArray[np.float64]]:
@@ -193,6 +197,7 @@ def mistake_statistic(name: str) -> Statistic:
     raise MeasureError(f"there is no statistic of mistakes {name!r}", hint=nearest(name, MISTAKE_STATISTICS), got=name)
 
 
+@of_arrays
 def mistakes_by_group(
     predicted_a: npt.ArrayLike, predicted_b: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike
 ) -> dict[int, Mistakes]:
@@ -220,6 +225,7 @@ def mistakes_by_group(
     }
 
 
+@of_arrays
 def mistakes_by_label(
     predicted_a: npt.ArrayLike, predicted_b: npt.ArrayLike, labels: npt.ArrayLike
 ) -> tuple[Mistakes, ...]:
@@ -249,6 +255,7 @@ def mistakes_by_label(
     return tuple(compare_mistakes(a[:, i], b[:, i], y[:, i]) for i in range(y.shape[1]))
 
 
+@of_arrays
 def difficulty(wrong: npt.ArrayLike, pair: tuple[int, int]) -> npt.NDArray[np.float64] | None:
     """How hard each example is for the networks outside a pair.
 
@@ -275,6 +282,7 @@ def difficulty(wrong: npt.ArrayLike, pair: tuple[int, int]) -> npt.NDArray[np.fl
     return outside.mean(axis=0) if len(outside) else None
 
 
+@of_arrays
 def ensemble_entropy(probabilities: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Entropy of the mean prediction of several networks: −Σ_c p̄_c log p̄_c.
 

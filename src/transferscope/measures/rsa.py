@@ -7,12 +7,14 @@ from scipy import stats
 from torch import Tensor
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_tensors
 
 __all__ = ["Dissimilarity", "dissimilarities", "rank_scores", "rsa", "rsa_of"]
 
 Dissimilarity = Literal["euclidean", "correlation"]
 
 
+@of_tensors
 def dissimilarities(features: Tensor, kind: Dissimilarity = "euclidean") -> Tensor | None:
     """The dissimilarity of every pair of examples: what stands above the diagonal of an RDM, row by row.
 
@@ -56,6 +58,7 @@ def dissimilarities(features: Tensor, kind: Dissimilarity = "euclidean") -> Tens
     return above
 
 
+@of_tensors
 def rank_scores(values: Tensor) -> Tensor | None:
     """Ranks (ties share their mean), centred and of norm 1: the product of two of them is Spearman's ρ.
 
@@ -65,12 +68,13 @@ def rank_scores(values: Tensor) -> Tensor | None:
     Returns:
         float64, same shape; None where all values are equal.
     """
-    ranks = torch.from_numpy(stats.rankdata(values.detach().cpu().numpy()))
+    ranks = torch.from_numpy(stats.rankdata(values.cpu().double().numpy()))
     centred = ranks - ranks.mean()
     norm = centred.norm()
     return None if float(norm) == 0 else centred / norm
 
 
+@of_tensors
 def rsa_of(a: Tensor | None, b: Tensor | None) -> float | None:
     """Spearman's ρ of two :func:`rank_scores`; None where one is None.
 
@@ -88,6 +92,7 @@ def rsa_of(a: Tensor | None, b: Tensor | None) -> float | None:
     return max(-1.0, min(1.0, float(a @ b)))
 
 
+@of_tensors
 def rsa(a: Tensor, b: Tensor, kind: Dissimilarity = "euclidean") -> float | None:
     """Spearman's rank correlation of the dissimilarities of all pairs of examples under two sets of features.
 

@@ -9,11 +9,13 @@ import numpy.typing as npt
 from scipy import stats
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_arrays
 from transferscope.measures.interval import Bounds, Interval, check_confidence, finite, within
 
 __all__ = ["fieller", "paired_seeds_interval", "seed_pairs_interval", "seeds_interval", "seeds_p_value"]
 
 
+@of_arrays
 def seeds_interval(
     values: Sequence[float] | npt.NDArray[np.float64], confidence: float = 0.95, bounds: Bounds | None = None
 ) -> Interval:
@@ -55,6 +57,7 @@ def seeds_interval(
     return within(Interval(mean, mean - half, mean + half, n, "seeds", confidence), bounds)
 
 
+@of_arrays
 def paired_seeds_interval(
     a: Sequence[float] | npt.NDArray[np.float64],
     b: Sequence[float] | npt.NDArray[np.float64],
@@ -79,6 +82,7 @@ def paired_seeds_interval(
     return seeds_interval(_differences(a, b), confidence, bounds)
 
 
+@of_arrays
 def seeds_p_value(
     a: Sequence[float] | npt.NDArray[np.float64], b: Sequence[float] | npt.NDArray[np.float64]
 ) -> float | None:
@@ -142,6 +146,7 @@ def seed_pairs_interval(
     return within(Interval(mean, mean - half, mean + half, k, "seeds", confidence), bounds)
 
 
+@of_arrays
 def fieller(
     numerators: Sequence[float] | npt.NDArray[np.float64],
     denominators: Sequence[float] | npt.NDArray[np.float64],

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_arrays
 
 __all__ = ["sign_flip_p_value"]
 
@@ -15,6 +16,7 @@ _EXACT_STEPS: Final = 50_000_000
 """Additions up to which the distribution is counted out; beyond it the normal one is used."""
 
 
+@of_arrays
 def sign_flip_p_value(differences: npt.ArrayLike, clusters: npt.ArrayLike | None = None) -> float:
     """Two-sided p of the hypothesis that a and b could change places on every example.
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_tensors
 from transferscope.measures.frequencies import Lattice, half_plane, lattice, phases
 
 __all__ = [
@@ -60,6 +61,7 @@ class Spectrum:
         return int(self.multiplicity.sum())
 
 
+@of_tensors
 def matrix_spectrum(matrix: Tensor, *, precision: Precision = "double") -> Spectrum:
     """The singular values of a matrix: a linear layer, a projection of attention, a table of embeddings.
 
@@ -82,6 +84,7 @@ def matrix_spectrum(matrix: Tensor, *, precision: Precision = "double") -> Spect
     return convolution_spectrum(matrix, (), precision=precision)
 
 
+@of_tensors
 def transposed_convolution_spectrum(
     weight: Tensor,
     size: Sequence[int],
@@ -113,6 +116,7 @@ def transposed_convolution_spectrum(
     )
 
 
+@of_tensors
 def convolution_spectrum(
     weight: Tensor,
     size: Sequence[int],

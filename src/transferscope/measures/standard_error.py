@@ -6,10 +6,12 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_arrays
 
 __all__ = ["standard_error"]
 
 
+@of_arrays
 def standard_error(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None) -> float | None:
     """Standard error of the mean of ``values``, in their unit.
 

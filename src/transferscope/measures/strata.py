@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.errors import MeasureError
+from transferscope.measures.arguments import of_arrays
 
 __all__ = ["DIFFICULTIES", "QUARTERS", "difficulty_strata", "quarter_strata", "stratified_kappa"]
 
@@ -17,6 +18,7 @@ QUARTERS: Final[Sequence[str]] = ("lowest quarter", "second quarter", "third qua
 """Names of the strata of :func:`quarter_strata`."""
 
 
+@of_arrays
 def difficulty_strata(shares: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Strata of difficulty from the share of networks that are wrong: 0, up to ½, above ½, 1.
 
@@ -42,6 +44,7 @@ def difficulty_strata(shares: npt.ArrayLike) -> npt.NDArray[np.int64]:
     return strata
 
 
+@of_arrays
 def quarter_strata(values: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Quarters of the examples by a value, the lowest first; equal values are never torn apart.
 
@@ -67,6 +70,7 @@ def quarter_strata(values: npt.ArrayLike) -> npt.NDArray[np.int64]:
     return np.searchsorted(edges, found, side="left").astype(np.int64)
 
 
+@of_arrays
 def stratified_kappa(
     weights: npt.NDArray[np.float64], indicators: npt.NDArray[np.float64], strata: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from transferscope.errors import ActivationError, nearest
+from transferscope.networks.evaluate import run_network
 from transferscope.networks.modules import find_module
 
-__all__ = ["ActivationRecorder", "only_tensor"]
+__all__ = ["ActivationRecorder", "entering", "only_tensor"]
 
 
 def _tensors(output: object) -> Iterator[Tensor]:
@@ -55,6 +56,15 @@ def only_tensor(output: object, name: str) -> Tensor:
     return found[0]
 
 
+def entering(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
+    """The first tensor among the arguments of a call, by position or by keyword: what a layer works on.
+
+    >>> entering((), {"input": torch.ones(2)}).shape
+    torch.Size([2])
+    """
+    return next(_tensors((args, kwargs)))
+
+
 @final
 class ActivationRecorder:
     """Runs a network and hands each named module's output to a receiver, inside the forward pass.
@@ -76,6 +86,7 @@ class ActivationRecorder:
         strict: raise where a module is never called or has no single tensor; else note it in ``unusable``.
 
     Attributes:
+        model: as given.
         unusable: name to reason, only filled without ``strict``.
 
     Raises:
@@ -101,7 +112,7 @@ class ActivationRecorder:
         label: str = "the network",
         strict: bool = True,
     ) -> None:
-        self._model, self._names, self._receive = model, tuple(names), receive
+        self.model, self._names, self._receive = model, tuple(names), receive
         self._label, self._strict = label, strict
         self._wanted: dict[str, set[int] | None] = {}
         self._handles: list[RemovableHandle] = []
@@ -141,8 +152,8 @@ class ActivationRecorder:
     def _module(self, name: str) -> tuple[nn.Module, str, int | None]:
         base, mark, call = name.rpartition("#")
         if mark and call.isdigit() and int(call) >= 1:
-            return find_module(self._model, base), base, int(call)
-        return find_module(self._model, name), name, None
+            return find_module(self.model, base), base, int(call)
+        return find_module(self.model, name), name, None
 
     def _hook(self, base: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(_module: nn.Module, _inputs: object, output: object) -> None:
@@ -193,7 +204,7 @@ class ActivationRecorder:
             # Not inference mode: a network may cache a tensor (a mask, a position table), and one made in
             # inference mode could not be used for training afterwards.
             with torch.no_grad():
-                output = self._model(inputs)
+                output = run_network(self.model, inputs)
         finally:
             self._running = False
         for name in self._names:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from transferscope.errors import LoaderError, WeightsError
-from transferscope.networks.evaluate import autocast, in_format
+from transferscope.networks.activations import entering
+from transferscope.networks.evaluate import autocast, network_inputs, run_network
 
 __all__ = ["batch_norm_state", "has_batch_norm", "load_batch_norm_state", "recompute"]
 
@@ -108,8 +109,8 @@ def _measuring(model: nn.Module, layers: Mapping[str, _BatchNorm]) -> Iterator[d
     pooled = {name: _Pooled() for name in layers}
     with ExitStack() as stack:
         for name, layer in layers.items():
-            stack.callback(layer.register_forward_pre_hook(_large_enough(name)).remove)
-            stack.callback(layer.register_forward_hook(_collect(pooled[name])).remove)
+            stack.callback(layer.register_forward_pre_hook(_large_enough(name), with_kwargs=True).remove)
+            stack.callback(layer.register_forward_hook(_collect(pooled[name]), with_kwargs=True).remove)
         try:
             model.eval()
             for layer in layers.values():
@@ -123,18 +124,19 @@ def _measuring(model: nn.Module, layers: Mapping[str, _BatchNorm]) -> Iterator[d
                 module.training = mode
 
 
-def _values(inputs: tuple[Any, ...]) -> int:
-    tensor: Tensor = inputs[0]
-    return tensor.numel() // tensor.shape[1]
+def _values(tensor: Tensor) -> int:
+    """How many values each channel has; an input without a batch axis is one example."""
+    return tensor.numel() // tensor.shape[min(1, tensor.ndim - 1)]
 
 
 def _large_enough(name: str) -> Any:
-    def check(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if _values(inputs) < 2:
+    def check(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        tensor = entering(args, kwargs)
+        if _values(tensor) < 2:
             raise LoaderError(
                 f"a batch is too small to estimate the variance in batch norm {name!r}",
                 expected="at least 2 values per channel",
-                got=f"{_values(inputs)} (input of shape {tuple(inputs[0].shape)})",
+                got=f"{_values(tensor)} (input of shape {tuple(tensor.shape)})",
                 hint="use a larger batch, or leave a last batch of one example out",
             )
         # Even with momentum 1 a former NaN would stay: 0 · NaN is NaN.
@@ -145,12 +147,12 @@ def _large_enough(name: str) -> Any:
 
 
 def _collect(pooled: _Pooled) -> Any:
-    def collect(layer: nn.Module, inputs: tuple[Any, ...], _: Any) -> None:
+    def collect(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], _: Any) -> None:
         mean, variance = layer.running_mean, layer.running_var
         # For the type checker: _layers keeps only layers with running statistics.
         assert isinstance(mean, Tensor)
         assert isinstance(variance, Tensor)
-        pooled.add(_values(inputs), mean.clone(), variance.clone())
+        pooled.add(_values(entering(args, kwargs)), mean.clone(), variance.clone())
 
     return collect
 
@@ -187,7 +189,7 @@ def recompute(
 
     Args:
         model: changed in place: running statistics only. On any device; batches are brought to it.
-        batches: gives ``(images, labels)`` or images [examples channels height width].
+        batches: of images, with or without labels: see :func:`~transferscope.networks.batch.inputs_of`.
         forward: run the network otherwise, on the batches as they come: a part of it, from what was kept of the rest.
             Layers that it does not reach keep their statistics.
         precision: ``bfloat16`` for autocast.
@@ -208,8 +210,7 @@ def recompute(
                 if forward is not None:
                     forward(batch)
                 else:
-                    images = batch[0] if isinstance(batch, (tuple, list)) else batch
-                    model(in_format(images.to(device), memory_format))
+                    run_network(model, network_inputs(model, batch, device, memory_format))
                 count += 1
         if not count:
             raise LoaderError(

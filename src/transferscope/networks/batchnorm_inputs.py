@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from transferscope.networks.activations import entering
+
 __all__ = ["InputMoments", "LayerMoments", "input_moments"]
 
 
@@ -112,10 +114,10 @@ def input_moments(model: nn.Module, folds: int = 20) -> Iterator[InputMoments]:
     found = InputMoments(folds)
 
     def watch(name: str, layer: _BatchNorm) -> Any:
-        return lambda _module, inputs: found.add(name, layer, inputs[0])
+        return lambda _module, args, kwargs: found.add(name, layer, entering(args, kwargs))
 
     with ExitStack() as stack:
         for name, module in model.named_modules():
             if isinstance(module, _BatchNorm) and module.running_mean is not None:
-                stack.callback(module.register_forward_pre_hook(watch(name, module)).remove)
+                stack.callback(module.register_forward_pre_hook(watch(name, module), with_kwargs=True).remove)
         yield found

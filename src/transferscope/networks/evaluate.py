@@ -1,38 +1,34 @@
 """A network on batches: its logits, with nothing about the network changed afterwards."""
 
+import copy
+import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from transferscope.errors import ArchitectureError, LoaderError, StudyError
+from transferscope.errors import ArchitectureError, LoaderError, StudyError, TransferscopeError
+from transferscope.networks.batch import inputs_and_labels, inputs_of, labelled
 from transferscope.networks.initialisation import isolated_randomness
 
 __all__ = [
+    "as_taken",
     "autocast",
     "check_deterministic",
     "check_network_deterministic",
     "in_format",
     "logits",
+    "network_inputs",
     "preserved",
     "resolve_device",
+    "run_network",
 ]
 
 Precision = Literal["float32", "bfloat16"]
 MemoryFormat = Literal["contiguous", "channels_last"]
-
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-    "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
 
 
 def resolve_device(name: str | torch.device = "auto") -> torch.device:
@@ -82,19 +78,68 @@ def in_format(images: Tensor, memory_format: MemoryFormat) -> Tensor:
     return images.contiguous(memory_format=wanted)
 
 
+def as_taken(model: nn.Module, inputs: Tensor) -> Tensor:
+    """Inputs in the floating-point type of a network; integers (tokens, bytes) stay as they are.
+
+    >>> as_taken(nn.Linear(2, 2), torch.ones(1, 2, dtype=torch.float64)).dtype
+    torch.float32
+    """
+    if not inputs.is_floating_point():
+        return inputs
+    own = next((p.dtype for p in model.parameters() if p.is_floating_point()), inputs.dtype)
+    return inputs.to(own)
+
+
+def network_inputs(model: nn.Module, batch: object, device: torch.device, memory_format: MemoryFormat) -> Tensor:
+    """What a network takes of a batch: on the device, in the network's type and the memory format.
+
+    Args:
+        model: any network.
+        batch: as of :func:`~transferscope.networks.batch.inputs_of`.
+        device: of the network.
+        memory_format: of images.
+
+    Raises:
+        LoaderError: the batch holds no input.
+    """
+    return in_format(as_taken(model, inputs_of(batch)).to(device, non_blocking=True), memory_format)
+
+
+def run_network(model: nn.Module, inputs: Tensor) -> Any:
+    """The network's output.
+
+    Raises:
+        LoaderError: it fails on integers, which may be images that were meant to be scaled.
+    """
+    try:
+        return model(inputs)
+    except TransferscopeError:
+        raise
+    except Exception as error:  # a network may raise anything on what it does not take
+        if inputs.is_floating_point():
+            raise
+        raise LoaderError(
+            f"the network fails on a batch of {inputs.dtype}",
+            expected="inputs that it takes",
+            got=f"{tuple(inputs.shape)}: {type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            hint="bytes of images become floating point by images.float() / 255 in the data set's transform; indices "
+            "must lie within the embedding",
+        ) from error
+
+
 class _Snapshot:
     """What :func:`preserved` puts back: references to tensors, copies of values that may change in place."""
 
     def __init__(self, model: nn.Module, weights: bool) -> None:
-        self.modules = list(model.modules())
-        self.modes = [module.training for module in self.modules]
-        self.hooks = [(getattr(m, kind), dict(getattr(m, kind))) for m in self.modules for kind in _HOOKS]
-        self.buffers = [
-            (m._buffers, name, buffer, None if buffer is None else buffer.detach().clone())
-            for m in self.modules
-            for name, buffer in m._buffers.items()
+        # All that a module holds, and what is in it: parameters, buffers, modules, hooks, caches.
+        self.modules = [(module, dict(vars(module))) for module in model.modules()]
+        self.contents = [
+            (value, copy.copy(value))
+            for _, attributes in self.modules
+            for value in attributes.values()
+            if isinstance(value, (dict, set, list))
         ]
-        self.registered = [(m._parameters, dict(m._parameters)) for m in self.modules]
+        self.buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
         self.parameters = [
             (
                 p,
@@ -108,18 +153,15 @@ class _Snapshot:
         ]
 
     def restore(self) -> None:
-        for module, mode in zip(self.modules, self.modes, strict=True):
-            module.training = mode
-        for live, saved in self.hooks:
-            # The same dictionary object is kept: handles given out earlier point to it.
+        for module, attributes in self.modules:
+            vars(module).clear()
+            vars(module).update(attributes)
+        for live, saved in self.contents:
+            # The same object is kept: handles of hooks given out earlier point to it.
             live.clear()
-            live.update(saved)
-        for names, registered in self.registered:
-            names.update(registered)
-        for holder, name, buffer, value in self.buffers:
-            holder[name] = buffer
-            if buffer is not None and value is not None:
-                buffer.detach().copy_(value)
+            (live.extend if isinstance(live, list) else live.update)(saved)
+        for buffer, former in self.buffers:
+            buffer.detach().copy_(former)
         for parameter, data, gradient, requires, value in self.parameters:
             # The old storage itself comes back, with its device and strides: a copy could only be equal.
             parameter.grad = None
@@ -136,10 +178,10 @@ class _Snapshot:
 def preserved(model: nn.Module, *, weights: bool = False) -> Iterator[nn.Module]:
     """Give a network back as it was, whatever happens inside, exceptions included.
 
-    Put back: training modes, values and places of buffers, ``requires_grad``, gradients, forward and backward
-    hooks, device, dtype and memory format. Values of parameters that are changed in place inside are put back
-    only with ``weights=True``, which costs a second copy of them; moving or converting the network needs no
-    copy.
+    Put back: training modes and all other attributes of modules (what a forward pass caches, a ``forward`` that was
+    replaced), values and places of buffers, ``requires_grad``, gradients, forward and backward hooks, device, dtype and
+    memory format. Values of parameters that are changed in place inside are put back only with ``weights=True``, which
+    costs a second copy of them; moving or converting the network needs no copy.
 
     Args:
         model: the network.
@@ -158,7 +200,7 @@ def preserved(model: nn.Module, *, weights: bool = False) -> Iterator[nn.Module]
 
 def logits(
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[object],
     device: torch.device,
     precision: Precision = "float32",
     memory_format: MemoryFormat = "contiguous",
@@ -171,7 +213,7 @@ def logits(
 
     Args:
         model: gives logits [examples classes] for images [examples channels height width].
-        batches: pairs of images and labels.
+        batches: of images and labels: see :func:`~transferscope.networks.batch.labelled`.
         device: where to compute.
         precision: ``bfloat16`` for autocast.
         memory_format: of weights and images.
@@ -192,18 +234,19 @@ def logits(
         if memory_format == "channels_last":
             model.to(memory_format=torch.channels_last)
         with torch.inference_mode(), autocast(device, precision):
-            for images, given in batches:
-                output = model(in_format(images.to(device, non_blocking=True), memory_format))
-                _check_output(output, images, given)
+            for batch in batches:
+                images, given = labelled(batch)
+                output = run_network(model, network_inputs(model, images, device, memory_format))
+                _check_output(output, images)
                 outputs.append(output.float().cpu())
-                labels.append(torch.as_tensor(given).cpu())
+                labels.append(given.cpu())
     if not outputs:
         raise LoaderError("there is no batch to evaluate on", expected="at least one batch", got="none")
     # Joined outside inference mode they are ordinary tensors, which callers may use in any computation.
     return torch.cat(outputs), torch.cat(labels)
 
 
-def _check_output(output: object, images: Tensor, labels: Tensor) -> None:
+def _check_output(output: object, images: Tensor) -> None:
     if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != len(images):
         got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ArchitectureError(
@@ -212,10 +255,6 @@ def _check_output(output: object, images: Tensor, labels: Tensor) -> None:
             got=str(got),
             hint="wrap it in a module that returns the logits alone",
         )
-    if len(labels) != len(images):
-        raise LoaderError(
-            "a batch has not as many labels as images", expected=f"{len(images)} labels", got=str(len(labels))
-        )
 
 
 def _digest(item: object) -> str:
@@ -223,8 +262,8 @@ def _digest(item: object) -> str:
     if isinstance(item, (tuple, list)):
         for part in item:
             digest.update(_digest(part).encode())
-    elif isinstance(item, dict):
-        for key, part in item.items():
+    elif isinstance(item, Mapping) or dataclasses.is_dataclass(item):
+        for key, part in (item if isinstance(item, Mapping) else vars(item)).items():
             digest.update(f"{key!r} {_digest(part)}".encode())
     elif isinstance(item, Tensor):
         tensor = item.detach().cpu().contiguous()
@@ -235,12 +274,7 @@ def _digest(item: object) -> str:
     return digest.hexdigest()
 
 
-def _examples(batch: object) -> int:
-    first = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-    return len(first) if isinstance(first, Sized) else 0
-
-
-def check_deterministic(batches: Iterable[Any]) -> None:
+def check_deterministic(batches: Iterable[object], *, labels: bool = True) -> None:
     """Check, before anything is computed, that batches can be read twice and are the same bits each time.
 
     Two full passes without a network, global random state put back. Found are shuffling, random augmentation,
@@ -248,9 +282,11 @@ def check_deterministic(batches: Iterable[Any]) -> None:
 
     Args:
         batches: what an analysis is about to read.
+        labels: whether it needs labels.
 
     Raises:
-        LoaderError: the batches do not repeat themselves, are empty, or leave out examples of their data set.
+        LoaderError: the batches do not repeat themselves, are empty, leave out examples of their data set, or do not
+            hold what is needed.
     """
     if isinstance(batches, Iterator):
         raise LoaderError(
@@ -261,14 +297,14 @@ def check_deterministic(batches: Iterable[Any]) -> None:
         )
     # Looking must not change what the caller draws next; the second pass still draws other numbers than the first.
     with isolated_randomness(0):
-        _compare_passes(batches)
+        _compare_passes(batches, labelled if labels else inputs_and_labels)
 
 
-def _compare_passes(batches: Iterable[Any]) -> None:
+def _compare_passes(batches: Iterable[object], read: Callable[[object], tuple[Tensor, Tensor | None]]) -> None:
     examples, first = 0, []
-    for batch in batches:
-        first.append(_digest(batch))
-        examples += _examples(batch)
+    for found in map(read, batches):
+        first.append(_digest(found))
+        examples += len(found[0])
     if not first:
         raise LoaderError("the loader gives no batch", expected="at least one batch", got="none")
     sampler = getattr(batches, "sampler", None)
@@ -283,7 +319,7 @@ def _compare_passes(batches: Iterable[Any]) -> None:
     count = 0
     for index, batch in enumerate(batches):
         count = index + 1
-        if index < len(first) and _digest(batch) != first[index]:
+        if index < len(first) and _digest(read(batch)) != first[index]:
             raise LoaderError(
                 f"the loader is not deterministic: batch {index} differs between two passes",
                 expected="the same images and labels, in the same order, each time",
@@ -306,12 +342,23 @@ def check_network_deterministic(model: nn.Module, images: Tensor) -> None:
         images: a batch [examples channels height width].
 
     Raises:
-        ArchitectureError: the outputs differ, as with dropout that ignores the mode.
+        ArchitectureError: the outputs differ, as with dropout that ignores the mode; or the network makes parameters
+            in its first forward pass.
     """
+    images = as_taken(model, images)
+    known = {name for name, _ in model.named_parameters()}
     with preserved(model):
         model.eval()
         with torch.inference_mode():
-            same = _digest(model(images)) == _digest(model(images))
+            same = _digest(run_network(model, images)) == _digest(run_network(model, images))
+        made = sorted({name for name, _ in model.named_parameters()} - known)
+    if made:
+        raise ArchitectureError(
+            "the network makes parameters in its first forward pass",
+            expected="parameters that are there before it is looked at",
+            got=", ".join(made[:5]),
+            hint="run it on one batch first: network(images)",
+        )
     if not same:
         raise ArchitectureError(
             "the network gives other outputs for the same images in evaluation mode",

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from transferscope.errors import ActivationError, LoaderError
 from transferscope.networks.activations import ActivationRecorder, only_tensor
 from transferscope.networks.architectures import build, head_name
-from transferscope.networks.evaluate import in_format, preserved, resolve_device
-from transferscope.networks.loader_check import inputs_of
-from transferscope.networks.modules import Granularity, find_module, hookable_parts
+from transferscope.networks.evaluate import network_inputs, preserved, resolve_device
+from transferscope.networks.modules import Granularity, core, find_module, hookable_parts
 from transferscope.networks.settings import Architecture
 
 __all__ = ["FEATURES", "Features", "feature_parts", "feature_parts_of", "head_input", "pooled", "pooled_features"]
@@ -120,10 +119,10 @@ def head_input(model: nn.Module, head: str) -> Iterator[list[Tensor]]:
     """
     seen: list[Tensor] = []
 
-    def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        seen.append(only_tensor(inputs, head).detach())
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        seen.append(only_tensor((args, kwargs), head).detach())
 
-    handle = find_module(model, head).register_forward_pre_hook(hook)
+    handle = find_module(model, head).register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield seen
     finally:
@@ -145,7 +144,7 @@ def pooled_features(
 
     Args:
         model: any network.
-        batches: images, or tuples that start with them.
+        batches: of images: see :func:`~transferscope.networks.batch.inputs_of`.
         head: the classifying module.
         granularity: of the parts.
         device: where to compute.
@@ -165,7 +164,7 @@ def pooled_features(
     """
     where = resolve_device(device)
     names = feature_parts(model, granularity, head)
-    last = getattr(model, "output_fmt", "NCHW") == "NHWC"
+    last = getattr(core(model)[1], "output_fmt", "NCHW") == "NHWC"
     tables: dict[str, list[Tensor]] = {name: [] for name in (*names, FEATURES)}
     unusable: dict[str, str] = {}
     examples = 0
@@ -186,10 +185,10 @@ def pooled_features(
         entering = stack.enter_context(head_input(model, head))
         recorder = stack.enter_context(ActivationRecorder(model, names, receive, strict=False))
         for batch in batches:
-            images = inputs_of(batch).to(where)
+            images = network_inputs(model, batch, where, memory_format)
             examples = len(images)
             entering.clear()
-            recorder.run(in_format(images, memory_format))
+            recorder.run(images)
             if not entering:
                 raise ActivationError(
                     f"the head {head!r} is never called", expected="a module that the forward pass calls", got=head

@@ -1,6 +1,5 @@
 """Random starts that depend on a seed alone: nothing is read from, or left in, global random state."""
 
-import copy
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +10,9 @@ from torch import nn
 
 from transferscope.errors import ArchitectureError
 from transferscope.frozen import derive_seed
+from transferscope.networks.copies import copied
 
-__all__ = ["isolated_randomness", "redraw"]
+__all__ = ["isolated_randomness", "randomness_untouched", "redraw"]
 
 _NUMPY_SEEDS = 2**32  # numpy's legacy generator takes 32-bit seeds
 
@@ -48,6 +48,24 @@ def isolated_randomness(seed: int) -> Iterator[None]:
             np.random.set_state(numpy_state)
 
 
+@contextmanager
+def randomness_untouched(*generators: object) -> Iterator[None]:
+    """Give the CPU's global generators, and those of ``generators`` that are torch's, back as they were.
+
+    Iterating any ``DataLoader`` draws from torch's: looking at networks must not change what the caller draws next.
+    """
+    kept = [(item, item.get_state()) for item in generators if isinstance(item, torch.Generator)]
+    state, python, numpy = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(state)
+        random.setstate(python)
+        np.random.set_state(numpy)
+        for generator, before in kept:
+            generator.set_state(before)
+
+
 def redraw(model: nn.Module, name: str, seed: int) -> None:
     """Draw the parameters of one module again, in place, from ``derive_seed(seed, "head")``.
 
@@ -66,7 +84,7 @@ def redraw(model: nn.Module, name: str, seed: int) -> None:
         ArchitectureError: a part of the module has parameters but no ``reset_parameters``.
     """
     target = model.get_submodule(name)
-    fresh = copy.deepcopy(target).to(device="cpu", dtype=torch.float32)
+    fresh = copied(target).to(device="cpu", dtype=torch.float32)
     drawn = False
     with isolated_randomness(derive_seed(seed, "head")):
         for part, module in fresh.named_modules():

@@ -4,21 +4,20 @@ For what looks at each batch with all networks at once, the order of the example
 examples themselves may not (random augmentation, a random part of the data).
 """
 
-import contextlib
-import random
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from transferscope.errors import LoaderError
+from transferscope.networks.batch import inputs_of
+from transferscope.networks.initialisation import randomness_untouched
 
-__all__ = ["LoaderFacts", "check_repeatable", "inputs_of"]
+__all__ = ["LoaderFacts", "check_repeatable"]
 
 _PROBED = 16
 
@@ -34,41 +33,6 @@ class LoaderFacts:
 
     shuffled: bool = False
     left_out: int = 0
-
-
-def inputs_of(batch: object) -> Tensor:
-    """The network's input in a batch: the batch itself, or its first item.
-
-    Args:
-        batch: a tensor, or a tuple or list that starts with one (images, labels, ...).
-
-    Raises:
-        LoaderError: it is something else.
-    """
-    inputs = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-    if not isinstance(inputs, Tensor):
-        raise LoaderError(
-            "a batch of the loader holds no input that a network could take",
-            expected="a tensor, or (tensor, labels, ...)",
-            got=type(inputs).__name__,
-            hint="let the data set give (image tensor, label)",
-        )
-    return inputs
-
-
-@contextlib.contextmanager
-def _randomness_untouched(*generators: object) -> Iterator[None]:
-    """Looking must not change what the caller draws next."""
-    kept = [(item, item.get_state()) for item in generators if isinstance(item, torch.Generator)]
-    state, python, numpy = torch.get_rng_state(), random.getstate(), np.random.get_state()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
-        random.setstate(python)
-        np.random.set_state(numpy)
-        for generator, before in kept:
-            generator.set_state(before)
 
 
 def check_repeatable(loader: Iterable[Any]) -> LoaderFacts:
@@ -95,11 +59,11 @@ def check_repeatable(loader: Iterable[Any]) -> LoaderFacts:
     if isinstance(loader, DataLoader):
         samplers = (loader.sampler, loader.batch_sampler, getattr(loader.batch_sampler, "sampler", None))
         generators = (loader.generator, *(getattr(sampler, "generator", None) for sampler in samplers))
-        with _randomness_untouched(*generators):
+        with randomness_untouched(*generators):
             if isinstance(loader.dataset, IterableDataset):
                 return _check_batches(loader)
             return _check_indices(loader)
-    with _randomness_untouched():
+    with randomness_untouched():
         return _check_batches(loader)
 
 

@@ -9,7 +9,10 @@ part as a whole if not:
   its own;
 - any other module is opened if lists below it repeat a class of two or more weights (a stage, an encoder, a
   backbone), or if all its children are of one such class;
-- the root is always opened; so is what encloses the head, where one is named.
+- the root is always opened; so is what encloses the head, where one is named;
+- a module around a network (``DataParallel``, ``Sequential(Normalise(), network)``, a class with the one child
+  ``self.model``) changes nothing but the beginning of names: where the root has no parameters of its own and one child
+  that has any, and that is no layer, the child is taken for the root.
 
 ``block`` parts are what is left unopened: ``conv1``, ``layer1.0``, ``blocks.3.1``, ``head``. ``stage`` parts
 are the children of the root, where those that hold opened modules are replaced by their children, down to the
@@ -29,7 +32,7 @@ from torch import nn
 
 from transferscope.errors import ModuleNameError, nearest
 
-__all__ = ["DIRECT", "Granularity", "find_module", "hookable_parts", "named_parts", "parts_parameters"]
+__all__ = ["DIRECT", "Granularity", "core", "find_module", "hookable_parts", "named_parts", "parts_parameters"]
 
 Granularity = Literal["stage", "block", "layer"]
 DIRECT = "(direct)"
@@ -106,10 +109,31 @@ def _encloses(name: str, head: str | None) -> bool:
     return head is not None and head.startswith(f"{name}.")
 
 
-def _tree(module: nn.Module, name: str, head: str | None) -> _Node:
-    if name and not _encloses(name, head) and (head == name or not _is_opened(module)):
+def core(model: nn.Module, head: str | None = None) -> tuple[str, nn.Module]:
+    """The network within modules that are around it, and its name: the module's text says what these are.
+
+    Args:
+        model: any network.
+        head: the classifying module, which is never the core itself.
+
+    >>> core(nn.Sequential(nn.Identity(), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))))[0]
+    '1'
+    """
+    name, module = "", model
+    while not any(True for _ in module.parameters(recurse=False)) and len(children := _children(module)) == 1:
+        inner = f"{name}.{children[0][0]}" if name else children[0][0]
+        if inner == head or _is_one_layer(children[0][1]) or not _children(children[0][1]):
+            break
+        name, module = inner, children[0][1]
+    return name, module
+
+
+def _tree(module: nn.Module, name: str, head: str | None, root: bool = True) -> _Node:
+    if not root and not _encloses(name, head) and (head == name or not _is_opened(module)):
         return _Node(name, module, ())
-    children = tuple(_tree(child, f"{name}.{local}" if name else local, head) for local, child in _children(module))
+    children = tuple(
+        _tree(child, f"{name}.{local}" if name else local, head, root=False) for local, child in _children(module)
+    )
     return _Node(name, module, children)
 
 
@@ -126,15 +150,17 @@ def _block_parts(node: _Node) -> Iterator[tuple[str, nn.Module | None]]:
         yield from _block_parts(child)
 
 
-def _stage_parts(node: _Node, head: str | None, element: bool = False) -> Iterator[tuple[str, nn.Module | None]]:
+def _stage_parts(
+    node: _Node, head: str | None, root: bool = True, element: bool = False
+) -> Iterator[tuple[str, nn.Module | None]]:
     """Parts of granularity ``stage``; ``element`` says that ``node`` is one of a list below the root."""
     opened_inside = any(child.children for child in node.children)
-    if node.name and not _encloses(node.name, head) and (element or not opened_inside):
+    if not root and not _encloses(node.name, head) and (element or not opened_inside):
         yield node.name, node.module
         return
     yield _direct(node), None
     for child in node.children:
-        yield from _stage_parts(child, head, element=bool(node.name) and _is_list(node.module))
+        yield from _stage_parts(child, head, root=False, element=not root and _is_list(node.module))
 
 
 def _layer_parts(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module | None]]:
@@ -155,7 +181,8 @@ def _parts(
     if granularity == "layer":
         found = list(_layer_parts("", model))
     else:
-        root = _tree(model, "", head)
+        name, module = core(model, head)
+        root = _tree(module, name, head)
         found = list(_stage_parts(root, head) if granularity == "stage" else _block_parts(root))
     owned: dict[str, list[str]] = {name: [] for name, _ in found}
     for parameter, _ in model.named_parameters():

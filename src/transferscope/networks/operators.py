@@ -25,7 +25,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 
-from transferscope.networks.evaluate import preserved
+from transferscope.networks.activations import entering
+from transferscope.networks.batch import inputs_of
+from transferscope.networks.evaluate import as_taken, preserved, run_network
 from transferscope.networks.packed import packed_rows
 
 __all__ = ["Kind", "Operator", "Operators", "operators"]
@@ -93,7 +95,7 @@ class Operators:
     skipped: Mapping[str, str]
 
 
-def operators(model: nn.Module, example: Tensor) -> Operators:
+def operators(model: nn.Module, example: object) -> Operators:
     """List the operators of a network.
 
     Args:
@@ -119,7 +121,8 @@ def operators(model: nn.Module, example: Tensor) -> Operators:
         handles = watch.hooked()
         try:
             with watch.applied:
-                model(example if first is None else example.to(first.device))
+                inputs = inputs_of(example)
+                run_network(model, as_taken(model, inputs if first is None else inputs.to(first.device)))
         finally:
             for handle in handles:
                 handle.remove()
@@ -163,20 +166,20 @@ class _Watch:
                 handles.append(module.register_forward_hook(self._table(name)))
             elif isinstance(module, _ConvNd | nn.Linear):
                 handles.append(module.register_forward_pre_hook(self._forget))
-                handles.append(module.register_forward_hook(self._layer(name)))
+                handles.append(module.register_forward_hook(self._layer(name), with_kwargs=True))
         return handles
 
     def _forget(self, _module: nn.Module, _inputs: object) -> None:
         self.applied.last = None
 
     def _layer(self, name: str) -> Callable[..., None]:
-        def hook(module: _ConvNd | nn.Linear, inputs: tuple[Tensor, ...], _output: object) -> None:
+        def hook(module: _ConvNd | nn.Linear, args: tuple[Any, ...], kwargs: dict[str, Any], _output: object) -> None:
             weight, self.applied.last = self.applied.last, None
             parameter = _join(name, "weight")
             if weight is None:
                 self.unseen.add(parameter)
             elif isinstance(module, _ConvNd):
-                self._convolution(name, parameter, module, weight, tuple(inputs[0].shape[2:]))
+                self._convolution(name, parameter, module, weight, tuple(entering(args, kwargs).shape[2:]))
             else:
                 self._matrix(name, parameter, module, weight)
 

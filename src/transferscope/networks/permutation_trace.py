@@ -1,6 +1,5 @@
 """The operations of a network's forward pass, with its parameters and buffers as inputs (``torch.fx``)."""
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from transferscope.errors import AlignmentError
+from transferscope.networks.copies import copied
 
-__all__ = ["Operations", "copied", "operations", "run_together", "state_of"]
+__all__ = ["Operations", "evaluation_copy", "operations", "run_together", "state_of"]
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
@@ -44,10 +44,10 @@ class Operations:
         return list(self.graph.graph.nodes)
 
 
-def copied(model: nn.Module) -> nn.Module:
+def evaluation_copy(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode, without what some networks keep of their parameters between evaluations."""
     # Entering training mode is where they drop it.
-    return copy.deepcopy(model).train().eval()
+    return copied(model).train().eval()
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def operations(model: nn.Module, example: Tensor) -> Operations:
     state = {name: tensor.detach() for name, tensor in state_of(model).items()}
 
     # What a network keeps for later (a bias made once for evaluation) must not be a stand-in afterwards.
-    fresh = copied(model)
+    fresh = evaluation_copy(model)
 
     def forward(tensors: dict[str, Tensor], images: Tensor) -> Any:
         return functional_call(fresh, tensors, (images,))

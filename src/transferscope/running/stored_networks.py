@@ -53,19 +53,28 @@ def architecture_of(a: Path, b: Path, model: str | None, facts: dict[str, str]) 
 
     Raises:
         ArchitectureError: it is not given and not in the facts (those that fit are listed).
-        WeightsError: the facts name one that cannot be used.
+        WeightsError: the facts name one that cannot be used, or code: a file may name timm's and torchvision's
+            architectures only.
     """
     if model is not None:
         return Architecture(name=model)
     if "architecture" in facts:
         try:
-            return Architecture(**json.loads(facts["architecture"]))
-        except (ValueError, TypeError) as error:
+            named = Architecture(**json.loads(facts["architecture"]))
+        except (ValueError, TypeError, RecursionError) as error:
             raise WeightsError(
                 f"the metadata of {a} names no usable architecture",
                 got=facts["architecture"][:200],
                 hint="give --model",
             ) from error
+        if named.code is not None:
+            raise WeightsError(
+                f"the metadata of {a} or {b} names a function, and a file of weights never decides which code runs",
+                expected="timm:NAME or torchvision:NAME",
+                got=named.name[:200],
+                hint="if you trust that function, name it yourself: --model package.module:function",
+            )
+        return named
     fits = fitting_architectures(read_file(a))
     raise ArchitectureError(
         f"the architecture of {a} and {b} is not given, and their metadata do not name it",

@@ -1,6 +1,5 @@
 """Training the bend of a curve between two networks, such that the loss is low all along it."""
 
-import copy
 from collections.abc import Iterable, Mapping
 from typing import final
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from transferscope.frozen import derive_seed
 from transferscope.networks.batchnorm import recompute
+from transferscope.networks.copies import copied
 from transferscope.networks.curve import CurveNetwork, curve_weights
 from transferscope.specs import CurveShape
 from transferscope.training.subject import AbstractSubject
@@ -66,7 +66,7 @@ class BendOfCurve(AbstractSubject):
         self._seed = seed
         self._factor = 0.0
         self._point: dict[str, Tensor] = {}
-        self._middle = copy.deepcopy(model).eval()
+        self._middle = copied(model).eval()
         self._decays = [group["weight_decay"] for group in optimiser.param_groups]
         for group in optimiser.param_groups:
             group["weight_decay"] = 0.0

@@ -1,14 +1,13 @@
 """The user's own data, by a function."""
 
-import importlib
-import importlib.util
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from transferscope.data.sources.base import AbstractSource, Listing
-from transferscope.errors import DataError, nearest
+from transferscope.errors import DataError
+from transferscope.factories import call_factory, current_folder, find_module
 
 __all__ = ["Factory"]
 
@@ -30,6 +29,11 @@ class Factory(AbstractSource):
     function: str
     options: dict[str, Any] = Field(default_factory=dict)
     version: int | str = 0
+
+    @property
+    def code(self) -> str:
+        """The function."""
+        return self.function
 
     @field_validator("function")
     @classmethod
@@ -58,7 +62,8 @@ class Factory(AbstractSource):
             )
         labels: list[np.ndarray] = []
         for number in range(len(made)):
-            item = made[number]
+            with current_folder():
+                item = made[number]
             if not (isinstance(item, (tuple, list)) and len(item) == 2):
                 raise DataError(f"example {number} of {self.function} is no (picture, label)", got=type(item).__name__)
             labels.append(np.asarray(item[1]))
@@ -79,31 +84,21 @@ class Factory(AbstractSource):
         )
 
     def stamp(self) -> object:
-        """The settings and the text of the function's module."""
+        """The settings and the text of the function's module, which is not run for it."""
         import hashlib
 
-        module = self.function.partition(":")[0]
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError) as error:
-            raise self._unusable(error) from error
-        text = Path(spec.origin).read_bytes() if spec and spec.origin and Path(spec.origin).is_file() else b""
-        return [self.identity(), hashlib.sha256(text).hexdigest()]
+        place = find_module(self.function.partition(":")[0])
+        if place is None:
+            raise DataError(
+                f"there is no module for the data {self.function!r}",
+                expected="package.module:function of an installed package, or of a file in the current folder",
+                got=f"the current folder is {Path.cwd()}",
+            )
+        return [self.identity(), hashlib.sha256(place.read_bytes()).hexdigest()]
 
     def _call(self) -> Any:
-        module, _, name = self.function.partition(":")
         try:
-            loaded = importlib.import_module(module)
-        except ImportError as error:
-            raise self._unusable(error) from error
-        function = getattr(loaded, name, None)
-        if not callable(function):
-            raise DataError(
-                f"{module} has no function called {name!r}",
-                hint=nearest(name, [n for n in vars(loaded) if n[0] != "_"]),
-            )
-        try:
-            return function(**self.options)
+            return call_factory(self.function, DataError, "data", self.options)
         except TypeError as error:
             raise DataError(
                 f"{self.function} could not be called with {self.options}",
@@ -111,17 +106,12 @@ class Factory(AbstractSource):
                 hint="see `options`",
             ) from error
 
-    def _unusable(self, error: Exception) -> DataError:
-        return DataError(
-            f"the data factory {self.function!r} cannot be imported",
-            expected="package.module:function of an installed package, or of a file in the working directory",
-            got=str(error),
-        )
-
 
 class _Reader:
     def __init__(self, made: Any) -> None:
         self._made = made
 
     def __call__(self, index: int) -> Any:
-        return self._made[index][0]
+        # The user's code may import its own modules when it is first asked.
+        with current_folder():
+            return self._made[index][0]

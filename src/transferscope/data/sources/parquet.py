@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from transferscope.data.sources.base import SPLIT_WORDS, AbstractSource, Listing, existing, files_stamp
+from transferscope.data.sources.tree import read_tree
 from transferscope.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -96,11 +97,8 @@ class Parquet(AbstractSource):
         place = existing(self.path, "the Parquet file or folder")
         if place.is_file():
             return [place]
-        files = sorted(
-            path
-            for path in place.rglob("*.parquet")
-            if not any(part.startswith(".") for part in path.relative_to(place).parts)
-        )
+        found = read_tree(place).files()
+        files = sorted(place / name for name in found if name.lower().endswith(".parquet"))
         if not files:
             raise DataError(f"no Parquet files in {self.path}", expected="files ending in .parquet")
         return files

@@ -12,6 +12,10 @@ from transferscope.errors import DataError, nearest
 __all__ = ["Torchvision"]
 
 
+_UNPICKLING = ("LSUN", "LSUNClass")
+"""Data sets of torchvision that unpickle files whose hash they do not check."""
+
+
 class Torchvision(AbstractSource):
     """A data set of ``torchvision.datasets``.
 
@@ -76,6 +80,12 @@ class Torchvision(AbstractSource):
         if self.name not in datasets.__all__:
             raise DataError(
                 f"torchvision has no data set called {self.name!r}", hint=nearest(self.name, datasets.__all__)
+            )
+        if self.name in _UNPICKLING:
+            raise DataError(
+                f"torchvision's {self.name} unpickles a file beside the data, which can run any code",
+                expected="data that are read without running anything",
+                hint="write the pictures into class folders, and use kind: folder",
             )
         make = getattr(datasets, self.name)
         accepted = inspect.signature(make).parameters

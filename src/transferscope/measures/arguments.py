@@ -1,0 +1,57 @@
+"""Arguments of measures as plain values: measures keep no gradient, whatever comes in."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["of_arrays", "of_tensors"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def of_tensors(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function of tensors see them detached, those in lists and dictionaries too.
+
+    >>> of_tensors(lambda x: x.requires_grad)(torch.ones(1, requires_grad=True))
+    False
+    """
+    return _with(function, torch.Tensor.detach)
+
+
+def of_arrays(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function of arrays take tensors in their place, of any device and floating-point type.
+
+    >>> of_arrays(lambda x: type(x).__name__)(torch.ones(1, dtype=torch.bfloat16, requires_grad=True))
+    'ndarray'
+    """
+    return _with(function, _array)
+
+
+def _with(function: Callable[P, R], change: Callable[[Tensor], Any]) -> Callable[P, R]:
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        plain = [_changed(item, change) for item in args]
+        named = {name: _changed(item, change) for name, item in kwargs.items()}
+        return function(*plain, **named)
+
+    return call
+
+
+def _changed(item: Any, change: Callable[[Tensor], Any]) -> Any:
+    if isinstance(item, Tensor):
+        return change(item)
+    if type(item) in (list, tuple) and any(isinstance(part, (Tensor, list, tuple)) for part in item):
+        return type(item)(_changed(part, change) for part in item)
+    if isinstance(item, Mapping) and any(isinstance(part, Tensor) for part in item.values()):
+        return {key: _changed(part, change) for key, part in item.items()}
+    return item
+
+
+def _array(tensor: Tensor) -> Any:
+    # NumPy has no bfloat16.
+    plain = tensor.detach().cpu()
+    return (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy()
