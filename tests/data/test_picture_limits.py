@@ -194,7 +194,7 @@ def test_init_looks_at_anything(tmp_path: Path) -> None:
         for path in (root / "a").iterdir():
             path.unlink()
         (root / "a" / name).write_bytes(data)
-        found = find_data(root)
+        found = find_data(root, {})
         assert len(found.sizes) + len(found.unreadable) == 4
 
 

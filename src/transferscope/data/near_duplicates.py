@@ -87,6 +87,6 @@ def near_duplicate_notes(
     across = f", {torn:,} of them in different splits of the source" if torn else ""
     shown = named([f"{names[a]} ≈ {names[b]}" for a, b in pairs])
     return [
-        f"nearly the same picture (correlation above {_SAME}): {counted(len(pairs), 'pair')}{across} ({shown}); no split keeps "
-        "them together: where they show one thing, name groups in target.data"
+        f"nearly the same picture (correlation above {_SAME}): {counted(len(pairs), 'pair')}{across} ({shown}); "
+        "no split keeps them together: where they show one thing, name groups in target.data"
     ]

@@ -4,7 +4,6 @@ import errno
 import io
 import logging
 import os
-import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from PIL import EpsImagePlugin, Image
 from transferscope.data.file_kinds import file_kind, is_cut_off, picture_format
 from transferscope.data.metadata import without_metadata
 from transferscope.data.silence import silent_stderr
+from transferscope.data.sources.base import regular_file
 from transferscope.errors import DataError
 
 __all__ = ["UnreadableError", "loaded", "of_system", "open_picture", "quiet_pillow", "system_error", "warned"]
@@ -58,11 +58,12 @@ def open_picture(file: Path | bytes) -> Image.Image:
     if isinstance(file, bytes):
         return _opened(io.BytesIO(file))
     try:
-        status = os.stat(file)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableError(f"{_special(status.st_mode)}, not a file")
+        try:
+            regular_file(file)
+        except DataError as error:
+            raise UnreadableError(f"{error.got}, no file") from error
         # A small file is read and closed at once: few files are open, however many pictures wait.
-        return _opened(file if status.st_size > _SMALL else io.BytesIO(file.read_bytes()))
+        return _opened(file if file.stat().st_size > _SMALL else io.BytesIO(file.read_bytes()))
     except OSError as error:
         if of_system(error):
             raise
@@ -153,14 +154,6 @@ def _why(stream: Any, error: Exception) -> str:
         return f"a {name} picture that is cut off after {size:,} bytes: copy or download it again"
     said = "" if isinstance(error, Image.UnidentifiedImageError) else f": {one_line(error)}"
     return f"a {name} picture that is damaged, or of a kind that Pillow cannot decode{said}"
-
-
-def _special(mode: int) -> str:
-    if stat.S_ISDIR(mode):
-        return "a folder"
-    if stat.S_ISFIFO(mode):
-        return "a named pipe"
-    return "a socket" if stat.S_ISSOCK(mode) else "a device"
 
 
 def one_line(error: BaseException) -> str:
