@@ -183,7 +183,8 @@ def test_no_pickle_on_disk() -> None:
         str(arrow)
         for arrow in arrows()
         if part(arrow.target) in ("pickle", "dill", "cloudpickle", "joblib", "shelve")
-        and arrow.module not in ("running.executors", "running.workers")
+        # The third takes nothing but the error that torch raises where it refuses a file.
+        and arrow.module not in ("running.executors", "running.workers", "networks.weight_pickles")
     ]
     assert not wrong
 

@@ -138,6 +138,15 @@ def init(
     ] = None,
     overrides: _Overrides = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few and short trainings: a first look, no claim.")] = False,
+    which: Annotated[
+        str | None,
+        typer.Option(
+            "--which",
+            metavar="raw|ema|PLACE",
+            help="Of a file with several networks: the weights, their moving average, or where one lies.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a study for your pictures or your model, with a comment on every choice.
@@ -152,7 +161,7 @@ def init(
       transferscope init photos --model efficientnet-lite0
       transferscope init photos --model my.pt --architecture timm:resnet50
     """
-    starting.init(folder, model, architecture, name, output, overrides or (), quick=quick, force=force)
+    starting.init(folder, model, architecture, name, output, overrides or (), which=which, quick=quick, force=force)
 
 
 @app.command()
@@ -319,6 +328,15 @@ _Model = Annotated[
 _ImageSize = Annotated[
     int | None, typer.Option("--image-size", min=8, help="Height and width in pixels.", show_default=False)
 ]
+_Which = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--which",
+        metavar="raw|ema|PLACE",
+        help="Of files with several networks: the weights, their average, or where one lies; twice for A and B.",
+        show_default=False,
+    ),
+]
 
 
 @app.command()
@@ -328,6 +346,7 @@ def compare(
     data: _Data,
     model: _Model = None,
     image_size: _ImageSize = None,
+    which: _Which = None,
     fast: Annotated[
         bool,
         typer.Option("--fast", help="The path in bfloat16; its ends and maxima again in float32, the difference said."),
@@ -340,7 +359,7 @@ def compare(
     Example:
       transferscope compare a.pt b.pt --model timm:resnet18 --data photos
     """
-    comparing.compare(a, b, model, data, image_size, fast=fast, quiet=quiet)
+    comparing.compare(a, b, model, data, image_size, which or (), fast=fast, quiet=quiet)
 
 
 @app.command()
@@ -357,6 +376,7 @@ def modules(
     data: _Data,
     model: _Model = None,
     image_size: _ImageSize = None,
+    which: _Which = None,
     margin: Annotated[
         float, typer.Option("--margin", min=0.0001, max=1.0, help="Loss of the metric that counts as none.")
     ] = 0.005,
@@ -372,7 +392,7 @@ def modules(
     Example:
       transferscope modules tuned.safetensors timm --model timm:resnet18.a1_in1k --data photos --picture modules.svg
     """
-    module_commands.modules(finetuned, pretrained, model, data, image_size, margin, picture, quiet=quiet)
+    module_commands.modules(finetuned, pretrained, model, data, image_size, which or (), margin, picture, quiet=quiet)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Model", "check_division", "find_data", "find_model", "starter_study", "study_name"]
 
-_WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+_WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar", ".json")  # of a name that is not there
 _SAMPLED = 24  # pictures looked at to choose an image size
 _QUICK = 1000  # pictures of a first look
 _DATA = ("target", "data")
@@ -80,11 +80,13 @@ class Model:
         architecture: as in a study.
         weights: as in a study, in short form.
         note: what a reader must know about the weights.
+        which: of the networks in a file of weights.
     """
 
     architecture: str
     weights: str
     note: str
+    which: str | None = None
 
 
 def find_data(place: Path, settings: Mapping[str, Any]) -> Found:
@@ -141,32 +143,32 @@ def check_division(found: Found, splits: SplitSettings) -> None:
     )
 
 
-def find_model(model: str | None, architecture: str | None) -> Model:
+def find_model(model: str | None, architecture: str | None, which: str | None = None) -> Model:
     """The network to start from, by what the user named.
 
     Args:
-        model: a file of weights, ``efficientnet-lite0`` (or 1, 2), a name of timm's; None for the default.
+        model: a file of weights or a folder of its parts, ``efficientnet-lite0`` (or 1, 2), a name of timm's; None for
+            the default.
         architecture: of a file of weights.
+        which: of the networks in a file: as of :class:`~transferscope.networks.settings.FileWeights`.
 
     Raises:
-        WeightsError: the file is missing, or its architecture was not named.
+        WeightsError: a run could not use the file, or its architecture was not named.
         ArchitectureError: the architecture is unknown, or torchvision's without weights.
-        StudyError: an architecture was given for a model that has its own.
+        StudyError: an architecture was given for a model that has its own, or ``which`` without a file.
     """
     from transferscope.networks.architectures import check_architecture
     from transferscope.networks.packages import PACKAGES, package_file
     from transferscope.networks.settings import Architecture
 
-    if model is not None and (model.endswith(_WEIGHT_FILES) or Path(model).is_file()):
-        if not Path(model).is_file():
-            raise WeightsError(f"there is no file {model}", expected="a .safetensors, .pt, .pth or .ckpt file")
-        if architecture is None:
-            raise WeightsError(
-                f"the architecture of {model} is not known",
-                hint=f"name it: transferscope init --model {model} --architecture timm:NAME",
-            )
-        check_architecture(Architecture(name=architecture))
-        return Model(architecture, os.path.abspath(model), "Your own weights; the head is replaced.")
+    if model is not None and (model.lower().endswith(_WEIGHT_FILES) or os.sep in model or Path(model).exists()):
+        return _given(model, architecture, which)
+    if which is not None:
+        raise StudyError(
+            "--which says what to take from a file of weights, and --model names no file",
+            expected="--model FILE --architecture NAME --which raw|ema|PLACE",
+            got=f"--model {model} --which {which}",
+        )
     if model in PACKAGES:
         if architecture is not None:
             raise StudyError(
@@ -202,13 +204,36 @@ def find_model(model: str | None, architecture: str | None) -> Model:
     )
 
 
+def _given(model: str, architecture: str | None, which: str | None) -> Model:
+    """The user's own weights, read as a run will read them."""
+    from transferscope.networks.architectures import check_architecture
+    from transferscope.networks.settings import Architecture, FileWeights
+    from transferscope.networks.weights import fitting_architectures, read_file, take
+
+    path = os.path.abspath(Path(model).expanduser())
+    if architecture is None:
+        fits = fitting_architectures(read_file(path))
+        raise WeightsError(
+            f"the architecture of {model} is not known",
+            expected="--architecture timm:NAME",
+            got=f"these fit by names and shapes: {', '.join(fits)}" if fits else None,
+            hint=f"name it: transferscope init --model {model} --architecture {fits[0] if fits else 'timm:NAME'}",
+        )
+    chosen = Architecture(name=architecture)
+    check_architecture(chosen)
+    remarks = take(FileWeights(path=path, which=which), chosen).remarks
+    note = " ".join(["Your own weights; the head is replaced.", *(f"{remark}." for remark in remarks)])
+    return Model(architecture, path, note, which)
+
+
 def study_name(place: Path) -> str:
     """A name for the study, from a folder's or file's.
 
     >>> study_name(Path("my photos (2024)"))
     'my-photos-2024'
     """
-    name = re.sub(r"[^A-Za-z0-9._]+", "-", place.resolve().stem if place.suffix else place.resolve().name)
+    whole = Path(os.path.abspath(place))
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", whole.stem if place.suffix else whole.name)
     return name.strip("-._")[:64] or "study"
 
 
@@ -232,7 +257,8 @@ def starter_study(name: str, found: Found | None, model: Model, folder: Path) ->
     analyses = [f"  - {item}".ljust(22) + f"# {analysis_type(item).question}" for item in DEFAULT_ANALYSES]
     seeds = ", ".join(str(seed) for seed in Study.model_fields["seeds"].default)
     rates = ", ".join(f"{rate:g}" for rate in schooling.learning_rates)
-    weights = model.weights if model.weights.startswith(("timm", "package:")) else _path(model.weights, folder)
+    place = model.weights if model.weights.startswith(("timm", "package:")) else _path(model.weights, folder)
+    weights: Any = place if model.which is None else {"kind": "file", "path": place, "which": model.which}
     data = _data(found, folder)
     return f"""\
 # A study of transferscope: what does the pre-trained network bring to this task?

@@ -221,7 +221,7 @@ def _with_paths(value: Any, folder: Path, origins: Collection[Place], place: Pla
         old = getattr(value, name)
         if holds_path(value, name) and old is not None:
             start = Path.cwd() if (*place, name) in origins else folder
-            new: Any = os.path.normpath(start / Path(old).expanduser())
+            new: Any = os.path.normpath(start / os.path.expanduser(old))
         else:
             new = _with_paths(old, folder, origins, (*place, name))
         if new != old:

@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from PIL import Image
 
 from tests.commands.calling import STUDY, call, pictures
 from transferscope.data.sources import Arrays
+from transferscope.networks.architectures import build
+from transferscope.networks.settings import Architecture, FileWeights
+from transferscope.networks.weights import write_state
 from transferscope.study import Study
 from transferscope.study_file import load_study
 
@@ -110,12 +114,11 @@ def test_init_with_models(here: Path) -> None:
     call("init", "--model", "resnet50", "--name", "r")
     assert load_study(here / "r.yaml").source.architecture.name == "timm:resnet50"
     (here / "w").mkdir()
-    (here / "w" / "mine.safetensors").write_bytes(b"")
-    call("init", "--model", "w/mine.safetensors", "--architecture", "torchvision:resnet18")
+    write_state(here / "w" / "mine.safetensors", build(Architecture(name="timm:test_resnet"), 5, 0).state_dict())
+    call("init", "--model", "w/mine.safetensors", "--architecture", "timm:test_resnet")
     study = load_study(here / "mine.yaml")
-    assert study.source.architecture.name == "torchvision:resnet18"
-    assert study.source.weights is not None
-    assert study.source.weights.model_dump() == {"kind": "file", "path": str(here / "w" / "mine.safetensors")}
+    assert study.source.architecture.name == "timm:test_resnet"
+    assert study.source.weights == FileWeights(path=str(here / "w" / "mine.safetensors"))
     assert "weights: w/mine.safetensors" in (here / "mine.yaml").read_text(encoding="utf-8")
     call("init")
     assert load_study(here / "solar-cells.yaml").name == "solar-cells"
@@ -136,8 +139,8 @@ def test_init_refuses_to_overwrite(here: Path) -> None:
         (["notes.txt"], "notes.txt is not a file of labelled pictures"),
         (["empty"], "holds 0 class folders"),
         (["--name", "a b"], "'a b' cannot be the name of a study"),
-        (["--model", "mine.safetensors"], "there is no file mine.safetensors"),
-        (["--model", "here.pt"], "the architecture of here.pt is not known"),
+        (["--model", "mine.safetensors"], "mine.safetensors does not exist"),
+        (["--model", "here.pt"], "--model here.pt --architecture timm:resnet18"),
         (["--model", "here.pt", "--architecture", "timm:resnet19"], "did you mean 'resnet18'"),
         (["--model", "resnet19"], "did you mean 'resnet18'"),
         (["--model", "torchvision:resnet18"], "there are no weights for 'torchvision:resnet18' yet"),
@@ -148,7 +151,7 @@ def test_init_refuses_to_overwrite(here: Path) -> None:
 )
 def test_init_with_bad_input(here: Path, arguments: list[str], message: str) -> None:
     (here / "empty").mkdir()
-    (here / "here.pt").write_bytes(b"")
+    torch.save(build(Architecture(name="torchvision:resnet18"), 2, 0).state_dict(), here / "here.pt")
     (here / "notes.txt").write_text("x")
     before = sorted(here.iterdir())
     _, err = call("init", *arguments, code=2)

@@ -46,7 +46,7 @@ def test_elpv_agrees_with_its_own_loader(tmp_path: Path) -> None:
 def test_elpv_without_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "elpv_dataset" else found(name))
-    with pytest.raises(MissingExtraError, match=r"'elpv-dataset'(.|\n)*transferscope\[demo\]"):
+    with pytest.raises(MissingExtraError, match=r"'elpv-dataset'(.|\n)*pip install '\.\[demo\]'"):
         Elpv().listing()
     spec = importlib.machinery.ModuleSpec("elpv_dataset", None, is_package=True)
     spec.submodule_search_locations = [str(tmp_path)]

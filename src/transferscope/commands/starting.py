@@ -24,6 +24,7 @@ def init(
     output: Path | None,
     overrides: Sequence[str] = (),
     *,
+    which: str | None = None,
     quick: bool = False,
     force: bool = False,
 ) -> Path:
@@ -40,6 +41,7 @@ def init(
         output: the file; ``NAME.yaml`` in the current folder where None.
         overrides: settings written into it, as after ``--set``; those of ``target.data`` say how the data are read.
         quick: few and short trainings, for a first look.
+        which: as of :func:`transferscope.starter.find_model`.
         force: overwrite.
 
     Returns:
@@ -74,7 +76,7 @@ def init(
     path = output if output is not None else Path(f"{name}.yaml")
     if path.exists() and not force:
         raise StudyError(f"{path} exists already", hint="--output FILE names another, --force overwrites it")
-    chosen = find_model(model, architecture)
+    chosen = find_model(model, architecture, which)
     asked, others = _divided(overrides)
     if data is None and not asked:
         Elpv().listing()  # an error where its package is not installed

@@ -85,7 +85,7 @@ class Plan:
         seconds: least and most that what is still to do should take; None where nothing was measured.
         step: what a training step takes; None where nothing is to do.
         disk_bytes: of what is still to be written: weights at most, with an allowance for tables.
-        notes: of the data: what was left out, licence, leakage.
+        notes: of the data (what was left out, licence, leakage) and of the given weights.
     """
 
     rounds: tuple[PlanRound, ...]
@@ -149,6 +149,7 @@ def plan_study(study: Study, store_root: Path) -> Plan:
     context = Context(store, bound)
     workers = study.compute.workers if study.compute.executor == "processes" else 1
     size = sum(tensor.numel() * tensor.element_size() for tensor in context.start(_any(bound)).state_dict().values())
+    report = context.loaded(bound.untrained("P", bound.seeds[0]))
     rounds: list[PlanRound] = []
     names: list[str] = []
     seen: set[str] = set()
@@ -199,7 +200,7 @@ def plan_study(study: Study, store_root: Path) -> Plan:
         seconds=(0.0, 0.0) if pace is None else (batches * pace.low, batches * pace.high),
         step=pace,
         disk_bytes=int(disk),
-        notes=context.images().notes,
+        notes=(*context.images().notes, *(() if report is None else (f"pre-trained weights: {report}",))),
     )
 
 

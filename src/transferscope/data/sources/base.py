@@ -141,7 +141,7 @@ def existing(path: str, what: str) -> Path:
     Raises:
         DataError: there is nothing at ``path``, or a pipe, device or socket, which is not opened.
     """
-    place = Path(path).expanduser()
+    place = Path(os.path.expanduser(path))
     try:
         mode = os.stat(place).st_mode
     except (OSError, ValueError) as error:

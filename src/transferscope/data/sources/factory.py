@@ -15,8 +15,8 @@ __all__ = ["Factory"]
 class Factory(AbstractSource):
     """What the user's function returns: a sequence of (picture, label), or a ``Listing``.
 
-    A picture is a PIL image, or an array with channels last. A label is a whole number, or a row of 0 and 1
-    for several at once. A sequence may have ``classes``, the names of its classes, and ``groups``. What the
+    A picture is a PIL image, or an array with channels last. A label is a whole number or a word, or a row of
+    0 and 1 for several at once. A sequence may have ``classes``, the names of its classes, and ``groups``. What the
     function reads cannot be seen from here: raise ``version`` when it changes.
 
     Attributes:
@@ -51,6 +51,9 @@ class Factory(AbstractSource):
         """
         import numpy as np
 
+        from transferscope.data.sources.class_names import TableLabels
+        from transferscope.data.sources.labels import joined
+
         made = self._call()
         if isinstance(made, Listing):
             return made
@@ -69,18 +72,19 @@ class Factory(AbstractSource):
             labels.append(np.asarray(item[1]))
         if len({label.shape for label in labels}) > 1:
             raise DataError(f"the labels of {self.function} differ in shape")
-        array = np.stack(labels) if labels else np.zeros(0, dtype=np.int64)
-        multi = array.ndim == 2
-        top = int(array.shape[-1] if multi else array.max() + 1) if array.size else 0
-        names = getattr(made, "classes", None) or range(top)
-        groups = getattr(made, "groups", None)
+        if not labels:
+            raise DataError(f"{self.function} returned no images", expected="at least three images of each class")
+        names, groups = getattr(made, "classes", None), getattr(made, "groups", None)
+        named = None if names is None else tuple(str(name) for name in names)
+        joint = joined([TableLabels.of_array(f"the labels of {self.function}", np.stack(labels), named)])
         return Listing(
             names=[str(number) for number in range(len(made))],
-            labels=array,
-            classes=tuple(str(name) for name in names),
+            labels=joint.labels,
+            classes=joint.classes,
             read=_Reader(made),
             groups=None if groups is None else [str(group) for group in groups],
-            multi_label=multi,
+            multi_label=joint.multi_label,
+            notes=joint.notes,
         )
 
     def stamp(self) -> object:
