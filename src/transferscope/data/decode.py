@@ -179,7 +179,7 @@ def _on_white(image: Image.Image, raw: str, notice: Notice) -> Image.Image:
         place = (0, top, image.width, min(top + rows, image.height))
         whole = place == (0, 0, *image.size)
         strip = (image if whole else image.crop(place)).convert("RGBA")
-        if strip.getextrema()[3][0] < 255:
+        if _extremes(strip, 3)[0] < 255:
             transparent = True
             strip = Image.alpha_composite(Image.new("RGBA", strip.size, (255, 255, 255, 255)), strip)
         if whole:
@@ -212,13 +212,17 @@ def _deep_grey(image: Image.Image, decoding: Decoding, notice: Notice) -> Image.
 def _deep_colour(image: Image.Image, decoding: Decoding, notice: Notice) -> Image.Image:
     """Colour of 16 bits a channel, of which Pillow has read the upper 8; levels apply to what is left."""
     bands = [number for number, name in enumerate(image.getbands()) if name != "A"]
-    highest = max(image.getchannel(number).getextrema()[1] for number in bands)
-    notice(Trait.UPPER_BITS, float(highest))
+    notice(Trait.UPPER_BITS, max(_extremes(image, number)[1] for number in bands))
     if decoding.white_level is None and decoding.black_level is None:
         return image
     table = _table(*_levels(decoding, 65535))[np.arange(256) * 257].tolist()
     same = list(range(256))
     return image.point([level for name in image.getbands() for level in (same if name == "A" else table)])
+
+
+def _extremes(image: Image.Image, band: int) -> tuple[float, float]:
+    values: Any = image.getchannel(band).getextrema()
+    return float(values[0]), float(values[1])
 
 
 def _levels(decoding: Decoding, top: float) -> tuple[float, float]:
@@ -256,7 +260,7 @@ def _eight_bits(array: np.ndarray, decoding: Decoding, notice: Notice) -> np.nda
     if low < black or high > white:
         notice(Trait.CLIPPED, 0)
     if array.dtype.kind == "u" and array.dtype.itemsize == 2:
-        return _table(black, white)[array]
+        return np.asarray(_table(black, white)[array])
     seen = np.empty(array.shape, dtype=np.uint8)
     for rows in _blocks(array):
         seen[rows] = _scaled(array[rows], black, white)

@@ -88,7 +88,7 @@ def decoded(listing: Listing, size: int, decoding: Decoding) -> Iterator[Decoded
                 pixels = square(value, size, decoding, lambda trait, much: traits.append((trait, much)))
         except (*UNREADABLE, MemoryError) as error:
             return Decoded(None, _reason(listing.names[number], error))
-        digest = hashlib.blake2b(pixels, digest_size=16).digest()
+        digest = hashlib.blake2b(pixels.data, digest_size=16).digest()
         return Decoded(pixels, "", digest, thumbnail(pixels), tuple(traits))
 
     with quiet_pillow(decoding.max_pixels), ThreadPoolExecutor(_THREADS) as pool:

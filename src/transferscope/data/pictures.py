@@ -11,7 +11,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
 from transferscope.data.file_kinds import file_kind, is_cut_off, picture_format
 from transferscope.data.metadata import without_metadata
@@ -78,7 +78,7 @@ def loaded(image: Image.Image) -> Image.Image:
         OSError: the system cannot read it now.
         MemoryError: there is not enough memory now.
     """
-    stream = getattr(image, "fp", None)  # gone once it is decoded, or when it never came from a file
+    stream: Any = getattr(image, "fp", None)  # gone once it is decoded, or when it never came from a file
     try:
         with silent_stderr() if image.format == "TIFF" else nullcontext():
             image.load()
@@ -89,10 +89,11 @@ def loaded(image: Image.Image) -> Image.Image:
         closed = stream is None or stream.closed
         if closed and not file:
             raise UnreadableError(one_line(error)) from error
-        with Path(os.fsdecode(file)).open("rb") if closed else stream as stream:
-            bare = _bare(stream, decoded=True)
+        again: Any = Path(os.fsdecode(file)).open("rb") if closed else stream  # noqa: SIM115
+        with again:
+            bare = _bare(again, decoded=True)
             if bare is None:
-                raise UnreadableError(_why(stream, error)) from error
+                raise UnreadableError(_why(again, error)) from error
         warned().append("damaged metadata")
         return bare
     return image
@@ -152,7 +153,7 @@ def _why(stream: Any, error: Exception) -> str:
     stream.seek(max(0, size - _TAIL))
     if is_cut_off(name, head, stream.read(), size):
         return f"a {name} picture that is cut off after {size:,} bytes: copy or download it again"
-    said = "" if isinstance(error, Image.UnidentifiedImageError) else f": {one_line(error)}"
+    said = "" if isinstance(error, UnidentifiedImageError) else f": {one_line(error)}"
     return f"a {name} picture that is damaged, or of a kind that Pillow cannot decode{said}"
 
 
