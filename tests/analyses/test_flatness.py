@@ -169,7 +169,7 @@ def test_settings_that_do_not_hold_together(changes: dict, message: str) -> None
 
 def test_without_curvlinops_a_study_is_refused_before_it_starts(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "curvlinops", None)
-    with pytest.raises(ValidationError, match=r"flatness\.hessian: .*pip install 'transferscope\[hessian\]'"):
+    with pytest.raises(ValidationError, match=r"flatness\.hessian: .*pip install '\.\[hessian\]'"):
         study(tmp_path, analyses=["flatness"])
     assert study(tmp_path, analyses=[{"flatness": {"hessian": False}}]).analyses[0].hessian is False
 

@@ -181,7 +181,7 @@ def test_a_hessian_that_is_not_finite_is_refused() -> None:
 
 def test_without_curvlinops_the_install_line_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "curvlinops", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'transferscope\[hessian\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[hessian\]'"):
         hessian(tiny_network(3), [(IMAGES, LABELS)], device="cpu")
 
 

@@ -62,7 +62,7 @@ class Parquet(AbstractSource):
         """
         from transferscope.data.sources.labels import joined
 
-        files = self._files()
+        files, left_out = self._found()
         root = files[0].parent if len(files) == 1 else self._root()
         image, label = self._columns(files[0])
         tables = [self._labels(file, image, label) for file in files]
@@ -81,26 +81,27 @@ class Parquet(AbstractSource):
             splits=splits and [split for split, count in zip(splits, counts, strict=True) for _ in range(count)],
             groups=[group for _, groups in tables for group in groups] if self.group_column else None,
             multi_label=joint.multi_label,
-            notes=(*notes, *joint.notes),
+            notes=(*notes, *joint.notes, *left_out),
         )
 
     def stamp(self) -> object:
         """The files' paths, sizes and times, and how labels are read from them."""
-        return [self.identity(), _READING, files_stamp(self._root(), self._files())]
+        return [self.identity(), _READING, files_stamp(self._root(), self._found()[0])]
 
     def _root(self) -> Path:
         place = existing(self.path, "the Parquet file or folder")
         return place if place.is_dir() else place.parent
 
-    def _files(self) -> list[Path]:
+    def _found(self) -> tuple[list[Path], list[str]]:
+        """The files, and what was left out."""
         place = existing(self.path, "the Parquet file or folder")
         if place.is_file():
-            return [place]
-        found = read_tree(place).files()
-        files = sorted(place / name for name in found if name.lower().endswith(".parquet"))
+            return [place], []
+        tree = read_tree(place)
+        files = sorted(place / name for name in tree.files() if name.lower().endswith(".parquet"))
         if not files:
             raise DataError(f"no Parquet files in {self.path}", expected="files ending in .parquet")
-        return files
+        return files, tree.notes()
 
     def _columns(self, file: Path) -> tuple[str, str]:
         columns = list(_schema(file))
