@@ -30,7 +30,7 @@ TROUBLE = [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EACCES, er
 
 
 def nothing_stored(root: Path) -> bool:
-    return not [path for path in (root.parent / "store").glob("*") if path.is_dir()]
+    return not list((root.parent / "store").rglob("manifest.json"))
 
 
 @pytest.mark.kind("R3")
