@@ -16,7 +16,8 @@ from transferscope.analyses.averaging import Average, average_of
 from transferscope.analyses.cka_loader import CkaResult, cka
 from transferscope.analyses.compare_page import page
 from transferscope.analyses.linear_path import LinearPath, alpha_grid, linear_path
-from transferscope.errors import AlignmentError, MeasureError
+from transferscope.analyses.readable import readable
+from transferscope.errors import AlignmentError, ArchitectureError, MeasureError
 from transferscope.measures.barriers import Barrier, stability
 from transferscope.measures.distance import Distance, parameter_distance
 from transferscope.measures.metrics import metric, predictions
@@ -34,6 +35,7 @@ OnStep = Callable[[str, int, int], None]
 """Told what is being done, how many points of it are done, and of how many at most (0 where it is one step)."""
 
 
+@readable
 @dataclass(frozen=True)
 class Comparison:
     """What :func:`compare` found.
@@ -206,8 +208,11 @@ def compare(
     elif whole is not None and (apart := unlike(a, b, without=None if alike else head)) is not None:
         missing["path"] = f"{apart.cause} ({apart.got}): {apart.hint}"
     elif whole is not None:
-        path = walk(b, "path")
-        if alike:
+        try:
+            path = walk(b, "path")
+        except ArchitectureError as error:
+            missing["path"] = " ".join(str(error).split())
+        if path is not None and alike:
             tell("average", 0, 0)
             average = average_of(
                 (a, b),

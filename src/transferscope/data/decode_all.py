@@ -143,7 +143,8 @@ def _read(listing: Listing, number: int) -> Any:
 
 def _reason(name: str, error: Exception) -> str:
     if of_system(error):
-        raise system_error(name, error) from error
+        # Not "from error": an error of the store is what has a system error as its cause.
+        raise system_error(name, error) from None
     if isinstance(error, UnreadableError):
         return error.what
     if isinstance(error, Image.DecompressionBombError):
