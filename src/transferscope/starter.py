@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from transferscope.data.decode import UNREADABLE, reason
+from transferscope.data.decode_all import peek
 from transferscope.data.sources import AbstractSource, Elpv, Listing, known_sources
 from transferscope.data.sources.guess import source_at
 from transferscope.data.spec import SplitSettings
@@ -106,15 +106,8 @@ def find_data(place: Path, settings: Mapping[str, Any]) -> Found:
         problems = problems_of(error, known_sources()[str(settings.get("kind", error.title.lower()))], _DATA)
         lines = ["the data cannot have these settings:", *(f"  {item}" for item in problems)]
         raise StudyError("\n".join(lines), hint="'transferscope list sources' names the settings of each") from error
-    sizes, unreadable = [], []
-    step = max(1, len(listing.names) // _SAMPLED)
-    looked = range(0, len(listing.names), step)
-    for index in looked:
-        try:
-            with listing.read(index) as picture:
-                sizes.append((picture.height, picture.width))
-        except UNREADABLE as error:
-            unreadable.append(f"{listing.names[index]} ({reason(error)})")  # told in a comment of the study
+    looked = range(0, len(listing.names), max(1, len(listing.names) // _SAMPLED))
+    sizes, unreadable = peek(listing, looked)  # the latter are told in a comment of the study
     if not sizes:
         raise DataError(
             f"none of {counted(len(looked), 'picture')} looked at can be read",

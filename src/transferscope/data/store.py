@@ -7,7 +7,6 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,15 @@ from typing import IO, Any, Final, Literal
 
 import filelock
 import numpy as np
-from PIL import Image
 
 from transferscope.data.checks import checked_labels
-from transferscope.data.decode import UNREADABLE, Fit, reason, square
+from transferscope.data.decode_all import decoded
+from transferscope.data.decoding import BY_DEFAULT, MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, Decoding
+from transferscope.data.duplicates import duplicate_notes, grouped_duplicates, twin_numbers
 from transferscope.data.images import ImageSet
+from transferscope.data.near_duplicates import near_duplicate_notes, near_pairs
+from transferscope.data.picture_notes import PictureNotes, named
+from transferscope.data.pictures import one_line
 from transferscope.data.sources.base import AbstractSource, Listing
 from transferscope.errors import CorruptEntryError, DataError, StoreError
 from transferscope.frozen import content_key
@@ -28,10 +31,8 @@ __all__ = ["ImageSet", "open_images"]
 
 Progress = Callable[[int, int], None]
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _ALWAYS_HASHED: Final = 256 * 2**20
-_BLOCK: Final = 64
-_THREADS: Final = 2
 
 
 def open_images(
@@ -41,37 +42,42 @@ def open_images(
     on_unreadable: Literal["error", "skip"] = "error",
     progress: Progress | None = None,
     *,
-    fit: Fit = "crop",
+    decoding: Decoding = BY_DEFAULT,
     verify: bool | None = None,
 ) -> ImageSet:
     """The source's images as 8-bit RGB squares, from the store, or decoded into it.
 
-    One folder for each (content of the source, image size, fit), written under another name, synced and
+    One folder for each (content of the source, image size, decoding), written under another name, synced and
     renamed, so that what is there is whole. Of two processes that want the same, one decodes, the other
     waits. A source whose files have changed gets a new folder; the old one stays until it is deleted.
 
     Args:
         source: where images come from.
-        image_size: height and width in pixels, at least 8.
+        image_size: height and width in pixels, 8 to 8192.
         folder: of the store; made if it does not exist.
         on_unreadable: of images that cannot be read: ``error`` names them all and stops, ``skip`` leaves them
             out and says so in ``skipped`` and ``notes``.
         progress: called as ``progress(done, total)`` while images are decoded.
-        fit: how an image that is not square becomes square.
+        decoding: how a picture becomes a square, and whether equal ones stay together.
         verify: hash all files before they are used; None: those up to 256 MiB, of larger ones only the size.
 
     Returns:
         The images.
 
     Raises:
-        DataError: images cannot be read, or labels do not fit (see :class:`Listing`).
+        DataError: images cannot be read, or labels do not fit (see :class:`Listing`); the system could not read an
+            image, which says nothing of the image: then nothing is stored.
         StoreError: the folder cannot be read or written, for example a full disk.
         CorruptEntryError: a stored file is not what was written.
     """
-    if image_size < 8:
-        raise DataError("the image size does not fit", expected="at least 8 pixels", got=str(image_size))
+    if not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
+        raise DataError(
+            "the image size does not fit",
+            expected=f"at least {MIN_IMAGE_SIZE} pixels, at most {MAX_IMAGE_SIZE}",
+            got=str(image_size),
+        )
     # The same pixels for every path that leads to the same folder of files.
-    place = _place(source, image_size, fit, folder)
+    place = _place(source, image_size, decoding, folder)
     if not (place / "manifest.json").is_file():
         with _reported(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +85,7 @@ def open_images(
             lock.acquire()
         try:
             if not (place / "manifest.json").is_file():
-                place = _build(source, image_size, fit, folder, on_unreadable, progress)
+                place = _build(source, image_size, decoding, folder, on_unreadable, progress)
         finally:
             lock.release()
     images = _read(place, verify)
@@ -88,9 +94,10 @@ def open_images(
     return images
 
 
-def _place(source: AbstractSource, image_size: int, fit: Fit, folder: Path) -> Path:
+def _place(source: AbstractSource, image_size: int, decoding: Decoding, folder: Path) -> Path:
     # A source may state paths and other facts in any JSON-like form, tuples included.
-    return folder / content_key([_VERSION, json.loads(json.dumps(source.stamp())), image_size, fit])
+    stamp = json.loads(json.dumps(source.stamp()))
+    return folder / content_key([_VERSION, stamp, image_size, decoding.fit, decoding.changed()])
 
 
 @contextmanager
@@ -106,32 +113,27 @@ def _reported(folder: Path) -> Iterator[None]:
         ) from error
 
 
-@dataclass
-class _Decoded:
-    pixels: np.ndarray | None
-    why: str = ""
-
-
 def _build(
     source: AbstractSource,
     image_size: int,
-    fit: Fit,
+    decoding: Decoding,
     folder: Path,
     on_unreadable: Literal["error", "skip"],
     progress: Progress | None,
 ) -> Path:
     listing = source.listing()
     # Asked again: listing may have fetched the data.
-    place = _place(source, image_size, fit, folder)
+    place = _place(source, image_size, decoding, folder)
     if (place / "manifest.json").is_file():
         return place
     with _reported(folder):
         working = Path(tempfile.mkdtemp(prefix=f"{place.name}.", suffix=".partial", dir=folder))
     try:
-        kept, skipped, pixels_hash = _write_pixels(listing, working, image_size, fit, progress)
-        if skipped and on_unreadable == "error":
-            raise _unreadable(skipped, len(listing.names))
-        _write_rest(listing, working, image_size, kept, skipped, pixels_hash)
+        _check_disk(len(listing.names), image_size, folder)
+        written = _write_pixels(listing, working, image_size, decoding, progress)
+        if written.skipped and on_unreadable == "error":
+            raise _unreadable(written.skipped, len(listing.names))
+        _write_rest(listing, working, image_size, decoding, written)
         with _reported(folder):
             if place.is_dir():
                 shutil.rmtree(place)  # without a manifest: left by someone who deleted files by hand
@@ -142,32 +144,77 @@ def _build(
     return place
 
 
+def _check_disk(examples: int, image_size: int, folder: Path) -> None:
+    need, free = examples * image_size**2 * 3, shutil.disk_usage(folder).free
+    if need > free:
+        raise StoreError(
+            f"the decoded images do not fit on the disk of the store: {folder}",
+            expected=f"{need / 1e9:,.1f} GB for {examples:,} images of {image_size} px",
+            got=f"{free / 1e9:,.1f} GB free",
+            hint="set a smaller image_size, make room, or name another folder with --store",
+        )
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What came of the pixels.
+
+    Attributes:
+        kept: numbers of the examples that could be read.
+        skipped: names of the others, with the reason.
+        pixels_hash: of all pixels.
+        twins: for each kept one the first that is equal, counted among the kept.
+        thumbnails: of the kept.
+        notes: what decoding took from them.
+    """
+
+    kept: np.ndarray
+    skipped: list[tuple[str, str]]
+    pixels_hash: str
+    twins: np.ndarray
+    thumbnails: list[bytes]
+    notes: list[str]
+
+
 def _write_pixels(
-    listing: Listing, working: Path, image_size: int, fit: Fit, progress: Progress | None
-) -> tuple[np.ndarray, list[tuple[str, str]], str]:
-    """Pixels to ``images.npy``; the numbers kept, what was skipped and why, and the pixels' hash."""
+    listing: Listing, working: Path, image_size: int, decoding: Decoding, progress: Progress | None
+) -> _Written:
+    """Pixels to ``images.npy``."""
     total = len(listing.names)
     kept: list[int] = []
     skipped: list[tuple[str, str]] = []
+    digests: list[bytes] = []
+    thumbnails: list[bytes] = []
+    notes = PictureNotes(decoding)
     digest = hashlib.sha256()
     with _reported(working), (working / "images.npy").open("wb") as file:
         # Plain writes, not a map: a full disk is then an error and not a dead process.
         _write_head(file, total, image_size)
-        for number, decoded in enumerate(_decoded(listing, image_size, fit)):
-            if decoded.pixels is None:
-                skipped.append((listing.names[number], decoded.why))
+        for number, one in enumerate(decoded(listing, image_size, decoding)):
+            if one.pixels is None:
+                skipped.append((listing.names[number], one.why))
             else:
-                data = decoded.pixels.tobytes()
+                data = one.pixels.tobytes()
                 digest.update(data)
                 file.write(data)
                 kept.append(number)
+                digests.append(one.digest)
+                thumbnails.append(one.thumbnail)
+                notes.add(listing.names[number], one.traits)
             if progress is not None:
                 progress(number + 1, total)
         file.seek(0)
         _write_head(file, len(kept), image_size)
         file.flush()
         os.fsync(file.fileno())
-    return np.array(kept, dtype=np.int64), skipped, digest.hexdigest()
+    return _Written(
+        np.array(kept, dtype=np.int64),
+        skipped,
+        digest.hexdigest(),
+        twin_numbers(digests),
+        thumbnails,
+        notes.lines(len(kept)),
+    )
 
 
 def _write_head(file: IO[bytes], examples: int, size: int) -> None:
@@ -176,44 +223,21 @@ def _write_head(file: IO[bytes], examples: int, size: int) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _decoded(listing: Listing, size: int, fit: Fit) -> Iterator[_Decoded]:
-    """All examples in order. Reading is serial (a source need not be thread-safe), decoding is not."""
-
-    def opened(number: int) -> Image.Image | str:
-        try:
-            return listing.read(number)
-        except UNREADABLE as error:
-            return reason(error)
-
-    def decode(image: Image.Image | str) -> _Decoded:
-        if isinstance(image, str):
-            return _Decoded(None, image)
-        try:
-            with image:
-                return _Decoded(square(image, size, fit))
-        except UNREADABLE as error:
-            return _Decoded(None, reason(error))
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(listing.names), _BLOCK):
-            block = [opened(number) for number in range(start, min(start + _BLOCK, len(listing.names)))]
-            yield from pool.map(decode, block)
-
-
 def _write_rest(
     listing: Listing,
     working: Path,
     image_size: int,
-    kept: np.ndarray,
-    skipped: list[tuple[str, str]],
-    pixels_hash: str,
+    decoding: Decoding,
+    written: _Written,
 ) -> None:
+    kept, skipped, twins = written.kept, written.skipped, written.twins
     names = [listing.names[int(number)] for number in kept]
     # Checked again: a class may have lost all its images.
     labels = checked_labels(listing.labels[kept], names, listing.classes, listing.multi_label) if names else kept
     if not names:
         raise _unreadable(skipped, len(listing.names))
-    groups = None if listing.groups is None else [listing.groups[int(number)] for number in kept]
+    own = None if listing.groups is None else [listing.groups[int(number)] for number in kept]
+    groups = grouped_duplicates(own, names, twins) if decoding.duplicates == "group" else own
     splits = None if listing.splits is None else [listing.splits[int(number)] for number in kept]
     examples = {
         "names": names,
@@ -224,12 +248,16 @@ def _write_rest(
     }
     text = json.dumps(examples, sort_keys=True).encode()
     fingerprint = hashlib.sha256()
-    for part in (str(image_size).encode(), pixels_hash.encode(), _hashable(labels), text):
+    for part in (str(image_size).encode(), written.pixels_hash.encode(), _hashable(labels), text):
         fingerprint.update(struct.pack("<Q", len(part)) + part)
-    notes = [*listing.notes, *_torn_by_source(groups, splits)]
+    notes = [*listing.notes, *_torn_by_source(own, splits)]
+    notes += duplicate_notes(names, labels, splits, twins, grouped=decoding.duplicates == "group")
+    pixels = np.load(working / "images.npy", mmap_mode="r", allow_pickle=False)
+    notes += near_duplicate_notes(names, splits, near_pairs(written.thumbnails, pixels, twins))
+    notes += written.notes
     if skipped:
-        shown = ", ".join(name for name, _ in skipped[:3]) + (", …" if len(skipped) > 3 else "")
-        notes.append(f"{len(skipped)} of {len(listing.names)} images could not be read and were left out: {shown}.")
+        shown = named([f"{name}: {why}" for name, why in skipped])
+        notes.append(f"{len(skipped)} of {len(listing.names)} images could not be read and were left out ({shown})")
     with _reported(working):
         np.save(working / "labels.npy", labels, allow_pickle=False)
         (working / "examples.json").write_bytes(text)
@@ -290,10 +318,10 @@ def _read(place: Path, verify: bool | None) -> ImageSet:
             notes=tuple(manifest["notes"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _corrupt(place, reason(error), "a manifest as written") from error
+        raise _corrupt(place, one_line(error), "a manifest as written") from error
     except OSError as error:
         raise StoreError(
-            f"the store of images cannot be read: {place}", got=reason(error), hint="check its permissions"
+            f"the store of images cannot be read: {place}", got=one_line(error), hint="check its permissions"
         ) from error
 
 
@@ -311,7 +339,7 @@ def _unreadable(skipped: "list[tuple[str, str]] | tuple[tuple[str, str], ...]", 
     return DataError(
         f"{len(skipped)} of {total} images cannot be read",
         got=shown + (f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""),
-        hint="repair or remove them, or ask for unreadable images to be skipped",
+        hint="repair or remove them, or leave them out: --set target.on_unreadable=skip",
     )
 
 

@@ -76,7 +76,7 @@ def _rounds(study: BoundStudy, store: Store, on_event: OnEvent) -> Finished:
     finished = Finished(analyses)
     context = Context(store, study)
     images = context.images()
-    finished.notes = (*images.notes, *(f"unreadable, skipped: {name}" for name in images.skipped))
+    finished.notes = (*images.notes, *(f"left out: {name}: {why}" for name, why in images.skipped))
     report = context.loaded(study.untrained("P", study.seeds[0]))
     if report is not None:
         note = f"pre-trained weights: {report}"

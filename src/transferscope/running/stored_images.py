@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from transferscope.data.batches import EvaluationBatches, evaluation_batches
-from transferscope.data.decode import UNREADABLE
+from transferscope.data.decode_all import peek
 from transferscope.data.images import ImageSet
 from transferscope.data.mixing import mixed
 from transferscope.data.sources import AbstractSource
@@ -180,10 +180,8 @@ def _normalised(
 def _too_small(source: AbstractSource, size: int) -> list[str]:
     """A warning where pictures are enlarged so far that the network was hardly trained on them at this size."""
     listing = source.listing()
-    sides = []
-    for index in range(0, len(listing.names), max(1, len(listing.names) // _LOOKED_AT)):
-        with suppress(*UNREADABLE), listing.read(index) as picture:  # decoding tells of those that cannot be read
-            sides.append(min(picture.size))
+    looked = range(0, len(listing.names), max(1, len(listing.names) // _LOOKED_AT))
+    sides = [min(size) for size in peek(listing, looked)[0]]  # decoding tells of those that cannot be read
     middle = sorted(sides)[len(sides) // 2] if sides else size
     if size < _FAR_SMALLER * middle:
         return []

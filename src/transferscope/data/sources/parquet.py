@@ -1,11 +1,10 @@
 """Parquet files in the layout of the Hugging Face hub."""
 
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from transferscope.data.sources.base import AbstractSource, Listing, existing, files_stamp, regular_file, split_of
+from transferscope.data.sources.base import AbstractSource, Listing, existing, files_stamp, split_of
 from transferscope.data.sources.guarded import reading
 from transferscope.data.sources.tree import read_tree
 from transferscope.errors import DataError, nearest
@@ -155,7 +154,7 @@ class _Reader:
         self._where = (-1, 0, 0)
 
     def __call__(self, index: int) -> "Image.Image":
-        from PIL import Image
+        from transferscope.data.pictures import open_picture
 
         number = 0
         while index >= self._counts[number]:
@@ -169,10 +168,10 @@ class _Reader:
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, str):
-            return Image.open(regular_file(self._files[number].parent / value))
+            return open_picture(self._files[number].parent / value)
         if not isinstance(value, bytes):
             raise DataError("the row holds no picture", expected="bytes or a path", got=type(value).__name__)
-        return Image.open(io.BytesIO(value))
+        return open_picture(value)
 
     def _load(self, number: int, index: int) -> None:
         import polars as pl
