@@ -1,6 +1,7 @@
 """Networks as people have them: wrapped, compiled, scripted, with derived weights, caches, other types."""
 
 import copy
+import threading
 import types
 import warnings
 
@@ -192,6 +193,11 @@ def lazy() -> nn.Module:
     return nn.Sequential(nn.LazyConv2d(4, 3), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
 
 
+def of_inference_mode() -> nn.Module:
+    with torch.inference_mode():
+        return small()
+
+
 class MakesItself(nn.Module):
     """Lazy without torch's own lazy modules."""
 
@@ -220,6 +226,7 @@ REFUSED = {
     "lazy buffers": ("F9", lambda: nn.Sequential(nn.LazyBatchNorm2d(affine=False), small()), "'0.running_mean'"),
     "makes itself": ("F9", MakesItself, r"makes parameters in its first forward pass(?s:.*)fc\.weight"),
     "meta": ("F9", lambda: small().to("meta"), "holds no values: '0.weight' is on the device 'meta'"),
+    "of inference mode": ("F9", of_inference_mode, "made in inference mode: '0.weight'"),
     "weights": ("F9", lambda: small().state_dict(), "this is no network"),
     "a function": ("F9", lambda: torch.relu, "this is no network"),
     "a compiled function": ("F16", lambda: torch.compile(small().forward, backend="eager"), "of a compiled function"),
@@ -332,6 +339,25 @@ def test_a_copy_never_runs_parts_of_the_network_itself() -> None:
         with pytest.raises(ArchitectureError, match=r"cannot be copied(?s:.*)types\.MethodType"):
             path(network, small(1))
         assert ts.cka(network, loader=PAIRS, **CPU).examples == 24
+
+
+@pytest.mark.kind("F13")
+def test_what_cannot_be_copied_is_told() -> None:
+    network = small(0)
+    network.lock = threading.Lock()
+    with pytest.raises(ArchitectureError, match=r"cannot be copied: TypeError(?s:.*)lock(?s:.*)__deepcopy__"):
+        path(network, small(1))
+    assert ts.cka(network, loader=PAIRS, **CPU).examples == 24
+
+
+@pytest.mark.kind("F9")
+@pytest.mark.parametrize("name", ["cka", "linear_path", "rewind", "hessian"])
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_what_the_caller_is_in_changes_nothing(name: str, mode) -> None:
+    a, b = small(0), small(1)
+    with mode():
+        FUNCTIONS[name](a, b, PAIRS)
+    a(PAIRS[0][0]).sum().backward()
 
 
 # Keyword arguments
