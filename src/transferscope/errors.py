@@ -23,6 +23,7 @@
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 __all__ = [
@@ -44,8 +45,18 @@ __all__ = [
     "TransferscopeError",
     "WeightsError",
     "WorkerError",
+    "counted",
     "nearest",
+    "printable",
 ]
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+    + "]"
+)
+"""Control characters, what turns the direction of text, half a surrogate pair (a file name that is not UTF-8), and
+what Unicode calls no characters: a terminal obeys them, and XML and UTF-8 cannot hold them."""
 
 
 class TransferscopeError(Exception):
@@ -78,7 +89,8 @@ class TransferscopeError(Exception):
             lines.append(f"  got:      {self.got}")
         if self.hint:
             lines.append(f"  do:       {self.hint}")
-        return "\n".join(lines)
+        # Names of files and classes stand in messages.
+        return printable("\n".join(lines), keep="\n\t")
 
 
 def _rebuild(
@@ -165,8 +177,17 @@ class MissingExtraError(TransferscopeError):
         self.package, self.extra = package, extra
         super().__init__(
             f"the package {package!r} is not installed",
-            hint=f"pip install 'transferscope[{extra}]'",
+            hint=f"in a clone of transferscope: pip install '.[{extra}]'",
         )
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things, as in a sentence.
+
+    >>> counted(1, "file"), counted(1200, "file")
+    ('1 file', '1,200 files')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
@@ -188,3 +209,26 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
         return "there are none"
     shown = ", ".join(names[:12])
     return f"there are: {shown}" + (f" and {len(names) - 12} more" if len(names) > 12 else "")
+
+
+def printable(text: str, keep: str = "") -> str:
+    """``text`` as it can be shown, drawn and stored everywhere; text from outside passes here before it is kept.
+
+    Args:
+        text: a name of a file or class, say; bytes of a file name that are not UTF-8 are half surrogates in it.
+        keep: characters that stay although they control something: those of several lines, say.
+
+    Returns:
+        The same text where it was printable, else what was not as escapes, as Python writes them.
+
+    Example:
+        >>> print(printable("a\\x1b[2Jb"), printable("caf\\udce9"), printable("café"))
+        a\\x1b[2Jb caf\\xe9 café
+    """
+    return _UNPRINTABLE.sub(lambda match: match[0] if match[0] in keep else _escaped(ord(match[0])), text)
+
+
+def _escaped(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:
+        return f"\\x{code - 0xDC00:02x}"  # the byte, as os.fsdecode hid it
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 __all__ = ["Frozen", "content_key", "derive_seed"]
 
@@ -42,6 +42,10 @@ def derive_seed(seed: int, *purpose: object) -> int:
     return int(content_key([seed, [str(word) for word in purpose]])[:16], 16) >> 1
 
 
+_LARGEST = 1_000_000
+_ANY_SIZE = ("seed", "bytes", "version")
+
+
 class Frozen(BaseModel):
     """Immutable, validated settings; unknown fields are errors.
 
@@ -53,6 +57,16 @@ class Frozen(BaseModel):
 
     not_identity: ClassVar[frozenset[str]] = frozenset()
 
+    @field_validator("*")
+    @classmethod
+    def _possible(cls, value: object, info: ValidationInfo) -> object:
+        """No count is so large that what is made from it fills the memory, or never ends; seeds and bytes may be."""
+        if not any(word in str(info.field_name) for word in _ANY_SIZE):
+            items = value if isinstance(value, (tuple, list)) else (value,)
+            if any(isinstance(item, int) and item > _LARGEST for item in items):
+                raise ValueError(f"expected whole numbers of at most {_LARGEST:,}")
+        return value
+
     def identity(self) -> Any:
         """What is asked for, as JSON-like values: the input of :attr:`key`."""
         return {
@@ -63,6 +77,11 @@ class Frozen(BaseModel):
     def setting_names(cls) -> list[str]:
         """Settings as they are read: what these have of their own first, then what they share with others."""
         return sorted(cls.model_fields, key=lambda name: name not in cls.__annotations__)
+
+    @property
+    def code(self) -> str | None:
+        """The function of the user's own, ``package.module:function``, that these settings name by themselves."""
+        return None
 
     @property
     def key(self) -> str:

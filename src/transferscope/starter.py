@@ -1,20 +1,33 @@
 """The study that ``init`` writes: what was found, every choice with a comment, nothing hidden."""
 
-import json
 import os
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from transferscope.data.sources import AbstractSource, Arrays, Elpv, Folder, Listing, Parquet
-from transferscope.errors import ArchitectureError, DataError, StudyError, WeightsError
+from pydantic import ValidationError
 
-__all__ = ["Found", "Model", "find_data", "find_model", "starter_study", "study_name"]
+from transferscope.data.decode import UNREADABLE, reason
+from transferscope.data.sources import AbstractSource, Elpv, Listing, known_sources
+from transferscope.data.sources.guess import source_at
+from transferscope.data.spec import SplitSettings
+from transferscope.errors import ArchitectureError, DataError, StudyError, WeightsError, counted
+from transferscope.study_file import holds_path
+from transferscope.study_problems import problems_of
+from transferscope.study_yaml import write_flow
 
-_WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin")
+if TYPE_CHECKING:
+    from transferscope.study import Study
+
+__all__ = ["Found", "Model", "check_division", "find_data", "find_model", "starter_study", "study_name"]
+
+_WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar", ".json")  # of a name that is not there
 _SAMPLED = 24  # pictures looked at to choose an image size
+_QUICK = 1000  # pictures of a first look
+_DATA = ("target", "data")
 _SIZES = (32, 64, 96, 128)  # what a laptop can train on in minutes to hours
 
 
@@ -26,13 +39,28 @@ class Found:
         source: where they lie.
         listing: what they hold.
         sizes: height and width of some pictures.
-        unreadable: names of those of them that could not be opened.
+        unreadable: names of those of them that could not be opened, and why.
+        beside: what was left out for this source.
     """
 
     source: AbstractSource
     listing: Listing
     sizes: tuple[tuple[int, int], ...]
     unreadable: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of the data."""
+        if not self.unreadable:
+            return (*self.beside, *self.listing.notes)
+        looked = len(self.sizes) + len(self.unreadable)
+        return (
+            f"{len(self.unreadable)} of {counted(looked, 'picture')} looked at cannot be read: "
+            f"{', '.join(self.unreadable[:3])}; a run stops at them, --set target.on_unreadable=skip leaves them out.",
+            *self.beside,
+            *self.listing.notes,
+        )
 
     @property
     def image_size(self) -> int:
@@ -52,96 +80,102 @@ class Model:
         architecture: as in a study.
         weights: as in a study, in short form.
         note: what a reader must know about the weights.
+        which: of the networks in a file of weights.
     """
 
     architecture: str
     weights: str
     note: str
+    which: str | None = None
 
 
-def find_data(place: Path) -> Found:
+def find_data(place: Path, settings: Mapping[str, Any]) -> Found:
     """Look at the user's data: class folders, Parquet, or NumPy files.
 
     Args:
         place: a folder or a file.
+        settings: of the source that are asked for, as under ``target.data``.
 
     Raises:
         DataError: there is nothing, or nothing that can be read as labelled pictures.
+        StudyError: settings that no source has.
     """
-    source = _source(place)
-    listing = source.listing()
+    try:
+        source, listing, notes = source_at(place, settings)
+    except ValidationError as error:
+        problems = problems_of(error, known_sources()[str(settings.get("kind", error.title.lower()))], _DATA)
+        lines = ["the data cannot have these settings:", *(f"  {item}" for item in problems)]
+        raise StudyError("\n".join(lines), hint="'transferscope list sources' names the settings of each") from error
     sizes, unreadable = [], []
     step = max(1, len(listing.names) // _SAMPLED)
-    for index in range(0, len(listing.names), step):
+    looked = range(0, len(listing.names), step)
+    for index in looked:
         try:
             with listing.read(index) as picture:
                 sizes.append((picture.height, picture.width))
-        except (OSError, ValueError, DataError):
-            unreadable.append(listing.names[index])  # told in a comment of the study
-    return Found(source, listing, tuple(sizes), tuple(unreadable))
-
-
-def _source(place: Path) -> AbstractSource:
-    if not place.exists():
+        except UNREADABLE as error:
+            unreadable.append(f"{listing.names[index]} ({reason(error)})")  # told in a comment of the study
+    if not sizes:
         raise DataError(
-            f"there is no folder {place}",
-            expected="a folder of class folders, a .parquet file (or a folder of them), or NumPy files",
+            f"none of {counted(len(looked), 'picture')} looked at can be read",
+            expected="pictures that Pillow can open",
+            got="; ".join(unreadable[:3]),
         )
-    path = str(place)
-    if place.is_file():
-        if place.suffix == ".parquet":
-            return Parquet(path=path)
-        if place.suffix in (".npz", ".npy"):
-            return Arrays(images=path)
-        raise DataError(
-            f"{place} is not a file of labelled pictures",
-            expected="a folder of class folders, a .parquet file (or a folder of them), .npz or .npy",
-            got=f"a file ending in {place.suffix!r}",
-        )
-    if next(_pictures(place), None) is None:
-        if next(place.rglob("*.parquet"), None) is not None:
-            return Parquet(path=path)
-        if (place / "images.npy").exists():
-            beside = {name: str(place / f"{name}.npy") for name in ("labels", "groups", "splits")}
-            given = {name: file for name, file in beside.items() if Path(file).exists()}
-            return Arrays(images=str(place / "images.npy"), **given)
-        packed = sorted(place.glob("*.npz"))
-        if len(packed) == 1:
-            return Arrays(images=str(packed[0]))
-    return Folder(path=path)
+    return Found(source, listing, tuple(sizes), tuple(unreadable), notes)
 
 
-def _pictures(place: Path) -> Iterator[Path]:
-    endings = Folder(path=str(place)).extensions
-    return (path for path in place.glob("*/**/*") if path.name.lower().endswith(endings))
+def check_division(found: Found, splits: SplitSettings) -> None:
+    """That the pictures can be divided: what a plan would refuse after decoding them all.
+
+    Raises:
+        DataError: a class that cannot be in every split.
+    """
+    from transferscope.data.images import ImageSet
+    from transferscope.data.splits import make_splits
+
+    listing = found.listing
+    make_splits(
+        ImageSet(
+            path=Path(),
+            names=tuple(listing.names),
+            labels=listing.labels,
+            classes=listing.classes,
+            groups=None if listing.groups is None else tuple(listing.groups),
+            given_splits=None if listing.splits is None else tuple(listing.splits),
+            fingerprint="",
+            multi_label=listing.multi_label,
+            image_size=found.image_size,
+        ),
+        splits,
+    )
 
 
-def find_model(model: str | None, architecture: str | None) -> Model:
+def find_model(model: str | None, architecture: str | None, which: str | None = None) -> Model:
     """The network to start from, by what the user named.
 
     Args:
-        model: a file of weights, ``efficientnet-lite0`` (or 1, 2), a name of timm's; None for the default.
+        model: a file of weights or a folder of its parts, ``efficientnet-lite0`` (or 1, 2), a name of timm's; None for
+            the default.
         architecture: of a file of weights.
+        which: of the networks in a file: as of :class:`~transferscope.networks.settings.FileWeights`.
 
     Raises:
-        WeightsError: the file is missing, or its architecture was not named.
+        WeightsError: a run could not use the file, or its architecture was not named.
         ArchitectureError: the architecture is unknown, or torchvision's without weights.
-        StudyError: an architecture was given for a model that has its own.
+        StudyError: an architecture was given for a model that has its own, or ``which`` without a file.
     """
     from transferscope.networks.architectures import check_architecture
-    from transferscope.networks.packages import PACKAGES
+    from transferscope.networks.packages import PACKAGES, package_file
     from transferscope.networks.settings import Architecture
 
-    if model is not None and (model.endswith(_WEIGHT_FILES) or Path(model).is_file()):
-        if not Path(model).is_file():
-            raise WeightsError(f"there is no file {model}", expected="a .safetensors, .pt, .pth or .ckpt file")
-        if architecture is None:
-            raise WeightsError(
-                f"the architecture of {model} is not known",
-                hint=f"name it: transferscope init --model {model} --architecture timm:NAME",
-            )
-        check_architecture(Architecture(name=architecture))
-        return Model(architecture, os.path.abspath(model), "Your own weights; the head is replaced.")
+    if model is not None and (model.lower().endswith(_WEIGHT_FILES) or os.sep in model or Path(model).exists()):
+        return _given(model, architecture, which)
+    if which is not None:
+        raise StudyError(
+            "--which says what to take from a file of weights, and --model names no file",
+            expected="--model FILE --architecture NAME --which raw|ema|PLACE",
+            got=f"--model {model} --which {which}",
+        )
     if model in PACKAGES:
         if architecture is not None:
             raise StudyError(
@@ -149,6 +183,7 @@ def find_model(model: str | None, architecture: str | None) -> Model:
                 got=f"--architecture {architecture}",
             )
         package = PACKAGES[model]
+        package_file(package)  # an error where it is not installed: now, and not at the start of a run
         return Model(
             f"timm:{package.architecture}",
             f"package:{package.name}",
@@ -176,13 +211,36 @@ def find_model(model: str | None, architecture: str | None) -> Model:
     )
 
 
+def _given(model: str, architecture: str | None, which: str | None) -> Model:
+    """The user's own weights, read as a run will read them."""
+    from transferscope.networks.architectures import check_architecture
+    from transferscope.networks.settings import Architecture, FileWeights
+    from transferscope.networks.weights import fitting_architectures, read_file, take
+
+    path = os.path.abspath(Path(model).expanduser())
+    if architecture is None:
+        fits = fitting_architectures(read_file(path))
+        raise WeightsError(
+            f"the architecture of {model} is not known",
+            expected="--architecture timm:NAME",
+            got=f"these fit by names and shapes: {', '.join(fits)}" if fits else None,
+            hint=f"name it: transferscope init --model {model} --architecture {fits[0] if fits else 'timm:NAME'}",
+        )
+    chosen = Architecture(name=architecture)
+    check_architecture(chosen)
+    remarks = take(FileWeights(path=path, which=which), chosen).remarks
+    note = " ".join(["Your own weights; the head is replaced.", *(f"{remark}." for remark in remarks)])
+    return Model(architecture, path, note, which)
+
+
 def study_name(place: Path) -> str:
     """A name for the study, from a folder's or file's.
 
     >>> study_name(Path("my photos (2024)"))
     'my-photos-2024'
     """
-    name = re.sub(r"[^A-Za-z0-9._]+", "-", place.resolve().stem if place.suffix else place.resolve().name)
+    whole = Path(os.path.abspath(place))
+    name = re.sub(r"[^A-Za-z0-9._]+", "-", whole.stem if place.suffix else whole.name)
     return name.strip("-._")[:64] or "study"
 
 
@@ -206,17 +264,18 @@ def starter_study(name: str, found: Found | None, model: Model, folder: Path) ->
     analyses = [f"  - {item}".ljust(22) + f"# {analysis_type(item).question}" for item in DEFAULT_ANALYSES]
     seeds = ", ".join(str(seed) for seed in Study.model_fields["seeds"].default)
     rates = ", ".join(f"{rate:g}" for rate in schooling.learning_rates)
-    weights = model.weights if model.weights.startswith(("timm", "package:")) else _path(model.weights, folder)
+    place = model.weights if model.weights.startswith(("timm", "package:")) else _path(model.weights, folder)
+    weights: Any = place if model.which is None else {"kind": "file", "path": place, "which": model.which}
     data = _data(found, folder)
     return f"""\
 # A study of transferscope: what does the pre-trained network bring to this task?
 # All settings: transferscope schema --markdown. What it will take: transferscope plan {name}.yaml
-name: {_text(name)}
+name: {write_flow(name)}
 
 source:
-  architecture: {_text(model.architecture)}   # all names: transferscope list architectures
+  architecture: {write_flow(model.architecture)}   # all names: transferscope list architectures
 {_comment(model.note, 2)}
-  weights: {_text(weights)}
+  weights: {write_flow(weights)}
 
 target:
 {data}
@@ -252,6 +311,29 @@ compute:
 """
 
 
+def quick_settings(found: Found | None) -> list[str]:
+    """Settings, as after ``--set``, of a first look: one seed, two rates, few and short trainings on few pictures."""
+    settings = [
+        "seeds=[0]",
+        "training.learning_rates=[0.01, 0.1]",
+        "training.extensions=0",
+        "training.recipe.epochs=5",
+        f"target.image_size={min(_SIZES[1], found.image_size if found is not None else _SIZES[1])}",
+    ]
+    if found is not None and len(found.listing.names) > _QUICK:
+        settings.append(f"target.fraction={max(0.001, round(_QUICK / len(found.listing.names), 3))}")
+    return settings
+
+
+def most_trainings(study: "Study") -> int:
+    """How many networks a study of the default analyses trains at most: both variants, in the search and after it."""
+    training = study.training
+    rates = len(training.learning_rates)
+    searched = rates + 2 * training.extensions if rates > 1 else rates
+    longer = len(study.seeds) if training.plateau_epochs is not None else 0
+    return 2 * searched * len(training.tuning_seeds) + 2 * len(study.seeds) + longer
+
+
 def _data(found: Found | None, folder: Path) -> str:
     if found is None:
         return (
@@ -273,18 +355,17 @@ def _data(found: Found | None, folder: Path) -> str:
             f"{len(found.sizes)} of them looked at: {min(heights)} to {max(heights)} pixels high, "
             f"{min(widths)} to {max(widths)} wide."
         )
-    if found.unreadable:
-        lines.append(f"Unreadable among those looked at: {', '.join(found.unreadable[:3])} (see on_unreadable).")
     if listing.splits is not None:
         counts = {name: list(listing.splits).count(name) for name in ("train", "validation", "test")}
         named = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
         lines.append(f"They come with splits, which are kept: {named}.")
-    lines += listing.notes
+    lines += found.notes
     kept = found.source.model_dump(mode="json", exclude_defaults=True)
     settings = [f"    kind: {found.source.model_dump()['kind']}"]
     for field, value in kept.items():
         if field != "kind":
-            settings.append(f"    {field}: {_text(_path(value, folder))}")
+            written = _path(value, folder) if holds_path(found.source, field) else value
+            settings.append(f"    {field}: {write_flow(written)}")
     return "\n".join([*(_comment(line, 2) for line in lines), "  data:", *settings])
 
 
@@ -293,15 +374,6 @@ def _path(path: str, folder: Path) -> str:
     place, start = os.path.abspath(path), os.path.abspath(folder)
     inside = os.path.commonpath([place, start]) == start if place[:1] == start[:1] else False
     return os.path.relpath(place, start) if inside else place
-
-
-def _text(value: str) -> str:
-    """A YAML scalar: plain where it is one word, else in double quotes."""
-    return (
-        value
-        if re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]*(:[A-Za-z0-9_./-]+)*", value)
-        else json.dumps(value, ensure_ascii=False)
-    )
 
 
 def _comment(text: str, indent: int) -> str:

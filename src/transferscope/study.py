@@ -66,7 +66,7 @@ class Schooling(Frozen):
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.003, 0.01, 0.03, 0.1), min_length=1)
     tuning_seeds: tuple[int, ...] = Field(default=(1000,), min_length=1)
     tuning_epochs: int | None = Field(default=None, ge=1)
-    extensions: int = Field(default=2, ge=0)
+    extensions: int = Field(default=2, ge=0, le=20)
     plateau_epochs: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
@@ -92,9 +92,9 @@ class Compute(Frozen):
     """
 
     device: str = "auto"
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     executor: Literal["serial", "processes"] = "serial"
-    workers: int = Field(default=2, ge=1)
+    workers: int = Field(default=2, ge=1, le=1024)
     evaluation_batch: int = Field(default=128, ge=4)
 
 

@@ -1,7 +1,7 @@
 """Study files: YAML in, YAML out, every problem at once."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,18 +12,19 @@ from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.registry import ANALYSES, analysis_type
 from transferscope.data.sources import Arrays, Folder, Parquet, Torchvision
 from transferscope.errors import ArchitectureError, StudyError, nearest
+from transferscope.factories import GROUP, offered
 from transferscope.frozen import Frozen
 from transferscope.networks.settings import Architecture, FileWeights
 from transferscope.study import Study
 from transferscope.study_overrides import override
 from transferscope.study_problems import Place, Problem, problems_of, shown
 from transferscope.study_schema import study_schema
-from transferscope.study_yaml import Document, read_document, write_values
+from transferscope.study_yaml import Document, parse_document, read_document, write_values
 
-__all__ = ["dump_study", "load_study", "study_schema"]
+__all__ = ["code_named", "dump_study", "holds_path", "load_study", "parse_study", "study_schema"]
 
 
-def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
+def load_study(path: str | Path, overrides: Sequence[str] = (), *, allow_code: bool = False) -> Study:
     """Read a study.
 
     Overrides are merged first, then everything is validated once. Relative paths in the file start at the folder
@@ -34,6 +35,9 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         path: of a YAML file.
         overrides: as after ``--set``: ``target.image_size=96``, ``seeds=[0, 1]``, ``seeds.0=7``,
             ``analyses.similarity.granularity=block``; values are YAML.
+        allow_code: accept functions (``package.module:function``) that the file names. Without it only those that an
+            override names or an installed package offers (:func:`transferscope.factories.offered`) are accepted.
+            Nothing is imported here either way.
 
     Returns:
         The study, its paths absolute.
@@ -44,8 +48,15 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
             with its place, line or override, what was expected and what came, and the nearest names where
             one is misspelt.
     """
-    path = Path(path)
-    document = read_document(path)
+    return _study(read_document(Path(path)), Path(path), overrides, allow_code)
+
+
+def parse_study(text: str, path: Path, overrides: Sequence[str] = ()) -> Study:
+    """As :func:`load_study`, of text that is to be written to ``path``; it may name functions, as nothing is run."""
+    return _study(parse_document(text, path), path, overrides, allow_code=True)
+
+
+def _study(document: Document, path: Path, overrides: Sequence[str], allow_code: bool) -> Study:
     problems = list(document.problems)
     origins: dict[Place, str] = {}
     for text in overrides:
@@ -62,8 +73,40 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
     if study is None or problems:
         problems += [_located(item, document, origins) for item in _architecture_problems(document.values)]
         raise _study_error(path, problems)
+    if not allow_code:
+        _refuse_code(path, study, document, origins)
     anchored: Study = _with_paths(study, path.resolve().parent, origins)
     return anchored
+
+
+def _refuse_code(path: Path, study: Study, document: Document, origins: Collection[Place]) -> None:
+    asked = [
+        (place, code)
+        for place, code in code_named(study)
+        if not any(place[:length] in origins for length in range(1, len(place) + 1)) and not offered(code)
+    ]
+    if asked:
+        lines = [f"  {Problem(place, code, line=document.line(place))}" for place, code in asked]
+        raise StudyError(
+            "\n".join([f"the study {path} names functions, and a file never decides which code runs:", *lines]),
+            expected="the consent of whoever runs it: --allow-code (in Python: load_study(..., allow_code=True))",
+            hint=f"look at the functions first; a package offers its own to every study by entry points named {GROUP}",
+        )
+
+
+def code_named(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
+    """The functions that settings name, each with its place."""
+    if isinstance(value, tuple):
+        for index, item in enumerate(value):
+            inside: Place = (*place, index, item.name) if isinstance(item, AbstractAnalysis) else (*place, index)
+            yield from code_named(item, inside)
+    if not isinstance(value, Frozen):
+        return
+    if value.code is not None:
+        field = next(name for name in type(value).model_fields if getattr(value, name) == value.code)
+        yield (*place, field), value.code
+    for name in type(value).model_fields:
+        yield from code_named(getattr(value, name), (*place, name))
 
 
 def dump_study(study: Study) -> str:
@@ -121,8 +164,8 @@ def _architecture_problems(values: dict[str, Any]) -> list[Problem]:
     source = values.get("source")
     given = source.get("architecture") if isinstance(source, dict) else None
     name = given.get("name") if isinstance(given, dict) else given
-    if not isinstance(name, str):
-        return []
+    if not isinstance(name, str) or Architecture(name=name).code is not None:
+        return []  # a study that is not valid imports nothing
     from transferscope.networks.architectures import check_architecture
 
     try:
@@ -160,6 +203,11 @@ _PATHS: dict[type[Frozen], tuple[str, ...]] = {
 """The settings that hold paths."""
 
 
+def holds_path(settings: Frozen, name: str) -> bool:
+    """Whether the setting ``name`` of ``settings`` is a path, which may be written relative to the study."""
+    return name in _PATHS.get(type(settings), ())
+
+
 def _with_paths(value: Any, folder: Path, origins: Collection[Place], place: Place = ()) -> Any:
     """``value`` with every path absolute: relative ones start at ``folder``, those of overrides at the current one."""
     if isinstance(value, tuple):
@@ -171,9 +219,9 @@ def _with_paths(value: Any, folder: Path, origins: Collection[Place], place: Pla
     changed = {}
     for name in type(value).model_fields:
         old = getattr(value, name)
-        if name in _PATHS.get(type(value), ()) and old is not None:
+        if holds_path(value, name) and old is not None:
             start = Path.cwd() if (*place, name) in origins else folder
-            new: Any = os.path.normpath(start / Path(old).expanduser())
+            new: Any = os.path.normpath(start / os.path.expanduser(old))
         else:
             new = _with_paths(old, folder, origins, (*place, name))
         if new != old:

@@ -15,6 +15,9 @@ Place = tuple[str | int, ...]
 """Where a setting stands: names and list positions from the top of the study."""
 
 
+_MOST = 100  # problems told of one file; the nearest names of each take time
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong.
@@ -85,8 +88,10 @@ def problems_of(error: ValidationError, model: type[BaseModel], prefix: Place = 
     Returns:
         One problem per setting; alternatives of one setting are put together.
     """
-    found = [_translate(problem, model) for problem in error.errors(include_url=False)]
-    return [Problem((*prefix, *item.place), item.text) for item in _joined(found)]
+    errors = error.errors(include_url=False)
+    found = [_translate(problem, model) for problem in errors[:_MOST]]
+    problems = [Problem((*prefix, *item.place), item.text) for item in _joined(found)]
+    return problems + ([Problem(prefix, f"and {len(errors) - _MOST} more problems")] if len(errors) > _MOST else [])
 
 
 def _joined(found: Sequence[_Found]) -> Iterator[_Found]:

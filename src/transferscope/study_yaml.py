@@ -5,7 +5,9 @@ YAML 1.1 that a study must not trip over. Here a plain word is null, true/false,
 or text; nothing else.
 """
 
+import json
 import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +15,18 @@ from typing import Any
 
 import yaml
 
-from transferscope.errors import StudyError, nearest
+from transferscope.errors import StudyError, nearest, printable
 from transferscope.study_problems import Place, Problem, shown
 
-__all__ = ["Document", "read_document", "read_value", "write_values"]
+__all__ = ["Document", "compose", "parse_document", "read_document", "read_value", "write_flow", "write_values"]
 
-_LARGEST = 100_000  # values in one file; more is an alias bomb or a data set in the wrong place
+_PLAIN = re.compile(r"(?!(?i:true|false|null|yes|no|on|off|y|n)$)[A-Za-z][A-Za-z0-9_./-]*(?::[A-Za-z0-9_./-]+)*")
+_LARGEST = 30_000  # values in one file; more is an alias bomb or a data set in the wrong place
+_LONGEST = 500_000  # bytes of a file; PyYAML reads some hundred kB in a second
+_DEEPEST = 50  # brackets or indents within each other; PyYAML takes the square of their number
+_LARGE = 2**63
+_DIGITS = 30  # of a whole number below that, in base 8 or more
+_TOO_MANY = f"more than {_LARGEST} values: a study is settings, not data"
 _TAG = "tag:yaml.org,2002:"
 _WORDS = (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
@@ -34,7 +42,21 @@ _WORDS = (
 
 
 class _CoreLoader(yaml.SafeLoader):
+    """Gives up where a file is none that people write: what is deep or long costs PyYAML minutes."""
+
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - PyYAML's way
+    nodes = 0
+
+    def fetch_more_tokens(self) -> Any:
+        if max(self.flow_level, len(self.indents)) > _DEEPEST:
+            raise yaml.scanner.ScannerError(None, None, "it is nested too deeply", self.get_mark())
+        return super().fetch_more_tokens()
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.nodes += 1
+        if self.nodes > _LARGEST:
+            raise yaml.composer.ComposerError(None, None, _TOO_MANY, self.get_mark())
+        return super().compose_node(parent, index)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -80,7 +102,11 @@ def read_document(path: Path) -> Document:
     Raises:
         StudyError: the file is missing, not text, not YAML, empty, or not a mapping.
     """
-    text = _text(path)
+    return parse_document(_text(path), path)
+
+
+def parse_document(text: str, path: Path) -> Document:
+    """As :func:`read_document`, of text that stands in a file, or will."""
     try:
         node = yaml.compose(text, Loader=_CoreLoader)
     except (yaml.YAMLError, RecursionError) as error:
@@ -97,7 +123,7 @@ def read_document(path: Path) -> Document:
     walk = _Walk()
     try:
         values = walk.value(node, ())
-    except RecursionError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise _not_yaml(str(path), error) from error
     return Document(values, walk.lines, tuple(walk.problems))
 
@@ -113,12 +139,12 @@ def read_value(text: str) -> Any:
     """
     try:
         node = yaml.compose(text, Loader=_CoreLoader)
+        if node is None:
+            return None
+        walk = _Walk()
+        value = walk.value(node, ())
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{text!r} is not YAML: {_plain(error)}") from error
-    if node is None:
-        return None
-    walk = _Walk()
-    value = walk.value(node, ())
+        raise ValueError(f"{shown(text)} is not YAML: {_plain(error)}") from error
     if walk.problems:
         raise ValueError("; ".join(problem.text for problem in walk.problems))
     return value
@@ -130,8 +156,40 @@ def write_values(values: Mapping[str, Any]) -> str:
     return text
 
 
+def write_flow(value: Any) -> str:
+    """One JSON-like value as YAML within a line.
+
+    >>> write_flow({"rates": [0.1, 1], "name": "yes, it: is", "none": None})
+    '{rates: [0.1, 1], name: "yes, it: is", none: null}'
+    """
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{write_flow(str(name))}: {write_flow(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(write_flow(item) for item in value)}]"
+    # A word needs no quotes where it can be nothing but a word.
+    if isinstance(value, str) and _PLAIN.fullmatch(value):
+        return value
+    if isinstance(value, str) and printable(value) != value:
+        text: str = yaml.dump(value, Dumper=_Dumper, default_style='"', allow_unicode=True, width=float("inf"))
+        return text.strip()
+    return json.dumps(value, ensure_ascii=False)
+
+
+def compose(text: str) -> yaml.Node:
+    """The nodes of YAML text, with their places, by the words of this module."""
+    node = yaml.compose(text, Loader=_CoreLoader)
+    if node is None:
+        raise ValueError("the text holds no YAML")
+    return node
+
+
 def _text(path: Path) -> str:
     try:
+        found = path.stat()
+        if stat.S_ISFIFO(found.st_mode) or stat.S_ISCHR(found.st_mode) or stat.S_ISSOCK(found.st_mode):
+            raise StudyError(f"{path} is no file but a pipe, device or socket", expected="a study file (YAML)")
+        if found.st_size > _LONGEST:
+            raise StudyError(f"{path} is too large", expected=f"a study file (YAML) of at most {_LONGEST:,} bytes")
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         folder = path.parent
@@ -151,9 +209,10 @@ def _text(path: Path) -> str:
             f"{path} is not a text file in UTF-8",
             expected="a study file (YAML)",
             got=f"byte 0x{error.object[error.start]:02x} at position {error.start}",
+            hint="save it as UTF-8 text",
         ) from error
-    except OSError as error:
-        raise StudyError(f"the study {path} cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        raise StudyError(f"the study {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _plain(error: Exception) -> str:
@@ -186,10 +245,8 @@ class _Walk:
 
     def value(self, node: yaml.Node, place: Place) -> Any:
         self._count += 1
-        if self._count > _LARGEST:
-            if self._count == _LARGEST + 1:
-                self._problem(node, (), f"more than {_LARGEST} values: a study is settings, not data")
-            return None
+        if self._count > _LARGEST:  # aliases of aliases: few nodes, many values
+            raise yaml.composer.ComposerError(None, None, _TOO_MANY, node.start_mark)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, place)
         if id(node) in self._open:
@@ -224,7 +281,12 @@ class _Walk:
                 case "bool":
                     return {"true": True, "false": False}[text.lower()]
                 case "int":
-                    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+                    # Digits first: Python refuses to show numbers of thousands of them.
+                    number = int(text, {"0o": 8, "0x": 16}.get(text[:2], 10)) if len(text) < _DIGITS else _LARGE
+                    if abs(number) >= _LARGE:
+                        self._problem(node, place, f"expected a whole number of 64 bits, got {shown(text)}")
+                        return None
+                    return number
                 case "float":
                     return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
         except (ValueError, KeyError):
@@ -269,5 +331,6 @@ class _Walk:
             if not isinstance(item, yaml.MappingNode):
                 self._problem(item, place, "'<<' merges settings only")
                 continue
-            for name, value in self.value(item, place).items():
+            # None where the alias contains itself: that is told already.
+            for name, value in (self.value(item, place) or {}).items():
                 merged.setdefault(name, value)

@@ -1,6 +1,5 @@
 """How commands end: exit codes, errors, Ctrl-C."""
 
-import contextlib
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import pytest
 
 import transferscope.running.plan as plan_module
 import transferscope.running.run as run_module
-from tests.commands.calling import STUDY, Calls, call
+from tests.commands.calling import STUDY, call
 from transferscope import errors
 
 CODES = [
@@ -132,12 +131,3 @@ main()
         _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err == "stopped; what was finished is kept; go on with: transferscope run study.yaml\n"
-
-
-def test_code_in_the_current_folder_is_found_but_hides_nothing(
-    calls: Calls, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "path", ["/somewhere"])
-    with contextlib.suppress(ImportError):
-        call("status")
-    assert sys.path == ["/somewhere", str(here)]

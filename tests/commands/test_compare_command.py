@@ -13,7 +13,15 @@ from tests.commands.calling import call
 def test_compare_hands_over_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
 
-    def compare_files(a: Path, b: Path, *, on_step: Callable[[str, int, int], None], **options: object) -> object:
+    def compare_files(
+        a: Path,
+        b: Path,
+        *,
+        on_step: Callable[[str, int, int], None],
+        on_note: Callable[[str], None],
+        **options: object,
+    ) -> object:
+        on_note("images of 224 pixels")
         on_step("path", 1, 24)
         on_step("average", 0, 0)
         seen.append((a, b, options))
@@ -21,12 +29,17 @@ def test_compare_hands_over_what_was_given(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(compare_module, "compare_files", compare_files)
     out, err = call("compare", "a.pt", "b.pt", "--model", "timm:resnet18", "--data", "photos")
-    assert (out, err) == ("they are alike\n", "")
-    call("compare", "a.pt", "b.pt", "--data", "photos", "--image-size", "32", "--fast", "--quiet")
-    given = {"model": "timm:resnet18", "data": Path("photos"), "image_size": None, "fast": False}
-    assert seen == [
-        (Path("a.pt"), Path("b.pt"), given),
-        (Path("a.pt"), Path("b.pt"), {"model": None, "data": Path("photos"), "image_size": 32, "fast": True}),
-    ]
+    # What is done is told without a terminal as well.
+    assert (out, err) == ("they are alike\n", "images of 224 pixels\npath: 1 of at most 24 points\naverage\n")
+    more = ["--image-size", "32", "--which", "ema", "--fast", "--quiet"]
+    out, err = call("compare", "a.pt", "b.pt", "--data", "photos", *more)
+    assert err == ""
+    given = {"model": "timm:resnet18", "data": Path("photos"), "image_size": None, "which": (None, None), "fast": False}
+    changed = {"model": None, "data": Path("photos"), "image_size": 32, "which": ("ema", "ema"), "fast": True}
+    assert seen == [(Path("a.pt"), Path("b.pt"), given), (Path("a.pt"), Path("b.pt"), changed)]
+    call("compare", "a.pt", "b.pt", "--data", "photos", "--which", "raw", "--which", "ema")
+    assert seen[-1] == (Path("a.pt"), Path("b.pt"), {**given, "model": None, "which": ("raw", "ema")})
+    _, err = call("compare", "a.pt", "b.pt", "--data", "photos", *["--which", "ema"] * 3, code=2)
+    assert "--which was given too often" in err
     _, err = call("compare", "a.pt", "b.pt", code=2)
     assert "--data" in err

@@ -29,7 +29,7 @@ def test_help_names_every_command_and_the_exit_codes() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_each_command_teaches_by_example(name: str) -> None:
     out, _ = call(name, "--help")
-    assert re.search(rf"Examples?:\s*\n\s+(pip install.*\n\s+)?transferscope {name}", out)
+    assert re.search(rf"Examples?(, in a clone of the project)?:\s*\n\s+(pip install.*\n\s+)?transferscope {name}", out)
 
 
 @pytest.mark.parametrize("name", ["run", "plan", "report"])

@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from PIL import Image
 
 from tests.commands.calling import STUDY, call, pictures
 from transferscope.data.sources import Arrays
+from transferscope.networks.architectures import build
+from transferscope.networks.settings import Architecture, FileWeights
+from transferscope.networks.weights import write_state
 from transferscope.study import Study
 from transferscope.study_file import load_study
 
@@ -34,7 +38,7 @@ def test_init_looks_at_class_folders(here: Path) -> None:
 
 
 def test_init_defaults_are_those_of_a_study(here: Path) -> None:
-    pictures(here / "photos", {"a": 1, "b": 1})
+    pictures(here / "photos", {"a": 3, "b": 3})
     call("init", "photos")
     written = load_study(here / "photos.yaml")
     bare = Study.model_validate(
@@ -49,7 +53,7 @@ def test_init_defaults_are_those_of_a_study(here: Path) -> None:
 
 def test_init_tells_of_splits_and_unreadable_pictures(here: Path) -> None:
     pictures(here / "photos" / "train", {f"class{n}": 2 for n in range(10)})
-    pictures(here / "photos" / "test", {"class0": 1})
+    pictures(here / "photos" / "test", {f"class{n}": 1 for n in range(10)})
     (here / "photos" / "train" / "class0" / "bad.png").write_bytes(b"no picture")
     (here / "photos" / "readme.txt").write_text("x")
     call("init", "photos", "--name", "mine", "--output", "deep/er/x.yaml")
@@ -59,7 +63,7 @@ def test_init_tells_of_splits_and_unreadable_pictures(here: Path) -> None:
     assert "bad.png" in text
     study = load_study(here / "deep" / "er" / "x.yaml")
     assert study.name == "mine"
-    assert len(study.target.data.listing().names) == 22
+    assert len(study.target.data.listing().names) == 31
 
 
 def test_init_looks_at_parquet_and_arrays(here: Path) -> None:
@@ -68,14 +72,14 @@ def test_init_looks_at_parquet_and_arrays(here: Path) -> None:
     buffer = io.BytesIO()
     Image.new("L", (16, 16)).save(buffer, "PNG")
     (here / "table").mkdir()
-    table = pl.DataFrame({"image": [{"bytes": buffer.getvalue(), "path": None}] * 4, "label": [0, 1, 0, 1]})
+    table = pl.DataFrame({"image": [{"bytes": buffer.getvalue(), "path": None}] * 8, "label": [0, 1] * 4})
     table.write_parquet(here / "table" / "train-00000-of-00001.parquet")
-    images = np.zeros((4, 8, 8, 3), np.uint8)
-    labels = np.array([[0, 1], [1, 0], [1, 1], [0, 1]])
+    images = np.zeros((8, 8, 8, 3), np.uint8)
+    labels = np.array([[0, 1], [1, 0], [1, 1], [0, 0]] * 2)
     Arrays.save(here / "arrays", images, labels)
-    np.savez(here / "packed.npz", images=images, labels=np.array([0, 1, 1, 0]))
+    np.savez(here / "packed.npz", images=images, labels=np.array([0, 1] * 4))
     (here / "folder").mkdir()
-    np.savez(here / "folder" / "packed.npz", images=images, labels=np.array([0, 1, 1, 0]))
+    np.savez(here / "folder" / "packed.npz", images=images, labels=np.array([0, 1] * 4))
     for place, kind in (
         ("table", "parquet"),
         ("table/train-00000-of-00001.parquet", "parquet"),
@@ -86,13 +90,13 @@ def test_init_looks_at_parquet_and_arrays(here: Path) -> None:
         call("init", place, "--force", "--output", "found.yaml")
         study = load_study(here / "found.yaml")
         assert study.target.data.kind == kind
-        assert len(study.target.data.listing().names) == 4
+        assert len(study.target.data.listing().names) == 8
     call("init", "arrays", "--output", "labels.yaml")
     assert "2 labels: 0, 1." in (here / "labels.yaml").read_text(encoding="utf-8")
 
 
 def test_init_of_a_folder_elsewhere_names_it_in_full(here: Path) -> None:
-    pictures(here / "photos", {"a": 1, "b": 1})
+    pictures(here / "photos", {"a": 3, "b": 3})
     (here / "studies").mkdir()
     call("init", "photos", "--output", "studies/photos.yaml")
     text = (here / "studies" / "photos.yaml").read_text(encoding="utf-8")
@@ -110,12 +114,11 @@ def test_init_with_models(here: Path) -> None:
     call("init", "--model", "resnet50", "--name", "r")
     assert load_study(here / "r.yaml").source.architecture.name == "timm:resnet50"
     (here / "w").mkdir()
-    (here / "w" / "mine.safetensors").write_bytes(b"")
-    call("init", "--model", "w/mine.safetensors", "--architecture", "torchvision:resnet18")
+    write_state(here / "w" / "mine.safetensors", build(Architecture(name="timm:test_resnet"), 5, 0).state_dict())
+    call("init", "--model", "w/mine.safetensors", "--architecture", "timm:test_resnet")
     study = load_study(here / "mine.yaml")
-    assert study.source.architecture.name == "torchvision:resnet18"
-    assert study.source.weights is not None
-    assert study.source.weights.model_dump() == {"kind": "file", "path": str(here / "w" / "mine.safetensors")}
+    assert study.source.architecture.name == "timm:test_resnet"
+    assert study.source.weights == FileWeights(path=str(here / "w" / "mine.safetensors"))
     assert "weights: w/mine.safetensors" in (here / "mine.yaml").read_text(encoding="utf-8")
     call("init")
     assert load_study(here / "solar-cells.yaml").name == "solar-cells"
@@ -136,8 +139,8 @@ def test_init_refuses_to_overwrite(here: Path) -> None:
         (["notes.txt"], "notes.txt is not a file of labelled pictures"),
         (["empty"], "holds 0 class folders"),
         (["--name", "a b"], "'a b' cannot be the name of a study"),
-        (["--model", "mine.safetensors"], "there is no file mine.safetensors"),
-        (["--model", "here.pt"], "the architecture of here.pt is not known"),
+        (["--model", "mine.safetensors"], "mine.safetensors does not exist"),
+        (["--model", "here.pt"], "--model here.pt --architecture timm:resnet18"),
         (["--model", "here.pt", "--architecture", "timm:resnet19"], "did you mean 'resnet18'"),
         (["--model", "resnet19"], "did you mean 'resnet18'"),
         (["--model", "torchvision:resnet18"], "there are no weights for 'torchvision:resnet18' yet"),
@@ -148,7 +151,7 @@ def test_init_refuses_to_overwrite(here: Path) -> None:
 )
 def test_init_with_bad_input(here: Path, arguments: list[str], message: str) -> None:
     (here / "empty").mkdir()
-    (here / "here.pt").write_bytes(b"")
+    torch.save(build(Architecture(name="torchvision:resnet18"), 2, 0).state_dict(), here / "here.pt")
     (here / "notes.txt").write_text("x")
     before = sorted(here.iterdir())
     _, err = call("init", *arguments, code=2)

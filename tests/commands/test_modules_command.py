@@ -39,7 +39,7 @@ def test_the_page_is_printed_and_the_picture_drawn(tmp_path: Path, pictures: Pat
     other = file(tmp_path / "other.safetensors", 1, classes=10)
     for name, start in (("modules.svg", b"<svg"), ("made/modules.png", b"\x89PNG")):
         picture = tmp_path / name
-        out, _ = call("modules", tuned, other, "--data", str(pictures), "--picture", str(picture))
+        out, _ = call("modules", tuned, other, "--model", NAME, "--data", str(pictures), "--picture", str(picture))
         assert picture.read_bytes().startswith(start)
         assert f"picture: {picture}" in out
     assert "18 test examples; top1" in out
@@ -54,19 +54,21 @@ def test_the_page_is_printed_and_the_picture_drawn(tmp_path: Path, pictures: Pat
 def test_a_head_of_the_same_classes_is_a_module(tmp_path: Path, pictures: Path) -> None:
     tuned = file(tmp_path / "tuned.safetensors", 0, **FACTS)
     same = file(tmp_path / "same.safetensors", 1)
-    out, _ = call("modules", tuned, same, "--data", str(pictures), "--margin", "0.9")
+    out, _ = call("modules", tuned, same, "--model", NAME, "--data", str(pictures), "--margin", "0.9")
     assert "\nhead " in out
     assert "less than 0.9" in out
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path, pictures: Path) -> None:
     tuned = file(tmp_path / "tuned.safetensors", 0, **FACTS)
-    _, err = call("modules", tuned, tuned, "--data", str(pictures), "--picture", "modules.pdf", code=2)
+    _, err = call("modules", tuned, tuned, "--model", NAME, "--data", str(pictures), "--picture", "modules.pdf", code=2)
     assert "the picture is of an unknown kind" in err
-    _, err = call("modules", tuned, str(tmp_path / "none.safetensors"), "--data", str(pictures), code=2)
+    _, err = call(
+        "modules", tuned, str(tmp_path / "none.safetensors"), "--model", NAME, "--data", str(pictures), code=2
+    )
     assert "none.safetensors" in err
     four = file(tmp_path / "four.safetensors", 0, classes=4, **FACTS)
-    _, err = call("modules", four, tuned, "--data", str(pictures), code=2)
+    _, err = call("modules", four, tuned, "--model", NAME, "--data", str(pictures), code=2)
     assert "do not have the network's classes" in err
     _, err = call("modules", tuned, code=2)
     assert "PRETRAINED" in err

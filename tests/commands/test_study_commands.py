@@ -1,6 +1,7 @@
 """What is done with a study: run, demo, report, plan, status."""
 
 import re
+import shlex
 from pathlib import Path
 
 import polars as pl
@@ -9,7 +10,7 @@ import pytest
 import transferscope.running.plan as plan_module
 from tests.commands.calling import STUDY, Calls, call, results_of
 from transferscope.commands import printing, studies
-from transferscope.running.plan import Plan, PlanRound, Status
+from transferscope.running.plan import Plan, PlanRound, Status, StepTime
 from transferscope.running.results import Results
 from transferscope.study_file import load_study
 
@@ -98,8 +99,8 @@ def planned(**changes: object) -> Plan:
             PlanRound(("mistakes", "path"), 6, 0, 3, 1, 45_678, False),
         ),
         "networks": ("P-T[0] at 0.01", "RI-T[0] at 0.1"),
-        "seconds": 480.0,
-        "step_seconds": 0.156,
+        "seconds": (480.0, 960.0),
+        "step": StepTime(0.15, 0.156, 0.3, 5, "now"),
         "disk_bytes": 123_456_789,
     }
     return Plan(**{**values, **changes})  # type: ignore[arg-type]  # the fields of Plan, some changed
@@ -115,7 +116,7 @@ def test_plan_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
         "  P-T[0] at 0.01",
         "trainings to do:    at most 12",
         "images to pass:     about 165,678",
-        "estimated time:     8 min (a training step takes 0.156 s here)",
+        "estimated time:     8 min to 16 min (a training step: 0.156 s, 0.15 to 0.3, measured just now)",
         "disk, at most:      123.5 MB",
         "start it with:      transferscope run study.yaml",
     ):
@@ -123,7 +124,7 @@ def test_plan_says_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_plan_without_anything_to_train(monkeypatch: pytest.MonkeyPatch) -> None:
-    nothing = planned(networks=(), seconds=None, step_seconds=None)
+    nothing = planned(networks=(), seconds=None, step=None)
     monkeypatch.setattr(plan_module, "plan_study", lambda study, store: nothing)
     out, _ = call("plan", "study.yaml")
     assert "networks to train" not in out
@@ -138,9 +139,10 @@ def test_status_of_a_study_and_of_the_store(calls: Calls, monkeypatch: pytest.Mo
     states = {"cells": Status(8, 0, 5, 0, 2_000_000), "other": Status(3, 5, 0, 7, 2_000_000)}
     monkeypatch.setattr(plan_module, "study_status", lambda study, store: states[study.name])
     out, _ = call("status")
-    rows = [line.split()[:8] for line in out.splitlines()]
-    assert ["cells", "finished", "8", "0", "5", "0", "2.0", "MB"] in rows
-    assert ["other", "not", "finished", "3", "5", "0", "7", "2.0"] in rows
+    rows = [line.split()[:6] for line in out.splitlines()]
+    assert ["cells", "finished", "8", "0", "5", "0"] in rows
+    assert out.count("2.0 MB") == 1, "the store is one for all studies"
+    assert ["other", "not", "finished", "3", "5", "0"] in rows
     out, _ = call("status", "study.yaml", "--set", "name=other")
     assert "other" in out
     assert "cells" not in out.replace("reports/cells", "")
@@ -150,3 +152,54 @@ def test_status_of_a_study_and_of_the_store(calls: Calls, monkeypatch: pytest.Mo
     assert "finished" in out
     _, err = call("status", "--set", "name=x", code=2)
     assert "--set changes a study, and none is given" in err
+
+
+@pytest.mark.kind("C5")
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["seeds=[0, 1]"],
+        ["seeds=[0]", "target.image_size=32"],
+        ["name=it's"],
+        ["analyses=[outcome, {path: {outer: 0}}]"],
+        ["training.recipe.epochs=3", "training.learning_rates=[0.01,  0.03]"],
+    ],
+)
+def test_printed_commands_can_be_pasted(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch, overrides: list[str], tmp_path: Path
+) -> None:
+    """What a command prints repeats the overrides and the store of the call, quoted for a shell."""
+    words = [word for text in overrides for word in ("--set", text)]
+    (Path.cwd() / "my study.yaml").write_text(STUDY)
+    monkeypatch.setattr(plan_module, "plan_study", lambda study, store: Plan((), (), (60.0, 70.0), None, 1))
+    monkeypatch.setattr(plan_module, "study_status", lambda study, store: Status(0, 5, 0, 7, 1))
+    store = str(tmp_path / "a store")
+    code = 2 if overrides == ["name=it's"] else 0
+    out, _ = call("plan", "my study.yaml", *words, "--store", store, code=code)
+    if code:
+        return
+    (line,) = [line for line in out.splitlines() if "transferscope run" in line]
+    assert shlex.split(line.partition(": ")[2]) == [
+        "transferscope", "run", "my study.yaml", *words, "--store", store
+    ]  # fmt: skip
+    _, err = call("report", "my study.yaml", *words, code=1)
+    (line,) = [line for line in err.splitlines() if "transferscope run" in line]
+    assert shlex.split(line.partition("do:")[2]) == ["transferscope", "run", "my study.yaml", *words]
+
+
+@pytest.mark.kind("C2")
+@pytest.mark.parametrize(
+    "change",
+    ["seeds=[0]", "target.image_size=32", "training.recipe.epochs=3", "analyses=[outcome]", "source.weights=timm"],
+)
+def test_another_study_of_the_same_name_keeps_its_report(calls: Calls, change: str) -> None:
+    first, _ = call("run", "study.yaml")
+    second, _ = call("run", "study.yaml", "--set", change)
+    third, _ = call("run", "study.yaml", "--set", "compute.workers=1")
+    assert calls.folders[0] == calls.folders[2] != calls.folders[1]
+    assert calls.folders[1].name.startswith("cells-")
+    assert change.partition(".")[0].partition("=")[0] in second
+    assert "holds another study of this name" in second
+    assert "another study" not in first + third
+    call("run", "study.yaml", "--set", change)
+    assert calls.folders[3] == calls.folders[1]

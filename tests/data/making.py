@@ -1,5 +1,6 @@
 """Image sets and files for the tests of data."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,13 @@ from transferscope.data.store import open_images
 def picture(seed: int, size: tuple[int, int] = (12, 10)) -> Image.Image:
     rng = np.random.default_rng(seed)
     return Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+
+
+def encoded(seed: int) -> bytes:
+    """The same picture as a PNG file."""
+    buffer = io.BytesIO()
+    picture(seed).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def folder_of(root: Path, counts: dict[str, int], ending: str = ".png") -> Path:

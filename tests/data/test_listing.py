@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from transferscope.data.sources import Elpv, Folder, Listing, known_sources, parse_source
+from transferscope.data.sources import Arrays, Elpv, Folder, Listing, known_sources, parse_source
 from transferscope.errors import DataError
 
 
@@ -59,6 +61,20 @@ def test_names_splits_and_groups_that_do_not_fit() -> None:
         listing(labels, splits=["train", "dev"])
     with pytest.raises(DataError, match="the groups do not fit"):
         listing(labels, groups=["p"])
+
+
+@pytest.mark.kind("S4")
+@pytest.mark.parametrize(
+    "name", ["a\x1bb", "a\ufffeb", "a\uffffb", "caf\udce9", "a\r\nb", "\x9b31m", "\ufdd0", "\u2028"]
+)
+def test_text_from_outside_is_printable_in_every_listing(name: str, tmp_path: Path) -> None:
+    made = listing(np.array([0, 1]), (name, "b"), names=[f"x{name}", "y"], groups=[name, "q"], notes=(name,))
+    arrays = Arrays.save(tmp_path, np.zeros((2, 8, 8), np.uint8), np.array([0, 1]), classes=(name, "b")).listing()
+    for text in (*made.names, *made.classes, *(made.groups or ()), *made.notes, *arrays.classes):
+        assert text.isprintable()
+        text.encode()
+    error = DataError(name, got=name, hint=name)
+    assert str(error).replace("\n", "").isprintable()
 
 
 def test_sources_by_kind() -> None:

@@ -50,7 +50,7 @@ def test_several_labels(tmp_path: Path) -> None:
         (PIXELS[0, 0], LABELS, "holds no pictures"),
         (PIXELS / 255, LABELS, r"uint8 or uint16(.|\n)*float64"),
         (PIXELS, LABELS[:3], "differ in number"),
-        (PIXELS, LABELS.astype(float), "whole numbers"),
+        (PIXELS, LABELS + 0.5, "whole numbers"),
         (PIXELS, LABELS - 1, "out of range"),
         (PIXELS, LABELS * 0, "only one class"),
         (PIXELS[:0], LABELS[:0], "no images"),

@@ -46,7 +46,7 @@ def test_elpv_agrees_with_its_own_loader(tmp_path: Path) -> None:
 def test_elpv_without_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "elpv_dataset" else found(name))
-    with pytest.raises(MissingExtraError, match=r"'elpv-dataset'(.|\n)*transferscope\[demo\]"):
+    with pytest.raises(MissingExtraError, match=r"'elpv-dataset'(.|\n)*pip install '\.\[demo\]'"):
         Elpv().listing()
     spec = importlib.machinery.ModuleSpec("elpv_dataset", None, is_package=True)
     spec.submodule_search_locations = [str(tmp_path)]
@@ -212,10 +212,10 @@ def test_factory(module: Path) -> None:
         ("users_own_data:wrong", {}, r"returned no data(.|\n)*int"),
         ("users_own_data:singles", {}, r"example 0 of users_own_data:singles is no"),
         ("users_own_data:ragged", {}, "differ in shape"),
-        ("users_own_data:pears", {}, "no function called 'pears'(.|\n)*'pairs'"),
-        ("users_own_data:number", {}, "no function called 'number'"),
+        ("users_own_data:pears", {}, "no function 'pears'(.|\n)*'pairs'"),
+        ("users_own_data:number", {}, "no function 'number'"),
         ("users_own_data:pairs", {"cuont": 3}, "could not be called with"),
-        ("users_own_dada:pairs", {}, "cannot be imported"),
+        ("users_own_dada:pairs", {}, "cannot import the module of the data"),
     ],
 )
 def test_factory_bad_input(module: Path, function: str, options: dict[str, int], message: str) -> None:
@@ -226,7 +226,7 @@ def test_factory_bad_input(module: Path, function: str, options: dict[str, int],
 def test_factory_names_and_stamps(module: Path) -> None:
     with pytest.raises(ValidationError, match=r"package\.module:function"):
         Factory(function="users_own_data")
-    with pytest.raises(DataError, match="cannot be imported"):
+    with pytest.raises(DataError, match="there is no module for the data"):
         Factory(function="no_such_package.module:f").stamp()
     source = Factory(function="users_own_data:pairs")
     before = source.stamp()

@@ -1,4 +1,3 @@
-import io
 import json
 import os
 from pathlib import Path
@@ -7,17 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.data.making import picture
+from tests.data.making import encoded, picture
 from transferscope.data.decode import square
 from transferscope.data.sources import Parquet
 from transferscope.data.store import open_images
 from transferscope.errors import DataError
-
-
-def encoded(seed: int) -> bytes:
-    buffer = io.BytesIO()
-    picture(seed).save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def write(path: Path, labels: list[object], metadata: dict[str, str] | None = None, start: int = 0, **more) -> Path:
@@ -102,7 +95,7 @@ def test_class_names_from_settings_or_a_plain_list(tmp_path: Path) -> None:
     ("labels", "options", "message"),
     [
         ([0, -1], {}, "out of range"),
-        ([0.5, 1.0], {}, "not whole numbers or words"),
+        ([0.5, 1.0], {}, "0.5 in row 0"),
         ([0, None], {}, r"empty rows(.|\n)*1 of 2"),
         (["a", "x"], {"classes": ("a", "b")}, r"unknown classes(.|\n)*x"),
         ([0, 1], {"label_column": "lable"}, "no column 'lable'(.|\n)*'label'"),
@@ -132,8 +125,8 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="name no classes that can be read"):
         Parquet(path=str(file)).listing()
     write(file, [0, 1])
-    write(tmp_path / "y.parquet", [[0], [1]])
-    with pytest.raises(DataError, match="differ in the type of their labels"):
+    write(tmp_path / "y.parquet", [[0], [1, 0]])
+    with pytest.raises(DataError, match="one label per row"):
         Parquet(path=str(tmp_path)).listing()
 
 

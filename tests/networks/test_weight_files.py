@@ -101,45 +101,30 @@ def test_truncated_files(tmp_path, name, kept):
     save_file(state, path) if name.endswith("safetensors") else torch.save(state, path)
     whole = path.read_bytes()
     path.write_bytes(whole[: kept if isinstance(kept, int) else int(kept * len(whole))])
-    with pytest.raises(WeightsError, match=r"is damaged") as caught:
-        read_file(path)
-    assert caught.value.__cause__ is not None
-    if name.endswith("safetensors"):
-        with pytest.raises(WeightsError, match="is damaged or of another kind"):
-            read_metadata(path)
+    for read in (read_file, read_metadata) if name.endswith("safetensors") else (read_file,):
+        with pytest.raises(WeightsError, match="is damaged" if kept else "is empty") as caught:
+            read(path)
+        assert "copy it again" in caught.value.hint
 
 
-def test_other_kinds_of_files(tmp_path):
-    (tmp_path / "w.bin").write_bytes(b"1")
-    (tmp_path / "image.pth").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
-    with pytest.raises(WeightsError, match=r"not a file of weights by its name(?s:.*)\.safetensors(?s:.*)\.bin"):
-        read_file(tmp_path / "w.bin")
-    with pytest.raises(WeightsError, match="is damaged"):
-        read_file(tmp_path / "image.pth")
+def test_missing_files(tmp_path):
+    (tmp_path / "image.pth").write_bytes(b"x")
     with pytest.raises(WeightsError, match=r"does not exist(?s:.*)there are: image\.pth"):
         read_file(tmp_path / "imag.pth")
     with pytest.raises(WeightsError, match=r"does not exist(?s:.*)check the path"):
         read_metadata(tmp_path / "folder" / "w.safetensors")
-    (tmp_path / "folder.pt").mkdir()
-    with pytest.raises(WeightsError, match=r"does not exist(?s:.*)a folder"):
-        read_file(tmp_path / "folder.pt")
 
 
-@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants")
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ([1, 2], r"does not hold named tensors(?s:.*)list"),
-        ({}, "holds no tensor"),
-        ({"a": torch.ones(1), "b": "text"}, r"not a tensor under 'b'(?s:.*)str"),
-        ({3: torch.ones(1)}, "not a tensor under 3"),
-        ({"s": torch.ones(2, 2).to_sparse()}, "sparse or quantised tensor under 's'"),
-    ],
-)
-def test_content_that_is_not_weights(tmp_path, content, message):
+@pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 3}])
+def test_content_without_tensors(tmp_path, content):
     torch.save(content, tmp_path / "w.pt")
-    with pytest.raises(WeightsError, match=message):
+    with pytest.raises(WeightsError, match="holds no tensor"):
         read_file(tmp_path / "w.pt")
+
+
+def test_what_is_no_tensor_is_left_out(tmp_path):
+    torch.save({"a": torch.ones(1), "b": "text", 3: torch.ones(1)}, tmp_path / "w.pt")
+    assert list(read_file(tmp_path / "w.pt")) == ["a", "3"]
 
 
 def test_empty_safetensors(tmp_path):

@@ -9,7 +9,6 @@ from transferscope.errors import ArchitectureError, WeightsError
 from transferscope.networks.architectures import build
 from transferscope.networks.settings import Architecture, FileWeights, TimmWeights
 from transferscope.networks.weights import (
-    CANDIDATES,
     fitting_architectures,
     load,
     read_state,
@@ -76,7 +75,7 @@ def test_a_file_without_head():
     state = {name: tensor for name, tensor in other(model).items() if not name.startswith("2.")}
     report = load(model, state, "2", new_head=True)
     assert report.missing == ("2.weight", "2.bias")
-    with pytest.raises(WeightsError, match=r"2 missing \(2.weight, 2.bias\)(?s:.*)new_head"):
+    with pytest.raises(WeightsError, match=r"only the head '2'(?s:.*)2 missing \(2.weight, 2.bias\)(?s:.*)new head"):
         load(model, state, "2", new_head=False)
 
 
@@ -111,17 +110,23 @@ def test_prefixes_are_looked_through_on_both_sides(prefix):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("0.weight"), r"1 missing \(0.weight\)"),
-        (lambda s: s.update(extra=torch.ones(1)), r"1 unexpected \(extra\)"),
-        (lambda s: s.update({"0.bias": torch.ones(9)}), r"1 of another shape \(0.bias \[9\] instead of \[4\]\)"),
-        (lambda s: s.update({"2.weight": torch.ones(3, 9)}), r"2.weight \[3, 9\] instead of \[3, 4\]"),
+        (lambda s: s.pop("0.weight"), r"1 missing \(0.weight\)(?s:.*)none of 59 common architectures"),
+        (lambda s: s.update(extra=torch.ones(1)), r"1 unexpected \(extra\)(?s:.*)none of 59 common architectures"),
+        (
+            lambda s: s.update({"0.bias": torch.ones(9)}),
+            r"1 of another shape \(0.bias \[9\] instead of \[4\]\)(?s:.*)the sizes are not",
+        ),
+        (
+            lambda s: s.update({"2.weight": torch.ones(3, 9)}),
+            r"only the head(?s:.*)2.weight \[3, 9\] instead of \[3, 4\]",
+        ),
     ],
 )
 def test_what_does_not_fit_is_an_error_and_changes_nothing(change, message):
     model = net()
     before, state = values(model), other(model)
     change(state)
-    with pytest.raises(WeightsError, match=rf"{message}(?s:.*)none of {len(CANDIDATES)} common architectures"):
+    with pytest.raises(WeightsError, match=message):
         load(model, state, "2", new_head=False)
     assert unchanged(model, before)
 

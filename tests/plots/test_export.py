@@ -20,6 +20,19 @@ def test_svg_and_png_are_files_of_their_kind(chart: alt.Chart) -> None:
     assert png(svg(themed(chart))).startswith(b"\x89PNG\r\n")
 
 
+@pytest.mark.kind("S4")
+@pytest.mark.parametrize(
+    "text", ["a\x1b[31mb", "\x00", "a\ufffeb", "\uffff", "\ud800", "caf\udce9", "\x0b\x0c", "\U0001fffe", "</svg>&"]
+)
+def test_no_text_can_end_the_process(text: str) -> None:
+    data = alt.Data(values=[{text: 1, "name": text}, {text: 2, "name": "b"}])
+    bars = alt.Chart(data, title=text).mark_bar().encode(alt.X("name:N", title=text), alt.Y("count():Q"))
+    drawn = svg(bars)
+    assert png(drawn).startswith(b"\x89PNG\r\n")
+    drawn.encode()
+    assert not any(character < " " and character != "\n" for character in drawn)
+
+
 def test_inline_svg_scales_and_keeps_only_the_texts_meant_for_readers(chart: alt.Chart) -> None:
     text = inline_svg(themed(chart, legend=False), "p1")
     assert 'viewBox="0 0 ' in text.split(">")[0]

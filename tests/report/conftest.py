@@ -67,7 +67,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     study.write_text(STUDY, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here outlives the session
-        results = run_study(load_study(study), folder / "store", quiet=True)
+        results = run_study(load_study(study, allow_code=True), folder / "store", quiet=True)
         patch.setattr(render, "drawings", lambda results: dict.fromkeys(render.slugs(results), ()))
         render.write_report(results, folder / "report")
     return Run(study, folder / "report")

@@ -8,6 +8,7 @@ from tests.running import tiny
 from tests.running.conftest import FinishedStudy
 from tests.running.small_runs import rounds_done
 
+import transferscope.running.plan as plan_module
 import transferscope.running.run as run_module
 from transferscope.errors import StopRequested
 from transferscope.running.plan import Plan, plan_study, study_status
@@ -43,14 +44,14 @@ def test_round_1_is_exact_and_the_rest_is_at_most(
     assert sum(part.units for part in plan.rounds) >= sum(len(measured) for _, measured in done)
     assert plan.disk_bytes >= sum(len(each) for each in tiny.contents(root).values()) - before
     assert plan.seconds is not None
-    assert plan.seconds > 0
+    assert 0 < plan.seconds[0] <= plan.seconds[1]
     if not changes:
         # Nothing is extended: the bound on the number of trainings is reached.
         assert sum(part.trainings for part in plan.rounds) == 10
 
     again = plan_study(study, root)
     assert nothing_left(again)
-    assert again.seconds == 0
+    assert again.seconds == (0, 0)
     assert again.disk_bytes == 0
     assert again.networks == ()
     assert all(part.exact for part in again.rounds)
@@ -129,3 +130,30 @@ def test_the_status_of_a_finished_study(finished: FinishedStudy) -> None:
     assert (status.trainings_finished, status.trainings_pending) == (10, 0)
     assert status.units_pending == 0
     assert status.disk_bytes == Store(finished.store).size()
+
+
+@pytest.mark.kind("C6")
+def test_the_time_of_a_step_is_measured_anew_and_then_taken_from_finished_trainings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = iter([(3.08,) * 5, (0.5, 0.59, 0.7)])
+    monkeypatch.setattr(plan_module, "step_seconds", lambda *_, **__: next(busy))
+    study, root = tiny.study(tmp_path), tmp_path / "store"
+    first, second = plan_study(study, root), plan_study(study, root)
+    assert first.step is not None
+    assert second.step is not None
+    assert (first.step.median, second.step.median) == (3.08, 0.59)
+    assert second.seconds is not None
+    assert second.seconds[1] / second.seconds[0] == pytest.approx(0.7 / 0.5)
+    run_study(study, root, quiet=True)
+    more = study.model_copy(update={"seeds": (*study.seeds, 77)})
+    third = plan_study(more, root)
+    assert third.step is not None
+    assert third.step.source == "trainings"
+    assert third.step.low <= third.step.median <= third.step.high < 3
+
+
+@pytest.mark.kind("C6")
+@pytest.mark.parametrize(("count", "workers", "share"), [(4, 2, 0.5), (3, 2, 2 / 3), (1, 2, 1), (1, 1, 1), (0, 2, 0)])
+def test_work_side_by_side_takes_its_share_of_the_time(count: int, workers: int, share: float) -> None:
+    assert plan_module._side_by_side(count, workers) == pytest.approx(share)

@@ -107,7 +107,7 @@ def test_nothing_is_left_afterwards(ran: Ran) -> None:
     ]
     assert all((part.trainings, part.units) == (part.trainings_stored, part.units_stored) for part in again.rounds)
     assert all(part.exact for part in again.rounds)
-    assert (again.networks, again.seconds, again.disk_bytes) == ((), 0, 0)
+    assert (again.networks, again.seconds, again.disk_bytes) == ((), (0, 0), 0)
     status = study_status(ran.study, ran.root)
     assert (status.trainings_pending, status.units_pending) == (0, 0)
     assert status.units_finished == sum(part.units for part in ran.plan.rounds)

@@ -139,7 +139,7 @@ class Flatness(AbstractTuned):
         if not self.hessian or hessian_available():
             return None
         return (
-            f"hessian: the package {PACKAGE!r} is not installed: pip install 'transferscope[hessian]', "
+            f"hessian: the package {PACKAGE!r} is not installed: pip install '.[hessian]' in a clone, "
             "or leave Hessians out with hessian: false"
         )
 

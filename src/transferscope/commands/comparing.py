@@ -1,17 +1,29 @@
 """``compare``: two files of weights, on the user's data."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from transferscope.commands.printing import say
+from transferscope.errors import OptionError
 
-__all__ = ["compare", "progress"]
+__all__ = ["compare", "of_each", "progress"]
+
+_OnStep = Callable[[str, int, int], None]
+_OnNote = Callable[[str], None]
 
 
 def compare(
-    a: Path, b: Path, model: str | None, data: Path, image_size: int | None, *, fast: bool, quiet: bool
+    a: Path,
+    b: Path,
+    model: str | None,
+    data: Path,
+    image_size: int | None,
+    which: Sequence[str],
+    *,
+    fast: bool,
+    quiet: bool,
 ) -> None:
     """Print how two networks differ.
 
@@ -21,25 +33,68 @@ def compare(
         model: the architecture; None reads it from the files' metadata.
         data: folder of labelled pictures.
         image_size: height and width in pixels; None takes the default.
+        which: of the networks in the files: one word for both, or one for each.
         fast: the path in bfloat16, its ends and maxima again in float32.
         quiet: show no progress.
     """
     from transferscope.running.compare_files import compare_files
 
-    with progress(quiet=quiet) as on_step:
-        found = compare_files(a, b, model=model, data=data, image_size=image_size, fast=fast, on_step=on_step)
+    with progress(quiet=quiet) as (on_step, on_note):
+        found = compare_files(
+            a,
+            b,
+            model=model,
+            data=data,
+            image_size=image_size,
+            which=of_each(which),
+            fast=fast,
+            on_step=on_step,
+            on_note=on_note,
+        )
     say(found.text)
 
 
+def of_each(which: Sequence[str]) -> tuple[str | None, str | None]:
+    """What ``--which`` says of two files.
+
+    Raises:
+        OptionError: it was given more than twice.
+    """
+    if len(which) > 2:
+        raise OptionError("--which was given too often", expected="once, or once for each file", got=str(len(which)))
+    return (which[0], which[-1]) if which else (None, None)
+
+
 @contextmanager
-def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """One line that tells what is being done; on a terminal alone.
+def progress(*, quiet: bool) -> Iterator[tuple[_OnStep, _OnNote]]:
+    """Tell what is being done: in one line on a terminal, else in a line for each step and each quarter of it.
 
     Args:
-        quiet: show none.
+        quiet: tell nothing.
+
+    Returns:
+        What to call with each step, and with what a reader must know.
     """
     from rich.console import Console
 
-    console = Console(stderr=True, quiet=quiet or not sys.stderr.isatty())
+    terminal = sys.stderr.isatty()
+    console = Console(stderr=True, quiet=quiet or not terminal, markup=False, highlight=False)
+    told: set[tuple[str, int]] = set()
+
+    def note(text: str) -> None:
+        if terminal:
+            console.print(text, soft_wrap=True)
+        elif not quiet:
+            print(text, file=sys.stderr, flush=True)
+
     with console.status("images and networks") as line:
-        yield lambda step, done, most: line.update(f"{step}: {done} of at most {most} points" if most else step)
+
+        def step(name: str, done: int, most: int) -> None:
+            text = f"{name}: {done} of at most {most} points" if most else name
+            line.update(text)
+            quarter = (name, 4 * done // most if most else 0)
+            if not terminal and quarter not in told:
+                told.add(quarter)
+                note(text)
+
+        yield step, note

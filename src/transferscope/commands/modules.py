@@ -1,9 +1,10 @@
 """``modules``: what a fine-tuned network can do without, on the user's data."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from transferscope.commands.comparing import progress
+from transferscope.commands.comparing import of_each, progress
 from transferscope.commands.printing import say
 from transferscope.errors import OptionError
 
@@ -21,6 +22,7 @@ def modules(
     model: str | None,
     data: Path,
     image_size: int | None,
+    which: Sequence[str],
     margin: float,
     picture: Path | None,
     *,
@@ -34,6 +36,7 @@ def modules(
         model: the architecture; None reads it from the metadata of ``finetuned``.
         data: folder of labelled pictures.
         image_size: height and width in pixels; None takes the default.
+        which: of the networks in the files: one word for both, or one for each.
         margin: loss of the metric that counts as none.
         picture: where the picture goes, as SVG or PNG by its name; None draws none.
         quiet: show no progress.
@@ -44,13 +47,24 @@ def modules(
     """
     if picture is not None and picture.suffix not in _PICTURES:
         raise OptionError("the picture is of an unknown kind", expected=" or ".join(_PICTURES), got=repr(picture.name))
-    from transferscope.networks.settings import weights_from_text
+    from transferscope.networks.settings import FileWeights, weights_from_text
     from transferscope.running.module_files import module_files
 
     weights = cast("Weights", weights_from_text(pretrained))
-    with progress(quiet=quiet) as on_step:
+    first, second = of_each(which)
+    if isinstance(weights, FileWeights):
+        weights = FileWeights(path=weights.path, which=second)
+    with progress(quiet=quiet) as (on_step, on_note):
         found = module_files(
-            finetuned, weights, model=model, data=data, image_size=image_size, margin=margin, on_step=on_step
+            finetuned,
+            weights,
+            model=model,
+            data=data,
+            image_size=image_size,
+            which=first,
+            margin=margin,
+            on_step=on_step,
+            on_note=on_note,
         )
     say(found.text)
     if picture is None:

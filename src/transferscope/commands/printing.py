@@ -1,16 +1,34 @@
 """Tables and lines on the terminal."""
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from transferscope.errors import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from transferscope.running.results import Results
 
-__all__ = ["bytes_words", "console", "results_summary", "say", "seconds_words", "table"]
+__all__ = [
+    "DEFAULT_STORE",
+    "bytes_words",
+    "console",
+    "notes",
+    "results_summary",
+    "say",
+    "seconds_words",
+    "study_command",
+    "table",
+]
+
+DEFAULT_STORE = Path("transferscope-runs")
+"""The folder of results where none is named."""
+_NOTES = 12
 
 
 def console() -> "Console":
@@ -22,8 +40,34 @@ def console() -> "Console":
 
 
 def say(text: str = "") -> None:
-    """One line on standard output."""
-    print(text)
+    """One line on standard output, or several."""
+    print(printable(text, keep="\n\t"))
+
+
+def notes(lines: Sequence[str]) -> None:
+    """What a reader must know of the data, one ``note:`` line each.
+
+    Args:
+        lines: of a listing or a set of images; after the first dozen only their number is said.
+    """
+    for line in lines[:_NOTES]:
+        say(f"note: {line}")
+    if len(lines) > _NOTES:
+        say(f"note: and {len(lines) - _NOTES} more, all of them in the report")
+
+
+def study_command(
+    verb: str, path: Path, overrides: Sequence[str], store: Path, *words: str, allow_code: bool = False
+) -> str:
+    """A command for the study as it was called, quoted for a shell: what is printed can be pasted.
+
+    >>> study_command("run", Path("my study.yaml"), ["seeds=[0, 1]"], DEFAULT_STORE)
+    "transferscope run 'my study.yaml' --set 'seeds=[0, 1]'"
+    """
+    settings = [word for text in overrides for word in ("--set", text)]
+    place = [] if store == DEFAULT_STORE else ["--store", str(store)]
+    consent = ["--allow-code"] if allow_code else []
+    return shlex.join(["transferscope", verb, str(path), *words, *settings, *place, *consent])
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -48,7 +92,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
             no_wrap=right,
         )
     for row in rows:
-        shown.add_row(*(Text("–" if value is None else str(value)) for value in row))
+        shown.add_row(*(Text("–" if value is None else printable(str(value), keep="\n")) for value in row))
     console().print(shown)
 
 
@@ -101,6 +145,7 @@ def results_summary(results: "Results") -> None:
             for item in results.analyses
         ],
     )
+    notes(results.manifest.get("notes", ()))
     say(results.verdict)
 
 

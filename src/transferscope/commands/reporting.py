@@ -18,6 +18,7 @@ from transferscope.errors import (
     StudyError,
     TransferscopeError,
     WeightsError,
+    printable,
 )
 
 __all__ = ["FAILED", "INVALID", "ReportingGroup", "command_line"]
@@ -88,4 +89,4 @@ def _stopped(ctx: Any, error: BaseException) -> int:
 
 def _say(text: str) -> None:
     # Not through rich: paths and names keep their brackets, long lines are not cut.
-    print(text, file=sys.stderr)
+    print(printable(text, keep="\n\t"), file=sys.stderr)

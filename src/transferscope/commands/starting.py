@@ -1,11 +1,19 @@
 """``init``: a commented study for the user's own data or model."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from transferscope.commands.printing import say
-from transferscope.errors import StudyError
+from transferscope.commands.printing import DEFAULT_STORE, notes, say, study_command
+from transferscope.errors import StudyError, counted
+
+if TYPE_CHECKING:
+    from transferscope.starter import Found
 
 __all__ = ["init"]
+
+_MOST_CLASSES = 12
 
 
 def init(
@@ -14,10 +22,16 @@ def init(
     architecture: str | None,
     name: str | None,
     output: Path | None,
+    overrides: Sequence[str] = (),
     *,
-    force: bool,
+    which: str | None = None,
+    quick: bool = False,
+    force: bool = False,
 ) -> Path:
     """Write a study.
+
+    What a plan would refuse after minutes is refused here: data that cannot be read or divided, settings that do not
+    hold together, packages that are not installed.
 
     Args:
         data: folder or file of labelled pictures; None for a study of solar cells.
@@ -25,16 +39,31 @@ def init(
         architecture: as of :func:`transferscope.starter.find_model`.
         name: of the study; from ``data`` or ``model`` where None.
         output: the file; ``NAME.yaml`` in the current folder where None.
+        overrides: settings written into it, as after ``--set``; those of ``target.data`` say how the data are read.
+        quick: few and short trainings, for a first look.
+        which: as of :func:`transferscope.starter.find_model`.
         force: overwrite.
 
     Returns:
         The file.
 
     Raises:
-        StudyError: the file exists, or the name cannot be one.
+        StudyError: the file exists, the name cannot be one, or settings do not fit.
         TransferscopeError: the data or the model cannot be used.
     """
-    from transferscope.starter import find_data, find_model, starter_study, study_name
+    from transferscope.data.sources import Elpv
+    from transferscope.networks.settings import Architecture
+    from transferscope.starter import (
+        check_division,
+        find_data,
+        find_model,
+        most_trainings,
+        quick_settings,
+        starter_study,
+        study_name,
+    )
+    from transferscope.study_edit import with_settings
+    from transferscope.study_file import parse_study
 
     if name is not None and study_name(Path(name)) != name:
         raise StudyError(
@@ -47,14 +76,60 @@ def init(
     path = output if output is not None else Path(f"{name}.yaml")
     if path.exists() and not force:
         raise StudyError(f"{path} exists already", hint="--output FILE names another, --force overwrites it")
-    chosen = find_model(model, architecture)
-    found = find_data(data) if data is not None else None
+    chosen = find_model(model, architecture, which)
+    asked, others = _divided(overrides)
+    if data is None and not asked:
+        Elpv().listing()  # an error where its package is not installed
+    found = find_data(data, asked) if data is not None else None
+    # Settings of data that were looked at are part of the text already.
+    others = [*(quick_settings(found) if quick else ()), *(others if found is not None else overrides)]
     text = starter_study(name, found, chosen, path.parent)
+    study = parse_study(text, path, others)
+    if found is not None:
+        check_division(found, study.target.splits)
+    text = with_settings(text, path, others)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     if found is not None:
-        say(f"found {len(found.listing.names)} pictures of {len(found.listing.classes)} classes in {data}")
+        _say_found(found, data)
     say(f"wrote {path}")
-    say(f"what it will take:  transferscope plan {path}")
-    say(f"run it:             transferscope run {path}")
+    epochs = study.training.recipe.epochs
+    shorter = "" if quick else "; for a first look: --quick"
+    say(f"trainings, at most: {most_trainings(study)} of {counted(epochs, 'epoch')} each{shorter}")
+    code = Architecture(name=chosen.architecture).code is not None
+    say(f"what it will take:  {study_command('plan', path, (), DEFAULT_STORE, allow_code=code)}")
+    say(f"run it:             {study_command('run', path, (), DEFAULT_STORE, allow_code=code)}")
     return path
+
+
+def _divided(overrides: Sequence[str]) -> tuple[Mapping[str, Any], list[str]]:
+    """Settings of ``target.data``, and the overrides of anything else."""
+    from transferscope.study_overrides import override
+
+    data: dict[str, Any] = {}
+    others: list[str] = []
+    for text in overrides:
+        values: dict[str, Any] = {"target": {"data": data}}
+        try:
+            place = override(values, text)
+        except ValueError:
+            place = ()  # told when the study is read
+        if place[:2] != ("target", "data"):
+            others.append(text)
+        elif not isinstance(data := values["target"]["data"], dict):
+            raise StudyError(f"--set {text}: target.data holds settings", expected="target.data.NAME=VALUE")
+    return data, others
+
+
+def _say_found(found: "Found", data: Path | None) -> None:
+    listing = found.listing
+    held = Counter(listing.labels.nonzero()[1].tolist() if listing.multi_label else listing.labels.tolist())
+    shown = [f"{name} ({held[number]})" for number, name in enumerate(listing.classes)]
+    more = f" and {len(shown) - _MOST_CLASSES} more" if len(shown) > _MOST_CLASSES else ""
+    kinds = "labels" if listing.multi_label else "classes"
+    say(f"found {counted(len(listing.names), 'picture')} of {len(shown)} {kinds} in {data}")
+    say(f"{kinds}: {', '.join(shown[:_MOST_CLASSES])}{more}")
+    given = Counter(listing.splits or ())
+    splits = ", ".join(f"{split} ({given[split]})" for split in ("train", "validation", "test") if given[split])
+    say(f"splits: {splits or 'none given; pictures to validate and test on are drawn from each class'}")
+    notes(found.notes)

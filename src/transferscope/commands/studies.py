@@ -3,16 +3,25 @@
 from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from transferscope.commands.printing import bytes_words, results_summary, say, seconds_words, table
+from transferscope.commands.printing import (
+    bytes_words,
+    notes,
+    results_summary,
+    say,
+    seconds_words,
+    study_command,
+    table,
+)
 from transferscope.errors import StudyError, TransferscopeError
 
 if TYPE_CHECKING:
+    from transferscope.running.plan import StepTime
     from transferscope.running.results import Results
     from transferscope.study import Study
 
-__all__ = ["demo", "plan", "report", "reports_folder", "run", "status"]
+__all__ = ["demo", "export", "plan", "report", "reports_folder", "run", "status"]
 
 
 def demo(overrides: Sequence[str], store: Path, *, quiet: bool, command: str) -> None:
@@ -24,11 +33,13 @@ def demo(overrides: Sequence[str], store: Path, *, quiet: bool, command: str) ->
     _run(study, store, quiet=quiet, command=command)
 
 
-def run(path: Path, overrides: Sequence[str], store: Path, *, quiet: bool, command: str) -> None:
+def run(
+    path: Path, overrides: Sequence[str], store: Path, *, quiet: bool, command: str, allow_code: bool = False
+) -> None:
     """Run a study and write its report."""
     from transferscope.study_file import load_study
 
-    _run(load_study(path, overrides), store, quiet=quiet, command=command)
+    _run(load_study(path, overrides, allow_code=allow_code), store, quiet=quiet, command=command)
 
 
 def report(path: Path, overrides: Sequence[str], store: Path, output: Path | None, *, command: str) -> None:
@@ -37,29 +48,39 @@ def report(path: Path, overrides: Sequence[str], store: Path, output: Path | Non
     Raises:
         TransferscopeError: it is not finished.
     """
-    from transferscope.running.plan import study_status
-    from transferscope.running.run import run_study
+    from transferscope.factories import code_forbidden
+
+    with code_forbidden("report"):
+        _report(path, overrides, store, output, command=command)
+
+
+def _report(path: Path, overrides: Sequence[str], store: Path, output: Path | None, *, command: str) -> None:
     from transferscope.study_file import load_study
 
-    study = load_study(path, overrides)
+    study = load_study(path, overrides, allow_code=True)
+    from transferscope.running.plan import study_status
+    from transferscope.running.run import run_study
+
     state = study_status(study, store)
     if state.trainings_pending or state.units_pending:
         raise TransferscopeError(
             f"the study {study.name!r} is not finished: there is nothing to report yet",
             expected="every training and measurement in the store",
             got=f"{state.trainings_pending} trainings and {state.units_pending} measurements to do",
-            hint=f"transferscope run {path}",
+            hint=study_command("run", path, overrides, store),
         )
     results = run_study(study, store, quiet=True, command=command)
-    _write_report(results, output or reports_folder(store, study.name))
+    _write_report(results, output or reports_folder(store, study))
 
 
-def plan(path: Path, overrides: Sequence[str], store: Path) -> None:
+def plan(path: Path, overrides: Sequence[str], store: Path, *, allow_code: bool = False) -> None:
     """Print what a study will take, before it is run."""
-    from transferscope.running.plan import plan_study
     from transferscope.study_file import load_study
 
-    study = load_study(path, overrides)
+    # A misspelt name is told before torch is loaded.
+    study = load_study(path, overrides, allow_code=allow_code)
+    from transferscope.running.plan import plan_study
+
     planned = plan_study(study, store)
     table(
         f"{study.name}: what will be done",
@@ -78,17 +99,32 @@ def plan(path: Path, overrides: Sequence[str], store: Path) -> None:
             for number, part in enumerate(planned.rounds, start=1)
         ],
     )
+    notes(planned.notes)
     if planned.networks:
         say("networks to train:")
         for network in planned.networks:
             say(f"  {network}")
+    for note in planned.notes:
+        say(note)
     trainings = sum(part.trainings - part.trainings_stored for part in planned.rounds)
-    step = "" if planned.step_seconds is None else f" (a training step takes {planned.step_seconds:.3f} s here)"
     say(f"trainings to do:    at most {trainings}")
     say(f"images to pass:     about {sum(part.images for part in planned.rounds):,}")
-    say(f"estimated time:     {seconds_words(planned.seconds)}{step}")
+    say(f"estimated time:     {_range(planned.seconds)}{_step_words(planned.step)}")
     say(f"disk, at most:      {bytes_words(planned.disk_bytes)}")
-    say(f"start it with:      transferscope run {path}")
+    say(f"start it with:      {study_command('run', path, overrides, store, allow_code=allow_code)}")
+
+
+def _range(seconds: tuple[float, float] | None) -> str:
+    low, high = (seconds_words(bound) for bound in seconds or (None, None))
+    return low if low == high else f"{low} to {high}"
+
+
+def _step_words(step: "StepTime | None") -> str:
+    if step is None:
+        return ""
+    spread = "" if step.low == step.high else f", {step.low:.3g} to {step.high:.3g}"
+    where = "measured just now" if step.source == "now" else f"of {step.count} finished trainings of this study"
+    return f" (a training step: {step.median:.3g} s{spread}, {where})"
 
 
 def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
@@ -97,7 +133,7 @@ def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
     Raises:
         StudyError: overrides without a study.
     """
-    from transferscope.running.plan import study_status
+    from transferscope.factories import code_forbidden
     from transferscope.study_file import load_study
 
     if path is None:
@@ -110,64 +146,116 @@ def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
     else:
         places = [path]
     rows: list[tuple[object, ...]] = []
+    size = None
     for place in places:
         try:
-            study = load_study(place, overrides)
-        except StudyError:
+            study = load_study(place, overrides, allow_code=True)
+            from transferscope.running.plan import study_status
+
+            with code_forbidden("status"):
+                state = study_status(study, store)
+        except TransferscopeError as error:
             if path is not None:
                 raise
-            # One study of another version must not hide the others.
-            rows.append((place.parent.name, f"{place} is not a study of this version", *[None] * 6))
+            # One study that cannot be looked at must not hide the others.
+            why = f"{place} is not a study of this version" if isinstance(error, StudyError) else error.what
+            rows.append((place.parent.name, why, *[None] * 5))
             continue
-        state = study_status(study, store)
+        size = state.disk_bytes
         pending = state.trainings_pending + state.units_pending
-        written = reports_folder(store, study.name) / "report.html"
+        written = reports_folder(store, study) / "report.html"
         rows.append(
             (
-                study.name,
+                study.name if path is not None else place.parent.name,
                 "finished" if not pending else "not finished",
                 state.trainings_finished,
                 state.trainings_pending,
                 state.units_finished,
                 state.units_pending,
-                bytes_words(state.disk_bytes),
                 written if written.exists() else None,
             )
         )
-    table(
-        "",
-        [
-            "study",
-            "state",
-            "#trainings done",
-            "#to do",
-            "#measurements done",
-            "#to do",
-            "#store",
-            "report",
-        ],
-        rows,
-    )
+    table("", ["study", "state", "#trainings done", "#to do", "#measurements done", "#to do", "report"], rows)
+    if size is not None:
+        say(f"store: {bytes_words(size)} in {store}, of all studies together")
 
 
-def reports_folder(store: Path, name: str) -> Path:
-    """Where the report of the study called ``name`` lies, with the study as it was run."""
-    return store / "reports" / name
+def reports_folder(store: Path, study: "Study") -> Path:
+    """Where the report of a study lies, with the study as it was run: ``reports/NAME``.
+
+    Another study of the same name (other seeds, another image size) keeps its folder: this one then gets
+    ``reports/NAME-KEY``. Where it is computed makes no other study.
+    """
+    from transferscope.frozen import content_key
+
+    folder = store / "reports" / study.name
+    asked = _asked(study)
+    if not (folder / "study.yaml").is_file() or _asked_before(folder) == asked:
+        return folder
+    return folder.with_name(f"{study.name}-{content_key(asked)[:8]}")
+
+
+def _asked(study: "Study") -> dict[str, Any]:
+    return {name: value for name, value in study.model_dump(mode="json").items() if name != "compute"}
+
+
+def _asked_before(folder: Path) -> dict[str, Any] | None:
+    """What the study asked for whose report lies in a folder; None where it cannot be read any more."""
+    from transferscope.study_file import load_study
+
+    try:
+        return _asked(load_study(folder / "study.yaml", allow_code=True))
+    except StudyError:
+        return None
 
 
 def _run(study: "Study", store: Path, *, quiet: bool, command: str) -> None:
     from transferscope.running.run import run_study
     from transferscope.store import Store
     from transferscope.store.atomic import make_folder, replace_file
-    from transferscope.study_file import dump_study
+    from transferscope.study_file import code_named, dump_study
 
     Store(store)  # made, or refused, before anything else is written there
-    folder = reports_folder(store, study.name)
+    folder = reports_folder(store, study)
+    if folder.name != study.name:
+        other = _asked_before(folder.with_name(study.name)) or {}
+        differing = ", ".join(name for name, value in _asked(study).items() if other.get(name) != value)
+        say(f"{folder.with_name(study.name)} holds another study of this name ({differing} differ): it is kept,")
+        say(f"and the report of this one goes to {folder}")
     make_folder(folder)
     replace_file(folder / "study.yaml", dump_study(study).encode())
     results = run_study(study, store, quiet=quiet, command=command)
     results_summary(results)
     _write_report(results, folder)
+    consent = next(code_named(study), None) is not None
+    words = ("P_T", "--seed", str(study.seeds[0]))
+    handed = study_command("export", folder / "study.yaml", (), store, *words, allow_code=consent)
+    say(f"take the trained network: {handed}")
+
+
+def export(
+    path: Path,
+    overrides: Sequence[str],
+    store: Path,
+    variant: str,
+    seed: int | None,
+    output: Path,
+    *,
+    force: bool,
+    allow_code: bool,
+) -> None:
+    """Write a trained network as one file, and print how it is loaded."""
+    from transferscope.study_file import load_study
+
+    study = load_study(path, overrides, allow_code=allow_code)
+    from transferscope.running.export import export_network
+
+    exported = export_network(study, store, variant, study.seeds[0] if seed is None else seed, output, force=force)
+    facts = exported.facts
+    say(f"wrote {exported.path}: {facts['variant']} of seed {facts['seed']}, learning rate {facts['learning_rate']},")
+    say(f"{facts['metric']} {facts['validation_metric']} on validation and {facts['test_metric']} on test images")
+    say()
+    say(exported.snippet.rstrip())
 
 
 def _write_report(results: "Results", folder: Path) -> None:

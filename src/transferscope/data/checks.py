@@ -48,9 +48,9 @@ def checked_labels(labels: Any, names: Sequence[str], classes: Sequence[str], mu
     if array.dtype.kind not in "iub":
         raise DataError(
             "labels must be whole numbers",
-            expected="an integer type",
+            expected="an integer type: the place of each label's name in `classes`",
             got=str(array.dtype),
-            hint="convert them, for example with labels.astype('int64')",
+            hint="classes, labels = numpy.unique(labels, return_inverse=True) gives both",
         )
     if len(set(classes)) != len(classes):
         name, count = Counter(classes).most_common(1)[0]

@@ -1,5 +1,7 @@
 """Deterministic, stratified, group-wise splits and nested subsets."""
 
+import json
+import shlex
 from typing import Final
 
 import numpy as np
@@ -175,7 +177,8 @@ def _too_few(images: ImageSet, name: str, number: int, split: Split, what: str) 
         + (", and for each label examples without it" if images.multi_label else "")
         + ": at least 3 examples (or groups) of each",
         got=got,
-        hint="add examples, leave the class out, or change the shares of the splits",
+        hint="add examples, change the shares (--set target.splits.test=0.4), or leave the class out "
+        f"(of a folder: --set {shlex.quote(f'target.data.ignore=[{json.dumps(name, ensure_ascii=False)}]')})",
     )
 
 

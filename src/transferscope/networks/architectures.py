@@ -1,15 +1,13 @@
 """Architectures by name (timm, torchvision, a user's factory), built from a seed, with their head found."""
 
 import functools
-import importlib
-import os
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
 
 from transferscope.errors import ArchitectureError, nearest
+from transferscope.factories import call_factory, import_factory
 from transferscope.frozen import derive_seed
 from transferscope.networks.heads import check_outputs, head_name, reset_head
 from transferscope.networks.initialisation import isolated_randomness
@@ -28,6 +26,8 @@ __all__ = [
     "split_name",
     "timm_name",
 ]
+
+_WHAT = "architecture"
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -54,10 +54,10 @@ def split_name(architecture: Architecture) -> tuple[str, str]:
         >>> split_name(Architecture(name="mylab.nets:tiny"))
         ('factory', 'mylab.nets:tiny')
     """
-    family, colon, name = architecture.name.partition(":")
-    if not colon:
-        return "timm", architecture.name
-    return (family, name) if family in ("timm", "torchvision") else ("factory", architecture.name)
+    if architecture.code is not None:
+        return "factory", architecture.code
+    family, _, name = architecture.name.partition(":")
+    return family, name
 
 
 def timm_name(architecture: Architecture) -> str | None:
@@ -104,7 +104,9 @@ def check_architecture(architecture: Architecture) -> None:
                 hint=_offer("torchvision", name, _torchvision_names()),
             )
     else:
-        _factory(name)
+        import_factory(
+            name, ArchitectureError, _WHAT, "timm:NAME, torchvision:NAME, or package.module:function of your own"
+        )
     reserved = sorted(_RESERVED[family] & set(architecture.options))
     if reserved:
         raise ArchitectureError(
@@ -136,43 +138,6 @@ def _check_timm(name: str) -> None:
             )
 
 
-def _factory(name: str) -> Callable[..., object]:
-    module_name, _, function_name = name.partition(":")
-    if not module_name or not function_name:
-        raise ArchitectureError(
-            "an architecture of your own needs a module and a function",
-            expected="package.module:function",
-            got=name,
-        )
-    # A command installed by pip does not look into the current folder, where a user's own module lies.
-    here = os.getcwd()
-    added = here not in sys.path and "" not in sys.path
-    if added:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ArchitectureError(
-            f"cannot import the module of the architecture {name!r}: {type(error).__name__}: {error}",
-            expected="timm:NAME, torchvision:NAME, or package.module:function of your own",
-            got=name,
-            hint="check the spelling, install the package, or run from the folder it lies in",
-        ) from error
-    finally:
-        if added:
-            sys.path.remove(here)
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        names = [item for item, value in vars(module).items() if callable(value) and not item.startswith("_")]
-        raise ArchitectureError(
-            f"the module {module_name!r} has no function {function_name!r}",
-            got=name,
-            hint=nearest(function_name, names),
-        )
-    checked: Callable[..., object] = function
-    return checked
-
-
 def _constructor(architecture: Architecture, classes: int) -> object:
     family, name = split_name(architecture)
     options: dict[str, Any] = {**architecture.options, "num_classes": classes}
@@ -184,7 +149,7 @@ def _constructor(architecture: Architecture, classes: int) -> object:
         import torchvision
 
         return torchvision.models.get_model(name, weights=None, **options)
-    return _factory(name)(**options)
+    return call_factory(name, ArchitectureError, _WHAT, options)
 
 
 def make(architecture: Architecture, classes: int) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import nn
 from transferscope.networks.evaluate import MemoryFormat, Precision, autocast, in_format
 from transferscope.networks.initialisation import isolated_randomness
 
-__all__ = ["ProbeResult", "choose_format", "probe"]
+__all__ = ["ProbeResult", "choose_format", "probe", "step_seconds"]
 
 ADVANTAGE = 1.05
 """How many times faster channels_last must be to be chosen: below, two probes could disagree by chance."""
@@ -118,6 +118,40 @@ def probe(
     return ProbeResult(
         choose_format(speeds), "float32", speeds, batch_size, image_size, device.type, torch.get_num_threads()
     )
+
+
+def step_seconds(
+    model_factory: Callable[[], nn.Module],
+    image_size: int,
+    batch_size: int,
+    device: torch.device,
+    memory_format: MemoryFormat,
+    *,
+    steps: int = 5,
+    budget: float = 10.0,
+) -> tuple[float, ...]:
+    """Time a few training steps on noise, as they are here and now.
+
+    Args:
+        model_factory: makes a network that gives logits [examples classes].
+        image_size: height and width.
+        batch_size: images per step.
+        device: where to measure.
+        memory_format: of weights and images.
+        steps: at most, after one that is not counted.
+        budget: seconds after which no further step is taken.
+
+    Returns:
+        Seconds of each step, ascending; at least one.
+    """
+    with _isolated(device):
+        images = torch.randn(batch_size, 3, image_size, image_size).to(device)
+        step = _stepper(model_factory(), images, device, "float32", memory_format)
+        step()
+        seconds = [step()]
+        while len(seconds) < steps and sum(seconds) < budget:
+            seconds.append(step())
+    return tuple(sorted(seconds))
 
 
 def _stepper(

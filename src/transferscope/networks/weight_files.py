@@ -3,170 +3,178 @@
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from transferscope.errors import StoreError, WeightsError
+from transferscope.networks.weight_formats import damaged, format_of, unreadable
+from transferscope.networks.weight_names import NESTED, is_counter, shared_prefix
+from transferscope.networks.weight_parts import parts_of
+from transferscope.networks.weight_pickles import read_pickle
 
-__all__ = ["PREFIXES", "is_counter", "read_file", "read_metadata", "shared_prefix", "write_state"]
+__all__ = ["Content", "read_content", "read_file", "read_metadata", "write_state"]
 
-PREFIXES = ("module.", "model.", "_orig_mod.")
-"""Prefixes of wrappers (DataParallel, Lightning, torch.compile), taken off where all names share one."""
-
-_NESTED = ("state_dict", "model_state_dict", "model", "state_dict_ema", "model_ema")
-_TORCH_SUFFIXES = (".pt", ".pth", ".ckpt")
-_SUFFIXES = (".safetensors", *_TORCH_SUFFIXES)
 _WRITER = "transferscope"
+_MAX_GROWTH = 64
+_ROOM = 2**30  # bytes that any file may grow to
 
 
-def is_counter(name: str) -> bool:
-    """Whether a tensor only counts batches (``num_batches_tracked``, ``n_averaged``): outputs ignore it."""
-    return name.rpartition(".")[2] in ("num_batches_tracked", "n_averaged")
+@dataclass(frozen=True)
+class Content:
+    """What a file of weights, or a folder of its parts, holds.
 
-
-def shared_prefix(names: "Mapping[str, object] | list[str]") -> str:
-    """What wrappers put before every name: a chain of :data:`PREFIXES`, maybe empty.
-
-    Example:
-        >>> shared_prefix(["module.model.fc.weight", "module.model.fc.bias"])
-        'module.model.'
+    Attributes:
+        tables: tensors by name, by the dotted place of the container they lie in: empty for the top.
+        metadata: what safetensors say beside the tensors.
     """
-    prefix, rest = "", list(names)
-    while True:
-        found = next((p for p in PREFIXES if rest and all(name.startswith(p) for name in rest)), None)
-        if found is None:
-            return prefix
-        prefix += found
-        rest = [name[len(found) :] for name in rest]
+
+    tables: dict[str, dict[str, Tensor]]
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exact(self) -> bool:
+        """Whether :func:`write_state` wrote it: its names are then those of the network."""
+        return self.metadata.get("writer") == _WRITER
+
+
+def read_content(path: str | os.PathLike[str]) -> Content:
+    """All tensors of a file, on the CPU.
+
+    What the file is is told by its content, not by its name. Files of safetensors hold tensors alone. Those of
+    ``torch.save`` are pickles, which can run any code when read freely: they are read by
+    ``torch.load(weights_only=True)``, always, and refused where that does not suffice. Weights in several parts are
+    read by their index, their folder, or one of them beside the others.
+
+    Args:
+        path: a file, or a folder of the Hugging Face kind.
+
+    Returns:
+        The tensors in the file's order; what is no tensor is left out.
+
+    Raises:
+        WeightsError: it is missing, damaged or of another kind, would run code, or holds no tensor.
+    """
+    path = Path(path)
+    tables: dict[str, dict[str, Tensor]] = {}
+    metadata: dict[str, str] = {}
+    for part, names in parts_of(path).items():
+        content = _read_part(part)
+        metadata |= content.metadata
+        lost = sorted(set(names) - content.tables.get("", {}).keys())
+        if lost:
+            raise WeightsError(
+                f"the weights file {part} lacks tensors that its index {path} names",
+                got=", ".join(lost[:5]) + (f" and {len(lost) - 5} more" if len(lost) > 5 else ""),
+                hint="fetch or copy all parts and their index again",
+            )
+        for place, tensors in content.tables.items():
+            tables.setdefault(place, {}).update(tensors)
+    if not tables:
+        raise WeightsError(
+            f"the weights file {path} holds no tensor",
+            expected="tensors by name (a state_dict), at the top or in a dictionary",
+            hint="save the network's state_dict: torch.save(model.state_dict(), 'weights.pt')",
+        )
+    return Content(tables, metadata)
 
 
 def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a file of weights, on the CPU.
+    """The tensors of a file that look like a network's, on the CPU, where no network is known to compare with.
 
-    ``.safetensors`` files hold tensors alone. ``.pt``, ``.pth`` and ``.ckpt`` files are pickles, which can
-    run any code when read freely: they are read by ``torch.load(weights_only=True)``, always, and refused
-    where that does not suffice. The tensors may lie one level down, under the first of ``state_dict``,
-    ``model_state_dict``, ``model``, ``state_dict_ema``, ``model_ema`` that the file has: the raw weights are
-    taken where an average is stored beside them. Prefixes of wrappers (:data:`PREFIXES`) are taken off where
-    all names share them, except in files written by :func:`write_state`, whose names are exact.
+    They are those under the first of ``state_dict``, ``model_state_dict``, ``model``, ``state_dict_ema``, ``model_ema``
+    that the file has, else those of its largest container. Prefixes of wrappers
+    (:data:`~transferscope.networks.weight_names.PREFIXES`) are taken off where all names share them, except in files
+    written by :func:`write_state`, whose names are exact.
 
     Args:
-        path: the file.
+        path: as of :func:`read_content`.
 
     Returns:
         Tensors by name, in the file's order.
 
     Raises:
-        WeightsError: the file is missing, has another extension, is damaged, would run code, or holds
-            something that is not a dense tensor.
+        WeightsError: as of :func:`read_content`.
     """
-    path = Path(path)
-    _check_path(path)
-    if path.suffix.lower() == ".safetensors":
-        state, metadata = _read_safetensors(path)
-        return state if metadata.get("writer") == _WRITER else _unwrapped(state)
-    return _unwrapped(_tensors(_nested(_read_torch(path), path), path))
+    content = read_content(path)
+    usual = [place for place in (*NESTED[1:], "state_dict_ema", "model_ema") if place in content.tables]
+    largest = max(content.tables, key=lambda place: len(content.tables[place]))
+    state = content.tables[(usual or [largest])[0]]
+    return state if content.exact else _unwrapped(state)
 
 
-def _check_path(path: Path) -> None:
-    if path.suffix.lower() not in _SUFFIXES:
-        raise WeightsError(
-            f"{path} is not a file of weights by its name",
-            expected=f"a file ending in {', '.join(_SUFFIXES)}",
-            got=path.suffix or "no ending",
-        )
-    if not path.is_file():
-        kind = "a folder" if path.is_dir() else "nothing there"
-        near = sorted(item.name for item in path.parent.glob("*") if item.suffix.lower() in _SUFFIXES)[:5]
-        raise WeightsError(
-            f"the weights file {path} does not exist",
-            got=kind,
-            hint=f"in that folder there are: {', '.join(near)}" if near else "check the path",
-        )
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """What was written beside the tensors; empty for files of ``torch.save``, which have nothing there.
 
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    Raises:
+        WeightsError: as of :func:`read_content`.
+    """
     from safetensors import safe_open
 
-    try:
-        with safe_open(path, framework="pt", device="cpu") as stream:
+    found: dict[str, str] = {}
+    for part in parts_of(Path(path)):
+        if format_of(part) == "safetensors":
+            with _guarded(part), safe_open(part, framework="pt", device="cpu") as stream:
+                found |= dict(stream.metadata() or {})
+    return found
+
+
+def _read_part(path: Path) -> Content:
+    if format_of(path) == "torch":
+        content = Content(dict(_tables(read_pickle(path))))
+    else:
+        from safetensors import safe_open
+
+        with _guarded(path), safe_open(path, framework="pt", device="cpu") as stream:
             state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
-            metadata = dict(stream.metadata() or {})
-    except Exception as error:  # whatever a damaged file makes the reader raise
-        raise _damaged(path, error) from error
-    if not state:
-        raise WeightsError(f"the weights file {path} holds no tensor")
-    return state, metadata
+            content = Content({"": state} if state else {}, dict(stream.metadata() or {}))
+    found = [tensor for tensors in content.tables.values() for tensor in tensors.values()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in found if tensor.layout == torch.strided)
+    # A few stored bytes can be repeated without end by their strides; every copy of them would be real.
+    if size > _MAX_GROWTH * path.stat().st_size + _ROOM:
+        raise damaged(path, f"its tensors would take {size:,} bytes")
+    return content
 
 
-def _read_torch(path: Path) -> object:
+@contextlib.contextmanager
+def _guarded(path: Path) -> Iterator[None]:
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # pickle, zip and tensor readers raise almost anything on damaged files
-        if "weights only" in str(error).lower() or "weights_only" in str(error):
-            raise WeightsError(
-                f"the weights file {path} holds more than tensors, or is damaged, and was not opened",
-                expected="tensors, numbers, strings and dictionaries: for safety nothing else is unpickled",
-                got=_first_line(error),
-                hint="where you trust its origin, save its state_dict alone: "
-                "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')",
-            ) from error
-        raise _damaged(path, error) from error
+        yield
+    except OSError as error:
+        raise unreadable(path, error) from error
+    except Exception as error:  # whatever a damaged file makes the reader raise
+        raise damaged(path, f"{type(error).__name__}: {str(error).strip()[:300]}") from error
 
 
-def _damaged(path: Path, error: Exception) -> WeightsError:
-    return WeightsError(
-        f"the weights file {path} is damaged or of another kind",
-        got=f"{type(error).__name__}: {_first_line(error)} ({path.stat().st_size} bytes)",
-        hint="fetch or copy it again, and compare its size and hash",
-    )
+def _tables(content: object) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every container with tensors, the outer before the inner; each once, however often it is named."""
+    waiting: list[tuple[str, object]] = [("", {"": content} if isinstance(content, Tensor) else content)]
+    seen: set[int] = set()
+    while waiting:
+        place, item = waiting.pop()
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        named = {f"{key}": value for key, value in _items(item) if isinstance(key, str | int)}
+        tensors = {}
+        for name, value in named.items():
+            if isinstance(value, Tensor):
+                tensors[name] = value.detach()
+            elif is_counter(name) and isinstance(value, int):
+                tensors[name] = torch.tensor(value)
+        if tensors:
+            yield place, tensors
+        inner = [(f"{place}.{name}" if place else name, value) for name, value in named.items()]
+        waiting += [(name, value) for name, value in reversed(inner) if isinstance(value, Mapping | list | tuple)]
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    refused = [line.strip() for line in lines if "unsupported" in line.lower() or "global" in line.lower()]
-    return (refused or lines or [type(error).__name__])[0][:300]
-
-
-def _nested(content: object, path: Path) -> Mapping[object, object]:
+def _items(content: object) -> Iterable[tuple[object, object]]:
     if isinstance(content, Mapping):
-        for name in _NESTED:
-            if isinstance(content.get(name), Mapping):
-                inner: Mapping[object, object] = content[name]
-                return inner
-        return content
-    raise WeightsError(
-        f"the weights file {path} does not hold named tensors",
-        expected="a dictionary of tensors (a state_dict), maybe under `state_dict` or `model`",
-        got=type(content).__name__,
-    )
-
-
-def _tensors(content: Mapping[object, object], path: Path) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = {}
-    for name, value in content.items():
-        if isinstance(name, str) and is_counter(name) and isinstance(value, int):
-            value = torch.tensor(value)
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise WeightsError(
-                f"the weights file {path} holds something that is not a tensor under {name!r}",
-                expected="tensors by name",
-                got=type(value).__name__,
-                hint="save the network's state_dict alone",
-            )
-        if value.layout != torch.strided or value.is_quantized:
-            raise WeightsError(
-                f"the weights file {path} holds a sparse or quantised tensor under {name!r}",
-                expected="dense tensors",
-                got=f"{value.layout}, {value.dtype}",
-            )
-        state[name] = value.detach()
-    if not state:
-        raise WeightsError(f"the weights file {path} holds no tensor", expected="a state_dict")
-    return state
+        return content.items()
+    return enumerate(content) if isinstance(content, list | tuple) else ()
 
 
 def _unwrapped(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -201,8 +209,11 @@ def write_state(
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode  # what the user's umask allows; safetensors would keep the file to its owner
         save_file(tensors, partial, metadata={**(metadata or {}), "format": "pt", "writer": _WRITER})
         _sort_metadata(partial)
+        partial.chmod(mode)
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         raise StoreError(
@@ -224,22 +235,3 @@ def _sort_metadata(path: Path) -> None:
         assert len(text) <= size, "the same words in another order"
         file.seek(8)
         file.write(text.ljust(size))
-
-
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """What was written beside the tensors; empty for ``.pt``, ``.pth`` and ``.ckpt`` files, which have none.
-
-    Raises:
-        WeightsError: as of :func:`read_file`.
-    """
-    path = Path(path)
-    _check_path(path)
-    if path.suffix.lower() != ".safetensors":
-        return {}
-    from safetensors import safe_open
-
-    try:
-        with safe_open(path, framework="pt", device="cpu") as stream:
-            return dict(stream.metadata() or {})
-    except Exception as error:  # whatever a damaged file makes the reader raise
-        raise _damaged(path, error) from error

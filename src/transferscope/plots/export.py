@@ -5,14 +5,28 @@ from typing import Any
 
 import vl_convert
 
+from transferscope.errors import printable
+
 __all__ = ["inline_svg", "png", "svg"]
 
 
 def svg(chart: Any) -> str:
     """The chart as an SVG document."""
     # Altair checks what it is given as a chart is made; checking the whole again would take most of the time.
-    text: str = vl_convert.vegalite_to_svg(chart.to_dict(validate=False))
-    return text
+    # A control character in a text would abort the process there, not raise.
+    text: str = vl_convert.vegalite_to_svg(_printable(chart.to_dict(validate=False)))
+    # Vega reads some texts (the titles it tells screen readers) as expressions, in which an escape is a character.
+    return printable(text, keep="\n\t")
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value, keep="\n\t")
+    if isinstance(value, dict):
+        return {_printable(name): _printable(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_printable(item) for item in value]
+    return value
 
 
 def png(drawn: str, scale: float = 2.0) -> bytes:

@@ -122,7 +122,7 @@ def _numbers(numbers: list[dict[str, Any]]) -> pl.DataFrame:
 
 def _check_same(found: Mapping[str, Any], study: Path) -> None:
     """The published file asks for what was run; where its data lie, and how it was computed, may differ."""
-    asked = load_study(study).model_dump(mode="json")
+    asked = load_study(study, allow_code=True).model_dump(mode="json")
     root = str(study.resolve().parent)
     different = [
         name

@@ -22,6 +22,8 @@ from transferscope.study import Source, Study
 
 __all__ = ["bind", "speed"]
 
+_PROBED = 1024  # images of a step, at most: a larger one is no faster for each, and may not fit the memory
+
 
 def bind(study: Study, store: Store) -> BoundStudy:
     """The study with its images decoded and hashed, its weights hashed and its memory format probed.
@@ -83,7 +85,7 @@ def speed(study: Study, store: Store) -> Mapping[str, Any]:
                     found = probe(
                         lambda: build(study.source.architecture, 2, 0),
                         study.target.image_size,
-                        recipe.batch_size,
+                        min(recipe.batch_size, _PROBED),
                         device,
                     )
                 rates = {str(name): float(rate) for name, rate in found.images_per_second.items()}

@@ -1,5 +1,6 @@
 """Compare two files of weights on a folder of images: what ``transferscope compare`` does."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,11 +30,13 @@ def compare_files(
     model: str | None = None,
     data: Path | AbstractSource,
     image_size: int | None = None,
+    which: tuple[str | None, str | None] = (None, None),
     device: str = "auto",
     points: int = 13,
     refine: float | None = 0.021,
     fast: bool = False,
     on_step: OnStep | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Compare two networks stored in files, on the test images of a folder.
 
@@ -46,17 +49,19 @@ def compare_files(
     in the result's notes.
 
     Args:
-        a: a ``.safetensors``, ``.pt``, ``.pth`` or ``.ckpt`` file.
+        a: a file of safetensors or of ``torch.save``, the index of its parts, or their folder.
         b: another of the same architecture.
         model: ``timm:NAME`` and so on; None reads it from the files' metadata.
         data: folder with one folder of images per class, or any data source.
         image_size: height and width in pixels; None takes the metadata's, else what timm declares for the architecture,
             else 224.
+        which: of the networks in each file: as of :class:`~transferscope.networks.settings.FileWeights`.
         device: where to compute.
         points: of the path, from α = 0 to 1.
         refine: tolerance in α to which its maxima are then located; None for ``points`` alone.
         fast: the path in bfloat16 and channels_last, ends and maxima again in float32.
         on_step: as of :func:`~transferscope.analyses.compare.compare`.
+        on_note: told, before images are decoded, at which size and how normalised, and what was found in the files.
 
     Raises:
         ArchitectureError: the architecture is unknown, cannot read images of this size, or is not given and not in the
@@ -66,11 +71,15 @@ def compare_files(
     """
     facts = facts_of(a, b, image_size)
     architecture = architecture_of(a, b, model, facts)
-    networks = [network_of(path, architecture) for path in (a, b)]
+    found_in = [network_of(path, architecture, word) for path, word in zip((a, b), which, strict=True)]
+    networks, remarks = [network for network, _ in found_in], tuple(text for _, texts in found_in for text in texts)
+    if on_note is not None:
+        for remark in remarks:
+            on_note(remark)
     size = image_size_of(architecture, facts, image_size)
     check_size(networks[0], architecture, size)
     where = resolve_device(device)
-    with stored_images(data, size, architecture, facts, a, where) as found:
+    with stored_images(data, size, architecture, facts, a, where, on_note) as found:
         classes = [classes_of(network, architecture) for network in networks]
         check_classes(found.images, classes[0], f" (and {classes[1]} of the second network)")
         compared = compare(
@@ -87,4 +96,4 @@ def compare_files(
             fast=fast,
             on_step=on_step,
         )
-        return replace(compared, notes=found.notes("test"))
+        return replace(compared, notes=(*found.notes("test"), *remarks))

@@ -1,5 +1,6 @@
 """What a fine-tuned network stored in a file can do without: what ``transferscope modules`` does."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ from transferscope.networks.architectures import build, head_name
 from transferscope.networks.evaluate import resolve_device
 from transferscope.networks.modules import Granularity
 from transferscope.networks.settings import Weights
-from transferscope.networks.weights import load, read_state
+from transferscope.networks.weights import load, take
 from transferscope.running.stored_images import image_size_of, stored_images
 from transferscope.running.stored_networks import (
     architecture_of,
@@ -35,12 +36,14 @@ def module_files(
     model: str | None = None,
     data: Path | AbstractSource,
     image_size: int | None = None,
+    which: str | None = None,
     granularity: Granularity = "block",
     margin: float = 0.005,
     batch_norm: Literal["recompute", "none"] = "recompute",
     train_images: int = _TRAIN_IMAGES,
     device: str = "auto",
     on_step: OnStep | None = None,
+    on_note: Callable[[str], None] | None = None,
 ) -> ModuleChoices:
     """Put the modules of a fine-tuned network back to their pre-trained values, on the images of a folder.
 
@@ -48,17 +51,19 @@ def module_files(
     choose, test images judge. A pre-trained head for other classes is left out.
 
     Args:
-        finetuned: a ``.safetensors``, ``.pt``, ``.pth`` or ``.ckpt`` file.
+        finetuned: a file of safetensors or of ``torch.save``, the index of its parts, or their folder.
         pretrained: the weights it came from.
         model: ``timm:NAME`` and so on; None reads it from the metadata of ``finetuned``.
         data: folder with one folder of images per class, or any data source.
         image_size: height and width in pixels; None takes the metadata's, else the architecture's, else 224.
+        which: of the networks in ``finetuned``: as of :class:`~transferscope.networks.settings.FileWeights`.
         granularity: of the modules.
         margin: loss of the metric that counts as none.
         batch_norm: ``recompute`` its statistics for every change, or ``none``.
         train_images: for batch norm; μ is found on at most 128 of them.
         device: where to compute.
         on_step: told what is being done.
+        on_note: told, before images are decoded, at which size and how normalised, and what was found in the files.
 
     Raises:
         ArchitectureError: the architecture is unknown, not given, or does not take images of this size.
@@ -67,16 +72,22 @@ def module_files(
     """
     facts = facts_of(finetuned, finetuned, image_size)
     architecture = architecture_of(finetuned, finetuned, model, facts)
-    network = network_of(finetuned, architecture)
+    network, remarks = network_of(finetuned, architecture, which)
     classes = classes_of(network, architecture)
     start = build(architecture, classes, 0)
     head = head_name(start, architecture)
-    report = load(start, read_state(pretrained, architecture), head, new_head=False)
+    taken = take(pretrained, architecture)
+    headless = not any(name.startswith(f"{head}.") for name in taken.state)
+    report = load(start, taken.state, head, new_head=headless)
+    remarks += tuple(f"pre-trained weights: {remark}" for remark in (*taken.remarks, *report.remarks))
+    if on_note is not None:
+        for remark in remarks:
+            on_note(remark)
     own_head = any(name.startswith(f"{head}.") for name in report.loaded)
     size = image_size_of(architecture, facts, image_size)
     check_size(network, architecture, size)
     where = resolve_device(device)
-    with stored_images(data, size, architecture, facts, finetuned, where) as found:
+    with stored_images(data, size, architecture, facts, finetuned, where, on_note) as found:
         check_classes(found.images, classes)
         choices = module_choices(
             start.eval(),
@@ -95,4 +106,4 @@ def module_files(
             device=where,
             on_step=on_step,
         )
-        return replace(choices, notes=found.notes("test"))
+        return replace(choices, notes=(*found.notes("test"), *remarks))

@@ -1,19 +1,26 @@
 """What a study will take: round 1 exactly, later rounds as upper bounds; and how far it is."""
 
+import math
+import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
 from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.variants import BoundStudy
-from transferscope.running.bind import bind, speed
+from transferscope.networks.architectures import build
+from transferscope.networks.evaluate import resolve_device
+from transferscope.networks.probe_speed import step_seconds
+from transferscope.running.bind import bind
 from transferscope.running.context import Context
 from transferscope.running.reading import unit_key
 from transferscope.running.rounds import Piece, Round, expand, with_needs
 from transferscope.running.run import asked_of, table_of
+from transferscope.running.workers import limited
 from transferscope.specs import NetworkSpec
 from transferscope.store import Store
 from transferscope.study import Study
@@ -50,22 +57,43 @@ class PlanRound:
 
 
 @dataclass(frozen=True)
+class StepTime:
+    """What a training step takes here, in seconds.
+
+    Attributes:
+        low: the fastest.
+        median: of all.
+        high: the slowest.
+        count: how many steps were measured, or trainings whose mean steps these are.
+        source: ``now``, or ``trainings`` of this study that are finished: what they took is worth more.
+    """
+
+    low: float
+    median: float
+    high: float
+    count: int
+    source: Literal["now", "trainings"]
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a study will take.
 
     Attributes:
         rounds: in order.
         networks: what is still to be trained, as shown.
-        seconds: estimate of what is still to do, from a measured training step.
-        step_seconds: of one measured training step.
+        seconds: least and most that what is still to do should take; None where nothing was measured.
+        step: what a training step takes; None where nothing is to do.
         disk_bytes: of what is still to be written: weights at most, with an allowance for tables.
+        notes: of the data (what was left out, licence, leakage) and of the given weights.
     """
 
     rounds: tuple[PlanRound, ...]
     networks: tuple[str, ...]
-    seconds: float | None
-    step_seconds: float | None
+    seconds: tuple[float, float] | None
+    step: "StepTime | None"
     disk_bytes: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,7 +137,8 @@ class _Step:
 def plan_study(study: Study, store_root: Path) -> Plan:
     """Expand every round, with real tables where the store has them and supposed ones where not.
 
-    Images are decoded and one training step is measured for it; nothing is trained.
+    Images are decoded and, as long as no training of the study is finished, a few training steps are measured anew:
+    a machine is not always as busy as it was. Nothing is trained.
 
     Args:
         study: what is asked for.
@@ -118,27 +147,30 @@ def plan_study(study: Study, store_root: Path) -> Plan:
     store = Store(Path(store_root))
     bound = bind(study, store)
     context = Context(store, bound)
-    rates = speed(study, store)["images_per_second"]
-    rate = float(rates[f"float32 {bound.memory_format}"])
+    workers = study.compute.workers if study.compute.executor == "processes" else 1
     size = sum(tensor.numel() * tensor.element_size() for tensor in context.start(_any(bound)).state_dict().values())
+    report = context.loaded(bound.untrained("P", bound.seeds[0]))
     rounds: list[PlanRound] = []
     names: list[str] = []
     seen: set[str] = set()
     trained = forward = disk = 0.0
-    for step in _steps(bound, store):
+    steps = _steps(bound, store)
+    for step in steps:
         stored, measured = _stored(step, store)
         missing = [spec for key, spec in step.round.networks.items() if key not in stored]
         pieces = [piece for piece in step.round.pieces if piece.key not in measured]
         passes = [_images(spec, context) for spec in missing]
         training, looking = (sum(each) for each in zip((0, 0), *passes, strict=True))
-        looking += sum(piece.analysis.images(piece.unit, bound) for piece in pieces)
+        measuring = sum(piece.analysis.images(piece.unit, bound) for piece in pieces)
         names += [step.round.labels[spec.key] for spec in missing]
         # Logits are stored once for each network and split, which units share: two entries of a network are allowed.
         members = {member.spec.key for piece in pieces for member in piece.unit.members} - seen
         seen |= members
         disk += sum(size * (1 + _kept(spec)) for spec in missing)
         disk += _ENTRY_BYTES * (len(missing) + len(pieces) + step.units + 2 * len(members))
-        trained, forward = trained + training, forward + looking
+        side_by_side = _side_by_side(len(missing), workers)
+        trained += training * side_by_side
+        forward += looking * side_by_side + measuring * _side_by_side(len(pieces), workers)
         rounds.append(
             PlanRound(
                 analyses=tuple(dict.fromkeys(piece.analysis.name for piece in step.round.pieces)),
@@ -146,7 +178,7 @@ def plan_study(study: Study, store_root: Path) -> Plan:
                 trainings_stored=len(stored),
                 units=len(step.round.pieces) + step.units,
                 units_stored=len(measured),
-                images=training + looking,
+                images=training + looking + measuring,
                 exact=step.exact,
             )
         )
@@ -155,16 +187,52 @@ def plan_study(study: Study, store_root: Path) -> Plan:
             training, looking = max((_images(spec, context) for spec in step.round.networks.values()), default=(0, 0))
             names.append(f"up to {further} more: rates beyond the edge of a grid, runs at a rate still to be chosen")
             disk += further * (2 * size + 2 * _ENTRY_BYTES)
-            trained, forward = trained + further * training, forward + further * looking
+            at_once = further * _side_by_side(further, workers)
+            trained, forward = trained + at_once * training, forward + at_once * looking
             images = further * (training + looking)
             rounds.append(PlanRound(tuple(step.further), further, 0, further, 0, images, exact=False))
+    cost = trained + _FORWARD_SHARE * forward
+    pace = _step_time(bound, store, steps) if cost else None
+    batches = cost / study.training.recipe.batch_size
     return Plan(
         rounds=tuple(rounds),
         networks=tuple(names),
-        seconds=(trained + _FORWARD_SHARE * forward) / rate,
-        step_seconds=study.training.recipe.batch_size / rate,
+        seconds=(0.0, 0.0) if pace is None else (batches * pace.low, batches * pace.high),
+        step=pace,
         disk_bytes=int(disk),
+        notes=(*context.images().notes, *(() if report is None else (f"pre-trained weights: {report}",))),
     )
+
+
+def _side_by_side(count: int, workers: int) -> float:
+    """The share of the time of ``count`` equal pieces of work that passes while ``workers`` do them."""
+    return math.ceil(count / workers) / count if count else 0.0
+
+
+def _step_time(study: BoundStudy, store: Store, steps: Sequence[_Step]) -> StepTime:
+    settings = study.settings
+    batch = settings.training.recipe.batch_size
+    source: Literal["now", "trainings"] = "trainings"
+    seconds = sorted(
+        batch * sum(epoch["training_seconds"] for epoch in timings) / images
+        for step in steps
+        for key in _stored(step, store)[0]
+        if (timings := store.entry("networks", key).provenance().get("timings"))
+        and (images := sum(epoch["images"] for epoch in timings))
+    )
+    if not seconds:
+        source = "now"
+        with limited(settings.compute.threads):
+            seconds = list(
+                step_seconds(
+                    lambda: build(settings.source.architecture, 2, 0),
+                    settings.target.image_size,
+                    batch,
+                    resolve_device(settings.compute.device),
+                    study.memory_format,
+                )
+            )
+    return StepTime(seconds[0], statistics.median(seconds), seconds[-1], len(seconds), source)
 
 
 def study_status(study: Study, store_root: Path) -> Status:

@@ -1,5 +1,6 @@
 """How a network is built before its training: each kind of start, made from what the store has."""
 
+from dataclasses import replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from transferscope.networks.architectures import build, head_name
 from transferscope.networks.batchnorm import has_batch_norm, recompute
 from transferscope.networks.controls import initialise
 from transferscope.networks.transplants import transplant
-from transferscope.networks.weights import LoadReport, load, read_state, state_hash
+from transferscope.networks.weights import LoadReport, load, state_hash, take
 from transferscope.specs import STATISTICS_IMAGES, Checkpoint, Control, Curve, File, NetworkSpec, Transplant
 
 __all__ = ["Origins", "diverged_before", "ends_of", "loaded", "start", "statistics_batches"]
@@ -147,8 +148,8 @@ def _load(
         if origin.epoch == "last" and origins.diverged(origin.of):
             raise diverged_before(origin.of, "last")
         return load(model, origins.state(origin.of, origin.epoch), head, new_head)
-    state = read_state(origin.weights, spec.architecture)
-    found = state_hash(state)
+    taken = take(origin.weights, spec.architecture)
+    found = state_hash(taken.state)
     if found != origin.sha256:
         raise WeightsError(
             "the weights changed since the study was started",
@@ -156,7 +157,8 @@ def _load(
             got=found[:12],
             hint="start the run again: networks trained from the old weights keep their own keys",
         )
-    return load(model, state, head, new_head)
+    report = load(model, taken.state, head, new_head)
+    return replace(report, remarks=(*taken.remarks, *report.remarks))
 
 
 def _between(model: nn.Module, first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:

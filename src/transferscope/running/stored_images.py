@@ -2,8 +2,8 @@
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import final
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from transferscope.data.batches import EvaluationBatches, evaluation_batches
+from transferscope.data.decode import UNREADABLE
 from transferscope.data.images import ImageSet
 from transferscope.data.mixing import mixed
 from transferscope.data.sources import AbstractSource, parse_source
@@ -26,6 +27,8 @@ __all__ = ["StoredImages", "image_size_of", "stored_images"]
 _DEFAULT_SIZE = 224
 _BATCH = 128
 _MOST_CLASSES = 20
+_LOOKED_AT = 24
+_FAR_SMALLER = 2  # times: pictures that much enlarged hold nothing at the size they are given
 
 
 @final
@@ -39,6 +42,7 @@ class StoredImages:
         mean: per channel, of values in [0, 1].
         std: per channel.
         device: where batches are wanted.
+        prepared: how pictures were made into images: see :func:`stored_images`.
 
     Attributes:
         images: as given.
@@ -52,8 +56,9 @@ class StoredImages:
         mean: tuple[float, ...],
         std: tuple[float, ...],
         device: torch.device,
+        prepared: tuple[str, ...] = (),
     ) -> None:
-        self.images = images
+        self.images, self._prepared = images, prepared
         self._division, self._known = division, known
         self._splits = make_splits(images, division)
         self._mean, self._std, self._device = mean, std, device
@@ -89,7 +94,7 @@ class StoredImages:
         Args:
             split: that was measured on.
         """
-        return (self._divided(split), self._named(), *self.images.notes)
+        return (self._divided(split), self._named(), *self._prepared, *self.images.notes)
 
     def _order(self, split: Split, most: int | None) -> npt.NDArray[np.int64]:
         return mixed(self.images.labels, self._splits[split], self._division.seed, most)
@@ -124,8 +129,12 @@ def stored_images(
     facts: Mapping[str, str],
     weights: Path,
     device: torch.device,
+    on_note: Callable[[str], None] | None = None,
 ) -> Iterator[StoredImages]:
     """Images of a folder or source, kept on disk within the context.
+
+    Before pictures are decoded it is said at what size and by which mean and standard deviation, and whether they are
+    far smaller than that.
 
     Args:
         data: folder with one folder of images per class, or any data source.
@@ -134,18 +143,51 @@ def stored_images(
         facts: of the files: see :func:`~transferscope.running.stored_networks.facts_of`.
         weights: the file.
         device: where batches are wanted.
+        on_note: told what is said.
 
     Raises:
         DataError: the images cannot be used.
     """
-    if "mean" in facts and "std" in facts:
+    known = "mean" in facts and "std" in facts
+    if known:
         mean, std = json.loads(facts["mean"]), json.loads(facts["std"])
     else:
         mean, std = input_stats(architecture, FileWeights(path=str(weights)))
     source = data if isinstance(data, AbstractSource) else parse_source({"kind": "folder", "path": str(data)})
+    prepared = (_normalised(size, mean, std, architecture, known=known), *_too_small(source, size))
+    if on_note is not None:
+        for note in prepared:
+            on_note(note)
     division = SplitSettings(**json.loads(facts["splits"])) if "splits" in facts else SplitSettings()
     with tempfile.TemporaryDirectory(prefix="transferscope-") as folder:
         # A study may have left out what it could not read: its division is found again only without those.
         images = open_images(source, size, Path(folder), on_unreadable="skip")
-        known = "splits" in facts and facts.get("images") == images.fingerprint
-        yield StoredImages(images, division, known, mean, std, device)
+        trained = "splits" in facts and facts.get("images") == images.fingerprint
+        yield StoredImages(images, division, trained, mean, std, device, prepared)
+
+
+def _normalised(
+    size: int, mean: tuple[float, ...], std: tuple[float, ...], architecture: Architecture, *, known: bool
+) -> str:
+    shown = ["(" + ", ".join(f"{value:g}" for value in values) + ")" for values in (mean, std)]
+    declared = input_size(architecture)
+    more = "" if declared in (None, size) else f" (timm declares {declared} for {architecture.name})"
+    source = "as the file says" if known else f"as {architecture.name} takes them, for the file does not say"
+    return f"images of {size} × {size} pixels{more}; mean {shown[0]}, std {shown[1]}, {source}"
+
+
+def _too_small(source: AbstractSource, size: int) -> list[str]:
+    """A warning where pictures are enlarged so far that the network was hardly trained on them at this size."""
+    listing = source.listing()
+    sides = []
+    for index in range(0, len(listing.names), max(1, len(listing.names) // _LOOKED_AT)):
+        with suppress(*UNREADABLE), listing.read(index) as picture:  # decoding tells of those that cannot be read
+            sides.append(min(picture.size))
+    middle = sorted(sides)[len(sides) // 2] if sides else size
+    if size < _FAR_SMALLER * middle:
+        return []
+    return [
+        f"warning: the pictures are about {middle} pixels wide, far smaller than {size}: if the networks were trained "
+        f"at another size, give it: --image-size {max(middle, 8)}, which also takes about {(size / middle) ** 2:.0f} "
+        "times less"
+    ]

@@ -9,8 +9,8 @@ from torch import nn
 from transferscope.data.images import ImageSet
 from transferscope.errors import ArchitectureError, DataError, WeightsError
 from transferscope.networks.architectures import build, head_name, input_size
-from transferscope.networks.settings import Architecture
-from transferscope.networks.weights import CANDIDATES, fitting_architectures, load, read_file, read_metadata
+from transferscope.networks.settings import Architecture, FileWeights
+from transferscope.networks.weights import CANDIDATES, fitting_architectures, load, read_file, read_metadata, take
 
 __all__ = ["architecture_of", "check_classes", "check_size", "classes_of", "facts_of", "network_of"]
 
@@ -53,19 +53,28 @@ def architecture_of(a: Path, b: Path, model: str | None, facts: dict[str, str]) 
 
     Raises:
         ArchitectureError: it is not given and not in the facts (those that fit are listed).
-        WeightsError: the facts name one that cannot be used.
+        WeightsError: the facts name one that cannot be used, or code: a file may name timm's and torchvision's
+            architectures only.
     """
     if model is not None:
         return Architecture(name=model)
     if "architecture" in facts:
         try:
-            return Architecture(**json.loads(facts["architecture"]))
-        except (ValueError, TypeError) as error:
+            named = Architecture(**json.loads(facts["architecture"]))
+        except (ValueError, TypeError, RecursionError) as error:
             raise WeightsError(
                 f"the metadata of {a} names no usable architecture",
                 got=facts["architecture"][:200],
                 hint="give --model",
             ) from error
+        if named.code is not None:
+            raise WeightsError(
+                f"the metadata of {a} or {b} names a function, and a file of weights never decides which code runs",
+                expected="timm:NAME or torchvision:NAME",
+                got=named.name[:200],
+                hint="if you trust that function, name it yourself: --model package.module:function",
+            )
+        return named
     fits = fitting_architectures(read_file(a))
     raise ArchitectureError(
         f"the architecture of {a} and {b} is not given, and their metadata do not name it",
@@ -80,38 +89,40 @@ def architecture_of(a: Path, b: Path, model: str | None, facts: dict[str, str]) 
     )
 
 
-def network_of(path: Path, architecture: Architecture) -> nn.Module:
+def network_of(path: Path, architecture: Architecture, which: str | None = None) -> tuple[nn.Module, tuple[str, ...]]:
     """The network stored in a file, with its own head.
 
     Args:
         path: the file.
         architecture: it was saved from.
+        which: as of :class:`~transferscope.networks.settings.FileWeights`.
+
+    Returns:
+        The network, and what a reader must know of how it was found in the file.
 
     Raises:
         WeightsError: the file cannot be read, or does not fit.
         ArchitectureError: the architecture cannot be built.
     """
-    state = read_file(path)
-    probe = build(architecture, 2, 0)
-    head = head_name(probe, architecture)
-    counts = {tensor.shape[0] for name, tensor in state.items() if name.startswith(f"{head}.") and tensor.ndim}
+    taken = take(FileWeights(path=str(path), which=which), architecture)
+    head = head_name(build(architecture, 2, 0), architecture)
+    counts = {tensor.shape[0] for name, tensor in taken.state.items() if name.startswith(f"{head}.") and tensor.ndim}
     if len(counts) != 1:
-        fits = fitting_architectures(state)
+        other = ", ".join(taken.other_head[:5])
         raise WeightsError(
-            f"{path} does not hold the head {head!r} of {architecture.name}",
+            f"only the head of {path} does not fit {architecture.name}",
             expected=f"tensors named {head}.*, as many rows as classes",
-            got=f"{len(state)} tensors, for example {', '.join(list(state)[:3])}",
-            hint=f"by names and shapes it fits {', '.join(fits)}: try --model {fits[0]}"
-            if fits
-            else "name the right architecture with --model",
+            got=f"everything before it, and in its place: {other or 'nothing'}",
+            hint="give a file with the head, or --model package.module:function that builds the network with the "
+            "file's own head",
         )
     model = build(architecture, counts.pop(), 0)
     try:
-        load(model, state, head, new_head=False)
+        report = load(model, taken.state, head, new_head=False)
     except WeightsError as error:
         # Of two files a reader must know which.
         raise WeightsError(f"{path}: {error.what}", expected=error.expected, got=error.got, hint=error.hint) from error
-    return model.eval()
+    return model.eval(), tuple(f"{path}: {remark}" for remark in (*taken.remarks, *report.remarks))
 
 
 @torch.no_grad()

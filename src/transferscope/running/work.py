@@ -21,7 +21,7 @@ from transferscope.specs import NetworkSpec
 from transferscope.store import Store
 from transferscope.training.loop import train
 
-__all__ = ["Job", "MeasureJob", "TrainJob", "do", "unit_key"]
+__all__ = ["Job", "MeasureJob", "TrainJob", "do", "metadata", "unit_key"]
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -131,10 +131,11 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
             "settings": spec.model_dump(mode="json"),
         }
         with entry.write(facts, provenance) as folder:
-            write_state(folder / "weights.safetensors", result.state, _metadata(spec))
+            write_state(folder / "weights.safetensors", result.state, metadata(spec))
             result.history.write_parquet(folder / "history.parquet")
             for epoch, path in result.checkpoints.items():
-                shutil.copyfile(path, folder / f"epoch-{epoch:04d}.safetensors")
+                if epoch != result.state_epoch:  # those weights are there already
+                    shutil.copyfile(path, folder / f"epoch-{epoch:04d}.safetensors")
     on_event(_trained(job, result.diverged, time.perf_counter() - started))
     return spec.key
 
@@ -149,7 +150,7 @@ def _trained(job: TrainJob, diverged: bool, seconds: float) -> dict[str, Any]:
     }
 
 
-def _metadata(spec: NetworkSpec) -> dict[str, str]:
+def metadata(spec: NetworkSpec) -> dict[str, str]:
     """What ``transferscope compare`` needs to know to build the network again from its file."""
     assert spec.data is not None
     return {

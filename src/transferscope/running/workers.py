@@ -205,8 +205,9 @@ def limited(threads: int | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _environment(threads: int | None) -> Iterator[None]:
-    """The thread variables set for children started meanwhile."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    """The thread variables set for children started meanwhile, and the current folder kept from their path."""
+    before = {name: os.environ.get(name) for name in (*_THREAD_VARIABLES, "PYTHONSAFEPATH")}
+    os.environ["PYTHONSAFEPATH"] = "1"
     if threads is not None:
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
     try:

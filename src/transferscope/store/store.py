@@ -227,7 +227,7 @@ class Store:
                 f"{mark} is damaged",
                 expected=f'{{"schema": {_SCHEMA}}}',
                 got=repr(raw[:80]),
-                hint="if this folder is a transferscope store, delete this file; else name another folder",
+                hint="if this folder is a store of transferscope, delete this file; else name another folder",
             ) from error
         if schema != _SCHEMA:
             raise StoreError(

@@ -63,7 +63,7 @@ class Recipe(Frozen):
     schedule: Literal["constant", "cosine", "step", "one_cycle"] = "cosine"
     warmup_epochs: float = Field(default=0.0, ge=0)
     epochs: int = Field(ge=1)
-    batch_size: int = Field(default=32, ge=2)
+    batch_size: int = Field(default=32, ge=2, le=65_536)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     mixup: float = Field(default=0.0, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0)

@@ -1,11 +1,13 @@
 """Pictures and labels in NumPy files."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from transferscope.data.sources.base import AbstractSource, Listing, existing, files_stamp
+from transferscope.data.sources.base import SPLIT_WORDS, AbstractSource, Listing, existing, files_stamp
+from transferscope.data.sources.guarded import reading
 from transferscope.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -14,19 +16,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Arrays"]
 
+_READING = 2  # raised when the same files give other labels, so that no older listing is taken
+
 
 class Arrays(AbstractSource):
     """NumPy files (``.npy`` or ``.npz``; nothing is unpickled).
 
     Pictures are uint8 or uint16, (examples, height, width) or (examples, height, width, channels) with 1 to 4
-    channels. Labels are integers: (examples,) for one label each, (examples, labels) of 0 and 1 for several.
+    channels. Labels are whole numbers or text: (examples,) or (examples, 1) for one label each, (examples, labels) of
+    0 and 1 for several.
 
     Attributes:
-        images: the file of pictures; an ``.npz`` may hold ``labels``, ``groups`` and ``splits`` as well.
+        images: the file of pictures; an ``.npz`` may hold ``labels``, ``groups`` and ``splits`` as well, and
+            ``classes``, the names of its labels.
         labels: the file of labels; in ``images`` under ``labels`` where None.
         groups: the file of groups (numbers or words), what must not be torn apart by a split.
         splits: the file of split names per example; an empty word where none is given.
-        classes: names of the classes; the numbers themselves where None.
+        classes: names of the classes, in the order wanted; where None those beside the labels, else the words or
+            numbers themselves. Classes without examples are dropped.
+        label_format: of rows of several numbers: ``multi_hot`` (also ``auto``), ``one_hot`` (a single 1 in each row,
+            read as one label per image) or ``numbers`` (each row a list of class numbers).
     """
 
     kind: Literal["arrays"] = "arrays"
@@ -35,6 +44,7 @@ class Arrays(AbstractSource):
     groups: str | None = None
     splits: str | None = None
     classes: tuple[str, ...] | None = None
+    label_format: Literal["auto", "multi_hot", "one_hot", "numbers"] = "auto"
 
     @classmethod
     def save(
@@ -82,7 +92,8 @@ class Arrays(AbstractSource):
         Raises:
             DataError: a missing or damaged file, another type or shape, lengths that differ.
         """
-        import numpy as np
+        from transferscope.data.sources.class_names import TableLabels
+        from transferscope.data.sources.labels import joined
 
         images = self._array("images")
         labels = self._array("labels")
@@ -94,38 +105,46 @@ class Arrays(AbstractSource):
                 expected=f"`labels`, or an array called labels in {self.images}",
                 hint="set `labels` to the .npy file of labels",
             )
-        if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 2, 3, 4)):
-            raise DataError(
-                f"{self.images} holds no pictures",
-                expected="shape (examples, height, width) or (examples, height, width, channels)",
-                got=f"shape {images.shape}",
-                hint="channels come last: images.transpose(0, 2, 3, 1) brings them there",
-            )
-        if images.dtype not in (np.uint8, np.uint16):
-            raise DataError(
-                f"{self.images} holds no pictures",
-                expected="type uint8 or uint16",
-                got=str(images.dtype),
-                hint="for values in [0, 1]: (images * 255).round().astype('uint8')",
-            )
-        if len(labels) != len(images):
-            raise DataError("images and labels differ in number", got=f"{len(images)} images, {len(labels)} labels")
-        multi = labels.ndim == 2
+        _check_pictures(images, self.images)
+        for name, values in (("labels", labels), ("groups", groups), ("splits", splits)):
+            if values is not None and (values.ndim == 0 or len(values) != len(images)):
+                got = f"{len(images)} images, {name} of shape {values.shape}"
+                raise DataError(f"images and {name} differ in number", expected="one for each image", got=got)
+        if not len(images):
+            raise DataError(f"{self.images} holds no images", expected="at least three images of each class")
+        table = TableLabels.of_array(self.labels or f"the labels in {self.images}", labels, self._names())
+        joint = joined([table], self.classes, self.label_format)
         return Listing(
             names=[str(number) for number in range(len(images))],
-            labels=labels,
-            classes=self.classes or _numbered(labels, multi),
+            labels=joint.labels,
+            classes=joint.classes,
             read=_Reader(images),
-            splits=None if splits is None else [str(split) or None for split in splits],
-            groups=None if groups is None else [str(group) for group in groups],
-            multi_label=multi,
+            splits=None if splits is None else [SPLIT_WORDS.get(word, word) or None for word in _words(splits)],
+            groups=None if groups is None else _words(groups),
+            multi_label=joint.multi_label,
+            notes=joint.notes,
         )
 
     def stamp(self) -> object:
-        """The files' paths, sizes and times."""
+        """The files' paths, sizes and times, and how labels are read from them."""
         files = [path for path in (self.images, self.labels, self.groups, self.splits) if path is not None]
         places = [existing(path, "the file of arrays").resolve() for path in files]
-        return [self.identity(), files_stamp(Path(places[0].anchor), places)]
+        return [self.identity(), _READING, files_stamp(Path(places[0].anchor), places)]
+
+    def _names(self) -> tuple[str, ...] | None:
+        """The names of the classes that lie beside the labels (or the images)."""
+        found: dict[tuple[str, ...], str] = {}
+        for path in (self.labels, self.images):
+            arrays = _load(path) if path is not None else None
+            if isinstance(arrays, dict) and "classes" in arrays:
+                found[tuple(_words(_member("classes", str(path)).reshape(-1)))] = str(path)
+        if len(found) > 1:
+            raise DataError(
+                "the files name different classes",
+                got=" and ".join(f"{', '.join(names[:6])} in {path}" for names, path in found.items()),
+                hint="remove the array `classes` from one of them",
+            )
+        return next(iter(found), None)
 
     def _array(self, name: str) -> "np.ndarray | None":
         own = getattr(self, name)
@@ -152,46 +171,68 @@ class _Reader:
         return from_array(self._images[index])
 
 
-def _numbered(labels: "np.ndarray", multi: bool) -> tuple[str, ...]:
-    if multi:
-        return tuple(str(number) for number in range(labels.shape[1]))
-    # Of another type, the listing's own check says so.
-    top = int(labels.max()) if labels.size and labels.dtype.kind in "iu" else 1
-    return tuple(str(number) for number in range(top + 1))
+def _check_pictures(images: "np.ndarray", path: str) -> None:
+    import numpy as np
+
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 2, 3, 4)):
+        raise DataError(
+            f"{path} holds no pictures",
+            expected="shape (examples, height, width) or (examples, height, width, channels)",
+            got=f"shape {images.shape}",
+            hint="channels come last: images.transpose(0, 2, 3, 1) brings them there",
+        )
+    if images.dtype in (np.uint8, np.uint16) or not images.size:
+        return
+    got, hint = str(images.dtype), None
+    if images.dtype.kind == "b":
+        hint = "images.astype('uint8') * 255"
+    elif images.dtype.kind in "iuf":
+        low, high = images.min(), images.max()
+        got = f"{images.dtype}, values from {low:g} to {high:g}"
+        whole = images.dtype.kind in "iu"
+        hint = "not pixels as they were taken: save them before they are normalised, in 0 to 255"
+        if low >= 0 and high <= 1 and not whole:
+            hint = "for values in [0, 1]: (images * 255).round().astype('uint8')"
+        elif low >= 0 and high <= 255:
+            hint = "for values in [0, 255]: " + ("images" if whole else "images.round()") + ".astype('uint8')"
+        elif low >= 0 and high <= 65535 and whole:
+            hint = "for 16-bit values: images.astype('uint16')"
+        elif low >= -1 and high <= 1 and not whole:
+            hint = "for values in [-1, 1]: ((images + 1) * 127.5).round().astype('uint8')"
+    raise DataError(f"{path} holds pictures of another type", expected="uint8 or uint16", got=got, hint=hint)
+
+
+def _words(values: "np.ndarray") -> list[str]:
+    return [value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value) for value in values]
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[Path]:
+    place = existing(path, "the file of arrays")
+    expected = "a .npy or .npz file of numbers or text, not of pickled objects, without a password"
+    try:
+        with reading(place, "cannot be read", expected, "text is saved by numpy.save(file, labels.astype(str))"):
+            yield place
+    except MemoryError as error:
+        got = str(error) or "more than there is"
+        raise DataError(
+            f"{path} needs more memory than there is", got=got, hint="save it as .npy: it is not read as a whole"
+        ) from error
 
 
 def _load(path: str) -> "np.ndarray | dict[str, Any]":
-    import zipfile
-
     import numpy as np
 
-    place = existing(path, "the file of arrays")
-    try:
+    with _reading(path) as place:
         loaded = np.load(place, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise _damaged(path, error) from error
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded:
-        return dict.fromkeys(loaded.files)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return dict.fromkeys(loaded.files)
 
 
 def _member(name: str, path: str) -> "np.ndarray":
-    import zipfile
-    import zlib
-
     import numpy as np
 
-    try:
-        with np.load(existing(path, "the file of arrays"), allow_pickle=False) as loaded:
-            return np.asarray(loaded[name])
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: str, error: Exception) -> DataError:
-    return DataError(
-        f"{path} cannot be read",
-        expected="a .npy or .npz file of numbers, not of pickled objects",
-        got=" ".join(str(error).split()) or type(error).__name__,
-    )
+    with _reading(path) as place, np.load(place, allow_pickle=False) as loaded:
+        return np.asarray(loaded[name])

@@ -2,20 +2,23 @@
 
 import abc
 import hashlib
+import json
 import os
+import re
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferscope.errors import DataError
+from transferscope.errors import DataError, printable
 from transferscope.frozen import Frozen
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-__all__ = ["SPLIT_WORDS", "AbstractSource", "Listing", "existing", "files_stamp"]
+__all__ = ["SPLIT_WORDS", "AbstractSource", "Listing", "existing", "files_stamp", "regular_file", "split_of"]
 
 SPLIT_WORDS = {
     "train": "train",
@@ -26,8 +29,26 @@ SPLIT_WORDS = {
     "dev": "validation",
     "test": "test",
     "testing": "test",
+    "trn": "train",
+    "tst": "test",
 }
 """What data sets call their splits (lower case), and what they are called here."""
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_NOUNS = ("set", "data", "dataset", "images", "imgs", "pictures", "photos", "split", "folder")
+
+
+def split_of(name: str) -> str | None:
+    """The split that a name tells of, by one of its words; None where it tells of none, or of several.
+
+    >>> [split_of(name) for name in ("seg_train", "TestSet", "val2017", "trainval", "contest", "train_or_test")]
+    ['train', 'test', 'validation', 'train', None, None]
+    """
+    words = [word.lower() for word in _WORDS.findall(name)]
+    words += [word.removesuffix(noun) for word in words for noun in _NOUNS if word.endswith(noun)]
+    found = {SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS}
+    # Both at once: validation examples are cut from them, as from any training examples.
+    found = {"train"} if found == {"train", "validation"} or "trainval" in words else found
+    return found.pop() if len(found) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -62,6 +83,13 @@ class Listing:
         # Imported late: sources are settings, and settings must load fast.
         from transferscope.data.checks import checked_labels, checked_names, checked_splits
 
+        # The one boundary of all sources: what is shown, drawn and stored from here on is printable. The source's
+        # own ``read`` goes by number and keeps the raw names.
+        for field_name in ("names", "classes", "groups", "notes"):
+            texts = getattr(self, field_name)
+            if texts is not None:
+                kind = tuple if isinstance(texts, tuple) else list
+                object.__setattr__(self, field_name, kind(printable(str(text)) for text in texts))
         checked_names(self.names)
         labels = checked_labels(self.labels, self.names, self.classes, self.multi_label)
         object.__setattr__(self, "labels", labels)
@@ -90,7 +118,7 @@ class AbstractSource(Frozen, abc.ABC):
 
     def __hash__(self) -> int:
         # Options are dictionaries, which pydantic's own hash of frozen models cannot take.
-        return hash(self.model_dump_json())
+        return hash(json.dumps(self.model_dump(mode="json"), sort_keys=True))  # a path may be no UTF-8
 
     def image(self, index: int) -> "Image.Image":
         """Example ``index`` of the listing, decoded, in any mode and size.
@@ -108,16 +136,31 @@ def existing(path: str, what: str) -> Path:
         what: what it should be, for the error.
 
     Raises:
-        DataError: there is nothing at ``path``.
+        DataError: there is nothing at ``path``, or a pipe, device or socket, which is not opened.
     """
-    place = Path(path).expanduser()
-    if not place.exists():
+    place = Path(os.path.expanduser(path))
+    try:
+        mode = os.stat(place).st_mode
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{what} does not exist: {path}",
             expected="a path that exists; relative paths start at the working directory",
-            got=str(place.absolute()),
-        )
-    return place
+            got=f"{place.absolute()} ({getattr(error, 'strerror', None) or error})",
+        ) from error
+    return place if stat.S_ISDIR(mode) else Path(regular_file(place))
+
+
+def regular_file(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """``path`` itself, if a file lies there that can be opened without waiting.
+
+    Raises:
+        DataError: it is a pipe, a device, a socket or a folder.
+        OSError: it is not there.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        raise DataError(f"{os.fspath(path)} is no file", expected="a regular file", got=_kind(mode))
+    return path
 
 
 def files_stamp(root: Path, files: Iterable[Path]) -> list[object]:
@@ -140,3 +183,8 @@ def files_stamp(root: Path, files: Iterable[Path]) -> list[object]:
         digest.update(f"{file.relative_to(root).as_posix()}\0{facts}\n".encode("utf-8", "surrogateescape"))
         count += 1
     return [str(root.resolve()), count, digest.hexdigest()]
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+    return kinds.get(stat.S_IFMT(mode), "a device")

@@ -1,14 +1,13 @@
 """The user's own data, by a function."""
 
-import importlib
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 
 from transferscope.data.sources.base import AbstractSource, Listing
-from transferscope.errors import DataError, nearest
+from transferscope.errors import DataError
+from transferscope.factories import call_factory, current_folder, find_module
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -19,8 +18,8 @@ __all__ = ["Factory"]
 class Factory(AbstractSource):
     """What the user's function returns: a sequence of (picture, label), or a ``Listing``.
 
-    A picture is a PIL image, or an array with channels last. A label is a whole number, or a row of 0 and 1
-    for several at once. A sequence may have ``classes``, the names of its classes, and ``groups``. What the
+    A picture is a PIL image, or an array with channels last. A label is a whole number or a word, or a row of
+    0 and 1 for several at once. A sequence may have ``classes``, the names of its classes, and ``groups``. What the
     function reads cannot be seen from here: raise ``version`` when it changes.
 
     Attributes:
@@ -33,6 +32,11 @@ class Factory(AbstractSource):
     function: str
     options: dict[str, Any] = Field(default_factory=dict)
     version: int | str = 0
+
+    @property
+    def code(self) -> str:
+        """The function."""
+        return self.function
 
     @field_validator("function")
     @classmethod
@@ -50,6 +54,9 @@ class Factory(AbstractSource):
         """
         import numpy as np
 
+        from transferscope.data.sources.class_names import TableLabels
+        from transferscope.data.sources.labels import joined
+
         made = self._call()
         if isinstance(made, Listing):
             return made
@@ -61,65 +68,50 @@ class Factory(AbstractSource):
             )
         labels: list[np.ndarray] = []
         for number in range(len(made)):
-            item = made[number]
+            with current_folder():
+                item = made[number]
             if not (isinstance(item, (tuple, list)) and len(item) == 2):
                 raise DataError(f"example {number} of {self.function} is no (picture, label)", got=type(item).__name__)
             labels.append(np.asarray(item[1]))
         if len({label.shape for label in labels}) > 1:
             raise DataError(f"the labels of {self.function} differ in shape")
-        array = np.stack(labels) if labels else np.zeros(0, dtype=np.int64)
-        multi = array.ndim == 2
-        top = int(array.shape[-1] if multi else array.max() + 1) if array.size else 0
-        names = getattr(made, "classes", None) or range(top)
-        groups = getattr(made, "groups", None)
+        if not labels:
+            raise DataError(f"{self.function} returned no images", expected="at least three images of each class")
+        names, groups = getattr(made, "classes", None), getattr(made, "groups", None)
+        named = None if names is None else tuple(str(name) for name in names)
+        joint = joined([TableLabels.of_array(f"the labels of {self.function}", np.stack(labels), named)])
         return Listing(
             names=[str(number) for number in range(len(made))],
-            labels=array,
-            classes=tuple(str(name) for name in names),
+            labels=joint.labels,
+            classes=joint.classes,
             read=_Reader(made),
             groups=None if groups is None else [str(group) for group in groups],
-            multi_label=multi,
+            multi_label=joint.multi_label,
+            notes=joint.notes,
         )
 
     def stamp(self) -> object:
-        """The settings and the text of the function's module."""
+        """The settings and the text of the function's module, which is not run for it."""
         import hashlib
 
-        module = self.function.partition(":")[0]
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError) as error:
-            raise self._unusable(error) from error
-        text = Path(spec.origin).read_bytes() if spec and spec.origin and Path(spec.origin).is_file() else b""
-        return [self.identity(), hashlib.sha256(text).hexdigest()]
+        place = find_module(self.function.partition(":")[0])
+        if place is None:
+            raise DataError(
+                f"there is no module for the data {self.function!r}",
+                expected="package.module:function of an installed package, or of a file in the current folder",
+                got=f"the current folder is {Path.cwd()}",
+            )
+        return [self.identity(), hashlib.sha256(place.read_bytes()).hexdigest()]
 
     def _call(self) -> Any:
-        module, _, name = self.function.partition(":")
         try:
-            loaded = importlib.import_module(module)
-        except ImportError as error:
-            raise self._unusable(error) from error
-        function = getattr(loaded, name, None)
-        if not callable(function):
-            raise DataError(
-                f"{module} has no function called {name!r}",
-                hint=nearest(name, [n for n in vars(loaded) if n[0] != "_"]),
-            )
-        try:
-            return function(**self.options)
+            return call_factory(self.function, DataError, "data", self.options)
         except TypeError as error:
             raise DataError(
                 f"{self.function} could not be called with {self.options}",
                 got=str(error),
                 hint="see `options`",
             ) from error
-
-    def _unusable(self, error: Exception) -> DataError:
-        return DataError(
-            f"the data factory {self.function!r} cannot be imported",
-            expected="package.module:function of an installed package, or of a file in the working directory",
-            got=str(error),
-        )
 
 
 class _Reader:
@@ -129,4 +121,6 @@ class _Reader:
     def __call__(self, index: int) -> "Image.Image":
         from transferscope.data.decode import as_image
 
-        return as_image(self._made[index][0])
+        # The user's code may import its own modules when it is first asked.
+        with current_folder():
+            return as_image(self._made[index][0])

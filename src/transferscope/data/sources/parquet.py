@@ -2,22 +2,27 @@
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from transferscope.data.sources.base import SPLIT_WORDS, AbstractSource, Listing, existing, files_stamp
+from transferscope.data.sources.base import SPLIT_WORDS, AbstractSource, Listing, existing, files_stamp, regular_file
+from transferscope.data.sources.guarded import reading
+from transferscope.data.sources.tree import read_tree
 from transferscope.errors import DataError, nearest
 
 if TYPE_CHECKING:
-    import numpy as np
     import polars as pl
     from PIL import Image
+
+    from transferscope.data.sources.class_names import TableLabels
 
 __all__ = ["Parquet"]
 
 _IMAGE_NAMES = ("image", "img")
 _LABEL_NAMES = ("label", "labels")
 _BLOCK_BYTES = 256 * 2**20
+_READING = 2  # raised when the same files give other labels, so that no older listing is taken
 
 
 class Parquet(AbstractSource):
@@ -25,15 +30,21 @@ class Parquet(AbstractSource):
 
     The split of a file is read off its name (``train-00000-of-00001.parquet``, ``test...``,
     ``validation...``) or its folder's. Pictures are a struct of ``bytes`` and ``path``, plain bytes, or a
-    path below the file's folder. Labels are whole numbers, words, or lists of either (several at once).
+    path below the file's folder. Labels are whole numbers, words, or lists of either (several at once). Labels of
+    several files are joined by the names of their classes, each file read by its own.
 
     Attributes:
         path: file or folder.
         image_column: column of pictures; ``image`` or ``img`` where None.
         label_column: column of labels; ``label`` or ``labels`` where None.
         group_column: column of what must not be torn apart by a split (patient, say).
-        classes: names of the classes; where None those in the file's metadata (of Hugging Face's features, or
-            a JSON list under ``classes``), else the words or numbers themselves.
+        classes: names of the classes, in the order wanted; where None those in the files' metadata (of Hugging Face's
+            features, or a JSON list under ``classes``), else the words or numbers themselves. Classes without rows
+            are dropped.
+        label_format: of rows of several numbers. ``multi_hot`` vectors hold 0 or 1 for each class, ``one_hot`` vectors
+            a single 1 (read as one label per image), ``numbers`` are lists of class numbers. ``auto`` takes rows of
+            one length that hold only 0 and 1 as multi-hot, one value in each row as one label per image, and other
+            rows as numbers.
     """
 
     kind: Literal["parquet"] = "parquet"
@@ -42,6 +53,7 @@ class Parquet(AbstractSource):
     label_column: str | None = None
     group_column: str | None = None
     classes: tuple[str, ...] | None = None
+    label_format: Literal["auto", "multi_hot", "one_hot", "numbers"] = "auto"
 
     def listing(self) -> Listing:
         """Rows in the order of file names, named ``file#row``.
@@ -49,45 +61,33 @@ class Parquet(AbstractSource):
         Raises:
             DataError: no file, not Parquet, a missing column, or labels without meaning.
         """
-        import polars as pl
+        from transferscope.data.sources.labels import joined
 
         files = self._files()
         root = files[0].parent if len(files) == 1 else self._root()
         image, label = self._columns(files[0])
-        columns = [label] + ([self.group_column] if self.group_column else [])
-        tables: list[pl.DataFrame] = []
-        for file in files:
-            schema = _schema(file)
-            for column in [image, *columns]:
-                _present(column, list(schema), file)
-            tables.append(pl.read_parquet(file, columns=columns, hive_partitioning=False))
-        counts = [len(table) for table in tables]
-        try:
-            rows = pl.concat(tables, how="vertical_relaxed")
-        except pl.exceptions.PolarsError as error:
-            raise DataError(f"the files of {self.path} differ in the type of their labels", got=str(error)) from error
-        classes = self.classes or _classes_of(files[0], label)
-        labels, names, multi = _labels(rows[label], classes)
-        splits = [_split_of(file, root) for file in files]
+        tables = [self._labels(file, image, label) for file in files]
+        joint = joined([labels for labels, _ in tables], self.classes, self.label_format)
+        counts = [labels.rows for labels, _ in tables]
+        splits, notes = _splits(files, root)
         return Listing(
             names=[
                 f"{file.relative_to(root).as_posix()}#{row}"
                 for file, count in zip(files, counts, strict=True)
                 for row in range(count)
             ],
-            labels=labels,
-            classes=names,
+            labels=joint.labels,
+            classes=joint.classes,
             read=_Reader(files, counts, image),
-            splits=[split for split, count in zip(splits, counts, strict=True) for _ in range(count)]
-            if any(splits)
-            else None,
-            groups=[str(value) for value in rows[self.group_column]] if self.group_column else None,
-            multi_label=multi,
+            splits=splits and [split for split, count in zip(splits, counts, strict=True) for _ in range(count)],
+            groups=[group for _, groups in tables for group in groups] if self.group_column else None,
+            multi_label=joint.multi_label,
+            notes=(*notes, *joint.notes),
         )
 
     def stamp(self) -> object:
-        """The files' paths, sizes and times."""
-        return [self.identity(), files_stamp(self._root(), self._files())]
+        """The files' paths, sizes and times, and how labels are read from them."""
+        return [self.identity(), _READING, files_stamp(self._root(), self._files())]
 
     def _root(self) -> Path:
         place = existing(self.path, "the Parquet file or folder")
@@ -97,11 +97,8 @@ class Parquet(AbstractSource):
         place = existing(self.path, "the Parquet file or folder")
         if place.is_file():
             return [place]
-        files = sorted(
-            path
-            for path in place.rglob("*.parquet")
-            if not any(part.startswith(".") for part in path.relative_to(place).parts)
-        )
+        found = read_tree(place).files()
+        files = sorted(place / name for name in found if name.lower().endswith(".parquet"))
         if not files:
             raise DataError(f"no Parquet files in {self.path}", expected="files ending in .parquet")
         return files
@@ -116,13 +113,38 @@ class Parquet(AbstractSource):
             column = asked or next((name for name in usual if name in columns), None)
             if column is None:
                 raise DataError(
-                    f"{file.name} has no column called {' or '.join(usual)}",
+                    f"{file} has no column called {' or '.join(usual)}",
                     got="columns " + ", ".join(columns),
-                    hint=f"name the column in `{setting}`",
+                    hint=f"name the column in `{setting}` (--set target.data.{setting}=NAME)",
                 )
             _present(column, columns, file)
             chosen.append(column)
         return chosen[0], chosen[1]
+
+    def _labels(self, file: Path, image: str, label: str) -> "tuple[TableLabels, list[str]]":
+        """Labels and groups of one file."""
+        import polars as pl
+
+        schema = _schema(file)
+        columns = [label] + ([self.group_column] if self.group_column else [])
+        for column in [image, *columns]:
+            _present(column, list(schema), file)
+        fields = {field.name for field in schema[image].fields} if isinstance(schema[image], pl.Struct) else set()
+        if not (schema[image] in (pl.Binary, pl.String, pl.Categorical, pl.Enum) or fields & {"bytes", "path"}):
+            raise DataError(
+                f"the column {image!r} of {file} holds no pictures",
+                expected="encoded pictures (bytes), paths, or a struct of bytes and path",
+                got=str(schema[image]),
+                hint="name the column of pictures in `image_column` (--set target.data.image_column=NAME)",
+            )
+        with reading(file, "cannot be read", f"whole columns {columns}", "is the download complete?"):
+            table = pl.read_parquet(file, columns=columns, hive_partitioning=False, glob=False)
+            names = _classes_of(file, label, given=self.classes is not None)
+            labels = _table_labels(table[label], f"the column {label!r} of {file}", names)
+            groups = table[self.group_column] if self.group_column else []
+            if isinstance(groups, pl.Series) and groups.null_count():
+                raise DataError(f"the column {groups.name!r} of {file} has empty rows", got=str(groups.null_count()))
+            return labels, [str(group) for group in groups]
 
 
 class _Reader:
@@ -148,7 +170,7 @@ class _Reader:
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, str):
-            return Image.open(self._files[number].parent / value)
+            return Image.open(regular_file(self._files[number].parent / value))
         if not isinstance(value, bytes):
             raise DataError("the row holds no picture", expected="bytes or a path", got=type(value).__name__)
         return Image.open(io.BytesIO(value))
@@ -159,10 +181,8 @@ class _Reader:
         file, count = self._files[number], self._counts[number]
         rows = max(1, int(count * min(1.0, _BLOCK_BYTES / max(1, file.stat().st_size))))
         start = index // rows * rows
-        try:
-            block = pl.scan_parquet(file).select(self._column).slice(start, rows).collect()
-        except pl.exceptions.PolarsError as error:
-            raise DataError(f"{file} is damaged", got=str(error).splitlines()[0]) from error
+        with reading(file, "is damaged", f"pictures in the column {self._column!r}"):
+            block = pl.scan_parquet(file, glob=False).select(self._column).slice(start, rows).collect()
         self._block = block[self._column]
         self._where = (number, start, start + len(block))
 
@@ -170,27 +190,38 @@ class _Reader:
 def _schema(file: Path) -> "dict[str, Any]":
     import polars as pl
 
-    try:
-        return dict(pl.read_parquet_schema(file))
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(
-            f"{file} cannot be read as Parquet",
-            got=str(error).splitlines()[0],
-            hint="is the download complete?",
-        ) from error
+    with reading(file, "cannot be read as Parquet", "a Parquet file", "is the download complete?"):
+        # Not `read_parquet_schema`: it takes names with * and [ for patterns, and may answer for another file.
+        return dict(pl.scan_parquet(file, glob=False, hive_partitioning=False).collect_schema())
 
 
 def _present(column: str, columns: list[str], file: Path) -> None:
     if column not in columns:
-        raise DataError(f"{file.name} has no column {column!r}", hint=nearest(column, columns))
+        raise DataError(f"{file} has no column {column!r}", hint=nearest(column, columns))
+
+
+def _splits(files: list[Path], root: Path) -> tuple[list[str | None] | None, list[str]]:
+    """The split of each file, by its name or its folders'; None where the names give no training images."""
+    splits = [_split_of(file, root) for file in files]
+    given = {split for split in splits if split is not None}
+    unnamed = [file.name for file, split in zip(files, splits, strict=True) if split is None]
+    if not given or (not unnamed and "train" not in given):
+        return None, [f"No file is called train: {', '.join(sorted(given))} is divided anew."] if given else []
+    said = f"{len(unnamed)} of {len(files)} files name no split and are divided with the training images"
+    return splits, [f"{said}: {', '.join(unnamed[:3])}."] if unnamed else []
 
 
 def _split_of(file: Path, root: Path) -> str | None:
-    words = [file.stem.split("-")[0].split("_")[0], *reversed(file.relative_to(root).parts[:-1])]
-    return next((SPLIT_WORDS[word.lower()] for word in words if word.lower() in SPLIT_WORDS), None)
+    for name in (file.stem, *reversed(file.relative_to(root).parts[:-1])):
+        words = re.split(r"[^a-z]+", name.lower())
+        # The first word of several: "test-00000-of-00001-train-set" is a test split.
+        split = next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
+        if split is not None:
+            return split
+    return None
 
 
-def _classes_of(file: Path, label: str) -> tuple[str, ...] | None:
+def _classes_of(file: Path, label: str, *, given: bool) -> tuple[str, ...] | None:
     import polars as pl
 
     metadata = pl.read_parquet_metadata(file)
@@ -200,54 +231,59 @@ def _classes_of(file: Path, label: str) -> tuple[str, ...] | None:
             # A list of labels is {"feature": {"names": ...}}, or [{"names": ...}] in older files.
             feature = feature[0] if isinstance(feature, list) else feature
             feature = feature if "names" in feature else feature.get("feature", {})
-            if "names" in feature:
-                return tuple(str(name) for name in feature["names"])
+            names = feature.get("names")
+            if isinstance(names, dict):  # {"0": "cat", "1": "dog"}, as a data set's card has them
+                names = [names[key] for key in sorted(names, key=int)]
+            if names is not None:
+                return tuple(str(name) for name in names)
         if "classes" in metadata:
             return tuple(str(name) for name in json.loads(metadata["classes"]))
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        if given:
+            return None  # the user has said what the numbers mean
         raise DataError(
-            f"the metadata of {file.name} name no classes that can be read",
+            f"the metadata of {file} name no classes that can be read",
             got=f"{type(error).__name__}: {error}",
-            hint="give them as `classes`",
+            hint="give them as `classes` (--set 'target.data.classes=[first, second]')",
         ) from error
     return None
 
 
-def _labels(column: "pl.Series", classes: tuple[str, ...] | None) -> "tuple[np.ndarray, tuple[str, ...], bool]":
-    import numpy as np
+def _table_labels(column: "pl.Series", where: str, names: tuple[str, ...] | None) -> "TableLabels":
     import polars as pl
 
-    if column.null_count():
-        raise DataError(
-            f"the label column {column.name!r} has empty rows", got=f"{column.null_count()} of {len(column)}"
-        )
-    multi = isinstance(column.dtype, (pl.List, pl.Array))
-    flat = column.explode().drop_nulls() if multi else column
+    from transferscope.data.sources.class_names import TableLabels
+
+    _no_nulls(column, where)
+    lengths, flat = None, column
+    if isinstance(column.dtype, (pl.List, pl.Array)):
+        if isinstance(column.dtype, pl.Array):
+            column = column.arr.to_list()
+        lengths = column.list.len()
+        flat = column.filter(lengths > 0).explode()
+        _no_nulls(flat, where)
+    vector = lengths is not None and flat.dtype == pl.Boolean
     if isinstance(flat.dtype, (pl.Categorical, pl.Enum)):
         flat = flat.cast(pl.String)
-    if flat.dtype == pl.String:
-        names = classes or tuple(sorted(set(flat)))
-        unknown = sorted(set(flat) - set(names))
-        if unknown:
-            raise DataError("labels name unknown classes", got=", ".join(unknown[:5]), hint=nearest(unknown[0], names))
-        numbers = {name: number for number, name in enumerate(names)}
-        values = np.array([numbers[word] for word in flat], dtype=np.int64)
-    elif flat.dtype.is_integer():
-        values = flat.to_numpy().astype(np.int64)
-        names = classes or tuple(str(number) for number in range(int(values.max(initial=-1)) + 1))
-    else:
+    elif isinstance(flat.dtype, pl.Decimal):
+        flat = flat.cast(pl.Float64)
+    elif flat.dtype == pl.Null:  # of lists that are all empty
+        flat = flat.cast(pl.Int64)
+    elif not (flat.dtype == pl.String or flat.dtype == pl.Boolean or flat.dtype.is_numeric()):
         raise DataError(
-            f"the labels in {column.name!r} are not whole numbers or words",
-            expected="integers, text, or lists of them",
+            f"{where} holds no labels",
+            expected="whole numbers, text, or lists of them",
             got=str(column.dtype),
-            hint="name the label column in `label_column`",
+            hint="name the label column in `label_column` (--set target.data.label_column=NAME)",
         )
-    if not multi:
-        return values, names, False
-    wrong = (values < 0) | (values >= len(names))
-    if wrong.any():
-        raise DataError("labels are out of range", expected=f"0 to {len(names) - 1}", got=str(values[wrong][0]))
-    lengths = column.list.len() if isinstance(column.dtype, pl.List) else column.cast(pl.List(flat.dtype)).list.len()
-    matrix = np.zeros((len(column), len(names)), dtype=np.uint8)
-    matrix[np.repeat(np.arange(len(column)), lengths.to_numpy()), values] = 1
-    return matrix, names, True
+    return TableLabels(where, flat.to_numpy(), None if lengths is None else lengths.to_numpy(), names, vector)
+
+
+def _no_nulls(column: "pl.Series", where: str) -> None:
+    if column.null_count():
+        raise DataError(
+            f"{where} has empty rows",
+            expected="a label in every row",
+            got=f"{column.null_count()} of {len(column)}, the first in row {column.is_null().arg_max()}",
+            hint="leave those rows out of the file, or name another column in `label_column`",
+        )

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from transferscope.data.sources.base import SPLIT_WORDS, AbstractSource, Listing, files_stamp
+from transferscope.data.sources.guarded import reading
 from transferscope.errors import DataError, nearest
 
 if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["Torchvision"]
+
+
+_UNPICKLING = ("LSUN", "LSUNClass")
+"""Data sets of torchvision that unpickle files whose hash they do not check."""
 
 
 class Torchvision(AbstractSource):
@@ -39,35 +44,35 @@ class Torchvision(AbstractSource):
         """Examples of all splits in turn, named ``split/number``. Classes without examples are left out.
 
         Raises:
-            DataError: an unknown name, data that are not there, options that do not fit.
+            DataError: an unknown name, data that are not there, options that do not fit, or labels that are none.
         """
-        import numpy as np
+        from transferscope.data.sources.class_names import TableLabels
+        from transferscope.data.sources.labels import joined
 
         parts = self._parts()
-        names, splits, labels = [], [], []
+        tables = []
         for split, data in parts:
-            names += [f"{split or 'all'}/{number}" for number in range(len(data))]
-            splits += [split] * len(data)
-            labels.append(_labels(data))
-        joined = np.concatenate(labels)
-        multi = joined.ndim == 2
-        classes = _classes(parts[0][1], joined, multi)
-        if not multi:
-            joined, classes = _used(joined, classes)
+            where = f"{self.name}, {split or 'all examples'}"
+            with reading(where, "gives no labels that can be read", "labels, one for each example"):
+                labels = _labels(data)
+            tables.append(TableLabels.of_array(where, labels, _names(data, labels)))
+        joint = joined(tables)
+        splits = [split for split, data in parts for _ in range(len(data))]
         return Listing(
-            names=names,
-            labels=joined,
-            classes=classes,
+            names=[f"{split or 'all'}/{number}" for split, data in parts for number in range(len(data))],
+            labels=joint.labels,
+            classes=joint.classes,
             read=_Reader([data for _, data in parts]),
             splits=splits if any(splits) else None,
-            multi_label=multi,
+            multi_label=joint.multi_label,
+            notes=joint.notes,
         )
 
     def stamp(self) -> object:
         """The settings, torchvision's version, and all files below ``root``."""
         import torchvision
 
-        root = Path(self.root).expanduser()
+        root = Path(os.path.expanduser(self.root))
         files = sorted(Path(place) / name for place, _, names in os.walk(root) for name in names)
         return [self.identity(), str(torchvision.__version__), files_stamp(root, files)]
 
@@ -80,11 +85,17 @@ class Torchvision(AbstractSource):
             raise DataError(
                 f"torchvision has no data set called {self.name!r}", hint=nearest(self.name, datasets.__all__)
             )
+        if self.name in _UNPICKLING:
+            raise DataError(
+                f"torchvision's {self.name} unpickles a file beside the data, which can run any code",
+                expected="data that are read without running anything",
+                hint="write the pictures into class folders, and use kind: folder",
+            )
         make = getattr(datasets, self.name)
         accepted = inspect.signature(make).parameters
         given = dict(self.options)
         if "root" in accepted:
-            given["root"] = str(Path(self.root).expanduser())
+            given["root"] = os.path.expanduser(self.root)
         if "download" in accepted:
             given["download"] = self.download
         if "train" in accepted and "train" not in self.options:
@@ -147,22 +158,10 @@ def _labels(data: Any) -> Any:
     return np.stack([np.asarray(data[number][1]) for number in range(len(data))])
 
 
-def _classes(data: Any, labels: Any, multi: bool) -> tuple[str, ...]:
-    count = labels.shape[1] if multi else int(labels.max(initial=0)) + 1
+def _names(data: Any, labels: Any) -> tuple[str, ...] | None:
+    count = labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=0)) + 1 if labels.dtype.kind in "iu" else 0
     for attribute in ("classes", "attr_names"):
         names = [str(name) for name in getattr(data, attribute, None) or () if str(name)]
-        if len(names) >= count and len(set(names)) == len(names):
+        if len(names) >= max(1, count) and len(set(names)) == len(names):
             return tuple(names)
-    return tuple(str(number) for number in range(count))
-
-
-def _used(labels: Any, classes: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
-    """Without the classes that have no examples (EMNIST's letters have one)."""
-    import numpy as np
-
-    if labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
-        return labels, classes  # the listing's own check says what is wrong
-    present, numbers = np.unique(labels, return_inverse=True)
-    if len(present) < 2:
-        return labels, classes
-    return numbers, tuple(classes[int(number)] for number in present)
+    return None

@@ -1,0 +1,165 @@
+"""Hand over a trained network: one file with everything that whoever loads it must know, and how to load it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.variants import BoundStudy
+from transferscope.errors import OptionError, StoreError
+from transferscope.networks.architectures import split_name
+from transferscope.networks.settings import Architecture
+from transferscope.networks.weights import write_state
+from transferscope.running.bind import bind
+from transferscope.running.context import Context
+from transferscope.running.reading import finished_table
+from transferscope.running.work import metadata
+from transferscope.specs import NetworkSpec
+from transferscope.store import Store
+from transferscope.study import Study
+
+__all__ = ["EXPORTED", "Exported", "export_network", "file_name", "loading_snippet"]
+
+EXPORTED = ("P_T", "RI_T", "RI_T_long")
+"""The trained variants that can be handed over."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A trained network in a file.
+
+    Attributes:
+        path: the file.
+        facts: what its metadata say: classes, preprocessing, rate, metric and where it came from.
+        snippet: Python that loads it.
+    """
+
+    path: Path
+    facts: dict[str, str]
+    snippet: str
+
+
+def file_name(study: str, variant: str, seed: int) -> str:
+    """The name of the file: of the study, variant and seed.
+
+    >>> file_name("photos", "P_T", 0)
+    'photos-P_T-seed0.safetensors'
+    """
+    return f"{study}-{variant}-seed{seed}.safetensors"
+
+
+def export_network(study: Study, store_root: Path, variant: str, seed: int, output: Path, *, force: bool) -> Exported:
+    """Write the network whose numbers the report shows: of the chosen rate, after its last epoch.
+
+    Args:
+        study: that trained it.
+        store_root: folder of the store.
+        variant: one of :data:`EXPORTED`; ``P-T`` is ``P_T``.
+        seed: one of the study's seeds.
+        output: the file, or a folder for :func:`file_name`.
+        force: overwrite the file.
+
+    Raises:
+        OptionError: the variant or the seed is not one of the study's, or the file exists.
+        StoreError: the network is not trained yet.
+    """
+    variant = variant.replace("-", "_")
+    have = EXPORTED if study.training.plateau_epochs is not None else EXPORTED[:2]
+    if variant not in have:
+        raise OptionError(f"{variant!r} is not a trained variant of this study", expected=" or ".join(have))
+    if seed not in study.seeds:
+        raise OptionError(f"{seed} is not a seed of this study", expected=", ".join(map(str, study.seeds)))
+    path = output / file_name(study.name, variant, seed) if output.is_dir() else output
+    if path.exists() and not force:
+        raise OptionError(f"{path} exists already", hint="--output FILE names another, --force overwrites it")
+    store = Store(Path(store_root))
+    bound = bind(study, store)
+    context = Context(store, bound)
+    rates = LearningRate()
+    try:
+        spec = bound.member(variant, seed, Evidence({rates.key: finished_table(rates, bound, store)})).spec
+        history = context.history(spec)
+    except StoreError as error:
+        raise StoreError(
+            f"{variant} of seed {seed} is not trained yet",
+            expected="a finished training in the store",
+            got=str(store.root),
+            hint="transferscope run STUDY trains it; what is finished is not trained again",
+        ) from error
+    epoch = int(store.entry("networks", spec.key).manifest()["weights_epoch"])
+    facts = _facts(bound, spec, variant, history.row(epoch, named=True))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_state(path, context.state(spec), facts)
+    return Exported(path, facts, loading_snippet(path, facts))
+
+
+def _facts(study: BoundStudy, spec: NetworkSpec, variant: str, last: Mapping[str, Any]) -> dict[str, str]:
+    assert spec.recipe is not None
+    further = {
+        "study": study.settings.name,
+        "study_key": study.settings.key,
+        "variant": variant,
+        "seed": spec.seed,
+        "class_names": study.class_names,
+        "labels": study.task,
+        "fit": study.settings.target.fit,
+        "learning_rate": spec.recipe.learning_rate,
+        "epoch": last["epoch"],
+        "metric": study.metric,
+        "validation_metric": last["validation_metric"],
+        "test_metric": last["test_metric"],
+    }
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in further.items()}
+    return {**metadata(spec), **texts}
+
+
+_SNIPPET = """\
+import json
+import numpy, torch, {library}
+from PIL import Image, ImageOps
+from safetensors import safe_open
+
+with safe_open("{path}", "pt") as file:
+    facts, state = file.metadata(), {{name: file.get_tensor(name) for name in file.keys()}}
+model = {make}.eval()
+model.load_state_dict(state)
+
+mean, std = (torch.tensor(json.loads(facts[name])).view(3, 1, 1) for name in ("mean", "std"))
+picture = ImageOps.exif_transpose(Image.open("picture.png")).convert("RGB")
+picture = {square}
+pixels = torch.tensor(numpy.array(picture)).permute(2, 0, 1) / 255
+scores = model(((pixels - mean) / std)[None])[0].{scores}
+print(dict(zip(json.loads(facts["class_names"]), scores.tolist())))
+"""
+
+
+def loading_snippet(path: Path, facts: Mapping[str, str]) -> str:
+    """Python that loads an exported network with the libraries alone, and classifies one picture as it was trained to.
+
+    Args:
+        path: of the file.
+        facts: its metadata.
+    """
+    architecture = Architecture(**json.loads(facts["architecture"]))
+    family, name = split_name(architecture)
+    options = "".join(f", {key}={value!r}" for key, value in architecture.options.items())
+    library, make = {
+        "timm": ("timm", f'timm.create_model("{name}", num_classes={facts["classes"]}{options})'),
+        "torchvision": (
+            "torchvision",
+            f'torchvision.models.get_model("{name}", weights=None, num_classes={facts["classes"]}{options})',
+        ),
+        "factory": (name.partition(":")[0], f"{name.replace(':', '.')}(num_classes={facts['classes']}{options})"),
+    }[family]
+    size = f"({facts['image_size']}, {facts['image_size']})"
+    bicubic = f"{size}, Image.Resampling.BICUBIC"
+    return _SNIPPET.format(
+        path=path,
+        library=library,
+        make=make,
+        square=f"ImageOps.fit(picture, {bicubic})" if facts["fit"] == "crop" else f"picture.resize({bicubic})",
+        scores="sigmoid()" if facts["labels"] == "multi" else "softmax(0)",
+    )
