@@ -15,7 +15,7 @@ import transferscope as ts
 from tests.callers import CPU, DISTINCT, FUNCTIONS
 from transferscope.errors import AlignmentError, ArchitectureError, LoaderError, MeasureError, TransferscopeError
 from transferscope.networks.features import pooled_features
-from transferscope.networks.modules import core, hookable_parts, named_parts, parts_parameters
+from transferscope.networks.modules import hookable_parts, named_parts, parts_parameters
 
 GENERATOR = torch.Generator().manual_seed(0)
 PAIRS = [(torch.randn(12, 3, 8, 8, generator=GENERATOR), torch.arange(12) % 3) for _ in range(2)]
@@ -103,7 +103,6 @@ def test_what_is_no_wrapper_stays_a_part() -> None:
     scaled.scale = nn.Parameter(torch.ones(1))
     assert named_parts(scaled, "block") == ["(direct)", "model"]
     assert named_parts(Wrapper(small()), "block", head="model") == ["model"]
-    assert core(Wrapper(small()))[0] == "model"
 
 
 @pytest.mark.kind("F10")

@@ -261,7 +261,9 @@ def _distances(
     """Distance of all parameters that both have alike, the head left out where it is named; and of each module."""
     apart = unlike(a, b, without=head, among="parameters", types=False)
     if apart is not None:
-        missing["distance and path"] = f"the networks' parameters differ in name or shape: {apart.cause} ({apart.got})"
+        missing["distance and path"] = (
+            f"the networks' parameters differ in name or shape: {apart.cause} ({apart.got}); {apart.hint}"
+        )
         return None, {}
     first, second = (
         {name: p for name, p in network.named_parameters() if head is None or not name.startswith(f"{head}.")}
