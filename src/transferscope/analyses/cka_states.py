@@ -145,7 +145,7 @@ class _Room:
     Attributes:
         points: names, the same for all states.
         grams: ``states points examples examples`` of each batch.
-        offsets: ``states points`` of each batch.
+        offsets: ``states points 2`` of each batch.
         coarsest: type of an output so far; it sets the level of rounding errors.
     """
 
@@ -208,7 +208,7 @@ def _room(observed: ObservedNetwork, counted: list[int], states: int) -> _Room:
     return _Room(
         points=tuple(observed.points),
         grams=[torch.empty(states, points, size, size, dtype=dtype) for size in counted],
-        offsets=[torch.empty(states, points, dtype=dtype) for _ in counted],
+        offsets=[torch.empty(states, points, 2, dtype=dtype) for _ in counted],
         coarsest=observed.coarsest,
     )
 

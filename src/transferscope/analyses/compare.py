@@ -16,7 +16,7 @@ from transferscope.analyses.averaging import Average, average_of
 from transferscope.analyses.cka_loader import CkaResult, cka
 from transferscope.analyses.compare_page import page
 from transferscope.analyses.linear_path import LinearPath, alpha_grid, linear_path
-from transferscope.errors import AlignmentError, MeasureError
+from transferscope.errors import AlignmentError, ArchitectureError, MeasureError
 from transferscope.measures.barriers import Barrier, stability
 from transferscope.measures.distance import Distance, parameter_distance
 from transferscope.measures.metrics import metric, predictions
@@ -206,8 +206,11 @@ def compare(
     elif whole is not None and (apart := unlike(a, b, without=None if alike else head)) is not None:
         missing["path"] = f"{apart.cause} ({apart.got}): {apart.hint}"
     elif whole is not None:
-        path = walk(b, "path")
-        if alike:
+        try:
+            path = walk(b, "path")
+        except ArchitectureError as error:
+            missing["path"] = " ".join(str(error).split())
+        if path is not None and alike:
             tell("average", 0, 0)
             average = average_of(
                 (a, b),

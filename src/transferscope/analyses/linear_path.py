@@ -140,7 +140,9 @@ def linear_path(
             or nothing can be refined (no ends in the grid, fewer than 3 points).
         ModuleNameError: no module of the name ``trunk_of``.
         LoaderError: a loader does not give the same batches twice.
-        ArchitectureError: the networks give other outputs for the same images (dropout that ignores the mode).
+        ArchitectureError: the networks give other outputs for the same images (dropout that ignores the mode); one
+            computes something else than the other does with its parameters and buffers; or buffers follow the data
+            that nothing recomputes.
 
     Reference: Neyshabur et al. 2020, Fig. 4; Frankle et al. 2020.
     """
@@ -200,8 +202,7 @@ def with_head_of(a: nn.Module, b: nn.Module, head: str) -> nn.Module:
             got=f"{apart.got} ({apart.cause})",
             hint=apart.hint,
         )
-    made = copied(a)
-    given, own = b.state_dict(), made.state_dict()
-    trunk = {name for name in own if not name.startswith(f"{head}.")}
-    made.load_state_dict({name: given[name] if name in trunk else value for name, value in own.items()})
+    # A copy of b: its own code, not that of a, says what its tensors mean.
+    made = copied(b)
+    made.set_submodule(head, copied(a).get_submodule(head))
     return made

@@ -144,7 +144,7 @@ def existing(path: str, what: str) -> Path:
     except (OSError, ValueError) as error:
         raise DataError(
             f"{what} does not exist: {path}",
-            expected="a path that exists; relative paths start at the working directory",
+            expected="a path that exists; in a study file relative ones start at the file's folder",
             got=f"{place.absolute()} ({getattr(error, 'strerror', None) or error})",
         ) from error
     return place if stat.S_ISDIR(mode) else Path(regular_file(place))
