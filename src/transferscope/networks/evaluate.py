@@ -1,6 +1,5 @@
 """A network on batches: its logits, with nothing about the network changed afterwards."""
 
-import copy
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -135,7 +134,7 @@ class _Snapshot:
         # All that a module holds, and what is in it: parameters, buffers, modules, hooks, caches.
         self.modules = [(module, dict(vars(module))) for module in model.modules()]
         self.contents = [
-            (value, copy.copy(value))
+            (value, tuple(value.items() if isinstance(value, dict) else value) if value else ())
             for _, attributes in self.modules
             for value in attributes.values()
             if isinstance(value, (dict, set, list))
@@ -158,9 +157,10 @@ class _Snapshot:
             vars(module).clear()
             vars(module).update(attributes)
         for live, saved in self.contents:
-            # The same object is kept: handles of hooks given out earlier point to it.
-            live.clear()
-            (live.extend if isinstance(live, list) else live.update)(saved)
+            # The same object is kept: handles of hooks given out earlier point to it. Most are empty.
+            if live or saved:
+                live.clear()
+                (live.extend if isinstance(live, list) else live.update)(saved)
         for buffer, former in self.buffers:
             buffer.detach().copy_(former)
         for parameter, data, gradient, requires, value in self.parameters:
