@@ -186,7 +186,7 @@ def system_error(name: str, error: BaseException) -> DataError:
         hint = "allow it to be read (chmod u+r on the file, u+x on its folders), and run the same command again"
     else:
         hint = "see to the disk or network drive, and run the same command again"
-    what = one_line(error) if isinstance(error, OSError) else f"not enough memory: {one_line(error)}"
+    what = error.strerror or one_line(error) if isinstance(error, OSError) else f"not enough memory: {one_line(error)}"
     return DataError(
         f"the system could not read the image {name}",
         expected="that it can be read now; no image is left out for such a reason, and nothing of it is stored",
