@@ -39,8 +39,8 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable '.[demo]'
 	touch $@
 
-$(VENV)/.test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[demo,test]'
+$(VENV)/.test: pyproject.toml tests/constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint tests/constraints.txt --editable '.[demo,test]'
 	touch $@ $(VENV)/.demo
 
 # Some peers pin old companions they do not need for what is measured here.

@@ -33,3 +33,8 @@ FUNCTIONS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "hessian": lambda a, b, d: ts.hessian(a, d, probes=2, tolerance=0.1, recompute_on=d, **CPU),
 }
 """Name to a call with two networks of one architecture and batches (images, labels)."""
+
+DISTINCT = [
+    name for name in FUNCTIONS if name not in ("cka_networks", "module_choices", "basin_networks", "criticality")
+]
+"""Those that are not made of others."""

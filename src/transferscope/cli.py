@@ -315,7 +315,22 @@ def schema(
 
 
 _Data = Annotated[
-    Path, typer.Option("--data", metavar="FOLDER", help="Labelled pictures: one folder per class.", show_default=False)
+    Path,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="Labelled pictures: class folders, Parquet (file or folder) or NumPy files.",
+        show_default=False,
+    ),
+]
+_DataSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="target.data.NAME=VALUE",
+        help="How the data are read, as in a study. Can be given again.",
+        show_default=False,
+    ),
 ]
 _Model = Annotated[
     str | None,
@@ -345,6 +360,7 @@ def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="A file of weights.", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another of the same architecture.", show_default=False)],
     data: _Data,
+    overrides: _DataSettings = None,
     model: _Model = None,
     image_size: _ImageSize = None,
     which: _Which = None,
@@ -360,7 +376,9 @@ def compare(
     Example:
       transferscope compare a.pt b.pt --model timm:resnet18 --data photos
     """
-    comparing.compare(a, b, model, data, image_size, which or (), fast=fast, quiet=quiet)
+    comparing.compare(
+        a, b, model, comparing.pictures(data, overrides or ()), image_size, which or (), fast=fast, quiet=quiet
+    )
 
 
 @app.command()
@@ -375,6 +393,7 @@ def modules(
         ),
     ],
     data: _Data,
+    overrides: _DataSettings = None,
     model: _Model = None,
     image_size: _ImageSize = None,
     which: _Which = None,
@@ -393,7 +412,8 @@ def modules(
     Example:
       transferscope modules tuned.safetensors timm --model timm:resnet18.a1_in1k --data photos --picture modules.svg
     """
-    module_commands.modules(finetuned, pretrained, model, data, image_size, which or (), margin, picture, quiet=quiet)
+    found = comparing.pictures(data, overrides or ())
+    module_commands.modules(finetuned, pretrained, model, found, image_size, which or (), margin, picture, quiet=quiet)
 
 
 @app.command()

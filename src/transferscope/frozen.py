@@ -43,7 +43,7 @@ def derive_seed(seed: int, *purpose: object) -> int:
 
 
 _LARGEST = 1_000_000
-_ANY_SIZE = ("seed", "bytes", "version")
+_ANY_SIZE = ("seed", "bytes", "version", "max_pixels")
 
 
 class Frozen(BaseModel):
@@ -60,7 +60,7 @@ class Frozen(BaseModel):
     @field_validator("*")
     @classmethod
     def _possible(cls, value: object, info: ValidationInfo) -> object:
-        """No count is so large that what is made from it fills the memory, or never ends; seeds and bytes may be."""
+        """No count is so large that what is made from it fills the memory, or never ends; what is no count may be."""
         if not any(word in str(info.field_name) for word in _ANY_SIZE):
             items = value if isinstance(value, (tuple, list)) else (value,)
             if any(isinstance(item, int) and item > _LARGEST for item in items):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from transferscope.data.decode import UNREADABLE, reason
+from transferscope.data.decode_all import peek
 from transferscope.data.sources import AbstractSource, Elpv, Listing, known_sources
 from transferscope.data.sources.guess import source_at
 from transferscope.data.spec import SplitSettings
@@ -106,15 +106,8 @@ def find_data(place: Path, settings: Mapping[str, Any]) -> Found:
         problems = problems_of(error, known_sources()[str(settings.get("kind", error.title.lower()))], _DATA)
         lines = ["the data cannot have these settings:", *(f"  {item}" for item in problems)]
         raise StudyError("\n".join(lines), hint="'transferscope list sources' names the settings of each") from error
-    sizes, unreadable = [], []
-    step = max(1, len(listing.names) // _SAMPLED)
-    looked = range(0, len(listing.names), step)
-    for index in looked:
-        try:
-            with listing.read(index) as picture:
-                sizes.append((picture.height, picture.width))
-        except UNREADABLE as error:
-            unreadable.append(f"{listing.names[index]} ({reason(error)})")  # told in a comment of the study
+    looked = range(0, len(listing.names), max(1, len(listing.names) // _SAMPLED))
+    sizes, unreadable = peek(listing, looked)  # the latter are told in a comment of the study
     if not sizes:
         raise DataError(
             f"none of {counted(len(looked), 'picture')} looked at can be read",
@@ -168,7 +161,7 @@ def find_model(model: str | None, architecture: str | None, which: str | None = 
     from transferscope.networks.packages import PACKAGES, package_file
     from transferscope.networks.settings import Architecture
 
-    if model is not None and (model.lower().endswith(_WEIGHT_FILES) or os.sep in model or Path(model).exists()):
+    if model is not None and _is_path(model, named=architecture is not None):
         return _given(model, architecture, which)
     if which is not None:
         raise StudyError(
@@ -209,6 +202,18 @@ def find_model(model: str | None, architecture: str | None, which: str | None = 
         "timm",
         "The weights timm names for it, fetched once from its hub. Offline: --model efficientnet-lite0.",
     )
+
+
+def _is_path(model: str, *, named: bool) -> bool:
+    """Whether a file is meant, there or not; names of timm's hub have slashes as well."""
+    from transferscope.networks.architectures import known_architectures
+    from transferscope.networks.packages import PACKAGES
+
+    place = Path(model).expanduser()
+    if place.name == model and place.is_dir():  # a folder may bear the name of a network by chance
+        return named or f"timm:{model}" not in (*known_architectures(), *(f"timm:{name}" for name in PACKAGES))
+    beside = place.name != model and place.parent.is_dir()
+    return beside or os.path.lexists(place) or model.lower().endswith(_WEIGHT_FILES)
 
 
 def _given(model: str, architecture: str | None, which: str | None) -> Model:

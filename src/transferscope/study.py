@@ -6,6 +6,7 @@ from pydantic import Field, SerializeAsAny, field_serializer, field_validator, m
 
 from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.registry import DEFAULT_ANALYSES, parse_analysis
+from transferscope.data.decoding import Decoding, ImageSize
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import SplitSettings
 from transferscope.frozen import Frozen
@@ -28,7 +29,7 @@ class Source(AbstractOrigin):
     architecture: Architecture
 
 
-class Target(Frozen):
+class Target(Decoding):
     """The task the network is transferred to.
 
     Attributes:
@@ -37,16 +38,14 @@ class Target(Frozen):
         splits: how examples are divided, where the source does not say.
         fraction: share of the training images used (stratified, nested).
         metric: ``auto`` is ``auc`` where several labels hold at once, else ``top1``.
-        fit: how an image that is not square becomes square: cut at the centre, or squashed.
         on_unreadable: stop at the first unreadable image, or skip and count them.
     """
 
     data: DataSource
-    image_size: int = Field(default=64, ge=8)
+    image_size: ImageSize = 64
     splits: SplitSettings = SplitSettings()
     fraction: float = Field(default=1.0, gt=0, le=1)
     metric: Literal["auto", "top1", "top5", "auc"] = "auto"
-    fit: Literal["crop", "squash"] = "crop"
     on_unreadable: Literal["error", "skip"] = "error"
 
 

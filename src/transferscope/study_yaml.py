@@ -185,10 +185,10 @@ def compose(text: str) -> yaml.Node:
 
 def _text(path: Path) -> str:
     try:
-        found = path.stat()
-        if stat.S_ISFIFO(found.st_mode) or stat.S_ISCHR(found.st_mode) or stat.S_ISSOCK(found.st_mode):
+        status = path.stat()
+        if stat.S_ISFIFO(status.st_mode) or stat.S_ISCHR(status.st_mode) or stat.S_ISSOCK(status.st_mode):
             raise StudyError(f"{path} is no file but a pipe, device or socket", expected="a study file (YAML)")
-        if found.st_size > _LONGEST:
+        if status.st_size > _LONGEST:
             raise StudyError(f"{path} is too large", expected=f"a study file (YAML) of at most {_LONGEST:,} bytes")
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:

@@ -195,7 +195,7 @@ def test_random_augmentation_of_arrays_is_seen() -> None:
 
 
 @pytest.mark.kind("data-20")
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool])
 def test_integers_are_kept_for_networks_that_take_them(dtype: torch.dtype) -> None:
     class Scaling(nn.Module):
         def forward(self, x):

@@ -270,6 +270,20 @@ def test_networks_that_guess_get_no_verdict() -> None:
     assert replace(right, metrics=(0.4, None), metric_name="auc").guessing == ()
 
 
+@pytest.mark.kind("F21")
+@pytest.mark.parametrize("classes", [2, 5])
+def test_heads_of_two_sizes_say_how_to_compare_the_rest(classes: int) -> None:
+    torch.manual_seed(0)
+    a, b = Tiny(3, 8, False), Tiny(classes, 8, False)
+    unnamed = compare(a, b, batches(), points=3, refine=None, device="cpu").not_measured["distance and path"]
+    assert "the module 'head' has another size" in unnamed
+    assert unnamed.endswith("name it, so that the rest is compared: 'head'")
+    named = compare(a, b, batches(), head="head", points=3, refine=None, device="cpu")
+    assert "distance and path" not in named.not_measured
+    assert named.path is not None
+    assert "name it" not in named.not_measured.get("aligned path", "")
+
+
 def test_batch_norm_without_training_images_leaves_the_path_out(pair) -> None:
     found = compare(*pair, batches(), device="cpu")
     assert (found.path, found.error_barrier, found.loss_barrier) == (None, None, None)

@@ -3,7 +3,6 @@
 import itertools
 import math
 import re
-import sys
 
 import numpy as np
 import polars as pl
@@ -11,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.report.synthetic_flatness import flatness_table
-from tests.studies import Diverging, Trained, study
+from tests.studies import Diverging, Trained
 from transferscope.analyses import hessian as hessian_module
 from transferscope.analyses.contract import checked, schema
 from transferscope.analyses.evidence import Evidence
@@ -165,13 +164,6 @@ def test_a_network_that_never_moved_has_no_such_ruler(trained: Trained, units) -
 def test_settings_that_do_not_hold_together(changes: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Flatness(**changes)
-
-
-def test_without_curvlinops_a_study_is_refused_before_it_starts(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "curvlinops", None)
-    with pytest.raises(ValidationError, match=r"flatness\.hessian: .*pip install '\.\[hessian\]'"):
-        study(tmp_path, analyses=["flatness"])
-    assert study(tmp_path, analyses=[{"flatness": {"hessian": False}}]).analyses[0].hessian is False
 
 
 # -- words ------------------------------------------------------------------------------------------------------

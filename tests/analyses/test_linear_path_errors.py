@@ -24,8 +24,8 @@ def test_a_trunk_that_differs_and_a_head_that_is_not_there_are_named() -> None:
     ("other", "names"),
     [
         (lambda: network(1, width=5), "block.0.weight"),
-        (lambda: Tiny(4, 4, True), "head.bias, head.weight"),
-        (lambda: network(1, norm=False), "block.1.running_mean"),
+        (lambda: Tiny(4, 4, True), "head.weight ("),
+        (lambda: network(1, norm=False), "stem.1.running_mean"),
         (lambda: network(1).double(), "block.0.weight"),
         (lambda: nn.Linear(3, 3), "bias"),
     ],

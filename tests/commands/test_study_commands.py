@@ -33,9 +33,11 @@ def test_run_prints_the_result_and_where_the_report_is(calls: Calls, here: Path)
     assert load_study(report.parent / "study.yaml") == calls.studies[0]
     for words in (
         "P-T",
-        "0.9123",
-        "0.9000 … 0.9200 (range)",
-        "2 seeds",
+        "91.2\u00a0%",
+        "90.0 to 92.0\u00a0%",
+        "range, 2 seeds",
+        "Fine-tuning beats training from scratch: 91.2\u00a0% against 80.0\u00a0% accuracy",
+        "Ship P-T at rate 0.01.",
         "still improving",
         "They err alike [0.1, 0.2].",
         "not applicable: heads differ",

@@ -17,12 +17,19 @@ from safetensors.torch import save_file
 from tests.commands.calling import call
 from tests.situations.checkpoints import FORMATS, _parts, network, other, under
 from transferscope.errors import WeightsError
+from transferscope.networks import known_layouts
 from transferscope.networks.architectures import build
 from transferscope.networks.settings import Architecture
 from transferscope.running import compare_files
 
 NAME = "timm:test_resnet"
 SMALL = ["--image-size", "32"]
+
+
+@pytest.fixture(autouse=True)
+def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that a file of unknown origin is compared with takes long to build; three stand for them."""
+    monkeypatch.setattr(known_layouts, "CANDIDATES", ("timm:resnet18", "torchvision:resnet18", "timm:resnet10t"))
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +113,22 @@ def test_init_and_plan_accept(
     call("init", str(photos), "--model", str(path), "--architecture", NAME)
     assert f"weights: {path.relative_to(here)}" in (here / "photos.yaml").read_text(encoding="utf-8")
     assert "90 tensors loaded, 2 of a new head" in planned(str(path), photos, store)
+
+
+@pytest.mark.kind("data-10")
+def test_init_tells_folders_from_names(here: Path, state: dict[str, torch.Tensor]) -> None:
+    folder_of_trainer(here / "resnet50", state)
+    call("init", "--model", "resnet50", "--output", "name.yaml")
+    assert "architecture: timm:resnet50" in (here / "name.yaml").read_text(encoding="utf-8")
+    call("init", "--model", "resnet50", "--architecture", NAME, "--output", "folder.yaml")
+    assert "weights: resnet50" in (here / "folder.yaml").read_text(encoding="utf-8")
+    folder_of_trainer(here / "run-7", state)
+    _, err = call("init", "--model", "run-7", "--output", "x.yaml", code=2)
+    assert "the architecture of run-7 is not known" in err
+    _, err = call("init", "--model", "timm/resnet50", "--output", "x.yaml", code=2)
+    assert "no architecture named 'timm/resnet50'" in err
+    _, err = call("init", "--model", "run-7/best", "--output", "x.yaml", "--architecture", NAME, code=2)
+    assert "run-7/best does not exist" in err
 
 
 def web_page(path: Path, state: dict[str, torch.Tensor]) -> Path:

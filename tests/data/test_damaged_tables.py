@@ -1,10 +1,13 @@
 """Files of tables that are damaged, locked or something else: our error, naming the file, and never a hang."""
 
+import errno
 import io
 import os
 import random
 import struct
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +97,36 @@ def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
             source.listing()
     with pytest.raises(DataError, match="pipe"):
         Parquet(path=str(tmp_path)).listing()
+
+
+@pytest.fixture
+def no_files_left() -> Iterator[Callable[[], None]]:
+    """Uses up what this process may open, until the test is over."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken: list[int] = []
+
+    def use_up() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(256, hard), hard))
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+
+    yield use_up
+    for number in taken:
+        os.close(number)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_machine_out_of_files_is_no_damaged_table(tmp_path: Path, no_files_left: Callable[[], None]) -> None:
+    pl.DataFrame({"image": [encoded(0)] * 2, "label": [0, 1]}).write_parquet(tmp_path / "x.parquet")
+    source = Parquet(path=str(tmp_path / "x.parquet"))
+    listing = source.listing()
+    no_files_left()
+    for read in (source.listing, lambda: listing.read(0)):
+        with pytest.raises(OSError, match="Too many open files") as caught:
+            read()
+        assert caught.value.errno == errno.EMFILE
 
 
 @pytest.mark.parametrize(

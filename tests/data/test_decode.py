@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferscope.data.decode import as_image, from_array, reason, square, upright_rgb
+from transferscope.data.decode import as_image, from_array, square, upright_rgb
+from transferscope.data.decoding import Decoding
+from transferscope.data.pictures import one_line
 from transferscope.errors import DataError
 
 
@@ -79,7 +81,7 @@ def test_integer_and_float_modes_keep_their_range() -> None:
 
 @pytest.mark.parametrize("value", [-1.0, 1.5, float("nan")])
 def test_float_out_of_range(value: float) -> None:
-    with pytest.raises(DataError, match="out of range"):
+    with pytest.raises(DataError, match=r"expected 0 to 1: set target\.white_level"):
         upright_rgb(Image.fromarray(np.full((8, 8), value, dtype=np.float32)))
 
 
@@ -122,8 +124,8 @@ def test_first_frame_of_an_animation() -> None:
 def test_crop_takes_the_centre_and_squash_takes_all() -> None:
     wide = np.zeros((8, 24, 3), dtype=np.uint8)
     wide[:, 8:16] = 200
-    assert (square(Image.fromarray(wide), 8, "crop") == 200).all()
-    squashed = square(Image.fromarray(wide), 8, "squash")
+    assert (square(Image.fromarray(wide), 8, Decoding(fit="crop")) == 200).all()
+    squashed = square(Image.fromarray(wide), 8, Decoding(fit="squash"))
     assert squashed[:, 0].max() < 60
     assert squashed.shape == (8, 8, 3)
 
@@ -171,5 +173,5 @@ def test_as_image_keeps_images() -> None:
 
 
 def test_reason_is_one_line() -> None:
-    assert reason(ValueError("a\n  b")) == "ValueError: a b"
-    assert reason(ValueError()) == "ValueError"
+    assert one_line(ValueError("a\n  b")) == "a b"
+    assert one_line(ValueError()) == "ValueError"

@@ -82,6 +82,8 @@ def test_splits_are_found_wherever_they_lie(tmp_path: Path, folders: list[str], 
         (["train", "test"], "target.data.layout=classes"),
         ([*crossed(("cat", "dog"), ("train", "test")), "owl"], "target.data.layout=classes"),
         (crossed(("cat", "dog"), ("train", "test", "spare")), "target.data.layout=classes"),
+        (crossed(("v1", "v2"), ("train", "test"), PETS), 'target.data.ignore=["v2"]'),
+        (crossed(("indoor", "outdoor"), ("train", "test"), PETS), "target.data.layout=class_splits"),
     ],
 )
 def test_what_cannot_be_told_is_asked(tmp_path: Path, folders: list[str], way: str) -> None:
@@ -101,6 +103,34 @@ def test_every_answer_to_the_question_works(tmp_path: Path) -> None:
     assert listed(root, ignore=["fold[23]"]).classes == PETS
     with pytest.raises(DataError, match="no folder 'fold9'"):
         listed(root, splits={"fold9": "train"})
+
+
+@pytest.mark.kind("data-1")
+def test_data_sets_side_by_side_can_be_read_one_by_one_or_as_classes(tmp_path: Path) -> None:
+    root = fill(tmp_path, *crossed(("v1", "v2"), ("train", "test"), PETS))
+    one = listed(root, ignore=["v2"])
+    assert (one.classes, Counter(one.splits or ())) == (PETS, {"train": 6, "test": 6})
+    assert listed(root, layout="class_splits").classes == ("v1", "v2")
+
+
+def test_folders_may_lie_deeper_than_calls_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1200):
+        os.mkdir("a")
+        os.chdir("a")
+    fill(Path(), *PETS)
+    os.chdir(tmp_path)
+    assert Folder(path=".").listing().classes == PETS
+    # Not left to pytest, whose own removal is recursive.
+    for _ in range(1200):
+        os.chdir("a")
+    for name in PETS:
+        for number in range(3):
+            os.remove(f"{name}/{number:03d}.png")
+        os.rmdir(name)
+    for _ in range(1200):
+        os.chdir("..")
+        os.rmdir("a")
 
 
 @pytest.mark.kind("data-1")
@@ -296,6 +326,24 @@ def test_a_pipe_in_place_of_a_file_is_refused(tmp_path: Path, kind: str) -> None
     path = tmp_path / ("pipe.npy" if kind == "arrays" else "pipe.parquet")
     with pytest.raises(DataError, match="a pipe"):
         parse_source({"kind": kind, "images" if kind == "arrays" else "path": str(path)}).listing()
+
+
+@pytest.mark.kind("S11")
+def test_pipes_and_systems_folders_beside_tables_are_left_out_and_said(tmp_path: Path) -> None:
+    import polars as pl
+
+    from transferscope.data.sources import Parquet
+
+    picture = (fill(tmp_path, "cat") / "cat" / "000.png").read_bytes()
+    for name in ("a.parquet", "@eaDir/b.parquet", "sub/.c.parquet"):
+        (tmp_path / "t" / name).parent.mkdir(parents=True, exist_ok=True)
+        pl.DataFrame({"image": [picture] * 4, "label": [0, 1] * 2}).write_parquet(tmp_path / "t" / name)
+    os.mkfifo(tmp_path / "t" / "d.parquet")
+    (tmp_path / "t" / "up").symlink_to("..")
+    made = Parquet(path=str(tmp_path / "t")).listing()
+    assert len(made.names) == 4
+    said = " ".join(made.notes)
+    assert all(name in said for name in ("@eaDir", "d.parquet", "up"))
 
 
 @pytest.mark.kind("S11")

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from tests.data.making import folder_of, picture, random_set
+from transferscope.data import decode_all
 from transferscope.data import store as image_store
 from transferscope.data.batches import evaluation_batches
 from transferscope.data.decode import square
+from transferscope.data.decoding import Decoding
 from transferscope.data.images import ImageSet
 from transferscope.data.sources import Arrays, Factory, Folder
 from transferscope.data.store import open_images
@@ -47,8 +49,8 @@ def test_pixels_labels_and_names(source: Folder, tmp_path: Path) -> None:
         images.pixels([0, 7])
 
 
-def test_order_holds_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_store, "_BLOCK", 3)
+def test_order_holds_while_pictures_are_opened_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_all, "_WINDOW", 3)
     pixels = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 3), dtype=np.uint8)
     images = open_images(Arrays.save(tmp_path / "x", pixels, np.arange(11) % 2), 8, tmp_path / "store")
     assert np.array_equal(images.array, pixels)
@@ -63,7 +65,11 @@ def test_opened_again_without_decoding(source: Folder, tmp_path: Path, monkeypat
 
 
 def test_one_folder_for_each_size_and_fit(source: Folder, tmp_path: Path) -> None:
-    sets = [open_images(source, size, tmp_path / "store", fit=fit) for size in (8, 9) for fit in ("crop", "squash")]
+    sets = [
+        open_images(source, size, tmp_path / "store", decoding=Decoding(fit=fit))
+        for size in (8, 9)
+        for fit in ("crop", "squash")
+    ]
     assert len({images.fingerprint for images in sets}) == 4
     assert len(entries(tmp_path / "store")) == 4
 
@@ -110,7 +116,7 @@ def test_fingerprint_covers_everything_that_splits_and_trains(tmp_path: Path) ->
 def test_groups_in_several_given_splits_are_noted(tmp_path: Path) -> None:
     source = Arrays.save(
         tmp_path / "x",
-        np.zeros((4, 8, 8), np.uint8),
+        np.random.default_rng(0).integers(0, 256, (4, 8, 8), dtype=np.uint8),
         np.array([0, 1, 0, 1]),
         groups=[1, 1, 2, 3],
         splits=["train", "test", "test", None],
@@ -133,8 +139,10 @@ def test_unreadable_files_are_named_and_counted(source: Folder, tmp_path: Path) 
         open_images(source, 8, tmp_path / "store")
     message = str(caught.value)
     assert "a/000.png" in message
-    assert "b/001.png (UnidentifiedImageError" in message
-    assert "b/zzz.png (FileNotFoundError" in message
+    assert "a PNG picture that is cut off" in message
+    assert "b/001.png (a text file, which begins with 'this is no picture')" in message
+    assert "b/zzz.png (no such file or directory)" in message
+    assert "--set target.on_unreadable=skip" in message
     assert entries(tmp_path / "store") == []
 
 

@@ -1,5 +1,7 @@
 """Coarse to fine: the maximum of a dense grid from half of its points, on one hill and on several."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,6 +31,77 @@ def located(*profiles, points: int = 13, tolerance: float = TOLERANCE, share: fl
     return np.array(x), table, resolution(x, table, tolerance, share * (table.max(1) - table.min(1)))
 
 
+def of_waves(waves):
+    """A profile that is 0 at both ends: waves of one, two, ... half periods under a parabola."""
+
+    def profile(a: float) -> float:
+        return float(4 * a * (1 - a) * sum(c * np.sin(np.pi * (k + 1) * a + p) for k, (c, p) in enumerate(waves)))
+
+    return profile
+
+
+def dense_maximum(profile, points: int) -> float:
+    """The reference, literally: every point of the even grid."""
+    highest = -np.inf
+    for index in range(points):
+        highest = max(highest, profile(index / (points - 1)))
+    return highest
+
+
+HIDDEN_AT_AN_END = [
+    (13, TOLERANCE, [(-1, 0.25), (0, 0), (0, 0), (-0.25, 0), (-0.5, 0.25)]),
+    (13, TOLERANCE, [(-1.0, 0.35), (-0.05, 0.05), (-0.12, 0.0), (-0.14, 0.02), (-0.5, 0.21)]),
+    (13, TOLERANCE, [(-0.86, 0.37), (0.04, 0.04), (-0.03, 0.0), (-0.19, 0.0), (-0.47, 0.14)]),
+    (13, TOLERANCE, [(-1.0, 0.39), (0.2, 0.04), (0.02, 0.12), (-0.19, 0.02), (-0.52, 0.17)]),
+    (9, 0.03, [(-0.94, 0.38), (0.11, 3.2), (0.25, 2.58)]),
+    (9, 0.03, [(0.95, 3.93), (-0.67, 3.49), (0.6, 2.61)]),
+    (7, 0.05, [(-0.9, 0.46), (0.67, 6.24)]),
+    (7, 0.05, [(0.66, 4.1), (0.64, 6.1)]),
+    (5, 0.05, [(-0.8, 0.24)]),
+    (5, 0.05, [(0.86, 3.37)]),
+]
+
+
+@pytest.mark.kind("S1")
+@pytest.mark.parametrize("turned", [False, True], ids=["as it is", "turned round"])
+@pytest.mark.parametrize(("points", "tolerance", "waves"), HIDDEN_AT_AN_END)
+def test_a_hill_beside_an_end_is_found_or_said_to_be_possible(points, tolerance, waves, turned) -> None:
+    """The points show a profile that falls away from its end; the hill lies between the end and the first of them."""
+    hill = of_waves(waves)
+
+    def profile(a: float) -> float:
+        return hill(1 - a) if turned else hill(a)
+
+    x, table, said = located(profile, points=points, tolerance=tolerance)
+    assert len(x) <= budget(points, tolerance)
+    highest = dense_maximum(profile, finest(points, tolerance))
+    assert table[0].max() >= highest - 0.0101 * np.ptp(table[0]) or not said.settled
+
+
+@pytest.mark.kind("S1")
+@pytest.mark.parametrize(("points", "tolerance", "waves"), HIDDEN_AT_AN_END[::3])
+def test_what_settled_says_holds_where_the_profile_bends_no_more_than_is_supposed(points, tolerance, waves) -> None:
+    """The bound itself, on a fine grid in every interval, for profiles that keep to what it supposes."""
+    profile = of_waves(waves)
+    x, table, said = located(profile, points=points, tolerance=tolerance)
+    assert said.settled
+    second = np.zeros(len(x))
+    for i in range(1, len(x) - 1):
+        slopes = [(table[0][j + 1] - table[0][j]) / (x[j + 1] - x[j]) for j in (i - 1, i)]
+        second[i] = 2 * (slopes[1] - slopes[0]) / (x[i + 1] - x[i - 1])
+    first = second[1] + (second[1] - second[2]) / (x[2] - x[1]) * (x[1] - x[0])
+    last = second[-2] + (second[-2] - second[-3]) / (x[-2] - x[-3]) * (x[-1] - x[-2])
+    bend = np.abs(second)
+    bend[0], bend[-1] = max(bend[1], abs(first)), max(bend[-2], abs(last))
+    for i, (left, right) in enumerate(pairwise(x)):
+        inside = np.linspace(left, right, 201)
+        values = np.array([profile(a) for a in inside])
+        true_bend = np.abs(np.diff(values, 2)).max() / (inside[1] - inside[0]) ** 2
+        assert true_bend <= 4 * max(bend[i], bend[i + 1]), "these profiles keep to it"
+        if right - left > tolerance * 1.001:
+            assert values.max() <= table[0].max() + 0.0101 * np.ptp(table[0])
+
+
 def test_the_equivalent_grid_and_its_half() -> None:
     assert (finest(13, TOLERANCE), budget(13, TOLERANCE)) == (49, 24)
     assert finest(13, 1 / 48) == 49, "no halving for a rounding error"
@@ -53,11 +126,7 @@ def test_one_hill_is_found_where_the_dense_grid_has_it() -> None:
 )
 def test_several_hills_are_followed_side_by_side(first, second) -> None:
     """Sums of waves with up to five half periods, two profiles at once: never more than half of the dense grid."""
-    profiles = [
-        lambda a, waves=waves: 4 * a * (1 - a) * sum(c * np.sin(np.pi * (k + 1) * a + p)
-                                                     for k, (c, p) in enumerate(waves))
-        for waves in (first, second)
-    ]  # fmt: skip
+    profiles = [of_waves(first), of_waves(second)]
     x, table, said = located(*profiles)
     assert len(x) <= 24 < len(DENSE) / 2
     for profile, row in zip(profiles, table, strict=True):

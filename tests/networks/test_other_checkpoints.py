@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from tests.situations.checkpoints import WRAPPERS, Hostile, network, other, trunk, under
 
 from transferscope.errors import WeightsError
+from transferscope.networks import known_layouts
 from transferscope.networks.architectures import build
 from transferscope.networks.settings import Architecture, FileWeights
 from transferscope.networks.weight_files import read_file
@@ -24,6 +25,12 @@ from transferscope.networks.weights import load, read_state, state_hash, take
 
 RESNET = Architecture(name="timm:test_resnet")
 VIT = "timm:test_vit"
+
+
+@pytest.fixture(autouse=True)
+def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that a file of unknown origin is compared with takes long to build; three stand for them."""
+    monkeypatch.setattr(known_layouts, "CANDIDATES", ("timm:resnet18", "torchvision:resnet18", "timm:resnet10t"))
 
 
 @pytest.fixture(scope="module")

@@ -99,9 +99,9 @@ def test_a_pre_training_is_trained_once_and_first(tmp_path: Path, jobs: list[str
     results = run_study(study, tmp_path / "store", quiet=True)
     # Whoever needs no parent trains with it.
     assert trainings(jobs) == [
-        "train RI-T[1000] at 0.05",
+        "train RI-T[1000] at 0.05, rate search",
         "train pre-training[2000] at 0.05",
-        "train P-T[1000] at 0.05",
+        "train P-T[1000] at 0.05, rate search",
         "train RI-T[0] at 0.05",
         "train P-T[0] at 0.05",
     ]

@@ -98,7 +98,7 @@ def test_other_weights_are_another_p_and_the_same_ri(tmp_path: Path, jobs: list[
     jobs.clear()
     tiny.weights(tmp_path, seed=3)
     run_study(study, tmp_path / "store", quiet=True)
-    assert trainings(jobs) == ["train P-T[1000] at 0.05", "train P-T[0] at 0.05"]
+    assert trainings(jobs) == ["train P-T[1000] at 0.05, rate search", "train P-T[0] at 0.05"]
 
 
 def test_a_disk_that_fills_up_in_the_middle_of_a_run_loses_nothing(

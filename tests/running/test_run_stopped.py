@@ -62,14 +62,14 @@ def test_ctrl_c_keeps_what_is_finished_and_the_running_training_goes_on(
     monkeypatch.setattr(loop, "_train_epoch", interrupted)
     with pytest.raises(StopRequested, match=r"what was finished is kept[\s\S]*run the same command again"):
         run_study(study, tmp_path / "store", quiet=True)
-    assert trainings(jobs) == ["train RI-T[1000] at 0.05", "train P-T[1000] at 0.05"]
+    assert trainings(jobs) == ["train RI-T[1000] at 0.05, rate search", "train P-T[1000] at 0.05, rate search"]
     assert Store(tmp_path / "store").status()["networks"] == 1
     told.clear()
 
     run_study(study, tmp_path / "store", quiet=True)
 
     resumed = [event for event in told if event["kind"] == "training_resumed"]
-    assert [(event["label"], event["epoch"]) for event in resumed] == [("P-T[1000] at 0.05", 1)]
+    assert [(event["label"], event["epoch"]) for event in resumed] == [("P-T[1000] at 0.05, rate search", 1)]
     run_study(whole, tmp_path / "whole" / "store", quiet=True)
     assert tiny.contents(tmp_path / "store") == tiny.contents(tmp_path / "whole" / "store")
 

@@ -8,12 +8,19 @@ import torch
 from tests.commands.calling import call
 from tests.situations.checkpoints import ARCHITECTURE, CLASSES, Situation, situations
 from transferscope.errors import WeightsError
+from transferscope.networks import known_layouts
 from transferscope.networks.architectures import build
 from transferscope.networks.settings import Architecture, FileWeights
 from transferscope.networks.weights import load, take
 
 pytestmark = pytest.mark.kind("checkpoints")
 COUNT = 30
+
+
+@pytest.fixture(autouse=True)
+def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that a file of unknown origin is compared with takes long to build; three stand for them."""
+    monkeypatch.setattr(known_layouts, "CANDIDATES", ("timm:resnet18", "torchvision:resnet18", "timm:resnet10t"))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.rounding import exact
 
 __all__ = ["hardest", "summary_of"]
 
@@ -96,7 +97,7 @@ def _all_at_once(row: dict[str, Any]) -> str:
     if row["simultaneous_low"] is None:
         return ""
     low, high = row["simultaneous_low"], row["simultaneous_high"]
-    return f"for all ablations at once (Bonferroni) {low:+.3f} to {high:+.3f}".replace("-", "−")
+    return f"for all ablations at once (Bonferroni) {exact(low):+.3f} to {exact(high):+.3f}".replace("-", "−")
 
 
 def _verdict(own: pl.DataFrame, metric: str) -> str:
@@ -196,11 +197,11 @@ def _sign(low: float, high: float) -> int:
 
 
 def _points(value: float, metric: str) -> str:
-    text = f"{value:+.3f}" if metric == "auc" else f"{100 * value:+.1f} points"
+    text = f"{exact(value):+.3f}" if metric == "auc" else f"{exact(100 * value):+.1f} points"
     return text.replace("-", "−")
 
 
 def _span(low: float, high: float, metric: str) -> str:
     if metric == "auc":
-        return f"{low:+.3f} to {high:+.3f}".replace("-", "−")
-    return f"{100 * low:+.1f} to {100 * high:+.1f} points".replace("-", "−")
+        return f"{exact(low):+.3f} to {exact(high):+.3f}".replace("-", "−")
+    return f"{exact(100 * low):+.1f} to {exact(100 * high):+.1f} points".replace("-", "−")

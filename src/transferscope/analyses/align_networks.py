@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from transferscope.analyses.activation_matching import activation_matching
 from transferscope.analyses.landscape import Batches
+from transferscope.analyses.readable import readable
 from transferscope.analyses.unit_moves import Match
 from transferscope.analyses.weight_matching import weight_matching
 from transferscope.errors import AlignmentError
@@ -23,6 +24,7 @@ from transferscope.networks.evaluate import (
     resolve_device,
 )
 from transferscope.networks.given import takes_networks
+from transferscope.networks.one_function import check_one_function
 from transferscope.networks.permutation_groups import PermutationGroups, permutation_groups
 from transferscope.networks.permutation_trace import evaluation_copy, state_of
 from transferscope.networks.permutation_units import Order
@@ -35,6 +37,7 @@ METHODS: tuple[Method, ...] = ("activations", "weights")
 _CHECKED_IMAGES = 4
 
 
+@readable
 @dataclass(frozen=True)
 class Aligned:
     """A network with its hidden units permuted.
@@ -98,6 +101,7 @@ def align(
     Raises:
         AlignmentError: the networks differ, cannot be traced, or have an operation for which there is no rule (named);
             or the function would not be the same.
+        ArchitectureError: with the parameters and buffers of ``a`` the network ``b`` does not compute what ``a`` does.
         LoaderError: there is no batch, or a loader does not give the same batches twice.
         ArchitectureError: a network gives other outputs for the same images in evaluation mode.
         MeasureError: a weight or an activation is not finite.
@@ -124,6 +128,7 @@ def align(
     for model in models:
         check_network_deterministic(model, example)
     first, second = ({name: tensor.detach() for name, tensor in state_of(model).items()} for model in models)
+    check_one_function(models[1], models[0], second, first, first.keys(), example)
     groups = permutation_groups(models[1], example)
     parameters = [name for name, _ in models[1].named_parameters()]
     match method:

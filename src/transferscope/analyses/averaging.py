@@ -14,6 +14,7 @@ from transferscope.measures.intervals import Interval, noninferior
 from transferscope.measures.metrics import metric
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.copies import copied
+from transferscope.networks.derived_buffers import converge_spectral_norms
 from transferscope.networks.evaluate import logits
 
 __all__ = ["Average", "average_of"]
@@ -75,7 +76,8 @@ def average_of(
         return None
     middle = copied(networks[0])
     middle.load_state_dict(interpolate(networks[0].state_dict(), networks[1].state_dict(), 0.5))
-    middle = middle.to(device)
+    middle = middle.to(device).eval()
+    converge_spectral_norms(middle)
     if recompute_on is not None:
         recompute(middle, recompute_on, memory_format=memory_format)
     found, _ = logits(middle, data, device, memory_format=memory_format)

@@ -59,7 +59,7 @@ class Basins(AbstractTuned):
     nodes: int = Field(default=4, ge=1, le=16)
     smallest: float = Field(default=1 / 16, gt=0)
     largest: float = Field(default=4.0, gt=0)
-    per_doubling: int = Field(default=1, ge=1)
+    per_doubling: int = Field(default=1, ge=1, le=100)
     tau: float = Field(default=0.02, gt=0)
     noise_seed: int = Field(default=0, ge=0)
     batch_norm: Literal["recompute", "interpolate", "none"] = "recompute"

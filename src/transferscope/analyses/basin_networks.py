@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.analyses.landscape import Batches, BatchNormPolicy, Landscape, LandscapePoint
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError
 from transferscope.frozen import derive_seed
 from transferscope.measures.basin import Basin, basin, delta_grid, rise
@@ -35,6 +36,7 @@ Points: TypeAlias = dict[tuple[str, Quantity], list[Array]]
 _QUANTITIES: tuple[Quantity, ...] = ("loss", "error")
 
 
+@readable
 @dataclass(frozen=True)
 class NetworkBasin:
     """The test of one set of networks.

@@ -228,7 +228,7 @@ def _count(
 ) -> _Counted:
     sums: CkaSums | None = None
     recorders: list[ActivationRecorder] = []
-    grams, offsets, dtype = torch.empty(0, 0, 0), torch.empty(0), torch.float32
+    grams, offsets, dtype = torch.empty(0, 0, 0), torch.empty(0, 2), torch.float32
     first = last = short = 0
     for inputs in batches:
         if short:
@@ -248,7 +248,7 @@ def _count(
         if grams.shape[-1] != len(inputs):
             points = sum(len(network.points) for network in seen)
             grams = torch.empty(points, len(inputs), len(inputs), dtype=dtype, device=inputs.device)
-            offsets = torch.empty(points, dtype=dtype, device=inputs.device)
+            offsets = torch.empty(points, 2, dtype=dtype, device=inputs.device)
         start = 0
         for network, recorder in zip(seen, recorders, strict=True):
             span = slice(start, start + len(network.points))

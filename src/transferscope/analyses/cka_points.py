@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.errors import ActivationError
-from transferscope.measures.cka import centred_gram
+from transferscope.measures.grams import gram_and_rounding, power_of_two
 from transferscope.networks.activations import ActivationRecorder
 from transferscope.networks.evaluate import as_taken
 from transferscope.networks.modules import core
@@ -74,6 +74,7 @@ class ObservedNetwork:
         self.points: dict[str, int] = {}
         self.unusable: dict[str, str] = {}
         self._times: dict[str, int] = {}
+        self._scales: dict[str, float] = {}
         self._into = torch.empty(0, 0, 0), torch.empty(0)
         self._examples = 0
         self.coarsest = torch.float32
@@ -117,6 +118,7 @@ class ObservedNetwork:
         if output.dtype == torch.float64:
             self.finest = output.dtype
         if rows and rows == times * self._examples == self._times.setdefault(name, times) * self._examples:
+            self._scales.setdefault(name, power_of_two(output) if output.is_floating_point() else 1.0)
             return
         reason = f"its first axis does not run over the {self._examples} examples: {tuple(output.shape)}"
         if self.required:
@@ -147,7 +149,10 @@ class ObservedNetwork:
             output = pooled(output, self._channels_last)
         grams, offsets = self._into
         index = self.points[name]
-        _, offsets[index] = centred_gram(output, out=grams[index])
+        # The same for all batches: what a point is scaled by drops out of CKA.
+        if (scale := self._scales[name]) != 1:
+            output = output * scale
+        _, offsets[index] = gram_and_rounding(output, out=grams[index])
         if torch.finfo(output.dtype).eps > torch.finfo(self.coarsest).eps:
             self.coarsest = output.dtype
 
@@ -161,7 +166,7 @@ class ObservedNetwork:
             recorder: from :meth:`recorder`, entered.
             inputs: of the batch, examples first.
             grams: ``points examples examples``, to be filled in the order of ``points``.
-            offsets: ``points``, likewise.
+            offsets: ``points 2``, likewise.
 
         Raises:
             ActivationError: modules are called in another way than in the probe.

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from transferscope.analyses.readable import readable
 from transferscope.errors import ModuleNameError, nearest
 from transferscope.measures.cka import Kind
 
 __all__ = ["CkaResult"]
 
 
+@readable
 @dataclass(frozen=True)
 class CkaResult:
     """CKA of every point of every network with every other.

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.analyses.cka_points import Maps, ObservedNetwork
+from transferscope.analyses.readable import readable
 from transferscope.errors import LoaderError, MeasureError
 from transferscope.measures.cka import CkaSums, Kind, cka_compute, cka_update, smallest_batch
 from transferscope.networks.activations import ActivationRecorder
@@ -31,6 +32,7 @@ __all__ = ["StatesCka", "cka_states"]
 _PROBE = 3
 
 
+@readable
 @dataclass(frozen=True)
 class StatesCka:
     """What :func:`cka_states` found.
@@ -145,7 +147,7 @@ class _Room:
     Attributes:
         points: names, the same for all states.
         grams: ``states points examples examples`` of each batch.
-        offsets: ``states points`` of each batch.
+        offsets: ``states points 2`` of each batch.
         coarsest: type of an output so far; it sets the level of rounding errors.
     """
 
@@ -208,7 +210,7 @@ def _room(observed: ObservedNetwork, counted: list[int], states: int) -> _Room:
     return _Room(
         points=tuple(observed.points),
         grams=[torch.empty(states, points, size, size, dtype=dtype) for size in counted],
-        offsets=[torch.empty(states, points, dtype=dtype) for _ in counted],
+        offsets=[torch.empty(states, points, 2, dtype=dtype) for _ in counted],
         coarsest=observed.coarsest,
     )
 

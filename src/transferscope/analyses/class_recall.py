@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from transferscope.analyses.contract import Column, Number
 from transferscope.analyses.judgements import Judgements
+from transferscope.analyses.rounding import exact
 
 __all__ = ["RECALL_COLUMNS", "SURE", "recall_numbers", "recall_rows"]
 
@@ -135,5 +136,5 @@ def _sure(rows: Sequence[dict[str, Any]], sign: int) -> list[dict[str, Any]]:
 
 
 def _listed(rows: Sequence[dict[str, Any]], most: int = 5) -> str:
-    words = ", ".join(f"{row['item']} {100 * row['difference']:+.1f} points" for row in rows[:most])
+    words = ", ".join(f"{row['item']} {exact(100 * row['difference']):+.1f} points" for row in rows[:most])
     return words + (f" and {len(rows) - most} more" if len(rows) > most else "")

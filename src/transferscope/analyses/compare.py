@@ -16,7 +16,8 @@ from transferscope.analyses.averaging import Average, average_of
 from transferscope.analyses.cka_loader import CkaResult, cka
 from transferscope.analyses.compare_page import page
 from transferscope.analyses.linear_path import LinearPath, alpha_grid, linear_path
-from transferscope.errors import AlignmentError, MeasureError
+from transferscope.analyses.readable import readable
+from transferscope.errors import AlignmentError, ArchitectureError, MeasureError
 from transferscope.measures.barriers import Barrier, stability
 from transferscope.measures.distance import Distance, parameter_distance
 from transferscope.measures.metrics import metric, predictions
@@ -34,6 +35,7 @@ OnStep = Callable[[str, int, int], None]
 """Told what is being done, how many points of it are done, and of how many at most (0 where it is one step)."""
 
 
+@readable
 @dataclass(frozen=True)
 class Comparison:
     """What :func:`compare` found.
@@ -206,8 +208,11 @@ def compare(
     elif whole is not None and (apart := unlike(a, b, without=None if alike else head)) is not None:
         missing["path"] = f"{apart.cause} ({apart.got}): {apart.hint}"
     elif whole is not None:
-        path = walk(b, "path")
-        if alike:
+        try:
+            path = walk(b, "path")
+        except ArchitectureError as error:
+            missing["path"] = " ".join(str(error).split())
+        if path is not None and alike:
             tell("average", 0, 0)
             average = average_of(
                 (a, b),
@@ -221,7 +226,10 @@ def compare(
                 memory_format=memory_format,
             )
     error_barrier = _barrier(path, "error", clusters, missing)
-    if align_by is not None and error_barrier is not None and stability(error_barrier.mean.interval) != "stable":
+    unstable = error_barrier is not None and stability(error_barrier.mean.interval) != "stable"
+    if align_by is not None and unstable and not alike:
+        missing["aligned path"] = "the heads differ in size: hidden units are matched between networks with equal heads"
+    elif align_by is not None and unstable:
         tell("order of the hidden units", 0, 0)
         try:
             alignment = align(a, b, data if train is None else train, method=align_by, device=where)
@@ -261,7 +269,9 @@ def _distances(
     """Distance of all parameters that both have alike, the head left out where it is named; and of each module."""
     apart = unlike(a, b, without=head, among="parameters", types=False)
     if apart is not None:
-        missing["distance and path"] = f"the networks' parameters differ in name or shape: {apart.cause} ({apart.got})"
+        missing["distance and path"] = (
+            f"the networks' parameters differ in name or shape: {apart.cause} ({apart.got}); {apart.hint}"
+        )
         return None, {}
     first, second = (
         {name: p for name, p in network.named_parameters() if head is None or not name.startswith(f"{head}.")}

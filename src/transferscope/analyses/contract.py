@@ -148,11 +148,13 @@ class Summary:
         verdict: one sentence that names the interval it rests on, or says "undecided".
         numbers: with intervals.
         notes: what a reader must know (diverged runs, RI-T still improving, settings off).
+        facts: what verdict and notes say, by key, for what is decided by it: sentences are for readers alone.
     """
 
     verdict: str
     numbers: tuple[Number, ...] = ()
     notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class AbstractAnalysis(Frozen, abc.ABC):

@@ -189,7 +189,7 @@ class Control(AbstractAnalysis):
         chosen = (
             table.filter(pl.col("level") == "network").select("variant", "learning_rate").unique(maintain_order=True)
         )
-        rates = ", ".join(f"{shown(variant)} {rate:g}" for variant, rate in chosen.iter_rows())
+        rates = ", ".join(f"{shown(variant)} {rate:.3g}" for variant, rate in chosen.iter_rows())
         notes = [f"each control was trained at its own rate, chosen on validation data: {rates}"]
         for method in self.controls:
             tried = tuned.filter(pl.col("variant") == method)["learning_rate"]
@@ -197,7 +197,7 @@ class Control(AbstractAnalysis):
             if len(best) and tried.n_unique() > 1 and best[0] in (tried.min(), tried.max()):
                 notes.append(f"the best rate of {method} lies at the edge of its grid: the search was cut short")
         lost = tuned.filter(pl.col("diverged")).select("variant", "learning_rate").unique().sort(pl.all())
-        notes += [f"{variant} diverged at rate {rate:g} in the search" for variant, rate in lost.iter_rows()]
+        notes += [f"{variant} diverged at rate {rate:.3g} in the search" for variant, rate in lost.iter_rows()]
         taught = {
             row["variant"]: row["value"] for row in table.filter(pl.col("level") == "source").iter_rows(named=True)
         }

@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 
 from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.rounding import rounded
 from transferscope.analyses.shuffled import shuffled_notes
 from transferscope.analyses.variants import shown
 
@@ -79,7 +80,7 @@ def _listed(names: list[str], most: int = 8) -> str:
 
 
 def _mu(value: float) -> str:
-    return "unreachable" if math.isinf(value) else f"{value:.3g}"
+    return "unreachable" if math.isinf(value) else rounded(value)
 
 
 def _sums(rows: pl.DataFrame) -> dict[str, dict[int, float]]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from transferscope.analyses.landscape import Batches, Landscape, LandscapePoint
 from transferscope.analyses.point_barrier import barrier_of
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError
 from transferscope.measures.barriers import Barrier
 from transferscope.measures.curve_length import curve_lengths
@@ -26,6 +27,7 @@ WAYS: tuple[Way, ...] = ("curve", "line")
 _Points = Mapping[str, tuple[LandscapePoint, ...]]
 
 
+@readable
 @dataclass(frozen=True)
 class CurvePath:
     """What was measured on a curve θ(t) and on the line (1−t)θ₁ + tθ₂ between its ends.

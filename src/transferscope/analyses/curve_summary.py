@@ -66,7 +66,7 @@ def _notes(table: pl.DataFrame, batch_norm_images: int, points: int) -> tuple[st
     trained = table.select("pair", "shape", "learning_rate", "epochs").unique(maintain_order=True)
     said = [
         f"{pair}: bend of a {'Bézier curve' if shape == 'bezier' else 'chain of two straight pieces'} trained for "
-        f"{epochs} epochs at rate {rate:g}"
+        f"{epochs} epochs at rate {rate:.3g}"
         for pair, shape, rate, epochs in trained.iter_rows()
     ]
     return (

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.analyses.domain_observed import COLOURS, FOLDS, Groups, Observed, observe
+from transferscope.analyses.readable import readable
 from transferscope.errors import ArchitectureError, MeasureError
 from transferscope.measures.appearance import colour_distance
 from transferscope.measures.domain import (
@@ -259,6 +260,7 @@ def _appearance(side: Observed, name: str) -> Iterator[DomainRow]:
         )
 
 
+@readable
 @dataclass(frozen=True)
 class DomainComparison:
     """What :func:`domain_distance` found.

@@ -8,6 +8,7 @@ import polars as pl
 
 from transferscope.analyses.contract import Column, Member, Number
 from transferscope.analyses.learning_curves import improving, too_short
+from transferscope.analyses.rounding import exact
 
 if TYPE_CHECKING:
     from transferscope.measures.intervals import Interval
@@ -200,10 +201,10 @@ def span(row: Mapping[str, Any], scale: float, digits: int, unit: str = "", sign
         unit: written after numbers.
         sign: ``+`` also signs positive numbers.
     """
-    value = f"{scale * row['value']:{sign}.{digits}f}{unit}"
+    value = f"{exact(scale * row['value']):{sign}z.{digits}f}{unit}"
     if row["low"] is None or row["high"] is None:
         return f"{value} ({row['n']} seed{'s' if row['n'] != 1 else ''}, no interval)"
-    ends = f"{scale * row['low']:{sign}.{digits}f} to {scale * row['high']:{sign}.{digits}f}{unit}"
+    ends = f"{exact(scale * row['low']):{sign}z.{digits}f} to {exact(scale * row['high']):{sign}z.{digits}f}{unit}"
     words = f"95 % interval over {row['n']} seeds" if row["basis"] == "seeds" else f"range of {row['n']} seeds"
     return f"{value} ({words} {ends})"
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from transferscope.analyses.radius_curves import RadiusCurves, Rise
     from transferscope.errors import MeasureError
     from transferscope.running.context import Context
-    from transferscope.study import Study
 
 __all__ = ["Flatness"]
 
@@ -48,7 +47,7 @@ class Flatness(AbstractTuned):
         splits: images on which the curves are measured; a verdict rests on the first.
         train_images: training images of the curves, stratified; None for all.
         test_images: test images of the curves; None for all.
-        hessian: whether Hessians are measured; needs the extra ``hessian``.
+        hessian: whether Hessians are measured.
         eigenvalues: the largest of each Hessian.
         hessian_images: training images that the loss is averaged over.
         probes: random vectors for the trace.
@@ -80,7 +79,7 @@ class Flatness(AbstractTuned):
     title: ClassVar[str] = "Curvature around the solutions"
     question: ClassVar[str] = "How fast does the loss rise around P-T and RI-T, at which distances?"
     reference: ClassVar[str] = "Li et al. 2018, Sec. 4; Dinh et al. 2017"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "radius: mean over directions at one radius; eigenvalue or trace: of the Hessian"),
         "network": Column(str, "the network"),
@@ -131,17 +130,6 @@ class Flatness(AbstractTuned):
         if len(set(splits)) < len(splits):
             raise ValueError(f"a split is named once, got {list(splits)}")
         return splits
-
-    def misfit(self, study: "Study") -> str | None:
-        """Hessians need curvlinops: said before anything is trained, not after."""
-        from transferscope.analyses.hessian_package import PACKAGE, hessian_available
-
-        if not self.hessian or hessian_available():
-            return None
-        return (
-            f"hessian: the package {PACKAGE!r} is not installed: pip install '.[hessian]' in a clone, "
-            "or leave Hessians out with hessian: false"
-        )
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """Curves, and the Hessian, of one network; P is the ruler of the curves."""

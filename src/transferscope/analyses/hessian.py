@@ -1,8 +1,6 @@
-"""The Hessian of a network's loss: largest eigenvalues and trace, through curvlinops."""
+"""The Hessian of a network's loss: largest eigenvalues and trace, from products with vectors."""
 
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, final
@@ -11,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from transferscope.analyses.hessian_package import PACKAGE, hessian_available
 from transferscope.analyses.landscape import Batches, Landscape
-from transferscope.errors import MeasureError, MissingExtraError
+from transferscope.analyses.readable import readable
+from transferscope.errors import MeasureError
 from transferscope.measures.curvature import hutchinson_trace, top_eigenpairs
 from transferscope.measures.distance import parameter_norm
 from transferscope.networks.batch import labelled
@@ -24,6 +23,7 @@ from transferscope.networks.given import takes_networks
 __all__ = ["Hessian", "hessian"]
 
 
+@readable
 @dataclass(frozen=True)
 class Hessian:
     """What was measured of H = ∇²L(θ), L the mean loss over the examples given, in nats.
@@ -31,7 +31,7 @@ class Hessian:
     Attributes:
         eigenvalues: the largest, largest first; fewer than asked where ``converged`` is False.
         residuals: ‖Hv − λv‖₂ of each: an eigenvalue of H lies within that distance of it.
-        converged: whether all that were asked for were found to the tolerance.
+        converged: whether all that were asked for were found, and their residuals are within the tolerance.
         trace: an unbiased estimate of tr H.
         trace_se: its standard error over random probes, the examples given.
         norm: ‖θ‖₂ over the parameters of H: all of the network's, frozen ones included.
@@ -95,21 +95,14 @@ def hessian(
         seed: of the first vector and the probes.
 
     Raises:
-        MissingExtraError: curvlinops is not installed.
         MeasureError: numbers out of range, nothing to recompute batch norm on, float64 on a device that has none, an
-            operation of the network that cannot be differentiated twice, or a Hessian that is not finite.
+            operation of the network that cannot be differentiated twice, a Hessian that is not finite, or products
+            that are not those of a symmetric matrix (an operation with a wrong second derivative).
         LoaderError: the batches are not the same twice.
 
-    Reference: Dangel, Mucsányi, Weber & Eschenhagen (2025), "Position: Curvature matrices should be democratized via
-    linear operators" (curvlinops); Pearlmutter (1994) for the products.
+    Reference: Pearlmutter (1994) for the products, here the derivative of ⟨∇L, v⟩ by reverse mode both times:
+    forward-mode formulas of some operations are off (layer norm in torch) or missing (group norm).
     """
-    if not hessian_available():
-        raise MissingExtraError(PACKAGE, "hessian")
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    with _quiet():
-        from curvlinops import HessianLinearOperator
-
     split, task = "curvature", _task(batches)
     landscape = Landscape(
         [network],
@@ -129,33 +122,22 @@ def hessian(
     parameters = list(model.parameters())
     size = sum(parameter.numel() for parameter in parameters)
     data = _Prepared(batches, landscape.device, wide, memory_format, task)
-    operator = HessianLinearOperator(
-        model,
-        nn.CrossEntropyLoss() if task == "single" else nn.BCEWithLogitsLoss(),
-        parameters,
-        data,
-        # Batches and network were checked above, in two passes without gradients.
-        check_deterministic=False,
-        num_data=len(point.losses),
-    )
 
     def product(vector: npt.NDArray[Any]) -> npt.ArrayLike:
         given = torch.as_tensor(vector, dtype=wide).to(landscape.device)
         try:
-            # Fused attention has no forward-mode derivative; the plain one gives the same numbers.
-            with sdpa_kernel(SDPBackend.MATH), _quiet():
-                found: Tensor = operator @ given
+            found = _product(model, parameters, data, given) / len(point.losses)
         except torch.OutOfMemoryError:
             raise  # a RuntimeError too, and no fault of the network
         except (RuntimeError, NotImplementedError) as error:
             # What torch raises for an operation without a derivative has no type of its own.
             raise MeasureError(
                 "the network cannot be differentiated twice",
-                expected="operations with forward-mode and reverse-mode derivatives",
+                expected="operations whose derivative has a derivative, by reverse mode",
                 got=str(error).splitlines()[0],
                 hint="replace the operation that is named, or leave the Hessian out",
             ) from error
-        values: npt.NDArray[np.float64] = found.detach().cpu().double().numpy()
+        values: npt.NDArray[np.float64] = found.cpu().double().numpy()
         return values
 
     pairs = top_eigenpairs(
@@ -177,13 +159,28 @@ def hessian(
     )
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the warnings that curvlinops's own use of torch brings up: of torch.jit, and of slow batching rules."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated", category=FutureWarning)
-        warnings.filterwarnings("ignore", message="There is a performance drop", category=UserWarning)
-        yield
+@torch.enable_grad()
+def _product(model: nn.Module, parameters: list[nn.Parameter], data: "_Prepared", vector: Tensor) -> Tensor:
+    """H of the summed loss, times a vector: the gradient of ⟨∇L, v⟩, batch by batch."""
+    parts = [
+        part.view_as(p)
+        for p, part in zip(parameters, torch.split(vector, [p.numel() for p in parameters]), strict=True)
+    ]
+    found = torch.zeros_like(vector)
+    loss = nn.CrossEntropyLoss() if data.task == "single" else nn.BCEWithLogitsLoss()
+    # Fused attention has no second derivative, and TF32 too few digits for one.
+    with sdpa_kernel(SDPBackend.MATH), torch.backends.cudnn.flags(torch.backends.cudnn.enabled, allow_tf32=False):
+        for images, labels in data:
+            # What a network keeps of its weights between evaluations would be a constant.
+            model.train().eval()
+            value = loss(model(images), labels) * len(images)
+            slopes = torch.autograd.grad(value, parameters, create_graph=True, materialize_grads=True)
+            along = torch.stack([(slope * part).sum() for slope, part in zip(slopes, parts, strict=True)]).sum()
+            # Where the loss is linear in all parameters there is nothing left to differentiate.
+            if along.requires_grad:
+                bends = torch.autograd.grad(along, parameters, materialize_grads=True)
+                found += torch.cat([bend.reshape(-1) for bend in bends])
+    return found.detach()
 
 
 def _task(batches: Batches) -> Literal["single", "multi"]:

@@ -10,13 +10,16 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from transferscope.analyses.buffer_rules import BatchNormPolicy, buffer_rules
 from transferscope.analyses.gap import judged as judged_of
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError
 from transferscope.measures.metrics import correct, metric, per_example_loss
 from transferscope.networks.alike import unlike
 from transferscope.networks.batch import first_inputs
 from transferscope.networks.batchnorm import has_batch_norm, recompute
 from transferscope.networks.copies import copied
+from transferscope.networks.derived_buffers import converge_spectral_norms
 from transferscope.networks.evaluate import (
     autocast,
     check_deterministic,
@@ -27,17 +30,20 @@ from transferscope.networks.evaluate import (
     resolve_device,
 )
 from transferscope.networks.graph import Trace, trace
+from transferscope.networks.mixing import mix
 from transferscope.networks.modules import Granularity
+from transferscope.networks.one_function import check_one_function
 from transferscope.networks.prefix import KeptPrefix, find_prefix
 
 __all__ = ["POLICIES", "BatchNormPolicy", "Batches", "Landscape", "LandscapePoint"]
 
-BatchNormPolicy = Literal["recompute", "interpolate", "none"]
 POLICIES: tuple[BatchNormPolicy, ...] = ("recompute", "interpolate", "none")
 Batches = Iterable[object]
 _LOOKED_AT = 8
+_COMPARED = 32
 
 
+@readable
 @dataclass(frozen=True)
 class LandscapePoint:
     """A split's examples at one point.
@@ -63,6 +69,7 @@ class Landscape:
     """A network that can be put anywhere in the space spanned by some networks and evaluated there.
 
     It works on a copy: the networks given are never changed. Moving is in place, no tensor is allocated for a point.
+    Singular vectors that spectral norms keep are those of the weights at the point, ends included.
 
     Args:
         networks: of one architecture, with heads of one size; the first is where the landscape starts.
@@ -86,7 +93,9 @@ class Landscape:
     Raises:
         MeasureError: the networks differ in parameters or buffers, or there is nothing to recompute batch norm on.
         LoaderError: a loader does not give the same batches twice.
-        ArchitectureError: the network gives other outputs for the same images (dropout that ignores the mode).
+        ArchitectureError: a network gives other outputs for the same images (dropout that ignores the mode); one
+            computes something else than the first does with its parameters and buffers; or buffers follow the data
+            that nothing recomputes.
     """
 
     def __init__(
@@ -107,8 +116,7 @@ class Landscape:
             raise MeasureError("a landscape needs data", expected="at least one split", got="none")
         for other in networks[1:]:
             _check_alike(networks[0], other)
-        self.policy = batch_norm if has_batch_norm(networks[0]) else "no batch norm"
-        if self.policy == "recompute" and recompute_on is None:
+        if batch_norm == "recompute" and recompute_on is None and has_batch_norm(networks[0]):
             raise MeasureError(
                 "the networks have batch norm, but there is nothing to recompute its statistics on",
                 expected="recompute_on: batches of training images",
@@ -145,6 +153,15 @@ class Landscape:
         self._example = network_inputs(self.network, first, self.device, self.memory_format)
         # A few images show whether the network draws anything by chance.
         check_network_deterministic(self.network, self._example[:_LOOKED_AT])
+        self._rules = buffer_rules(self.network, self.ends, batch_norm, self._example)
+        self.policy = self._rules.policy
+        for other, end in zip(networks[1:], self.ends[1:], strict=True):
+            check_one_function(self.network, other, self.ends[0], end, self._rules.movable, self._example[:_COMPARED])
+
+    @property
+    def settles(self) -> bool:
+        """Whether evaluating changes buffers, so that an end is not the network with its own."""
+        return self.policy in ("recompute", "none") or self._rules.spectral_norms
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -215,7 +232,7 @@ class Landscape:
             goal = shares if moved else first_alone
             if self._at.get(name) == (target._version, goal):
                 continue
-            _mix(target.detach(), [end[name] for end in self.ends], goal)
+            mix(target.detach(), [end[name] for end in self.ends], goal)
             self._at[name] = (target._version, goal)
         self._forget()
 
@@ -298,6 +315,8 @@ class Landscape:
         """
         asked = self._data if splits is None else splits
         prefix = None if own_statistics else self._prefix
+        if self._rules.spectral_norms and not own_statistics:
+            converge_spectral_norms(self.network)
         if prefix is not None:
             return self._evaluate_after(prefix, asked, judged)
         if self.policy == "recompute" and not own_statistics and self._recompute_on is not None:
@@ -331,23 +350,6 @@ class Landscape:
                     labels.append(given.cpu())
             measured[split] = _point(torch.cat(outputs), torch.cat(labels), self.metric_name, judged)
         return measured
-
-
-@torch.no_grad()
-def _mix(target: Tensor, ends: Sequence[Tensor], weights: Sequence[float]) -> None:
-    alone = [index for index, weight in enumerate(weights) if weight != 0]
-    if len(alone) == 1 and weights[alone[0]] == 1:
-        target.copy_(ends[alone[0]])
-    elif not target.is_floating_point():
-        target.copy_(ends[0])
-    elif len(alone) == 2 and math.isclose(sum(weights), 1.0, abs_tol=1e-12):
-        # lerp keeps a tensor that is equal in both exactly as it is.
-        first, second = alone
-        torch.lerp(ends[first], ends[second], weights[second], out=target)
-    else:
-        torch.mul(ends[0], weights[0], out=target)
-        for end, weight in zip(ends[1:], weights[1:], strict=True):
-            target.add_(end, alpha=weight)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:

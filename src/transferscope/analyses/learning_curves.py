@@ -12,6 +12,7 @@ from pydantic import Field
 from transferscope.analyses.contract import Column, Measured, Number, Summary, Unit
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate, choose
+from transferscope.analyses.rounding import exact
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.errors import AnalysisError
@@ -49,7 +50,7 @@ def curves_of(
         raise AnalysisError(
             f"the runs of {shown(variant)} are at several learning rates",
             expected="learning_rate: one of them",
-            got=", ".join(f"{rate:g}" for rate in rates),
+            got=", ".join(f"{rate:.3g}" for rate in rates),
         )
     lost = set(rows.filter(pl.col("diverged"))["seed"].to_list())
     curves: Curves = {}
@@ -80,7 +81,7 @@ class LearningCurves(AbstractTuned):
         "variant": Column(str, "P_T, RI_T or RI_T_long"),
         "setting": Column(str, "chosen: own best rate, report seeds; grid: a tuning run"),
         "seed": Column(int, "seed of the network", "count"),
-        "learning_rate": Column(float, "peak learning rate"),
+        "learning_rate": Column(float, "peak learning rate", "rate"),
         "epoch": Column(int, "passes over the training images; 0 is the start", "count"),
         "updates": Column(int, "updates made so far", "count"),
         "train_loss": Column(float, "clean loss on training images", "nat", "train", "not finite"),
@@ -145,8 +146,9 @@ class LearningCurves(AbstractTuned):
         numbers += _equal_rate(table, evidence)
         notes += _plateaus(table)
         lost = table.filter(pl.col("diverged")).select("variant", "seed", "learning_rate").unique().sort(pl.all())
-        notes += [f"{shown(variant)}[{seed}] diverged at rate {rate:g}" for variant, seed, rate in lost.iter_rows()]
-        return Summary(verdict, tuple(numbers), tuple(notes))
+        notes += [f"{shown(variant)}[{seed}] diverged at rate {rate:.3g}" for variant, seed, rate in lost.iter_rows()]
+        facts = {"improving": [variant for variant in (*TRAINED, "RI_T_long") if improving(table, variant)]}
+        return Summary(verdict, tuple(numbers), tuple(notes), facts)
 
     def _from_equal_loss(self, table: pl.DataFrame, metrics: dict[str, Curves]) -> list[Number]:
         from transferscope.measures.curves import speed_from_equal_loss
@@ -215,7 +217,7 @@ class LearningCurves(AbstractTuned):
                 middle = statistics.median([*epochs, *([math.inf] * censored)])
                 numbers.append(
                     Number(
-                        f"epochs of {shown(variant)} to a training metric of {threshold:.3f} (median)",
+                        f"epochs of {shown(variant)} to a training metric of {exact(threshold):.3f} (median)",
                         None if math.isinf(middle) else float(middle),
                         n=len(reached),
                         unit="epochs",
@@ -243,12 +245,16 @@ def _speeds(train: dict[str, Curves]) -> dict[str, dict[int, float]] | None:
 def _speed_verdict(gap: "Interval") -> str:
     if gap.value is None:
         return "Undecided: no seed has a finished run of both variants."
-    said = f"the clean training metric, averaged over epochs, is {gap.value:+.3f} for P-T against RI-T"
+    said = f"the clean training metric, averaged over epochs, is {exact(gap.value):+.3f} for P-T against RI-T"
     if gap.basis != "seeds" or gap.low is None or gap.high is None:
-        span = f", range {gap.low:+.3f} to {gap.high:+.3f}" if gap.low is not None and gap.high is not None else ""
+        span = (
+            f", range {exact(gap.low):+.3f} to {exact(gap.high):+.3f}"
+            if gap.low is not None and gap.high is not None
+            else ""
+        )
         return f"Undecided with {gap.n} seed{'s' if gap.n != 1 else ''} (3 are needed): {said}{span}."
     word = "P-T learns faster" if gap.low > 0 else "P-T learns slower" if gap.high < 0 else "Undecided"
-    return f"{word}: {said}, 95 % interval over {gap.n} seeds {gap.low:+.3f} to {gap.high:+.3f}."
+    return f"{word}: {said}, 95 % interval over {gap.n} seeds {exact(gap.low):+.3f} to {exact(gap.high):+.3f}."
 
 
 def _equal_rate(table: pl.DataFrame, evidence: Evidence) -> list[Number]:
@@ -256,7 +262,7 @@ def _equal_rate(table: pl.DataFrame, evidence: Evidence) -> list[Number]:
     numbers: list[Number] = []
     rates = evidence.table(LearningRate())
     for rate in sorted({choose(rates, variant) for variant in TRAINED}):
-        words = f"both at rate {rate:g} (tuning runs)"
+        words = f"both at rate {rate:.3g} (tuning runs)"
         validation = {v: curves_of(table, v, "validation_metric", "grid", rate) for v in TRAINED}
         train = {v: curves_of(table, v, "train_metric", "grid", rate) for v in TRAINED}
         finals = {v: {seed: curve[max(curve)] for seed, curve in validation[v].items()} for v in TRAINED}

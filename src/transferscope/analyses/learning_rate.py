@@ -87,7 +87,7 @@ class LearningRate(AbstractAnalysis):
     version: ClassVar[int] = 1
     columns: ClassVar[Mapping[str, Column]] = {
         "variant": Column(str, "P_T or RI_T"),
-        "learning_rate": Column(float, "peak learning rate"),
+        "learning_rate": Column(float, "peak learning rate", "rate"),
         "seed": Column(int, "tuning seed", "count"),
         "epochs": Column(int, "passes over the training images asked for", "count"),
         "updates": Column(int, "updates made", "count"),
@@ -184,26 +184,24 @@ class LearningRate(AbstractAnalysis):
                 note = "the metric is not defined on the validation images: chosen by the loss"
             else:
                 note = f"validation metric {best['validation_metric']:.3f}"
-            words.append(f"{shown(variant)} {rate:g}" + (f" ({note})" if best["diverged"] else ""))
+            words.append(f"{shown(variant)} {rate:.3g}" + (f" ({note})" if best["diverged"] else ""))
             seeds = table.filter(pl.col("variant") == variant)["seed"].n_unique()
-            numbers.append(Number(f"chosen rate of {shown(variant)}", rate, n=seeds, note=note))
+            numbers.append(Number(f"chosen rate of {shown(variant)}", rate, n=seeds, unit="rate", note=note))
             lost = table.filter((pl.col("variant") == variant) & pl.col("diverged"))
             if len(lost):
-                rates = ", ".join(f"{rate:g}" for rate in sorted(lost["learning_rate"].unique()))
+                rates = ", ".join(f"{rate:.3g}" for rate in sorted(lost["learning_rate"].unique()))
                 notes.append(f"{shown(variant)} diverged at {rates}")
+        at_edge = [v for v in TRAINED if len(tried) > 1 and choose(table, v) in (tried[0], tried[-1])]
         if len(tried) < 2:
             notes.append("one rate only: it was given, not chosen")
-        else:
-            at_edge = [shown(v) for v in TRAINED if choose(table, v) in (tried[0], tried[-1])]
-            if at_edge:
-                notes.append(
-                    f"the best rate of {' and '.join(at_edge)} still lies at the edge of the grid: the search was cut "
-                    "short"
-                )
+        elif at_edge:
+            of = " and ".join(shown(variant) for variant in at_edge)
+            notes.append(f"the best rate of {of} still lies at the edge of the grid: the search was cut short")
         return Summary(
-            f"Chosen on validation data out of {', '.join(f'{rate:g}' for rate in tried)}: {', '.join(words)}.",
+            f"Chosen on validation data out of {', '.join(f'{rate:.3g}' for rate in tried)}: {', '.join(words)}.",
             tuple(numbers),
             tuple(notes),
+            {"tried": tried, "at_edge": at_edge},
         )
 
 

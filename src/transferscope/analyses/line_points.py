@@ -135,8 +135,8 @@ class LinePoints:
         """By split, both networks with their own running statistics."""
         ends: list[dict[str, LandscapePoint]] = []
         for end in (0.0, 1.0):
-            # Where statistics are neither recomputed nor kept of the first network, the end of the path is the network.
-            if end in self._found and self._land.policy in ("no batch norm", "interpolate"):
+            # Where no buffer is recomputed or kept of the first network, the end of the path is the network.
+            if end in self._found and not self._land.settles:
                 ends.append(self._found[end])
                 continue
             with _in_float32(self._land):

@@ -13,6 +13,7 @@ from torch import nn
 from transferscope.analyses.landscape import Batches, BatchNormPolicy, Landscape, LandscapePoint
 from transferscope.analyses.line_points import LinePoints, Recheck
 from transferscope.analyses.point_barrier import barrier_of, values_of
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError, ModuleNameError, nearest
 from transferscope.measures.barriers import Barrier
 from transferscope.measures.refinement import Resolution
@@ -51,6 +52,7 @@ def alpha_grid(points: int = 25, extrapolate: float = 0.5, outer: int = 6) -> tu
     return (*before, *inner, *after)
 
 
+@readable
 @dataclass(frozen=True)
 class LinearPath:
     """What was measured on a line θ(α) = (1−α)θ₁ + αθ₂.
@@ -140,7 +142,9 @@ def linear_path(
             or nothing can be refined (no ends in the grid, fewer than 3 points).
         ModuleNameError: no module of the name ``trunk_of``.
         LoaderError: a loader does not give the same batches twice.
-        ArchitectureError: the networks give other outputs for the same images (dropout that ignores the mode).
+        ArchitectureError: the networks give other outputs for the same images (dropout that ignores the mode); one
+            computes something else than the other does with its parameters and buffers; or buffers follow the data
+            that nothing recomputes.
 
     Reference: Neyshabur et al. 2020, Fig. 4; Frankle et al. 2020.
     """
@@ -200,8 +204,7 @@ def with_head_of(a: nn.Module, b: nn.Module, head: str) -> nn.Module:
             got=f"{apart.got} ({apart.cause})",
             hint=apart.hint,
         )
-    made = copied(a)
-    given, own = b.state_dict(), made.state_dict()
-    trunk = {name for name in own if not name.startswith(f"{head}.")}
-    made.load_state_dict({name: given[name] if name in trunk else value for name, value in own.items()})
+    # A copy of b: its own code, not that of a, says what its tensors mean.
+    made = copied(b)
+    made.set_submodule(head, copied(a).get_submodule(head))
     return made

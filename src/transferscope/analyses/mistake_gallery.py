@@ -64,16 +64,17 @@ def chosen(
     p, ri = (shares[variant] for variant in _VARIANTS)
     mixed = np.random.default_rng(seed).permutation(len(p))
     groups = []
-    for inside, rank in (
-        ((p > 0.5) & (ri < 0.5), ri - p),
-        ((ri > 0.5) & (p < 0.5), p - ri),
-        ((p > 0.5) & (ri > 0.5), -p - ri),
-    ):
+    for inside, rank in zip(_members(p, ri), (ri - p, p - ri, -p - ri), strict=True):
         order = np.lexsort((mixed, rank))
         order = order[inside[order]]
         _, first = np.unique(images[order], return_index=True)
         groups.append(order[np.sort(first)])
     return tuple(groups)
+
+
+def _members(p: npt.NDArray[np.float64], ri: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.bool_], ...]:
+    """Which judgements belong to each group of :data:`GROUPS`."""
+    return (p > 0.5) & (ri < 0.5), (ri > 0.5) & (p < 0.5), (p > 0.5) & (ri > 0.5)
 
 
 def mistake_gallery(
@@ -128,7 +129,7 @@ def mistake_gallery(
         )
     gallery = Gallery(
         title="Images behind the mistakes",
-        caption=_caption(judgements, predicted),
+        caption=_caption(judgements, predicted, _left_out(judgements, shares, groups)),
         groups=tuple(shown_groups),
     )
     return {**gallery_files("mistakes", gallery, pictures), **listed}
@@ -169,7 +170,19 @@ def _said(prediction: int, judgements: Judgements) -> str:
     return judgements.names[prediction]
 
 
-def _caption(judgements: Judgements, predicted: Predicted) -> str:
+def _left_out(judgements: Judgements, shares: Mapping[str, npt.NDArray[np.float64]], groups: Sequence[_Group]) -> str:
+    """How many images that some network gets wrong are in no group, or are not shown in theirs."""
+    p, ri = (shares[variant] for variant in _VARIANTS)
+    wrong = len(np.unique(judgements.images[(p > 0) | (ri > 0)]))
+    grouped = len(np.unique(judgements.images[np.logical_or.reduce(_members(p, ri))]))
+    shown_images = len(np.unique(np.concatenate([judgements.images[group.picked] for group in groups])))
+    return (
+        f"Some network is wrong on {wrong} images: {shown_images} are shown, {grouped - shown_images} more belong to a "
+        f"group, and on {wrong - grouped} too few seeds of a variant, or just half of them, are wrong. "
+    )
+
+
+def _caption(judgements: Judgements, predicted: Predicted, left_out: str) -> str:
     counts = {variant: len(predicted[variant]) for variant in _VARIANTS}
     many = max(counts.values()) > 1
     seeds = ", ".join(f"{count} of {shown(variant)}" for variant, count in counts.items())
@@ -178,7 +191,9 @@ def _caption(judgements: Judgements, predicted: Predicted) -> str:
         text += "Wrong means wrong in more than half of a variant's seeds; in brackets, how many of its seeds say so. "
     if judgements.task == "multi":
         text += "Each label is judged by itself at probability ½; an image stands for its clearest label. "
-    return text + "The clearest come first, equals in mixed order; all of them are listed in wrong-images.csv."
+    return (
+        text + left_out + "The clearest come first, equals in mixed order; all of them are listed in wrong-images.csv."
+    )
 
 
 def _list(
@@ -189,7 +204,8 @@ def _list(
 ) -> bytes:
     p, ri = (shares[variant] for variant in _VARIANTS)
     member = np.full(len(p), "", dtype=object)
-    member[(p > 0.5) & (ri < 0.5)], member[(ri > 0.5) & (p < 0.5)], member[(p > 0.5) & (ri > 0.5)] = GROUPS
+    for inside, name in zip(_members(p, ri), GROUPS, strict=True):
+        member[inside] = name
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["image", "class", *(["holds"] if judgements.task == "multi" else []), "wrong_P_T", "wrong_RI_T",

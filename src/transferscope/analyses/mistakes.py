@@ -154,8 +154,8 @@ class Mistakes(AbstractTuned):
             if number.value is None:
                 words.append(f"{pair} κ not defined")
             else:
-                span = f" ({number.low:.2f} to {number.high:.2f}, {_BASES[number.basis]})" if number.basis else ""
-                words.append(f"{pair} κ {number.value:.2f}{span}")
+                span = f" ({number.low:z.2f} to {number.high:z.2f}, {_BASES[number.basis]})" if number.basis else ""
+                words.append(f"{pair} κ {number.value:z.2f}{span}")
             common = sum(row["common"] for row in found) / len(found)
             either = sum(row["common"] + row["only_a"] + row["only_b"] for row in found) / len(found)
             numbers.append(

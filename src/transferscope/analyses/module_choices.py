@@ -15,6 +15,7 @@ from transferscope.analyses.landscape import Batches, Landscape
 from transferscope.analyses.module_choices_page import page
 from transferscope.analyses.module_criticality import criticality
 from transferscope.analyses.module_rewind import Rewinding, Rewound, group_name, rewind, without_weights
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError
 from transferscope.measures.equivalence import Noninferiority, noninferior
 from transferscope.measures.families import bonferroni_confidence
@@ -87,6 +88,7 @@ class Together:
     change: Change | None
 
 
+@readable
 @dataclass(frozen=True)
 class ModuleChoices:
     """What can be done without.

@@ -2,8 +2,11 @@
 
 from typing import TYPE_CHECKING
 
+from transferscope.analyses.rounding import exact, rounded
+
 if TYPE_CHECKING:
     from transferscope.analyses.module_choices import Change, ModuleChoices, Together
+    from transferscope.measures.intervals import Interval
 
 __all__ = ["page"]
 
@@ -29,20 +32,21 @@ def page(found: "ModuleChoices") -> str:
         "",
     ]
     width = max(len("module"), *(len(item.name) for item in found.modules))
-    lines.append(f"{'module':<{width}} {'parameters':>11} {'moved':>7}  {'reset: lost':<34}  {'removed: lost':<34}  μ")
+    heads = [f"{what}: {found.metric_name} changes by" for what in ("reset", "removed")]
+    lines.append(f"{'module':<{width}} {'parameters':>11} {'moved':>7}  {heads[0]:<34}  {heads[1]:<34}  μ")
     for item in found.modules:
         moved = "–" if item.relative is None else f"{item.relative:.1%}"
-        mu = "none" if item.mu is None else f"{item.mu:.3g}" + ("" if item.sigma is None else f" (σ {item.sigma:g})")
+        mu = "none" if item.mu is None else rounded(item.mu) + ("" if item.sigma is None else f" (σ {item.sigma:g})")
         lines.append(
-            f"{item.name:<{width}} {item.parameters:>11,} {moved:>7}  {_lost(item.reset):<34}  "
-            f"{_lost(item.zero):<34}  {mu}"
+            f"{item.name:<{width}} {item.parameters:>11,} {moved:>7}  {_changed(item.reset):<34}  "
+            f"{_changed(item.zero):<34}  {mu}"
         )
     return "\n".join(
         [
             *lines,
             "",
-            "lost: of the metric on test examples, with limits for all modules at once (two-sided 90 %: each end a "
-            "one-sided 95 % limit)",
+            "changes: of the metric on test examples, minus is a loss; with limits for all modules at once (two-sided "
+            "90 %: each end a one-sided 95 % limit)",
             "moved: ℓ2 distance over the norm of the pre-trained module; μ: criticality, 0 where the module can go "
             f"back, bearing noise σ, with a training error of at most {found.epsilon:.4f}",
         ]
@@ -53,21 +57,28 @@ def _together(name: str, how: str, found: "Together", whole: "ModuleChoices") ->
     if found.change is None:
         return [f"{name:<11} no module keeps the metric on validation examples with {how}"]
     loss, verdict = found.change.test.loss, found.change.test.verdict
-    limits = "" if loss.low is None or loss.high is None else f" ({loss.low:+.4f} to {loss.high:+.4f})"
-    value = "undefined" if loss.value is None else f"{loss.value:+.4f}{limits}"
+    value = "undefined" if loss.value is None else _change(loss, 4)
     share = found.parameters / whole.parameters
     return [
         f"{name:<11} {', '.join(found.names)}",
-        f"            {how}: {found.parameters:,} parameters, {share:.1%} of the network; lost on test {value}",
+        f"            {how}: {found.parameters:,} parameters, {share:.1%} of the network; {whole.metric_name} on test "
+        f"changes by {value}",
         f"            {_SAID[verdict].format(margin=f'{whole.margin:g}')}",
     ]
 
 
-def _lost(change: "Change") -> str:
+def _changed(change: "Change") -> str:
     if change.unchanged:
         return "has this value"
     loss = change.test.loss
-    if loss.value is None:
-        return "undefined"
-    limits = "" if loss.low is None or loss.high is None else f" ({loss.low:+.3f} to {loss.high:+.3f})"
-    return f"{loss.value:+.3f}{limits} {_VERDICTS[change.test.verdict]}"
+    return "undefined" if loss.value is None else f"{_change(loss, 3)} {_VERDICTS[change.test.verdict]}"
+
+
+def _change(loss: "Interval", digits: int) -> str:
+    """A loss as the change it is, with its limits: a gain has a plus."""
+
+    def number(lost: float | None) -> str:
+        return f"{exact(-(lost or 0.0)):+z.{digits}f}"
+
+    limits = "" if loss.low is None or loss.high is None else f" ({number(loss.high)} to {number(loss.low)})"
+    return number(loss.value) + limits

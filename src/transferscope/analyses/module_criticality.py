@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.analyses.landscape import Batches, BatchNormPolicy, Landscape, LandscapePoint
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError, ModuleNameError, nearest
 from transferscope.frozen import derive_seed
 from transferscope.measures.criticality import (
@@ -63,6 +64,7 @@ class CriticalModule:
     evaluations: int
 
 
+@readable
 @dataclass(frozen=True)
 class CriticalityResult:
     """Of all modules that were asked for.

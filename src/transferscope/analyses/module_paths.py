@@ -13,6 +13,7 @@ from torch import nn
 from transferscope.analyses.landscape import Batches, BatchNormPolicy, Landscape, LandscapePoint
 from transferscope.analyses.linear_path import alpha_grid
 from transferscope.analyses.point_barrier import barrier_of, values_of
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError, nearest
 from transferscope.measures.barriers import Barrier
 from transferscope.measures.families import bonferroni_confidence
@@ -23,6 +24,7 @@ from transferscope.networks.modules import Granularity, parts_parameters
 __all__ = ["ModuleLine", "ModuleLines", "module_paths"]
 
 
+@readable
 @dataclass(frozen=True)
 class ModuleLine:
     """What was measured while one module went from its value in θ₁ to that in θ₂, all else staying at θ₁.
@@ -41,6 +43,7 @@ class ModuleLine:
     evaluated: str
 
 
+@readable
 @dataclass(frozen=True)
 class ModuleLines:
     """The lines of all modules of one network towards another.

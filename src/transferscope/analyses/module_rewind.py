@@ -11,6 +11,7 @@ from torch import nn
 
 from transferscope.analyses.gap import difference_over_examples
 from transferscope.analyses.landscape import Batches, Landscape, LandscapePoint
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError, ModuleNameError, nearest
 from transferscope.measures.intervals import Interval
 from transferscope.networks.copies import copied
@@ -25,6 +26,7 @@ Target = Literal["initial", "random", "zero", "epoch"]
 UNMOVED = "not evaluated: equal to its final value"
 
 
+@readable
 @dataclass(frozen=True)
 class Rewound:
     """The final network with one module, or several, at another value.
@@ -50,6 +52,7 @@ class Rewound:
     evaluation: str
 
 
+@readable
 @dataclass(frozen=True)
 class Rewinding:
     """What was measured.

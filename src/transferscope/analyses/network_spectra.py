@@ -7,6 +7,7 @@ from typing import Literal
 
 from torch import nn
 
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError
 from transferscope.measures.circular import CircularDifference, circular_difference, small_size
 from transferscope.measures.spectra import (
@@ -34,6 +35,7 @@ Indivisible = Literal["round_up", "skip"]
 """What becomes of an operator whose stride does not divide its map: the next larger map is taken, or it is left out."""
 
 
+@readable
 @dataclass(frozen=True)
 class OperatorSpectrum:
     """One operator of a network.
@@ -52,6 +54,7 @@ class OperatorSpectrum:
     summary: SpectrumSummary
 
 
+@readable
 @dataclass(frozen=True)
 class NetworkSpectra:
     """The operators of a network.

@@ -1,4 +1,4 @@
-"""The four networks: what each achieves, and the gap between P-T and RI-T with both of its intervals."""
+"""The four networks: what each achieves, over all classes and class by class, and the gap between P-T and RI-T."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, final
@@ -10,6 +10,8 @@ from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, 
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves import LearningCurves, curves_of, improving, too_short
 from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.per_class import CLASS_COLUMNS, class_rows
+from transferscope.analyses.rounding import exact
 from transferscope.analyses.variants import BASELINES, TRAINED, BoundStudy, shown
 from transferscope.specs import NetworkSpec
 
@@ -21,7 +23,8 @@ __all__ = ["Outcome"]
 
 @final
 class Outcome(AbstractAnalysis):
-    """Final metric and loss of RI, P, RI-T and P-T on validation and test data, and the gap P-T − RI-T.
+    """Final metric and loss of RI, P, RI-T and P-T on validation and test data, and the gap P-T − RI-T; recall and
+    precision of every class and the confusion matrix of RI-T and P-T on test data.
 
     Attributes:
         draws: bootstrap draws of the interval over examples.
@@ -33,21 +36,29 @@ class Outcome(AbstractAnalysis):
     title: ClassVar[str] = "The four networks"
     question: ClassVar[str] = "Does pre-training help on this task, and how sure is that?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 2 and Table 1"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     columns: ClassVar[Mapping[str, Column]] = {
-        "level": Column(str, "network: one seed; variant: mean over seeds; gap: P-T − RI-T, paired by seed"),
+        "level": Column(
+            str,
+            "network: one seed; variant: mean over seeds; gap: P-T − RI-T, paired by seed; class: one class, over all "
+            "seeds; confusion: images of one class taken for one class, mean over seeds",
+        ),
         "variant": Column(str, "RI, P, RI_T, P_T, RI_T_long, or the two that a gap compares"),
         "seed": Column(int, "seed of the network", "count", null="the row speaks of all seeds"),
         "split": Column(str, "validation or test"),
-        "metric": Column(str, "top1, top5 or auc"),
-        "value": Column(float, "the metric", "metric", "row", "undefined for these labels, or diverged"),
-        "loss": Column(float, "mean loss per example", "nat", "row", "not defined for a gap, or diverged"),
-        "low": Column(float, "lower end of the 95 % interval", "metric", "row", "no interval"),
-        "high": Column(float, "upper end of the 95 % interval", "metric", "row", "no interval"),
+        "metric": Column(str, "top1, top5 or auc; recall or precision of a class; images of a confusion"),
+        "value": Column(
+            float, "the metric; of a confusion how many images", "metric", "row",
+            "undefined for these labels, diverged, or a class without a test image, or that is never predicted",
+        ),
+        "loss": Column(float, "mean loss per example", "nat", "row", "not a row of one network, or diverged"),
+        "low": Column(float, "lower end of the 95 % interval, or of a range", "metric", "row", "no interval"),
+        "high": Column(float, "upper end of the 95 % interval, or of a range", "metric", "row", "no interval"),
         "basis": Column(str, "seeds, examples, or range (of two seeds)", null="no interval"),
         "n": Column(int, "how many seeds, or examples (groups of them where the data names groups)", "count"),
         "diverged": Column(bool, "a training of this row diverged and is left out"),
-    }
+        **CLASS_COLUMNS,
+    }  # fmt: skip
 
     def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
         """Each variant's learning rate, and the curves that tell whether RI-T has ended."""
@@ -73,6 +84,7 @@ class Outcome(AbstractAnalysis):
         import numpy as np
 
         from transferscope.analyses.gap import gap_over_examples
+        from transferscope.analyses.judgements import Judgements
         from transferscope.measures.intervals import DIFFERENCE, SHARE, paired_seeds_interval, seeds_interval
         from transferscope.measures.metrics import metric, per_example_loss
 
@@ -138,6 +150,13 @@ class Outcome(AbstractAnalysis):
                     | {"diverged": diverged[better] or diverged[worse]}
                     for interval in (paired, examples)
                 ]
+        judgements = Judgements.of(context)
+        said = {
+            variant: [judgements.predicted(values) for _, values in logits[variant]]
+            for variant in TRAINED
+            if variant in logits
+        }
+        rows += [{**row, "split": "test", "diverged": diverged[row["variant"]]} for row in class_rows(judgements, said)]
         return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
@@ -154,7 +173,7 @@ class Outcome(AbstractAnalysis):
                 "metric",
                 "a diverged seed is left out" if row["diverged"] else "",
             )
-            for row in test.filter(pl.col("level") != "network").iter_rows(named=True)
+            for row in test.filter(pl.col("level").is_in(["variant", "gap"])).iter_rows(named=True)
         ]
         notes = []
         if test["diverged"].any():
@@ -164,40 +183,74 @@ class Outcome(AbstractAnalysis):
                 + ", ".join(f"{shown(row['variant'])}[{row['seed']}]" for row in lost.iter_rows(named=True))
             )
         notes.append("every claim is for this pre-trained network; another pre-training may differ")
-        return Summary(_verdict(test, evidence.table(LearningCurves())), tuple(numbers), tuple(notes))
+        verdict, facts = _judgement(test, evidence.table(LearningCurves()))
+        return Summary(verdict, tuple(numbers), tuple(notes), facts)
 
 
-def _verdict(test: pl.DataFrame, curves: pl.DataFrame) -> str:
-    """The gap to RI-T where that has ended, else to RI-T trained longer where that has, else no claim."""
+_UNENDED = {
+    "no run": "{name} has no finished run with a defined validation metric",
+    "improving": "{name} is still improving at the end ({rising} of {runs} seeds)",
+    "too short": "{name} has too few epochs to tell whether it is still improving",
+}
+"""Why a variant's final metric is not yet one."""
+_OF_INTERVAL = ("value", "low", "high", "basis", "n")
+
+
+def _judgement(test: pl.DataFrame, curves: pl.DataFrame) -> tuple[str, dict[str, Any]]:
+    """The gap to RI-T where that has ended, else to RI-T trained longer where that has, else no claim.
+
+    Returns:
+        The verdict, and its facts: ``rival``, the variant P-T is compared with; ``winner`` by the interval, None where
+        it is undecided; the ``value``, ``low``, ``high``, ``basis`` and ``n`` of that interval; ``unended``, a key of
+        why the rival's metric is not its last, or None.
+    """
     counts = test.filter(pl.col("level") == "network")["n"]
     gaps = {
         name: test.filter((pl.col("level") == "gap") & (pl.col("variant") == f"P_T − {name}"))
         for name in ("RI_T", "RI_T_long")
     }
     if gaps["RI_T"].is_empty():
-        return "Undecided: no seed of both P-T and RI-T ended with a defined metric."
-    unended = _unended(curves, "RI_T")
-    if unended is None:
-        return gap_verdict(gaps["RI_T"], counts[0])
-    if not gaps["RI_T_long"].is_empty() and _unended(curves, "RI_T_long") is None:
-        return (
-            f"After equal updates {unended}: no claim is made there. Against RI-T trained to its plateau: "
-            f"{gap_verdict(gaps['RI_T_long'], counts[0])}"
-        )
-    _, said, _ = _judged(gaps["RI_T"], counts[0])
-    return f"No claim on the final gap: {unended}. So far {said}."
+        none = dict.fromkeys(("rival", "winner", "unended", *_OF_INTERVAL))
+        return "Undecided: no seed of both P-T and RI-T ended with a defined metric.", none
+    unended, why = _unended(curves, "RI_T")
+    rival = "RI_T"
+    if unended is not None and not gaps["RI_T_long"].is_empty() and _unended(curves, "RI_T_long")[0] is None:
+        rival, unended = "RI_T_long", None
+    deciding = _deciding(gaps[rival])
+    sign = 0 if deciding is None else _sign(deciding)
+    facts = {
+        "rival": rival,
+        "winner": {1: "P_T", -1: rival, 0: None}[sign],
+        "unended": unended,
+        **(dict.fromkeys(_OF_INTERVAL) if deciding is None else {name: deciding[name] for name in _OF_INTERVAL}),
+    }
+    if unended is not None:
+        return f"No claim on the final gap: {why}. So far {_judged(gaps['RI_T'], counts[0])[1]}.", facts
+    verdict = gap_verdict(gaps[rival], counts[0])
+    if rival == "RI_T_long":
+        verdict = f"After equal updates {why}: no claim is made there. Against RI-T trained to its plateau: {verdict}"
+    return verdict, facts
 
 
-def _unended(curves: pl.DataFrame, variant: str) -> str | None:
-    """Why a variant's final metric is not yet one; None where it is."""
+def _unended(curves: pl.DataFrame, variant: str) -> tuple[str | None, str]:
+    """Why a variant's final metric is not yet one, as a key and in words; None where it is."""
     runs = curves.filter((pl.col("variant") == variant) & (pl.col("setting") == "chosen"))["seed"].n_unique()
+    rising: list[int] = []
     if not curves_of(curves, variant, "validation_metric"):
-        return f"{shown(variant)} has no finished run with a defined validation metric"
-    if rising := improving(curves, variant):
-        return f"{shown(variant)} is still improving at the end ({len(rising)} of {runs} seeds)"
-    if too_short(curves, variant):
-        return f"{shown(variant)} has too few epochs to tell whether it is still improving"
-    return None
+        key = "no run"
+    elif rising := improving(curves, variant):
+        key = "improving"
+    elif too_short(curves, variant):
+        key = "too short"
+    else:
+        return None, ""
+    return key, _UNENDED[key].format(name=shown(variant), rising=len(rising), runs=runs)
+
+
+def _deciding(gaps: pl.DataFrame) -> dict[str, Any] | None:
+    """The row whose interval a verdict rests on: over seeds where there are three or more, else over examples."""
+    rows = {row["basis"]: row for row in gaps.iter_rows(named=True)}
+    return rows.get("seeds") or rows.get("examples")
 
 
 def gap_verdict(gaps: pl.DataFrame, examples: int | None = None) -> str:
@@ -217,11 +270,11 @@ def _judged(gaps: pl.DataFrame, examples: int | None) -> tuple[str, str, str]:
     points, scale, digits = ("", 1.0, 3) if auc else (" points", 100.0, 1)
 
     def span(row: dict[str, Any]) -> str:
-        return f"{scale * row['low']:+.{digits}f} to {scale * row['high']:+.{digits}f}{points}"
+        return f"{exact(scale * row['low']):+z.{digits}f} to {exact(scale * row['high']):+z.{digits}f}{points}"
 
     rows = {row["basis"]: row for row in gaps.iter_rows(named=True)}
     said = (
-        f"{shown(gaps['variant'][0])} is {scale * gaps['value'][0]:+.{digits}f}{points} of test "
+        f"{shown(gaps['variant'][0])} is {exact(scale * gaps['value'][0]):+z.{digits}f}{points} of test "
         f"{'AUC' if auc else gaps['metric'][0]}"
     )
     if (seeds := rows.get("seeds")) is not None:

@@ -80,7 +80,7 @@ class Path(AbstractTuned):
     title: ClassVar[str] = "Paths between solutions"
     question: ClassVar[str] = "Do two trained networks lie in one basin of the loss?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Fig. 4; Frankle et al. 2020"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     columns: ClassVar[Mapping[str, Column]] = COLUMNS
 
     def inapplicable(self, study: BoundStudy) -> str | None:

@@ -58,6 +58,7 @@ def summary_of(table: pl.DataFrame, asked: Sequence[tuple[str, str]], batch_norm
     ruler = ruler_of(barriers)
     numbers: list[Number] = []
     words: list[str] = []
+    told: dict[str, Word] = {}
     for pair, moved in asked:
         rows = barriers.filter((pl.col("pair") == pair) & (pl.col("moved") == moved) & (pl.col("role") == "pair"))
         name = pair if moved == "all" else f"{pair} (trunk only, head of the first)"
@@ -65,17 +66,17 @@ def summary_of(table: pl.DataFrame, asked: Sequence[tuple[str, str]], batch_norm
             words.append(f"{name} not measured (diverged, or fewer than two seeds)")
             continue
         numbers += _numbers(name, rows)
-        verdict, said = _judged(_of(rows, "test", "error", "mean"))
-        words.append(f"{name} {CONNECTED[verdict]}: {said}" if ruler.holds else f"{name} {said}")
+        told[name], said = _judged(_of(rows, "test", "error", "mean"), brief=True)
+        words.append(f"{name} {CONNECTED[told[name]]}: {said}" if ruler.holds else f"{name} {said}")
     known = _of(barriers.filter(pl.col("role") == "ruler"), "test", "error", "mean")
     for (pair,), rows in known.group_by(["pair"], maintain_order=True):
         numbers.append(over_pairs(f"ruler: error barrier of {pair} (test, mean baseline, {_policy(rows)})", rows, "1"))
     numbers += radius_numbers(table, _policy(barriers))
-    opening = "" if ruler.holds else f"Undecided, for the ruler does not hold ({ruler.text}): "
-    notes = _notes(barriers, batch_norm_images)
-    if ruler.holds:
-        notes = (f"the ruler holds: {ruler.text}", *notes)
-    return Summary(f"{opening}{'; '.join(words)}.", tuple(numbers), notes)
+    opening = "" if ruler.holds else "Undecided: two pairs whose answer is known are not told apart here. Measured: "
+    holds = "the ruler holds" if ruler.holds else "the ruler does not hold, so that no other pair is judged"
+    notes = (f"{holds}: {ruler.text}", *_notes(barriers, batch_norm_images))
+    facts = {"ruler_holds": ruler.holds, "pairs": told}
+    return Summary(f"{opening}{'; '.join(words)}.", tuple(numbers), notes, facts)
 
 
 def ruler_of(barriers: pl.DataFrame) -> Ruler:
@@ -102,8 +103,13 @@ def _of(rows: pl.DataFrame, split: str, quantity: str, baseline: str) -> pl.Data
     return rows.filter(wanted)
 
 
-def _judged(rows: pl.DataFrame) -> tuple[Word, str]:
-    """Whether pairs are linearly connected, by the upper limit of their barriers (methods, paths); and the numbers."""
+def _judged(rows: pl.DataFrame, *, brief: bool = False) -> tuple[Word, str]:
+    """Whether pairs are linearly connected, by the upper limit of their barriers (methods, paths); and the numbers.
+
+    Args:
+        rows: of one kind of pair.
+        brief: leaves out what the numbers beside the verdict say too: pairs and batch norm.
+    """
     judged = judge(rows)
     said = height(
         judged,
@@ -113,12 +119,12 @@ def _judged(rows: pl.DataFrame) -> tuple[Word, str]:
     if judged.interval is None:
         return judged.word, said
     over_seeds = (
-        f"over {judged.interval.n} seeds ({judged.pairs} pairs, leaving one seed out)"
+        f"over {judged.interval.n} seeds{'' if brief else f' ({judged.pairs} pairs, leaving one seed out)'}"
         if share_seeds(rows)
         else f"over {judged.pairs} pairs that share no network"
     )
     rests = "" if judged.interval.low is None else f" {basis(judged, rows, over_seeds)}"
-    return judged.word, f"{said}{rests} ({_policy(rows)})"
+    return judged.word, f"{said}{rests}" if brief else f"{said}{rests} ({_policy(rows)})"
 
 
 def _numbers(name: str, rows: pl.DataFrame) -> list[Number]:

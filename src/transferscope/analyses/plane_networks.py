@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from transferscope.analyses.landscape import Batches, BatchNormPolicy, Landscape, LandscapePoint
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError
 from transferscope.frozen import derive_seed
 from transferscope.measures.plane import coarse_to_fine, triangle, weights_at
@@ -40,6 +41,7 @@ class Mark:
     own: Mapping[str, LandscapePoint]
 
 
+@readable
 @dataclass(frozen=True)
 class Plane:
     """Means over examples on a square grid of a plane.

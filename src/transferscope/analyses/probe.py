@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from transferscope.analyses.contract import Column, Measured, Member, Number, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.rounding import exact
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.specs import NetworkSpec
@@ -295,7 +296,8 @@ def _verdict(table: pl.DataFrame, auc: bool) -> str:
         return "Undecided: no part of both P and RI could be probed."
     points, scale, digits = ("", 1.0, 3) if auc else (" points", 100.0, 1)
     top = seeds.sort("value", "position", descending=[True, False]).row(0, named=True)
-    said = f"P − RI is largest at {top['module']}, {scale * top['value']:+.{digits}f}{points} of test {top['metric']}"
+    most = f"{exact(scale * top['value']):+.{digits}f}{points} of test {top['metric']}"
+    said = f"P − RI is largest at {top['module']}, {most}"
     if top["simultaneous_low"] is not None:
         low, high = top["simultaneous_low"], top["simultaneous_high"]
         word = (
@@ -305,7 +307,7 @@ def _verdict(table: pl.DataFrame, auc: bool) -> str:
         )
         return (
             f"{word}: {said}, interval over {top['n']} random starts, simultaneous for all parts, "
-            f"{scale * low:+.{digits}f} to {scale * high:+.{digits}f}{points}."
+            f"{exact(scale * low):+.{digits}f} to {exact(scale * high):+.{digits}f}{points}."
         )
     here = (pl.col("basis") == "examples") & (pl.col("module") == top["module"]) & pl.col("low").is_not_null()
     of = gaps.filter(here)
@@ -314,6 +316,6 @@ def _verdict(table: pl.DataFrame, auc: bool) -> str:
     row = of.row(0, named=True)
     return (
         f"For these networks {said}, 95 % interval over {row['n']} test examples (this part alone) "
-        f"{scale * row['low']:+.{digits}f} to {scale * row['high']:+.{digits}f}{points}. "
+        f"{exact(scale * row['low']):+.{digits}f} to {exact(scale * row['high']):+.{digits}f}{points}. "
         "A claim about random starts in general needs at least 3 seeds."
     )

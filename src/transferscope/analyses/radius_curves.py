@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from transferscope.analyses.landscape import Batches, Landscape, LandscapePoint
+from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError
 from transferscope.frozen import derive_seed
 from transferscope.measures.standard_error import standard_error
@@ -40,6 +41,7 @@ class Rise:
     se_examples: float | None
 
 
+@readable
 @dataclass(frozen=True)
 class RadiusCurves:
     """What was measured around a network.

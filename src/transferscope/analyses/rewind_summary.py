@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.rounding import exact
 from transferscope.analyses.shuffled import shuffled_notes
 from transferscope.analyses.variants import shown
 
@@ -145,10 +146,10 @@ def _worst(lost: Sequence[ModuleDrop]) -> str:
 
 def _points(item: ModuleDrop) -> str:
     together = item.simultaneous
-    said = f"{100 * (together.value or 0.0):.1f} points"
+    said = f"{exact(100 * (together.value or 0.0)):.1f} points"
     if together.low is None or together.high is None:
         return said
-    return f"{said} [{100 * together.low:.1f}, {100 * together.high:.1f}]"
+    return f"{said} [{exact(100 * together.low):.1f}, {exact(100 * together.high):.1f}]"
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:
@@ -157,7 +158,7 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
 
 def _together(item: ModuleDrop) -> str:
     low, high = item.simultaneous.low, item.simultaneous.high
-    limits = "" if low is None or high is None else f", for all modules at once {low:.4f} to {high:.4f}"
+    limits = "" if low is None or high is None else f", for all modules at once {exact(low):.4f} to {exact(high):.4f}"
     return item.judged + limits
 
 

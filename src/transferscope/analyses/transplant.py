@@ -148,7 +148,7 @@ class Transplant(AbstractAnalysis):
         verdict = f"After equal updates: {'; '.join(words)}."
         rates = {variant: choose(evidence.table(LearningRate()), variant) for variant in ("P_T", "RI_T")}
         notes = [
-            f"all were trained at P-T's rate {rates['P_T']:g}, RI-T's own is {rates['RI_T']:g}: networks with few "
+            f"all were trained at P-T's rate {rates['P_T']:.3g}, RI-T's own is {rates['RI_T']:.3g}: networks with few "
             "modules of P may do better at another",
             "modules count in the order in which the network defines them; k = 0 is RI-T at P-T's rate, all is P-T",
         ]

@@ -8,6 +8,7 @@ import polars as pl
 
 from transferscope.analyses.contract import Number
 from transferscope.analyses.pairs import interval_of
+from transferscope.analyses.rounding import exact
 from transferscope.analyses.variants import shown
 
 if TYPE_CHECKING:
@@ -106,10 +107,10 @@ def height(
     if judged.interval is None or judged.interval.value is None:
         return lost
     several = "" if judged.over_seeds or judged.pairs == 1 else f" ({largest})"
-    found = f"error barrier {100 * judged.interval.value:.1f} points{several}"
+    found = f"error barrier {exact(100 * judged.interval.value):.1f} points{several}"
     if judged.interval.low is None or judged.interval.high is None:
         return f"{found}, without limits"
-    return f"{found}, 95 % limits {100 * judged.interval.low:.1f} to {100 * judged.interval.high:.1f}"
+    return f"{found}, 95 % limits {exact(100 * judged.interval.low):.1f} to {exact(100 * judged.interval.high):.1f}"
 
 
 def basis(judged: Judged, rows: pl.DataFrame, over_seeds: str = "") -> str:

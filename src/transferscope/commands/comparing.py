@@ -4,13 +4,17 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 from transferscope.commands.printing import say
+from transferscope.commands.starting import divided
 from transferscope.errors import OptionError
 from transferscope.streams import Lasting
 
-__all__ = ["compare", "of_each", "progress"]
+if TYPE_CHECKING:
+    from transferscope.data.sources import AbstractSource
+
+__all__ = ["compare", "of_each", "pictures", "progress"]
 
 _OnStep = Callable[[str, int, int], None]
 _OnNote = Callable[[str], None]
@@ -20,7 +24,7 @@ def compare(
     a: Path,
     b: Path,
     model: str | None,
-    data: Path,
+    data: "Path | AbstractSource",
     image_size: int | None,
     which: Sequence[str],
     *,
@@ -33,7 +37,7 @@ def compare(
         a: file of weights.
         b: another of the same architecture.
         model: the architecture; None reads it from the files' metadata.
-        data: folder of labelled pictures.
+        data: labelled pictures: class folders, Parquet or NumPy files.
         image_size: height and width in pixels; None takes the default.
         which: of the networks in the files: one word for both, or one for each.
         fast: the path in bfloat16, its ends and maxima again in float32.
@@ -54,6 +58,23 @@ def compare(
             on_note=on_note,
         )
     say(found.text)
+
+
+def pictures(data: Path, overrides: Sequence[str]) -> "Path | AbstractSource":
+    """The data of ``--data`` with settings as of a study.
+
+    Raises:
+        OptionError: a setting is none of the data.
+        TransferscopeError: the data cannot be used.
+    """
+    if not overrides:
+        return data
+    from transferscope.starter import find_data
+
+    asked, others = divided(overrides)
+    if others:
+        raise OptionError("--set is for the data here", expected="settings of target.data", got=others[0])
+    return find_data(data, asked).source
 
 
 def of_each(which: Sequence[str]) -> tuple[str | None, str | None]:

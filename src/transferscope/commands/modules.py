@@ -9,6 +9,7 @@ from transferscope.commands.printing import say
 from transferscope.errors import OptionError
 
 if TYPE_CHECKING:
+    from transferscope.data.sources import AbstractSource
     from transferscope.networks.settings import Weights
 
 __all__ = ["modules"]
@@ -20,7 +21,7 @@ def modules(
     finetuned: Path,
     pretrained: str,
     model: str | None,
-    data: Path,
+    data: "Path | AbstractSource",
     image_size: int | None,
     which: Sequence[str],
     margin: float,
@@ -34,7 +35,7 @@ def modules(
         finetuned: file of weights.
         pretrained: ``timm``, ``package:NAME`` or a file.
         model: the architecture; None reads it from the metadata of ``finetuned``.
-        data: folder of labelled pictures.
+        data: labelled pictures: class folders, Parquet or NumPy files.
         image_size: height and width in pixels; None takes the default.
         which: of the networks in the files: one word for both, or one for each.
         margin: loss of the metric that counts as none.

@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transferscope.errors import printable
 
@@ -100,24 +100,36 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 
 
 def results_summary(results: "Results") -> None:
-    """The headline of the variants, the gap, and one verdict per analysis."""
+    """The answer in plain words and what limits it, the variants, the gap, one verdict per analysis, what to do."""
     import polars as pl
 
+    from transferscope.report.answer import answer
+    from transferscope.report.next_steps import choices, next_steps
+    from transferscope.report.numbers import basis_words, metric_words, points_words, span_words, value_words
+    from transferscope.report.sections import NAMES, clauses, metric_of
+
+    found, metric = answer(results), metric_of(results)
+    say(f"{found.sentence} {found.advice}")
+    say("; ".join(f"{name}: {meaning}" for name, meaning in NAMES))
+    for caveat in found.caveats:
+        say(f"- {caveat}")
+    say(results.verdict)
+    notes(results.manifest.get("notes", ()))
     headline = results.headline
     if "test" in headline["split"]:
         headline = headline.filter(pl.col("split") == "test")
     table(
         f"{results.study.name}: the four networks",
-        ["network", "split", "metric", "#value", "95 % interval", "over", "#learning rate", "note"],
+        ["network", "split", "metric", "#value", "interval or range", "over", "#learning rate", "note"],
         [
             (
                 row["variant"].replace("_", "-"),
                 row["split"],
                 row["metric"],
-                _number(row["value"]),
-                _interval(row["low"], row["high"], row["basis"]),
-                _basis(row["basis"], row["n"]),
-                None if row["learning_rate"] is None else f"{row['learning_rate']:g}",
+                metric_words(row["value"], metric),
+                span_words(metric_words(row["low"], metric), metric_words(row["high"], metric)),
+                basis_words(row["basis"], row["n"], short=True),
+                None if row["learning_rate"] is None else value_words(row["learning_rate"], "rate"),
                 row["note"],
             )
             for row in headline.iter_rows(named=True)
@@ -125,13 +137,13 @@ def results_summary(results: "Results") -> None:
     )
     table(
         "",
-        ["gap", "#value", "95 % interval", "over", "note"],
+        ["gap", "#value", "interval or range", "over", "note"],
         [
             (
                 item.name,
-                _number(item.value),
-                _interval(item.low, item.high, item.basis),
-                _basis(item.basis, item.n),
+                points_words(item.value, metric),
+                span_words(points_words(item.low, metric, unit=False), points_words(item.high, metric, unit=False)),
+                basis_words(item.basis, item.n, short=True),
                 item.note,
             )
             for item in results.gap
@@ -143,13 +155,22 @@ def results_summary(results: "Results") -> None:
         [
             (
                 item.analysis.title,
-                item.summary.verdict if item.summary is not None else f"not applicable: {item.inapplicable}",
+                _verdict(clauses(item.summary.verdict))
+                if item.summary is not None
+                else f"not applicable: {item.inapplicable}",
             )
             for item in results.analyses
+            if item.summary is None or item.summary.verdict != results.verdict  # it stands above, whole
         ],
     )
-    notes(results.manifest.get("notes", ()))
-    say(results.verdict)
+    table("", ["what to do", ""], [(choice.topic, choice.text.replace("`", "")) for choice in choices(results)])
+    for step in next_steps(results):
+        say(f"- {step}")
+
+
+def _verdict(parts: Sequence[str]) -> str:
+    """The first part of a long verdict; the report has all."""
+    return parts[0] if len(parts) == 1 else f"{parts[0]} … (all of it in the report)"
 
 
 def seconds_words(seconds: float | None) -> str:
@@ -175,19 +196,3 @@ def bytes_words(count: float) -> str:
         if count >= size:
             return f"{count / size:.1f} {unit}"
     return f"{count:.0f} B"
-
-
-def _number(value: Any) -> str | None:
-    return None if value is None else f"{value:.4f}"
-
-
-def _interval(low: Any, high: Any, basis: Any) -> str | None:
-    if low is None or high is None:
-        return None
-    return f"{low:.4f} … {high:.4f}" + (" (range)" if basis == "range" else "")
-
-
-def _basis(basis: Any, n: Any) -> str | None:
-    if basis is None:
-        return None if n is None else str(n)
-    return f"{n} {'seeds' if basis == 'range' else basis}" if n is not None else str(basis)

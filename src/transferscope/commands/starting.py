@@ -11,7 +11,7 @@ from transferscope.errors import StudyError, counted
 if TYPE_CHECKING:
     from transferscope.starter import Found
 
-__all__ = ["init"]
+__all__ = ["divided", "init"]
 
 _MOST_CLASSES = 12
 
@@ -78,7 +78,7 @@ def init(
     if path.exists() and not force:
         raise StudyError(f"{path} exists already", hint="--output FILE names another, --force overwrites it")
     chosen = find_model(model, architecture, which)
-    asked, others = _divided(overrides)
+    asked, others = divided(overrides)
     if data is None and not asked:
         Elpv().listing()  # an error where its package is not installed
     found = find_data(data, asked) if data is not None else None
@@ -102,8 +102,12 @@ def init(
     return path
 
 
-def _divided(overrides: Sequence[str]) -> tuple[Mapping[str, Any], list[str]]:
-    """Settings of ``target.data``, and the overrides of anything else."""
+def divided(overrides: Sequence[str]) -> tuple[Mapping[str, Any], list[str]]:
+    """Settings of ``target.data``, and the overrides of anything else.
+
+    Raises:
+        StudyError: the data as a whole are set.
+    """
     from transferscope.study_overrides import override
 
     data: dict[str, Any] = {}

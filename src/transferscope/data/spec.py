@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from transferscope.data.ablation_settings import Ablation, is_identity, misfit
+from transferscope.data.decoding import ImageSize
 from transferscope.data.sources import DataSource
 from transferscope.frozen import Frozen
 
@@ -46,7 +47,7 @@ class DataSpec(Frozen):
 
     source: DataSource
     fingerprint: str
-    image_size: int = Field(ge=8)
+    image_size: ImageSize
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     splits: SplitSettings = SplitSettings()

@@ -178,7 +178,8 @@ def _too_few(images: ImageSet, name: str, number: int, split: Split, what: str) 
         + ": at least 3 examples (or groups) of each",
         got=got,
         hint="add examples, change the shares (--set target.splits.test=0.4), or leave the class out "
-        f"(of a folder: --set {shlex.quote(f'target.data.ignore=[{json.dumps(name, ensure_ascii=False)}]')})",
+        f"(of a folder: --set {shlex.quote(f'target.data.ignore=[{json.dumps(name, ensure_ascii=False)}]')})"
+        + ("; equal pictures are one group: --set target.duplicates=ignore divides them" if images.groups else ""),
     )
 
 

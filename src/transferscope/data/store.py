@@ -3,21 +3,24 @@
 import hashlib
 import io
 import json
+import shutil
 import struct
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final, Literal
 
 import numpy as np
-from PIL import Image
 
 from transferscope.data.checks import checked_labels
-from transferscope.data.decode import UNREADABLE, Fit, reason, square
+from transferscope.data.decode_all import decoded
+from transferscope.data.decoding import BY_DEFAULT, MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, Decoding
+from transferscope.data.duplicates import duplicate_notes, grouped_duplicates, twin_numbers
 from transferscope.data.images import ImageSet
+from transferscope.data.near_duplicates import near_duplicate_notes, near_pairs
+from transferscope.data.picture_notes import PictureNotes, named
 from transferscope.data.sources.base import AbstractSource, Listing
-from transferscope.errors import DataError
+from transferscope.errors import DataError, StoreError
 from transferscope.frozen import content_key
 from transferscope.store import Entry
 from transferscope.store.integrity import stamp, trust
@@ -27,11 +30,9 @@ __all__ = ["ImageSet", "open_images"]
 
 Progress = Callable[[int, int], None]
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _PIXELS: Final = "images.npy"
 _ALWAYS_HASHED: Final = 256 * 2**20
-_BLOCK: Final = 64
-_THREADS: Final = 2
 
 
 def open_images(
@@ -41,11 +42,11 @@ def open_images(
     on_unreadable: Literal["error", "skip"] = "error",
     progress: Progress | None = None,
     *,
-    fit: Fit = "crop",
+    decoding: Decoding = BY_DEFAULT,
 ) -> ImageSet:
     """The source's images as 8-bit RGB squares, from the store, or decoded into it.
 
-    One entry of the store for each (content of the source, image size, fit). Of two processes that want the same,
+    One entry of the store for each (content of the source, image size, decoding). Of two processes that want the same,
     one decodes, the other waits. A source whose files have changed gets a new entry; the old one stays until it is
     deleted.
 
@@ -54,95 +55,141 @@ def open_images(
 
     Args:
         source: where images come from.
-        image_size: height and width in pixels, at least 8.
+        image_size: height and width in pixels, 8 to 8192.
         folder: of the store's images; made if it does not exist.
         on_unreadable: of images that cannot be read: ``error`` names them all and stops, ``skip`` leaves them
             out and says so in ``skipped`` and ``notes``.
         progress: called as ``progress(done, total)`` while images are decoded.
-        fit: how an image that is not square becomes square.
+        decoding: how a picture becomes a square, and whether equal ones stay together.
 
     Returns:
         The images.
 
     Raises:
-        DataError: images cannot be read, or labels do not fit (see :class:`Listing`).
+        DataError: images cannot be read, or labels do not fit (see :class:`Listing`); the system could not read an
+            image, which says nothing of the image: then nothing is stored.
         StoreError: the folder cannot be read or written, for example a full disk.
         CorruptEntryError: a stored file is not what was written.
     """
-    if image_size < 8:
-        raise DataError("the image size does not fit", expected="at least 8 pixels", got=str(image_size))
-    entry = _entry(source, image_size, fit, folder)
+    if not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
+        raise DataError(
+            "the image size does not fit",
+            expected=f"at least {MIN_IMAGE_SIZE} pixels, at most {MAX_IMAGE_SIZE}",
+            got=str(image_size),
+        )
+    entry = _entry(source, image_size, decoding, folder)
     if not entry.exists():
         with hold(folder / "locks", f"images-{entry.key}"):
             if not entry.exists():
-                entry = _build(source, image_size, fit, folder, on_unreadable, progress)
+                entry = _build(source, image_size, decoding, folder, on_unreadable, progress)
     images = _read(entry)
     if images.skipped and on_unreadable == "error":
         raise _unreadable(images.skipped, len(images) + len(images.skipped))
     return images
 
 
-def _entry(source: AbstractSource, image_size: int, fit: Fit, folder: Path) -> Entry:
+def _entry(source: AbstractSource, image_size: int, decoding: Decoding, folder: Path) -> Entry:
     # The same pixels for every path that leads to the same folder of files. A source may state paths and other
     # facts in any JSON-like form, tuples included.
-    key = content_key([_VERSION, json.loads(json.dumps(source.stamp())), image_size, fit])
+    stamped = json.loads(json.dumps(source.stamp()))
+    key = content_key([_VERSION, stamped, image_size, decoding.fit, decoding.changed()])
     return Entry(folder / key[:2] / key, "images", key, working=folder / "working" / key)
-
-
-@dataclass
-class _Decoded:
-    pixels: np.ndarray | None
-    why: str = ""
 
 
 def _build(
     source: AbstractSource,
     image_size: int,
-    fit: Fit,
+    decoding: Decoding,
     folder: Path,
     on_unreadable: Literal["error", "skip"],
     progress: Progress | None,
 ) -> Entry:
     listing = source.listing()
     # Asked again: listing may have fetched the data.
-    entry = _entry(source, image_size, fit, folder)
+    entry = _entry(source, image_size, decoding, folder)
     if entry.exists():
         return entry
     facts: dict[str, Any] = {"version": _VERSION, "image_size": image_size}
     provenance: dict[str, Any] = {}
     with entry.write(facts, provenance) as working:
-        kept, skipped, pixels_hash = _write_pixels(listing, working, image_size, fit, progress)
-        if skipped and on_unreadable == "error":
-            raise _unreadable(skipped, len(listing.names))
-        facts |= _write_rest(listing, working, image_size, kept, skipped, pixels_hash)
+        _check_disk(len(listing.names), image_size, folder)
+        written = _write_pixels(listing, working, image_size, decoding, progress)
+        if written.skipped and on_unreadable == "error":
+            raise _unreadable(written.skipped, len(listing.names))
+        facts |= _write_rest(listing, working, image_size, decoding, written)
         provenance["stamp"] = stamp(working / _PIXELS)
     return entry
 
 
+def _check_disk(examples: int, image_size: int, folder: Path) -> None:
+    need, free = examples * image_size**2 * 3, shutil.disk_usage(folder).free
+    if need > free:
+        raise StoreError(
+            f"the decoded images do not fit on the disk of the store: {folder}",
+            expected=f"{need / 1e9:,.1f} GB for {examples:,} images of {image_size} px",
+            got=f"{free / 1e9:,.1f} GB free",
+            hint="set a smaller image_size, make room, or name another folder with --store",
+        )
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What came of the pixels.
+
+    Attributes:
+        kept: numbers of the examples that could be read.
+        skipped: names of the others, with the reason.
+        pixels_hash: of all pixels.
+        twins: for each kept one the first that is equal, counted among the kept.
+        thumbnails: of the kept.
+        notes: what decoding took from them.
+    """
+
+    kept: np.ndarray
+    skipped: list[tuple[str, str]]
+    pixels_hash: str
+    twins: np.ndarray
+    thumbnails: list[bytes]
+    notes: list[str]
+
+
 def _write_pixels(
-    listing: Listing, working: Path, image_size: int, fit: Fit, progress: Progress | None
-) -> tuple[np.ndarray, list[tuple[str, str]], str]:
-    """Pixels to ``images.npy``; the numbers kept, what was skipped and why, and the pixels' hash."""
+    listing: Listing, working: Path, image_size: int, decoding: Decoding, progress: Progress | None
+) -> _Written:
+    """Pixels to ``images.npy``."""
     total = len(listing.names)
     kept: list[int] = []
     skipped: list[tuple[str, str]] = []
+    digests: list[bytes] = []
+    thumbnails: list[bytes] = []
+    notes = PictureNotes(decoding)
     digest = hashlib.sha256()
     with (working / _PIXELS).open("wb") as file:
         # Plain writes, not a map: a full disk is then an error and not a dead process.
         _write_head(file, total, image_size)
-        for number, decoded in enumerate(_decoded(listing, image_size, fit)):
-            if decoded.pixels is None:
-                skipped.append((listing.names[number], decoded.why))
+        for number, one in enumerate(decoded(listing, image_size, decoding)):
+            if one.pixels is None:
+                skipped.append((listing.names[number], one.why))
             else:
-                data = decoded.pixels.tobytes()
+                data = one.pixels.tobytes()
                 digest.update(data)
                 file.write(data)
                 kept.append(number)
+                digests.append(one.digest)
+                thumbnails.append(one.thumbnail)
+                notes.add(listing.names[number], one.traits)
             if progress is not None:
                 progress(number + 1, total)
         file.seek(0)
         _write_head(file, len(kept), image_size)
-    return np.array(kept, dtype=np.int64), skipped, digest.hexdigest()
+    return _Written(
+        np.array(kept, dtype=np.int64),
+        skipped,
+        digest.hexdigest(),
+        twin_numbers(digests),
+        thumbnails,
+        notes.lines(len(kept)),
+    )
 
 
 def _write_head(file: IO[bytes], examples: int, size: int) -> None:
@@ -151,45 +198,22 @@ def _write_head(file: IO[bytes], examples: int, size: int) -> None:
     np.lib.format.write_array_header_1_0(file, header)
 
 
-def _decoded(listing: Listing, size: int, fit: Fit) -> Iterator[_Decoded]:
-    """All examples in order. Reading is serial (a source need not be thread-safe), decoding is not."""
-
-    def opened(number: int) -> Image.Image | str:
-        try:
-            return listing.read(number)
-        except UNREADABLE as error:
-            return reason(error)
-
-    def decode(image: Image.Image | str) -> _Decoded:
-        if isinstance(image, str):
-            return _Decoded(None, image)
-        try:
-            with image:
-                return _Decoded(square(image, size, fit))
-        except UNREADABLE as error:
-            return _Decoded(None, reason(error))
-
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for start in range(0, len(listing.names), _BLOCK):
-            block = [opened(number) for number in range(start, min(start + _BLOCK, len(listing.names)))]
-            yield from pool.map(decode, block)
-
-
 def _write_rest(
     listing: Listing,
     working: Path,
     image_size: int,
-    kept: np.ndarray,
-    skipped: list[tuple[str, str]],
-    pixels_hash: str,
+    decoding: Decoding,
+    written: _Written,
 ) -> dict[str, Any]:
     """Labels and what is known of each example; the facts of the manifest."""
+    kept, skipped, twins = written.kept, written.skipped, written.twins
     names = [listing.names[int(number)] for number in kept]
     # Checked again: a class may have lost all its images.
     labels = checked_labels(listing.labels[kept], names, listing.classes, listing.multi_label) if names else kept
     if not names:
         raise _unreadable(skipped, len(listing.names))
-    groups = None if listing.groups is None else [listing.groups[int(number)] for number in kept]
+    own = None if listing.groups is None else [listing.groups[int(number)] for number in kept]
+    groups = grouped_duplicates(own, names, twins) if decoding.duplicates == "group" else own
     splits = None if listing.splits is None else [listing.splits[int(number)] for number in kept]
     examples = {
         "names": names,
@@ -200,12 +224,16 @@ def _write_rest(
     }
     text = json.dumps(examples, sort_keys=True).encode()
     fingerprint = hashlib.sha256()
-    for part in (str(image_size).encode(), pixels_hash.encode(), _hashable(labels), text):
+    for part in (str(image_size).encode(), written.pixels_hash.encode(), _hashable(labels), text):
         fingerprint.update(struct.pack("<Q", len(part)) + part)
-    notes = [*listing.notes, *_torn_by_source(groups, splits)]
+    notes = [*listing.notes, *_torn_by_source(own, splits)]
+    notes += duplicate_notes(names, labels, splits, twins, grouped=decoding.duplicates == "group")
+    pixels = np.load(working / "images.npy", mmap_mode="r", allow_pickle=False)
+    notes += near_duplicate_notes(names, splits, near_pairs(written.thumbnails, pixels, twins))
+    notes += written.notes
     if skipped:
-        shown = ", ".join(name for name, _ in skipped[:3]) + (", …" if len(skipped) > 3 else "")
-        notes.append(f"{len(skipped)} of {len(listing.names)} images could not be read and were left out: {shown}.")
+        shown = named([f"{name}: {why}" for name, why in skipped])
+        notes.append(f"{len(skipped)} of {len(listing.names)} images could not be read and were left out ({shown})")
     np.save(working / "labels.npy", labels, allow_pickle=False)
     (working / "examples.json").write_bytes(text)
     return {"fingerprint": fingerprint.hexdigest(), "notes": notes, "skipped": skipped}
@@ -255,5 +283,5 @@ def _unreadable(skipped: "list[tuple[str, str]] | tuple[tuple[str, str], ...]", 
     return DataError(
         f"{len(skipped)} of {total} images cannot be read",
         got=shown + (f"; and {len(skipped) - 5} more" if len(skipped) > 5 else ""),
-        hint="repair or remove them, or ask for unreadable images to be skipped",
+        hint="repair or remove them, or leave them out: --set target.on_unreadable=skip",
     )

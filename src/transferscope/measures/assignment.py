@@ -9,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from transferscope.errors import MeasureError
+from transferscope.measures.grams import power_of_two
 
 __all__ = ["CrossCorrelation", "assign", "assign_wholes"]
 
@@ -97,6 +98,7 @@ class CrossCorrelation:
 
     def __init__(self) -> None:
         self._count = 0
+        self._scales: list[float] = []
         self._means: list[Tensor] = []
         self._squares: list[Tensor] = []
         self._products: Tensor | None = None
@@ -119,6 +121,10 @@ class CrossCorrelation:
             )
         wide = torch.float32 if first.device.type == "mps" else torch.float64
         pair = [values.float() if values.dtype != torch.float64 else values for values in (first, second)]
+        if self._products is None:
+            # The same for all batches: a scale drops out of correlations.
+            self._scales = [power_of_two(values) for values in pair]
+        pair = [values if scale == 1 else values * scale for values, scale in zip(pair, self._scales, strict=True)]
         means = [values.mean(dim=0) for values in pair]
         centred = [values - mean for values, mean in zip(pair, means, strict=True)]
         squares = [values.square().sum(dim=0).to(wide) for values in centred]
@@ -155,6 +161,6 @@ class CrossCorrelation:
                     hint="one of the networks has diverged",
                 )
             # What is left of a constant after centring is rounding, of the size of the mean.
-            dead = square <= self._count * (1e-6 * mean).square() + _TINY * _TINY
-            scales.append(torch.where(dead, torch.zeros_like(square), square.clamp_min(_TINY * _TINY).rsqrt()))
+            dead = square <= self._count * (1e-6 * mean).square() + _TINY * _TINY * square.max()
+            scales.append(torch.where(dead, 0.0, torch.where(dead, 1.0, square).rsqrt()))
         return (scales[0][:, None] * self._products * scales[1][None, :]).double().cpu().clamp(-1.0, 1.0)

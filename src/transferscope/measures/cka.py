@@ -33,6 +33,8 @@ from transferscope.measures.grams import (
     Kind,
     centred_gram,
     check_grams,
+    gram_and_rounding,
+    power_of_two,
     rbf_grams,
     smallest_batch,
     u_centred,
@@ -170,7 +172,8 @@ def cka_update(
     Args:
         sums: of the batches before, None at the first.
         grams: ``points examples examples`` of this batch, from :func:`centred_gram`.
-        offsets: ``points``, the squared norms of the means that were taken off; zero where None.
+        offsets: ``points``, the squared norms of the means that were taken off, or ``points 2``, what
+            :func:`~transferscope.measures.grams.gram_and_rounding` tells of them; zero where None.
         kind: of HSIC; the same for every batch.
         feature_dtype: in which the features were computed; it sets the level of their rounding errors.
         bandwidth: of the RBF kernel, see :func:`rbf_grams`; the same for every batch.
@@ -187,14 +190,23 @@ def cka_update(
     examples = int(grams.shape[-1])
     trace = grams.diagonal(dim1=-2, dim2=-1).to(torch.float64).mean(-1)
     noise = 4 * torch.finfo(grams.dtype).eps * trace
+    floor = noise
     if offsets is not None:
-        noise = noise + (2 * torch.finfo(feature_dtype).eps) ** 2 * offsets.to(torch.float64)
+        squares, spread = offsets.to(torch.float64).expand(2, -1) if offsets.dim() == 1 else offsets.double().unbind(-1)
+        coarse, fine = torch.finfo(feature_dtype).eps, torch.finfo(torch.float32).eps
+        # Sums in float32 may be off by the same for whole groups of examples, in the order that a kernel takes them.
+        noise = floor = noise + (2 * min(coarse, fine)) ** 2 * squares
+        if coarse > fine:
+            # Rounding the features themselves is another matter for each feature and example. Its variance is at most
+            # eps²·m²/4, where all values lie at a tie.
+            floor = noise + coarse**2 / 3 * squares
+            noise = torch.hypot(noise, coarse**2 / 3 * spread)
     if kind == "rbf":
         check_grams(grams, kind)
-        kernels, medians = rbf_grams(grams, bandwidth, noise)
+        kernels, medians = rbf_grams(grams, bandwidth, floor)
         hsic = hsic_pairs(kernels, "unbiased")
         # What rounding of the linear Gram matrix becomes in the exponent; 1 where the kernel is 1 everywhere.
-        noise = torch.where(medians > noise, noise / (bandwidth**2 * medians), 1.0)
+        noise = torch.where(medians > floor, noise / (bandwidth**2 * medians), 1.0)
     noise = noise**2
     if sums is None:
         return CkaSums(hsic * examples, noise * examples, examples, 1, kind, bandwidth)
@@ -321,7 +333,8 @@ def _one_batch(a: Tensor, b: Tensor, kind: Kind, bandwidth: float) -> float | No
         )
     # Whole numbers (counts, bytes) are exact.
     a, b = (features if features.is_floating_point() else features.to(torch.float64) for features in (a, b))
-    pairs = [centred_gram(features.to(torch.float64)) for features in (a, b)]
+    wide = [features.to(torch.float64) for features in (a, b)]
+    pairs = [gram_and_rounding(features * power_of_two(features)) for features in wide]
     grams, offsets = (torch.stack(items) for items in zip(*pairs, strict=True))
     # The coarser type of the two tells how much of the features is rounding.
     coarser = max((a.dtype, b.dtype), key=lambda dtype: torch.finfo(dtype).eps)

@@ -16,6 +16,12 @@ __all__ = ["Eigenpairs", "Trace", "hutchinson_trace", "top_eigenpairs"]
 Vector: TypeAlias = npt.NDArray[Any]
 Product = Callable[[Vector], npt.ArrayLike]
 
+# How far uᵀAv and vᵀAu may be apart, as a share of their usual size.
+_ASYMMETRY = {"float32": 1e-2, "float64": 1e-6}
+# Lanczos estimates errors; a residual computed anew may be a little larger.
+_SLACK = 10.0
+_ROUNDING = 1000.0
+
 
 @dataclass(frozen=True)
 class Eigenpairs:
@@ -65,8 +71,11 @@ def top_eigenpairs(
 ) -> Eigenpairs:
     """The ``count`` algebraically largest eigenvalues, by implicitly restarted Lanczos (ARPACK).
 
-    A value is taken for converged where its estimated error is below ``tolerance`` times it; the residuals returned
-    are computed anew. Values are Rayleigh quotients vᵀAv. Lanczos may overlook copies of an eigenvalue. A matrix no
+    Lanczos ends where the estimated error of each value is below ``tolerance`` times it; the residuals returned are
+    computed anew, and they decide on ``converged``, rounding apart. That A is symmetric is probed with two random
+    vectors: of another matrix neither values nor residuals would mean anything.
+
+    Values are Rayleigh quotients vᵀAv. Lanczos may overlook copies of an eigenvalue. A matrix no
     larger than the first set of Lanczos vectors is built and solved whole.
 
     Not changed by a permutation or rotation of the space, up to the tolerance. Adding c·I adds c to every value.
@@ -81,7 +90,8 @@ def top_eigenpairs(
         seed: of the first vector.
 
     Raises:
-        MeasureError: numbers out of range, or a product that is not finite or of another size.
+        MeasureError: numbers out of range, a product that is not finite or of another size, or a matrix that is not
+            symmetric.
 
     Reference: Lehoucq, Sorensen & Yang (1998), "ARPACK users' guide".
 
@@ -99,13 +109,23 @@ def top_eigenpairs(
     # Half of what SciPy takes: these vectors, each as large as the network, are most of the memory.
     lanczos = min(size, max(2 * count + 4, 10))
     start = np.random.default_rng(seed).standard_normal(size).astype(precision)
+    allowed = _ASYMMETRY[precision]
     if size == lanczos:
         matrix = np.stack([counted(row) for row in np.eye(size)], axis=1)
+        if float(np.abs(matrix - matrix.T).max()) > allowed * float(np.abs(matrix).max()):
+            raise _not_symmetric(float(np.abs(matrix - matrix.T).max()), float(np.abs(matrix).max()))
         _, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
-        return _pairs(counted, vectors[:, ::-1][:, :count], count)
-    if not counted(start).any():
+        return _pairs(counted, vectors[:, ::-1][:, :count], count, tolerance, precision)
+    image = counted(start)
+    if not image.any():
         # Only the zero matrix has a random vector in its kernel; ARPACK cannot start from there.
         return Eigenpairs((0.0,) * count, np.eye(size, count), (0.0,) * count, True, counted.products)
+    other = np.random.default_rng((seed, 1)).standard_normal(size).astype(precision)
+    apart = abs(float(other @ image) - float(start @ counted(other)))
+    # For random vectors both products are about ‖A‖_F.
+    usual = float(np.linalg.norm(image)) * float(np.linalg.norm(other)) / math.sqrt(size)
+    if apart > allowed * usual:
+        raise _not_symmetric(apart, usual)
     operator = LinearOperator((size, size), matvec=counted, dtype=np.dtype(precision))
     restarts = max(1, (most_products - lanczos) // (lanczos - count))
     try:
@@ -113,7 +133,7 @@ def top_eigenpairs(
     except ArpackNoConvergence as stopped:
         # What did converge is still of use; the caller is told.
         values, vectors = stopped.eigenvalues, stopped.eigenvectors
-    return _pairs(counted, vectors[:, np.argsort(values)[::-1]], count)
+    return _pairs(counted, vectors[:, np.argsort(values)[::-1]], count, tolerance, precision)
 
 
 def hutchinson_trace(
@@ -162,6 +182,7 @@ class _Counted:
 
     def __init__(self, product: Product, size: int) -> None:
         self.product, self.size, self.products = product, size, 0
+        self.norm = 0.0  # the largest ‖Av‖/‖v‖ seen: at most ‖A‖
 
     def __call__(self, vector: Vector) -> Vector:
         self.products += 1
@@ -172,14 +193,30 @@ class _Counted:
                 expected=f"{self.size} finite numbers",
                 got=str(found.shape) if found.shape != (self.size,) else "NaN or infinite values",
             )
+        length = float(np.linalg.norm(vector))
+        self.norm = max(self.norm, float(np.linalg.norm(found)) / length if length else 0.0)
         return found
 
 
-def _pairs(product: _Counted, vectors: Vector, asked: int) -> Eigenpairs:
+def _pairs(
+    product: _Counted, vectors: Vector, asked: int, tolerance: float, precision: Literal["float32", "float64"]
+) -> Eigenpairs:
     images = [product(vector) for vector in vectors.T]
     values = [float(vector @ image) for vector, image in zip(vectors.T, images, strict=True)]
     residuals = [
         float(np.linalg.norm(image - value * vector))
         for value, vector, image in zip(values, vectors.T, images, strict=True)
     ]
-    return Eigenpairs(tuple(values), vectors, tuple(residuals), len(values) == asked, product.products)
+    rounding = _ROUNDING * float(np.finfo(precision).eps) * product.norm
+    kept = all(r <= _SLACK * tolerance * abs(v) + rounding for v, r in zip(values, residuals, strict=True))
+    return Eigenpairs(tuple(values), vectors, tuple(residuals), len(values) == asked and kept, product.products)
+
+
+def _not_symmetric(apart: float, usual: float) -> MeasureError:
+    return MeasureError(
+        "the products are not those of a symmetric matrix",
+        expected="uᵀAv = vᵀAu for all u and v",
+        got=f"a difference of {apart:.2g}, where such products are about {usual:.2g}",
+        hint="of a Hessian: an operation has a wrong second derivative (a backward written by hand; torch's fused "
+        "weight norm); write it in plain operations, or leave the Hessian out",
+    )

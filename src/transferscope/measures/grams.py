@@ -1,7 +1,8 @@
 """Gram matrices of features: centred, U-centred, of the RBF kernel.
 
-Why they are exact in float32: features are centred before the Gram matrix, so an offset costs no digits; everything
-after the Gram matrix is float64.
+Why they are exact in float32: features are centred before the Gram matrix, so an offset costs no digits; features
+whose squares float32 cannot hold are scaled by a power of two, which costs none either; everything after the Gram
+matrix is float64.
 """
 
 import contextlib
@@ -21,6 +22,8 @@ __all__ = [
     "Kind",
     "centred_gram",
     "check_grams",
+    "gram_and_rounding",
+    "power_of_two",
     "rbf_grams",
     "smallest_batch",
     "u_centred",
@@ -71,6 +74,25 @@ def _flat(features: Tensor) -> Tensor:
     return features.permute(0, *order).reshape(features.shape[0], -1)
 
 
+def power_of_two(features: Tensor) -> float:
+    """What to multiply features by so that their squares, and squares of these, neither overflow nor vanish.
+
+    1 where the largest value lies between 1e-12 and 1e12, is 0 or is not finite; else the power of two that brings it
+    near 1. A product with a power of two is exact.
+
+    Example:
+        >>> power_of_two(torch.tensor([3.0, 1e-3])), power_of_two(torch.tensor([3 * 2.0**100])) == 2.0**-102
+        (1.0, True)
+    """
+    largest = float(features.abs().max()) if features.numel() else 0.0
+    if largest == 0 or not math.isfinite(largest) or 1e-12 <= largest <= 1e12:
+        return 1.0
+    exponent = math.frexp(largest)[1]
+    # Of the smallest numbers the inverse has no place in their own type.
+    most = 1000 if features.dtype == torch.float64 else 120
+    return 2.0 ** -max(-most, min(most, exponent))
+
+
 @of_tensors
 def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The Gram matrix of features that are centred over the examples first, and the offset taken off.
@@ -81,12 +103,12 @@ def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, T
     Args:
         features: ``examples ...``, floating point; everything after the first axis is flattened.
         out: where to put the Gram matrix: ``examples examples``, on the device of the features; its type is that of the
-            computation.
+            computation. Features whose squares it cannot hold are then for the caller to scale (:func:`power_of_two`).
 
     Returns:
-        The Gram matrix, ``examples examples``, float32 (float64 for float64 features), symmetric; and the
-        squared norm of the mean feature vector, a scalar that tells how large rounding errors of the features
-        are.
+        The Gram matrix, ``examples examples``, symmetric, float32 (float64 for float64 features, and for those whose
+        squares float32 cannot hold); and the squared norm of the mean feature vector, a scalar that tells how large
+        rounding errors of the features are.
 
     Raises:
         MeasureError: fewer than two axes, or not floating point.
@@ -95,6 +117,28 @@ def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, T
         >>> gram, offset = centred_gram(torch.tensor([[1.0, 100.0], [3.0, 100.0]]))
         >>> gram.tolist(), offset.item()
         ([[1.0, -1.0], [-1.0, 1.0]], 10004.0)
+    """
+    scale = 1.0 if out is not None or not features.is_floating_point() else power_of_two(features)
+    if scale == 1:
+        gram, offsets = gram_and_rounding(features, out)
+        return gram, offsets[0]
+    gram, offsets = (tensor.cpu().double() / scale / scale for tensor in gram_and_rounding(features * scale))
+    return gram.to(features.device), offsets[0].to(features.device)
+
+
+def gram_and_rounding(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """As :func:`centred_gram` with ``out``, and what tells how large rounding errors are: of the mean feature vector m.
+
+    Args:
+        features: ``examples ...``, floating point, of a scale whose squares float32 holds.
+        out: where to put the Gram matrix.
+
+    Returns:
+        The Gram matrix; and two numbers: Σ m_j², where the errors of all features go together, and √Σ m_j⁴, where they
+        are independent.
+
+    Raises:
+        MeasureError: fewer than two axes, or not floating point.
     """
     if features.dim() < 2 or not features.is_floating_point():
         raise MeasureError(
@@ -113,6 +157,7 @@ def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, T
     gram = torch.empty(examples, examples, dtype=dtype, device=flat.device) if out is None else out
     gram.zero_()
     offset = torch.zeros((), dtype=dtype, device=flat.device)
+    spread = torch.zeros((), dtype=dtype, device=flat.device)
     room = torch.empty(examples * min(step, width), dtype=dtype, device=flat.device)
     with _full_precision(flat.device):
         for start in range(0, width, step):
@@ -121,12 +166,16 @@ def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, T
             # what is left of an offset is the same for every example, and U-centring removes it exactly.
             mean = average @ raw
             chunk = torch.sub(raw, mean, out=room[: raw.numel()].view(raw.shape))
-            offset += mean @ mean
+            here = mean @ mean
+            offset += here
+            # Over the sum of squares first: fourth powers alone could overflow.
+            fourth = (mean * mean / here.clamp_min(torch.finfo(dtype).tiny)).norm() * here
+            spread = torch.hypot(spread, fourth)
             gram[:half, :half].addmm_(chunk[:half], chunk[:half].T)
             gram[half:].addmm_(chunk[half:], chunk.T)
     gram[:half, half:] = gram[half:, :half].T
     # A product of a matrix with its own transpose is symmetric only up to rounding.
-    return gram.copy_((gram + gram.T).mul_(0.5)), offset
+    return gram.copy_((gram + gram.T).mul_(0.5)), torch.stack([offset, spread])
 
 
 def check_grams(grams: Tensor, kind: Kind) -> int:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_tensors
+from transferscope.measures.grams import power_of_two
 
 __all__ = [
     "Cca",
@@ -89,14 +90,21 @@ def decompose(features: Tensor) -> Decomposition | None:
     flat = features.detach().flatten(1).cpu().to(torch.float64)
     if not bool(torch.isfinite(flat).all()):
         raise MeasureError("features are not finite", expected="finite features", hint="leave out diverged networks")
+    scale = power_of_two(flat)
+    flat = flat * scale
     mean = flat.mean(0)
     basis, scales, _ = torch.linalg.svd(flat - mean, full_matrices=False)
     examples, width = flat.shape
-    rounding = torch.finfo(features.dtype).eps
-    floor = rounding * (max(examples, width) * float(scales[0]) + math.sqrt(examples) * float(mean.norm()))
+    own, fine = torch.finfo(features.dtype).eps, torch.finfo(torch.float32).eps
+    floor = min(own, fine) * (max(examples, width) * float(scales[0]) + math.sqrt(examples) * float(mean.norm()))
+    if own > fine:
+        # Rounding to fewer digits than sums have is another matter for each number: the largest singular value of a
+        # table of such errors, at most eps²·x²/4 in variance, is at most about this (Latała 2005).
+        errors = own / math.sqrt(3) * flat.square().mean(0).sqrt()
+        floor += math.sqrt(examples) * float(errors.max()) + float(errors.norm())
     # Centring takes one direction away; what is left of it is rounding.
     rank = min(int((scales > floor).sum()), examples - 1)
-    return Decomposition(basis[:, :rank].contiguous(), scales[:rank]) if rank else None
+    return Decomposition(basis[:, :rank].contiguous(), scales[:rank] / scale) if rank else None
 
 
 def canonical_correlation(a: Decomposition, b: Decomposition) -> Cca:
@@ -155,8 +163,9 @@ def procrustes_of(a: Decomposition, b: Decomposition) -> float:
         MeasureError: different numbers of examples.
     """
     _check_pair(a, b)
-    product = a.scales[:, None] * (a.basis.T @ b.basis) * b.scales
-    return min(1.0, float(torch.linalg.svdvals(product).sum() / (a.scales.norm() * b.scales.norm())))
+    first, second = (each.scales * power_of_two(each.scales) for each in (a, b))
+    product = first[:, None] * (a.basis.T @ b.basis) * second
+    return min(1.0, float(torch.linalg.svdvals(product).sum() / (first.norm() * second.norm())))
 
 
 @of_tensors

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_tensors
+from transferscope.measures.grams import power_of_two
 
 __all__ = ["LogisticFit", "Scaling", "fit_logistic", "scaling"]
 
@@ -51,10 +52,11 @@ def scaling(features: Tensor) -> Scaling:
     [[2.0, 1.0]]
     """
     table = _table(features, "features")
+    scale = power_of_two(table)
     mean = table.mean(0)
-    deviation = (table - mean).square().mean(0).sqrt()
+    deviation = ((table - mean) * scale).square().mean(0).sqrt() / scale
     # Rounding leaves a tiny spread in a feature that never varies.
-    flat = deviation <= 1e-9 * mean.abs().clamp(min=1e-30)
+    flat = deviation <= 1e-9 * mean.abs()
     return Scaling(mean, torch.where(flat, torch.ones_like(deviation), deviation))
 
 

@@ -11,7 +11,7 @@ from transferscope.errors import MeasureError
 __all__ = ["Resolution", "budget", "finest", "next_point", "resolution"]
 
 _SAFETY = 4.0
-"""How much more a profile may bend between two points than it was seen to around them: a kink half-way is covered."""
+"""How much more a profile may bend in an interval than it was seen to at its ends: a kink half-way is covered."""
 _ROUNDING = 1 + 1e-9
 
 
@@ -37,7 +37,11 @@ class Resolution:
 
     @property
     def settled(self) -> bool:
-        """Whether every maximum is located within the tolerance and no interval is open."""
+        """Whether every maximum is located within the tolerance and no interval is open.
+
+        Then no interval wider than the tolerance holds a value above the maximum by more than the height tolerance, for
+        every profile whose second derivative is in each interval at most the bound that :func:`next_point` names.
+        """
         return not self.open and self.bracket <= self.tolerance * _ROUNDING
 
     @property
@@ -80,10 +84,11 @@ def next_point(
     An interval wider than the tolerance is looked into if it lies beside the maximum of a profile (up to its height
     tolerance: on a plateau any point is one), or, after those, if a profile may rise in it above its maximum by more
     than that, the likeliest first.
-    How high it may rise is estimated by the parabola through its ends that bends four times as much as the second
-    differences at both ends: as high as the straight lines from the points around would meet, and more. So several
-    hills are followed side by side; what no finite number of points can exclude is a peak narrower than an interval
-    whose surroundings are straight.
+    How high it may rise is bounded by the parabola through its ends that bends four times as much as the second
+    differences at its ends: as high as the straight lines from the points around would meet, and more. At an end of the
+    line there is no second difference: it is what the two before it lead to, or the last one if that is larger, so that
+    a profile that is about to turn there is looked into. So several hills are followed side by side; what no finite
+    number of points can exclude is a peak narrower than an interval whose surroundings are straight.
 
     Profiles with a value that is not finite are not followed: they have no barrier.
 
@@ -96,8 +101,8 @@ def next_point(
     Raises:
         MeasureError: shapes that do not fit, or positions that do not ascend.
 
-    Reference: Piyavskii (1972) and Shubert (1972), with an estimated bound for the slope's change in place of a known
-    one for the slope.
+    Reference: Piyavskii (1972) and Shubert (1972), with an estimated bound for the second derivative in place of a
+    known one for the slope.
 
     >>> next_point([0.0, 0.5, 1.0], [[0.0, 1.0, 0.1]], 0.1, [0.01])
     0.75
@@ -137,10 +142,14 @@ def _excess(
     width = np.diff(x)
     slope = np.diff(table, axis=1) / width
     bend = np.zeros_like(table)
-    bend[:, 1:-1] = np.abs(2 * np.diff(slope, axis=1) / (x[2:] - x[:-2]))
-    # Beyond an end nothing is known: its interval bends as at its other end.
+    bend[:, 1:-1] = 2 * np.diff(slope, axis=1) / (x[2:] - x[:-2])
     if len(x) > 2:
-        bend[:, 0], bend[:, -1] = bend[:, 1], bend[:, -2]
+        for end, inner, further in ((0, 1, 2), (-1, -2, -3)):
+            # Three points have one second difference, which then holds everywhere.
+            change = (bend[:, inner] - bend[:, further]) / (x[inner] - x[further]) if len(x) > 3 else 0.0
+            carried_on = bend[:, inner] + change * (x[end] - x[inner])
+            bend[:, end] = np.maximum(np.abs(bend[:, inner]), np.abs(carried_on))
+    bend = np.abs(bend)
     curve = _SAFETY * np.maximum(bend[:, :-1], bend[:, 1:])
     left, right = table[:, :-1], table[:, 1:]
     top = np.maximum(left, right)

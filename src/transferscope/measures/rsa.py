@@ -8,6 +8,7 @@ from torch import Tensor
 
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_tensors
+from transferscope.measures.grams import power_of_two
 
 __all__ = ["Dissimilarity", "dissimilarities", "rank_scores", "rsa", "rsa_of"]
 
@@ -42,10 +43,12 @@ def dissimilarities(features: Tensor, kind: Dissimilarity = "euclidean") -> Tens
     flat = features.detach().flatten(1).cpu().to(torch.float64)
     if not bool(torch.isfinite(flat).all()):
         raise MeasureError("features are not finite", expected="finite features", hint="leave out diverged networks")
+    scale = power_of_two(flat)
+    flat = flat * scale
     n = flat.shape[0]
     rows, columns = torch.triu_indices(n, n, 1)
     if kind == "euclidean":
-        return torch.pdist(flat)
+        return torch.pdist(flat) / scale
     if kind != "correlation":
         raise MeasureError("there is no such dissimilarity", expected="euclidean or correlation", got=repr(kind))
     centred = flat - flat.mean(1, keepdim=True)

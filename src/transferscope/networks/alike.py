@@ -57,7 +57,7 @@ def unlike(
             _listed([f"{name} {tuple(first[name].shape)} and {tuple(second[name].shape)}" for name in shapes]),
             "compare networks of one architecture"
             if head is None
-            else f"if it is the head, name it, so that the rest is compared: {head!r}",
+            else f"if it is the head, name it (head={head!r}; of a path trunk_of={head!r}): the rest is then compared",
         )
     apart = [name for name in first if types and first[name].dtype != second[name].dtype]
     if apart:

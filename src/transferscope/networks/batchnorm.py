@@ -1,4 +1,4 @@
-"""Running statistics of batch normalisation, estimated again on given batches."""
+"""Running statistics of batch and instance norms, estimated again on given batches."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -6,29 +6,32 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from transferscope.errors import LoaderError, WeightsError
 from transferscope.networks.activations import entering
 from transferscope.networks.evaluate import autocast, network_inputs, run_network
 
-__all__ = ["batch_norm_state", "has_batch_norm", "load_batch_norm_state", "recompute"]
+__all__ = ["batch_norm_state", "has_batch_norm", "load_batch_norm_state", "recompute", "tracked_norms"]
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-def _layers(model: nn.Module) -> dict[str, _BatchNorm]:
-    # Subclasses count: timm's BatchNormAct2d, SyncBatchNorm. Layers without running statistics have nothing
-    # to redo.
+def tracked_norms(model: nn.Module) -> dict[str, _NormBase]:
+    """Batch and instance norms with running statistics, by name.
+
+    Subclasses count: timm's BatchNormAct2d, SyncBatchNorm. Layers without running statistics have nothing to redo.
+    """
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) and module.running_mean is not None
+        if isinstance(module, _NormBase) and module.running_mean is not None
     }
 
 
 def has_batch_norm(model: nn.Module) -> bool:
-    """Whether any layer is a batch norm with running statistics.
+    """Whether any layer is a batch norm, or an instance norm, with running statistics.
 
     Example:
         >>> has_batch_norm(nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)))
@@ -36,14 +39,14 @@ def has_batch_norm(model: nn.Module) -> bool:
         >>> has_batch_norm(nn.LayerNorm(3))
         False
     """
-    return bool(_layers(model))
+    return bool(tracked_norms(model))
 
 
 def batch_norm_state(model: nn.Module) -> dict[str, Tensor]:
     """Copies of all running statistics and counters, by their names in the network's ``state_dict``."""
     return {
         f"{layer}.{name}" if layer else name: getattr(module, name).detach().clone()
-        for layer, module in _layers(model).items()
+        for layer, module in tracked_norms(model).items()
         for name in _BUFFERS
         if getattr(module, name) is not None
     }
@@ -61,7 +64,7 @@ def load_batch_norm_state(model: nn.Module, state: Mapping[str, Tensor]) -> None
     """
     own = {
         f"{layer}.{name}" if layer else name: getattr(module, name)
-        for layer, module in _layers(model).items()
+        for layer, module in tracked_norms(model).items()
         for name in _BUFFERS
         if getattr(module, name) is not None
     }
@@ -78,9 +81,13 @@ def load_batch_norm_state(model: nn.Module, state: Mapping[str, Tensor]) -> None
 
 
 class _Pooled:
-    """Mean and variance of all values seen, merged batch by batch (Chan, Golub & LeVeque 1979, eq. 2.1)."""
+    """Mean and variance of all values seen, merged batch by batch (Chan, Golub & LeVeque 1979, eq. 2.1).
 
-    def __init__(self) -> None:
+    Of an instance norm the statistics of a batch are averages over its examples, and so are those of several batches.
+    """
+
+    def __init__(self, instances: bool) -> None:
+        self.instances = instances
         self.count = 0
         self.calls = 0
         self.mean: Tensor | None = None
@@ -89,7 +96,7 @@ class _Pooled:
     def add(self, count: int, mean: Tensor, variance: Tensor) -> None:
         # Double precision, where the device has it, keeps hundreds of merges exact to float32.
         wide = torch.float32 if mean.device.type == "mps" else torch.float64
-        mean, squares = mean.to(wide), variance.to(wide) * (count - 1)
+        mean, squares = mean.to(wide), variance.to(wide) * self._freedom(count)
         self.calls += 1
         if self.mean is None or self.squares is None:
             self.count, self.mean, self.squares = count, mean, squares
@@ -97,16 +104,26 @@ class _Pooled:
         total = self.count + count
         apart = mean - self.mean
         self.mean = self.mean + apart * (count / total)
-        self.squares = self.squares + squares + apart.square() * (self.count * count / total)
+        self.squares = self.squares + squares
+        if not self.instances:
+            self.squares = self.squares + apart.square() * (self.count * count / total)
         self.count = total
+
+    def _freedom(self, count: int) -> int:
+        return count if self.instances else count - 1
+
+    @property
+    def variance(self) -> Tensor | None:
+        """Unbiased."""
+        return None if self.squares is None else self.squares / self._freedom(self.count)
 
 
 @contextmanager
-def _measuring(model: nn.Module, layers: Mapping[str, _BatchNorm]) -> Iterator[dict[str, _Pooled]]:
+def _measuring(model: nn.Module, layers: Mapping[str, _NormBase]) -> Iterator[dict[str, _Pooled]]:
     """Evaluation mode with batch norm alone in training mode; each layer's input statistics are collected."""
     training = {module: module.training for module in model.modules()}
     momentum = {module: module.momentum for module in layers.values()}
-    pooled = {name: _Pooled() for name in layers}
+    pooled = {name: _Pooled(isinstance(layer, _InstanceNorm)) for name, layer in layers.items()}
     with ExitStack() as stack:
         for name, layer in layers.items():
             stack.callback(layer.register_forward_pre_hook(_large_enough(name), with_kwargs=True).remove)
@@ -124,19 +141,23 @@ def _measuring(model: nn.Module, layers: Mapping[str, _BatchNorm]) -> Iterator[d
                 module.training = mode
 
 
-def _values(tensor: Tensor) -> int:
-    """How many values each channel has; an input without a batch axis is one example."""
-    return tensor.numel() // tensor.shape[min(1, tensor.ndim - 1)]
+def _values(layer: nn.Module, tensor: Tensor) -> int:
+    """How many values a variance is estimated from: of a channel, in an instance norm in one example.
+
+    An input without a batch axis is one example.
+    """
+    values = tensor.numel() // tensor.shape[min(1, tensor.ndim - 1)]
+    return values // len(tensor) if isinstance(layer, _InstanceNorm) else values
 
 
 def _large_enough(name: str) -> Any:
     def check(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         tensor = entering(args, kwargs)
-        if _values(tensor) < 2:
+        if _values(layer, tensor) < 2:
             raise LoaderError(
                 f"a batch is too small to estimate the variance in batch norm {name!r}",
                 expected="at least 2 values per channel",
-                got=f"{_values(tensor)} (input of shape {tuple(tensor.shape)})",
+                got=f"{_values(layer, tensor)} (input of shape {tuple(tensor.shape)})",
                 hint="use a larger batch, or leave a last batch of one example out",
             )
         # Even with momentum 1 a former NaN would stay: 0 · NaN is NaN.
@@ -149,10 +170,12 @@ def _large_enough(name: str) -> Any:
 def _collect(pooled: _Pooled) -> Any:
     def collect(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], _: Any) -> None:
         mean, variance = layer.running_mean, layer.running_var
-        # For the type checker: _layers keeps only layers with running statistics.
+        # For the type checker: tracked_norms keeps only layers with running statistics.
         assert isinstance(mean, Tensor)
         assert isinstance(variance, Tensor)
-        pooled.add(_values(entering(args, kwargs)), mean.clone(), variance.clone())
+        tensor = entering(args, kwargs)
+        count = len(tensor) if pooled.instances else _values(layer, tensor)
+        pooled.add(count, mean.clone(), variance.clone())
 
     return collect
 
@@ -175,7 +198,8 @@ def recompute(
         running_mean = mean over all values of the layer's input in all batches,
         running_var  = their unbiased variance around that mean,
 
-    per channel, every value with equal weight whatever the size of its batch. With one batch this is what
+    per channel, every value with equal weight whatever the size of its batch. Instance norms with running statistics
+    get the averages, over all examples, of each example's mean and unbiased variance. With one batch this is what
     ``update_bn`` gives; with several, ``update_bn`` gives a short batch the weight of a full one and leaves
     the spread of batch means out of the variance. Not a limit of exponential averages: no earlier statistic
     has any weight. ``num_batches_tracked`` becomes the number of batches; ``momentum``, modes and hooks are
@@ -198,11 +222,11 @@ def recompute(
     Raises:
         LoaderError: there is no batch, or a layer sees fewer than 2 values per channel in one.
     """
-    layers = _layers(model)
+    layers = tracked_norms(model)
     if not layers:
         return
     former = batch_norm_state(model)
-    device = next(iter(layers.values())).running_mean.device  # type: ignore[union-attr]  # _layers: not None
+    device = next(iter(layers.values())).running_mean.device  # type: ignore[union-attr]  # tracked_norms: not None
     try:
         with _measuring(model, layers) as pooled, torch.no_grad(), autocast(device, precision):
             count = 0
@@ -224,18 +248,18 @@ def recompute(
         raise
 
 
-def _write(layers: Mapping[str, _BatchNorm], pooled: Mapping[str, _Pooled], former: Mapping[str, Tensor]) -> None:
+def _write(layers: Mapping[str, _NormBase], pooled: Mapping[str, _Pooled], former: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
         for name, layer in layers.items():
             seen = pooled[name]
             buffers = {key: getattr(layer, key) for key in _BUFFERS}
-            if seen.mean is None or seen.squares is None:
+            if seen.mean is None or seen.variance is None:
                 # A layer that no batch went through (an unused branch) keeps what it had.
                 for key, buffer in buffers.items():
                     if buffer is not None:
                         buffer.copy_(former[f"{name}.{key}" if name else key])
                 continue
             buffers["running_mean"].copy_(seen.mean)
-            buffers["running_var"].copy_(seen.squares / (seen.count - 1))
+            buffers["running_var"].copy_(seen.variance)
             if buffers["num_batches_tracked"] is not None:
                 buffers["num_batches_tracked"].fill_(seen.calls)

@@ -35,10 +35,11 @@ def copied(model: nn.Module) -> nn.Module:
         model: any network; left as it is.
 
     Raises:
-        ArchitectureError: a copy would run parts of the network itself: a hook or a replaced ``forward`` is a function
-            that refers to them.
+        ArchitectureError: it holds something that cannot be copied; or a copy would run parts of the network itself: a
+            hook or a replaced ``forward`` is a function that refers to them.
 
-    >>> net = nn.utils.prune.identity(nn.Linear(2, 2), "weight")
+    >>> from torch.nn.utils import prune
+    >>> net = prune.identity(nn.Linear(2, 2), "weight")
     >>> copied(net).weight.is_leaf
     True
     """
@@ -55,8 +56,16 @@ def copied(model: nn.Module) -> nn.Module:
                     got=function.__qualname__,
                     hint="bind it with types.MethodType(function, module), or write it as a class",
                 )
-    with _Detaching():
-        return copy.deepcopy(model)
+    try:
+        with _Detaching():
+            return copy.deepcopy(model)
+    except Exception as error:  # what a network holds (locks, files, loggers) may raise anything
+        raise ArchitectureError(
+            f"the network cannot be copied: {type(error).__name__}: {error}",
+            expected="modules that copy.deepcopy can copy",
+            got=type(model).__name__,
+            hint="keep what cannot be copied out of the network's attributes, or give its class a __deepcopy__",
+        ) from error
 
 
 def _refers(function: FunctionType, modules: set[int]) -> bool:

@@ -1,6 +1,5 @@
 """A network on batches: its logits, with nothing about the network changed afterwards."""
 
-import copy
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -19,6 +18,7 @@ __all__ = [
     "autocast",
     "check_deterministic",
     "check_network_deterministic",
+    "digest",
     "in_format",
     "logits",
     "network_inputs",
@@ -134,7 +134,7 @@ class _Snapshot:
         # All that a module holds, and what is in it: parameters, buffers, modules, hooks, caches.
         self.modules = [(module, dict(vars(module))) for module in model.modules()]
         self.contents = [
-            (value, copy.copy(value))
+            (value, tuple(value.items() if isinstance(value, dict) else value) if value else ())
             for _, attributes in self.modules
             for value in attributes.values()
             if isinstance(value, (dict, set, list))
@@ -157,9 +157,10 @@ class _Snapshot:
             vars(module).clear()
             vars(module).update(attributes)
         for live, saved in self.contents:
-            # The same object is kept: handles of hooks given out earlier point to it.
-            live.clear()
-            (live.extend if isinstance(live, list) else live.update)(saved)
+            # The same object is kept: handles of hooks given out earlier point to it. Most are empty.
+            if live or saved:
+                live.clear()
+                (live.extend if isinstance(live, list) else live.update)(saved)
         for buffer, former in self.buffers:
             buffer.detach().copy_(former)
         for parameter, data, gradient, requires, value in self.parameters:
@@ -257,21 +258,22 @@ def _check_output(output: object, images: Tensor) -> None:
         )
 
 
-def _digest(item: object) -> str:
-    digest = hashlib.blake2b(digest_size=16)
+def digest(item: object) -> str:
+    """A hash of the bits of tensors, in tuples, lists and dictionaries too; of anything else its text."""
+    made = hashlib.blake2b(digest_size=16)
     if isinstance(item, (tuple, list)):
         for part in item:
-            digest.update(_digest(part).encode())
+            made.update(digest(part).encode())
     elif isinstance(item, Mapping) or dataclasses.is_dataclass(item):
         for key, part in (item if isinstance(item, Mapping) else vars(item)).items():
-            digest.update(f"{key!r} {_digest(part)}".encode())
+            made.update(f"{key!r} {digest(part)}".encode())
     elif isinstance(item, Tensor):
         tensor = item.detach().cpu().contiguous()
-        digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        made.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        made.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     else:
-        digest.update(repr(item).encode())
-    return digest.hexdigest()
+        made.update(repr(item).encode())
+    return made.hexdigest()
 
 
 def check_deterministic(batches: Iterable[object], *, labels: bool = True) -> None:
@@ -303,7 +305,7 @@ def check_deterministic(batches: Iterable[object], *, labels: bool = True) -> No
 def _compare_passes(batches: Iterable[object], read: Callable[[object], tuple[Tensor, Tensor | None]]) -> None:
     examples, first = 0, []
     for found in map(read, batches):
-        first.append(_digest(found))
+        first.append(digest(found))
         examples += len(found[0])
     if not first:
         raise LoaderError("the loader gives no batch", expected="at least one batch", got="none")
@@ -319,7 +321,7 @@ def _compare_passes(batches: Iterable[object], read: Callable[[object], tuple[Te
     count = 0
     for index, batch in enumerate(batches):
         count = index + 1
-        if index < len(first) and _digest(read(batch)) != first[index]:
+        if index < len(first) and digest(read(batch)) != first[index]:
             raise LoaderError(
                 f"the loader is not deterministic: batch {index} differs between two passes",
                 expected="the same images and labels, in the same order, each time",
@@ -350,7 +352,7 @@ def check_network_deterministic(model: nn.Module, images: Tensor) -> None:
     with preserved(model):
         model.eval()
         with torch.inference_mode():
-            same = _digest(run_network(model, images)) == _digest(run_network(model, images))
+            same = digest(run_network(model, images)) == digest(run_network(model, images))
         made = sorted({name for name, _ in model.named_parameters()} - known)
     if made:
         raise ArchitectureError(

@@ -43,7 +43,7 @@ def given(model: object) -> nn.Module:
         model: any network; nothing is touched.
 
     Raises:
-        ArchitectureError: it is no network of Python modules, or its weights have no values yet.
+        ArchitectureError: it is no network of Python modules, or its weights have no values yet, or cannot be changed.
     """
     model = _uncompiled(model)
     if not isinstance(model, nn.Module):
@@ -76,6 +76,13 @@ def given(model: object) -> nn.Module:
                 expected="weights on a device that has memory",
                 got="meta",
                 hint="network.to_empty(device='cpu'), then load its weights",
+            )
+        if tensor.is_inference():
+            raise ArchitectureError(
+                f"the network was made in inference mode: {name!r} can neither be trained nor moved",
+                expected="ordinary tensors",
+                got="an inference tensor",
+                hint="build it, and load its weights, outside torch.inference_mode()",
             )
     if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return _OneDevice(model.module)
@@ -115,6 +122,9 @@ def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 if name in bound.arguments:
                     bound.arguments[name] = looked_at(bound.arguments[name])
             with ExitStack() as stack:
+                # Whatever the caller is in: what is computed is the same.
+                stack.enter_context(torch.inference_mode(False))
+                stack.enter_context(torch.enable_grad())
                 stack.enter_context(randomness_untouched())
                 for network in known.values():
                     stack.enter_context(preserved(network))

@@ -75,10 +75,10 @@ def fitting_architectures(state: Mapping[str, Tensor], candidates: Iterable[str]
     Raises:
         ArchitectureError: a candidate is unknown.
     """
-    return fitting({"": state}, CANDIDATES if candidates is None else candidates)
+    return fitting({"": state}, candidates)
 
 
-def fitting(tables: Tables, candidates: Iterable[str] = CANDIDATES) -> list[str]:
+def fitting(tables: Tables, candidates: Iterable[str] | None = None) -> list[str]:
     """As :func:`fitting_architectures`, of all that a file holds."""
-    layouts = {name: layout_of(Architecture(name=name)) for name in candidates}
+    layouts = {name: layout_of(Architecture(name=name)) for name in (CANDIDATES if candidates is None else candidates)}
     return [name for name, layout in layouts.items() if any(m.fits and not m.wrong for m in matches(tables, layout))]

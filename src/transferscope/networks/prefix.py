@@ -6,9 +6,9 @@ from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from transferscope.networks.batch import labels_of
+from transferscope.networks.batchnorm import tracked_norms
 from transferscope.networks.evaluate import network_inputs
 from transferscope.networks.graph import Cut, CutValues, Trace
 
@@ -156,9 +156,8 @@ def _batch_norms(trace: Trace, cut: Cut, example: Tensor) -> tuple[set[str], set
         return lambda *_: called.add(name)
 
     with ExitStack() as stack, torch.no_grad():
-        for name, module in trace.model.named_modules():
-            if isinstance(module, _BatchNorm) and module.running_mean is not None:
-                stack.callback(module.register_forward_pre_hook(note(name)).remove)
+        for name, module in tracked_norms(trace.model).items():
+            stack.callback(module.register_forward_pre_hook(note(name)).remove)
         values = trace.prefix(cut)(example)
         before = set(called)
         called.clear()

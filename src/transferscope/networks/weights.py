@@ -318,9 +318,7 @@ def _does_not_fit(
             "example your own function package.module:function, as the architecture"
         )
     elif fits := fitting(tables):
-        hint = (
-            f"by names and shapes the file fits {few(fits)}: set that as the architecture (--model on the command line)"
-        )
+        hint = f"by names and shapes the file fits {few(fits)}: set that as the architecture (or --model)"
     elif match.fits:
         hint = (
             "the names are the network's, the sizes are not: set its options as they were "

@@ -3,14 +3,14 @@
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import NEUTRAL, Figure, Panel, charted, pair_rank
+from transferscope.plots.theme import NEUTRAL, OTHERS, Figure, Panel, charted, pair_rank
 from transferscope.plots.ways import SOLUTIONS, between, highest_error, measured, note, sides, way_panel, whole_lines
 
 __all__ = ["chart", "figures"]
 
 _WAYS = {"unaligned": "as trained", "activations": "matched by activations", "weights": "matched by weights"}
 # Apart from the colours of variants: what differs here is the way, not the network.
-_COLOURS = {"unaligned": NEUTRAL["muted"], "activations": "#009E73", "weights": "#CC79A7"}
+_COLOURS = {"unaligned": NEUTRAL["muted"], "activations": OTHERS[0], "weights": OTHERS[1]}
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:

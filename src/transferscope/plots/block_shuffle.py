@@ -70,8 +70,8 @@ def _blocks(rows: pl.DataFrame, metric: str) -> Figure | None:
         name="blocks",
         title="Shuffled blocks",
         caption=(
-            "Blocks of each image put in one other order, the same for all images, in training and testing. Left: "
-            "final metric on test images; right: clean training metric, averaged over epochs. * permutes all values. "
+            "Blocks of each image put in one other order, the same for all images, in training and testing: final "
+            "metric on test images, and clean training metric, averaged over epochs. * permutes all values. "
             "Points: means over seeds; bars: 95 % intervals (two seeds: their range); small dots: trainings." + behind
         ),
         description=f"Final {metric_name(metric)} against block size: {values}.",

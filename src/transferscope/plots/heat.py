@@ -34,7 +34,13 @@ def heat_map(cells: pl.DataFrame, title: str, x: alt.X, y: alt.Y, tint: alt.Colo
     return panel
 
 
-def modules_down(column: str, modules: Sequence[str], title: str = "Module (name)", size: int = 9) -> alt.Y:
+def modules_down(
+    column: str,
+    modules: Sequence[str],
+    title: str = "Module (name)",
+    size: int = 9,
+    named: Sequence[str] | None = None,
+) -> alt.Y:
     """The axis of modules, from input to output.
 
     Args:
@@ -42,10 +48,12 @@ def modules_down(column: str, modules: Sequence[str], title: str = "Module (name
         modules: in their order.
         title: of the axis.
         size: of the labels.
+        named: those that have a label; None names as many as fit.
     """
     return alt.Y(f"{column}:N", title=title, sort=list(modules)).axis(
-        ticks=False, domain=False, labelFontSize=size, labelLimit=84, labelOverlap=True
-    )
+        ticks=False, domain=False, labelFontSize=size, labelLimit=84, labelOverlap=True,
+        values=alt.Undefined if named is None else list(named),
+    )  # fmt: skip
 
 
 def steps_across(column: str, title: str, *, thin: bool = False) -> alt.X:

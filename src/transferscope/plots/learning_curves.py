@@ -1,5 +1,8 @@
 """Metric and loss against epoch for every seed, and optimisation speed."""
 
+import statistics
+from typing import Literal
+
 import altair as alt
 import polars as pl
 
@@ -19,6 +22,9 @@ from transferscope.plots.theme import (
 )
 
 __all__ = ["chart", "figures", "speeds"]
+
+_SPIKE = 10
+"""How many times the median of all losses the largest is, from which on the axis is logarithmic."""
 
 
 def speeds(table: pl.DataFrame) -> pl.DataFrame:
@@ -52,10 +58,19 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     variants = [name for name in VARIANTS if name in set(rows["variant"])]
     diverged = rows.filter(pl.col("diverged")).select("variant", "seed").unique().height
     panels = []
+    spike = ""
     for measure in ("metric", "loss"):
         values = [*rows[f"train_{measure}"], *rows[f"test_{measure}"]]
         domain = padded(values, low=0.0, high=1.0 if measure == "metric" else None)
-        panels += [_panel(rows, split, measure, metric, variants, domain) for split in ("train", "test")]
+        kind: Literal["log", "linear"] = "linear"
+        if measure == "loss" and _spikes(values):
+            known = [value for value in values if value is not None]
+            kind, domain = "log", [min(known) / 1.2, 1.2 * max(known)]
+            spike = (
+                f" The axes of the loss are logarithmic: it rises to {max(known):.3g}, beside which the others could "
+                "not be told apart."
+            )
+        panels += [_panel(rows, split, measure, metric, variants, (kind, domain)) for split in ("train", "test")]
     legend = [(name, colour(name), "line") for name in variants]
     if diverged:
         legend.append(("diverged", "#59636e", "cross"))
@@ -65,7 +80,7 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
         caption=(
             "Each variant at its chosen learning rate, evaluated without augmentation after every epoch; epoch 0 is "
             "before training. Thin lines: single seeds; thick lines: their mean; crosses: last epoch before a run "
-            "diverged. Test values are shown, never used to choose anything."
+            f"diverged. Test values are shown, never used to choose anything.{spike}"
         ),
         description=f"{metric_name(metric)} and loss against epoch, training and test data, for {', '.join(variants)}.",
         panels=tuple(panels),
@@ -84,9 +99,21 @@ def _chosen(table: pl.DataFrame) -> pl.DataFrame:
     return rows.filter(pl.col("setting") == "chosen") if "setting" in rows.columns else rows
 
 
+def _spikes(losses: list[float | None]) -> bool:
+    """Whether a few losses are so large that the others would lie on one line; all positive, for a logarithm."""
+    known = [value for value in losses if value is not None]
+    return bool(known) and min(known) > 0 and max(known) > _SPIKE * statistics.median(known)
+
+
 def _panel(
-    rows: pl.DataFrame, split: str, measure: str, metric: str, variants: list[str], domain: list[float]
+    rows: pl.DataFrame,
+    split: str,
+    measure: str,
+    metric: str,
+    variants: list[str],
+    axis: tuple[Literal["log", "linear"], list[float]],
 ) -> Panel:
+    kind, domain = axis
     column = f"{split}_{measure}"
     if measure == "metric":
         title, number = metric_axis(metric, split)
@@ -108,7 +135,8 @@ def _panel(
 
     x = alt.X("epoch:Q", title="Epoch (passes over the training images)")
     x = x.axis(grid=False, tickMinStep=1, format="d").scale(nice=False, padding=6)
-    y = alt.Y("value:Q", title=title).scale(domain=domain, nice=False).axis(format=number, minExtent=38)
+    y = alt.Y("value:Q", title=title + (", log scale" if kind == "log" else ""))
+    y = y.scale(type=kind, domain=domain, nice=False).axis(format=number, minExtent=38)
     tint = alt.Color("variant:N", title=None, scale=scale(variants))
     spoken = alt.Description("hover:N")
     thin = alt.Chart(runs).mark_line(strokeWidth=1, opacity=0.4, aria=False).encode(x, y, tint, detail="run:N")

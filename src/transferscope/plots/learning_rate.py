@@ -44,7 +44,7 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     x = alt.X("learning_rate:Q", title="Learning rate (per update, log scale)").scale(
         type="log", nice=False, padding=14
     )
-    x = x.axis(format="~g", values=sorted(set(rows["learning_rate"])), grid=False, labelOverlap="greedy")
+    x = x.axis(format=".3~g", values=sorted(set(rows["learning_rate"])), grid=False, labelOverlap="greedy")
     y = alt.Y("validation_metric:Q", title=title).scale(domain=domain, nice=False).axis(format=number, minExtent=38)
     tint = alt.Color("variant:N", title=None, scale=scale(variants))
     spoken = alt.Description("hover:N")
@@ -69,7 +69,7 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
             .encode(x, y, tint, description=spoken)
         )
     panel = alt.layer(*layers).properties(width=370, height=220)
-    told = ", ".join(f"{row['variant']}: {row['learning_rate']:g}" for row in best.to_dicts())
+    told = ", ".join(f"{row['variant']}: {row['learning_rate']:.3g}" for row in best.to_dicts())
     legend = [(name, colour(name), "line") for name in variants] + [("chosen rate", "#59636e", "ring")]
     if not failed.is_empty():
         legend.append(("diverged", "#59636e", "cross"))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, Panel, colour, hover, pair_rank, scale, shown_column
+from transferscope.plots.theme import Figure, Panel, colour, hover, padded, pair_rank, scale, shown_column
 
 __all__ = ["classes_figure", "strata_figure"]
 
@@ -97,7 +97,8 @@ def classes_figure(table: pl.DataFrame) -> Figure | None:
     )  # fmt: skip
     kinds = {"P-T recalls more": colour("P-T"), "P-T recalls less": colour("RI-T"), "undecided": "#6e7781"}
     order = rows["item"].to_list()
-    x = alt.X("difference:Q", title="Recall of P-T − recall of RI-T (points)").scale(nice=False, zero=True)
+    x = alt.X("difference:Q", title="Recall of P-T − recall of RI-T (points)")
+    x = x.scale(domain=padded([0.0, *rows["difference"], *rows["low"], *rows["high"]]), nice=False)
     y = alt.Y("item:N", title="Class (name)", sort=order).axis(ticks=False, domain=False, labelLimit=170)
     tint = alt.Color("kind:N", title=None, scale=alt.Scale(domain=list(kinds), range=list(kinds.values())))
     data = rows.select("item", "difference", "low", "high", "kind", "hover")

@@ -37,9 +37,8 @@ def _overlap(table: pl.DataFrame) -> Figure | None:
         name="overlap",
         title="Shared mistakes",
         caption=(
-            f"One row per {what}. Left: test images wrong in both networks or in one alone. Right: error "
-            f"consistency κ{spread}; 0 is chance given the accuracies, the tick marks the highest κ that unequal "
-            "accuracies allow."
+            f"One row per {what}. Bars: test images wrong in both networks or in one alone. Dots: error consistency "
+            f"κ{spread}; 0 is chance given the accuracies, the tick marks the highest κ that unequal accuracies allow."
         ),
         description="Common and separate mistakes, and error consistency, for " + ", ".join(order) + ".",
         panels=panels,

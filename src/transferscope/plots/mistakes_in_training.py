@@ -52,10 +52,10 @@ def _agreement(rows: pl.DataFrame) -> Figure | None:
         name="epochs",
         title="Shared mistakes during training",
         caption=(
-            "Left: error consistency κ of two networks at the same epoch. Dots: pairs of networks; solid lines: their "
-            "mean; dashed lines: the highest κ that unequal accuracies allow. Right: the same against the mean "
-            "accuracy of the two, epochs joined in order: at equal accuracy no difference comes from how many mistakes "
-            "there are."
+            "Against the epoch: error consistency κ of two networks at the same epoch. Dots: pairs of networks; solid "
+            "lines: their mean; dashed lines: the highest κ that unequal accuracies allow. Against the accuracy: the "
+            "same by the mean accuracy of the two, epochs joined in order: at equal accuracy no difference comes from "
+            "how many mistakes there are."
         ),
         description="Error consistency against epoch and against accuracy, for " + ", ".join(pairs) + ".",
         panels=(_epochs(rows, pairs, lowest), _accuracy(rows, pairs, lowest)),

@@ -34,7 +34,7 @@ def figure(table: pl.DataFrame, metric: str, margin: float) -> Figure:
         title="What the network can do without",
         caption=f"Modules from input to output. Loss of the {metric_name(metric)} on test examples; bars: limits "
         f"for all modules at once (each end a one-sided 95 % limit); dashed: the loss that counts as none, {margin:g}. "
-        "Right: the way from the pre-trained to the fine-tuned module, over the norm of the pre-trained one.",
+        "Moved: the way from the pre-trained to the fine-tuned module, over the norm of the pre-trained one.",
         description="; ".join(_told(drawn, change) for change in _CHANGES) + ".",
         panels=(*panels, *([] if moved.is_empty() else [_moved(moved, order)])),
         columns=3,
@@ -52,7 +52,7 @@ def _losses(rows: pl.DataFrame, change: str, order: list[str], metric: str, marg
                  pl.col("low").round_sig_figs(3), " to ", pl.col("high").round_sig_figs(3), ")")  # fmt: skip
     rows = rows.filter(pl.col("lost").is_not_null()).with_columns(said)
     data = rows.select("module", "lost", "low", "high", "verdict", "hover")
-    title = f"Lost {metric_name(metric)}, {_CHANGES[change]}"
+    title = f"Loss of {metric_name(metric)} (below 0: a gain), {_CHANGES[change]}"
     x, low = (alt.X(f"{end}:Q", title=title).axis(format="~g") for end in ("lost", "low"))
     y = _modules(order)
     words = {verdict: words for verdict, (words, _) in _VERDICTS.items()}

@@ -6,6 +6,7 @@ import polars as pl
 from transferscope.plots.heat import RAMP, heat_map, modules_down
 from transferscope.plots.theme import (
     LIMIT,
+    OTHERS,
     Figure,
     Panel,
     charted,
@@ -21,6 +22,8 @@ __all__ = ["chart", "figures"]
 
 _MOST_PAIRS = 6
 _MOST_MODULES = 28
+_MOST_NAMES = 8
+"""Modules named along a map: more names would be too small to read, and pointing at a cell tells them."""
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
@@ -124,7 +127,7 @@ def _map(means: pl.DataFrame, pair: str, modules: list[str]) -> Panel:
         )
         .select("module_a", "module_b", "cka", "hover")
     )  # fmt: skip
-    font = 9 if len(modules) <= 20 else 8
+    named = thinned(modules, _MOST_NAMES)
     return heat_map(
         data,
         f"{first} × {second}",
@@ -132,11 +135,11 @@ def _map(means: pl.DataFrame, pair: str, modules: list[str]) -> Panel:
             labelAngle=-90,
             ticks=False,
             domain=False,
-            labelFontSize=font,
+            labelFontSize=11,
             labelLimit=84,
-            labelOverlap=True,
+            values=named,
         ),
-        modules_down("module_a", modules, f"Module of {first} (name)", font),
+        modules_down("module_a", modules, f"Module of {first} (name)", size=11, named=named),
         alt.Color("cka:Q", title="CKA (0 to 1)", scale=alt.Scale(domain=[0, 1], range=list(RAMP), clamp=True)),
         width=210,
         height=210,
@@ -179,7 +182,7 @@ def _diagonal(means: pl.DataFrame, modules: list[str]) -> list[Figure]:
 
 
 _CHECKS = {"cka": "CKA", "cca": "mean squared CCA", "procrustes": "Procrustes", "rsa": "RSA"}
-_CHECK_COLOURS = ("#1b1f24", "#0072B2", "#D55E00", "#009E73")
+_CHECK_COLOURS = ("#1b1f24", *OTHERS[:3])
 
 
 def _agreement(table: pl.DataFrame, modules: list[str]) -> list[Figure]:

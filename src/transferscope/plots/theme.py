@@ -16,6 +16,7 @@ Panel: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 __all__ = [
     "LIMIT",
     "NEUTRAL",
+    "OTHERS",
     "VARIANTS",
     "Figure",
     "Panel",
@@ -45,6 +46,9 @@ VARIANTS = ("RI", "P", "RI-T", "P-T", "RI-T long")
 NEUTRAL = {"ink": "#1b1f24", "muted": "#59636e", "rule": "#d1d9e0", "faint": "#eef1f4"}
 """Greys of text, secondary text, rules and backgrounds."""
 
+OTHERS = ("#1B7F79", "#7A4FA3", "#8A6D00", "#3A4149")
+"""Colours of what is neither a variant nor a pair of them: no picture means one of those by another's colour."""
+
 # Okabe-Ito, the palette that stays apart under all common colour deficiencies. What comes from P is blue, what
 # comes from the random start is orange to red; untrained networks take the lighter of the two.
 _VARIANT_COLOURS = {
@@ -52,7 +56,7 @@ _VARIANT_COLOURS = {
     "P": "#56B4E9",
     "RI-T": "#D55E00",
     "P-T": "#0072B2",
-    "RI-T long": "#CC79A7",
+    "RI-T long": "#8C3800",
 }
 _PAIR_COLOURS = {
     frozenset({"P-T"}): "#0072B2",
@@ -67,7 +71,7 @@ _PAIR_ORDER = (
     "P/P-T", "P/RI-T", "RI/RI-T", "P-T/P-T", "RI-T/RI-T", "P-T/RI-T", "RI/P-T", "RI/P",
 )  # fmt: skip
 # P-T on shuffled blocks, by the binary logarithm of their side: neighbours of a size differ.
-_BLOCK_COLOURS = ("#009E73", "#56B4E9", "#CC79A7", "#000000")
+_BLOCK_COLOURS = OTHERS
 _BLOCK = re.compile(r"_block_(\d+)")
 _SHOWN_BLOCK = re.compile(r", blocks of (\d+) px")
 _METRICS = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "auc": "mean AUC"}

@@ -3,12 +3,12 @@
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, Panel, charted, hover, metric_axis, metric_name, padded, thinned
+from transferscope.plots.theme import OTHERS, Figure, Panel, charted, hover, metric_axis, metric_name, padded, thinned
 
 __all__ = ["chart", "figures"]
 
 _SIDES = ("first", "last")
-_COLOURS = {"first": "#0072B2", "last": "#CC79A7"}
+_COLOURS = {"first": OTHERS[0], "last": OTHERS[1]}
 _LEGEND = (("first k from P", _COLOURS["first"], "line"), ("last k from P", _COLOURS["last"], "line"))
 _PANELS = (("metric", "test"), ("speed", "train"))
 _MOST_MODULES = 40

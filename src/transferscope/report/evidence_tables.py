@@ -44,10 +44,10 @@ def table_bytes(table: pl.DataFrame) -> bytes:
 
 
 def _means_alone(table: pl.DataFrame) -> pl.DataFrame:
-    """Without rows of one network, tuning run or channel, and without the points of curves."""
+    """Without rows of one network, tuning run, channel or class, and without the points of curves."""
     if "level" not in table.columns:
         return table
-    return table.filter(~pl.col("level").is_in(["network", "tuning", "channel", "curve"]))
+    return table.filter(~pl.col("level").is_in(["network", "tuning", "channel", "curve", "class", "confusion"]))
 
 
 def _curves(table: pl.DataFrame) -> pl.DataFrame:

@@ -1,6 +1,10 @@
 """The words a report uses, in plain sentences."""
 
-__all__ = ["GLOSSARY", "terms"]
+import re
+
+from markupsafe import Markup
+
+__all__ = ["GLOSSARY", "linked", "terms"]
 
 GLOSSARY: dict[str, str] = {
     "barrier": "How far the loss or the error rises between two networks when one walks straight from one to the "
@@ -40,11 +44,14 @@ GLOSSARY: dict[str, str] = {
     "P": "The pre-trained network, with a new head, before training on the target task.",
     "P-T": "P, trained on the target task.",
     "point": "One hundredth of the accuracy: from 80 % to 81 % is one point.",
+    "precision": "The share of the images called a class that do belong to it.",
     "proxy-A distance": "How well a linear classifier tells two sets of images apart: 0 as a coin, 2 without error.",
     "recall": "The share of a class's images that a network finds.",
     "RI": "The same architecture with random weights, before training.",
     "RI-T": "RI, trained on the target task.",
     "RI-T long": "RI-T trained for longer, towards its plateau: what the random start can reach without equal effort.",
+    "ruler": "Two pairs of networks whose answer is known: a run and its continuation must be connected, two random "
+    "starts must not. Where they are not told apart, no other pair is judged.",
     "seed": "A number that fixes a run's new head, image order and augmentation. P-T[0] and RI-T[0] share theirs, so "
     "that they can be compared as a pair.",
     "test data": "Images nothing was chosen on. Learning rates and epochs are chosen on validation images.",
@@ -55,10 +62,41 @@ GLOSSARY: dict[str, str] = {
 """Term and meaning."""
 
 
-def terms() -> list[tuple[str, str]]:
-    """The glossary in alphabetical order, whatever the case.
+_LINKED = re.compile(
+    "|".join(
+        rf"\b{re.escape(term)}(?!\w)"
+        for term in sorted(GLOSSARY, key=len, reverse=True)
+        if len(term) > 4 and term not in ("module", "point")  # plain words, or of another meaning in most places
+    )
+)
 
-    >>> [term for term, _ in terms()][:2]
+
+def terms() -> list[tuple[str, str, str]]:
+    """Anchor, term and meaning, in alphabetical order, whatever the case.
+
+    >>> [term for _, term, _ in terms()][:2]
     ['barrier', 'basin']
     """
-    return sorted(GLOSSARY.items(), key=lambda item: item[0].casefold())
+    return [(_anchor(term), term, GLOSSARY[term]) for term in sorted(GLOSSARY, key=str.casefold)]
+
+
+def linked(text: Markup) -> Markup:
+    """``text``, the first use of each term of the glossary a link to it.
+
+    Args:
+        text: escaped, without links of its own.
+    """
+    seen: set[str] = set()
+
+    def link(match: re.Match[str]) -> str:
+        term = match[0]
+        if term in seen:
+            return term
+        seen.add(term)
+        return f'<a class="term" href="#{_anchor(term)}">{term}</a>'
+
+    return Markup(_LINKED.sub(link, text))
+
+
+def _anchor(term: str) -> str:
+    return "term-" + re.sub(r"\W+", "-", term).strip("-")

@@ -1,20 +1,51 @@
-"""What a reader can do next, from what the study found and from what it could not say."""
+"""What a reader can do: rate, freezing, averaging, classes, labels, file; each measured, or how to measure it."""
 
-from transferscope.analyses.contract import Number
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from transferscope.report.answer import found
+from transferscope.report.modules_strip import modules_strip
+from transferscope.report.numbers import metric_words, value_words
 from transferscope.running.results import Results
 
-__all__ = ["NEGLIGIBLE", "next_steps"]
+__all__ = ["Choice", "choices", "next_steps"]
 
-NEGLIGIBLE = 0.005
-"""A difference of the metric this small, both ways, makes two starts equally good: half a point."""
+_AVERAGE = {
+    "stable": "the weights of two P-T can be averaged: the error rises by less than 2 points on the line between them",
+    "unstable": "do not average the weights of two P-T: the error rises by 2 points or more between them",
+    "undecided": "undecided whether the weights of two P-T can be averaged: more test images or seeds may tell",
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One thing to decide.
+
+    Attributes:
+        topic: one word.
+        text: what to do, or what would tell; code between backticks.
+        measured: whether the study tells.
+    """
+
+    topic: str
+    text: str
+    measured: bool = True
+
+
+def choices(results: Results) -> list[Choice]:
+    """What the study says on each thing to decide, in a fixed order; nothing is left out."""
+    return [
+        _rate(results), _freeze(results), _average(results), _classes(results), _labels(results), _file(results)
+    ]  # fmt: skip
 
 
 def next_steps(results: Results) -> list[str]:
-    """A few sentences, the most useful first; each follows from a number of the report.
-
-    The choice of a start rests on the gap alone; what a study could not decide is answered by what would decide it.
-    """
-    steps = [*_start(results), *_seeds(results), *_doubts(results)]
+    """What would make the study say more."""
+    steps = list(_seeds(results))
     missing = [item for item in results.analyses if item.inapplicable]
     if missing:
         names = ", ".join(item.analysis.title for item in missing)
@@ -22,63 +53,114 @@ def next_steps(results: Results) -> list[str]:
     return steps
 
 
-def _start(results: Results) -> list[str]:
-    gap = _deciding(results.gap)
-    if gap is None or gap.value is None or gap.low is None or gap.high is None:
-        return ["Train at least one finished pair of P-T and RI-T: without it nothing can be said about the start."]
-    if results.verdict.startswith("No claim"):
-        return ["Do not choose a start by the final gap yet: RI-T was stopped before it ended."]
-    rows = results.headline.filter(results.headline["split"] == "test")
-    rates = {row["variant"]: row["learning_rate"] for row in rows.to_dicts()}
-    general = gap.basis == "seeds"
-    if gap.low > 0:
-        rate = rates.get("P_T")
-        at = f" at learning rate {rate:g}" if rate is not None else ""
-        if not general:
-            return [f"Of these networks take P-T{at}; whether training again gives the same needs at least 3 seeds."]
-        return [f"Start from the pre-trained weights{at}."]
-    if gap.high < 0:
-        if not general:
-            return ["Of these networks take RI-T; whether training again gives the same needs at least 3 seeds."]
-        return ["Start from random weights: for this task the pre-trained ones do harm at their best learning rate."]
-    if gap.low > -NEGLIGIBLE and gap.high < NEGLIGIBLE:
-        return ["Take whichever start is cheaper: the difference lies within half a point both ways."]
-    return ["The start is undecided: add seeds or test images before choosing one."]
-
-
-def _deciding(gap: tuple[Number, ...]) -> Number | None:
-    """The gap over seeds where there are enough of them, else the one over examples."""
-    for basis in ("seeds", "examples", "range"):
-        for number in gap:
-            if number.basis == basis:
-                return number
-    return None
-
-
-def _seeds(results: Results) -> list[str]:
+def _seeds(results: Results) -> Iterator[str]:
     count = len(results.study.seeds)
-    if count >= 5:
-        return []
-    have = "1 seed" if count == 1 else f"{count} seeds"
-    if count < 3:
-        return [
+    if 3 <= count < 5:
+        yield f"For a headline claim use five seeds (`--set seeds=[0,1,2,3,4]`); this study has {count} seeds."
+    elif count < 3:
+        have = "1 seed" if count == 1 else f"{count} seeds"
+        yield (
             f"Add seeds (`--set seeds=[0,1,2]`): with {have} the report speaks for these trained networks only, not "
             "for training in general. What is finished is not trained again."
-        ]
-    return [f"For a headline claim use five seeds (`--set seeds=[0,1,2,3,4]`); this study has {have}."]
-
-
-def _doubts(results: Results) -> list[str]:
-    steps = []
-    notes = [note for item in results.analyses if item.summary for note in item.summary.notes]
-    notes += [str(note) for note in results.headline["note"].to_list() if note]
-    training = results.study.training
-    if any("still improving" in note for note in notes) and training.plateau_epochs is None:
-        longer = 3 * training.recipe.epochs
-        steps.append(
-            f"RI-T is still improving: also train it to its plateau (`--set training.plateau_epochs={longer}`) before "
-            "any claim on the final gap."
         )
-    if any("edge of the grid" in note for note in notes):
-        steps.append("Widen the grid of learning rates (`training.learning_rates`): a best rate lies at its edge.")
-    return steps
+
+
+def _unmeasured(results: Results, topic: str, analysis: str) -> Choice:
+    item = next((item for item in results.analyses if item.analysis.name == analysis), None)
+    if item is not None and item.inapplicable:
+        return Choice(topic, f"not measured: {item.inapplicable}", measured=False)
+    if item is not None:
+        return Choice(topic, f"not told by “{item.analysis.title}” here: see its notes", measured=False)
+    return Choice(topic, f"not measured: `--set analyses.{len(results.study.analyses)}={analysis}`", measured=False)
+
+
+def _rate(results: Results) -> Choice:
+    rows = results.headline.filter(pl.col("split") == "test").to_dicts()
+    rates = {row["variant"]: row["learning_rate"] for row in rows if row["learning_rate"] is not None}
+    item = found(results, "learning_rate")
+    facts: Mapping[str, Any] = item.summary.facts if item is not None and item.summary is not None else {}
+    tried = facts.get("tried") or []
+    if "P_T" not in rates:
+        return Choice("rate", "no P-T has finished", measured=False)
+    text = value_words(rates["P_T"], "rate") + " for P-T"
+    if "RI_T" in rates:
+        text += f", {value_words(rates['RI_T'], 'rate')} for RI-T"
+    if len(tried) == 1:
+        return Choice("rate", f"{text}: given, not chosen. To choose: {_grid(tried[0] / 3, *tried, 3 * tried[0])}")
+    if tried:
+        text += f", chosen on validation images out of {', '.join(value_words(rate, 'rate') for rate in tried)}"
+    if facts.get("at_edge"):
+        wider = _grid(tried[0] ** 2 / tried[1], *tried, tried[-1] ** 2 / tried[-2])
+        text += f". A best one lies at the edge: {wider}"
+    return Choice("rate", text)
+
+
+def _grid(*rates: float) -> str:
+    # Six digits, as the search has them: another digit is another network.
+    return f"`--set training.learning_rates=[{','.join(f'{rate:.6g}' for rate in rates)}]`"
+
+
+def _freeze(results: Results) -> Choice:
+    strip = modules_strip(results)
+    if not strip:
+        return _unmeasured(results, "freeze", "rewind")
+    free = [part.name for part in strip if part.state in ("kept", "useless")]
+    if not free:
+        return Choice("freeze", "no module is shown to do as well with its pre-trained weights")
+    listed = ", ".join(free[:8]) + (f" and {len(free) - 8} more" if len(free) > 8 else "")
+    return Choice("freeze", f"candidates are {listed}: one by one their pre-trained weights do as well. Training with "
+                  "them frozen must show it")  # fmt: skip
+
+
+def _average(results: Results) -> Choice:
+    item = found(results, "path")
+    facts: Mapping[str, Any] = item.summary.facts if item is not None and item.summary is not None else {}
+    word = facts.get("pairs", {}).get("P-T/P-T")
+    if word is None:
+        if item is not None and len(results.study.seeds) < 2:
+            return Choice("average", "not measured, it needs two seeds: `--set seeds=[0,1]`", measured=False)
+        return _unmeasured(results, "average", "path")
+    return Choice("average", _AVERAGE[word if facts["ruler_holds"] else "undecided"])
+
+
+def _classes(results: Results) -> Choice:
+    item = found(results, "outcome")
+    if item is None or item.table is None:
+        return Choice("classes", "not measured", measured=False)
+    rows = item.table.filter(
+        (pl.col("level") == "class") & (pl.col("metric") == "recall") & (pl.col("basis") == "examples")
+    ).drop_nulls("value")
+    own = rows.filter(pl.col("variant") == "P_T").sort("value", "item")
+    if own.is_empty():
+        return Choice("classes", "no P-T has finished", measured=False)
+    worst = own.row(0, named=True)
+    low, high = (metric_words(worst[name], "top1") for name in ("low", "high"))
+    text = f"P-T finds {metric_words(worst['value'], 'top1')} of “{worst['item']}” ({low} to {high}), the fewest of all"
+    other = rows.filter((pl.col("variant") == "RI_T") & (pl.col("item") == worst["item"]))
+    if not other.is_empty():
+        text += f"; RI-T finds {metric_words(other['value'][0], 'top1')}"
+    return Choice("classes", text)
+
+
+def _labels(results: Results) -> Choice:
+    item = found(results, "mistakes")
+    data = item.files.get("wrong-images.csv") if item is not None else None
+    if data is None:
+        return _unmeasured(results, "labels", "mistakes")
+    always = pl.read_csv(io.BytesIO(data), infer_schema_length=None)
+    count = always.filter((pl.col("wrong_P_T") == 1) & (pl.col("wrong_RI_T") == 1)).height
+    if not count:
+        return Choice("labels", "no test image is wrong in every network")
+    each = "1 test label is" if count == 1 else f"{count} test labels are"
+    return Choice(
+        "labels", f"{each} contradicted by every network: check them first (`files/mistakes/wrong-images.csv`)"
+    )
+
+
+def _file(results: Results) -> Choice:
+    known = {str(item["label"]): item for item in results.manifest.get("networks") or () if "label" in item}
+    seed = results.study.seeds[0]
+    own = [item for label, item in known.items() if label.startswith(f"P-T[{seed}]") and item.get("weights")]
+    if not own:
+        return Choice("file", "the weights of every network are listed in the manifest")
+    return Choice("file", f"the weights of P-T[{seed}] are `{own[0]['weights']}`; all are listed in the manifest")

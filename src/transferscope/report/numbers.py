@@ -3,6 +3,7 @@
 import re
 
 from transferscope.analyses.contract import Number
+from transferscope.analyses.rounding import exact
 
 __all__ = [
     "MISSING",
@@ -11,6 +12,7 @@ __all__ = [
     "metric_words",
     "minus_signs",
     "points_words",
+    "span_words",
     "value_words",
 ]
 
@@ -27,6 +29,8 @@ def value_words(value: object, unit: str = "1", fixed: bool = False) -> str:
     ('0.412', '−0.03', '–', '12\u202f345')
     >>> value_words(1.5e-7), value_words(True), value_words("a"), value_words(1234.56)
     ('1.5e−7', 'yes', 'a', '1\u202f235')
+    >>> value_words(0.00333333, "rate")
+    '0.00333'
     """
     if value is None:
         return MISSING
@@ -36,6 +40,8 @@ def value_words(value: object, unit: str = "1", fixed: bool = False) -> str:
         return _signed(f"{int(value):,}".replace(",", "\u202f") if abs(value) >= 10_000 else f"{int(value)}")
     if not isinstance(value, float):
         return str(value)
+    if unit == "rate":
+        return f"{value:.3g}"
     size = abs(value)
     if value == 0:
         return "0"
@@ -45,8 +51,8 @@ def value_words(value: object, unit: str = "1", fixed: bool = False) -> str:
     if not fixed and float(f"{value:.2g}") == value and size < 100:
         return _signed(f"{value:g}")
     if size >= 1000:
-        return _signed(f"{value:,.0f}".replace(",", "\u202f"))
-    return _signed(f"{value:.1f}" if size >= 100 else f"{value:.2f}" if size >= 10 else f"{value:.3f}")
+        return _signed(f"{exact(value):,.0f}".replace(",", "\u202f"))
+    return _signed(f"{exact(value):.{1 if size >= 100 else 2 if size >= 10 else 3}f}")
 
 
 def metric_words(value: float | None, metric: str) -> str:
@@ -57,7 +63,7 @@ def metric_words(value: float | None, metric: str) -> str:
     """
     if value is None:
         return MISSING
-    return _signed(f"{100 * value:.1f}\u00a0%" if metric in _SHARES else f"{value:.3f}")
+    return _signed(f"{exact(100 * value):z.1f}\u00a0%" if metric in _SHARES else f"{exact(value):z.3f}")
 
 
 def points_words(value: float | None, metric: str, unit: bool = True) -> str:
@@ -69,8 +75,20 @@ def points_words(value: float | None, metric: str, unit: bool = True) -> str:
     if value is None:
         return MISSING
     if metric in _SHARES:
-        return _signed(f"{100 * value:+.1f}") + (" points" if unit else "")
-    return _signed(f"{value:+.3f}")
+        return _signed(f"{exact(100 * value):+z.1f}") + (" points" if unit else "")
+    return _signed(f"{exact(value):+z.3f}")
+
+
+def span_words(low: str, high: str) -> str:
+    """Both ends of an interval or a range, their common unit once; – where there is none.
+
+    >>> span_words("75.6\\xa0%", "78.0\\xa0%"), span_words("–", "–")
+    ('75.6 to 78.0\\xa0%', '–')
+    """
+    if MISSING in (low, high):
+        return MISSING
+    number, gap, unit = low.partition("\u00a0")
+    return f"{number if gap and high.endswith(gap + unit) else low} to {high}"
 
 
 def interval_words(number: Number) -> str:

@@ -14,13 +14,19 @@ from transferscope.analyses.contract import Number
 from transferscope.errors import AnalysisError
 from transferscope.plots.export import png, svg
 from transferscope.plots.theme import Figure, metric_name
-from transferscope.report.glossary import terms
+from transferscope.report.answer import answer
+from transferscope.report.classes import OPEN_CLASSES, class_results
+from transferscope.report.glossary import linked, terms
 from transferscope.report.latex import latex
-from transferscope.report.next_steps import next_steps
+from transferscope.report.modules_strip import STATES, modules_strip
+from transferscope.report.next_steps import choices, next_steps
 from transferscope.report.results_file import results_as_json
 from transferscope.report.sections import (
+    NAMES,
+    OPEN_NOTES,
     OPEN_NUMBERS,
     ROWS,
+    clauses,
     drawings,
     gap_rows,
     headline,
@@ -66,6 +72,8 @@ def _page(results: Results, drawn: Mapping[str, tuple[Figure, ...]]) -> str:
     )
     environment.filters["code"] = _code
     environment.filters["tidy"] = tidy
+    environment.filters["clauses"] = clauses
+    environment.filters["linked"] = linked
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return environment.get_template("report.html.j2").render(
         # Ours, not the user's: the only text that is not escaped, with the SVG and the cards.
@@ -78,6 +86,13 @@ def _page(results: Results, drawn: Mapping[str, tuple[Figure, ...]]) -> str:
         subtitle=subtitle(results),
         headline=headline(results),
         gap=gap_rows(results),
+        answer=answer(results),
+        names=NAMES,
+        classes=class_results(results),
+        open_classes=OPEN_CLASSES,
+        choices=choices(results),
+        strip=modules_strip(results),
+        states=list(STATES.items()),
         steps=next_steps(results),
         sections=list(sections(results, drawn)),
         glossary=terms(),
@@ -86,6 +101,7 @@ def _page(results: Results, drawn: Mapping[str, tuple[Figure, ...]]) -> str:
         mixed=[str(item) for item in results.manifest.get("mixed") or ()],
         rows_shown=ROWS,
         open_numbers=OPEN_NUMBERS,
+        open_notes=OPEN_NOTES,
     )
 
 

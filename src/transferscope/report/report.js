@@ -19,6 +19,19 @@
   document.addEventListener("pointerdown", show);
   document.addEventListener("scroll", hide, { passive: true });
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+  // On a narrow screen the contents are one line that stays in sight; on a wide one they stand beside the text.
+  const contents = document.querySelector("nav details");
+  const narrow = window.matchMedia("(max-width: 77.99rem)");
+  const fold = () => { contents.open = !narrow.matches; };
+  narrow.addEventListener("change", fold);
+  contents.addEventListener("click", (event) => { if (event.target.closest("a")) fold(); });
+  fold();
+  // A link may lead into what is folded.
+  const unfold = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    for (let item = target; item; item = item.parentElement) if (item.tagName === "DETAILS") item.open = true;
+  };
+  window.addEventListener("hashchange", unfold);
   // Paper cannot be unfolded: everything but the long tables is opened before printing, and folded again after.
   let opened = [];
   window.addEventListener("beforeprint", () => {

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from transferscope.analyses.contract import Number
+from transferscope.report.answer import answer
 from transferscope.running.results import Results
 
 __all__ = ["FORMAT", "numbers_as_json", "results_as_json"]
@@ -26,6 +27,7 @@ def results_as_json(results: Results, slugs: list[str]) -> str:
         "format": FORMAT,
         "study": {"name": results.study.name, "key": results.study.key},
         "settings": results.study.model_dump(mode="json"),
+        "answer": dict(vars(answer(results))),
         "verdict": results.verdict,
         "gap": numbers_as_json(results.gap),
         "analyses": [
@@ -39,6 +41,7 @@ def results_as_json(results: Results, slugs: list[str]) -> str:
                 "inapplicable": item.inapplicable,
                 "verdict": None if item.summary is None else item.summary.verdict,
                 "notes": [] if item.summary is None else list(item.summary.notes),
+                "facts": {} if item.summary is None else dict(item.summary.facts),
                 "numbers": [] if item.summary is None else numbers_as_json(item.summary.numbers),
             }
             for slug, item in zip(slugs, results.analyses, strict=True)

@@ -29,10 +29,13 @@ from transferscope.running.results import AnalysisResult, Results
 
 __all__ = [
     "CSV_BUDGET",
+    "NAMES",
+    "OPEN_NOTES",
     "OPEN_NUMBERS",
     "ROWS",
     "Picture",
     "Section",
+    "clauses",
     "drawings",
     "gap_rows",
     "headline",
@@ -47,13 +50,23 @@ __all__ = [
 ROWS = 200
 """Rows of a table shown in the page; the CSV beside it has all."""
 
-OPEN_NUMBERS = 12
+OPEN_NUMBERS = 6
 """Key numbers of an analysis that stand open; more are folded, so that pictures and verdicts stay close together."""
+
+OPEN_NOTES = 2
+"""Notes of an analysis that stand open."""
+
+NAMES = (
+    ("P-T", "fine-tuned"), ("RI-T", "trained from scratch"), ("P", "pre-trained, not yet trained here"),
+    ("RI", "random, untrained"),
+)  # fmt: skip
+"""The four networks in plain words."""
 
 CSV_BUDGET = 200_000
 """Bytes of a table that is carried inside the page; a larger one lies beside it."""
 
-_UNITS = {"1": "", "metric": "0 to 1", "nat": "nats", "count": "count"}
+_LONG_VERDICT = 30
+_UNITS = {"1": "", "rate": "", "metric": "0 to 1", "nat": "nats", "count": "count"}
 _VARIANT_NAME = re.compile(r"\b(?:RI|P)-T(?:-\w+)?(?:\[\d+\])?")
 _MEANINGS = {
     "RI": "random start, untrained",
@@ -131,7 +144,7 @@ def headline(results: Results) -> dict[str, Any]:
     lines = []
     for name in [*(name for name in VARIANTS if name in rows), *(name for name in rows if name not in VARIANTS)]:
         row = rows[name]
-        trained = [f"rate {row['learning_rate']:g}"] if row["learning_rate"] is not None else []
+        trained = [f"rate {row['learning_rate']:.3g}"] if row["learning_rate"] is not None else []
         trained += [f"{row['epochs']} epochs"] if row["epochs"] is not None else []
         has = row["low"] is not None and row["high"] is not None
         lines.append(
@@ -193,6 +206,23 @@ def tidy(text: str) -> Markup:
     """
     joined = re.sub(r"(?<=\d) (?=%|points?\b|seeds?\b|px\b)", "\u00a0", minus_signs(text))
     return Markup(_VARIANT_NAME.sub(r'<span class="nobreak">\g<0></span>', str(escape(joined))))
+
+
+def clauses(text: str) -> list[str]:
+    """A long verdict in its parts: sentences, and what stands between semicolons; what is in brackets stays whole.
+
+    >>> clauses("A: one (1; 2), two; three. A last one.")
+    ['A: one (1; 2), two; three. A last one.']
+    """
+    if len(text.split()) <= _LONG_VERDICT:
+        return [text]
+    parts, depth, start = [], 0, 0
+    for place, letter in enumerate(text):
+        depth += (letter in "([") - (letter in ")]")
+        if depth == 0 and letter in ";." and text[place + 1 : place + 2] == " ":
+            parts.append(text[start : place + (letter == ".")])
+            start = place + 2
+    return [*parts, text[start:]]
 
 
 def drawings(results: Results) -> dict[str, tuple[Figure, ...]]:

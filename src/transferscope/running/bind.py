@@ -176,7 +176,7 @@ def _data(
     fraction: float = 1.0,
 ) -> tuple[DataSpec, ImageSet]:
     images = open_images(
-        source, image_size, store.root / "images", on_unreadable=study.target.on_unreadable, fit=study.target.fit
+        source, image_size, store.root / "images", on_unreadable=study.target.on_unreadable, decoding=study.target
     )
     mean, std = stats
     return (

@@ -3,12 +3,14 @@
 import importlib.metadata
 import platform
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
 from transferscope.analyses.contract import AbstractAnalysis, Number, Summary
+from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.outcome import Outcome
 from transferscope.analyses.variants import BoundStudy
 from transferscope.errors import AnalysisError
@@ -56,7 +58,8 @@ def _in_order(study: BoundStudy, finished: Finished) -> list[AbstractAnalysis]:
     known = {analysis.key for analysis in asked}
     needed = [analysis for analysis in finished.analyses if analysis.key not in known]
     ordered = asked + needed
-    ordered.sort(key=lambda analysis: not isinstance(analysis, Outcome))
+    # The four networks, how their rates were chosen, and the rest as asked for.
+    ordered.sort(key=lambda analysis: (not isinstance(analysis, Outcome), not isinstance(analysis, LearningRate)))
     return ordered
 
 
@@ -86,7 +89,7 @@ def _result(analysis: AbstractAnalysis, store: Store, finished: Finished) -> Ana
         summary = analysis.summarise(table, finished.evidence)
     if lost:
         note = "diverged (a result, shown as such; left out of means): " + ", ".join(sorted(lost))
-        summary = Summary(summary.verdict, summary.numbers, (*summary.notes, note))
+        summary = replace(summary, notes=(*summary.notes, note))
     return AnalysisResult(analysis, table, files, summary, None)
 
 

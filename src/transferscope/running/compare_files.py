@@ -52,7 +52,7 @@ def compare_files(
         a: a file of safetensors or of ``torch.save``, the index of its parts, or their folder.
         b: another of the same architecture.
         model: ``timm:NAME`` and so on; None reads it from the files' metadata.
-        data: folder with one folder of images per class, or any data source.
+        data: class folders, Parquet or NumPy files, or any data source.
         image_size: height and width in pixels; None takes the metadata's, else what timm declares for the architecture,
             else 224.
         which: of the networks in each file: as of :class:`~transferscope.networks.settings.FileWeights`.

@@ -81,7 +81,7 @@ class Context:
                 data.image_size,
                 self.store.root / "images",
                 on_unreadable=target.on_unreadable,
-                fit=target.fit,
+                decoding=target,
             )
             if images.fingerprint != data.fingerprint:
                 raise DataError(

@@ -54,7 +54,7 @@ def module_files(
         finetuned: a file of safetensors or of ``torch.save``, the index of its parts, or their folder.
         pretrained: the weights it came from.
         model: ``timm:NAME`` and so on; None reads it from the metadata of ``finetuned``.
-        data: folder with one folder of images per class, or any data source.
+        data: class folders, Parquet or NumPy files, or any data source.
         image_size: height and width in pixels; None takes the metadata's, else the architecture's, else 224.
         which: of the networks in ``finetuned``: as of :class:`~transferscope.networks.settings.FileWeights`.
         granularity: of the modules.

@@ -10,7 +10,7 @@ from typing import Any, TextIO, cast
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from transferscope.errors import nearest
+from transferscope.errors import nearest, printable
 from transferscope.streams import Lasting
 
 __all__ = ["EVENTS", "Tally", "duration", "progress"]
@@ -295,7 +295,8 @@ def _first(running: Mapping[str, float]) -> str:
 
 
 def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    # Names of a file of weights may stand in it.
+    console.print(printable(line, keep="\n"), markup=False, highlight=False, soft_wrap=True)
 
 
 def _checked(event: Mapping[str, Any]) -> str:

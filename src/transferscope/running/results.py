@@ -7,11 +7,13 @@ from typing import Any
 import polars as pl
 
 from transferscope.analyses.contract import AbstractAnalysis, Number, Summary
+from transferscope.analyses.readable import readable
 from transferscope.study import Study
 
 __all__ = ["AnalysisResult", "Results"]
 
 
+@readable
 @dataclass(frozen=True)
 class AnalysisResult:
     """One finished analysis, or the reason why it could not be run.
@@ -31,6 +33,7 @@ class AnalysisResult:
     inapplicable: str | None
 
 
+@readable
 @dataclass(frozen=True)
 class Results:
     """A finished study.

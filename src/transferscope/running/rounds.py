@@ -116,7 +116,8 @@ def expand(
         pieces.extend(new)
         for unit in units:
             for member in unit.members:
-                labels.setdefault(member.spec.key, label_of(member.variant, member.seed, member.spec))
+                search = ", rate search" if member.seed in study.settings.training.tuning_seeds else ""
+                labels.setdefault(member.spec.key, label_of(member.variant, member.seed, member.spec) + search)
         asked = [*analysis.networks(study, decision), *(m.spec for piece in new for m in piece.unit.members)]
         for spec in asked:
             for network in (*spec.ancestors, spec):
@@ -133,7 +134,7 @@ def label_of(variant: str, seed: int, spec: NetworkSpec) -> str:
     """How a network is shown while it trains: ``P-T[0] at 0.01``, ``P-T[0] at 0.01, blocks of 8``."""
     # What a shuffled variant is named after is told from its data, as of every ablation.
     start, shuffled, _ = variant.partition("_block_")
-    rate = f" at {spec.recipe.learning_rate:g}" if spec.recipe else ""
+    rate = f" at {spec.recipe.learning_rate:.3g}" if spec.recipe else ""
     ablation = spec.data.ablation if spec.data else None
     lacks = f", {words(ablation, spec.data.image_size)}" if spec.data and ablation else ""
     if shuffled and not ablation:

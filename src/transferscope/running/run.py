@@ -116,8 +116,7 @@ def _rounds(study: BoundStudy, store: Store, finished: Finished, on_event: OnEve
     analyses = finished.analyses = with_needs(study, asked_of(study))
     context = Context(store, study)
     images = context.images()
-    notes = (*images.notes, *(f"unreadable, skipped: {name}" for name in images.skipped))
-    finished.notes = (*finished.notes, *notes)
+    finished.notes += (*images.notes, *(f"left out: {name}: {why}" for name, why in images.skipped))
     report = context.loaded(study.untrained("P", study.seeds[0]))
     if report is not None:
         note = f"pre-trained weights: {report}"

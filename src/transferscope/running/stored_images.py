@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
@@ -12,10 +12,11 @@ import numpy.typing as npt
 import torch
 
 from transferscope.data.batches import EvaluationBatches, evaluation_batches
-from transferscope.data.decode import UNREADABLE
+from transferscope.data.decode_all import peek
 from transferscope.data.images import ImageSet
 from transferscope.data.mixing import mixed
-from transferscope.data.sources import AbstractSource, parse_source
+from transferscope.data.sources import AbstractSource
+from transferscope.data.sources.guess import source_at
 from transferscope.data.spec import Split, SplitSettings
 from transferscope.data.splits import make_splits
 from transferscope.data.store import open_images
@@ -131,13 +132,13 @@ def stored_images(
     device: torch.device,
     on_note: Callable[[str], None] | None = None,
 ) -> Iterator[StoredImages]:
-    """Images of a folder or source, kept on disk within the context.
+    """Images of a place on disk or a source, kept on disk within the context.
 
     Before pictures are decoded it is said at what size and by which mean and standard deviation, and whether they are
     far smaller than that.
 
     Args:
-        data: folder with one folder of images per class, or any data source.
+        data: class folders, Parquet or NumPy files, or any data source.
         size: height and width in pixels.
         architecture: its normalisation is taken where the files name none.
         facts: of the files: see :func:`~transferscope.running.stored_networks.facts_of`.
@@ -153,8 +154,8 @@ def stored_images(
         mean, std = json.loads(facts["mean"]), json.loads(facts["std"])
     else:
         mean, std = input_stats(architecture, FileWeights(path=str(weights)))
-    source = data if isinstance(data, AbstractSource) else parse_source({"kind": "folder", "path": str(data)})
-    prepared = (_normalised(size, mean, std, architecture, known=known), *_too_small(source, size))
+    source, left_out = (data, ()) if isinstance(data, AbstractSource) else source_at(data, {})[::2]
+    prepared = (_normalised(size, mean, std, architecture, known=known), *_too_small(source, size), *left_out)
     if on_note is not None:
         for note in prepared:
             on_note(note)
@@ -179,10 +180,8 @@ def _normalised(
 def _too_small(source: AbstractSource, size: int) -> list[str]:
     """A warning where pictures are enlarged so far that the network was hardly trained on them at this size."""
     listing = source.listing()
-    sides = []
-    for index in range(0, len(listing.names), max(1, len(listing.names) // _LOOKED_AT)):
-        with suppress(*UNREADABLE), listing.read(index) as picture:  # decoding tells of those that cannot be read
-            sides.append(min(picture.size))
+    looked = range(0, len(listing.names), max(1, len(listing.names) // _LOOKED_AT))
+    sides = [min(size) for size in peek(listing, looked)[0]]  # decoding tells of those that cannot be read
     middle = sorted(sides)[len(sides) // 2] if sides else size
     if size < _FAR_SMALLER * middle:
         return []

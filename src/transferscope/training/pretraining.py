@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from transferscope.data.decoding import ImageSize
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import SplitSettings
 from transferscope.frozen import Frozen
@@ -67,7 +68,7 @@ class Pretraining(Frozen):
     """
 
     data: DataSource
-    image_size: int = Field(default=64, ge=8)
+    image_size: ImageSize = 64
     splits: SplitSettings = SplitSettings()
     recipe: VariantRecipe = VariantRecipe()
     learning_rate: float = Field(default=0.05, gt=0)

@@ -12,7 +12,6 @@ from transferscope.errors import DataError, nearest
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image
 
 __all__ = ["Arrays"]
 
@@ -118,7 +117,7 @@ class Arrays(AbstractSource):
             names=[str(number) for number in range(len(images))],
             labels=joint.labels,
             classes=joint.classes,
-            read=_Reader(images),
+            read=images.__getitem__,
             splits=None if splits is None else [SPLIT_WORDS.get(word, word) or None for word in _words(splits)],
             groups=None if groups is None else _words(groups),
             multi_label=joint.multi_label,
@@ -159,16 +158,6 @@ class Arrays(AbstractSource):
         if name != "images" and len(arrays) == 1:
             return _member(next(iter(arrays)), path)
         raise DataError(f"{path} holds no array called {name!r}", hint=nearest(name, arrays))
-
-
-class _Reader:
-    def __init__(self, images: "np.ndarray") -> None:
-        self._images = images
-
-    def __call__(self, index: int) -> "Image.Image":
-        from transferscope.data.decode import from_array
-
-        return from_array(self._images[index])
 
 
 def _check_pictures(images: "np.ndarray", path: str) -> None:

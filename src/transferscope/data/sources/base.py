@@ -59,7 +59,8 @@ class Listing:
         names: one per example, unique, in a fixed order (file names, or numbers).
         labels: int64 (examples,) for one label each, uint8 (examples, labels) of 0 and 1 for several.
         classes: the names of the classes or labels; each has at least one example.
-        read: decodes example ``index``, in any mode and size. It may be lazy, as ``PIL.Image.open`` is.
+        read: example ``index``: a PIL picture in any mode and size, opened lazily or decoded, or an array with channels
+            last.
         splits: per example ``"train"``, ``"validation"``, ``"test"``, or None where the source does not say.
         groups: per example, what must not be torn apart by a split (patient, panel); None where unknown.
         multi_label: several labels may hold at once.
@@ -73,7 +74,7 @@ class Listing:
     names: Sequence[str]
     labels: "np.ndarray"
     classes: tuple[str, ...]
-    read: "Callable[[int], Image.Image]"
+    read: "Callable[[int], Image.Image | np.ndarray]"
     splits: Sequence[str | None] | None = None
     groups: Sequence[str] | None = None
     multi_label: bool = False
@@ -125,7 +126,9 @@ class AbstractSource(Frozen, abc.ABC):
 
         Lists anew each time: to read many, keep a listing and call its ``read``.
         """
-        return self.listing().read(index)
+        from transferscope.data.decode import as_image
+
+        return as_image(self.listing().read(index))
 
 
 def existing(path: str, what: str) -> Path:
@@ -144,7 +147,7 @@ def existing(path: str, what: str) -> Path:
     except (OSError, ValueError) as error:
         raise DataError(
             f"{what} does not exist: {path}",
-            expected="a path that exists; relative paths start at the working directory",
+            expected="a path that exists; in a study file relative ones start at the file's folder",
             got=f"{place.absolute()} ({getattr(error, 'strerror', None) or error})",
         ) from error
     return place if stat.S_ISDIR(mode) else Path(regular_file(place))

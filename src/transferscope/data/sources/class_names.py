@@ -103,7 +103,7 @@ class TableLabels:
             f"{self.where}: {int(wrong.sum())} of {len(wrong)} {what}",
             expected=expected,
             got=f"{self.values[first]!s} in row {int(self.owners[first])}",
-            hint=hint or "leave those rows out of the file, or name another column in `label_column`",
+            hint=hint or "leave those rows out, or name another column or file of labels",
         )
 
     def _no_labels(self, got: str) -> DataError:
@@ -134,7 +134,8 @@ def numbered(
     named = [table for table in tables if table.names is not None]
     for table in tables:
         if not table.words:
-            table.in_range(len(table.names) if table.names is not None else classes and len(classes))
+            names = table.names if table.names is not None else classes
+            table.in_range(None if names is None else len(names))
     if len({table.names for table in named}) > 1:
         notes.append("The tables number their classes differently: each was read by its own names.")
     if classes is not None:
@@ -191,7 +192,7 @@ def _vocabulary(tables: Sequence[TableLabels], named: Sequence[TableLabels], not
         raise DataError(
             f"{tables[0].where} holds {count:,} different labels in {rows:,} rows",
             expected="classes, with at least three images of each",
-            hint="name the column of classes in `label_column`",
+            hint="name another column or file of labels",
         )
     if numbers and not words and numbers != list(range(len(numbers))):
         notes.append(

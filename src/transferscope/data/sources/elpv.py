@@ -66,9 +66,9 @@ class Elpv(AbstractSource):
             labels.append(int(value > 0.5))
 
         def read(index: int) -> "Image.Image":
-            from PIL import Image
+            from transferscope.data.pictures import open_picture
 
-            return Image.open(folder / names[index])
+            return open_picture(folder / names[index])
 
         return Listing(
             names=names,

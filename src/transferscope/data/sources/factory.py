@@ -1,16 +1,13 @@
 """The user's own data, by a function."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from transferscope.data.sources.base import AbstractSource, Listing
 from transferscope.errors import DataError
 from transferscope.factories import call_factory, current_folder, find_module
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 __all__ = ["Factory"]
 
@@ -118,9 +115,7 @@ class _Reader:
     def __init__(self, made: Any) -> None:
         self._made = made
 
-    def __call__(self, index: int) -> "Image.Image":
-        from transferscope.data.decode import as_image
-
+    def __call__(self, index: int) -> Any:
         # The user's code may import its own modules when it is first asked.
         with current_folder():
-            return as_image(self._made[index][0])
+            return self._made[index][0]

@@ -14,7 +14,6 @@ from transferscope.data.sources.base import (
     Listing,
     existing,
     files_stamp,
-    regular_file,
 )
 from transferscope.data.sources.levels import Layout, Levels, find_levels
 from transferscope.data.sources.same_names import joined
@@ -122,9 +121,9 @@ class Folder(AbstractSource):
         numbers = {name: number for number, name in enumerate(classes)}
 
         def read(index: int) -> "Image.Image":
-            from PIL import Image
+            from transferscope.data.pictures import open_picture
 
-            return Image.open(regular_file(root / files[index]))
+            return open_picture(root / files[index])
 
         splits = [split for _, _, split in found]
         return Listing(

@@ -61,7 +61,7 @@ def source_at(place: Path, settings: Mapping[str, Any]) -> tuple[AbstractSource,
 
 def _of_file(file: Path, settings: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     if file.suffix in (".npz", ".npy") or "images" in settings:
-        return "arrays", {"images": str(file)}
+        return "arrays", {"images": str(file), **(_beside(file) if file.suffix == ".npy" else {})}
     if file.suffix == ".parquet" or settings.get("kind") == "parquet":
         return "parquet", {"path": str(file)}
     raise DataError(
@@ -81,13 +81,14 @@ def _in_folder(root: Path, settings: Mapping[str, Any]) -> Iterator[tuple[str, d
         yield "parquet", {"path": str(root)}
     packed = [file for file in tree.others if file.lower().endswith(".npz")]
     if "images.npy" in tree.others:
-        beside = {name: str(root / f"{name}.npy") for name in ("labels", "groups", "splits")}
-        yield (
-            "arrays",
-            {"images": str(root / "images.npy")}
-            | {name: file for name, file in beside.items() if f"{name}.npy" in tree.others},
-        )
+        yield "arrays", {"images": str(root / "images.npy"), **_beside(root / "images.npy")}
     elif len(packed) == 1:
         yield "arrays", {"images": str(root / packed[0])}
     if tree.total or not (tables or packed or "images.npy" in tree.others):
         yield "folder", {"path": str(root)}
+
+
+def _beside(images: Path) -> dict[str, str]:
+    """The files of arrays beside one of pictures."""
+    files = {name: images.with_name(f"{name}.npy") for name in ("labels", "groups", "splits")}
+    return {name: str(file) for name, file in files.items() if file.exists()}

@@ -67,7 +67,7 @@ def joined(
             raise DataError(f"{tables[0].where} is not one-hot", expected="one 1 in every row", got=got)
         once = bool((counts == 1).all())
         if form == "vectors" or not once:
-            if once:
+            if once and label_format != "multi_hot":
                 said = "Every label vector holds a single 1; they are read as several labels per image (metric auc)"
                 notes.append(f"{said}; {_AS_ONE_HOT}." if label_format else f"{said}.")
             matrix = _matrix(tables[0].where, owners, flat, len(counts), len(vocabulary))
@@ -83,7 +83,7 @@ def _in_one_form(
     """The form of all tables together: the rows of one may look like another form by chance."""
     auto, hint = label_format in (None, "auto"), label_format and _AS_NUMBERS
     lists = [table for table in tables if table.lengths is not None]
-    widths = sorted({int(width) for table in lists for width in np.unique(table.lengths)})
+    widths = sorted({int(width) for table in lists for width in np.unique(np.asarray(table.lengths))})
     if auto and widths in ([], [1]):
         return [replace(table, lengths=None) for table in tables], "single"
     if len(lists) < len(tables):

@@ -92,13 +92,25 @@ def _guess(tops: Sequence[Tree], named: Mapping[str, str | None]) -> Layout:
     others = [top for top in tops if not named[top.label]]
     within = [top for top in tops if len({split_of(item.label) for item in inner[top.label]} - {None}) > 1]
     if within:
+        if not telling and any(len(_inner(item)) > 1 for top in within for item in inner[top.label]):
+            # Whole data sets side by side, each with its splits and classes; or classes whose splits hold patients.
+            raise _unclear(
+                "some folders hold splits that hold folders themselves: which are the classes?",
+                tops,
+                (
+                    "--set target.data.layout=class_splits if the folders on top are",
+                    f"{_leave(*(top for top in tops if top is not within[0]))} and reads {within[0].label} alone",
+                ),
+            )
         if all(_all_splits(inner[top.label]) for top in tops):
             return "class_splits"
         raise _unclear("some folders hold splits, and others do not or hold more", tops, (_leave(within[0]), _CLASSES))
     if telling and not others and len(telling) > 1:
         if any(inner[top.label] for top in telling):
             return "splits"
-        raise _unclear("folders called as splits hold no class folders", tops, (_CLASSES,))
+        raise _unclear(
+            "folders called as splits hold no class folders", tops, ("make a folder for each class in them", _CLASSES)
+        )
     if len({named[top.label] for top in telling}) > 1:
         raise _unclear(
             "the folder mixes split folders and others",

@@ -1,12 +1,10 @@
 """Parquet files in the layout of the Hugging Face hub."""
 
-import io
 import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from transferscope.data.sources.base import SPLIT_WORDS, AbstractSource, Listing, existing, files_stamp, regular_file
+from transferscope.data.sources.base import AbstractSource, Listing, existing, files_stamp, split_of
 from transferscope.data.sources.guarded import reading
 from transferscope.data.sources.tree import read_tree
 from transferscope.errors import DataError, nearest
@@ -63,7 +61,7 @@ class Parquet(AbstractSource):
         """
         from transferscope.data.sources.labels import joined
 
-        files = self._files()
+        files, left_out = self._found()
         root = files[0].parent if len(files) == 1 else self._root()
         image, label = self._columns(files[0])
         tables = [self._labels(file, image, label) for file in files]
@@ -82,26 +80,27 @@ class Parquet(AbstractSource):
             splits=splits and [split for split, count in zip(splits, counts, strict=True) for _ in range(count)],
             groups=[group for _, groups in tables for group in groups] if self.group_column else None,
             multi_label=joint.multi_label,
-            notes=(*notes, *joint.notes),
+            notes=(*notes, *joint.notes, *left_out),
         )
 
     def stamp(self) -> object:
         """The files' paths, sizes and times, and how labels are read from them."""
-        return [self.identity(), _READING, files_stamp(self._root(), self._files())]
+        return [self.identity(), _READING, files_stamp(self._root(), self._found()[0])]
 
     def _root(self) -> Path:
         place = existing(self.path, "the Parquet file or folder")
         return place if place.is_dir() else place.parent
 
-    def _files(self) -> list[Path]:
+    def _found(self) -> tuple[list[Path], list[str]]:
+        """The files, and what was left out."""
         place = existing(self.path, "the Parquet file or folder")
         if place.is_file():
-            return [place]
-        found = read_tree(place).files()
-        files = sorted(place / name for name in found if name.lower().endswith(".parquet"))
+            return [place], []
+        tree = read_tree(place)
+        files = sorted(place / name for name in tree.files() if name.lower().endswith(".parquet"))
         if not files:
             raise DataError(f"no Parquet files in {self.path}", expected="files ending in .parquet")
-        return files
+        return files, tree.notes()
 
     def _columns(self, file: Path) -> tuple[str, str]:
         columns = list(_schema(file))
@@ -141,10 +140,9 @@ class Parquet(AbstractSource):
             table = pl.read_parquet(file, columns=columns, hive_partitioning=False, glob=False)
             names = _classes_of(file, label, given=self.classes is not None)
             labels = _table_labels(table[label], f"the column {label!r} of {file}", names)
-            groups = table[self.group_column] if self.group_column else []
-            if isinstance(groups, pl.Series) and groups.null_count():
-                raise DataError(f"the column {groups.name!r} of {file} has empty rows", got=str(groups.null_count()))
-            return labels, [str(group) for group in groups]
+            if self.group_column:
+                _no_nulls(table[self.group_column], f"the column {self.group_column!r} of {file}")
+            return labels, [str(group) for group in table[self.group_column]] if self.group_column else []
 
 
 class _Reader:
@@ -156,7 +154,7 @@ class _Reader:
         self._where = (-1, 0, 0)
 
     def __call__(self, index: int) -> "Image.Image":
-        from PIL import Image
+        from transferscope.data.pictures import open_picture
 
         number = 0
         while index >= self._counts[number]:
@@ -170,10 +168,10 @@ class _Reader:
         if isinstance(value, dict):
             value = value.get("bytes") or value.get("path")
         if isinstance(value, str):
-            return Image.open(regular_file(self._files[number].parent / value))
+            return open_picture(self._files[number].parent / value)
         if not isinstance(value, bytes):
             raise DataError("the row holds no picture", expected="bytes or a path", got=type(value).__name__)
-        return Image.open(io.BytesIO(value))
+        return open_picture(value)
 
     def _load(self, number: int, index: int) -> None:
         import polars as pl
@@ -212,13 +210,8 @@ def _splits(files: list[Path], root: Path) -> tuple[list[str | None] | None, lis
 
 
 def _split_of(file: Path, root: Path) -> str | None:
-    for name in (file.stem, *reversed(file.relative_to(root).parts[:-1])):
-        words = re.split(r"[^a-z]+", name.lower())
-        # The first word of several: "test-00000-of-00001-train-set" is a test split.
-        split = next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), None)
-        if split is not None:
-            return split
-    return None
+    names = (file.stem, *reversed(file.relative_to(root).parts[:-1]))
+    return next((split for name in names if (split := split_of(name)) is not None), None)
 
 
 def _classes_of(file: Path, label: str, *, given: bool) -> tuple[str, ...] | None:
@@ -283,7 +276,7 @@ def _no_nulls(column: "pl.Series", where: str) -> None:
     if column.null_count():
         raise DataError(
             f"{where} has empty rows",
-            expected="a label in every row",
+            expected="a value in every row",
             got=f"{column.null_count()} of {len(column)}, the first in row {column.is_null().arg_max()}",
-            hint="leave those rows out of the file, or name another column in `label_column`",
+            hint="leave those rows out of the file, or name another column",
         )

@@ -28,7 +28,7 @@ def joined(names: Iterable[tuple[str, _Place]]) -> tuple[dict[str, str], list[st
 
     Example:
         >>> joined([("Cat", "train"), ("dog", "train"), ("cat", "test")])[0]
-        {'Cat': 'Cat', 'dog': 'dog', 'cat': 'Cat'}
+        {'Cat': 'Cat', 'cat': 'Cat', 'dog': 'dog'}
     """
     places: dict[str, set[_Place]] = {}
     for name, place in names:

@@ -2,16 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from transferscope.data.sources.base import SPLIT_WORDS, AbstractSource, Listing, files_stamp
 from transferscope.data.sources.guarded import reading
 from transferscope.errors import DataError, nearest
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 __all__ = ["Torchvision"]
 
@@ -138,14 +135,12 @@ class _Reader:
     def __init__(self, parts: list[Any]) -> None:
         self._parts = parts
 
-    def __call__(self, index: int) -> "Image.Image":
-        from transferscope.data.decode import as_image
-
+    def __call__(self, index: int) -> Any:
         number = 0
         while index >= len(self._parts[number]):
             index -= len(self._parts[number])
             number += 1
-        return as_image(self._parts[number][index][0])
+        return self._parts[number][index][0]
 
 
 def _labels(data: Any) -> Any:

@@ -83,9 +83,11 @@ class Tree:
 
     def all_folders(self) -> "Iterator[Tree]":
         """This folder and all below."""
-        yield self
-        for folder in self.folders.values():
-            yield from folder.all_folders()
+        waiting = [self]
+        while waiting:
+            folder = waiting.pop()
+            yield folder
+            waiting += reversed(folder.folders.values())
 
     def files(self, pictures: bool = True, others: bool = True) -> Iterator[str]:
         """Raw names, below the folder that was read, of the files at any depth."""

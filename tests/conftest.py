@@ -1,0 +1,35 @@
+"""What holds for all tests: nothing they draw depends on which other tests or modules were there before."""
+
+import random
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+from hypothesis.internal.conjecture import providers
+from hypothesis.internal.constants_ast import Constants
+
+# Hypothesis also draws numbers and strings that it reads from the source of whatever local modules are loaded, so the
+# same test has other examples alone than beside others, and in one worker than in another. It has no setting for that.
+providers._get_local_constants = Constants
+
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("repeatable")
+
+
+def _seed() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Before a module of tests is imported: it may draw at its top level."""
+    if isinstance(collector, pytest.Module):
+        _seed()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Before the fixtures of a test are made, those it shares with others among them."""
+    _seed()
