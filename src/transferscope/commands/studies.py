@@ -1,6 +1,7 @@
 """``demo``, ``run``, ``plan``, ``status``, ``report``: all that is done with a study."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,6 +71,8 @@ def _report(path: Path, overrides: Sequence[str], store: Path, output: Path | No
             hint=study_command("run", path, overrides, store),
         )
     results = run_study(study, store, quiet=True, command=command)
+    handed = _export_command(study, path, overrides, store)
+    results = replace(results, manifest={**results.manifest, "export": handed})
     _write_report(results, output or reports_folder(store, study))
 
 
@@ -213,7 +216,7 @@ def _run(study: "Study", store: Path, *, quiet: bool, command: str) -> None:
     from transferscope.running.run import run_study
     from transferscope.store import Store
     from transferscope.store.atomic import make_folder, replace_file
-    from transferscope.study_file import code_named, dump_study
+    from transferscope.study_file import dump_study
 
     Store(store)  # made, or refused, before anything else is written there
     folder = reports_folder(store, study)
@@ -226,11 +229,17 @@ def _run(study: "Study", store: Path, *, quiet: bool, command: str) -> None:
     replace_file(folder / "study.yaml", dump_study(study).encode())
     results = run_study(study, store, quiet=quiet, command=command)
     results_summary(results)
-    _write_report(results, folder)
+    handed = _export_command(study, folder / "study.yaml", (), store)
+    _write_report(replace(results, manifest={**results.manifest, "export": handed}), folder)
+    say(f"take the trained network: {handed}")
+
+
+def _export_command(study: "Study", path: Path, overrides: Sequence[str], store: Path) -> str:
+    from transferscope.study_file import code_named
+
     consent = next(code_named(study), None) is not None
     words = ("P_T", "--seed", str(study.seeds[0]))
-    handed = study_command("export", folder / "study.yaml", (), store, *words, allow_code=consent)
-    say(f"take the trained network: {handed}")
+    return study_command("export", path, overrides, store, *words, allow_code=consent)
 
 
 def export(
