@@ -33,3 +33,9 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
 def pytest_runtest_setup() -> None:
     """Before the fixtures of a test are made, those it shares with others among them."""
     _seed()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Write the kind of fault that a test holds into reports of the run, for tools/reliability.py."""
+    for item in items:
+        item.user_properties += [("kind", marker.args[0]) for marker in item.iter_markers("kind")]

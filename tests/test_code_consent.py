@@ -60,7 +60,7 @@ def ran(folder: Path) -> bool:
 FACTORIES = ("evil:net", "evilpack.inner:net", "torch.hub:load", "os:system", "subprocess:call", "builtins:exec", "a:b")
 
 
-@pytest.mark.kind("S1")
+@pytest.mark.kind("code-weights")
 @pytest.mark.parametrize("command", ["compare", "modules"])
 @pytest.mark.parametrize("name", FACTORIES)
 def test_weights_never_name_code(folder: Path, command: str, name: str) -> None:
@@ -74,7 +74,7 @@ def test_weights_never_name_code(folder: Path, command: str, name: str) -> None:
     assert not ran(folder)
 
 
-@pytest.mark.kind("S1")
+@pytest.mark.kind("code-weights")
 def test_code_beside_a_name_of_timm_is_refused(folder: Path) -> None:
     for options in ({"pretrained": True}, {"checkpoint_path": "evil.pt"}, {"pretrained_cfg": {"url": "file:evil"}}):
         with pytest.raises(ArchitectureError):
@@ -94,7 +94,7 @@ CODE: list[dict[str, str]] = [
 ]
 
 
-@pytest.mark.kind("S2")
+@pytest.mark.kind("code-study")
 @pytest.mark.parametrize("command", ["plan", "run", "status", "report"])
 @pytest.mark.parametrize("code", CODE, ids=str)
 def test_a_study_file_runs_nothing_without_consent(folder: Path, command: str, code: dict[str, str]) -> None:
@@ -107,7 +107,7 @@ def test_a_study_file_runs_nothing_without_consent(folder: Path, command: str, c
     assert not ran(folder)
 
 
-@pytest.mark.kind("S2")
+@pytest.mark.kind("code-study")
 @pytest.mark.parametrize("command", ["plan", "run", "status", "report"])
 @pytest.mark.parametrize("code", CODE[:2] + CODE[-7:-5], ids=str)
 def test_an_invalid_study_imports_nothing(folder: Path, command: str, code: dict[str, str]) -> None:
@@ -120,7 +120,7 @@ def test_an_invalid_study_imports_nothing(folder: Path, command: str, code: dict
     assert not ran(folder)
 
 
-@pytest.mark.kind("S2")
+@pytest.mark.kind("code-study")
 @pytest.mark.parametrize(
     "where",
     [
@@ -145,7 +145,7 @@ def test_code_is_found_wherever_a_study_can_name_it(folder: Path, where: str) ->
     assert not ran(folder), "reading a study imports nothing"
 
 
-@pytest.mark.kind("S2")
+@pytest.mark.kind("code-study")
 def test_status_of_a_strangers_store_runs_none_of_its_studies(folder: Path) -> None:
     for number, code in enumerate(CODE):
         place = folder / "theirs" / "reports" / f"study{number}"
@@ -214,7 +214,7 @@ SHADOWS = (
 )
 
 
-@pytest.mark.kind("S3")
+@pytest.mark.kind("code-folder")
 @pytest.mark.parametrize("start", [["-m", "transferscope"], ["-c", "from transferscope.cli import main; main()"]])
 def test_standing_in_a_folder_runs_none_of_its_files(folder: Path, start: list[str]) -> None:
     for name in SHADOWS:
@@ -232,7 +232,7 @@ def test_standing_in_a_folder_runs_none_of_its_files(folder: Path, start: list[s
     assert not ran(folder), (folder / "ran").read_text()
 
 
-@pytest.mark.kind("S3")
+@pytest.mark.kind("code-folder")
 def test_workers_do_not_look_into_the_current_folder(folder: Path) -> None:
     for name in ("multiprocessing", "pickle", "dill", "socket"):
         (folder / f"{name}.py").write_text(f"import pathlib\npathlib.Path('ran').write_text({name!r})\n")
@@ -251,7 +251,7 @@ def test_workers_do_not_look_into_the_current_folder(folder: Path) -> None:
     assert "TypeError" in done.stderr or done.returncode == 0, done.stderr
 
 
-@pytest.mark.kind("S2")
+@pytest.mark.kind("code-study")
 @pytest.mark.parametrize("name", ["LSUN", "LSUNClass"])
 def test_data_that_torchvision_would_unpickle_are_refused(folder: Path, name: str) -> None:
     from transferscope.data.sources import Torchvision
@@ -265,7 +265,7 @@ class _Runs:
         return os.system, ("touch ran",)
 
 
-@pytest.mark.kind("S1")
+@pytest.mark.kind("code-weights")
 def test_pickles_are_refused_as_weights_and_as_arrays(folder: Path) -> None:
     torch.save({"state_dict": _Runs()}, folder / "evil.pt")
     np.save(folder / "images.npy", np.array([_Runs()], dtype=object))

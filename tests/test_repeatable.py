@@ -63,7 +63,7 @@ def loading(tmp_path: Path) -> Iterator:
     providers.CONSTANTS_CACHE.cache.clear()
 
 
-@pytest.mark.kind("S2")
+@pytest.mark.kind("examples")
 @pytest.mark.parametrize("name", CONSTANTS)
 def test_examples_do_not_depend_on_what_is_loaded(name: str, loading) -> None:
     before = examples(CONSTANTS[name])
@@ -72,7 +72,7 @@ def test_examples_do_not_depend_on_what_is_loaded(name: str, loading) -> None:
     assert examples(CONSTANTS[name]) == before
 
 
-@pytest.mark.kind("S2")
+@pytest.mark.kind("examples")
 def test_every_property_test_is_repeatable_without_saying_so() -> None:
     now = settings()
     assert (now.derandomize, now.database, now.deadline) == (True, None, None)
@@ -81,7 +81,7 @@ def test_every_property_test_is_repeatable_without_saying_so() -> None:
 DRAWN = (random.random(), float(np.random.random()), float(torch.rand(())))
 
 
-@pytest.mark.kind("S2")
+@pytest.mark.kind("examples")
 @pytest.mark.parametrize("round", range(2))
 def test_what_tests_draw_from_global_generators_does_not_depend_on_their_order(round: int) -> None:
     """Neither in a test, nor at the top of its module."""
@@ -89,7 +89,7 @@ def test_what_tests_draw_from_global_generators_does_not_depend_on_their_order(r
     torch.rand(5)  # the next test must not see this
 
 
-@pytest.mark.kind("S2")
+@pytest.mark.kind("examples")
 def test_the_tools_of_the_tests_are_pinned_and_what_runs_is_not() -> None:
     pins = {}
     for line in (ROOT / "tests" / "constraints.txt").read_text().splitlines():

@@ -157,7 +157,7 @@ def test_init_says_what_a_plan_will_stop_at(here: Path) -> None:
     assert "none of 12 pictures looked at can be read" in err
 
 
-@pytest.mark.kind("C-extra")
+@pytest.mark.kind("contact")
 def test_init_refuses_where_a_package_is_missing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import importlib.util
 

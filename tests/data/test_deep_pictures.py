@@ -160,7 +160,7 @@ def test_levels_must_differ() -> None:
         Target(data={"kind": "elpv"}, white_level=5, black_level=5)
 
 
-@pytest.mark.kind("first-contact")
+@pytest.mark.kind("contact")
 def test_pictures_that_are_not_square_are_counted(tmp_path: Path) -> None:
     root = folder_with(
         tmp_path / "data", {"wide.png": encoded(picture(1, (40, 20))), "high.png": encoded(picture(2, (20, 25)))}

@@ -62,7 +62,7 @@ HIDDEN_AT_AN_END = [
 ]
 
 
-@pytest.mark.kind("S1")
+@pytest.mark.kind("search")
 @pytest.mark.parametrize("turned", [False, True], ids=["as it is", "turned round"])
 @pytest.mark.parametrize(("points", "tolerance", "waves"), HIDDEN_AT_AN_END)
 def test_a_hill_beside_an_end_is_found_or_said_to_be_possible(points, tolerance, waves, turned) -> None:
@@ -78,7 +78,7 @@ def test_a_hill_beside_an_end_is_found_or_said_to_be_possible(points, tolerance,
     assert table[0].max() >= highest - 0.0101 * np.ptp(table[0]) or not said.settled
 
 
-@pytest.mark.kind("S1")
+@pytest.mark.kind("search")
 @pytest.mark.parametrize(("points", "tolerance", "waves"), HIDDEN_AT_AN_END[::3])
 def test_what_settled_says_holds_where_the_profile_bends_no_more_than_is_supposed(points, tolerance, waves) -> None:
     """The bound itself, on a fine grid in every interval, for profiles that keep to what it supposes."""

@@ -21,6 +21,7 @@ def test_there_are_fifty_and_each_is_made_the_same_again() -> None:
     assert sum(made.refused is not None for made in MADE) < COUNT / 2
 
 
+@pytest.mark.kind("folders")
 @pytest.mark.parametrize("made", MADE, ids=lambda made: made.name)
 def test_a_folder_is_listed_rightly_or_refused_with_a_way_out(made: Situation, tmp_path: Path) -> None:
     root = make(made, tmp_path / "data")

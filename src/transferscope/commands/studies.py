@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,8 @@ def _report(path: Path, overrides: Sequence[str], store: Path, output: Path | No
             hint=study_command("run", path, overrides, store),
         )
     results = run_study(study, store, quiet=True, command=command)
+    handed = _export_command(study, path, overrides, store)
+    results = replace(results, manifest={**results.manifest, "export": handed})
     written = _write_report(results, output or reports_folder(store, study))
     say(f"report: {written}")
 
@@ -220,7 +223,7 @@ def _run(study: "Study", store: Path, *, quiet: bool, command: str) -> None:
     from transferscope.running.run import run_study
     from transferscope.store import Store
     from transferscope.store.atomic import replace_file
-    from transferscope.study_file import code_named, dump_study
+    from transferscope.study_file import dump_study
 
     Store(store)  # made, or refused, before anything else is written there
     folder = reports_folder(store, study)
@@ -231,14 +234,20 @@ def _run(study: "Study", store: Path, *, quiet: bool, command: str) -> None:
         say(f"and the report of this one goes to {folder}")
     replace_file(folder / "study.yaml", dump_study(study).encode())
     results = run_study(study, store, quiet=quiet, command=command)
+    handed = _export_command(study, folder / "study.yaml", (), store)
     # Written first: whoever reads what is printed may go away.
-    written = _write_report(results, folder)
+    written = _write_report(replace(results, manifest={**results.manifest, "export": handed}), folder)
     results_summary(results)
     say(f"report: {written}")
+    say(f"take the trained network: {handed}")
+
+
+def _export_command(study: "Study", path: Path, overrides: Sequence[str], store: Path) -> str:
+    from transferscope.study_file import code_named
+
     consent = next(code_named(study), None) is not None
     words = ("P_T", "--seed", str(study.seeds[0]))
-    handed = study_command("export", folder / "study.yaml", (), store, *words, allow_code=consent)
-    say(f"take the trained network: {handed}")
+    return study_command("export", path, overrides, store, *words, allow_code=consent)
 
 
 def export(

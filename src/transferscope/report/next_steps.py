@@ -158,9 +158,7 @@ def _labels(results: Results) -> Choice:
 
 
 def _file(results: Results) -> Choice:
-    known = {str(item["label"]): item for item in results.manifest.get("networks") or () if "label" in item}
-    seed = results.study.seeds[0]
-    own = [item for label, item in known.items() if label.startswith(f"P-T[{seed}]") and item.get("weights")]
-    if not own:
+    command = results.manifest.get("export")
+    if command is None:
         return Choice("file", "the weights of every network are listed in the manifest")
-    return Choice("file", f"the weights of P-T[{seed}] are `{own[0]['weights']}`; all are listed in the manifest")
+    return Choice("file", f"`{command}` writes P-T with its classes and preprocessing, and prints how to load it")
