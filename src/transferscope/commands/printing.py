@@ -43,7 +43,8 @@ def console() -> "Console":
 
 def say(text: str = "") -> None:
     """One line on standard output, or several."""
-    print(printable(text, keep="\n\t"))
+    with printing():
+        print(printable(text, keep="\n\t"))
 
 
 def notes(lines: Sequence[str]) -> None:
