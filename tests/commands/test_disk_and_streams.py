@@ -25,6 +25,8 @@ as_root = pytest.mark.skipif(
     or not all(parent.stat().st_mode & stat.S_IXOTH for parent in Path(os.__file__).resolve().parents),
     reason="needs root to be another user, and a Python that others may read",
 )
+# Each is a process of its own: one member of each kind is tried every time, the others with `make test-slow`.
+slow = pytest.mark.slow
 full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 
 STUDY = """\
@@ -143,7 +145,7 @@ def test_a_store_that_cannot_be_read_is_no_empty_one(
 
 
 @pytest.mark.kind("S12")
-@pytest.mark.parametrize("umask", [0o002, 0o077])
+@pytest.mark.parametrize("umask", [pytest.param(0o002, marks=slow), 0o077])
 def test_everything_has_the_rights_of_the_umask(command: Commands, made: Path, tmp_path: Path, umask: int) -> None:
     ended = run(command, made, tmp_path / "store", umask=umask)
     assert ended.code == 0, ended
@@ -155,7 +157,7 @@ def test_everything_has_the_rights_of_the_umask(command: Commands, made: Path, t
 
 
 @pytest.mark.kind("R1")
-@pytest.mark.parametrize("file_bytes", [4_000, 100_000, 250_000])
+@pytest.mark.parametrize("file_bytes", [pytest.param(4_000, marks=slow), 100_000, pytest.param(250_000, marks=slow)])
 def test_a_limit_on_the_size_of_files(command: Commands, made: Path, tmp_path: Path, file_bytes: int) -> None:
     store = tmp_path / "store"
     is_ours(
@@ -168,7 +170,15 @@ def test_a_limit_on_the_size_of_files(command: Commands, made: Path, tmp_path: P
 
 @full
 @pytest.mark.kind("R1")
-@pytest.mark.parametrize("words", [("list",), ("--version",), ("schema",), ("status",), ("run", "STUDY"), ("verify",)])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("list",),
+        ("--version",),
+        ("schema",),
+        *(pytest.param(w, marks=slow) for w in [("status",), ("run", "STUDY"), ("verify",)]),
+    ],
+)
 def test_standard_output_on_a_full_disk(command: Commands, made: Path, store: Path, words: tuple[str, ...]) -> None:
     real = [{"STUDY": str(made / "study.yaml")}.get(word, word) for word in words]
     place = ["--store", str(store)] if words[0] in ("status", "run", "verify") else []
@@ -185,7 +195,15 @@ def test_standard_output_on_a_full_disk(command: Commands, made: Path, store: Pa
 
 @pytest.mark.kind("R4")
 @pytest.mark.parametrize("streams", [{"out": CLOSED}, {"err": CLOSED}, {"out": CLOSED, "err": CLOSED}])
-@pytest.mark.parametrize("words", [("status",), ("list",), ("report", "STUDY"), ("status", "nosuch.yaml")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(("status",), marks=slow),
+        ("list",),
+        pytest.param(("report", "STUDY"), marks=slow),
+        ("status", "nosuch.yaml"),
+    ],
+)
 def test_closed_streams(
     command: Commands, made: Path, store: Path, words: tuple[str, ...], streams: dict[str, str]
 ) -> None:
@@ -198,7 +216,7 @@ def test_closed_streams(
 
 
 @pytest.mark.kind("R4")
-@pytest.mark.parametrize("which", ["out", "err"])
+@pytest.mark.parametrize("which", ["out", pytest.param("err", marks=slow)])
 def test_a_run_whose_reader_has_gone_ends_with_its_report(
     command: Commands, made: Path, tmp_path: Path, which: str
 ) -> None:
@@ -210,6 +228,7 @@ def test_a_run_whose_reader_has_gone_ends_with_its_report(
 
 
 @full
+@slow
 @pytest.mark.kind("R4")
 def test_messages_that_cannot_be_written_change_nothing(command: Commands, made: Path, store: Path) -> None:
     assert command("status", "nosuch.yaml", err="/dev/full").code == 2
@@ -227,10 +246,11 @@ def test_messages_that_cannot_be_written_change_nothing(command: Commands, made:
     ("module", "name", "call"),
     [
         ("transferscope.data.store", "_write_rest", 1),
-        ("os", "fsync", 40),
-        ("os", "rename", 4),
-        ("os", "replace", 12),
-        ("os", "replace", 30),
+        *(
+            pytest.param(*place, marks=slow)
+            for place in [("os", "fsync", 40), ("os", "rename", 4), ("os", "replace", 12)]
+        ),
+        pytest.param("os", "replace", 30, marks=slow),
     ],
 )
 def test_a_killed_run_leaves_nothing_that_the_next_does_not_remove(
