@@ -176,7 +176,7 @@ def test_a_study_with_code_runs_with_consent_and_is_reported(folder: Path) -> No
     file = study(folder, architecture="evil:net", data="{kind: factory, function: 'evilpack.inner:images'}")
     result = RUNNER.invoke(app, ["plan", str(file), "--allow-code", "--store", "runs"])
     assert result.exit_code == 0, result.output
-    assert f"transferscope run {file} --allow-code" in result.stdout
+    assert f"transferscope run {file} --store runs --allow-code" in result.stdout
     assert ran(folder)
     assert str(folder) not in sys.path
 

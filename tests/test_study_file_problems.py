@@ -49,7 +49,7 @@ extra: 1
         "line 4, source.weights.kind: there is no kind 'pakage'; did you mean 'package'?",
         "line 6, target.data.kind: there is no kind 'foldr'; did you mean 'folder'",
         "line 7, target.image_size: expected a number of at least 8, got 4",
-        "line 8, target.image_sise: there is no such setting; did you mean 'image_size'?",
+        "line 8, target.image_sise: there is no such setting; did you mean 'image_size' or 'max_pixels'?",
         "line 9, target.metric: expected 'auto', 'top1', 'top5' or 'auc', got 'top2'; did you mean 'top5'",
         "line 11, target.splits.test: expected a number below 1, got 2",
         "line 13, training.recipe.epochs: expected a whole number, got 'ten'",

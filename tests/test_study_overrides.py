@@ -61,7 +61,10 @@ def test_an_analysis_by_position_keeps_its_other_settings(tmp_path: Path) -> Non
         ("analyses.similarty.granularity=stage", "does not list the analysis 'similarty'; did you mean 'similarity'?"),
         ("analyses.similarity=1", "expected a setting of the analysis, as in 'analyses.similarity.setting=value'"),
         ("analyses.similarity.granularity=5", "analyses.1.similarity.granularity: expected 'stage', 'block' or"),
-        ("target.image_sise=5", "target.image_sise: there is no such setting; did you mean 'image_size'?"),
+        (
+            "target.image_sise=5",
+            "target.image_sise: there is no such setting; did you mean 'image_size' or 'max_pixels'?",
+        ),
         ("target.data={kind: elp}", "target.data.kind: there is no kind 'elp'; did you mean 'elpv'?"),
     ],
 )

@@ -277,7 +277,7 @@ def test_heads_of_two_sizes_say_how_to_compare_the_rest(classes: int) -> None:
     a, b = Tiny(3, 8, False), Tiny(classes, 8, False)
     unnamed = compare(a, b, batches(), points=3, refine=None, device="cpu").not_measured["distance and path"]
     assert "the module 'head' has another size" in unnamed
-    assert unnamed.endswith("name it, so that the rest is compared: 'head'")
+    assert unnamed.endswith("name it (head='head'; of a path trunk_of='head'): the rest is then compared")
     named = compare(a, b, batches(), head="head", points=3, refine=None, device="cpu")
     assert "distance and path" not in named.not_measured
     assert named.path is not None

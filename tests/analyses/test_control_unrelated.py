@@ -161,7 +161,7 @@ def test_paths_of_an_unrelated_source_start_at_the_study_file(tmp_path):
     analyses: [{{control: {{unrelated: {{pretrain: {{data: {{kind: folder, path: other}}}}}}}}}}]
     """
     (tmp_path / "x.yaml").write_text(textwrap.dedent(text))
-    (analysis,) = load_study(tmp_path / "x.yaml").analyses
+    (analysis,) = load_study(tmp_path / "x.yaml", allow_code=True).analyses
     assert analysis.unrelated.pretrain.data.path == str(tmp_path / "other")
 
 

@@ -25,7 +25,7 @@ def test_a_trunk_that_differs_and_a_head_that_is_not_there_are_named() -> None:
     [
         (lambda: network(1, width=5), "block.0.weight"),
         (lambda: Tiny(4, 4, True), "head.weight ("),
-        (lambda: network(1, norm=False), "stem.1.running_mean"),
+        (lambda: network(1, norm=False), "stem.1.bias"),
         (lambda: network(1).double(), "block.0.weight"),
         (lambda: nn.Linear(3, 3), "bias"),
     ],

@@ -85,7 +85,7 @@ def test_a_trained_network_is_the_stored_one_in_evaluation_mode(
     def never(*arguments: Any) -> Any:
         raise AssertionError("the source's weights are not needed for a network that is trained")
 
-    monkeypatch.setattr(starts_module, "read_state", never)
+    monkeypatch.setattr(starts_module, "take", never)
     model = context.network(spec)
     assert not any(part.training for part in model.modules())
     stored = context.state(spec)

@@ -1,6 +1,7 @@
 """Whether two networks have the same parameters and buffers; if not, what is the cause and what to do."""
 
 from collections.abc import Mapping
+from itertools import zip_longest
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
@@ -45,7 +46,9 @@ def unlike(
     'one is float32, the other bfloat16'
     """
     first, second = (_tensors(network, without, among) for network in (a, b))
-    alone = [name for name in (*first, *second) if (name in first) != (name in second)]
+    # Names of both in turn, so that the few that are shown are not all of one.
+    sides = zip_longest(_without(first, second), _without(second, first))
+    alone = [name for pair in sides for name in pair if name is not None]
     if alone:
         return _other_names(a, b, first, second, alone)
     shapes = [name for name in first if first[name].shape != second[name].shape]
@@ -66,6 +69,10 @@ def unlike(
             f"one is {one}, the other {other}", _listed(apart), f"bring both to one type, for example b.to(torch.{one})"
         )
     return None
+
+
+def _without(names: Mapping[str, Tensor], others: Mapping[str, Tensor]) -> list[str]:
+    return [name for name in names if name not in others]
 
 
 def _other_names(
