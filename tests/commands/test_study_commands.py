@@ -205,3 +205,10 @@ def test_another_study_of_the_same_name_keeps_its_report(calls: Calls, change: s
     assert "another study" not in first + third
     call("run", "study.yaml", "--set", change)
     assert calls.folders[3] == calls.folders[1]
+
+
+def test_a_plan_says_each_note_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "plan_study", lambda study, store: planned(notes=("two pictures are equal",)))
+    out, _ = call("plan", "study.yaml")
+    assert out.count("two pictures are equal") == 1
+    assert "note: two pictures are equal" in out

@@ -109,8 +109,6 @@ def plan(path: Path, overrides: Sequence[str], store: Path, *, allow_code: bool 
         say("networks to train:")
         for network in planned.networks:
             say(f"  {network}")
-    for note in planned.notes:
-        say(note)
     trainings = sum(part.trainings - part.trainings_stored for part in planned.rounds)
     say(f"trainings to do:    at most {trainings}")
     say(f"images to pass:     about {sum(part.images for part in planned.rounds):,}")
