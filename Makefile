@@ -16,7 +16,7 @@ demo: $(VENV)/.demo
 # One thread: the tests' networks are tiny, and sums are then added in one order. Tests that want more say so. Two
 # processes, a file of tests in one of them, so that what its tests share is made once.
 test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 test-slow: $(VENV)/.test
 	$(BIN)/python -m pytest -m slow --durations=10
