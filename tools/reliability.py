@@ -1,19 +1,16 @@
-"""Count, kind by kind, the situations that the tests hold, and how many of them were wrong in an earlier version.
+"""Count, kind by kind, the situations that the tests hold.
 
-    python -m tools.reliability --before COMMIT [--write]
+    python -m tools.reliability [--write]
 
-Runs every test marked ``kind`` twice, on these sources and on those of COMMIT, and prints the table of
-docs/reliability.md; ``--write`` puts it there.
+Prints the table of docs/reliability.md; ``--write`` puts it there.
 """
 
 import argparse
-import os
-import subprocess
 import sys
-import tempfile
-import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reliability.md"
@@ -100,62 +97,39 @@ KINDS = {
 """What the kinds are, in the order of the table."""
 
 
+class Kinds:
+    """Counts what pytest collects."""
+
+    def __init__(self) -> None:
+        self.count: Counter[str] = Counter()
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Every test, slow ones included, that is marked with a kind."""
+        self.count.update(marker.args[0] for item in session.items for marker in item.iter_markers("kind"))
+
+
+def table(count: Counter[str]) -> str:
+    """One row for each kind, and their sum."""
+    rows = [f"| {words} | {count[kind]} |" for kind, words in KINDS.items() if count[kind]]
+    return "\n".join(["| kind | situations |", "|---|---|", *rows, f"| **all** | {sum(count.values())} |"])
+
+
 def main() -> int:
-    """Run both, print or write the table."""
+    """Print or write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--before", required=True, help="commit whose sources are tried as well")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     options = parser.parse_args()
-    now = outcomes(ROOT / "src")
-    unknown = sorted({kind for kind, _ in now} - set(KINDS))
-    if unknown:
-        sys.exit(f"tests are marked with kinds that have no words here: {', '.join(unknown)}")
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["git", "-C", str(ROOT), "worktree", "add", "--detach", folder, options.before], check=True)
-        try:
-            before = outcomes(Path(folder) / "src")
-        finally:
-            subprocess.run(["git", "-C", str(ROOT), "worktree", "remove", "--force", folder], check=True)
-    text = table(now, before)
+    kinds = Kinds()
+    code = pytest.main(["--collect-only", "-qqq", "-m", "kind", str(ROOT / "tests")], plugins=[kinds])
+    unknown = sorted(set(kinds.count) - set(KINDS))
+    if code or unknown:
+        sys.exit(f"pytest ended with {code}; kinds without words here: {', '.join(unknown) or 'none'}")
+    text = table(kinds.count)
     print(text)
     if options.write:
         page = PAGE.read_text(encoding="utf-8")
-        head, tail = page.partition(START)[0], page.partition(END)[2]
-        PAGE.write_text(f"{head}{START}\n{text}\n{END}{tail}", encoding="utf-8")
+        PAGE.write_text(f"{page.partition(START)[0]}{START}\n{text}\n{END}{page.partition(END)[2]}", encoding="utf-8")
     return 0
-
-
-def outcomes(sources: Path) -> dict[tuple[str, str], bool]:
-    """Whether each marked test passes on the sources in a folder; those that cannot start are left out."""
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        environment = {**os.environ, "PYTHONPATH": str(sources), "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-        words = ["-m", "pytest", "-m", "kind and not slow", "-n", "2", "--dist", "loadfile", f"--junitxml={report}"]
-        words += ["-p", "no:cacheprovider", "-q", "--continue-on-collection-errors"]
-        subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, check=False)
-        found: dict[tuple[str, str], bool] = {}
-        for case in ElementTree.parse(report).iter("testcase"):
-            name = f"{case.get('classname')}::{case.get('name')}"
-            for entry in case.iter("property"):
-                if entry.get("name") == "kind" and case.find("skipped") is None:
-                    found[str(entry.get("value")), name] = case.find("failure") is None and case.find("error") is None
-        return found
-
-
-def table(now: dict[tuple[str, str], bool], before: dict[tuple[str, str], bool]) -> str:
-    """One row for each kind: situations, wrong before, wrong now."""
-    tried = Counter(kind for kind, _ in now)
-    wrong = Counter(kind for (kind, _), right in now.items() if not right)
-    # A test that asks for a function which was not there could not start: counted apart, nothing was computed wrongly.
-    was = Counter(key[0] for key in now if before.get(key) is False)
-    new = Counter(key[0] for key in now if key not in before)
-    lines = ["| kind | situations | wrong before | could not be asked before | wrong now |", "|---|---|---|---|---|"]
-    for kind, words in KINDS.items():
-        if tried[kind]:
-            lines.append(f"| {words} | {tried[kind]} | {was[kind]} | {new[kind] or '–'} | {wrong[kind]} |")
-    total = [sum(each.values()) for each in (tried, was, new, wrong)]
-    lines.append(f"| **all** | {total[0]} | {total[1]} | {total[2]} | {total[3]} |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 from tests.report import synthetic
 from transferscope.analyses.contract import Number, Summary
-from transferscope.errors import AnalysisError
+from transferscope.errors import AnalysisError, StoreError
 from transferscope.report.render import render, write_report
 from transferscope.report.sections import CSV_BUDGET, ROWS
 from transferscope.running.results import AnalysisResult, Results
@@ -225,7 +225,7 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
     def full(source: object, target: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("transferscope.report.render.os.replace", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(StoreError, match="No space left"):
         write_report(small(), tmp_path / "new")
     assert not [path for path in (tmp_path / "new").rglob("*") if path.is_file()]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from transferscope.commands.printing import say, table
+from transferscope.commands.printing import say
 from transferscope.errors import CorruptEntryError, StoreError
 
 __all__ = ["verify"]
@@ -27,9 +27,9 @@ def verify(root: Path) -> None:
     problems = problems_of(store)
     counts = ", ".join(f"{count} {kind}" for kind, count in store.status().items() if count)
     say(f"read {counts or 'nothing'} in {root}")
-    if problems:
-        rows = [(each.kind, each.key, each.path, each.what, "yes" if each.harmful else "no") for each in problems]
-        table("", ["kind", "key", "file", "what", "damage"], rows)
+    for each in problems:
+        # A line, not a table: paths are to be copied whole.
+        say(f"{each.path}: {each.what}" + ("" if each.harmful else " (no damage)"))
     harmful = [problem for problem in problems if problem.harmful]
     if harmful:
         raise CorruptEntryError(
