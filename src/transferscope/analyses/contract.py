@@ -1,6 +1,7 @@
 """The one contract of an analysis: settings that know their networks, units, measurement and verdict."""
 
 import abc
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import polars as pl
 from pydantic import Field
 
+from transferscope.analyses.estimates import Estimate, Quantity, estimated, spoken
 from transferscope.errors import AnalysisError
 from transferscope.frozen import Frozen
 from transferscope.specs import NetworkSpec
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from transferscope.analyses.variants import BoundStudy
     from transferscope.data.sources import DataSource
     from transferscope.data.spec import SplitSettings
-    from transferscope.measures.interval import Interval
     from transferscope.running.context import Context
     from transferscope.study import Study
 
@@ -27,10 +28,10 @@ __all__ = [
     "Column",
     "Measured",
     "Member",
-    "Number",
     "Summary",
     "Unit",
     "checked",
+    "checked_summary",
     "schema",
 ]
 
@@ -101,43 +102,16 @@ class Measured:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
 class Number:
-    """One number of a summary, with its interval.
+    """An estimate without a key: TRANSITIONAL, deleted once every analysis declares its quantities."""
 
-    Attributes:
-        name: what it is.
-        value: None where it is not defined; ``note`` then says why.
-        low: lower end of the 95 % interval; None where there is none.
-        high: upper end.
-        basis: what the interval speaks of: ``seeds`` (training in general), ``examples`` (these trained
-            networks), ``range`` (two seeds: smallest and largest), or None.
-        n: how many seeds or examples.
-        unit: as of :class:`Column`.
-        note: what a reader must know.
-    """
+    def __new__(cls, name, value, low=None, high=None, basis=None, n=None, unit="1", note=""):  # type: ignore
+        return Estimate("", {"name": name}, value, low, high, basis, n, unit, name, note)
 
-    name: str
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    basis: Literal["seeds", "examples", "range"] | None = None
-    n: int | None = None
-    unit: str = "1"
-    note: str = ""
-
-    @classmethod
-    def of(cls, name: str, interval: "Interval", unit: str = "1", *more: str) -> "Number":
-        """The number an interval is of, with its limits.
-
-        Args:
-            name: what it is.
-            interval: its value, limits, basis and n; its note comes first.
-            unit: of the value.
-            more: further notes; empty ones are left out.
-        """
+    @staticmethod
+    def of(name, interval, unit="1", *more):  # type: ignore
         note = "; ".join(filter(None, (interval.note, *more)))
-        return cls(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, note)
+        return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, note)
 
 
 @dataclass(frozen=True)
@@ -146,13 +120,13 @@ class Summary:
 
     Attributes:
         verdict: one sentence that names the interval it rests on, or says "undecided".
-        numbers: with intervals.
+        estimates: every number, under its key, with its interval.
         notes: what a reader must know (diverged runs, RI-T still improving, settings off).
         facts: what verdict and notes say, by key, for what is decided by it: sentences are for readers alone.
     """
 
     verdict: str
-    numbers: tuple[Number, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -171,6 +145,7 @@ class AbstractAnalysis(Frozen, abc.ABC):
     reference: ClassVar[str]
     version: ClassVar[int]
     columns: ClassVar[Mapping[str, Column]]
+    quantities: ClassVar[tuple[Quantity, ...]] = ()
 
     def data_sources(self, study: "Study") -> "Iterable[tuple[DataSource, SplitSettings]]":
         """Data sets beside the target that it looks at, decoded at the target's size before anything is done.
@@ -219,9 +194,11 @@ class AbstractAnalysis(Frozen, abc.ABC):
         """How many images the unit sends forward through a network, for the plan's estimate of time."""
         return 0
 
-    @abc.abstractmethod
     def summarise(self, table: pl.DataFrame, evidence: "Evidence") -> Summary:
-        """Few numbers with intervals and one verdict sentence, from finished tables."""
+        """Every declared quantity that has a column, in words as the verdict; analyses that decide more override it."""
+        estimates = estimated(table, self.quantities)
+        said = "; ".join(f"{item.name} {spoken(item)}" for item in estimates if item.value is not None)
+        return Summary(f"{self.title}: {said or 'nothing is defined'}.", tuple(estimates))
 
     def identity(self) -> Any:
         """As of :class:`Frozen`, with the analysis's name and version."""
@@ -277,3 +254,36 @@ def _fits(found: pl.DataType, declared: pl.DataType) -> bool:
     if declared == pl.Float64():
         return found.is_numeric()
     return declared == pl.Int64() and found.is_integer()
+
+
+def checked_summary(analysis: AbstractAnalysis, summary: Summary) -> Summary:
+    """``summary``, whose estimates stand under declared quantities, each at its own coordinates, finite and in order.
+
+    Raises:
+        AnalysisError: one does not.
+    """
+    declared = {quantity.key for quantity in analysis.quantities}
+    seen: set[tuple[str, frozenset[tuple[str, Any]]]] = set()
+    for item in summary.estimates:
+        place = (item.quantity, frozenset(item.at.items()))
+        if item.quantity and item.quantity not in declared:  # TRANSITIONAL: the empty key
+            raise AnalysisError(
+                f"an estimate of {analysis.name!r} is of an undeclared quantity",
+                expected=", ".join(sorted(declared)) or "quantities, declared on the class",
+                got=repr(item.quantity),
+            )
+        if place in seen:
+            raise AnalysisError(
+                f"two estimates of {analysis.name!r} stand under one key",
+                expected="coordinates that tell them apart",
+                got=f"{item.quantity} at {dict(item.at)}",
+            )
+        seen.add(place)
+        numbers = [end for end in (item.low, item.value, item.high) if end is not None]
+        if not all(map(math.isfinite, numbers)) or numbers != sorted(numbers):
+            raise AnalysisError(
+                f"the estimate {item.quantity!r} of {analysis.name!r} is not a finite number within its interval",
+                got=f"{item.low} {item.value} {item.high}",
+                hint="give None for what is not defined, and say why",
+            )
+    return summary

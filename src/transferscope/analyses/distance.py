@@ -9,15 +9,16 @@ from transferscope.analyses.contract import (
     Column,
     Measured,
     Member,
-    Number,
     Summary,
     Unit,
     schema,
 )
+from transferscope.analyses.estimates import Quantity, estimated, spoken
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.pairs import SPEAKS, disjoint, pairs_interval, pairs_of
+from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.bounds import DIFFERENCE, MAGNITUDE
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Distance"]
 
 _TOTALS = {"all": -3, "trunk": -2, "head": -1}
+_TRUNK = pl.col("position") == _TOTALS["trunk"]
+"""By position: an architecture may have a module of that name."""
 
 
 @final
@@ -70,6 +73,15 @@ class Distance(AbstractTuned):
             null="nothing is left of one, or a is b's start",
         ),
     }
+
+    quantities: ClassVar[tuple[Quantity, ...]] = (
+        Quantity("distance", "ℓ2 distance, {pair} (trunk)", "ℓ2", MAGNITUDE, "distance", _TRUNK, ("pair",)),
+        Quantity("cosine", "cosine of displacements, {pair} (trunk)", "1", DIFFERENCE, "cosine", _TRUNK, ("pair",)),
+        Quantity(
+            "cosine_without_decay", "cosine of displacements without decay, {pair} (trunk)", "1", DIFFERENCE,
+            "cosine_without_decay", _TRUNK, ("pair",),
+        ),
+    )  # fmt: skip
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: every network is read once."""
@@ -118,29 +130,9 @@ class Distance(AbstractTuned):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Distances of whole trunks, and cosines."""
-        from transferscope.measures.intervals import DIFFERENCE, MAGNITUDE
-
-        numbers: list[Number] = []
-        said: list[str] = []
-        # By position: an architecture may have a module of that name.
-        trunk = table.filter(pl.col("position") == _TOTALS["trunk"])
-        for pair in trunk["pair"].unique(maintain_order=True):
-            found = disjoint(list(trunk.filter(pl.col("pair") == pair).iter_rows(named=True)))
-            for column, words in (
-                ("distance", "ℓ2 distance"),
-                ("cosine", "cosine of displacements"),
-                ("cosine_without_decay", "cosine of displacements without decay"),
-            ):
-                values = [row[column] for row in found if row[column] is not None]
-                if not values:
-                    continue
-                interval = pairs_interval(values, MAGNITUDE if column == "distance" else DIFFERENCE)
-                assert interval.value is not None
-                if column == "distance":
-                    limits = f" ({interval.low:.3g} to {interval.high:.3g})" if interval.basis == "seeds" else ""
-                    said.append(f"{pair} {interval.value:.3g}{limits}")
-                numbers.append(Number.of(f"{words}, {pair} (trunk)", interval, "ℓ2" if column == "distance" else "1"))
-        return Summary(f"ℓ2 distance of trunks: {', '.join(said)}; {SPEAKS}.", tuple(numbers))
+        estimates = estimated(table, self.quantities)
+        said = ", ".join(f"{item.at['pair']} {spoken(item)}" for item in estimates if item.quantity == "distance")
+        return Summary(f"ℓ2 distance of trunks: {said}.", tuple(estimates))
 
 
 def _pair(first: Member, second: Member) -> dict[str, Any]:

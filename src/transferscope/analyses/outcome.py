@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Summary, Unit, schema
+from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves import LearningCurves, curves_of, improving, too_short
 from transferscope.analyses.learning_rate import LearningRate
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from transferscope.running.context import Context
 
 __all__ = ["Outcome"]
+
+
+_METRIC = Quantity("metric", "{variant} ({metric}, test)", "metric")
+_GAP = Quantity("gap", "{variant} − {rival} ({metric}, test, over {over})", "metric")
 
 
 @final
@@ -59,6 +64,8 @@ class Outcome(AbstractAnalysis):
         "diverged": Column(bool, "a training of this row diverged and is left out"),
         **CLASS_COLUMNS,
     }  # fmt: skip
+
+    quantities: ClassVar[tuple[Quantity, ...]] = (_METRIC, _GAP)
 
     def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
         """Each variant's learning rate, and the curves that tell whether RI-T has ended."""
@@ -162,19 +169,18 @@ class Outcome(AbstractAnalysis):
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether P-T beats RI-T on test data, by which interval."""
         test = table.filter(pl.col("split") == "test")
-        numbers = [
-            Number(
-                f"{shown(row['variant'])} ({row['metric']}, test)",
-                row["value"],
-                row["low"],
-                row["high"],
-                row["basis"],
-                row["n"],
-                "metric",
-                "a diverged seed is left out" if row["diverged"] else "",
-            )
-            for row in test.filter(pl.col("level").is_in(["variant", "gap"])).iter_rows(named=True)
-        ]
+        estimates = []
+        for row in test.filter(pl.col("level").is_in(["variant", "gap"])).iter_rows(named=True):
+            at = {"variant": row["variant"], "metric": row["metric"]}
+            if row["level"] == "gap":
+                at |= dict(zip(("variant", "rival"), row["variant"].split(" − "), strict=True))
+                # Of each gap the row over seeds comes first, that over examples after it.
+                known = [item.at["over"] for item in estimates if at.items() <= item.at.items()]
+                at["over"] = "examples" if known else "seeds"
+            lost = row["diverged"]
+            quantity = _GAP if row["level"] == "gap" else _METRIC
+            note = "a diverged seed is left out" if lost else None
+            estimates.append(quantity.at_row(row, note, flags=("diverged",) if lost else (), **at))
         notes = []
         if test["diverged"].any():
             lost = test.filter((pl.col("level") == "network") & pl.col("diverged"))
@@ -184,7 +190,7 @@ class Outcome(AbstractAnalysis):
             )
         notes.append("every claim is for this pre-trained network; another pre-training may differ")
         verdict, facts = _judgement(test, evidence.table(LearningCurves()))
-        return Summary(verdict, tuple(numbers), tuple(notes), facts)
+        return Summary(verdict, tuple(estimates), tuple(notes), facts)
 
 
 _UNENDED = {

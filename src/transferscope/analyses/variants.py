@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from transferscope.analyses.contract import Member
+from transferscope.analyses.estimates import shown
 from transferscope.data.spec import DataSpec
 from transferscope.errors import AnalysisError
 from transferscope.specs import Checkpoint, File, NetworkSpec, Random, Start
@@ -22,16 +23,6 @@ BASELINES = ("RI", "P")
 """Networks before training on the target; in every table."""
 TRAINED = ("RI_T", "P_T")
 """Networks after training on the target."""
-
-
-def shown(variant: str) -> str:
-    """A variant's name as shown to readers: ``P_T`` is P-T.
-
-    >>> shown("P_T"), shown("P_T_block_8")
-    ('P-T', 'P-T, blocks of 8 px')
-    """
-    start, block, side = variant.partition("_block_")
-    return start.replace("_", "-") + (f", blocks of {side} px" if block else "")
 
 
 def recipe_of(

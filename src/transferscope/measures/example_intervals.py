@@ -43,7 +43,8 @@ def bootstrap_interval(
 
     Returns:
         Basis ``examples``; ``n`` counts examples, or groups. No interval for a single unit, or where more
-        than 5 % of the draws leave the statistic undefined (fewer are left out, and ``note`` counts them).
+        than 5 % of the draws leave the statistic undefined (fewer are left out, and ``note`` counts them), or where
+        all draws are equal (flag ``no_spread``).
         Value None where the statistic is not defined for the examples themselves.
 
     Raises:
@@ -71,7 +72,8 @@ def bootstrap_interval(
     if rough := _rough(units, clusters):
         notes.append(rough)
     if low == high:
-        notes.append("every resample gave the same value: the width says nothing")
+        notes.append("every resample gave the same value: no spread, which proves nothing")
+        return replace(bare, note="; ".join(notes), flags=("no_spread",))
     return Interval(value, float(low), float(high), units, "examples", confidence, "; ".join(notes))
 
 
@@ -113,12 +115,13 @@ def mean_difference_interval(
         raise MeasureError("a and b speak of different examples", expected=str(mean_a.shape), got=str(mean_b.shape))
     found = bootstrap_interval(weighted_mean, [mean_a - mean_b], clusters, draws, seed, confidence)
     shares = min(mean_a.min(), mean_b.min()) >= 0 and max(mean_a.max(), mean_b.max()) <= 1
-    if found.value is None or found.low is None or found.low != found.high or not shares:
+    if found.value is None or "no_spread" not in found.flags or not shares:
         return found
     away = 1 - ((1 - confidence) / 2) ** (1 / found.n)
     low, high = max(-1.0, found.value - away), min(1.0, found.value + away)
     note = f"the {found.n} differ alike: limits of a share of which none was seen"
-    return replace(found, low=low, high=high, note="; ".join(filter(None, [_rough(found.n, clusters), note])))
+    rough = _rough(found.n, clusters)
+    return Interval(found.value, low, high, found.n, "examples", confidence, "; ".join(filter(None, [rough, note])))
 
 
 def _rough(units: int, clusters: npt.ArrayLike | None) -> str:

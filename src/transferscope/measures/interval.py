@@ -1,28 +1,26 @@
 """What an interval is: a number, its limits, and what they speak of."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from transferscope.bounds import DIFFERENCE, MAGNITUDE, SHARE, Basis, Bounds, Flag
 from transferscope.errors import MeasureError
 
-__all__ = ["DIFFERENCE", "MAGNITUDE", "SHARE", "Basis", "Bounds", "Interval", "check_confidence", "finite", "within"]
-
-Basis = Literal["seeds", "examples", "range"]
-"""What an interval speaks of; see :class:`Interval`."""
-
-Bounds = tuple[float, float]
-"""The least and the largest value that a number can have, whatever was measured."""
-SHARE: Final[Bounds] = (0.0, 1.0)
-"""Of accuracies, AUC and their means over epochs or seeds."""
-DIFFERENCE: Final[Bounds] = (-1.0, 1.0)
-"""Of differences of two such numbers; of κ, cosines and rank correlations as well."""
-MAGNITUDE: Final[Bounds] = (0.0, math.inf)
-"""Of distances, barriers, criticalities and norms."""
+__all__ = [
+    "DIFFERENCE",
+    "MAGNITUDE",
+    "SHARE",
+    "Basis",
+    "Bounds",
+    "Flag",
+    "Interval",
+    "check_confidence",
+    "finite",
+    "within",
+]
 
 _ROUNDING = 1e-9
 
@@ -40,6 +38,7 @@ class Interval:
             ``range``: no interval, the smaller and larger of two values; None: one value.
         confidence: two-sided; each end alone is a one-sided limit of confidence (1 + confidence) / 2.
         note: what a reader must know.
+        flags: what is wrong with it, by key.
     """
 
     value: float | None
@@ -49,6 +48,7 @@ class Interval:
     basis: Basis | None
     confidence: float = 0.95
     note: str = ""
+    flags: tuple[Flag, ...] = ()
 
 
 def within(interval: Interval, bounds: Bounds | None) -> Interval:
@@ -83,7 +83,10 @@ def within(interval: Interval, bounds: Bounds | None) -> Interval:
         )
     if interval.low is None or interval.high is None:
         return interval
-    return replace(interval, low=max(least, interval.low), high=min(largest, interval.high))
+    low, high = max(least, interval.low), min(largest, interval.high)
+    if (low, high) == (interval.low, interval.high):
+        return interval
+    return replace(interval, low=low, high=high, flags=(*interval.flags, "clipped"))
 
 
 def finite(what: str, values: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -34,7 +34,9 @@ def seeds_interval(
             unbiased CKA.
 
     Returns:
-        Basis ``seeds`` for n ≥ 3, ``range`` for n = 2, None for n = 1.
+        Basis ``seeds`` for n ≥ 3, ``range`` for n = 2, None for n = 1. Equal values, whose interval would have no
+        width, prove nothing (they are shares of few examples, or not of chance at all): they have the flag
+        ``no_spread`` and no interval.
 
     Raises:
         MeasureError: no value, a value that is not finite, a confidence outside (0, 1), or a mean outside the bounds.
@@ -49,10 +51,12 @@ def seeds_interval(
     check_confidence(confidence)
     n, mean = len(data), float(data.mean())
     if n == 1:
-        return Interval(mean, None, None, 1, None, confidence, "one seed: no interval")
+        return Interval(mean, None, None, 1, None, confidence, "one seed: no interval", ("too_few_seeds",))
     if n == 2:
         note = "two seeds: their range, not an interval"
-        return Interval(mean, float(data.min()), float(data.max()), 2, "range", confidence, note)
+        return Interval(mean, float(data.min()), float(data.max()), 2, "range", confidence, note, ("too_few_seeds",))
+    if _equal(data):
+        return _no_spread(mean, n, confidence)
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * float(data.std(ddof=1)) / math.sqrt(n)
     return within(Interval(mean, mean - half, mean + half, n, "seeds", confidence), bounds)
 
@@ -89,17 +93,15 @@ def seeds_p_value(
     """Two-sided p of Student's paired t test that a − b has mean 0, for :func:`holm`.
 
     Returns:
-        In [0, 1]; None below three seeds. Differences that are all equal give 0, or 1 if they are all 0.
+        In [0, 1]; None below three seeds, and for differences that are all equal: no spread proves nothing.
 
     Raises:
         MeasureError: as :func:`paired_seeds_interval`.
     """
     data = finite("values", _differences(a, b))
-    if len(data) < 3:
+    if len(data) < 3 or _equal(data):
         return None
     mean, error = float(data.mean()), float(data.std(ddof=1)) / math.sqrt(len(data))
-    if error == 0:
-        return 1.0 if mean == 0 else 0.0
     return float(2 * stats.t.sf(abs(mean / error), len(data) - 1))
 
 
@@ -121,7 +123,8 @@ def seed_pairs_interval(
 
     Returns:
         ``n`` counts seeds. Basis ``seeds`` for three seeds or more, ``range`` (over pairs) for two seeds with
-        several pairs, else None. With three seeds or more that cannot be left out one by one (leaving one out
+        several pairs, else None. Equal values have the flag ``no_spread`` and no interval, as of
+        :func:`seeds_interval`. With three seeds or more that cannot be left out one by one (leaving one out
         leaves no pair) there is no interval, and ``note`` says so.
 
     Raises:
@@ -133,9 +136,12 @@ def seed_pairs_interval(
     mean, k = float(values.mean()), len(seeds)
     if k < 3:
         if len(values) == 1:
-            return Interval(mean, None, None, k, None, confidence, "one pair: no interval")
+            return Interval(mean, None, None, k, None, confidence, "one pair: no interval", ("too_few_seeds",))
         note = f"{k} seeds: the range of their pairs, not an interval"
-        return Interval(mean, float(values.min()), float(values.max()), k, "range", confidence, note)
+        low, high = float(values.min()), float(values.max())
+        return Interval(mean, low, high, k, "range", confidence, note, ("too_few_seeds",))
+    if _equal(values):
+        return _no_spread(mean, k, confidence)
     without = [[value for pair, value in pairs.items() if seed not in pair] for seed in seeds]
     if not all(without):
         note = "every pair shares a seed: leaving it out leaves nothing"
@@ -189,10 +195,13 @@ def fieller(
         if below.min() <= 0 <= below.max():
             return replace(null, note="the denominators are not on one side of 0")
         if n == 1:
-            return Interval(a / b, None, None, 1, None, confidence, "one seed: no interval")
+            return Interval(a / b, None, None, 1, None, confidence, "one seed: no interval", ("too_few_seeds",))
         ratios = above / below
         note = "two seeds: their range, not an interval"
-        return Interval(a / b, float(ratios.min()), float(ratios.max()), 2, "range", confidence, note)
+        low, high = float(ratios.min()), float(ratios.max())
+        return Interval(a / b, low, high, 2, "range", confidence, note, ("too_few_seeds",))
+    if below.min() * below.max() > 0 and _equal(above / below):
+        return _no_spread(a / b, n, confidence)
     covariance = np.cov(above, below) / n
     squared = float(stats.t.ppf((1 + confidence) / 2, n - 1)) ** 2
     leading = b * b - squared * float(covariance[1, 1])
@@ -203,6 +212,16 @@ def fieller(
     # Never negative in exact arithmetic once leading > 0.
     root = math.sqrt(max(0.0, middle * middle - leading * last))
     return Interval(a / b, (middle - root) / leading, (middle + root) / leading, n, "seeds", confidence)
+
+
+def _equal(values: npt.NDArray[np.float64]) -> bool:
+    """Whether values differ by no more than their rounding."""
+    return bool(np.ptp(values) <= 8 * np.finfo(np.float64).eps * np.abs(values).max())
+
+
+def _no_spread(mean: float, n: int, confidence: float) -> Interval:
+    note = "equal for all seeds: no spread, which proves nothing"
+    return Interval(mean, None, None, n, None, confidence, note, ("no_spread",))
 
 
 def _differences(

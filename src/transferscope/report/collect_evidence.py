@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 from transferscope.errors import AnalysisError, StudyError
-from transferscope.report.evidence_tables import NUMBERS, small_table, table_bytes
+from transferscope.report.evidence_tables import ESTIMATES, small_table, table_bytes
 from transferscope.report.results_file import FORMAT
 from transferscope.study_file import load_study
 
@@ -54,14 +54,13 @@ def collect(run: Path, output: Path, study: Path, commit: str | None = None) -> 
     files: dict[str, bytes] = {"study.yaml": text.encode()}
     headline = _table(run, "headline")
     files["headline.csv"] = table_bytes(headline.with_columns(pl.col(pl.Float64).round_sig_figs(6)))
+    estimates = _table(run, ESTIMATES).with_columns(pl.col(pl.Float64).round_sig_figs(6))
+    files[f"{ESTIMATES}.csv"] = table_bytes(estimates)
     analyses = []
     for item in found["analyses"]:
         slug = item["slug"]
         facts = {name: item[name] for name in ("slug", "name", "title", "question", "reference", "version",
                                                "inapplicable", "verdict", "notes")}  # fmt: skip
-        numbers = item["numbers"]
-        if numbers:
-            files[f"{slug}{NUMBERS}.csv"] = table_bytes(_numbers(numbers))
         if item["inapplicable"] is None:
             table = _table(run, slug)
             small = small_table(item["name"], table)
@@ -113,11 +112,6 @@ def _table(run: Path, slug: str) -> pl.DataFrame:
         raise AnalysisError(
             f"the table {place} cannot be read", got=str(error).splitlines()[0], hint="transferscope report STUDY"
         ) from error
-
-
-def _numbers(numbers: list[dict[str, Any]]) -> pl.DataFrame:
-    rows = pl.DataFrame(numbers, schema_overrides={"value": pl.Float64, "low": pl.Float64, "high": pl.Float64})
-    return rows.with_columns(pl.col("value", "low", "high").round_sig_figs(6))
 
 
 def _check_same(found: Mapping[str, Any], study: Path) -> None:

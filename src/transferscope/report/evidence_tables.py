@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 
 import polars as pl
 
-__all__ = ["BUDGET", "NUMBERS", "small_table", "table_bytes"]
+__all__ = ["BUDGET", "ESTIMATES", "small_table", "table_bytes"]
 
 BUDGET = 60_000
 """Bytes of a table as CSV; one that is still larger is left out, and that is said."""
 
-NUMBERS = "-numbers"
-"""What the name of a table of an analysis's summary numbers ends with."""
+ESTIMATES = "estimates"
+"""Name of the table of all numbers of a study."""
 
 _DIGITS = 6
 

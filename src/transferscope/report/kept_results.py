@@ -9,10 +9,10 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import Number
+from transferscope.analyses.estimates import COLUMNS, Estimate
 from transferscope.errors import AnalysisError
 from transferscope.report.collect_evidence import MANIFEST
-from transferscope.report.evidence_tables import NUMBERS
+from transferscope.report.evidence_tables import ESTIMATES
 
 __all__ = ["KeptResults", "kept_results", "read_kept"]
 
@@ -26,7 +26,7 @@ class KeptResults:
         study_text: the study file.
         summary: verdict, gap and, of each analysis, its words.
         headline: one row per variant and split.
-        numbers: by the slug of an analysis.
+        estimates: by the slug of an analysis.
         tables: by the slug of an analysis; those that were small enough.
     """
 
@@ -34,7 +34,7 @@ class KeptResults:
     study_text: str
     summary: Mapping[str, Any]
     headline: pl.DataFrame
-    numbers: Mapping[str, tuple[Number, ...]]
+    estimates: Mapping[str, tuple[Estimate, ...]]
     tables: Mapping[str, pl.DataFrame]
 
     @property
@@ -75,31 +75,32 @@ def read_kept(folder: Path) -> KeptResults:
                 f"{folder.name}/{name} is not what was collected", hint="collect the study again; do not edit it"
             )
     tables: dict[str, pl.DataFrame] = {}
-    numbers: dict[str, tuple[Number, ...]] = {}
     for name, content in data.items():
         stem = name.removesuffix(".csv")
-        if stem == name or stem == "headline":
-            continue
-        if stem.endswith(NUMBERS):
-            numbers[stem.removesuffix(NUMBERS)] = _numbers(content)
-        else:
+        if stem not in (name, "headline", ESTIMATES):
             tables[stem] = pl.read_csv(content, infer_schema_length=None)
     return KeptResults(
         manifest=manifest,
         study_text=data["study.yaml"].decode(),
         summary=json.loads(data["summary.json"]),
         headline=pl.read_csv(data["headline.csv"], infer_schema_length=None),
-        numbers=numbers,
+        estimates=_estimates(data[f"{ESTIMATES}.csv"]),
         tables=tables,
     )
 
 
-def _numbers(content: bytes) -> tuple[Number, ...]:
-    table = pl.read_csv(
-        content,
-        schema={
-            "name": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "basis": pl.String,
-            "n": pl.Int64, "unit": pl.String, "note": pl.String,
-        },
-    )  # fmt: skip
-    return tuple(Number(**{**row, "note": row["note"] or ""}) for row in table.iter_rows(named=True))
+def _estimates(content: bytes) -> dict[str, tuple[Estimate, ...]]:
+    table = pl.read_csv(content, infer_schema=False).cast(COLUMNS)
+    found: dict[str, tuple[Estimate, ...]] = {}
+    for row in table.iter_rows(named=True):
+        at = {name: value for name, value in row.items() if name not in _FIXED and value is not None}
+        texts = {name: row[name] or "" for name in ("name", "note")}
+        item = Estimate(
+            row["quantity"], at, flags=tuple((row["flags"] or "").split()), **texts,
+            **{name: row[name] for name in COLUMNS if name not in ("flags", *texts)},
+        )  # fmt: skip
+        found[row["analysis"]] = (*found.get(row["analysis"], ()), item)
+    return found
+
+
+_FIXED = frozenset({"analysis", "quantity", *COLUMNS})

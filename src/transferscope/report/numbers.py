@@ -2,7 +2,7 @@
 
 import re
 
-from transferscope.analyses.contract import Number
+from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.rounding import exact
 
 __all__ = [
@@ -91,10 +91,10 @@ def span_words(low: str, high: str) -> str:
     return f"{number if gap and high.endswith(gap + unit) else low} to {high}"
 
 
-def interval_words(number: Number) -> str:
+def interval_words(number: Estimate) -> str:
     """The interval of a number, or – where there is none.
 
-    >>> interval_words(Number("a", 0.5, 0.4, 0.6, "seeds", 3))
+    >>> interval_words(Estimate("a", {}, 0.5, 0.4, 0.6, "seeds", 3))
     '0.400 to 0.600'
     """
     if number.low is None and number.high is None:

@@ -10,7 +10,7 @@ import jinja2
 import polars as pl
 from markupsafe import Markup, escape
 
-from transferscope.analyses.contract import Number
+from transferscope.analyses.estimates import frame
 from transferscope.errors import AnalysisError
 from transferscope.plots.export import png, svg
 from transferscope.plots.theme import Figure, metric_name
@@ -129,7 +129,12 @@ def write_report(results: Results, folder: Path) -> Path:
 def _written(results: Results, folder: Path) -> Path:
     metric, drawn = metric_of(results), drawings(results)
     _table(folder / "tables" / "headline", results.headline, f"{metric_name(metric)} of the variants")
-    for slug, item in zip(slugs(results), results.analyses, strict=True):
+    names = slugs(results)
+    estimates = {
+        slug: item.summary.estimates for slug, item in zip(names, results.analyses, strict=True) if item.summary
+    }
+    _table(folder / "tables" / "estimates", frame(estimates), "every number of the study, with its 95 % limits")
+    for slug, item in zip(names, results.analyses, strict=True):
         for name, data in item.files.items():
             if Path(name).name != name or name in ("", ".", ".."):
                 raise AnalysisError(
@@ -138,8 +143,6 @@ def _written(results: Results, folder: Path) -> Path:
                     got=repr(name),
                 )
             replace_file(folder / "files" / slug / name, data)
-        if item.summary and item.summary.numbers:
-            _table(folder / "tables" / f"{slug}-numbers", _numbers(item.summary.numbers), item.summary.verdict)
         if item.table is None:
             continue
         _table(folder / "tables" / slug, item.table, item.analysis.title)
@@ -147,17 +150,10 @@ def _written(results: Results, folder: Path) -> Path:
             picture = svg(figure.chart())
             replace_file(folder / "figures" / f"{slug}-{figure.name}.svg", picture.encode())
             replace_file(folder / "figures" / f"{slug}-{figure.name}.png", png(picture))
-    replace_file(folder / "results.json", results_as_json(results, slugs(results)).encode())
+    replace_file(folder / "results.json", results_as_json(results, names).encode())
     place = folder / "report.html"
     replace_file(place, _page(results, drawn).encode())
     return place
-
-
-def _numbers(numbers: tuple[Number, ...]) -> pl.DataFrame:
-    names = ("name", "value", "low", "high", "basis", "n", "unit", "note")
-    kinds = (pl.String, pl.Float64, pl.Float64, pl.Float64, pl.String, pl.Int64, pl.String, pl.String)
-    rows = [tuple(getattr(number, name) for name in names) for number in numbers]
-    return pl.DataFrame(rows, schema=dict(zip(names, kinds, strict=True)), orient="row")
 
 
 def _table(stem: Path, table: pl.DataFrame, caption: str) -> None:

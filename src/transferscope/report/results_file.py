@@ -3,18 +3,18 @@
 import json
 from typing import Any
 
-from transferscope.analyses.contract import Number
+from transferscope.analyses.estimates import Estimate
 from transferscope.report.answer import answer
 from transferscope.running.results import Results
 
-__all__ = ["FORMAT", "numbers_as_json", "results_as_json"]
+__all__ = ["FORMAT", "estimates_as_json", "results_as_json"]
 
-FORMAT = 1
+FORMAT = 2
 """Of the document; a reader refuses another one."""
 
 
 def results_as_json(results: Results, slugs: list[str]) -> str:
-    """Verdicts, notes, numbers, settings and manifest of a finished study.
+    """Verdicts, notes, estimates, settings and manifest of a finished study.
 
     Args:
         results: of the study.
@@ -29,7 +29,7 @@ def results_as_json(results: Results, slugs: list[str]) -> str:
         "settings": results.study.model_dump(mode="json"),
         "answer": dict(vars(answer(results))),
         "verdict": results.verdict,
-        "gap": numbers_as_json(results.gap),
+        "gap": estimates_as_json(results.gap),
         "analyses": [
             {
                 "slug": slug,
@@ -42,7 +42,7 @@ def results_as_json(results: Results, slugs: list[str]) -> str:
                 "verdict": None if item.summary is None else item.summary.verdict,
                 "notes": [] if item.summary is None else list(item.summary.notes),
                 "facts": {} if item.summary is None else dict(item.summary.facts),
-                "numbers": [] if item.summary is None else numbers_as_json(item.summary.numbers),
+                "estimates": [] if item.summary is None else estimates_as_json(item.summary.estimates),
             }
             for slug, item in zip(slugs, results.analyses, strict=True)
         ],
@@ -51,10 +51,10 @@ def results_as_json(results: Results, slugs: list[str]) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def numbers_as_json(numbers: tuple[Number, ...]) -> list[dict[str, Any]]:
-    """Numbers as dictionaries of their fields.
+def estimates_as_json(estimates: tuple[Estimate, ...]) -> list[dict[str, Any]]:
+    """Estimates as dictionaries of their fields.
 
-    >>> numbers_as_json((Number("a", 0.5, n=3),))[0]["n"]
-    3
+    >>> estimates_as_json((Estimate("distance", {"pair": "P-T/P-T"}, 0.5, n=3),))[0]["at"]
+    {'pair': 'P-T/P-T'}
     """
-    return [dict(vars(number)) for number in numbers]
+    return [{**vars(item), "at": dict(item.at), "flags": list(item.flags)} for item in estimates]

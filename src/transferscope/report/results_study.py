@@ -6,9 +6,8 @@ from typing import Any
 import polars as pl
 
 from transferscope.analyses.claims import CLAIMS, Claim, Measurement, Verdict, judge
-from transferscope.analyses.contract import Number
+from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.variants import shown
-from transferscope.report.evidence_tables import NUMBERS
 from transferscope.report.kept_results import KeptResults
 from transferscope.report.markdown import folded, table
 from transferscope.report.numbers import MISSING, basis_words, interval_words, metric_words, minus_signs, value_words
@@ -27,10 +26,10 @@ def judged(study: KeptResults) -> Judged:
     return {claim.key: judge(claim, tables) for claim in CLAIMS}
 
 
-def as_number(tested: Measurement) -> Number:
+def as_number(tested: Measurement) -> Estimate:
     """The number a claim stands or falls with, as a key number."""
     basis: Any = tested.basis
-    return Number(tested.what, tested.value, tested.low, tested.high, basis, tested.n, tested.unit)
+    return Estimate(tested.what, {}, tested.value, tested.low, tested.high, basis, tested.n, tested.unit)
 
 
 def study_page(study: KeptResults) -> str:

@@ -11,7 +11,8 @@ import polars as pl
 import yaml
 from markupsafe import Markup, escape
 
-from transferscope.analyses.contract import Column, Number
+from transferscope.analyses.contract import Column
+from transferscope.analyses.estimates import Estimate
 from transferscope.plots.export import inline_svg
 from transferscope.plots.registry import DRAWN, figures
 from transferscope.plots.theme import VARIANTS, Figure, colour, metric_name, shown, themed
@@ -176,7 +177,7 @@ def gap_rows(results: Results) -> list[dict[str, str]]:
     metric = metric_of(results)
     return [
         {
-            "name": number.name,
+            "name": f"{shown(str(number.at['variant']))} − {shown(str(number.at['rival']))}",
             "value": points_words(number.value, metric),
             "interval": ""
             if number.low is None or number.high is None
@@ -262,7 +263,7 @@ def _section(slug: str, item: AnalysisResult, drawn: tuple[Figure, ...]) -> Sect
         verdict=item.summary.verdict if item.summary else "",
         inapplicable=item.inapplicable,
         notes=item.summary.notes if item.summary else (),
-        numbers=[_number(number) for number in item.summary.numbers] if item.summary else [],
+        numbers=[_number(number) for number in item.summary.estimates] if item.summary else [],
         pictures=tuple(_picture(figure, slug) for figure in drawn),
         galleries=galleries(analysis.name, item.files),
         nothing_drawn=table is not None and analysis.name in DRAWN and not drawn,
@@ -283,7 +284,7 @@ def _picture(figure: Figure, slug: str) -> Picture:
     return Picture(figure, panels)
 
 
-def _number(number: Number) -> dict[str, Any]:
+def _number(number: Estimate) -> dict[str, Any]:
     return {
         "name": number.name,
         "value": value_words(number.value, number.unit, fixed=number.low is not None),

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, Number, Summary
+from transferscope.analyses.contract import AbstractAnalysis, Summary, checked_summary
 from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.outcome import Outcome
 from transferscope.analyses.variants import BoundStudy
@@ -45,7 +45,7 @@ def results_of(study: BoundStudy, store: Store, finished: Finished, command: str
     return Results(
         study=study.settings,
         headline=_headline(outcome.table, study, finished),
-        gap=_gap(outcome.table),
+        gap=tuple(item for item in outcome.summary.estimates if item.quantity == "gap"),
         verdict=outcome.summary.verdict,
         analyses=tuple(results),
         manifest=_manifest(study, store, finished, command),
@@ -86,7 +86,7 @@ def _result(analysis: AbstractAnalysis, store: Store, finished: Finished) -> Ana
         reason = "every network this analysis needs diverged" if lost else "there was nothing to measure"
         summary = Summary(f"Undecided: {reason}.")
     else:
-        summary = analysis.summarise(table, finished.evidence)
+        summary = checked_summary(analysis, analysis.summarise(table, finished.evidence))
     if lost:
         note = "diverged (a result, shown as such; left out of means): " + ", ".join(sorted(lost))
         summary = replace(summary, notes=(*summary.notes, note))
@@ -131,22 +131,6 @@ def _headline(table: pl.DataFrame, study: BoundStudy, finished: Finished) -> pl.
             "epochs": pl.Int64(),
             "note": pl.String(),
         },
-    )
-
-
-def _gap(table: pl.DataFrame) -> tuple[Number, ...]:
-    rows = table.filter((pl.col("level") == "gap") & (pl.col("split") == "test"))
-    return tuple(
-        Number(
-            row["variant"].replace("P_T", "P-T").replace("RI_T_long", "RI-T (long)").replace("RI_T", "RI-T"),
-            row["value"],
-            row["low"],
-            row["high"],
-            row["basis"],
-            row["n"],
-            "metric",
-        )
-        for row in rows.iter_rows(named=True)
     )
 
 

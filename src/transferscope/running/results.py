@@ -6,7 +6,8 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, Number, Summary
+from transferscope.analyses.contract import AbstractAnalysis, Summary
+from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.readable import readable
 from transferscope.study import Study
 
@@ -52,7 +53,7 @@ class Results:
 
     study: Study
     headline: pl.DataFrame
-    gap: tuple[Number, ...]
+    gap: tuple[Estimate, ...]
     verdict: str
     analyses: tuple[AnalysisResult, ...]
     manifest: Mapping[str, Any]
