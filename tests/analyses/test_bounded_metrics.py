@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from tests.estimates import estimate_of
 from tests.report.synthetic import learning_curves_table, learning_rate_table
 from tests.report.synthetic_criticality import criticality_table
 from tests.report.synthetic_rewind import rewind_table
@@ -28,18 +29,19 @@ def test_limits_of_learning_curves_are_metrics_and_differences_of_metrics() -> N
     table = spread(learning_curves_table(), "RI_T", (0.02, 0.1, 0.25))
     table = spread(table, "P_T", (0.99, 0.8, 0.97))
     rates = Evidence({LearningRate().key: learning_rate_table()})
-    numbers = {number.name: number for number in LearningCurves().summarise(table, rates).numbers}
-    low, high = numbers["final test metric of RI-T"], numbers["final test metric of P-T"]
+    summary = LearningCurves().summarise(table, rates)
+    low, high = (estimate_of(summary, "final_metric", variant=variant) for variant in ("RI_T", "P_T"))
     assert (low.low, high.high) == (0.0, 1.0)
     assert (low.value, high.value) == (pytest.approx(0.37 / 3), pytest.approx(2.76 / 3))
     assert low.high == pytest.approx(0.37 / 3 + 4.302653 * 0.1167619 / 3**0.5, rel=1e-5)
-    assert numbers["optimisation speed of RI-T"].low == 0.0
-    gap = numbers["final test metric, P-T − RI-T"]
+    assert "clipped" in low.flags
+    assert estimate_of(summary, "speed", variant="RI_T").low == 0.0
+    gap = estimate_of(summary, "final_gap", variant="P_T", rival="RI_T")
     assert (gap.high, gap.basis) == (1.0, "seeds")
     assert gap.low > 0
-    for number in numbers.values():
-        if number.unit == "metric" and number.low is not None:
-            assert -1 <= number.low <= number.high <= 1
+    for item in summary.estimates:
+        if item.unit == "metric" and item.low is not None:
+            assert -1 <= item.low <= item.high <= 1
 
 
 def test_limits_of_drops_are_differences_of_metrics() -> None:
