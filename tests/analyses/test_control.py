@@ -2,11 +2,12 @@ import polars as pl
 import pytest
 
 from tests.analyses.control_units import expand, rates, settled_curves, told, tuned
+from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic import learning_curves_table, learning_rate_table
 from tests.report.synthetic_starts import RATES, control_table, ends, summary
-from transferscope.analyses.contract import checked, schema
+from transferscope.analyses.contract import checked, checked_summary, schema
 from transferscope.analyses.control import Control, report_rows
-from transferscope.analyses.ends import QUANTITIES
+from transferscope.analyses.ends import END_METRICS
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.measures.intervals import fieller, paired_seeds_interval
 from transferscope.specs import Control as ControlStart
@@ -68,7 +69,7 @@ def test_shares_and_gains_are_those_of_paired_seeds():
     found = ends({"RI_T": (0.0, 0.0), "P_T": (1.0, 1.0), "permuted": (0.3, 0.6), "spectrum": (0.1, 0.2)}, (0, 1, 2, 3))
     networks = [(v, seed, 0.1) for v in ("RI_T", "P_T", "permuted", "spectrum") for seed in range(4)]
     table = checked(Control(), pl.DataFrame(report_rows(found, networks), schema=schema(Control.columns)))
-    for quantity in QUANTITIES:
+    for quantity in END_METRICS:
         values = {
             role: [found.values[quantity][role][seed] for seed in range(4)] for role in ("RI_T", "P_T", "permuted")
         }
@@ -104,7 +105,17 @@ def test_a_diverged_seed_is_left_out_and_said():
 
 
 def test_the_verdict_names_its_intervals():
-    said = told(control_table()).verdict
+    summary = checked_summary(Control(), told(control_table()))
+    shares = {item.at["variant"]: item for item in estimates_of(summary, "share_of_gain", split="test")}
+    assert {variant: item.verdict for variant, item in shares.items()} == {
+        "mean-var": "not all", "permuted": "not all", "filter-permuted": "part", "spectrum": "not all",
+    }  # fmt: skip
+    assert {item.n_comparisons for item in shares.values()} == {4}
+    gain = estimate_of(summary, "gap", variant="P_T", rival="RI_T", split="test")
+    assert (gain.basis, gain.n, gain.name) == ("seeds", 3, "P-T − RI-T, final metric (test)")
+    speeds = estimates_of(summary, "share_of_speed_gain", split="train")
+    assert [item.verdict for item in speeds] == ["part"] * 4
+    said = summary.verdict
     assert said.startswith(
         "Final test metric: part of the gain by filter-permuted, all of it by none (intervals for all"
     )
@@ -135,20 +146,29 @@ def test_a_control_that_may_recover_all_is_named_once():
 
 
 def test_no_claim_while_ri_t_is_still_improving():
-    said = told(control_table(), learning_curves_table()).verdict
+    summary = told(control_table(), learning_curves_table())
+    assert {item.verdict for item in estimates_of(summary, "share_of_gain")} == {"undecided"}
+    assert all("still_improving" in item.flags for item in estimates_of(summary, "gap"))
+    assert not any("still_improving" in item.flags for item in estimates_of(summary, "speed_gap"))
+    said = summary.verdict
     assert said.startswith("Final test metric: no claim on the final metric, for RI-T is still improving at the end")
     short = learning_curves_table().filter(pl.col("epoch") < 3)
     assert "RI-T has too few epochs to tell" in told(control_table(), short).verdict
 
 
 def test_two_seeds_leave_it_undecided():
-    said = told(control_table(seeds=(0, 1))).verdict
+    summary = told(control_table(seeds=(0, 1)))
+    shares = estimates_of(summary, "share_of_gain")
+    assert {(item.basis, item.verdict, item.flags) for item in shares} == {("range", "undecided", ("too_few_seeds",))}
+    said = summary.verdict
     assert said.startswith("Final test metric: undecided with fewer than 3 seeds")
     assert "range of 2 seeds" in said
 
 
 def test_no_gain_no_share():
-    said = told(control_table(gain=0.0)).verdict
+    summary = told(control_table(gain=0.0))
+    assert {(item.value, item.verdict) for item in estimates_of(summary, "share_of_gain")} == {(None, "undecided")}
+    said = summary.verdict
     assert said.startswith("Final test metric: undecided, for no share of it is defined: P-T − RI-T is")
 
 

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.analyses.control_units import expand, told
+from tests.estimates import estimate_of
 from tests.report.synthetic_starts import control_table
 from tests.studies import NAME, RECIPE, SIZE, Trained, arrays, bound, study
 from transferscope.analyses.contract import checked, schema
@@ -69,7 +70,7 @@ def test_an_unrelated_source_is_a_control_with_a_search_and_report_runs_of_its_o
     spec = compared.study.trained("P_T", 1, 0.1).model_copy(update={"start": start})
     assert compared.context.history(spec)["test_metric"][-1] == values[1]
     said = next(item for item in compared.results.analyses if item.analysis.name == "control").summary
-    assert any(number.name.startswith("share of the gain recovered by unrelated") for number in said.numbers)
+    assert estimate_of(said, "share_of_gain", variant="unrelated", split="test").n_comparisons == 2
 
 
 def test_it_is_a_pre_training_of_as_many_images_as_the_source_s(compared):

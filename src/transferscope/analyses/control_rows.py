@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferscope.analyses.contract import Member, Unit
 from transferscope.analyses.ends import (
-    QUANTITIES,
+    END_METRICS,
     Ends,
     by_interval,
     ends_of,
@@ -94,7 +94,7 @@ def report_rows(ends: Ends, networks: Iterable[tuple[str, int, float]]) -> list[
     controls = [variant for variant in rates if variant not in TRAINED]
     together = bonferroni_confidence(len(controls))
     rows: list[dict[str, Any]] = []
-    for quantity in QUANTITIES:
+    for quantity in END_METRICS:
         common = {"quantity": quantity[0], "split": quantity[1]}
         for variant, seed, rate in runs:
             row = {**common, "variant": variant, "learning_rate": rate}

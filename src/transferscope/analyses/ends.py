@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from transferscope.analyses.contract import Column, Member
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.learning_curves import improving, too_short
 from transferscope.analyses.rounding import exact
 
@@ -22,6 +23,7 @@ __all__ = [
     "by_interval",
     "columns_of",
     "ends_of",
+    "estimate_of",
     "gain",
     "interval_columns",
     "network_columns",
@@ -201,21 +203,37 @@ def over_seeds_row(
     return {**limits, "basis": basis}, flags
 
 
-def span(row: Mapping[str, Any], scale: float, digits: int, unit: str = "", sign: str = "+") -> str:
-    """A row in words: ``+0.8 (95 % interval over 3 seeds +0.2 to +1.4)``, or its range, or its value alone.
+def estimate_of(quantity: Quantity, row: Mapping[str, Any], *flags: "Flag", **more: Any) -> Estimate:
+    """The estimate that a row of a difference or a share over seeds holds.
 
     Args:
-        row: with ``value, low, high, basis, n``.
+        quantity: of which it is.
+        row: with ``value, low, high, simultaneous_low, simultaneous_high, n, diverged, note``.
+        flags: what else is wrong with it.
+        more: of :meth:`Quantity.at_row`, coordinates among them.
+    """
+    values, found = over_seeds_row(row)
+    lost: tuple[Flag, ...] = ("diverged",) if row["diverged"] else ()
+    note = "a diverged seed is left out" if row["diverged"] else None
+    return quantity.at_row({**row, **values}, row["note"], note, flags=(*found, *lost, *flags), **more)
+
+
+def span(item: "Estimate | Interval", scale: float, digits: int, unit: str = "", sign: str = "+") -> str:
+    """A number in words: ``+0.8 (95 % interval over 3 seeds +0.2 to +1.4)``, or its range, or its value alone.
+
+    Args:
+        item: its value is defined.
         scale: what numbers are multiplied by.
         digits: after the point.
         unit: written after numbers.
         sign: ``+`` also signs positive numbers.
     """
-    value = f"{exact(scale * row['value']):{sign}z.{digits}f}{unit}"
-    if row["low"] is None or row["high"] is None:
-        return f"{value} ({row['n']} seed{'s' if row['n'] != 1 else ''}, no interval)"
-    ends = f"{exact(scale * row['low']):{sign}z.{digits}f} to {exact(scale * row['high']):{sign}z.{digits}f}{unit}"
-    words = f"95 % interval over {row['n']} seeds" if row["basis"] == "seeds" else f"range of {row['n']} seeds"
+    assert item.value is not None
+    value = f"{exact(scale * item.value):{sign}z.{digits}f}{unit}"
+    if item.low is None or item.high is None:
+        return f"{value} ({item.n} seed{'s' if item.n != 1 else ''}, no interval)"
+    ends = f"{exact(scale * item.low):{sign}z.{digits}f} to {exact(scale * item.high):{sign}z.{digits}f}{unit}"
+    words = f"95 % interval over {item.n} seeds" if item.basis == "seeds" else f"range of {item.n} seeds"
     return f"{value} ({words} {ends})"
 
 
