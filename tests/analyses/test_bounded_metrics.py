@@ -46,15 +46,15 @@ def test_limits_of_learning_curves_are_metrics_and_differences_of_metrics() -> N
 
 def test_limits_of_drops_are_differences_of_metrics() -> None:
     rows = pl.DataFrame([
-        {"module": name, "position": place, "seed": seed, "drop": value, "low": value, "high": value,
-         "simultaneous_low": value, "simultaneous_high": value, "n": 100, "judged": "lost"}
+        {"module": name, "variant": "P_T", "to": "initial", "position": place, "seed": seed, "drop": value,
+         "low": value, "high": value, "simultaneous_low": value, "simultaneous_high": value, "n": 100, "judged": "lost"}
         for place, name in enumerate("abcdef") for seed, value in enumerate((0.1, 0.5, 0.9))
     ])  # fmt: skip
     for item in drops(rows, 0.005):
-        assert item.interval.low == pytest.approx(0.5 - 4.302653 * 0.4 / 3**0.5, rel=1e-5)
-        assert item.interval.high == 1.0
-        assert (item.simultaneous.low, item.simultaneous.high) == (-1.0, 1.0)
-        assert item.judged == "undecided"
+        assert item.low == pytest.approx(0.5 - 4.302653 * 0.4 / 3**0.5, rel=1e-5)
+        assert item.high == 1.0
+        assert (item.simultaneous_low, item.simultaneous_high) == (-1.0, 1.0)
+        assert (item.verdict, item.flags) == ("undecided", ("clipped",))
 
 
 def test_a_difference_of_drops_reaches_to_two() -> None:
@@ -62,11 +62,8 @@ def test_a_difference_of_drops_reaches_to_two() -> None:
     own = (pl.col("origin") == "study") & (pl.col("level") == "module") & (pl.col("to") == "initial")
     extreme = pl.col("variant").replace_strict({"P_T": -0.9, "RI_T": 0.9}, default=None, return_dtype=pl.Float64)
     summary = of_rewind(table.with_columns(drop=pl.when(own).then(extreme).otherwise("drop")), 0.005)
-    (gap,) = [
-        number for number in summary.numbers
-        if number.name == "P-T − RI-T: mean drop over modules, put back to its initial value (test)"
-    ]  # fmt: skip
-    assert gap.value == pytest.approx(-1.8)
+    gap = estimate_of(summary, "mean_drop_gap", variant="P_T", rival="RI_T")
+    assert (gap.value, gap.flags) == (pytest.approx(-1.8), ("no_spread",))
 
 
 def test_a_share_of_modules_is_a_share() -> None:

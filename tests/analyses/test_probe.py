@@ -132,8 +132,9 @@ def test_without_an_interval_over_seeds_the_examples_speak(table, n, flag, neede
     limits = ("low", "high", "simultaneous_low", "simultaneous_high")
     over_seeds = (pl.col("level") == "gap") & (pl.col("basis") == "seeds")
     rows = table.with_columns(
-        pl.when(over_seeds).then(None).otherwise(name).alias(name) for name in (*limits, "basis")
-    ).with_columns(pl.when(over_seeds).then(n).otherwise("n").alias("n"))
+        *(pl.when(over_seeds).then(None).otherwise(name).alias(name) for name in (*limits, "basis")),
+        pl.when(over_seeds).then(n).otherwise("n").alias("n"),
+    )
     summary = checked_summary(PROBE, PROBE.summarise(rows, Evidence()))
     largest = estimate_of(summary, "largest_gap", variant="P", rival="RI")
     assert (largest.low, largest.flags, largest.verdict) == (None, (flag,), "undecided")
