@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from tests.estimates import estimate_of
+from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic import learning_curves_table, learning_rate_table
 from tests.report.synthetic_criticality import criticality_table
 from tests.report.synthetic_rewind import rewind_table
@@ -72,6 +72,6 @@ def test_a_share_of_modules_is_a_share() -> None:
     summary = of_criticality(
         table.with_columns(mu=pl.when(zero & pl.col("mu").is_not_null()).then(0.0).otherwise("mu")), 0.01
     )
-    numbers = [number for number in summary.numbers if number.name.startswith("share of modules with μ = 0, P-T")]
-    assert len(numbers) == 2
-    assert all((number.high, number.basis) == (1.0, "seeds") for number in numbers)
+    shares = estimates_of(summary, "mu_zero_share", variant="P_T")
+    assert len(shares) == 2
+    assert all((item.high, item.basis, item.flags) == (1.0, "seeds", ("clipped",)) for item in shares)
