@@ -39,6 +39,9 @@ from tests.report.synthetic_starts import control_table, transplant_table
 from tests.report.synthetic_starts import summary as starts_summary
 from transferscope.analyses.ablation_summary import summary_of
 from transferscope.analyses.contract import AbstractAnalysis, Number, Summary, checked
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_curves import LearningCurves
+from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.registry import analysis_type
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.study import Study
@@ -272,13 +275,8 @@ _SUMMARIES = {
          Number("chosen rate of RI-T", 0.03, n=2, note="validation metric 0.764")),
         ("RI-T diverged at 0.3",),
     ),
-    "learning_curves": Summary(
-        "P-T ends 8.1 points above RI-T (95 % interval over 3 seeds: 6.9 to 9.3 points).",
-        (Number("P-T − RI-T, final", 0.081, 0.069, 0.093, "seeds", 3, "metric"),
-         Number("optimisation speed of P-T", 0.921, 0.915, 0.927, "seeds", 3, "metric"),
-         Number("optimisation speed of RI-T", 0.758, 0.748, 0.768, "seeds", 3, "metric"),
-         Number("updates until 80 % training accuracy, RI-T", 224, None, None, None, 3, "count", "one seed censored")),
-        ("RI-T is still improving at the end: no claim on the final gap of trained-out networks is made.",),
+    "learning_curves": LearningCurves().summarise(
+        learning_curves_table(), Evidence({LearningRate().key: learning_rate_table()})
     ),
     "mistakes": Summary(
         "P-T networks share more mistakes with each other (κ 0.55) than with RI-T (κ 0.36; 95 % interval of the "
