@@ -141,8 +141,8 @@ class Quantity:
     family: tuple[str, ...] = ()
 
     def of(
-        self, interval: "Interval", *notes: str, simultaneous: "Interval | None" = None, n_comparisons: int | None = None,
-        verdict: str | None = None, flags: "Iterable[Flag]" = (), **at: Coordinate,
+        self, interval: "Interval", *notes: str | None, simultaneous: "Interval | None" = None,
+        n_comparisons: int | None = None, verdict: str | None = None, flags: "Iterable[Flag]" = (), **at: Coordinate,
     ) -> Estimate:  # fmt: skip
         """The estimate an interval is of, at its coordinates.
 
@@ -165,8 +165,8 @@ class Quantity:
 
     def at_row(
         self, row: Mapping[str, Any], *notes: str | None, simultaneous: "Interval | None" = None,
-        n_comparisons: int | None = None, verdict: str | None = None, flags: "Iterable[Flag]" = (), unit: str | None = None,
-        **at: Coordinate,
+        n_comparisons: int | None = None, verdict: str | None = None, flags: "Iterable[Flag]" = (),
+        unit: str | None = None, **at: Coordinate,
     ) -> Estimate:  # fmt: skip
         """The estimate that a row of a table holds, as :meth:`of`.
 
