@@ -99,11 +99,11 @@ def test_coverage_where_errors_come_from_three_seeds(tau):
     runs, k, sigma = 4000, 8, 0.1 * draw.uniform(0.5, 2, 8)
     inside = predicted = 0
     for _ in range(runs):
-        truth = draw.normal(0.3, tau, k + 1)
-        seeds = truth[:k, None] + draw.normal(0, 1, (k, 3)) * sigma[:, None]
-        found = random_effects(seeds.mean(1), seeds.std(1, ddof=1) / math.sqrt(3))
+        errors = np.append(sigma, draw.choice(sigma))  # of the new study, like one of the others
+        seeds = draw.normal(0.3, tau, (k + 1, 1)) + draw.normal(0, 1, (k + 1, 3)) * errors[:, None]
+        found = random_effects(seeds[:k].mean(1), seeds[:k].std(1, ddof=1) / math.sqrt(3))
         inside += found.low <= 0.3 <= found.high
-        predicted += found.prediction_low <= truth[k] <= found.prediction_high
+        predicted += found.prediction_low <= seeds[k].mean() <= found.prediction_high
     error = 5 * math.sqrt(0.95 * 0.05 / runs)
     assert inside / runs == pytest.approx(0.95, abs=error + 0.01)
     assert predicted / runs == pytest.approx(0.95, abs=error + 0.01)
