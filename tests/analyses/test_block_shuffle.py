@@ -341,6 +341,17 @@ def test_no_claim_while_ri_t_improves() -> None:
     assert any("RI-T is still improving at the end with single pixels" in note for note in summary.notes)
 
 
+def test_too_few_epochs_to_tell_are_no_claim() -> None:
+    single = (pl.col("label") == "single pixels") & (pl.col("level") == "network")
+    table = ablation_table().with_columns(improving=pl.when(~single).then("improving"))
+    summary = summary_of(table)
+    gap = estimate_of(summary, "final_gap", block="1")
+    assert (gap.flags, gap.verdict) == (("too_few_epochs",), "undecided")
+    assert "too_few_epochs" in estimate_of(summary, "gap_minus_whole", block="1").flags
+    assert estimate_of(summary, "final_gap", block="*").flags == ()
+    assert summary.verdict.startswith("No claim on the final gap, for RI-T has too few epochs")
+
+
 def test_whole_images_that_still_improve_put_every_change_in_doubt() -> None:
     whole = (pl.col("place") == 0) & (pl.col("variant") == "RI_T") & (pl.col("level") == "network")
     table = ablation_table().with_columns(improving=pl.when(whole).then(pl.lit(value=True)).otherwise("improving"))

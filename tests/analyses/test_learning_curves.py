@@ -239,6 +239,7 @@ def test_the_best_epoch_is_chosen_on_validation_data() -> None:
     assert estimate_of(summary, "best_epoch_metric", variant="RI_T").value == 0.3
     gap = estimate_of(summary, "final_gap", variant="P_T", rival="RI_T", split="test")
     assert (gap.value, gap.flags) == (pytest.approx(0.3), ("too_few_seeds",))
+    assert estimate_of(summary, "speed_gap", at_rate="own").at["rival"] == "RI_T"
 
 
 def test_equal_rates_come_from_the_tuning_runs() -> None:
@@ -290,9 +291,9 @@ def test_p_t_that_still_rises_is_another_matter() -> None:
 def test_runs_too_short_to_tell_are_named() -> None:
     found = table(rows("P_T", 0, FLAT), rows("RI_T", 0, FLAT[:3]))
     assert (too_short(found, "RI_T"), too_short(found, "P_T")) == ([0], [])
-    assert (
-        "RI-T has too few epochs to tell whether it has reached its plateau" in ANALYSIS.summarise(found, rates()).notes
-    )
+    summary = summary_of(found)
+    assert "RI-T has too few epochs to tell whether it has reached its plateau" in summary.notes
+    assert "too_few_epochs" in estimate_of(summary, "final_gap").flags
 
 
 def test_longer_runs_are_compared_as_well() -> None:

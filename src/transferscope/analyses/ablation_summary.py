@@ -24,7 +24,7 @@ _SPEED_GAP = Quantity("speed_gap", "{label}: optimisation speed, {variant} − {
 _MINUS_WHOLE = Quantity("gap_minus_whole", "{label}: gap minus the gap on whole images", "metric", (-2.0, 2.0))
 
 QUANTITIES = (_FINAL_GAP, _OF_THESE, _DROP, _SPEED_GAP, _MINUS_WHOLE)
-"""Of the input ablations, at ``ablation, label, variant, rival`` and, where the ablation has one, ``block`` or
+"""Of the input ablations, at ``origin, ablation, label, variant, rival`` and, where the ablation has one, ``block`` or
 ``cutoff``."""
 
 
@@ -66,10 +66,11 @@ def _estimates(own: pl.DataFrame, place: int) -> Iterator[Estimate]:
     if not gaps:
         return
     row = gaps[0]
-    at: dict[str, Any] = {"ablation": row["ablation"], "label": row["label"], "variant": "P_T", "rival": "RI_T"}
+    at: dict[str, Any] = {"origin": "study", "ablation": row["ablation"], "label": row["label"]}
+    at |= {"variant": "P_T", "rival": "RI_T"}
     at |= {name: row[name] for name in ("block", "cutoff") if row[name] is not None}
     lost: tuple[Flag, ...] = ("diverged",) if rows.filter(pl.col("level") == "network")["diverged"].any() else ()
-    wrong: tuple[Flag, ...] = (*lost, "still_improving") if _improving(own, place) else lost
+    wrong = (*lost, *_end_flags(own, place))
     test, ablations = ("test_metric", "test_low", "test_high"), own["place"].n_unique()
     gap, flags = over_seeds_row(row, *test)
     yield _FINAL_GAP.at_row({**row, **gap}, n_comparisons=ablations, flags=(*flags, *wrong), **at)
@@ -82,24 +83,30 @@ def _estimates(own: pl.DataFrame, place: int) -> Iterator[Estimate]:
     speed, flags = over_seeds_row(row, "speed", "speed_low", "speed_high")
     if speed["value"] is not None:
         yield _SPEED_GAP.at_row(speed, flags=(*flags, *lost), **at)
-    if _improving(own, 0):  # a difference is one of the gap on whole images, too
-        wrong = (*lost, "still_improving")
+    wrong = (*lost, *_end_flags(own, place, 0))  # a difference is one of the gap on whole images, too
     for row in rows.filter(pl.col("level") == "difference").iter_rows(named=True):
         change, flags = over_seeds_row(row, *test)
         yield _MINUS_WHOLE.at_row({**row, **change}, n_comparisons=ablations - 1, flags=(*flags, *wrong), **at)
 
 
-def _improving(own: pl.DataFrame, place: int) -> int:
-    """How many trainings of RI-T with an ablation still improve at their end."""
-    runs = (pl.col("level") == "network") & (pl.col("place") == place) & (pl.col("variant") == "RI_T")
-    return int(own.filter(runs)["improving"].fill_null(value=False).sum())
+def _runs(own: pl.DataFrame, *places: int) -> pl.DataFrame:
+    """Trainings of RI-T with these ablations that did not diverge."""
+    rival = (pl.col("level") == "network") & (pl.col("variant") == "RI_T") & ~pl.col("diverged")
+    return own.filter(rival & pl.col("place").is_in(places))
+
+
+def _end_flags(own: pl.DataFrame, *places: int) -> tuple[Flag, ...]:
+    improving = _runs(own, *places)["improving"]
+    if improving.any():
+        return ("still_improving",)
+    return ("too_few_epochs",) if improving.has_nulls() else ()
 
 
 def _decided(item: Estimate) -> Estimate:
     """With its verdict, by its own interval: one ablation, named before any result was seen, is no family."""
     if item.quantity not in (_FINAL_GAP.key, _OF_THESE.key, _MINUS_WHOLE.key):
         return item
-    if item.basis not in ("seeds", "examples") or "still_improving" in item.flags:
+    if item.basis not in ("seeds", "examples") or {"still_improving", "too_few_epochs"} & set(item.flags):
         return replace(item, verdict="undecided")
     return replace(item, verdict={1: "larger", -1: "smaller", 0: "undecided"}[_sign(item)])
 
@@ -150,13 +157,16 @@ def _verdict(estimates: tuple[Estimate, ...], block: str | None, own: pl.DataFra
         )
     else:
         verdict = f"Undecided: {said}, without an interval."
+    why = None
     if "still_improving" in gap.flags:
         mine = (pl.col("ablation") == "block_shuffle") & (pl.col("block") == block)
-        runs = own.filter((pl.col("level") == "network") & mine & (pl.col("variant") == "RI_T"))
-        return (
-            f"No claim on the final gap, for RI-T is still improving at the end ({_improving(own, runs['place'][0])} "
-            f"of {runs.height} trainings with {label}). So far: {verdict}"
-        )
+        runs = _runs(own.filter(mine), *own.filter(mine)["place"])
+        rising = runs["improving"].sum()
+        why = f"is still improving at the end ({rising} of {runs.height} trainings with {label})"
+    elif "too_few_epochs" in gap.flags:
+        why = "has too few epochs to tell whether it is still improving"
+    if why is not None:
+        return f"No claim on the final gap, for RI-T {why}. So far: {verdict}"
     return verdict
 
 

@@ -12,7 +12,7 @@ from transferscope.analyses.control_rows import UNRELATED, ends_rows, report_row
 from transferscope.analyses.ends import columns_of, estimate_of, span, why_no_claim
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_curves import LearningCurves, improving
+from transferscope.analyses.learning_curves import LearningCurves, end_flags
 from transferscope.analyses.learning_rate import LearningRate, choose, next_grid
 from transferscope.analyses.other_source import OtherSource
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
@@ -198,9 +198,7 @@ class Control(AbstractAnalysis):
 
     def _estimate(self, row: Mapping[str, Any], table: pl.DataFrame, curves: pl.DataFrame) -> Estimate:
         at = {"variant": row["variant"], "rival": "RI_T", "split": row["split"]}
-        flags: list[Flag] = []
-        if row["quantity"] == "metric" and improving(curves, "RI_T"):
-            flags.append("still_improving")
+        flags: list[Flag] = list(end_flags(curves, "RI_T")) if row["quantity"] == "metric" else []
         if self._at_edge(table, row["variant"]):
             flags.append("edge_of_grid")
         quantity = _QUANTITIES[row["level"], row["quantity"]]
@@ -250,7 +248,8 @@ def _sizes(ours: float | None, other: float | None) -> str:
 
 def _share_verdict(share: Estimate) -> str:
     """By its simultaneous interval: ``part``, ``part or all``, ``not all`` or ``undecided``."""
-    if share.simultaneous_low is None or share.simultaneous_high is None or "still_improving" in share.flags:
+    unended = {"still_improving", "too_few_epochs"} & set(share.flags)
+    if unended or share.simultaneous_low is None or share.simultaneous_high is None:
         return "undecided"
     if share.simultaneous_low > 0:
         return "part" if share.simultaneous_high < 1 else "part or all"

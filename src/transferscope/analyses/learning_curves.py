@@ -20,10 +20,11 @@ from transferscope.bounds import DIFFERENCE, SHARE
 from transferscope.errors import AnalysisError
 
 if TYPE_CHECKING:
+    from transferscope.bounds import Flag
     from transferscope.measures.curves import Trend
     from transferscope.running.context import Context
 
-__all__ = ["LearningCurves", "curves_of", "improving", "too_short"]
+__all__ = ["LearningCurves", "curves_of", "end_flags", "improving", "too_short"]
 
 Curves = dict[int, dict[int, float]]
 
@@ -155,7 +156,7 @@ class LearningCurves(AbstractTuned):
         estimates: list[Estimate] = []
         verdict = "Undecided: P-T and RI-T have no finished epoch in common."
         if (speeds := _speeds(train)) is not None:
-            gap = _estimate(_SPEED_GAP, _differences(speeds["P_T"], speeds["RI_T"]), **_GAP)
+            gap = _estimate(_SPEED_GAP, _differences(speeds["P_T"], speeds["RI_T"]), **_GAP, at_rate="own")
             gap = replace(gap, verdict=_faster(gap))
             estimates += [_estimate(_SPEED, speeds[variant], variant=variant) for variant in TRAINED]
             estimates.append(gap)
@@ -242,9 +243,9 @@ def _flagged(item: Estimate, table: pl.DataFrame) -> Estimate:
     if chosen["diverged"].any():
         flags.append("diverged")
     note = item.note
-    if item.quantity in (_FINAL.key, _FINAL_GAP.key) and improving(table, variants[-1]):
-        flags.append("still_improving")
-        if item.quantity == _FINAL_GAP.key:
+    if item.quantity in (_FINAL.key, _FINAL_GAP.key):
+        flags += end_flags(table, variants[-1])
+        if item.quantity == _FINAL_GAP.key and "still_improving" in flags:
             note = "; ".join(filter(None, (note, f"{shown(variants[-1])} is still improving: no claim")))
     return replace(item, flags=tuple(flags), note=note)
 
@@ -316,6 +317,18 @@ def too_short(table: pl.DataFrame, variant: str) -> list[int]:
         variant: ``P_T``, ``RI_T`` or ``RI_T_long``.
     """
     return [seed for seed, trend in _trends(table, variant).items() if trend is None]
+
+
+def end_flags(table: pl.DataFrame, variant: str) -> "tuple[Flag, ...]":
+    """Why a variant's final metric is not yet its last: it still improves, or has too few epochs to tell.
+
+    Args:
+        table: of :class:`LearningCurves`.
+        variant: ``P_T``, ``RI_T`` or ``RI_T_long``.
+    """
+    if improving(table, variant):
+        return ("still_improving",)
+    return ("too_few_epochs",) if too_short(table, variant) else ()
 
 
 def _trends(table: pl.DataFrame, variant: str) -> dict[int, "Trend | None"]:

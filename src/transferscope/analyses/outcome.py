@@ -9,7 +9,7 @@ from pydantic import Field
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Summary, Unit, schema
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_curves import LearningCurves, curves_of, improving, too_short
+from transferscope.analyses.learning_curves import LearningCurves, curves_of, end_flags, improving, too_short
 from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.per_class import CLASS_COLUMNS, class_rows
 from transferscope.analyses.rounding import exact
@@ -208,9 +208,7 @@ def _flags(row: Mapping[str, Any], curves: pl.DataFrame, variant: str) -> tuple[
         flags.append("too_few_seeds")
     elif row["low"] is None:
         flags.append("no_spread")
-    if variant in (*TRAINED, "RI_T_long") and improving(curves, variant):
-        flags.append("still_improving")
-    return tuple(flags)
+    return (*flags, *end_flags(curves, variant))
 
 
 _UNENDED = {
