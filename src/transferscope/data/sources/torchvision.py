@@ -17,6 +17,12 @@ _UNPICKLING = ("LSUN", "LSUNClass")
 """Data sets of torchvision that unpickle files whose hash they do not check."""
 
 
+_ONE_PART = (
+    "read one part alone (--set 'target.data.options={train: true}' or '{split: train}', as the data set has it), "
+    "or write the pictures into class folders and use kind: folder"
+)
+
+
 class Torchvision(AbstractSource):
     """A data set of ``torchvision.datasets``.
 
@@ -53,7 +59,7 @@ class Torchvision(AbstractSource):
             with reading(where, "gives no labels that can be read", "labels, one for each example"):
                 labels = _labels(data)
             tables.append(TableLabels.of_array(where, labels, _names(data, labels)))
-        joint = joined(tables)
+        joint = joined(tables, remedy=_ONE_PART)
         splits = [split for split, data in parts for _ in range(len(data))]
         return Listing(
             names=[f"{split or 'all'}/{number}" for split, data in parts for number in range(len(data))],
