@@ -161,7 +161,7 @@ def results_summary(results: "Results") -> None:
                 else f"not applicable: {item.inapplicable}",
             )
             for item in results.analyses
-            if item.summary is None or item.summary.verdict != results.verdict  # it stands above, whole
+            if item.summary is None or item.analysis.name != "outcome"  # its verdict is the study's: it stands above
         ],
     )
     table("", ["what to do", ""], [(choice.topic, choice.text.replace("`", "")) for choice in choices(results)])

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import CodeType
 from typing import Any, Literal
 
 from pydantic import Field
@@ -121,13 +122,15 @@ class Torchvision(AbstractSource):
 
 def _split_words(make: Any, given: dict[str, Any]) -> list[str]:
     """The splits a data set accepts, of those words for them that are usual."""
+    from torchvision.datasets.utils import verify_str_arg
+
     words = []
     for word in ("train", "val", "valid", "validation", "test"):
         try:
             make(**{**given, "split": word, **({"download": False} if "download" in given else {})})
         except ValueError as error:
             # torchvision's check of arguments says so; anything else is met again, and reported, by `_make`.
-            if "Unknown value" in str(error):
+            if _raised_in(error) is verify_str_arg.__code__:
                 continue
         except (RuntimeError, OSError):
             pass
@@ -135,6 +138,14 @@ def _split_words(make: Any, given: dict[str, Any]) -> list[str]:
     if not words:
         raise DataError(f"the splits of {make.__name__} are not known", hint="name one in `options`: {split: ...}")
     return words
+
+
+def _raised_in(error: BaseException) -> CodeType | None:
+    """The function that raised an error."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return None if trace is None else trace.tb_frame.f_code
 
 
 class _Reader:
