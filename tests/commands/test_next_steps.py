@@ -88,3 +88,14 @@ def test_code_that_may_not_run_here_may_with_the_command_named(here: Path) -> No
     name, parameters = parsed(command)
     assert (name, parameters["store"], parameters["allow_code"]) == ("run", Path("my store"), True)
     assert study_of(parameters).seeds == (4,)
+
+
+def test_a_network_that_is_not_trained_is_by_the_command_named(here: Path) -> None:
+    settings = tiny.settings(here / "data", {"analyses": ["outcome"]})
+    (here / "own.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    words = ("own.yaml", "--set", "seeds=[4]", "--store", "my store", "--allow-code")
+    _, err = call("export", *words, code=1)
+    (command,) = re.findall(r"do: +(transferscope .*?) trains it", err)
+    name, parameters = parsed(command)
+    assert (name, parameters["store"], parameters["allow_code"]) == ("run", Path("my store"), True)
+    assert study_of(parameters).seeds == (4,)

@@ -276,7 +276,9 @@ def export(
     study = load_study(path, overrides, allow_code=allow_code)
     from transferscope.running.export import export_network
 
-    exported = export_network(study, store, variant, study.seeds[0] if seed is None else seed, output, force=force)
+    run = study_command("run", path, overrides, store, allow_code=allow_code)
+    seed = study.seeds[0] if seed is None else seed
+    exported = export_network(study, store, variant, seed, output, force=force, run=run)
     facts = exported.facts
     say(f"wrote {exported.path}: {facts['variant']} of seed {facts['seed']}, learning rate {facts['learning_rate']},")
     say(f"{facts['metric']} {facts['validation_metric']} on validation and {facts['test_metric']} on test images")
