@@ -11,16 +11,17 @@ from transferscope.analyses.ends import over_seeds_row
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.rounding import exact
 from transferscope.bounds import DIFFERENCE, Flag
+from transferscope.keys import FINAL_GAP, SPEED_GAP
 
 __all__ = ["QUANTITIES", "hardest", "summary_of"]
 
-_FINAL_GAP = Quantity("final_gap", "{label}: final test metric, {variant} − {rival}", "metric", DIFFERENCE)
+_FINAL_GAP = Quantity(FINAL_GAP, "{label}: final test metric, {variant} − {rival}", "metric", DIFFERENCE)
 _OF_THESE = Quantity(
     "final_gap_of_these_networks", "{label}: final test metric, {variant} − {rival}, these networks", "metric",
     DIFFERENCE,
 )  # fmt: skip
 _DROP = Quantity("relative_drop", "{label}: relative drop from {variant} to {rival}", "%")
-_SPEED_GAP = Quantity("speed_gap", "{label}: optimisation speed, {variant} − {rival}", "metric", DIFFERENCE)
+_SPEED_GAP = Quantity(SPEED_GAP, "{label}: optimisation speed, {variant} − {rival}", "metric", DIFFERENCE)
 _MINUS_WHOLE = Quantity("gap_minus_whole", "{label}: gap minus the gap on whole images", "metric", (-2.0, 2.0))
 
 QUANTITIES = (_FINAL_GAP, _OF_THESE, _DROP, _SPEED_GAP, _MINUS_WHOLE)

@@ -13,6 +13,7 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.flatness_summary import QUANTITIES, summary_of
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy
+from transferscope.keys import NO_BATCH_NORM
 
 if TYPE_CHECKING:
     from torch import nn
@@ -311,7 +312,7 @@ def _no_hessian(
     parameters = dict(network.named_parameters())
     common = {
         "split": "train",
-        "batch_norm": settings.batch_norm if has_batch_norm(network) else "no batch norm",
+        "batch_norm": settings.batch_norm if has_batch_norm(network) else NO_BATCH_NORM,
         "examples": examples,
         "parameters": sum(parameter.numel() for parameter in parameters.values()),
         "norm": parameter_norm(parameters),

@@ -18,6 +18,7 @@ from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.bounds import DIFFERENCE, SHARE
 from transferscope.errors import AnalysisError
+from transferscope.keys import FINAL_GAP, SPEED_GAP
 
 if TYPE_CHECKING:
     from transferscope.bounds import Flag
@@ -29,13 +30,13 @@ __all__ = ["LearningCurves", "curves_of", "end_flags", "improving", "too_short"]
 Curves = dict[int, dict[int, float]]
 
 _SPEED = Quantity("speed", "optimisation speed of {variant}", "metric", SHARE)
-_SPEED_GAP = Quantity("speed_gap", "optimisation speed, {variant} − {rival}", "metric", DIFFERENCE)
+_SPEED_GAP = Quantity(SPEED_GAP, "optimisation speed, {variant} − {rival}", "metric", DIFFERENCE)
 _FROM_EQUAL_LOSS = Quantity(
     "speed_from_equal_loss", "speed from equal starting loss, {variant} − {rival}", "metric", DIFFERENCE
 )
 _FINAL = Quantity("final_metric", "final {split} metric of {variant}", "metric", SHARE)
 _BEST = Quantity("best_epoch_metric", "{split} metric of {variant} at its best validation epoch", "metric", SHARE)
-_FINAL_GAP = Quantity("final_gap", "final {split} metric, {variant} − {rival}", "metric", DIFFERENCE)
+_FINAL_GAP = Quantity(FINAL_GAP, "final {split} metric, {variant} − {rival}", "metric", DIFFERENCE)
 _EPOCHS = Quantity(
     "epochs_to_threshold", "epochs of {variant} to a training metric of {threshold:.3f} (median)", "epochs"
 )

@@ -15,6 +15,7 @@ from transferscope.analyses.rounding import exact
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy
 from transferscope.bounds import DIFFERENCE, SHARE, Flag
+from transferscope.keys import gap_key
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ class Probe(AbstractTuned):
             pairs = _paired(values.get(better, {}), values.get(worse, {}), "P" in (better, worse))
             if not pairs:
                 continue
-            name = f"{better} − {worse}"
+            name = gap_key(better, worse)
             gaps = [values[better][a] - values[worse][b] for a, b in pairs]
             seeds = seeds_interval(gaps, bounds=DIFFERENCE)
             confidence = bonferroni_confidence(unit.settings["places"])
@@ -285,7 +286,7 @@ def _estimate(quantity: Quantity, row: Mapping[str, Any], **more: Any) -> Estima
 
 def _largest(table: pl.DataFrame, better: str, worse: str) -> Iterable[Estimate]:
     """The gap over seeds at the part where it is largest, and over examples where there is no interval over seeds."""
-    rows = table.filter((pl.col("level") == "gap") & (pl.col("variant") == f"{better} − {worse}"))
+    rows = table.filter((pl.col("level") == "gap") & (pl.col("variant") == gap_key(better, worse)))
     # Of each part the row over seeds comes first, that over examples after it.
     gaps = rows.unique("module", keep="first", maintain_order=True).filter(pl.col("value").is_not_null())
     if gaps.is_empty():
