@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Outcome"]
 
 
+_GAPS = (("P_T", "RI_T"), ("P_T", "RI_T_long"))
 _METRIC = Quantity("metric", "{variant} ({metric}, test)", "metric", SHARE)
 _GAP = Quantity("gap", "{variant} − {rival} ({metric}, test, over {over})", "metric", DIFFERENCE)
 
@@ -130,7 +131,7 @@ class Outcome(AbstractAnalysis):
                     | {"value": interval.value, "low": interval.low, "high": interval.high}
                     | {"basis": interval.basis, "n": interval.n, "diverged": diverged[variant]}
                 )
-            for better, worse in (("P_T", "RI_T"), ("P_T", "RI_T_long")):
+            for better, worse in _GAPS:
                 seeds = [seed for seed in values.get(better, {}) if seed in values.get(worse, {})]
                 if not seeds:
                     continue
@@ -178,8 +179,8 @@ class Outcome(AbstractAnalysis):
             at = {"variant": row["variant"], "metric": row["metric"]}
             flags = _flags(row, curves, row["variant"])
             estimates.append(_METRIC.at_row(row, _left_out(row), flags=flags, **at))
-        for (pair,), rows in test.filter(pl.col("level") == "gap").group_by("variant", maintain_order=True):
-            variant, rival = str(pair).split(" − ")
+        for variant, rival in _GAPS:
+            rows = test.filter((pl.col("level") == "gap") & (pl.col("variant") == gap_key(variant, rival)))
             # Of each gap the row over seeds comes first, that over examples after it.
             for over, row in zip(("seeds", "examples"), rows.iter_rows(named=True), strict=False):
                 at = {"variant": variant, "rival": rival, "metric": row["metric"], "over": over}
