@@ -10,7 +10,7 @@ Basis = Literal["seeds", "examples", "range"]
 
 Flag = Literal["still_improving", "edge_of_grid", "diverged", "no_spread", "too_few_seeds", "clipped"]
 """What is wrong with a number: the training had not ended, its rate lies at the edge of what was tried, a network of it
-diverged, equal values over seeds (which prove nothing), fewer than three seeds, limits cut at what the number can be."""
+diverged, equal values over seeds (which prove nothing), fewer than three seeds, limits cut at what it can be."""
 
 Bounds = tuple[float, float]
 """The least and the largest value that a number can have, whatever was measured."""
