@@ -9,7 +9,16 @@ import polars as pl
 import pytest
 
 from tests.studies import Trained
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Summary, Unit, checked, schema
+from transferscope.analyses.contract import (
+    AbstractAnalysis,
+    Column,
+    Measured,
+    Summary,
+    Unit,
+    checked,
+    checked_summary,
+    schema,
+)
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.registry import ANALYSES, DEFAULT_ANALYSES, analysis_type, parse_analysis

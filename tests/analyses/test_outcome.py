@@ -276,4 +276,4 @@ def test_p_t_that_still_rises_forbids_nothing() -> None:
     runs = {"RI_T": [FLAT] * 3, "P_T": [RISING] * 3}
     verdict = ANALYSIS.summarise(results(gap_rows(HELPS)), table_of_curves(runs)).verdict
     assert verdict.startswith("This pre-training helps")
-    assert math.isclose(ANALYSIS.summarise(results(gap_rows(HELPS)), table_of_curves(runs)).numbers[0].value, 0.08)
+    assert math.isclose(ANALYSIS.summarise(results(gap_rows(HELPS)), table_of_curves(runs)).estimates[0].value, 0.08)

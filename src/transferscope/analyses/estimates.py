@@ -20,6 +20,7 @@ __all__ = [
     "Quantity",
     "estimated",
     "frame",
+    "in_turn",
     "over_seeds",
     "shown",
     "spoken",
@@ -408,6 +409,16 @@ def spoken(item: Estimate) -> str:
         None: "limits",
     }[item.basis]
     return f"{value} ({what} {item.low:.3g} to {item.high:.3g})"
+
+
+def in_turn(items: Sequence[Estimate]) -> str:
+    """Values one after the other, as along training, the last one with its limits.
+
+    >>> in_turn([Estimate("a", {}, 0.25), Estimate("a", {}, 0.5234, 0.41, 0.63, "seeds", 3)])
+    '0.25 → 0.523 (95 % interval over 3 seeds 0.41 to 0.63)'
+    """
+    *before, last = items
+    return " → ".join([*(spoken(replace(item, low=None, high=None)) for item in before), spoken(last)])
 
 
 def frame(estimates: Mapping[str, Sequence[Estimate]]) -> pl.DataFrame:

@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Summary, Unit, schema
-from transferscope.analyses.estimates import Quantity
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves import LearningCurves, curves_of, improving, too_short
 from transferscope.analyses.learning_rate import LearningRate
@@ -17,6 +17,7 @@ from transferscope.analyses.variants import BASELINES, TRAINED, BoundStudy, show
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
+    from transferscope.bounds import Flag
     from transferscope.running.context import Context
 
 __all__ = ["Outcome"]
@@ -169,7 +170,7 @@ class Outcome(AbstractAnalysis):
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether P-T beats RI-T on test data, by which interval."""
         test = table.filter(pl.col("split") == "test")
-        estimates = []
+        estimates: list[Estimate] = []
         for row in test.filter(pl.col("level").is_in(["variant", "gap"])).iter_rows(named=True):
             at = {"variant": row["variant"], "metric": row["metric"]}
             if row["level"] == "gap":
@@ -177,10 +178,12 @@ class Outcome(AbstractAnalysis):
                 # Of each gap the row over seeds comes first, that over examples after it.
                 known = [item.at["over"] for item in estimates if at.items() <= item.at.items()]
                 at["over"] = "examples" if known else "seeds"
-            lost = row["diverged"]
+            flags: list[Flag] = ["diverged"] if row["diverged"] else []
+            if at.get("over") != "examples" and row["basis"] != "seeds":
+                flags.append("no_spread" if _equal(row) else "too_few_seeds")
             quantity = _GAP if row["level"] == "gap" else _METRIC
-            note = "a diverged seed is left out" if lost else None
-            estimates.append(quantity.at_row(row, note, flags=("diverged",) if lost else (), **at))
+            note = "a diverged seed is left out" if row["diverged"] else None
+            estimates.append(quantity.at_row(row, note, flags=flags, **at))
         notes = []
         if test["diverged"].any():
             lost = test.filter((pl.col("level") == "network") & pl.col("diverged"))
@@ -288,11 +291,19 @@ def _judged(gaps: pl.DataFrame, examples: int | None) -> tuple[str, str, str]:
         return words[_sign(seeds)], f"{said}, 95 % interval over {seeds['n']} seeds {span(seeds)}", ""
     of_seeds = f"; {rows['range']['n']} seeds, range {span(rows['range'])}" if "range" in rows else "; one seed"
     after = " A claim about training in general needs at least 3 seeds."
+    over_seeds = gaps.row(0, named=True)
+    if _equal(over_seeds):
+        of_seeds, after = f"; equal for all {over_seeds['n']} seeds, which proves nothing", ""
     if (row := rows.get("examples")) is None:
         return "Undecided", f"{said}, without an interval{of_seeds}", after
     unit = "groups of test examples" if examples is not None and row["n"] < examples else "test examples"
     words = {1: "These P-T networks are better", -1: "These P-T networks are worse", 0: "Undecided"}
     return words[_sign(row)], f"{said}, 95 % interval over {row['n']} {unit} {span(row)}{of_seeds}", after
+
+
+def _equal(over_seeds: dict[str, Any]) -> bool:
+    """Whether three seeds or more are all equal: they then have no interval."""
+    return over_seeds["basis"] is None and over_seeds["n"] > 2
 
 
 def _sign(row: dict[str, Any]) -> int:
