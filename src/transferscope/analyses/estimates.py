@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -130,6 +130,7 @@ class Quantity:
         by: coordinates: one estimate for each of their combinations.
         contrast: a difference of two of them in place of each.
         family: those of ``by`` over which the simultaneous limits hold at once.
+        terms: words for values of coordinates, where the values are keys.
 
     Raises:
         AnalysisError: ``family`` or ``contrast`` names a coordinate that is not in ``by``.
@@ -144,6 +145,7 @@ class Quantity:
     by: tuple[str, ...] = ()
     contrast: Contrast | None = None
     family: tuple[str, ...] = ()
+    terms: Mapping[Any, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         contrasted = () if self.contrast is None else (self.contrast.on,)
@@ -231,7 +233,9 @@ class Quantity:
 
     def named(self, at: Mapping[str, Coordinate]) -> str:
         """The quantity at its coordinates, in words."""
-        words = {name: shown(str(value)) if name in _VARIANTS else value for name, value in at.items()}
+        words = {
+            name: shown(str(value)) if name in _VARIANTS else self.terms.get(value, value) for name, value in at.items()
+        }
         try:
             return self.words.format_map(words)
         except KeyError as error:
