@@ -108,8 +108,8 @@ class Contrast:
     """
 
     on: str
-    of: str
-    minus: str
+    of: Coordinate
+    minus: Coordinate
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Quantity:
     leaves one seed out of all measured pairs. One without is made by the analysis, with :meth:`of`.
 
     Attributes:
-        key: unique within the analysis; never a sentence.
+        key: unique within the analysis, but for contrasts of one kind; never a sentence.
         words: what a reader sees, coordinates in braces.
         unit: of the value, as of a column.
         bounds: what the value can be at all; None where it has none.
