@@ -226,9 +226,11 @@ def _verdict(found: Mapping[tuple[Any, ...], Estimate]) -> str:
         return f"Undecided whether P tells target and source apart: {said}."
     moments = found.get(("batch_norm", _STATISTICS))
     if moments is not None:
+        limits = "" if moments.low is None else (
+            f" (95 % interval over {moments.n} images {moments.low:.3g} to {moments.high:.3g})"
+        )  # fmt: skip
         return (
-            f"Without source images: the target's activations are {moments.value:.3g} (95 % interval over "
-            f"{moments.n} images {moments.low:.3g} to {moments.high:.3g}) from the statistics of P's "
+            f"Without source images: the target's activations are {_short(moments)}{limits} from the statistics of P's "
             "batch norms, in units of their variance; there is no null to judge it by."
         )
     return "Undecided: there are no source images and no batch-norm statistics to compare the target with."
