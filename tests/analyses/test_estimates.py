@@ -162,6 +162,26 @@ def test_a_contrast_of_pairs_keeps_the_other_coordinates() -> None:
         assert limits(item) == pytest.approx(expected)
 
 
+def test_a_pair_is_compared_with_what_each_of_its_seeds_has_for_itself() -> None:
+    """A path of two seeds less that of each with its own late epochs: there is no such pair of two seeds."""
+    between = {pair: math.cos(sum(pair) ** 2) for pair in combinations(range(4), 2)}
+    own = {(seed, seed): 0.1 * seed**2 for seed in range(4)}
+    table = pl.concat([
+        of_pairs(side).with_columns(pair=pl.lit(pair)) for pair, side in (("P-T/P-T", between), ("late", own))
+    ])  # fmt: skip
+    contrast = Contrast("pair", "P-T/P-T", "late")
+    quantity = Quantity("more", "", column="score", by=("pair",), contrast=contrast)
+    expected = {(a, b): value - (own[a, a] + own[b, b]) / 2 for (a, b), value in between.items()}
+    item = only(estimated(table, [quantity]))
+    assert limits(item) == pytest.approx(reference.leave_one_seed_out(expected))
+    # A pair of whose seeds one has none is compared with nothing.
+    few = table.filter((pl.col("pair") != "late") | (pl.col("seed_a") != 3))
+    three = {pair: value for pair, value in expected.items() if 3 not in pair}
+    item = only(estimated(few, [quantity]))
+    assert limits(item) == pytest.approx(reference.leave_one_seed_out(three))
+    assert item.n == 3
+
+
 @pytest.mark.parametrize(
     "wrong", [{"family": ("modul",)}, {"contrast": Contrast("pair", "a", "b")}, {"by": (), "family": ("module",)}]
 )
@@ -245,7 +265,7 @@ def test_rows_without_a_seed_are_an_error() -> None:
 def test_what_is_not_defined_for_every_seed_is_not_defined() -> None:
     table = of_seeds({"P_T": [0.1, None, 0.3], "RI_T": [0.1, 0.2, 0.4], "RI": [None, None, None]})
     some, whole = estimated(table, [SCORE])
-    assert (some.value, some.n, some.note) == (None, 3, "not defined for 1 of 3")
+    assert (some.value, some.n, some.note, some.flags) == (None, 3, "not defined for 1 of 3", ("incomplete",))
     assert (whole.at["variant"], whole.basis) == ("RI_T", "seeds")
     gap = Quantity("gap", "", column="score", by=("variant",), contrast=Contrast("variant", "RI_T", "P_T"))
     assert only(estimated(table, [gap])).note == "not defined for 1 of 3"

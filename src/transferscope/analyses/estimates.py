@@ -99,7 +99,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A difference of two values of one coordinate, paired by what is left: seed by seed, pair of seeds by pair.
+    """A difference of two values of one coordinate, paired by what is left: seed by seed, pair of seeds by pair; a
+    pair of seeds for which there are only values of each seed is compared with their mean.
 
     Attributes:
         on: the coordinate, for example ``variant``.
@@ -159,7 +160,7 @@ class Quantity:
     def of(
         self,
         interval: "Interval",
-        *notes: str,
+        *notes: str | None,
         simultaneous: "Interval | None" = None,
         n_comparisons: int | None = None,
         verdict: str | None = None,
@@ -277,7 +278,8 @@ def _estimates(table: pl.DataFrame, quantity: Quantity) -> Iterator[Estimate]:
     for at, values, scale in found:
         known = {unit: value for unit, value in values.items() if value is not None}
         if len(known) < len(values):
-            yield quantity.undefined(f"not defined for {len(values) - len(known)} of {len(values)}", len(values), **at)
+            why = f"not defined for {len(values) - len(known)} of {len(values)}"
+            yield quantity.undefined(why, len(values), ("incomplete",), **at)
             continue
         alone = over_seeds(known, bounds=quantity.bounds, scale=scale)
         if not quantity.family:
@@ -321,13 +323,22 @@ def _by(rows: pl.DataFrame, quantity: Quantity) -> Iterator[tuple[dict[str, Any]
         other = parts.get((*at[:place], contrast.minus, *at[place + 1 :]))
         if at[place] != contrast.of or other is None:
             continue
-        if common := {unit: _minus(values[unit], other[unit]) for unit in values if unit in other}:
-            sides = [abs(side[unit] or 0.0) for side in (values, other) for unit in common]
-            yield {**dict(zip(quantity.by, at, strict=True)), "rival": contrast.minus}, common, max(sides)
+        common = {unit: against for unit in values if (against := _against(other, unit))}
+        if common:
+            sizes = [abs(value or 0.0) for unit, against in common.items() for value in (values[unit], *against)]
+            differences = {unit: _minus(values[unit], *against) for unit, against in common.items()}
+            yield {**dict(zip(quantity.by, at, strict=True)), "rival": contrast.minus}, differences, max(sizes)
 
 
-def _minus(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
+def _against(other: Mapping[Unit, float | None], unit: Unit) -> list[float | None]:
+    """What a pair of seeds is compared with: the same pair; else what each of both seeds has for itself."""
+    each = [unit] if unit in other else [(seed, seed) for seed in unit]
+    return [other[pair] for pair in each if pair in other] if all(pair in other for pair in each) else []
+
+
+def _minus(value: float | None, *others: float | None) -> float | None:
+    known = [other for other in others if other is not None]
+    return None if value is None or len(known) < len(others) else value - sum(known) / len(known)
 
 
 def units(rows: pl.DataFrame, column: str) -> dict[Unit, float | None]:

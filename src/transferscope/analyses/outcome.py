@@ -42,7 +42,7 @@ class Outcome(AbstractAnalysis):
     title: ClassVar[str] = "The four networks"
     question: ClassVar[str] = "Does pre-training help on this task, and how sure is that?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 2 and Table 1"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(
             str,

@@ -18,6 +18,7 @@ __all__ = [
     "Flag",
     "Interval",
     "check_confidence",
+    "equal",
     "finite",
     "within",
 ]
@@ -108,6 +109,17 @@ def finite(what: str, values: Sequence[float] | npt.NDArray[np.float64]) -> npt.
             hint="leave out diverged seeds, and say so",
         )
     return data
+
+
+def equal(values: npt.NDArray[np.float64], scale: float | None = None) -> bool:
+    """Whether values differ by no more than their rounding.
+
+    Args:
+        values: at least one.
+        scale: largest of the numbers that they are differences of, whose rounding they carry; None for others.
+    """
+    size = float(np.abs(values).max()) if scale is None else scale
+    return bool(np.ptp(values) <= 8 * np.finfo(np.float64).eps * size)
 
 
 def check_confidence(confidence: float) -> None:

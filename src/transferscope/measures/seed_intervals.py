@@ -10,7 +10,7 @@ from scipy import stats
 
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_arrays
-from transferscope.measures.interval import Bounds, Interval, check_confidence, finite, within
+from transferscope.measures.interval import Bounds, Interval, check_confidence, equal, finite, within
 
 __all__ = ["fieller", "paired_seeds_interval", "seed_pairs_interval", "seeds_interval", "seeds_p_value"]
 
@@ -60,7 +60,7 @@ def seeds_interval(
     if n == 2:
         note = "two seeds: their range, not an interval"
         return Interval(mean, float(data.min()), float(data.max()), 2, "range", confidence, note, ("too_few_seeds",))
-    if _equal(data, scale):
+    if equal(data, scale):
         return within(_no_spread(mean, n, confidence), bounds)
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * float(data.std(ddof=1)) / math.sqrt(n)
     return within(Interval(mean, mean - half, mean + half, n, "seeds", confidence), bounds)
@@ -104,7 +104,7 @@ def seeds_p_value(
         MeasureError: as :func:`paired_seeds_interval`.
     """
     data = finite("values", _differences(a, b))
-    if len(data) < 3 or _equal(data, _largest(a, b)):
+    if len(data) < 3 or equal(data, _largest(a, b)):
         return None
     mean, error = float(data.mean()), float(data.std(ddof=1)) / math.sqrt(len(data))
     return float(2 * stats.t.sf(abs(mean / error), len(data) - 1))
@@ -149,14 +149,14 @@ def seed_pairs_interval(
         note = f"{k} seeds: the range of their pairs, not an interval"
         low, high = float(values.min()), float(values.max())
         return Interval(mean, low, high, k, "range", confidence, note, ("too_few_seeds",))
-    if _equal(values, scale):
+    if equal(values, scale):
         return within(_no_spread(mean, k, confidence), bounds)
     without = [[value for pair, value in pairs.items() if seed not in pair] for seed in seeds]
     if not all(without):
         note = "every pair shares a seed: leaving it out leaves nothing"
         return Interval(mean, None, None, k, None, confidence, note)
     left_out = np.array([np.mean(rest) for rest in without])
-    if _equal(left_out, float(np.abs(values).max()) if scale is None else scale):
+    if equal(left_out, float(np.abs(values).max()) if scale is None else scale):
         return within(_no_spread(mean, k, confidence), bounds)
     error = math.sqrt((k - 1) / k * float(((left_out - left_out.mean()) ** 2).sum()))
     half = float(stats.t.ppf((1 + confidence) / 2, k - 1)) * error
@@ -216,7 +216,7 @@ def fieller(
     if below.min() > 0 or below.max() < 0:
         ratios = above / below
         size = None if scale is None else scale * float(((1 + np.abs(ratios)) / np.abs(below)).max())
-        if _equal(ratios, size):
+        if equal(ratios, size):
             return _no_spread(a / b, n, confidence)
     covariance = np.cov(above, below) / n
     squared = float(stats.t.ppf((1 + confidence) / 2, n - 1)) ** 2
@@ -228,12 +228,6 @@ def fieller(
     # Never negative in exact arithmetic once leading > 0.
     root = math.sqrt(max(0.0, middle * middle - leading * last))
     return Interval(a / b, (middle - root) / leading, (middle + root) / leading, n, "seeds", confidence)
-
-
-def _equal(values: npt.NDArray[np.float64], scale: float | None = None) -> bool:
-    """Whether values differ by no more than their rounding, or by that of the numbers they are differences of."""
-    size = float(np.abs(values).max()) if scale is None else scale
-    return bool(np.ptp(values) <= 8 * np.finfo(np.float64).eps * size)
 
 
 def _largest(*sides: Sequence[float] | npt.NDArray[np.float64]) -> float:
