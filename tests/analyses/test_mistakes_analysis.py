@@ -157,6 +157,27 @@ def test_the_unit_of_a_claim_is_the_seed_and_all_pairs_count() -> None:
     )
 
 
+def test_kappa_of_two_p_t_against_that_of_others_is_paired_by_seed() -> None:
+    p_t = {(s, t): 0.5 + 0.03 * s * t for s in range(4) for t in range(s + 1, 4)}
+    ri_t = {(s, t): 0.2 + 0.05 * t for s, t in p_t}
+    across = {(s, s): 0.1 + 0.02 * s**2 for s in range(4)}
+    rows = [
+        (pair, s, t, kappa, 0.9)
+        for pair, kappas in (("P-T/P-T", p_t), ("RI-T/RI-T", ri_t), ("P-T/RI-T", across))
+        for (s, t), kappa in kappas.items()
+    ]
+    summary = ANALYSIS.summarise(table(*rows), Evidence())
+    gaps = {item.at["rival"]: item for item in summary.estimates if item.quantity == "kappa_gap"}
+    within = {pair: kappa - ri_t[pair] for pair, kappa in p_t.items()}
+    # A pair of two seeds is compared with what each of them has with its own RI-T.
+    beyond = {(s, t): kappa - (across[s, s] + across[t, t]) / 2 for (s, t), kappa in p_t.items()}
+    for rival, expected in (("RI-T/RI-T", within), ("P-T/RI-T", beyond)):
+        item = gaps[rival]
+        assert (item.value, item.low, item.high) == pytest.approx(reference.leave_one_seed_out(expected))
+        assert (item.basis, item.n, item.at["pair"]) == ("seeds", 4, "P-T/P-T")
+        assert item.name == f"error consistency κ, P-T/P-T − {rival}"
+
+
 def test_a_kappa_that_is_not_defined_for_every_pair_is_not_defined() -> None:
     rows = [("P-T/P-T", 0, 1, 0.3, 0.9), ("P-T/P-T", 0, 2, None, None), ("P-T/P-T", 1, 2, 0.4, 0.9)]
     first, *_ = ANALYSIS.summarise(table(*rows), Evidence()).estimates

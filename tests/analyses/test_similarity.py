@@ -147,11 +147,30 @@ def test_means_are_over_like_modules_and_leave_one_seed_out_of_all_pairs() -> No
         low, high = stats.t.interval(0.95, 2, loc=np.mean(of), scale=stats.sem(of))
         assert (found[pair].value, found[pair].low, found[pair].high) == pytest.approx((np.mean(of), low, high)), pair
         assert (found[pair].n, found[pair].basis) == (3, "seeds")
+    # What P's features are to P-T's against what RI-T's are, by seed.
+    (gap,) = (item for item in summary.estimates if item.quantity == "cka_gap")
+    of = [0.3, 0.39, 0.48]
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(of), scale=stats.sem(of))
+    assert (gap.value, gap.low, gap.high) == pytest.approx((np.mean(of), low, high))
+    assert dict(gap.at) == {"pair": "P/P-T", "rival": "P-T/RI-T"}
     # RI[0] is the start of RI-T[0] alone; to RI-T[1] it is a stranger.
     assert (found["RI/RI-T"].value, found["RI/RI-T"].n) == (0.7, 1)
     assert summary.verdict == "Mean CKA of like modules on 40 test images: " + ", ".join(
         f"{pair} {spoken(found[pair])}" for pair in ("P-T/P-T", "P-T/RI-T", "P/P-T")
     ) + "."  # fmt: skip
+
+
+def test_two_of_one_variant_against_two_of_the_other_pair_by_pair() -> None:
+    p_t = {(s, t): 0.1 * (s + t) ** 1.5 for s in range(4) for t in range(s + 1, 4)}
+    ri_t = {(s, t): 0.05 * s * t for s, t in p_t}
+    values = {(f"P-T[{s}]", f"P-T[{t}]"): value for (s, t), value in p_t.items()}
+    values |= {(f"RI-T[{t}]", f"RI-T[{s}]"): value for (s, t), value in ri_t.items()}
+    summary = ANALYSIS.summarise(table(values), Evidence())
+    (gap,) = (item for item in summary.estimates if item.quantity == "cka_gap")
+    expected = {pair: value - ri_t[pair] for pair, value in p_t.items()}
+    assert (gap.value, gap.low, gap.high) == pytest.approx(reference.leave_one_seed_out(expected))
+    assert (gap.basis, gap.n, dict(gap.at)) == ("seeds", 4, {"pair": "P-T/P-T", "rival": "RI-T/RI-T"})
+    assert gap.name == "mean CKA of like modules, P-T/P-T − RI-T/RI-T"
 
 
 def test_a_module_without_variation_in_one_network_is_left_out_of_all() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.report import synthetic
 from tests.report.synthetic_outcome import outcome_result, outcome_table
-from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.contract import Summary
 from transferscope.report.answer import answer
 from transferscope.report.modules_strip import modules_strip
 from transferscope.report.next_steps import choices, next_steps
@@ -169,8 +169,8 @@ def test_steps_follow_from_what_was_asked() -> None:
 @pytest.mark.kind("C11")
 def test_results_without_the_four_networks_rest_on_the_gap() -> None:
     gap = (
-        Number("gap", 0.0, -0.5, 0.5, "examples", 656, "metric"),
-        Number("gap", 0.05, 0.02, 0.09, "seeds", 3, "metric"),
+        synthetic.gap(0.0, -0.5, 0.5, "examples", 656),
+        synthetic.gap(0.05, 0.02, 0.09, "seeds", 3),
     )
     made = synthetic.results(analyses=(synthetic.result("learning_rate"),), gap=gap)
     assert answer(made).advice == "Ship P-T at rate 0.03."

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from transferscope.analyses.class_recall import RECALL_COLUMNS, RECALL_QUANTITIES, recall_estimates, recall_rows
 from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
-from transferscope.analyses.estimates import Quantity, estimated, spoken
+from transferscope.analyses.estimates import Contrast, Quantity, estimated, spoken
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.mistake_rows import PAIR_COLUMNS, Counts, Strata, consistency, pair_of, row_of, within_row
 from transferscope.analyses.pairs import pairs_of
@@ -35,6 +35,10 @@ _WITHIN = Quantity(
     "kappa",
     pl.col("level") == "within",
     _PAIR,
+)
+_GAPS = tuple(
+    Quantity("kappa_gap", "error consistency κ, {pair} − {rival}", "1", None, "kappa", _ALL, _PAIR, contrast)
+    for contrast in (Contrast("pair", "P-T/P-T", "RI-T/RI-T"), Contrast("pair", "P-T/P-T", "P-T/RI-T"))
 )
 _COUNTED = (
     Quantity("kappa_max", "largest κ that the accuracies allow, {pair}", "1", DIFFERENCE, "kappa_max", _ALL, _PAIR),
@@ -80,7 +84,7 @@ class Mistakes(AbstractTuned):
         "stratum_high": Column(float, "largest", "1", "test", "not a stratum"),
         **RECALL_COLUMNS,
     }
-    quantities: ClassVar[tuple[Quantity, ...]] = (_KAPPA, *_COUNTED, _WITHIN, *RECALL_QUANTITIES)
+    quantities: ClassVar[tuple[Quantity, ...]] = (_KAPPA, *_GAPS, *_COUNTED, _WITHIN, *RECALL_QUANTITIES)
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: all pairs read the same stored logits."""
@@ -158,12 +162,17 @@ class Mistakes(AbstractTuned):
         """Mean κ of each kind of pair, over all pairs of seeds; what difficulty explains; classes that change."""
         kappas = consistency(table, _KAPPA)
         counted = table.with_columns(either=pl.sum_horizontal("common", "only_a", "only_b", ignore_nulls=False))
-        recall = list(table.filter(pl.col("level") == "recall").iter_rows(named=True))
+        recalls = recall_estimates(list(table.filter(pl.col("level") == "recall").iter_rows(named=True)))
         words = "; ".join(f"{item.at['pair']} κ {spoken(item)}" for item in kappas)
         notes = () if (table["level"] == "difficulty").any() else (_NO_OUTSIDE,)
         return Summary(
             f"Agreement of mistakes beyond chance: {words or 'not defined'}.",
-            (*kappas, *estimated(counted, _COUNTED), *consistency(table, _WITHIN), *recall_estimates(recall)),
+            (
+                *kappas,
+                *estimated(counted, (*_GAPS, *_COUNTED)),
+                *consistency(table, _WITHIN),
+                *recall_estimates(recall),
+            ),
             notes,
         )
 

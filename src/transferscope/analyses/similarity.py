@@ -7,8 +7,9 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.contract import Column, Measured, Summary, Unit, schema
-from transferscope.analyses.estimates import Estimate, Quantity, estimated, spoken
+from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated, spoken
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BASELINES, TRAINED, BoundStudy, shown
 from transferscope.bounds import DIFFERENCE
@@ -35,6 +36,10 @@ _ESTIMATES = {
 }
 _SAID = ("P-T/P-T", "RI-T/RI-T", "P-T/RI-T", "P/P-T")
 _CKA = Quantity("cka", "mean CKA of like modules, {pair}", column="cka", by=("pair",))
+_GAPS = tuple(
+    Quantity("cka_gap", "mean CKA of like modules, {pair} − {rival}", column="cka", by=("pair",), contrast=contrast)
+    for contrast in (Contrast("pair", "P-T/P-T", "RI-T/RI-T"), Contrast("pair", "P/P-T", "P-T/RI-T"))
+)
 _AGREEMENT = Quantity(
     "rank_agreement", "Kendall τ over modules, CKA and {measure}, {pair}", "1", DIFFERENCE, "kendall",
     by=("pair", "measure"), terms=_MEASURES,
@@ -122,7 +127,7 @@ class Similarity(AbstractTuned):
         "examples": Column(int, "images used", "count"),
         "batch": Column(int, "images per Gram matrix", "count"),
     }
-    quantities: ClassVar[tuple[Quantity, ...]] = (_CKA, _AGREEMENT)
+    quantities: ClassVar[tuple[Quantity, ...]] = (_CKA, *_GAPS, _AGREEMENT)
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: all networks share one pass over the images."""
@@ -184,27 +189,28 @@ class Similarity(AbstractTuned):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Mean CKA of like modules, for each kind of pair."""
-        pairs = _pairs(table)
-        estimates = estimated(pairs, [_CKA])
-        said = [f"{item.at['pair']} {spoken(item)}" for item in estimates if item.at["pair"] in _SAID]
+        pairs, left_out = with_variation(_pairs(table), "module_a")
+        estimates = estimated(pairs, [_CKA, *_GAPS])
+        said = [
+            f"{item.at['pair']} {spoken(item)}"
+            for item in estimates
+            if item.quantity == "cka" and item.at["pair"] in _SAID
+        ]
         agreed, agreed_notes = _agreement(pairs)
-        notes = [
+        notes = (
             f"{_ESTIMATES[table['kind'][0]]} over batches of {table['batch'][0]}; CKA ignores rotations, scales "
             "and offsets of features, so equal CKA does not mean equal features",
             "P and RI are one network each: their pairs count by the seed of the other",
-        ]
-        like = table.filter(pl.col("module_a") == pl.col("module_b"))["module_a"].unique(maintain_order=True)
-        if lost := [module for module in like if module not in set(pairs["module_a"])]:
-            notes.append(f"left out, without variation in some network: {', '.join(lost)}")
+        )
         return Summary(
             f"Mean CKA of like modules on {table['examples'][0]} test images: {', '.join(said) or 'not defined'}.",
             (*estimates, *agreed),
-            (*notes, *agreed_notes),
+            (*notes, *left_out, *agreed_notes),
         )
 
 
 def _pairs(table: pl.DataFrame) -> pl.DataFrame:
-    """Rows of like modules of two networks by the kind of ``pair``; a module without a value in one is left out."""
+    """Rows of like modules of two networks, by the kind of ``pair``."""
     a, b, of = pl.col("variant_a"), pl.col("variant_b"), []
     like = table.filter((pl.col("module_a") == pl.col("module_b")) & (pl.col("a") != pl.col("b")))
     for first, second in _PAIRS:
@@ -217,8 +223,7 @@ def _pairs(table: pl.DataFrame) -> pl.DataFrame:
             rows = rows.with_columns(seed=pl.when(a == first).then("seed_b").otherwise("seed_a"))
             rows = rows.with_columns(seed_a="seed", seed_b="seed").drop("seed")
         of.append(rows.with_columns(pair=pl.lit(f"{shown(first)}/{shown(second)}")))
-    found = pl.concat(of)
-    return found.filter(pl.col("cka").is_not_null().all().over("pair", "module_a"))
+    return pl.concat(of)
 
 
 def _agreement(pairs: pl.DataFrame) -> tuple[list[Estimate], tuple[str, ...]]:

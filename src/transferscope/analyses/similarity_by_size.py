@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
 from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated, in_turn
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BASELINES, TRAINED, BoundStudy, shown
 
@@ -168,8 +169,7 @@ class SimilarityBySize(AbstractTuned):
         rows = table.filter(pl.col("pair").is_in(_PAIRS)).sort(
             pl.col("pair").cast(pl.Enum(_PAIRS)), "fraction", maintain_order=True
         )
-        # A module without variation at one size would make the sizes unlike.
-        rows = rows.filter(pl.col("cka").is_not_null().all().over("pair", "module"))
+        rows, left_out = with_variation(rows)
         means = estimated(rows, [_CKA])
         changes = []
         if len(sizes) > 1:
@@ -185,6 +185,7 @@ class SimilarityBySize(AbstractTuned):
             f"{table['kind'][0]} CKA, maps {table['maps'][0]}, {table['examples'][0]} test images; {equal}; the rate "
             "is the one chosen on all training images",
             "the parts of one seed are nested; each seed draws its own",
+            *left_out,
         )
         if not words:
             return Summary("Undecided: no network trained on all images is left.", estimates, notes)

@@ -11,6 +11,7 @@ from transferscope.analyses.contract import Column, Measured, Summary, Unit, sch
 from transferscope.analyses.estimates import Estimate, Quantity, estimated, in_turn, over_seeds, units
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import chosen_epochs, evenly, missing_epochs, too_few
+from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy
 
@@ -149,7 +150,7 @@ class SimilarityInTraining(AbstractTuned):
         """Mean CKA to P, to the own end, and between seeds, at a few epochs; when P-T settles."""
         epochs = sorted(table["epoch_a"].unique())
         said = evenly(epochs, 4)
-        rows = _compared(table, epochs[-1])
+        rows, left_out = with_variation(_compared(table, epochs[-1]))
         means = estimated(rows.filter(pl.col("epoch").is_in(said)), [_CKA])
         words = [
             f"{name} {in_turn(of)}"
@@ -162,6 +163,7 @@ class SimilarityInTraining(AbstractTuned):
             f"{table['kind'][0]} CKA, maps {table['maps'][0]}, {table['examples'][0]} test images in batches of "
             f"{table['batch'][0]}",
             f"epochs looked at: {', '.join(map(str, epochs))}; the rates are those chosen for the end of training",
+            *left_out,
         )
         if not words:
             return Summary("Undecided: no CKA with P is defined.", estimates, notes)
@@ -173,7 +175,7 @@ class SimilarityInTraining(AbstractTuned):
 
 
 def _compared(table: pl.DataFrame, last: int) -> pl.DataFrame:
-    """The rows that are summarised, with ``pair`` and ``epoch``; modules without a value in one are left out."""
+    """The rows that are summarised, with ``pair`` and ``epoch``."""
     a, b, then = pl.col("variant_a"), pl.col("variant_b"), pl.col("epoch_b")
     own, other = pl.col("a") == pl.col("b"), pl.col("a") != pl.col("b")
     seeds = pl.col("seed_a") == pl.col("seed_b")
@@ -187,13 +189,12 @@ def _compared(table: pl.DataFrame, last: int) -> pl.DataFrame:
         "P-T/P-T": (other & (a == "P_T") & (b == "P_T") & same_epoch, "epoch_a"),
         "RI-T/RI-T": (other & (a == "RI_T") & (b == "RI_T") & same_epoch, "epoch_a"),
     }
-    rows = pl.concat(
+    return pl.concat(
         table.filter(which)
         .with_columns(pl.col(epoch).alias("epoch"), pair=pl.lit(pair))
         .sort("epoch", maintain_order=True)
         for pair, (which, epoch) in chosen.items()
     )
-    return rows.filter(pl.col("cka").is_not_null().all().over("pair", "module"))
 
 
 def _settled(rows: pl.DataFrame, epochs: Sequence[int]) -> list[Estimate]:
