@@ -171,7 +171,7 @@ class Mistakes(AbstractTuned):
                 *kappas,
                 *estimated(counted, (*_GAPS, *_COUNTED)),
                 *consistency(table, _WITHIN),
-                *recall_estimates(recall),
+                *recalls,
             ),
             notes,
         )
