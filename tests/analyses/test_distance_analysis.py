@@ -97,7 +97,8 @@ def test_the_summary_is_of_trunks_and_leaves_one_seed_out(trained: Trained) -> N
     assert summary == same
     assert checked_summary(ANALYSIS, summary) == summary
     trunk = found.filter(pl.col("position") == -2)
-    estimates = {(item.quantity, item.at["pair"]): item for item in summary.estimates}
+    *ours, gap = summary.estimates
+    estimates = {(item.quantity, item.at["pair"]): item for item in ours}
     assert set(estimates) == {("distance", pair) for pair in trunk["pair"]} | {
         (cosine, f"{a}-T/{b}-T")
         for cosine in ("cosine", "cosine_without_decay") for a, b in (("P", "P"), ("RI", "RI"), ("P", "RI"))
@@ -112,6 +113,15 @@ def test_the_summary_is_of_trunks_and_leaves_one_seed_out(trained: Trained) -> N
         assert (item.value, item.low, item.high) == pytest.approx((value, max(least, low), min(most, high)))
         assert (item.n, item.basis, item.unit) == (4, "seeds", "ℓ2" if column == "distance" else "1")
         assert item.flags == (("clipped",) if low < least or high > most else ())
+    within = {
+        pair: {
+            (a, b): d for a, b, d in trunk.filter(pl.col("pair") == pair).select("seed_a", "seed_b", "distance").rows()
+        }
+        for pair in ("P-T/P-T", "RI-T/RI-T")
+    }
+    expected = {seeds: value - within["RI-T/RI-T"][seeds] for seeds, value in within["P-T/P-T"].items()}
+    assert (gap.value, gap.low, gap.high) == pytest.approx(reference.leave_one_seed_out(expected))
+    assert (gap.quantity, dict(gap.at)) == ("within_gap", {"pair": "P-T/P-T", "rival": "RI-T/RI-T"})
     assert summary.verdict.startswith("ℓ2 distance of trunks: RI/RI-T ")
     assert f"P/P-T {spoken(estimates['distance', 'P/P-T'])}" in summary.verdict
 

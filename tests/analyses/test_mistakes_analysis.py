@@ -179,9 +179,11 @@ def test_kappa_of_two_p_t_against_that_of_others_is_paired_by_seed() -> None:
 
 
 def test_a_kappa_that_is_not_defined_for_every_pair_is_not_defined() -> None:
-    rows = [("P-T/P-T", 0, 1, 0.3, 0.9), ("P-T/P-T", 0, 2, None, None), ("P-T/P-T", 1, 2, 0.4, 0.9)]
+    kappas = {(s, t): 0.3 + 0.01 * s * t for s in range(4) for t in range(s + 1, 4)}
+    rows = [("P-T/P-T", s, t, None if (s, t) == (0, 2) else kappa, 0.9) for (s, t), kappa in kappas.items()]
     first, *_ = ANALYSIS.summarise(table(*rows), Evidence()).estimates
-    assert (first.quantity, first.value, first.n, first.note) == ("kappa", None, 3, "not defined for 1 of 3")
+    assert (first.quantity, first.value, first.n, first.note) == ("kappa", None, 4, "not defined for 1 of 6")
+    assert first.flags == ("incomplete",)
 
 
 def test_equal_kappas_have_no_interval() -> None:

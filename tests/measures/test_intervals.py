@@ -149,6 +149,25 @@ def test_seed_pairs_are_wider_than_if_they_were_independent() -> None:
     assert interval.high - interval.low > 1.4 * (naive.high - naive.low)
 
 
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_seed_pairs_cover_the_mean_at_least_as_often_as_they_say(seeds: int) -> None:
+    """Effects of seeds and of pairs: leaving one seed out is never too narrow, where pairs as they are would be."""
+    generator = np.random.default_rng(seeds)
+    repeats, covered, naive = 1000, 0, 0
+    for _ in range(repeats):
+        effects = generator.normal(size=seeds)
+        pairs = {
+            (i, j): float(effects[i] + effects[j] + 0.3 * generator.normal()) for i, j in combinations(range(seeds), 2)
+        }
+        interval, plain = seed_pairs_interval(pairs), seeds_interval(list(pairs.values()))
+        covered += interval.low <= 0 <= interval.high
+        naive += plain.low <= 0 <= plain.high
+    error = math.sqrt(0.95 * 0.05 / repeats)
+    assert covered / repeats > 0.95 - 5 * error
+    if seeds > 3:  # of three seeds there are as many pairs as seeds
+        assert naive / repeats < 0.95 - 5 * error
+
+
 def test_seed_pairs_too_few() -> None:
     assert seed_pairs_interval({(0, 1): 0.5}).basis is None
     two = seed_pairs_interval({(0, 0): 0.5, (0, 1): 0.75, (1, 1): 1.0})

@@ -279,7 +279,8 @@ def _estimates(table: pl.DataFrame, quantity: Quantity) -> Iterator[Estimate]:
         known = {unit: value for unit, value in values.items() if value is not None}
         if len(known) < len(values):
             why = f"not defined for {len(values) - len(known)} of {len(values)}"
-            yield quantity.undefined(why, len(values), ("incomplete",), **at)
+            seeds = {seed for unit in values for seed in unit}
+            yield quantity.undefined(why, len(seeds), ("incomplete",), **at)
             continue
         alone = over_seeds(known, bounds=quantity.bounds, scale=scale)
         if not quantity.family:

@@ -173,7 +173,8 @@ def consistency(table: pl.DataFrame, quantity: Quantity) -> list[Estimate]:
         at: dict[str, Any] = dict(zip(quantity.by, place, strict=True))
         row = part.row(0, named=True)
         if part["kappa"].is_null().all():
-            estimates.append(quantity.undefined("all right, or all wrong", part.height, **at))
+            seeds = {*part["seed_a"], *part["seed_b"]}
+            estimates.append(quantity.undefined("all right, or all wrong", len(seeds), **at))
         elif part.height == 1:
             known = {"value": row["kappa"], "low": row["kappa_low"], "high": row["kappa_high"], "n": row["examples"]}
             known["basis"] = None if row["kappa_low"] is None else "examples"
