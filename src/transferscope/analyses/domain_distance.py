@@ -12,6 +12,7 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.variants import BoundStudy
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import SplitSettings
+from transferscope.keys import SPECTRUM_SLOPE
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _WORDS = {
     "proxy_a": "proxy-A distance in P's features",
     "batch_norm": "distance from P's batch-norm statistics",
     "colour": "distance in colour moments",
-    "spectrum slope": "slope of the power spectrum",
+    SPECTRUM_SLOPE: "slope of the power spectrum",
 }
 _UNITS = {"frechet": "feature²", "colour": "pixel value"}
 _DISTANCES = {
