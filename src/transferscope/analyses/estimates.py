@@ -1,7 +1,7 @@
 """Numbers of an analysis, each under its key: declared, estimated over seeds, and put into words in one place."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -128,6 +128,7 @@ class Quantity:
         by: coordinates: one estimate for each of their combinations.
         contrast: a difference of two of them in place of each.
         family: those of ``by`` over which the simultaneous limits hold at once.
+        labels: by coordinate, what a reader sees in place of a value.
     """
 
     key: str
@@ -139,6 +140,7 @@ class Quantity:
     by: tuple[str, ...] = ()
     contrast: Contrast | None = None
     family: tuple[str, ...] = ()
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def of(
         self, interval: "Interval", *notes: str, simultaneous: "Interval | None" = None, n_comparisons: int | None = None,
@@ -203,7 +205,10 @@ class Quantity:
 
     def named(self, at: Mapping[str, Coordinate]) -> str:
         """The quantity at its coordinates, in words."""
-        words = {name: shown(value) if name in _VARIANTS else value for name, value in at.items()}
+        words = {
+            name: self.labels.get(name, {}).get(str(value), shown(str(value)) if name in _VARIANTS else value)
+            for name, value in at.items()
+        }
         try:
             return self.words.format_map(words)
         except KeyError as error:

@@ -1,7 +1,6 @@
 """Which pairs of networks of a study a path is walked between, and what they share."""
 
 from collections.abc import Iterator
-from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 from transferscope.analyses.contract import Member
@@ -50,22 +49,23 @@ def again(study: "BoundStudy", variant: str, seed: int, evidence: "Evidence") ->
 
 
 def members_of(
-    kind: str, study: "BoundStudy", evidence: "Evidence", seeds: tuple[int, ...], *, disjoint: bool
+    kind: str, study: "BoundStudy", evidence: "Evidence", seeds: tuple[int, ...]
 ) -> Iterator[tuple[Member, Member]]:
-    """The pairs of one kind. For ``best/last`` both are one network, of which two epochs are taken.
+    """The pairs of one kind, those of the first seeds first: (0, 1), (0, 2), (1, 2), (0, 3), ...
+
+    For ``best/last`` both are one network, of which two epochs are taken.
 
     Args:
         kind: as of ``PairKind``.
         study: names the networks.
         evidence: gives the chosen rates.
         seeds: of the networks.
-        disjoint: within a variant take seeds (0, 1), (2, 3), ... instead of all pairs.
     """
     variant = kind.split("/")[0].split(" ")[0]
     if kind in ("P_T/P_T", "RI_T/RI_T"):
-        chosen = zip(seeds[::2], seeds[1::2], strict=False) if disjoint else combinations(seeds, 2)
-        for one, two in chosen:
-            yield study.member(variant, one, evidence), study.member(variant, two, evidence)
+        for place, two in enumerate(seeds):
+            for one in seeds[:place]:
+                yield study.member(variant, one, evidence), study.member(variant, two, evidence)
         return
     for seed in seeds:
         first = study.member(variant, seed, evidence)
