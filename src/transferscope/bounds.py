@@ -8,9 +8,13 @@ __all__ = ["DIFFERENCE", "MAGNITUDE", "SHARE", "Basis", "Bounds", "Flag"]
 Basis = Literal["seeds", "examples", "range"]
 """What an interval speaks of."""
 
-Flag = Literal["still_improving", "edge_of_grid", "diverged", "no_spread", "too_few_seeds", "clipped"]
-"""What is wrong with a number: the training had not ended, its rate lies at the edge of what was tried, a network of it
-diverged, equal values over seeds (which prove nothing), fewer than three seeds, limits cut at what the number can be."""
+Flag = Literal[
+    "still_improving", "too_few_epochs", "edge_of_grid", "diverged", "incomplete", "no_spread", "too_few_seeds",
+    "clipped", "uncontrolled",
+]  # fmt: skip
+"""What is wrong with a number: the training had not ended, or was too short to tell; its rate lies at the edge of what
+was tried; a network diverged; some pairs have no value; values are equal over seeds (which proves nothing); there are
+fewer than three seeds; limits are cut at what the number can be; pairs whose answer is known are not told apart."""
 
 Bounds = tuple[float, float]
 """The least and the largest value that a number can have, whatever was measured."""

@@ -13,7 +13,7 @@ from transferscope.analyses.contract import (
     Unit,
     schema,
 )
-from transferscope.analyses.estimates import Quantity, estimated, spoken
+from transferscope.analyses.estimates import Contrast, Quantity, estimated, spoken
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.tuned import AbstractTuned
@@ -80,6 +80,10 @@ class Distance(AbstractTuned):
         Quantity(
             "cosine_without_decay", "cosine of displacements without decay, {pair} (trunk)", "1", DIFFERENCE,
             "cosine_without_decay", _TRUNK, ("pair",),
+        ),
+        Quantity(
+            "within_gap", "ℓ2 of trunks, {pair} − {rival}", "ℓ2", None, "distance", _TRUNK, ("pair",),
+            Contrast("pair", "P-T/P-T", "RI-T/RI-T"),
         ),
     )  # fmt: skip
 

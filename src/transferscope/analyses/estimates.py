@@ -97,7 +97,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Contrast:
-    """A difference of two values of one coordinate, paired by what is left: seed by seed, pair of seeds by pair.
+    """A difference of two values of one coordinate, paired by what is left: seed by seed, pair of seeds by pair; a
+    pair of seeds for which there are only values of each seed is compared with their mean.
 
     Attributes:
         on: the coordinate, for example ``variant``.
@@ -143,8 +144,8 @@ class Quantity:
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def of(
-        self, interval: "Interval", *notes: str, simultaneous: "Interval | None" = None, n_comparisons: int | None = None,
-        verdict: str | None = None, flags: "Iterable[Flag]" = (), **at: Coordinate,
+        self, interval: "Interval", *notes: str | None, simultaneous: "Interval | None" = None,
+        n_comparisons: int | None = None, verdict: str | None = None, flags: "Iterable[Flag]" = (), **at: Coordinate,
     ) -> Estimate:  # fmt: skip
         """The estimate an interval is of, at its coordinates.
 
@@ -167,8 +168,8 @@ class Quantity:
 
     def at_row(
         self, row: Mapping[str, Any], *notes: str | None, simultaneous: "Interval | None" = None,
-        n_comparisons: int | None = None, verdict: str | None = None, flags: "Iterable[Flag]" = (), unit: str | None = None,
-        **at: Coordinate,
+        n_comparisons: int | None = None, verdict: str | None = None, flags: "Iterable[Flag]" = (),
+        unit: str | None = None, **at: Coordinate,
     ) -> Estimate:  # fmt: skip
         """The estimate that a row of a table holds, as :meth:`of`.
 
@@ -282,13 +283,22 @@ def _by(rows: pl.DataFrame, quantity: Quantity) -> Iterator[tuple[dict[str, Coor
         other = parts.get((*at[:place], contrast.minus, *at[place + 1 :]))
         if at[place] != contrast.of or other is None:
             continue
-        common = {unit: _minus(values[unit], other[unit]) for unit in values if unit in other}
+        common = {
+            unit: _minus(value, *_against(other, unit)) for unit, value in values.items() if _against(other, unit)
+        }
         if common:
             yield {**dict(zip(quantity.by, at, strict=True)), "rival": contrast.minus}, common
 
 
-def _minus(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
+def _against(other: Mapping[Unit, float | None], unit: Unit) -> list[float | None]:
+    """What a pair of seeds is compared with: the same pair; else what each of both seeds has for itself."""
+    each = [unit] if unit in other else [(seed, seed) for seed in unit]
+    return [other[pair] for pair in each if pair in other] if all(pair in other for pair in each) else []
+
+
+def _minus(value: float | None, *others: float | None) -> float | None:
+    known = [other for other in others if other is not None]
+    return None if value is None or len(known) < len(others) else value - sum(known) / len(known)
 
 
 def units(rows: pl.DataFrame, column: str) -> dict[Unit, float | None]:

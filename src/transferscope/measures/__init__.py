@@ -136,6 +136,10 @@ from transferscope.measures.logistic import (
     fit_logistic,
     scaling,
 )
+from transferscope.measures.meta_analysis import (
+    RandomEffects,
+    random_effects,
+)
 from transferscope.measures.metrics import (
     METRICS,
     LabelAuc,
@@ -235,6 +239,7 @@ __all__ = [
     "Parameters",
     "Precision",
     "Radius",
+    "RandomEffects",
     "RankAgreement",
     "Reached",
     "Reuse",
@@ -313,6 +318,7 @@ __all__ = [
     "procrustes_similarity",
     "proxy_a_distance",
     "quarter_strata",
+    "random_effects",
     "rank_agreement",
     "rank_scores",
     "rbf_cka",

@@ -18,6 +18,7 @@ __all__ = [
     "Flag",
     "Interval",
     "check_confidence",
+    "equal",
     "finite",
     "within",
 ]
@@ -108,6 +109,11 @@ def finite(what: str, values: Sequence[float] | npt.NDArray[np.float64]) -> npt.
             hint="leave out diverged seeds, and say so",
         )
     return data
+
+
+def equal(values: npt.NDArray[np.float64]) -> bool:
+    """Whether values differ by no more than their rounding."""
+    return bool(np.ptp(values) <= 8 * np.finfo(np.float64).eps * np.abs(values).max())
 
 
 def check_confidence(confidence: float) -> None:

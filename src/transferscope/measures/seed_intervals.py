@@ -10,7 +10,7 @@ from scipy import stats
 
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_arrays
-from transferscope.measures.interval import Bounds, Interval, check_confidence, finite, within
+from transferscope.measures.interval import Bounds, Interval, check_confidence, equal, finite, within
 
 __all__ = ["fieller", "paired_seeds_interval", "seed_pairs_interval", "seeds_interval", "seeds_p_value"]
 
@@ -55,7 +55,7 @@ def seeds_interval(
     if n == 2:
         note = "two seeds: their range, not an interval"
         return Interval(mean, float(data.min()), float(data.max()), 2, "range", confidence, note, ("too_few_seeds",))
-    if _equal(data):
+    if equal(data):
         return _no_spread(mean, n, confidence)
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * float(data.std(ddof=1)) / math.sqrt(n)
     return within(Interval(mean, mean - half, mean + half, n, "seeds", confidence), bounds)
@@ -99,7 +99,7 @@ def seeds_p_value(
         MeasureError: as :func:`paired_seeds_interval`.
     """
     data = finite("values", _differences(a, b))
-    if len(data) < 3 or _equal(data):
+    if len(data) < 3 or equal(data):
         return None
     mean, error = float(data.mean()), float(data.std(ddof=1)) / math.sqrt(len(data))
     return float(2 * stats.t.sf(abs(mean / error), len(data) - 1))
@@ -140,7 +140,7 @@ def seed_pairs_interval(
         note = f"{k} seeds: the range of their pairs, not an interval"
         low, high = float(values.min()), float(values.max())
         return Interval(mean, low, high, k, "range", confidence, note, ("too_few_seeds",))
-    if _equal(values):
+    if equal(values):
         return _no_spread(mean, k, confidence)
     without = [[value for pair, value in pairs.items() if seed not in pair] for seed in seeds]
     if not all(without):
@@ -200,7 +200,7 @@ def fieller(
         note = "two seeds: their range, not an interval"
         low, high = float(ratios.min()), float(ratios.max())
         return Interval(a / b, low, high, 2, "range", confidence, note, ("too_few_seeds",))
-    if below.min() * below.max() > 0 and _equal(above / below):
+    if below.min() * below.max() > 0 and equal(above / below):
         return _no_spread(a / b, n, confidence)
     covariance = np.cov(above, below) / n
     squared = float(stats.t.ppf((1 + confidence) / 2, n - 1)) ** 2
@@ -212,11 +212,6 @@ def fieller(
     # Never negative in exact arithmetic once leading > 0.
     root = math.sqrt(max(0.0, middle * middle - leading * last))
     return Interval(a / b, (middle - root) / leading, (middle + root) / leading, n, "seeds", confidence)
-
-
-def _equal(values: npt.NDArray[np.float64]) -> bool:
-    """Whether values differ by no more than their rounding."""
-    return bool(np.ptp(values) <= 8 * np.finfo(np.float64).eps * np.abs(values).max())
 
 
 def _no_spread(mean: float, n: int, confidence: float) -> Interval:

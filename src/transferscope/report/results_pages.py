@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from transferscope.analyses.claims import CLAIMS, Claim, Measurement, Verdict
+from transferscope.analyses.claims import CLAIMS, Claim, Verdict, doubt
+from transferscope.analyses.estimates import Estimate
 from transferscope.report.kept_results import KeptResults, kept_results
 from transferscope.report.markdown import folded, table
 from transferscope.report.numbers import MISSING, basis_words, interval_words, value_words
 from transferscope.report.results_barriers import barriers
-from transferscope.report.results_study import Judged, as_number, judged, study_page
+from transferscope.report.results_pooled import pooled_table
+from transferscope.report.results_study import Judged, judged, study_page
 
 __all__ = ["results_page", "write_results_pages"]
 
@@ -52,6 +54,15 @@ _ABOUT_FINDINGS = f"""Each is a rule on one number of a study, fixed in `transfe
 (yes) where its whole interval lies on the side the paper claims, not reproduced (**no**) where it lies wholly on the
 other, else undecided (?). {MISSING}: not measured."""
 
+_ABOUT_POOLED = """The same numbers, one mean over all studies that have one and in which nothing forbids a claim, also
+those that are undecided by themselves. Studies that share a target or a pre-trained network are not independent: what
+is counted are *targets* (the styles of one set of emoji are one), each with the mean of its studies. The mean has the
+interval of Hartung and Knapp over targets with equal weights (errors from three seeds are too uncertain to weigh by);
+where there are three pre-trained networks or more, also over those, and the wider one decides. With fewer the claim
+holds for these pre-trained networks. τ: standard deviation of the true effects between targets; predicted: where a new
+target with such errors would be measured in 95 of 100 cases; without one: the range of the mean when one target is left
+out."""
+
 _ABOUT_BARRIERS = """The test error's barrier over the mean of the ends, in points. Pairs: two trainings of one kind;
 *same init*: from one random start; *same head*: from one start, head included; *trained on*: a run and its
 continuation, the known positive. *Matched*: the units of the second network were permuted to those of the first, by
@@ -74,6 +85,7 @@ def results_page(studies: Sequence[KeptResults]) -> str:
     if studies:
         parts += ["## The studies", _ABOUT_GAINS, _gains(studies, found)]
         parts += ["## The paper's findings", _ABOUT_FINDINGS, _findings(), _overview(studies, found)]
+        parts += ["## The findings over all studies", _ABOUT_POOLED, pooled_table(studies, found)]
         parts += ["## Where the paper's finding is not reproduced", *_against(studies, found)]
         if between := barriers(studies):
             parts += ["## Barriers between solutions", _ABOUT_BARRIERS, between]
@@ -115,12 +127,12 @@ def _gains(studies: Sequence[KeptResults], found: Mapping[str, Judged]) -> str:
     return table(("study", "training images", "trainings", *_GAINS.values()), rows)
 
 
-def _gain(tested: Measurement | None) -> str:
+def _gain(tested: Estimate | None) -> str:
     if tested is None or tested.value is None:
         return MISSING
     value = value_words(tested.value, tested.unit, fixed=True)
-    spread = "" if tested.low is None and tested.high is None else f" ({interval_words(as_number(tested))})"
-    return f"{value}{spread}{' (?)' if tested.doubt else ''}"
+    spread = "" if tested.low is None and tested.high is None else f" ({interval_words(tested)})"
+    return f"{value}{spread}{' (?)' if doubt(tested) else ''}"
 
 
 def _findings() -> str:
@@ -157,15 +169,15 @@ def _against(studies: Sequence[KeptResults], found: Mapping[str, Judged]) -> Ite
         yield folded(title, "\n".join(open_ones))
 
 
-def _said(claim: Claim, tested: Measurement) -> str:
-    said = f"{tested.what} {value_words(tested.value, tested.unit, fixed=True)}"
+def _said(claim: Claim, tested: Estimate) -> str:
+    said = f"{tested.name} {value_words(tested.value, tested.unit, fixed=True)}"
     if tested.low is not None or tested.high is not None:
-        said += f" ({interval_words(as_number(tested))}; {basis_words(tested.basis, tested.n, short=True)})"
+        said += f" ({interval_words(tested)}; {basis_words(tested.basis, tested.n, short=True)})"
     else:
         said += " (no interval)"
     if claim.margin:
         said += f", margin {claim.margin:g}"
-    return f"{said}: {tested.doubt}" if tested.doubt else said
+    return f"{said}: {doubt(tested)}" if doubt(tested) else said
 
 
 def main(words: Sequence[str]) -> None:

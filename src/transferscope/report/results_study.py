@@ -5,31 +5,22 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.claims import CLAIMS, Claim, Measurement, Verdict, judge
+from transferscope.analyses.claims import CLAIMS, Claim, Verdict, doubt, judge
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.variants import shown
 from transferscope.report.kept_results import KeptResults
 from transferscope.report.markdown import folded, table
 from transferscope.report.numbers import MISSING, basis_words, interval_words, metric_words, minus_signs, value_words
 
-__all__ = ["Judged", "as_number", "judged", "study_page"]
+__all__ = ["Judged", "judged", "study_page"]
 
-Judged = Mapping[str, tuple[Verdict, Measurement | None]]
+Judged = Mapping[str, tuple[Verdict, Estimate | None]]
 """By the key of a claim."""
 
 
 def judged(study: KeptResults) -> Judged:
-    """Every finding of the paper, judged by the tables of a study."""
-    tables = dict(study.tables)
-    for slug, numbers in study.numbers.items():
-        tables[f"{slug}{NUMBERS}"] = pl.DataFrame([vars(number) for number in numbers], infer_schema_length=None)
-    return {claim.key: judge(claim, tables) for claim in CLAIMS}
-
-
-def as_number(tested: Measurement) -> Estimate:
-    """The number a claim stands or falls with, as a key number."""
-    basis: Any = tested.basis
-    return Estimate(tested.what, {}, tested.value, tested.low, tested.high, basis, tested.n, tested.unit)
+    """Every finding of the paper, judged by the numbers of a study."""
+    return {claim.key: judge(claim, study.estimates) for claim in CLAIMS}
 
 
 def study_page(study: KeptResults) -> str:
@@ -102,11 +93,11 @@ def _headline(study: KeptResults) -> str:
     return table(("network", f"test {metric}", "interval", "rests on", "training"), rows)
 
 
-def _judged_row(claim: Claim, verdict: Verdict, tested: Measurement | None) -> tuple[str, ...]:
-    assert tested is not None
-    number = f"{tested.what}: {value_words(tested.value, tested.unit, fixed=True)}"
-    basis = tested.doubt or basis_words(tested.basis, tested.n, short=True)
-    return claim.sentence, verdict, number, interval_words(as_number(tested)), basis
+def _judged_row(claim: Claim, verdict: Verdict, number: Estimate | None) -> tuple[str, ...]:
+    assert number is not None
+    said = f"{number.name}: {value_words(number.value, number.unit, fixed=True)}"
+    rests = doubt(number) or basis_words(number.basis, number.n, short=True)
+    return claim.sentence, verdict, said, interval_words(number), rests
 
 
 def _analysis(study: KeptResults, item: Mapping[str, Any]) -> Iterable[str]:
@@ -115,7 +106,7 @@ def _analysis(study: KeptResults, item: Mapping[str, Any]) -> Iterable[str]:
         yield f"Not run: {item['inapplicable']}"
         return
     yield minus_signs(f"*{item['question']}* {item['verdict']}".replace("\n", " "))
-    numbers = study.numbers.get(item["slug"], ())
+    numbers = study.estimates.get(item["slug"], ())
     if numbers:
         rows = [
             (
