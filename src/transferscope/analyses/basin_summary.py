@@ -95,14 +95,14 @@ def _radii(of: str, name: str, rows: pl.DataFrame) -> Iterator[Estimate]:
     """ε, δ and δ_τ: of one set with limits over examples, of several over seeds."""
     from transferscope.measures.intervals import Interval
 
-    at = {"set": name, "split": "test"}
+    at: dict[str, Any] = {"set": name, "split": "test"}
     for column in ("epsilon", "delta", "delta_tau"):
         quantity = _RADII[of, column]
         if lost := rows[column].null_count():
             # A mean of the sets that are left would leave out the very ones that have none.
             reason = rows["reason_tau" if column == "delta_tau" else "reason"].drop_nulls()[0]
             count = f" ({lost} of {rows.height} sets)" if rows.height > 1 else ""
-            yield quantity.undefined(f"{reason}{count}", rows.height, **at)
+            yield quantity.undefined(f"{reason}{count}", rows.height, ("incomplete",), **at)
         elif rows.height > 1:
             yield over_pairs(quantity, rows, column, **at)
         else:
@@ -110,8 +110,10 @@ def _radii(of: str, name: str, rows: pl.DataFrame) -> Iterator[Estimate]:
             low, high, note = _limits(row, column)
             if low is None or high is None:
                 low = high = None
-            basis = None if low is None else "examples"
-            yield quantity.of(Interval(row[column], low, high, row["examples"], basis, note=note), **at)
+            interval = Interval(
+                row[column], low, high, row["examples"], "examples" if low is not None else None, note=note
+            )
+            yield quantity.of(interval, **at)
 
 
 def _limits(row: dict[str, Any], column: str) -> tuple[float | None, float | None, str]:

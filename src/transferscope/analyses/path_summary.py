@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -21,6 +22,9 @@ from transferscope.analyses.way_barriers import (
     select,
 )
 from transferscope.bounds import MAGNITUDE
+
+if TYPE_CHECKING:
+    from transferscope.bounds import Flag
 
 __all__ = ["QUANTITIES", "Ruler", "ruler_of", "summary_of"]
 
@@ -85,14 +89,16 @@ def summary_of(table: pl.DataFrame, asked: Sequence[tuple[str, str]], batch_norm
         if rows.is_empty():
             words.append(f"{name} not measured (diverged, or fewer than two seeds)")
             continue
-        own = list(barriers(rows, _BARRIERS, ("linear", "mean"), pair=pair, moved=moved, role="pair"))
+        flags = _doubt(pair, ruler)
+        own = list(barriers(rows, _BARRIERS, ("linear", "mean"), flags, pair=pair, moved=moved, role="pair"))
         judged = deciding(own)
         estimates += [*own, *_per_l2(rows, pair, moved)]
         said = height(judged, select(rows).height)
         verdicts[name] = judged.verdict
         words.append(f"{name} {CONNECTED[judged.verdict]}: {said}" if ruler.holds else f"{name} {said}")
     known = select(found.filter(pl.col("role") == "ruler"))
-    estimates += [_of_ruler(str(pair), rows) for (pair,), rows in known.group_by(["pair"], maintain_order=True)]
+    for (pair,), rows in known.group_by(["pair"], maintain_order=True):
+        estimates.append(_of_ruler(str(pair), rows, _doubt(str(pair), ruler)))
     estimates += radius_estimates(table, policy(found))
     opening = "" if ruler.holds else "Undecided: two pairs whose answer is known are not told apart here. Measured: "
     holds = "the ruler holds" if ruler.holds else "the ruler does not hold, so that no other pair is judged"
@@ -125,9 +131,17 @@ def ruler_of(rows: pl.DataFrame) -> Ruler:
     return Ruler(found[0], found[1], "; ".join(texts))
 
 
-def _of_ruler(pair: str, rows: pl.DataFrame) -> Estimate:
+def _doubt(pair: str, ruler: Ruler) -> "tuple[Flag, ...]":
+    """Where pairs whose answer is known are not told apart no other is; two random starts may be the finding."""
+    if pair == POSITIVE:
+        return ()
+    holds = ruler.positive == "stable" if pair == NEGATIVE else ruler.holds
+    return () if holds else ("uncontrolled",)
+
+
+def _of_ruler(pair: str, rows: pl.DataFrame, flags: "tuple[Flag, ...]" = ()) -> Estimate:
     at = {"pair": pair, "moved": "all", "role": "ruler", "split": "test", "baseline": "mean"}
-    return barrier(_BARRIERS["error"], rows, **at, batch_norm=policy(rows))
+    return barrier(_BARRIERS["error"], rows, flags, **at, batch_norm=policy(rows))
 
 
 def _per_l2(rows: pl.DataFrame, pair: str, moved: str) -> Iterator[Estimate]:

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from transferscope.analyses.estimates import Coordinate, Estimate, Quantity, over_seeds, shown, units
+from transferscope.analyses.estimates import Estimate, Quantity, over_seeds, shown, units
 from transferscope.analyses.rounding import exact
 from transferscope.bounds import MAGNITUDE
 
 if TYPE_CHECKING:
+    from transferscope.bounds import Flag
     from transferscope.measures.intervals import Interval
 
 __all__ = [
@@ -60,7 +61,11 @@ def barrier_quantities(words: str, **labels: Mapping[str, str]) -> dict[str, Qua
 
 
 def barriers(
-    rows: pl.DataFrame, quantities: Mapping[str, Quantity], baselines: Sequence[str] = ("mean",), **at: Coordinate
+    rows: pl.DataFrame,
+    quantities: Mapping[str, Quantity],
+    baselines: Sequence[str] = ("mean",),
+    flags: "Sequence[Flag]" = (),
+    **at: Any,
 ) -> Iterator[Estimate]:
     """Estimate the barriers of one kind of pair on one way: of error and loss, on training and test images.
 
@@ -68,16 +73,18 @@ def barriers(
         rows: barrier rows of that way and kind.
         quantities: as of :func:`barrier_quantities`.
         baselines: linear or mean.
+        flags: what is wrong with them.
         at: further coordinates, ``pair`` among them.
     """
     for of, quantity in quantities.items():
         for split in ("train", "test"):
             for baseline in baselines:
                 found = select(rows, split, of, baseline)
-                yield barrier(quantity, found, split=split, baseline=baseline, batch_norm=policy(rows), **at)
+                at |= {"split": split, "baseline": baseline, "batch_norm": policy(rows)}
+                yield barrier(quantity, found, flags, **at)
 
 
-def barrier(quantity: Quantity, rows: pl.DataFrame, **at: Coordinate) -> Estimate:
+def barrier(quantity: Quantity, rows: pl.DataFrame, flags: "Sequence[Flag]" = (), **at: Any) -> Estimate:
     """Estimate one barrier over pairs, by :func:`pairs_interval`.
 
     That of the test error over the mean of the ends is judged (methods, paths): ``stable``, ``unstable`` or
@@ -86,13 +93,14 @@ def barrier(quantity: Quantity, rows: pl.DataFrame, **at: Coordinate) -> Estimat
     Args:
         quantity: an error or loss barrier.
         rows: one for each pair of a kind.
+        flags: what is wrong with it.
         at: the coordinates, ``split`` and ``baseline`` among them.
     """
     from transferscope.measures.barriers import stability
 
     interval = pairs_interval(rows)
     decides = (quantity.key, at["split"], at["baseline"]) == ("error_barrier", "test", "mean")
-    return quantity.of(interval, verdict=stability(interval) if decides else None, **at)
+    return quantity.of(interval, verdict=stability(interval) if decides else None, flags=flags, **at)
 
 
 def pairs_interval(rows: pl.DataFrame, confidence: float = 0.95, low: str = "low", high: str = "high") -> "Interval":
@@ -111,7 +119,7 @@ def pairs_interval(rows: pl.DataFrame, confidence: float = 0.95, low: str = "low
 
     if lost := rows["barrier"].null_count():
         note = f"not finite for {lost} of {rows.height} pairs of networks"
-        return Interval(None, None, None, rows.height, None, note=note)
+        return Interval(None, None, None, rows.height, None, note=note, flags=("incomplete",))
     values = {unit: value for unit, value in units(rows, "barrier").items() if value is not None}
     interval = over_seeds(values, confidence, MAGNITUDE)
     return interval if interval.basis == "seeds" else replace(worst(rows, low, high), flags=interval.flags)
@@ -139,7 +147,7 @@ def worst(rows: pl.DataFrame, low: str = "low", high: str = "high") -> "Interval
     return Interval(value, min(lows), max(highs), min(counted), "examples", note=note)
 
 
-def over_pairs(quantity: Quantity, rows: pl.DataFrame, column: str, *notes: str, **at: Coordinate) -> Estimate:
+def over_pairs(quantity: Quantity, rows: pl.DataFrame, column: str, *notes: str, **at: Any) -> Estimate:
     """Estimate the mean of a column over seeds, leaving one out, of what has no limits over examples.
 
     Args:
@@ -150,7 +158,8 @@ def over_pairs(quantity: Quantity, rows: pl.DataFrame, column: str, *notes: str,
         at: the coordinates.
     """
     if lost := rows[column].null_count():
-        return quantity.undefined(f"not defined for {lost} of {rows.height} pairs of networks", rows.height, **at)
+        note = f"not defined for {lost} of {rows.height} pairs of networks"
+        return quantity.undefined(note, rows.height, ("incomplete",), **at)
     values = {unit: value for unit, value in units(rows, column).items() if value is not None}
     return quantity.of(over_seeds(values, bounds=quantity.bounds), *notes, **at)
 

@@ -32,7 +32,7 @@ def barriers(studies: Sequence[KeptResults]) -> str:
         Markdown.
     """
     rows = [
-        (f"[{study.name}](results/{study.name}.md)", item.at["pair"], way, *_words(item))
+        (f"[{study.name}](results/{study.name}.md)", str(item.at["pair"]), way, *_words(item))
         for study in studies
         for estimates in study.estimates.values()
         for item in estimates
