@@ -80,7 +80,8 @@ class Curve(AbstractWays):
                     continue
                 start = CurveStart(a=first.spec, b=second.spec, shape=self.shape)
                 bend = first.spec.model_copy(update={"start": start, "recipe": recipe})
-                yield Unit(members=(first, second, Member(variant=f"{variant}_curve", seed=first.seed, spec=bend)))
+                name = f"{variant}_curve_to_{second.seed}"
+                yield Unit(members=(first, second, Member(variant=name, seed=first.seed, spec=bend)))
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Every point of both ways: statistics (about twice the cost of a plain pass), training and test images."""

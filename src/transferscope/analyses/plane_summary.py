@@ -42,7 +42,7 @@ def summary_of(table: pl.DataFrame, batch_norm_images: int, tolerance: float, on
         where = name if name.startswith("around ") else f"on {name}"
         words.append(f"{min(errors):.1f} to {max(errors):.1f} % {where}")
         estimates += [_at(mark) for mark in marks.iter_rows(named=True)]
-        share = Interval(1 - points["interpolated"].sum() / len(points), None, None, len(points), None)
+        share = Interval(1 - float(points["interpolated"].sum()) / len(points), None, None, len(points), None)
         estimates.append(_EVALUATED.of(share, plane=name))
     verdict = (
         f"A picture, not a test: test error {'; '.join(words)}. Whether networks are connected is for paths and basins "
