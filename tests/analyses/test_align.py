@@ -144,7 +144,11 @@ def judged(table: pl.DataFrame) -> list[str | None]:
         ((HIGH, WIDE, HIGH), "unstable undecided unstable", "undecided whether permutation explains the barrier"),
         ((WIDE, LOW, LOW), "undecided stable stable", "undecided whether permutation explains the barrier"),
         ((LOW, LOW, LOW), "stable stable stable", "linearly connected as trained: there is no barrier to explain"),
-        ((LOW, HIGH, HIGH), "stable unstable unstable", "linearly connected as trained: there is no barrier to explain"),
+        (
+            (LOW, HIGH, HIGH),
+            "stable unstable unstable",
+            "linearly connected as trained: there is no barrier to explain",
+        ),
     ],
 )
 def test_permutation_explains_what_goes_and_nothing_else(ways, words, verdict) -> None:

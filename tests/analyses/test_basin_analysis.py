@@ -181,8 +181,8 @@ def barrier(table: pl.DataFrame) -> Estimate:
         ([BARRIER], "unstable", "not one basin: error barrier 20.0 points, 95 % limits 15.0 to 25.0 from 400 test"),
         ([{}, BARRIER], "undecided", "undecided: error barrier 20.0 points, 95 % limits 0.0 to 25.0"),
         ([MAYBE], "undecided", "undecided: error barrier 1.0 points, 95 % limits 0.0 to 3.0"),
-        ([{"resolved": False}], "stable", f"undecided: connected ({LIMITS} this set of networks), but 2ε is under twice "
-         "its standard error."),
+        ([{"resolved": False}], "stable", f"undecided: connected ({LIMITS} this set of networks), but 2ε is under "
+         "twice its standard error."),
         ([NO_DELTA], "stable", f"undecided: connected ({LIMITS} this set of networks), but no δ: at the largest δ "
          "tested, 48, condition (2) does not hold."),
         ([{"rise_low": None, "rise_high": None}], "undecided", "undecided: error barrier 0.5 points, without limits."),

@@ -205,7 +205,9 @@ def test_pairs_of_one_seed_are_independent() -> None:
 def test_where_the_ruler_fails_nothing_is_decided(ruler, why) -> None:
     for value in ((0.0, 0.0, 0.001), (0.5, 0.4, 0.6)):
         summary = said(value, ruler=ruler)
-        assert summary.verdict.startswith("Undecided: two pairs whose answer is known are not told apart here. Measured: ")
+        assert summary.verdict.startswith(
+            "Undecided: two pairs whose answer is known are not told apart here. Measured: "
+        )
         assert len(summary.verdict.split()) <= 45
         assert summary.facts["ruler_holds"] is False
         assert why in summary.notes[0]

@@ -225,8 +225,8 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
 
 
 _OF_BARRIERS = (
-    "quantity", "baseline", "barrier", "barrier_se", "low", "high", "n", "per_l2", "midpoint_gap", "smallest_gap", "points",
-    "equivalent", "bracket", "open", "recheck_loss", "recheck_error",
+    "quantity", "baseline", "barrier", "barrier_se", "low", "high", "n", "per_l2", "midpoint_gap", "smallest_gap",
+    "points", "equivalent", "bracket", "open", "recheck_loss", "recheck_error",
 )  # fmt: skip
 
 TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {

@@ -48,7 +48,9 @@ def module_path_table(seeds: tuple[int, ...] = (0, 1)) -> pl.DataFrame:
                     similar = 1 - (0.02 if variant == "P-T" else 0.09) * (place + 1)
                     for split in ("train", "test"):
                         points = _line(
-                            97 * (place + 2) + 7 * first + 13 * (second - first - 1) + side, (0.15, 0.15 + height * share), height * share
+                            97 * (place + 2) + 7 * first + 13 * (second - first - 1) + side,
+                            (0.15, 0.15 + height * share),
+                            height * share,
                         )
                         facts = {
                             **base, "rest": rest, "module": module, "position": place, "head": module == PARTS[-1],
