@@ -147,8 +147,9 @@ def barriers(curve: list[tuple], line: list[tuple], distance: float = 2.0) -> pl
         {
             "level": "barrier", "way": way, "pair": "P-T/P-T", "a": f"P-T[{PAIRS[k][0]}]", "b": f"P-T[{PAIRS[k][1]}]",
             "seed_a": PAIRS[k][0], "seed_b": PAIRS[k][1], "shape": "bezier", "learning_rate": 0.1, "epochs": 3,
-            "split": split, "batch_norm": "recompute", "examples": 400, "alpha": 0.5, "l2": 3.0 if way == "curve" else distance,
-            "distance": distance, "quantity": quantity, "baseline": baseline,
+            "split": split, "batch_norm": "recompute", "examples": 400, "alpha": 0.5,
+            "l2": 3.0 if way == "curve" else distance, "distance": distance, "quantity": quantity,
+            "baseline": baseline,
             "barrier": height, "barrier_se": 0.01, "low": low, "high": high, "simultaneous_low": low,
             "simultaneous_high": high, "family": 2, "n": 400, "midpoint_gap": 0.0, "smallest_gap": 0.0,
         }

@@ -4,14 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from transferscope.analyses.contract import Member
 
 if TYPE_CHECKING:
     from transferscope.measures.intervals import Bounds, Interval
 
-__all__ = ["SPEAKS", "disjoint", "interval_of", "pairs_interval", "pairs_of", "share_seeds"]
+__all__ = ["SPEAKS", "disjoint", "pairs_interval", "pairs_of"]
 
 SPEAKS = (
     "with a 95 % interval over seeds where there are 3 independent pairs or more, else a description of these networks"
@@ -58,23 +56,3 @@ def pairs_interval(values: Sequence[float], bounds: "Bounds | None" = None) -> "
     notes = {1: "one pair: no interval", 2: "two pairs: their range, not an interval"}
     note = notes.get(len(values), "n counts pairs that share no trained network")
     return replace(seeds_interval(values, bounds=bounds), note=note)
-
-
-def share_seeds(rows: pl.DataFrame) -> bool:
-    """Whether two of these pairs (``seed_a``, ``seed_b``) have a seed in common."""
-    seeds = [seed for pair in rows.select("seed_a", "seed_b").iter_rows() for seed in set(pair)]
-    return len(seeds) > len(set(seeds))
-
-
-def interval_of(rows: pl.DataFrame, column: str = "barrier", bounds: "Bounds | None" = None) -> "Interval":
-    """The interval of a column over pairs, where the unit is the seed: one row for each pair of one kind, none null.
-
-    Pairs that share no network count as they are; of pairs that do one seed after the other is left out.
-    """
-    from transferscope.measures.intervals import seed_pairs_interval
-
-    if not share_seeds(rows):
-        return pairs_interval(rows[column].to_list(), bounds)
-    values = {(a, b): value for a, b, value in rows.select("seed_a", "seed_b", column).iter_rows()}
-    found = seed_pairs_interval(values, bounds=bounds)
-    return replace(found, note=found.note or f"n counts seeds, of {rows.height} pairs, leaving one seed out")
