@@ -64,8 +64,9 @@ def summary_of(table: pl.DataFrame, wanted: list[str], batch_norm_images: int, l
 
 def _judged(item: Estimate, rows: pl.DataFrame) -> str:
     """One basin: there is a δ, 2ε is resolved, and no barrier lies within; of several sets all of this in each."""
-    if item.value is None:
-        return f"undecided: {rows['reason'].drop_nulls()[0]}"
+    reasons = ", ".join(rows["reason"].drop_nulls().unique(maintain_order=True))
+    if rows["mean"].null_count():
+        return f"undecided: {reasons}"
     said = height(item, rows.height, "set")
     match item.verdict:
         case "unstable":
@@ -75,7 +76,7 @@ def _judged(item: Estimate, rows: pl.DataFrame) -> str:
     if not rows["resolved"].fill_null(value=False).all():
         return f"undecided: connected ({said}), but 2ε is under twice its standard error"
     if rows["delta"].null_count():
-        return f"undecided: connected ({said}), but no δ: {rows['reason'].drop_nulls()[0]}"
+        return f"undecided: connected ({said}), but no δ: {reasons}"
     return f"one basin ({_spans(rows)}): {said}"
 
 
