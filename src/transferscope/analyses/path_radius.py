@@ -3,6 +3,7 @@
 import polars as pl
 
 from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.path_pairs import LABELS
 from transferscope.analyses.way_barriers import over_pairs
 
 __all__ = ["RISE", "radius_estimates"]
@@ -11,6 +12,8 @@ RISE = Quantity(
     "loss_rise", "rise of the loss within ℓ2 {radius:.3g} of the ends of {pair} ({split}, {batch_norm})", "nat"
 )
 """How far the loss has risen at one common distance from the ends, ``radius``."""
+
+_ONE_RUN = (LABELS["P_T best/last"], LABELS["RI_T best/last"])
 
 
 def radius_estimates(table: pl.DataFrame, policy: str) -> list[Estimate]:
@@ -30,7 +33,7 @@ def radius_estimates(table: pl.DataFrame, policy: str) -> list[Estimate]:
         & (pl.col("split") == "test")
         & (pl.col("batch_norm") != "own statistics")
         & pl.col("alpha").is_between(0, 1)
-        & ~pl.col("pair").str.ends_with("epoch")
+        & ~pl.col("pair").is_in(_ONE_RUN)
     ).sort("alpha")
     lengths = points.filter(pl.col("alpha") == 1)
     radius = min(lengths["l2"].to_list(), default=0.0) / 2

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONNECTED",
-    "Word",
     "barrier",
     "barrier_quantities",
     "barriers",
@@ -27,18 +26,14 @@ __all__ = [
     "pairs_of_variants",
     "policy",
     "select",
-    "worst",
 ]
-
-Word = Literal["stable", "unstable", "undecided"]
-"""What :func:`transferscope.measures.barriers.stability` says: the verdict of an estimate."""
 
 CONNECTED: Mapping[str | None, str] = {
     "stable": "linearly connected",
     "unstable": "separated by a barrier",
     "undecided": "undecided",
 }
-"""The same of two networks with a straight line between them, as readers see it."""
+"""The verdict of a barrier on two networks with a straight line between them, as readers see it."""
 
 _POLICIES = {
     "recompute": "batch norm recomputed",
@@ -122,19 +117,14 @@ def pairs_interval(rows: pl.DataFrame, confidence: float = 0.95, low: str = "low
         return Interval(None, None, None, rows.height, None, note=note, flags=("incomplete",))
     values = {unit: value for unit, value in units(rows, "barrier").items() if value is not None}
     interval = over_seeds(values, confidence, MAGNITUDE)
-    return interval if interval.basis == "seeds" else replace(worst(rows, low, high), flags=interval.flags)
+    return interval if interval.basis == "seeds" else replace(_worst(rows, low, high), flags=interval.flags)
 
 
-def worst(rows: pl.DataFrame, low: str = "low", high: str = "high") -> "Interval":
+def _worst(rows: pl.DataFrame, low: str, high: str) -> "Interval":
     """The largest of barriers, with the lowest lower and the highest upper limit, over examples or groups of them.
 
     All are judged by it: "connected" is said of each, and so is "separated". Several pairs share their images, so that
     what counts is the smaller number.
-
-    Args:
-        rows: none null.
-        low: column of lower limits.
-        high: column of upper limits.
     """
     from transferscope.measures.intervals import Interval
 
