@@ -171,7 +171,7 @@ def test_each_problem(tmp_path: Path, old: str, new: str, message: str) -> None:
         (b"name: x\n\tb: 1\n", r"line 2, column 1: this is not YAML: .* a tab \(indent with spaces\)"),
         (b"a: 1\n---\nb: 2\n", "this is not YAML: expected a single document"),
         (b"a: *unknown\n", "undefined alias 'unknown'"),
-        (b"a: " + b"[" * 1500, "nested too deeply"),
+        (b"a: " + b"[" * 1500, r"line 1, column 55: this is nested too deeply"),
         (b"\xff\xfea", "is not a text file in UTF-8\n.*\n  got:      byte 0xff"),
     ],
 )

@@ -14,6 +14,7 @@ from transferscope.report.modules_strip import modules_strip
 from transferscope.report.next_steps import choices, next_steps
 from transferscope.running.results import AnalysisResult, Results
 
+RUN = "transferscope run study.yaml --store 'my runs'"
 SILENT = Summary("A sentence that nobody may read to decide.")
 
 
@@ -25,6 +26,7 @@ def results(*more: AnalysisResult, seeds: tuple[int, ...] = (0, 1, 2), **facts: 
     return synthetic.results(
         analyses=(outcome, *more), study=synthetic.study(tuple(item.analysis for item in more), seeds=seeds),
         verdict=SILENT.verdict, headline=synthetic.headline().with_columns(note=pl.lit("")),
+        manifest={**synthetic.MANIFEST, "run": RUN},
     )  # fmt: skip
 
 
@@ -75,7 +77,7 @@ def test_at_equal_cost_advice_follows_although_the_end_is_open(key: str, doubt: 
     assert found.sentence.startswith(f"After equal training (10 epochs each) fine-tuning is {place} training from")
     assert found.advice.startswith(f"At equal cost ship {winner.replace('_', '-')} at rate 0.03")
     assert doubt in found.caveats[0]
-    assert "`--set training.plateau_epochs=30`" in found.caveats[0]
+    assert f"`{RUN} --set training.plateau_epochs=30`" in found.caveats[0]
 
 
 @pytest.mark.kind("C12")
@@ -92,13 +94,13 @@ def test_caveats_stand_beside_the_answer() -> None:
     )
     notes = ["cells of one panel may lie in several splits", *(f"unreadable, skipped: {k}.png" for k in range(9))]
     made = results(edge, seeds=(0, 1), basis="examples")
-    found = answer(replace(made, manifest={**synthetic.MANIFEST, "notes": notes}))
+    found = answer(replace(made, manifest={**made.manifest, "notes": notes}))
     said = " ".join(found.caveats)
     assert "speaks of these trained networks, not of training in general" in said
     assert "lies at the edge of those tried" in said
     assert found.notes == (*notes[:4], "6 more notes on the data are in the manifest.")
     (rate,) = [choice.text for choice in choices(made) if choice.topic == "rate"]
-    assert "`--set training.learning_rates=[0.0333333,0.1,0.3,0.9]`" in rate
+    assert f"`{RUN} --set 'training.learning_rates=[0.0333333,0.1,0.3,0.9]'`" in rate
 
 
 @pytest.mark.kind("C11")
@@ -107,7 +109,7 @@ def test_everything_to_decide_is_told_or_how_to_measure_it() -> None:
     assert list(found) == ["rate", "freeze", "average", "classes", "labels", "file"]
     for topic, name in (("freeze", "rewind"), ("average", "path"), ("labels", "mistakes")):
         assert not found[topic].measured
-        assert found[topic].text == f"not measured: `--set analyses.1={name}`"
+        assert found[topic].text == f"not measured: `{RUN} --set analyses.1={name}`"
     assert found["classes"].text.startswith("P-T finds 82.7\u00a0% of “defective” (")
 
 
@@ -129,7 +131,7 @@ def test_averaging_follows_from_the_key_of_paths(facts: dict[str, Any], words: s
     (said,) = [choice.text for choice in choices(results(path)) if choice.topic == "average"]
     assert words in said
     (alone,) = [choice.text for choice in choices(results(path, seeds=(0,))) if choice.topic == "average"]
-    assert facts["pairs"] or "`--set seeds=[0,1]`" in alone
+    assert facts["pairs"] or f"`{RUN} --set 'seeds=[0,1]'`" in alone
 
 
 @pytest.mark.kind("C11")
@@ -160,7 +162,12 @@ def test_modules_are_kept_changed_useless_or_undecided() -> None:
 
 @pytest.mark.kind("C12")
 def test_steps_follow_from_what_was_asked() -> None:
-    assert "Add seeds (`--set seeds=[0,1,2]`)" in next_steps(results(seeds=(0, 1)))[0]
+    assert f"Add seeds (`{RUN} --set 'seeds=[0,1,2]'`)" in next_steps(results(seeds=(0, 1)))[0]
+    # Its own seeds stay, whatever they are; and where Python ran it there is no command to name.
+    assert f"`{RUN} --set 'seeds=[7,0,1]'`" in next_steps(results(seeds=(7,)))[0]
+    assert f"`{RUN} --set 'seeds=[1,8,3,0,2]'`" in next_steps(results(seeds=(1, 8, 3)))[0]
+    by_python = replace(results(seeds=(0, 1)), manifest=synthetic.MANIFEST)
+    assert "Add seeds (set `seeds=[0,1,2]`)" in next_steps(by_python)[0]
     assert next_steps(results(seeds=(0, 1, 2, 3, 4))) == []
     gone = AnalysisResult(synthetic.analysis("path"), None, {}, None, "heads differ")
     assert next_steps(results(gone))[-1].startswith("Not answered here: Paths between solutions")

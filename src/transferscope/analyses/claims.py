@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 from transferscope.analyses.estimates import Estimate
@@ -13,7 +14,15 @@ __all__ = ["CLAIMS", "Claim", "Estimates", "Verdict", "decide", "doubt", "judge"
 Estimates = Mapping[str, Sequence[Estimate]]
 """The numbers of a study, by the name of their analysis."""
 
-Verdict = Literal["reproduced", "not reproduced", "undecided", "not measured"]
+
+class Verdict(StrEnum):
+    """What a study says of a finding."""
+
+    REPRODUCED = "reproduced"
+    NOT_REPRODUCED = "not reproduced"
+    UNDECIDED = "undecided"
+    NOT_MEASURED = "not measured"
+
 
 _BARRIER = 0.02
 """Share of errors under which a path counts as free of barriers, as in :func:`transferscope.measures.stability`."""
@@ -80,11 +89,11 @@ def decide(claim: Claim, low: float | None, high: float | None) -> Verdict:
     on the other; undecided where it spans the margin, or where there is none.
     """
     if low is None or high is None:
-        return "undecided"
+        return Verdict.UNDECIDED
     above, below = low > claim.margin, high < claim.margin
     if claim.side == "below":
         above, below = below, above
-    return "reproduced" if above else "not reproduced" if below else "undecided"
+    return Verdict.REPRODUCED if above else Verdict.NOT_REPRODUCED if below else Verdict.UNDECIDED
 
 
 def judge(claim: Claim, estimates: Estimates) -> tuple[Verdict, Estimate | None]:
@@ -102,9 +111,9 @@ def judge(claim: Claim, estimates: Estimates) -> tuple[Verdict, Estimate | None]
     """
     number = claim.number(estimates)
     if number is None:
-        return "not measured", None
+        return Verdict.NOT_MEASURED, None
     if doubt(number) or number.basis not in ("seeds", "examples"):
-        return "undecided", number
+        return Verdict.UNDECIDED, number
     return decide(claim, number.low, number.high), number
 
 

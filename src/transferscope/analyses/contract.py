@@ -105,7 +105,7 @@ class Measured:
 class Number:
     """An estimate without a key: TRANSITIONAL, deleted once every analysis declares its quantities."""
 
-    def __new__(cls, name, value, low=None, high=None, basis=None, n=None, unit="1", note=""):  # type: ignore
+    def __new__(cls, name, value, low=None, high=None, basis=None, n=None, unit="1", note="", **old):  # type: ignore
         return Estimate("", {"name": name}, value, low, high, basis, n, unit, name, note)
 
     @staticmethod

@@ -16,6 +16,7 @@ from transferscope.analyses.rounding import exact
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.errors import AnalysisError
+from transferscope.keys import FINAL_GAP, SPEED_GAP
 
 if TYPE_CHECKING:
     from transferscope.measures.curves import Trend
@@ -136,7 +137,8 @@ class LearningCurves(AbstractTuned):
                 for variant in TRAINED
             ]
             gap = _paired(speeds["P_T"], speeds["RI_T"])
-            numbers.append(Number.of("optimisation speed, P-T − RI-T", gap, "metric"))
+            number = Number.of("optimisation speed, P-T − RI-T", gap, "metric")
+            numbers.append(number.keyed(SPEED_GAP, "RI_T"))
             verdict = _speed_verdict(gap)
         else:
             verdict = "Undecided: P-T and RI-T have no finished epoch in common."
@@ -192,9 +194,8 @@ class LearningCurves(AbstractTuned):
                 numbers.append(Number.of(name, _seeds(best), "metric"))
         for worse in ("RI_T", "RI_T_long"):
             if "P_T" in finals and worse in finals:
-                gap = Number.of(
-                    f"final test metric, P-T − {shown(worse)}", _paired(finals["P_T"], finals[worse]), "metric"
-                )
+                title = f"final test metric, P-T − {shown(worse)}"
+                gap = Number.of(title, _paired(finals["P_T"], finals[worse]), "metric").keyed(FINAL_GAP, worse)
                 rising = improving(table, worse)
                 numbers.append(_noted(gap, f"{shown(worse)} is still improving: no claim") if rising else gap)
         return numbers

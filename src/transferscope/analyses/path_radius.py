@@ -3,8 +3,9 @@
 import polars as pl
 
 from transferscope.analyses.estimates import Estimate, Quantity
-from transferscope.analyses.path_pairs import LABELS
+from transferscope.analyses.path_pairs import KINDS
 from transferscope.analyses.way_barriers import over_pairs
+from transferscope.keys import OWN_STATISTICS
 
 __all__ = ["RISE", "radius_estimates"]
 
@@ -12,8 +13,6 @@ RISE = Quantity(
     "loss_rise", "rise of the loss within ℓ2 {radius:.3g} of the ends of {pair} ({split}, {batch_norm})", "nat"
 )
 """How far the loss has risen at one common distance from the ends, ``radius``."""
-
-_ONE_RUN = (LABELS["P_T best/last"], LABELS["RI_T best/last"])
 
 
 def radius_estimates(table: pl.DataFrame, policy: str) -> list[Estimate]:
@@ -31,9 +30,9 @@ def radius_estimates(table: pl.DataFrame, policy: str) -> list[Estimate]:
         & (pl.col("role") == "pair")
         & (pl.col("moved") == "all")
         & (pl.col("split") == "test")
-        & (pl.col("batch_norm") != "own statistics")
+        & (pl.col("batch_norm") != OWN_STATISTICS)
         & pl.col("alpha").is_between(0, 1)
-        & ~pl.col("pair").is_in(_ONE_RUN)
+        & ~pl.col("pair").is_in([kind.label for kind in KINDS.values() if kind.second == "epoch"])
     ).sort("alpha")
     lengths = points.filter(pl.col("alpha") == 1)
     radius = min(lengths["l2"].to_list(), default=0.0) / 2

@@ -8,6 +8,7 @@ from transferscope.analyses.contract import Summary
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.variants import BASELINES
 from transferscope.bounds import SHARE
+from transferscope.keys import OWN_STATISTICS, RANDOM_DIRECTIONS
 
 __all__ = ["QUANTITIES", "summary_of"]
 
@@ -37,9 +38,9 @@ def summary_of(table: pl.DataFrame, batch_norm_images: int, tolerance: float, on
     for name in names:
         rows = found.filter(pl.col("plane") == name)
         points = rows.filter(pl.col("level") == "point")
-        marks = rows.filter((pl.col("level") == "mark") & (pl.col("batch_norm") != "own statistics"))
+        marks = rows.filter((pl.col("level") == "mark") & (pl.col("batch_norm") != OWN_STATISTICS))
         errors = [100 * value for value in (*points["error"], *marks["error"])]
-        where = name if name.startswith("around ") else f"on {name}"
+        where = name if rows["kind"][0] == RANDOM_DIRECTIONS else f"on {name}"
         words.append(f"{min(errors):.1f} to {max(errors):.1f} % {where}")
         estimates += [_at(mark) for mark in marks.iter_rows(named=True)]
         share = Interval(1 - float(points["interpolated"].sum()) / len(points), None, None, len(points), None)
@@ -80,7 +81,7 @@ def _notes(table: pl.DataFrame, batch_norm_images: int, tolerance: float, one_di
         "in error or in 1 − exp(−loss), the others are interpolated and flagged; what is narrower than the second "
         "grid may be missed"
     )
-    random = table.filter(pl.col("kind") == "random directions")
+    random = table.filter(pl.col("kind") == RANDOM_DIRECTIONS)
     if random.height:
         steep = max(random["cosine"].abs().to_list())
         policy = "do not move" if one_dimensional == "zero" else "are one filter each"

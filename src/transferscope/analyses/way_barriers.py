@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transferscope.measures.intervals import Interval
 
 __all__ = [
+    "ARTEFACTS",
     "CONNECTED",
     "barrier",
     "barrier_quantities",
@@ -40,6 +41,8 @@ _POLICIES = {
     "interpolate": "batch norm interpolated",
     "none": "batch norm of the first network",
 }
+ARTEFACTS = (_POLICIES["interpolate"], _POLICIES["none"])
+"""Policies without which a barrier might not be there, as :func:`policy` says them."""
 
 
 def barrier_quantities(words: str, **labels: Mapping[str, str]) -> dict[str, Quantity]:

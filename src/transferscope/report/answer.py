@@ -1,5 +1,6 @@
 """The first thing a reader learns: a plain sentence, what to take, and what limits both."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from transferscope.analyses.contract import Summary
 from transferscope.report.numbers import metric_words, value_words
 from transferscope.running.results import AnalysisResult, Results
 
-__all__ = ["NEGLIGIBLE", "Answer", "answer", "found"]
+__all__ = ["NEGLIGIBLE", "Answer", "answer", "found", "with_setting"]
 
 NEGLIGIBLE = 0.005
 """A difference of the metric this small, both ways, makes two starts equally good: half a point."""
@@ -39,6 +40,17 @@ class Answer:
 def found(results: Results, name: str) -> AnalysisResult | None:
     """The first analysis called ``name`` that was run; None where there is none."""
     return next((item for item in results.analyses if item.analysis.name == name and item.summary is not None), None)
+
+
+def with_setting(results: Results, setting: str) -> str:
+    """How the study is run with another setting: the whole command, as it was called, between backticks.
+
+    Args:
+        results: of a finished study; ``run`` of its manifest is the command, absent where Python ran it.
+        setting: ``name=value``, as after ``--set``.
+    """
+    run = results.manifest.get("run")
+    return f"set `{setting}`" if run is None else f"`{run} --set {shlex.quote(setting)}`"
 
 
 def answer(results: Results) -> Answer:
@@ -134,7 +146,7 @@ def _caveats(results: Results, facts: Mapping[str, Any]) -> list[str]:
         }[facts["unended"]]
         longer = 3 * (plateau or epochs)
         how = "Not measured" if plateau is None else f"{plateau} epochs did not show it"
-        said.append(f"{doubt} {how}: `--set training.plateau_epochs={longer}`.")
+        said.append(f"{doubt} {how}: {with_setting(results, f'training.plateau_epochs={longer}')}.")
     if facts["basis"] != "seeds":
         said.append(
             "This speaks of these trained networks, not of training in general: that needs at least three runs each."

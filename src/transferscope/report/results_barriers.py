@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from transferscope.analyses.estimates import Coordinate, Estimate
+from transferscope.analyses.way_barriers import ARTEFACTS
 from transferscope.report.kept_results import KeptResults
 from transferscope.report.markdown import table
 from transferscope.report.numbers import basis_words, points_words
@@ -19,7 +20,6 @@ _WAYS: Mapping[tuple[str, str], str] = {
     ("path", "chain"): "trained curve",
 }
 """By a coordinate of a barrier and its value; others (a line beside a curve, a module, an epoch) are not listed."""
-_ARTEFACTS = ("batch norm interpolated", "batch norm of the first network")
 
 
 def barriers(studies: Sequence[KeptResults]) -> str:
@@ -46,7 +46,7 @@ def _way(at: Mapping[str, Coordinate]) -> str | None:
     if (at["split"], at["baseline"]) != ("test", "mean"):
         return None
     way = next((_WAYS[found] for name, value in at.items() if (found := (name, str(value))) in _WAYS), None)
-    return way if way is None or at["batch_norm"] not in _ARTEFACTS else f"{way}, {at['batch_norm']}"
+    return way if way is None or at.get("batch_norm") not in ARTEFACTS else f"{way}, {at['batch_norm']}"
 
 
 def _words(item: Estimate) -> tuple[str, str, str]:
