@@ -42,10 +42,14 @@ def summary(table: pl.DataFrame, batch_norm: str, batch_norm_images: int, points
         mean, linear = (list(module_barriers(rows.filter(pl.col("baseline") == name))) for name in ("mean", "linear"))
         found = [item for item in mean if item.at["moved"] == "alone"]
         hills = {str(item.at["module"]) for item in linear if item.verdict == "unstable"}
-        parts = []
-        for verdict, word in (("unstable", "separated"), ("undecided", "undecided"), ("stable", "connected")):
-            of = [item for item in found if item.verdict == verdict]
-            parts.append(f"{len(of)} {word}{'' if verdict == 'stable' else _named(of, hills)}")
+        judged: dict[str, list[Estimate]] = {"unstable": [], "undecided": [], "stable": []}
+        for item in found:
+            judged[str(item.verdict)].append(item)
+        parts = [
+            f"{len(judged['unstable'])} separated{_named(judged['unstable'], hills)}",
+            f"{len(judged['undecided'])} undecided{_named(judged['undecided'], hills)}",
+            f"{len(judged['stable'])} connected",
+        ]
         basis = _basis(found, rows.select("a", "b").unique().height)
         said.append(f"{pair}: of {len(found)} modules moved alone {', '.join(parts)} ({basis})")
         alone = rows.filter((pl.col("baseline") == "mean") & (pl.col("position") >= 0))

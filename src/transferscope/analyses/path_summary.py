@@ -116,8 +116,8 @@ def ruler_of(rows: pl.DataFrame) -> Ruler:
     found: list[str | None] = []
     texts = []
     for pair, wanted, lacking in (
-        (POSITIVE, "stable", "not shown to be connected"),
-        (NEGATIVE, "unstable", "no barrier of 2 points shown"),
+        (POSITIVE, {"stable": CONNECTED["stable"]}, "not shown to be connected"),
+        (NEGATIVE, {"unstable": CONNECTED["unstable"]}, "no barrier of 2 points shown"),
     ):
         known = select(rows.filter((pl.col("pair") == pair) & (pl.col("moved") == "all")))
         if known.is_empty():
@@ -126,8 +126,7 @@ def ruler_of(rows: pl.DataFrame) -> Ruler:
             continue
         item = _of_ruler(pair, known)
         found.append(item.verdict)
-        said = CONNECTED[item.verdict] if item.verdict == wanted else lacking
-        texts.append(f"{pair} {said}, {height(item, known.height)}")
+        texts.append(f"{pair} {wanted.get(str(item.verdict), lacking)}, {height(item, known.height)}")
     return Ruler(found[0], found[1], "; ".join(texts))
 
 
