@@ -225,7 +225,7 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
                         "pair": _pair(va, vb), "a": a, "b": b, "seed_a": sa, "seed_b": sb,
                         "split": split, "batch_norm": "recompute", "examples": 656, "alpha": 0.5, "l2": length,
                         "quantity": quantity, "baseline": baseline, "barrier": height, "low": 0.9 * height,
-                        "high": 1.1 * height, "midpoint_gap": height, "smallest_gap": 0.0, "points": 21,
+                        "high": 1.1 * height, "n": 656, "midpoint_gap": height, "smallest_gap": 0.0, "points": 21,
                         "barrier_se": 0.05 * height, "per_l2": height / length, "equivalent": 49, "bracket": 0.021,
                         "open": 0,
                     })  # fmt: skip
@@ -233,8 +233,8 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
 
 
 _OF_BARRIERS = (
-    "quantity", "baseline", "barrier", "barrier_se", "low", "high", "per_l2", "midpoint_gap", "smallest_gap", "points",
-    "equivalent", "bracket", "open", "recheck_loss", "recheck_error",
+    "quantity", "baseline", "barrier", "barrier_se", "low", "high", "n", "per_l2", "midpoint_gap", "smallest_gap",
+    "points", "equivalent", "bracket", "open", "recheck_loss", "recheck_error",
 )  # fmt: skip
 
 TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
@@ -295,9 +295,15 @@ _SUMMARIES = {
     "path": Summary(
         "P-T networks are linearly connected: error barrier 1.0 points (upper 95 % limit 1.6); RI-T networks do not "
         "(21 points, 19 to 23).",
-        (Number("error barrier, P-T/P-T, test", 0.010, 0.004, 0.016, "seeds", 3),
-         Number("error barrier, RI-T/RI-T, test", 0.21, 0.19, 0.23, "seeds", 3),
-         Number("loss barrier, RI-T/RI-T, test", 0.42, 0.39, 0.45, "seeds", 3, "nat")),
+        tuple(
+            Estimate(quantity, {"pair": pair, "split": "test", "baseline": "mean", "moved": "all"}, *found, "seeds", 3,
+                     unit, f"{quantity.replace('_', ' ')}, {pair}, test")
+            for quantity, pair, found, unit in (
+                ("error_barrier", "P-T/P-T", (0.010, 0.004, 0.016), "1"),
+                ("error_barrier", "RI-T/RI-T", (0.21, 0.19, 0.23), "1"),
+                ("loss_barrier", "RI-T/RI-T", (0.42, 0.39, 0.45), "nat"),
+            )
+        ),
         ("Batch norm was recomputed on 10 training batches at every point.",),
     ),
 }  # fmt: skip
