@@ -13,6 +13,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
-from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -29,6 +29,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reliability.md"
 ROWS = ROOT / "docs" / "reliability.csv"
+STATE = ROOT / "build" / "reliability"
 START, END = "<!-- table -->", "<!-- end of the table -->"
 COMMIT = "88673f3"
 """The sources before most of these kinds were mended."""
@@ -199,60 +200,74 @@ def page(rows: Iterable[Row]) -> str:
     return f"{text.partition(START)[0]}{START}\n{table(rows)}\n{END}{text.partition(END)[2]}"
 
 
-def run(source: Path, functions: list[str]) -> dict[str, str]:
-    """Run the quick tests among ``functions``, of one file, with the package in ``source``; how each test ended."""
-    outcomes: dict[str, str] = {}
+def run(source: Path, modules: list[str], file: Path) -> dict[str, str]:
+    """Run the quick tests of ``modules`` that ``file`` does not know, with the package in ``source``.
+
+    Returns:
+        How each of them ended.
+    """
     # Packages that only the older sources need may be named there.
     path = os.pathsep.join([str(source), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "outcomes"
-        words = ["-p", "tools.outcomes", "--outcomes", str(file), "-p", "no:cacheprovider", "--tb=no", "-qq"]
-        while True:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "pytest", *words, "-m", "kind and not slow", *functions],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-                start_new_session=True,
-            )
-            process.wait()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # what tests left behind
-            known = len(outcomes)
-            if file.exists():
-                outcomes = dict(json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
-            # A process that came to an end has run everything; one that died goes on behind the test that killed it.
-            end = outcomes.pop("", pytest.ExitCode.INTERNAL_ERROR.name)
-            if end != pytest.ExitCode.INTERNAL_ERROR.name or len(outcomes) == known:
-                return outcomes
+    words = ["-p", "tools.outcomes", "--outcomes", str(file), "-p", "no:cacheprovider", "--tb=no", "-qq"]
+    outcomes: dict[str, str] = {}
+    while True:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "pytest",
+                *words,
+                "--continue-on-collection-errors",
+                "-m",
+                "kind and not slow",
+                *modules,
+            ],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+        process.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what tests left behind
+        known = len(outcomes)
+        if file.exists():
+            outcomes = dict(json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
+        # A process that came to an end has run everything; one that died goes on behind the test that killed it.
+        end = outcomes.pop("", pytest.ExitCode.INTERNAL_ERROR.name)
+        if end != pytest.ExitCode.INTERNAL_ERROR.name or len(outcomes) == known:
+            return outcomes
 
 
 def try_tests(groups: Collected, rows: dict[tuple[str, str], Row], commit: str) -> None:
-    """Run what ``rows`` do not tell, file by file; write the rows of each."""
+    """Run what ``rows`` do not tell, with the sources of ``commit`` and with today's; put it into them."""
     stale = [key for key in groups if rows[key].is_stale(sum(groups[key].values()), commit)]
+    if not stale:
+        return
+    modules = sorted({function.partition("::")[0] for _, function in stale})
+    # Kept until all is done: a run that was stopped goes on.
+    STATE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # for commands of other users
         archive = subprocess.run(["git", "archive", commit, "src"], cwd=ROOT, check=True, capture_output=True).stdout
         with tarfile.open(fileobj=io.BytesIO(archive)) as files:
             files.extractall(folder, filter="data")
-        for _, keys in groupby(sorted(stale, key=lambda key: key[1]), lambda key: key[1].partition("::")[0]):
-            of_file = list(keys)
-            functions = sorted({function for _, function in of_file})
-            before, after = run(Path(folder) / "src", functions), run(ROOT / "src", functions)
-            for key in of_file:
-                quick = [test for test, is_quick in groups[key].items() if is_quick]
-                tests = [test for test in quick if after.get(test) != "skipped"]
-                count = Counter(before.get(test, "absent") for test in tests)
-                rows[key] = Row(
-                    *key,
-                    situations=len(groups[key]),
-                    before=commit,
-                    tried=len(tests),
-                    skipped=len(quick) - len(tests),
-                    wrong=count["wrong"] + count["words"] + count["long"],
-                    words=count["words"],
-                    absent=count["absent"],
-                    wrong_after=sum(after.get(test) != "right" for test in tests),
-                )
-            write_rows(rows.values())
+        before = run(Path(folder) / "src", modules, STATE / f"before-{commit}")
+    after = run(ROOT / "src", modules, STATE / "after")
+    for key in stale:
+        quick = [test for test, is_quick in groups[key].items() if is_quick]
+        tests = [test for test in quick if after.get(test) != "skipped"]
+        count = Counter(before.get(test, "absent") for test in tests)
+        rows[key] = Row(
+            *key,
+            situations=len(groups[key]),
+            before=commit,
+            tried=len(tests),
+            skipped=len(quick) - len(tests),
+            wrong=count["wrong"] + count["words"] + count["long"],
+            words=count["words"],
+            absent=count["absent"] + count["skipped"],
+            wrong_after=sum(after.get(test) != "right" for test in tests),
+        )
 
 
 class Collection:
@@ -284,6 +299,8 @@ def main() -> int:
     if options.write or options.before:
         write_rows(rows.values())
         PAGE.write_text(page(rows.values()), encoding="utf-8")
+    if options.before and STATE.exists():
+        shutil.rmtree(STATE)
     return 0
 
 

@@ -33,8 +33,9 @@ def opened() -> list[str]:
     hidden: dict[Path, Path] = {}
     for path in needed:
         closed = [folder for folder in (path, *path.parents) if path.is_dir() and not is_open(folder)]
-        if closed and not needed & set(path.parents):
+        if closed:
             hidden[path] = closed[-1]
+    hidden = {path: folder for path, folder in hidden.items() if not hidden.keys() & set(path.parents)}
     if not hidden:
         return []
     script = [
