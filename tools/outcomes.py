@@ -118,7 +118,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Bound the memory, and let tests import what is not there."""
-    resource.setrlimit(resource.RLIMIT_AS, (BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    # Not of addresses: the program that draws charts reserves many more than it uses.
+    resource.setrlimit(resource.RLIMIT_DATA, (BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     signal.signal(signal.SIGALRM, _stop)
     builtins.__import__ = _import_or_absent
     config.pluginmanager.register(Outcomes(config.getoption("--outcomes"), config.rootpath))

@@ -141,7 +141,7 @@ class Row:
 
     def is_stale(self, quick: int, commit: str) -> bool:
         """Whether tests must be run, ``quick`` of which can be, before this row is true."""
-        return quick > 0 and (self.before != commit or not quick <= self.tried + self.skipped <= self.situations)
+        return quick > 0 and (self.before != commit or self.tried + self.skipped < quick)
 
 
 Collected = dict[tuple[str, str], dict[str, bool]]
@@ -292,6 +292,8 @@ def main() -> int:
     known = read_rows()
     rows = {key: known.get(key, Row(*key)) for key in collection.groups}
     for key, tests in collection.groups.items():
+        if rows[key].tried + rows[key].skipped > len(tests):
+            rows[key] = Row(*key)  # about tests that are no more
         rows[key].situations = len(tests)
     if options.before:
         try_tests(collection.groups, rows, options.before)
