@@ -186,6 +186,7 @@ class Outcomes:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self) -> Iterator[None]:
         """A test, in limited time."""
+        Absent.used = False  # a fixture may replace what is absent: that has no effect then
         yield from self._in_time()
 
     def _in_time(self) -> Iterator[None]:
