@@ -35,7 +35,7 @@ def results(*more: AnalysisResult, seeds: tuple[int, ...] = (0, 1, 2), **facts: 
         ({}, "Fine-tuning beats training from scratch: 84.9\u00a0% against 76.8\u00a0% accuracy, three runs each.",
          "Ship P-T at rate 0.03."),
         ({"winner": "RI_T", "low": -0.09, "high": -0.02}, "Fine-tuning does worse than training from scratch:",
-         "Ship RI-T at rate 0.03: at their best rate the pre-trained weights do harm here."),
+         "Ship RI-T at rate 0.03: at their chosen rate the pre-trained weights do harm here."),
         ({"winner": None, "low": -0.02, "high": 0.06}, "Whether fine-tuning beats training from scratch is undecided:",
          "The start is undecided: add seeds or test images before choosing one."),
         ({"winner": None, "low": -0.004, "high": 0.004}, "Fine-tuning and training from scratch end equally well,",

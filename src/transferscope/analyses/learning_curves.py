@@ -80,7 +80,7 @@ class LearningCurves(AbstractTuned):
     version: ClassVar[int] = 1
     columns: ClassVar[Mapping[str, Column]] = {
         "variant": Column(str, "P_T, RI_T or RI_T_long"),
-        "setting": Column(str, "chosen: own best rate, report seeds; grid: a tuning run"),
+        "setting": Column(str, "chosen: own chosen rate, report seeds; grid: a tuning run"),
         "seed": Column(int, "seed of the network", "count"),
         "learning_rate": Column(float, "peak learning rate", "rate"),
         "epoch": Column(int, "passes over the training images; 0 is the start", "count"),

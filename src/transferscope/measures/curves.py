@@ -1,6 +1,5 @@
 """Learning curves: how fast, and whether they have ended."""
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -319,7 +318,11 @@ def loss_spikes(losses: Curve) -> tuple[Spike, ...]:
 def _spike_limit(calm: list[float], start: float) -> float:
     """What the next loss must exceed to be far above those of ``calm``."""
     level = float(np.median(calm[-3:]))
-    rise = max((after / before for before, after in itertools.pairwise(calm) if before > 0), default=1.0)
+    # Below a hundredth of the first loss ratios say nothing, and reach any size.
+    earlier = np.maximum(calm, 0.01 * start)
+    rise = float(
+        np.divide(earlier[1:], earlier[:-1], where=earlier[:-1] > 0, out=np.ones(len(calm) - 1)).max(initial=1)
+    )
     return max(3 * level, rise**2 * level, level + 0.1 * start)
 
 

@@ -121,7 +121,7 @@ def _advice(facts: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> 
     if facts["winner"] == "P_T":
         return f"{at} P-T{rate}."
     name = facts["winner"].replace("_long", " long").replace("_", "-")
-    return f"{at} {name}{rate}: at their best rate the pre-trained weights do harm here."
+    return f"{at} {name}{rate}: at their chosen rate the pre-trained weights do harm here."
 
 
 def _caveats(results: Results, facts: Mapping[str, Any]) -> list[str]:
