@@ -95,6 +95,22 @@ def test_the_ringed_rate_is_the_one_the_analysis_chooses() -> None:
     assert row["learning_rate"] == choose(broken, "P_T") != choose(table, "P_T")
 
 
+@pytest.mark.parametrize("error", [0.002, 0.01, 0.03, 0.2])
+@pytest.mark.parametrize("diverge", [False, True])
+def test_the_ring_follows_the_rule_of_one_standard_error(error: float, diverge: bool) -> None:
+    table = synthetic.learning_rate_table(error=error)
+    if diverge:  # one run of the lowest rate, which is then never as good
+        lost = (pl.col("learning_rate") == 0.003) & (pl.col("seed") == 1000)
+        table = table.with_columns(diverged=pl.col("diverged") | lost)
+    ringed = {row["variant"]: row["learning_rate"] for row in learning_rate.chosen(table).to_dicts()}
+    assert ringed == {variant: choose(table, variant) for variant in ("P_T", "RI_T")}
+    if error == 0.2:
+        assert set(ringed.values()) == {0.01 if diverge else 0.003}
+    every = table.with_columns(diverged=pl.lit(True))
+    ringed = {row["variant"]: row["learning_rate"] for row in learning_rate.chosen(every).to_dicts()}
+    assert ringed == {variant: choose(every, variant) for variant in ("P_T", "RI_T")} == {"P_T": 0.003, "RI_T": 0.003}
+
+
 def test_diverged_rates_are_marked_and_all_diverged_draws_nothing() -> None:
     (figure,) = drawn("learning_rate")
     assert ("diverged", "#59636e", "cross") in figure.legend
