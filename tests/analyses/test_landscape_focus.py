@@ -9,7 +9,7 @@ from transferscope.analyses.landscape import Landscape
 from transferscope.networks.modules import parts_parameters
 
 NETWORKS = {
-    "resnet": ("resnet18", {"channels": (4, 8, 8, 16)}),
+    "resnet": ("resnet18", {"layers": (1, 2, 1, 1), "channels": (4, 8, 8, 16)}),
     "vit": ("vit_tiny_patch16_224", {"img_size": 32, "depth": 3, "embed_dim": 16, "num_heads": 2}),
     "convnext": ("convnext_atto", {"depths": (1, 1, 2, 1), "dims": (4, 8, 8, 16)}),
     "efficientnet": ("test_efficientnet", {}),
