@@ -17,6 +17,7 @@ from transferscope.data.sources.arrays import Arrays
 from transferscope.errors import AnalysisError
 from transferscope.running import collect
 from transferscope.running.bind import bind
+from transferscope.running.collect import PHASES
 from transferscope.running.finished import Finished
 from transferscope.running.rounds import Piece
 from transferscope.running.run import run_study
@@ -71,6 +72,13 @@ def test_the_manifest_says_where_it_all_comes_from(finished: FinishedStudy) -> N
         training = sum(epoch["training_seconds"] + epoch["evaluation_seconds"] for epoch in timings)
         assert network["seconds"] == pytest.approx(training, abs=1e-3)
         assert network["seconds"] > 0
+    times = manifest["times"]
+    trainings = times["trainings"]
+    # Phases are parts of the whole, none of them empty, and the whole is at least that of the epochs.
+    assert all(trainings[phase] > 0 for phase in ("forward", "backward", "evaluation", "writing"))
+    assert sum(network["seconds"] for network in manifest["networks"]) <= trainings["all"] + 0.05
+    assert sum(trainings[phase] for phase in PHASES) <= trainings["all"] + 0.05
+    assert set(times["analyses"]) == {item.analysis.title for item in finished.results.analyses}
 
 
 def test_parts_made_in_another_way_are_named(finished: FinishedStudy, tmp_path: Path) -> None:
