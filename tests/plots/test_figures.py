@@ -1,3 +1,4 @@
+import functools
 import re
 from typing import Any
 
@@ -13,7 +14,19 @@ from transferscope.plots.theme import LIMIT, colour, pair_rank
 
 
 def drawn(name: str, table: pl.DataFrame | None = None, metric: str = "top1") -> Any:
-    return figures(name, synthetic.TABLES[name]() if table is None else table, metric)
+    return whole(name, metric) if table is None else figures(name, table, metric)
+
+
+@functools.cache
+def whole(name: str, metric: str) -> Any:
+    """Of the whole table, which many tests look at; no test changes a figure."""
+    return figures(name, synthetic.TABLES[name](), metric)
+
+
+@functools.cache
+def specs(name: str) -> list[Any]:
+    """The charts of all figures."""
+    return [figure.chart().to_dict() for figure in drawn(name)]
 
 
 def parts(spec: Any) -> Any:
@@ -39,14 +52,13 @@ def hovers(figure: Any) -> list[str]:
 @pytest.mark.parametrize("name", sorted(DRAWN))
 def test_every_axis_has_a_name_and_a_unit(name: str) -> None:
     seen = 0
-    for figure in drawn(name):
-        for panel in figure.panels:
-            for encoding in parts(panel.to_dict()):
-                for axis in ("x", "y"):
-                    if axis in encoding:
-                        seen += 1
-                        title = encoding[axis]["title"]
-                        assert re.search(r"\((?:[^()]+)\)", title), title
+    for spec in specs(name):
+        for encoding in parts(spec):
+            for axis in ("x", "y"):
+                if axis in encoding:
+                    seen += 1
+                    title = encoding[axis]["title"]
+                    assert re.search(r"\((?:[^()]+)\)", title), title
     assert seen >= 2
 
 
@@ -54,11 +66,10 @@ def test_every_axis_has_a_name_and_a_unit(name: str) -> None:
 def test_figures_have_words_and_stay_within_the_limit(name: str) -> None:
     found = drawn(name)
     assert len({figure.name for figure in found}) == len(found) > 0
-    for figure in found:
+    for figure, spec in zip(found, specs(name), strict=True):
         assert figure.title
         assert len(figure.description) > 20
         assert len(figure.caption) > 40
-        spec = figure.chart().to_dict()
         assert all(len(rows) <= LIMIT for rows in spec["datasets"].values())
 
 
@@ -70,10 +81,10 @@ def test_a_table_without_rows_gives_no_figure(name: str) -> None:
 def test_one_colour_per_variant_everywhere() -> None:
     wanted = {"P-T": "#0072B2", "RI-T": "#D55E00", "P-T/P-T": "#0072B2", "RI-T/RI-T": "#D55E00"}
     for name in DRAWN:
-        for figure in drawn(name):
+        for figure, spec in zip(drawn(name), specs(name), strict=True):
             for label, tint, _ in figure.legend:
                 assert tint == wanted.get(label, tint)
-            for encoding in parts(figure.chart().to_dict()):
+            for encoding in parts(spec):
                 scale = encoding.get("color", {}).get("scale") or {}
                 if "domain" in scale and not any(isinstance(item, (int, float)) for item in scale["domain"]):
                     for label, tint in zip(scale["domain"], scale["range"], strict=True):
