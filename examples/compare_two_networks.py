@@ -1,6 +1,7 @@
 """Two networks, no study: what do they share, and may they be averaged?
 
-Runs offline on scikit-learn's digits in about ten seconds; the assertions are its own numbers' sanity.
+Runs offline on scikit-learn's digits (`pip install scikit-learn`) in about ten seconds; the assertions are its own
+numbers' sanity.
 """
 
 import copy

@@ -1,6 +1,8 @@
 """What holds for all tests: nothing they draw depends on which other tests or modules were there before."""
 
+import os
 import random
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -10,6 +12,10 @@ import torch
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 from tools.reliability import Collected, collected
+
+# Where bytecode is not kept, every process that tests start compiles the package anew, and every session the tests.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Hypothesis also draws numbers and strings that it reads from the source of whatever local modules are loaded, so the
 # same test has other examples alone than beside others, and in one worker than in another. It has no setting for that.

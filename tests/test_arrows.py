@@ -37,9 +37,10 @@ MAY: dict[str, set[str]] = {
         "training.recipe",
     },
     "published": set(),
-    "analyses": {*SPINE, "data", "measures", "networks", "published", "specs", "training"},
-    "plots": {"errors"},
-    "report": {*SPINE, "analyses", "plots", "running.results", "store", "study_file"},
+    "keys": set(),
+    "analyses": {*SPINE, "data", "keys", "measures", "networks", "published", "specs", "training"},
+    "plots": {"errors", "keys"},
+    "report": {*SPINE, "analyses", "keys", "plots", "running.results", "store", "study_file"},
     "running": {*SPINE, "analyses", "data", "networks", "specs", "store", "streams", "study", "training"},
     "streams": {"errors"},
 }

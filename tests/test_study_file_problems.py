@@ -93,6 +93,11 @@ extra: 1
             "line 7, target.fraction: expected a number above 0, got 0",
         ),
         ("{kind: elpv}\n", "{kind: elpv}\n  fraction: [1]\n", "line 7, target.fraction: expected a number, got [1]"),
+        (
+            "{kind: elpv}\n",
+            "{kind: elpv}\ntraining: {rate_rule: bset}\n",
+            "line 7, training.rate_rule: expected 'one_standard_error' or 'best', got 'bset'; did you mean 'best'",
+        ),
         ("{kind: elpv}\n", "{kind: elpv}\nanalyses: path\n", "line 7, analyses: expected a list, got 'path'"),
         ("{kind: elpv}\n", "{kind: elpv}\nanalyses: [path, path]\n", "analyses holds the same analysis twice"),
         (
@@ -171,7 +176,7 @@ def test_each_problem(tmp_path: Path, old: str, new: str, message: str) -> None:
         (b"name: x\n\tb: 1\n", r"line 2, column 1: this is not YAML: .* a tab \(indent with spaces\)"),
         (b"a: 1\n---\nb: 2\n", "this is not YAML: expected a single document"),
         (b"a: *unknown\n", "undefined alias 'unknown'"),
-        (b"a: " + b"[" * 1500, "nested too deeply"),
+        (b"a: " + b"[" * 1500, r"line 1, column 55: this is nested too deeply"),
         (b"\xff\xfea", "is not a text file in UTF-8\n.*\n  got:      byte 0xff"),
     ],
 )

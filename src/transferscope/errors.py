@@ -46,6 +46,7 @@ __all__ = [
     "WeightsError",
     "WorkerError",
     "counted",
+    "near",
     "nearest",
     "printable",
 ]
@@ -196,6 +197,17 @@ def counted(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+def near(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """The known names that ``name`` may be a misspelling of, the nearest first; empty where none is near.
+
+    Args:
+        name: the name that was not found.
+        known: the names there are.
+        count: at most so many.
+    """
+    return difflib.get_close_matches(name, sorted(set(known)), n=count, cutoff=0.5)
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """A sentence that offers the known names nearest to ``name``.
 
@@ -208,8 +220,7 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
         ``"did you mean 'a' or 'b'?"``, or the list of all names where none is near and they are few.
     """
     names = sorted(set(known))
-    close = difflib.get_close_matches(name, names, n=count, cutoff=0.5)
-    if close:
+    if close := near(name, names, count):
         return "did you mean " + " or ".join(repr(item) for item in close) + "?"
     if not names:
         return "there are none"

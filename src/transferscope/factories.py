@@ -30,17 +30,18 @@ __all__ = [
 GROUP = "transferscope.factories"
 """Entry points by which an installed package offers its factories to every study."""
 
-_forbidden: ContextVar[str | None] = ContextVar("forbidden", default=None)
+_forbidden: ContextVar[tuple[str, str] | None] = ContextVar("forbidden", default=None)
 
 
 @contextmanager
-def code_forbidden(command: str) -> Iterator[None]:
+def code_forbidden(command: str, instead: str = "transferscope run STUDY --allow-code") -> Iterator[None]:
     """Refuse every factory meanwhile: reading what a study left must not run its code.
 
     Args:
         command: named in the error.
+        instead: the command that may run code, and writes the report.
     """
-    token = _forbidden.set(command)
+    token = _forbidden.set((command, instead))
     try:
         yield
     finally:
@@ -92,11 +93,12 @@ def import_factory(
     module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:
         raise error(f"{what} of your own needs a module and a function", expected="package.module:function", got=name)
-    if (command := _forbidden.get()) is not None:
+    if (forbidden := _forbidden.get()) is not None:
+        command, instead = forbidden
         raise error(
             f"{command} does not run code, and this study's {what} is code: {name}",
             expected="a study without functions of its own",
-            hint="transferscope run STUDY --allow-code finds what is finished in the store and writes the report",
+            hint=f"{instead} finds what is finished in the store and writes the report",
         )
     with current_folder():
         try:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from transferscope.errors import nearest
+from transferscope.errors import near, nearest
 
 __all__ = ["Place", "Problem", "place_name", "problems_of", "shown"]
 
@@ -75,6 +75,7 @@ class _Found:
     expected: str  # "" where ``text`` says it all
     text: str
     branch: Place | None  # the setting whose type is one of several, where this is about one of them
+    got: str = ""  # what came, with a hint; the part of ``text`` that holds for all alternatives
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], prefix: Place = ()) -> list[Problem]:
@@ -106,8 +107,7 @@ def _joined(found: Sequence[_Found]) -> Iterator[_Found]:
         seen.add(item.branch)
         same = [other for other in found if other.branch == item.branch]
         expected = " or ".join(dict.fromkeys(other.expected for other in same if other.expected))
-        _, got, tail = item.text.partition(", got ")
-        yield replace(item, text=f"expected {expected}{got}{tail}") if expected and got else item
+        yield replace(item, text=f"expected {expected}, got {item.got}") if expected and item.got else item
 
 
 def _translate(problem: Any, model: type[BaseModel]) -> _Found:
@@ -134,13 +134,14 @@ def _translate(problem: Any, model: type[BaseModel]) -> _Found:
         expected = _EXPECTED[kind](context)
         hint = ""
         if kind == "literal_error" and isinstance(value, str):
-            near = nearest(value, _literals(context["expected"]))
-            hint = f"; {near}" if near.startswith("did you mean") else ""
+            known = _literals(context["expected"])
+            hint = f"; {nearest(value, known)}" if near(value, known) else ""
         elif kind == "string_type" and value is not None and not isinstance(value, (list, dict)):
             hint = " (write it in quotes)"
         elif value is None:
             hint = " (remove the name, or give it a value)"
-        return _Found(place, expected, f"expected {expected}, got {shown(value)}{hint}", branch)
+        got = f"{shown(value)}{hint}"
+        return _Found(place, expected, f"expected {expected}, got {got}", branch, got)
     return _Found(place, "", f"{problem['msg']}, got {shown(value)}", branch)
 
 

@@ -26,6 +26,7 @@ _LONGEST = 500_000  # bytes of a file; PyYAML reads some hundred kB in a second
 _DEEPEST = 50  # brackets or indents within each other; PyYAML takes the square of their number
 _LARGE = 2**63
 _DIGITS = 30  # of a whole number below that, in base 8 or more
+_TOO_DEEP = f"nested too deeply: a study has at most {_DEEPEST} levels"
 _TOO_MANY = f"more than {_LARGEST} values: a study is settings, not data"
 _TAG = "tag:yaml.org,2002:"
 _WORDS = (
@@ -41,6 +42,10 @@ _WORDS = (
 )
 
 
+class _BeyondLimitError(yaml.MarkedYAMLError):
+    """YAML, but deeper or larger than a study is."""
+
+
 class _CoreLoader(yaml.SafeLoader):
     """Gives up where a file is none that people write: what is deep or long costs PyYAML minutes."""
 
@@ -49,13 +54,13 @@ class _CoreLoader(yaml.SafeLoader):
 
     def fetch_more_tokens(self) -> Any:
         if max(self.flow_level, len(self.indents)) > _DEEPEST:
-            raise yaml.scanner.ScannerError(None, None, "it is nested too deeply", self.get_mark())
+            raise _BeyondLimitError(None, None, _TOO_DEEP, self.get_mark())
         return super().fetch_more_tokens()
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.nodes += 1
         if self.nodes > _LARGEST:
-            raise yaml.composer.ComposerError(None, None, _TOO_MANY, self.get_mark())
+            raise _BeyondLimitError(None, None, _TOO_MANY, self.get_mark())
         return super().compose_node(parent, index)
 
 
@@ -110,7 +115,7 @@ def parse_document(text: str, path: Path) -> Document:
     try:
         node = yaml.compose(text, Loader=_CoreLoader)
     except (yaml.YAMLError, RecursionError) as error:
-        raise _not_yaml(str(path), error) from error
+        raise _unreadable(str(path), error) from error
     if node is None:
         raise StudyError(f"the study {path} is empty", hint="'transferscope init FOLDER' writes one to start from")
     if not isinstance(node, yaml.MappingNode):
@@ -124,7 +129,7 @@ def parse_document(text: str, path: Path) -> Document:
     try:
         values = walk.value(node, ())
     except (yaml.YAMLError, RecursionError) as error:
-        raise _not_yaml(str(path), error) from error
+        raise _unreadable(str(path), error) from error
     return Document(values, walk.lines, tuple(walk.problems))
 
 
@@ -144,7 +149,7 @@ def read_value(text: str) -> Any:
         walk = _Walk()
         value = walk.value(node, ())
     except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{shown(text)} is not YAML: {_plain(error)}") from error
+        raise ValueError(f"{shown(text)} is {_plain(error)}") from error
     if walk.problems:
         raise ValueError("; ".join(problem.text for problem in walk.problems))
     return value
@@ -216,21 +221,30 @@ def _text(path: Path) -> str:
 
 
 def _plain(error: Exception) -> str:
+    """What is wrong, to be read after "this is"."""
     if isinstance(error, RecursionError):
-        return "it is nested too deeply"
+        return _TOO_DEEP
+    if isinstance(error, _BeyondLimitError):
+        return str(error.problem)
     if isinstance(error, yaml.MarkedYAMLError):
         words = " ".join(part for part in (error.context, error.problem) if part)
-        return words.replace("'\\t'", "a tab (indent with spaces)")
-    return str(error)
+        return "not YAML: " + words.replace("'\\t'", "a tab (indent with spaces)")
+    return f"not YAML: {error}"
 
 
-def _not_yaml(name: str, error: Exception) -> StudyError:
+def _unreadable(name: str, error: Exception) -> StudyError:
     place = ""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         place = f", line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}"
+    beyond = isinstance(error, (_BeyondLimitError, RecursionError))
     return StudyError(
-        f"{name}{place}: this is not YAML: {_plain(error)}",
-        expected="lines of 'name: value', indented with spaces; text that holds ': ' or ' #' in quotes",
+        f"{name}{place}: this is {_plain(error)}",
+        expected=(
+            f"settings, at most {_DEEPEST} levels deep and {_LARGEST:,} values in all; pictures and labels in files of "
+            "their own, named under target.data"
+            if beyond
+            else "lines of 'name: value', indented with spaces; text that holds ': ' or ' #' in quotes"
+        ),
     )
 
 
@@ -246,7 +260,7 @@ class _Walk:
     def value(self, node: yaml.Node, place: Place) -> Any:
         self._count += 1
         if self._count > _LARGEST:  # aliases of aliases: few nodes, many values
-            raise yaml.composer.ComposerError(None, None, _TOO_MANY, node.start_mark)
+            raise _BeyondLimitError(None, None, _TOO_MANY, node.start_mark)
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, place)
         if id(node) in self._open:

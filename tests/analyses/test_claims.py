@@ -5,21 +5,24 @@ import pytest
 
 from transferscope.analyses.claims import CLAIMS, Claim, Measurement, judge
 from transferscope.analyses.path_pairs import NEGATIVE, POSITIVE
+from transferscope.keys import FINAL_GAP, SPEED_GAP
 from transferscope.measures.intervals import MAGNITUDE, seed_pairs_interval, seeds_interval
 
 BY_KEY = {claim.key: claim for claim in CLAIMS}
 SEEDS = (0, 1, 2)
 
 
-def numbers(name, value, low, high, basis="seeds", note=""):
+def numbers(quantity, subject, value, low, high, basis="seeds"):
+    """Words that say nothing of the number: only its key does."""
     return pl.DataFrame(
-        [{"name": name, "value": value, "low": low, "high": high, "basis": basis, "n": 3, "unit": "metric",
-          "note": note}]
+        [{"name": "x", "value": value, "low": low, "high": high, "basis": basis, "n": 3, "unit": "metric",
+          "note": "still improving", "quantity": quantity, "subject": subject, "way": ""}]
     )  # fmt: skip
 
 
-def curves(epochs=8, variant="RI_T"):
-    return pl.DataFrame({"variant": [variant] * (epochs + 1), "epoch": list(range(epochs + 1))})
+def curves(variant="RI_T", *, improving=False):
+    rows = {"variant": [variant] * 9, "epoch": list(range(9)), "improving": [improving] * 9}
+    return pl.DataFrame(rows, schema_overrides={"improving": pl.Boolean})
 
 
 def pairs(within, *, across=0.0, start=0.0, value="cka"):
@@ -113,27 +116,28 @@ def test_what_was_not_measured_is_said(claim):
 
 
 def test_the_final_gap_is_that_to_the_longest_ri_t_and_needs_one_that_has_ended():
-    claim, name = BY_KEY["final"], "final test metric, P-T − RI-T"
-    both = pl.concat([numbers(name, 0.2, 0.1, 0.3), numbers(f"{name}-long", -0.2, -0.3, -0.1)])
-    tables = {"learning_curves": pl.concat([curves(), curves(16, "RI_T_long")]), "learning_curves-numbers": both}
+    claim, short = BY_KEY["final"], numbers(FINAL_GAP, "RI_T", 0.2, 0.1, 0.3)
+    both = pl.concat([short, numbers(FINAL_GAP, "RI_T_long", -0.2, -0.3, -0.1)])
+    rising = curves(improving=True)
+    tables = {"learning_curves": pl.concat([rising, curves("RI_T_long")]), "learning_curves-numbers": both}
     verdict, tested = judge(claim, tables)
     assert verdict == "not reproduced"
     assert tested.what == "final test metric, P-T − RI-T trained longer"
-    tables["learning_curves-numbers"] = numbers(name, 0.2, 0.1, 0.3)
+    tables = {"learning_curves": curves(), "learning_curves-numbers": short}
     assert judge(claim, tables)[0] == "reproduced"
-    tables["learning_curves-numbers"] = numbers(name, 0.2, 0.1, 0.3, note="RI-T is still improving: no claim")
+    tables["learning_curves"] = rising
     verdict, tested = judge(claim, tables)
     assert (verdict, tested.doubt) == ("undecided", "RI-T is still improving")
-    tables = {"learning_curves": curves(epochs=2), "learning_curves-numbers": numbers(name, 0.2, 0.1, 0.3)}
+    tables["learning_curves"] = curves(improving=None)
     verdict, tested = judge(claim, tables)
     assert verdict == "undecided"
     assert "too few epochs" in tested.doubt
 
 
 def test_speed():
-    table = numbers("optimisation speed, P-T − RI-T", 0.1, 0.05, 0.15)
+    table = numbers(SPEED_GAP, "RI_T", 0.1, 0.05, 0.15)
     assert judge(BY_KEY["speed"], {"learning_curves-numbers": table})[0] == "reproduced"
-    assert judge(BY_KEY["speed"], {"learning_curves-numbers": numbers("another", 1, 1, 1)})[0] == "not measured"
+    assert judge(BY_KEY["speed"], {"learning_curves-numbers": numbers("another", "RI_T", 1, 1, 1)})[0] == "not measured"
 
 
 def test_ablations_are_read_at_the_smallest_blocks_and_at_all_values():

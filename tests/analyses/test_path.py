@@ -11,7 +11,7 @@ from transferscope.analyses.contract import Unit, checked
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.linear_path import linear_path
 from transferscope.analyses.path import Path
-from transferscope.analyses.path_pairs import LABELS, POSITIVE, again
+from transferscope.analyses.path_pairs import KINDS, POSITIVE, again
 from transferscope.analyses.trained_on import trained_on
 from transferscope.measures.standard_error import standard_error
 from transferscope.networks.evaluate import logits
@@ -132,7 +132,7 @@ def test_pairs_of_one_seed_are_of_one_run_or_of_one_start(trained: Trained) -> N
     kinds = ("P_T/RI_T", "RI_T best/last", "P_T/P_T same head", "RI_T/RI_T same init")
     units = units_of(trained, pairs=kinds, max_seeds=2)[:8]
     assert named(units) == [
-        (LABELS[kind], *ends.replace("S", str(seed)).split())
+        (KINDS[kind].label, *ends.replace("S", str(seed)).split())
         for kind, ends in zip(kinds, ("P-T[S] RI-T[S]", "RI-T[S] RI-T[S]", "P-T[S] P-T-again[S]",
                                       "RI-T[S] RI-T-again[S]"), strict=True)
         for seed in (0, 1)

@@ -1,6 +1,6 @@
 """Commands called as from a shell, with a runner that only notes what it is asked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -31,6 +31,7 @@ class Calls:
     studies: list[Study]
     options: list[dict[str, object]]
     folders: list[Path]
+    written: list[Results] = field(default_factory=list)
 
 
 def results_of(study: Study) -> Results:

@@ -23,6 +23,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     def write_report(results: Results, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         seen.folders.append(folder)
+        seen.written.append(results)
         (folder / "report.html").write_text("<html>", encoding="utf-8")
         return folder / "report.html"
 

@@ -109,9 +109,17 @@ def _serve() -> None:
     import timm  # noqa: F401
     import torch  # noqa: F401
 
+    import transferscope.cli
+    import transferscope.commands.storing
+    import transferscope.commands.studies
     import transferscope.report.render as render
+    import transferscope.running.run  # noqa: F401
+    from transferscope.analyses.registry import ANALYSES, analysis_type
 
-    render.svg, render.png = (lambda chart: "<svg/>"), (lambda picture: b"png")
+    for name in ANALYSES:
+        analysis_type(name)
+
+    render.drawings = lambda results: dict.fromkeys(render.slugs(results), ())
     for line in sys.stdin:
         asked = json.loads(line)
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:

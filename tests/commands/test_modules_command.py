@@ -1,7 +1,9 @@
 """``transferscope modules``: a fine-tuned network, its pre-trained weights, and pictures in folders."""
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,11 +11,14 @@ from PIL import Image
 
 from tests.commands.calling import call
 from tests.studies import NAME, SIZE
+from transferscope.analyses.landscape import Landscape
 from transferscope.networks.architectures import build
-from transferscope.networks.settings import Architecture
+from transferscope.networks.settings import Architecture, FileWeights
 from transferscope.networks.weights import write_state
+from transferscope.running.module_files import module_files
 
 ARCHITECTURE = Architecture(name=NAME)
+TRAIN = 46  # of 72 images: 18 judge, 8 choose
 FACTS = {"architecture": json.dumps(ARCHITECTURE.model_dump(mode="json")), "image_size": str(SIZE)}
 
 
@@ -72,3 +77,54 @@ def test_what_does_not_fit_is_named(tmp_path: Path, pictures: Path) -> None:
     assert "do not have the network's classes" in err
     _, err = call("modules", tuned, code=2)
     assert "PRETRAINED" in err
+
+
+def test_the_plan_bounds_what_is_done_and_progress_counts_to_its_end(
+    tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated = []
+    evaluate = Landscape.evaluate
+
+    def noted(self: Landscape, *, own_statistics: bool = False, **options: Any) -> Any:
+        found = evaluate(self, own_statistics=own_statistics, **options)
+        again = TRAIN if self.policy == "recompute" and not own_statistics else 0
+        evaluated.append(again + sum(len(point.losses) for point in found.values()))
+        return found
+
+    tuned, other = file(tmp_path / "tuned.safetensors", 0, **FACTS), file(tmp_path / "other.safetensors", 1, classes=10)
+    plans, steps = [], []
+    monkeypatch.setattr(Landscape, "evaluate", noted)
+    module_files(
+        Path(tuned),
+        FileWeights(path=other),
+        model=NAME,
+        data=pictures,
+        on_step=lambda *step: steps.append(step),
+        on_plan=lambda work, seconds: plans.append((work, seconds)),
+    )
+    ((work, seconds),) = plans
+    assert 0 < len(evaluated) <= work.points
+    assert 0 < sum(evaluated) <= work.images
+    assert seconds > 0
+    names = ["single modules", "noise", "several modules at once"]
+    assert list(dict.fromkeys(name for name, _, _ in steps)) == names
+    assert {most for _, _, most in steps} == {work.points}
+    counts = [done for _, done, _ in steps]
+    assert counts == sorted(counts)
+    assert max(counts) <= work.points
+    # A step that leaves nothing out ends where the next one begins.
+    assert max(done for name, done, _ in steps if name == names[0]) == work.single
+    assert min(done for name, done, _ in steps if name == names[1]) == work.single
+
+
+def test_what_will_be_done_is_said_before_it_is_begun(tmp_path: Path, pictures: Path) -> None:
+    tuned, other = file(tmp_path / "tuned.safetensors", 0, **FACTS), file(tmp_path / "other.safetensors", 1, classes=10)
+    _, err = call("modules", tuned, other, "--model", NAME, "--data", str(pictures))
+    plan = re.search(r"to do: (\d+) modules .*at most ([\d,]+) points .* ([\d,]+) images, \d+ s", err)
+    assert plan is not None
+    first = re.search(r"single modules: 0 of at most (\d+) points", err)
+    assert first is not None
+    assert first[1] == plan[2].replace(",", "")
+    assert plan.start() < first.start()
+    _, err = call("modules", tuned, other, "--model", NAME, "--data", str(pictures), "--quiet")
+    assert not err

@@ -10,6 +10,7 @@ import pytest
 import torchvision
 from PIL import Image
 from pydantic import ValidationError
+from torchvision.datasets.utils import verify_str_arg
 
 from tests.data.making import picture
 from transferscope.data.sources import Elpv, Factory, Listing, Torchvision
@@ -89,15 +90,13 @@ class WithSplit(WithTrain):
     """A data set with a split option, as SVHN."""
 
     def __init__(self, root: str, split: str = "train", download: bool = False) -> None:
-        if split not in ("train", "val", "test"):
-            raise ValueError(f"Unknown value '{split}' for argument split.")
+        verify_str_arg(split, "split", ("train", "val", "test"), custom_msg="in words of its own")
         super().__init__(root, train=split != "test")
 
 
 class WithOddSplits(WithTrain):
     def __init__(self, root: str, split: str = "letters") -> None:
-        if split != "letters":
-            raise ValueError(f"Unknown value '{split}' for argument split.")
+        verify_str_arg(split, "split", ("letters",))
         super().__init__(root)
 
 

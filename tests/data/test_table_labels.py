@@ -1,6 +1,7 @@
 """Labels of tables: joined by name, vectors told from lists, numbers that are not 0 to k − 1."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +167,30 @@ def test_parts_of_a_torchvision_data_set_with_other_orders(tmp_path: Path, monke
     monkeypatch.setattr(torchvision.datasets, "__all__", (*torchvision.datasets.__all__, "Ordered"))
     listing = transferscope.data.sources.Torchvision(name="Ordered", root=str(tmp_path)).listing()
     assert called(listing) == ["cat", "dog", "dog", "dog", "cat", "cat"]
+
+
+def test_what_torchvision_is_told_to_do_can_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hint names settings that this source has, and doing what it says is enough."""
+    import torchvision
+
+    class Disagreeing:
+        targets = (0, 1, 1)
+
+        def __init__(self, root: str, train: bool = True) -> None:
+            self.classes = CAT if train else ("cat", "bird")
+
+        def __len__(self) -> int:
+            return 3
+
+    monkeypatch.setattr(torchvision.datasets, "Disagreeing", Disagreeing, raising=False)
+    monkeypatch.setattr(torchvision.datasets, "__all__", (*torchvision.datasets.__all__, "Disagreeing"))
+    source = transferscope.data.sources.Torchvision(name="Disagreeing", root=str(tmp_path))
+    with pytest.raises(DataError) as caught:
+        source.listing()
+    settings = re.findall(r"target\.data\.(\w+)=", caught.value.hint or "")
+    assert settings
+    assert set(settings) <= set(type(source).model_fields)
+    assert called(source.model_copy(update={"options": {"train": True}}).listing()) == ["cat", "dog", "dog"]
 
 
 HOT = [[0, 1], [1, 0], [1, 1], [0, 0]]

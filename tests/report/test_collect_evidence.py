@@ -203,3 +203,24 @@ def test_results_as_json_holds_every_verdict() -> None:
     ]
     assert found["gap"][0]["value"] == results.gap[0].value
     assert found["settings"]["name"] == "solar-cells"
+
+
+def test_whether_runs_still_improve_is_kept_beside_their_means() -> None:
+    def run(variant: str, seed: int, values: list[float]) -> pl.DataFrame:
+        """One that rises to its end, one that has ended, one too short to tell."""
+        return pl.DataFrame(
+            {
+                "variant": variant, "setting": "chosen", "seed": seed, "learning_rate": 0.1, "diverged": False,
+                "epoch": range(len(values)), "train_metric": values, "validation_metric": values, "test_metric": values,
+            }
+        )  # fmt: skip
+
+    rising, flat, short = [0.05 * k for k in range(12)], [0.1, 0.5, *[0.8] * 10], [0.1, 0.2]
+    runs = [("P_T", 0, flat), ("P_T", 1, flat), ("RI_T", 0, flat), ("RI_T", 1, rising), ("RI_T_long", 0, short)]
+    kept = small_table("learning_curves", pl.concat(run(*each) for each in runs))
+    assert kept is not None
+    assert dict(kept.select("variant", "improving").unique().iter_rows()) == {
+        "P_T": False,
+        "RI_T": True,
+        "RI_T_long": None,
+    }

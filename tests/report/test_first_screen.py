@@ -14,6 +14,7 @@ from transferscope.report.modules_strip import modules_strip
 from transferscope.report.next_steps import choices, next_steps
 from transferscope.running.results import AnalysisResult, Results
 
+RUN = "transferscope run study.yaml --store 'my runs'"
 SILENT = Summary("A sentence that nobody may read to decide.")
 
 
@@ -25,6 +26,7 @@ def results(*more: AnalysisResult, seeds: tuple[int, ...] = (0, 1, 2), **facts: 
     return synthetic.results(
         analyses=(outcome, *more), study=synthetic.study(tuple(item.analysis for item in more), seeds=seeds),
         verdict=SILENT.verdict, headline=synthetic.headline().with_columns(note=pl.lit("")),
+        manifest={**synthetic.MANIFEST, "run": RUN},
     )  # fmt: skip
 
 
@@ -35,7 +37,7 @@ def results(*more: AnalysisResult, seeds: tuple[int, ...] = (0, 1, 2), **facts: 
         ({}, "Fine-tuning beats training from scratch: 84.9\u00a0% against 76.8\u00a0% accuracy, three runs each.",
          "Ship P-T at rate 0.03."),
         ({"winner": "RI_T", "low": -0.09, "high": -0.02}, "Fine-tuning does worse than training from scratch:",
-         "Ship RI-T at rate 0.03: at their best rate the pre-trained weights do harm here."),
+         "Ship RI-T at rate 0.03: at their chosen rate the pre-trained weights do harm here."),
         ({"winner": None, "low": -0.02, "high": 0.06}, "Whether fine-tuning beats training from scratch is undecided:",
          "The start is undecided: add seeds or test images before choosing one."),
         ({"winner": None, "low": -0.004, "high": 0.004}, "Fine-tuning and training from scratch end equally well,",
@@ -75,7 +77,7 @@ def test_at_equal_cost_advice_follows_although_the_end_is_open(key: str, doubt: 
     assert found.sentence.startswith(f"After equal training (10 epochs each) fine-tuning is {place} training from")
     assert found.advice.startswith(f"At equal cost ship {winner.replace('_', '-')} at rate 0.03")
     assert doubt in found.caveats[0]
-    assert "`--set training.plateau_epochs=30`" in found.caveats[0]
+    assert f"`{RUN} --set training.plateau_epochs=30`" in found.caveats[0]
 
 
 @pytest.mark.kind("C12")
@@ -92,13 +94,37 @@ def test_caveats_stand_beside_the_answer() -> None:
     )
     notes = ["cells of one panel may lie in several splits", *(f"unreadable, skipped: {k}.png" for k in range(9))]
     made = results(edge, seeds=(0, 1), basis="examples")
-    found = answer(replace(made, manifest={**synthetic.MANIFEST, "notes": notes}))
+    found = answer(replace(made, manifest={**made.manifest, "notes": notes}))
     said = " ".join(found.caveats)
     assert "speaks of these trained networks, not of training in general" in said
     assert "lies at the edge of those tried" in said
     assert found.notes == (*notes[:4], "6 more notes on the data are in the manifest.")
     (rate,) = [choice.text for choice in choices(made) if choice.topic == "rate"]
-    assert "`--set training.learning_rates=[0.0333333,0.1,0.3,0.9]`" in rate
+    assert f"`{RUN} --set 'training.learning_rates=[0.0333333,0.1,0.3,0.9]'`" in rate
+
+
+@pytest.mark.kind("C8")
+def test_a_rate_that_is_not_distinguishable_from_the_best_is_said_beside_it() -> None:
+    choices_of = {
+        variant: {"rate": 0.03, "best": best, "metric": 0.8, "error": 0.03, "moved": best != 0.03, "diverged": False}
+        for variant, best in (("P_T", 0.09), ("RI_T", 0.03))
+    }
+    facts = {"tried": [0.03, 0.09], "at_edge": [], "choices": choices_of}
+    made = results(replace(synthetic.result("learning_rate"), summary=replace(SILENT, facts=facts)))
+    (rate,) = [choice.text for choice in choices(made) if choice.topic == "rate"]
+    assert "for P-T not distinguishable from 0.09" in rate
+    assert "for RI-T not" not in rate
+
+
+@pytest.mark.kind("C8")
+def test_a_spike_of_the_loss_stands_beside_the_answer() -> None:
+    spike = {"variant": "P_T", "seed": 0, "learning_rate": 0.09, "epoch": 3, "before": 0.5, "peak": 22.0, "back": 5}
+    for spikes in ([spike], []):
+        facts = {"improving": [], "spikes": spikes}
+        curves = replace(synthetic.result("learning_curves"), summary=replace(SILENT, facts=facts))
+        said = " ".join(answer(results(curves)).caveats)
+        assert ("P-T[0] at 0.09 from 0.5 to 22 in epoch 3, back in epoch 5" in said) == bool(spikes)
+        assert ("`--set training.learning_rates=[0.03,0.09]`" in said) == bool(spikes)
 
 
 @pytest.mark.kind("C11")
@@ -107,7 +133,7 @@ def test_everything_to_decide_is_told_or_how_to_measure_it() -> None:
     assert list(found) == ["rate", "freeze", "average", "classes", "labels", "file"]
     for topic, name in (("freeze", "rewind"), ("average", "path"), ("labels", "mistakes")):
         assert not found[topic].measured
-        assert found[topic].text == f"not measured: `--set analyses.1={name}`"
+        assert found[topic].text == f"not measured: `{RUN} --set analyses.1={name}`"
     assert found["classes"].text.startswith("P-T finds 82.7\u00a0% of “defective” (")
 
 
@@ -129,7 +155,7 @@ def test_averaging_follows_from_the_key_of_paths(facts: dict[str, Any], words: s
     (said,) = [choice.text for choice in choices(results(path)) if choice.topic == "average"]
     assert words in said
     (alone,) = [choice.text for choice in choices(results(path, seeds=(0,))) if choice.topic == "average"]
-    assert facts["pairs"] or "`--set seeds=[0,1]`" in alone
+    assert facts["pairs"] or f"`{RUN} --set 'seeds=[0,1]'`" in alone
 
 
 @pytest.mark.kind("C11")
@@ -160,7 +186,12 @@ def test_modules_are_kept_changed_useless_or_undecided() -> None:
 
 @pytest.mark.kind("C12")
 def test_steps_follow_from_what_was_asked() -> None:
-    assert "Add seeds (`--set seeds=[0,1,2]`)" in next_steps(results(seeds=(0, 1)))[0]
+    assert f"Add seeds (`{RUN} --set 'seeds=[0,1,2]'`)" in next_steps(results(seeds=(0, 1)))[0]
+    # Its own seeds stay, whatever they are; and where Python ran it there is no command to name.
+    assert f"`{RUN} --set 'seeds=[7,0,1]'`" in next_steps(results(seeds=(7,)))[0]
+    assert f"`{RUN} --set 'seeds=[1,8,3,0,2]'`" in next_steps(results(seeds=(1, 8, 3)))[0]
+    by_python = replace(results(seeds=(0, 1)), manifest=synthetic.MANIFEST)
+    assert "Add seeds (set `seeds=[0,1,2]`)" in next_steps(by_python)[0]
     assert next_steps(results(seeds=(0, 1, 2, 3, 4))) == []
     gone = AnalysisResult(synthetic.analysis("path"), None, {}, None, "heads differ")
     assert next_steps(results(gone))[-1].startswith("Not answered here: Paths between solutions")

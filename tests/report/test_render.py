@@ -17,8 +17,8 @@ EVIL = "<script>alert('x')</script>"
 
 
 @pytest.fixture(scope="module")
-def page() -> str:
-    return render(synthetic.results())
+def page(whole_report: Path) -> str:
+    return whole_report.read_text(encoding="utf-8")
 
 
 class Tags(HTMLParser):

@@ -17,6 +17,7 @@ from transferscope.data.sources.arrays import Arrays
 from transferscope.errors import AnalysisError
 from transferscope.running import collect
 from transferscope.running.bind import bind
+from transferscope.running.collect import PHASES
 from transferscope.running.finished import Finished
 from transferscope.running.rounds import Piece
 from transferscope.running.run import run_study
@@ -35,6 +36,10 @@ def test_the_headline_is_what_the_outcome_says(finished: FinishedStudy) -> None:
     assert table is not None
     headline = finished.results.headline
     assert headline["variant"].to_list() == ["RI", "P", "RI_T", "P_T"] * 2
+    search = next(result for result in finished.results.analyses if result.analysis.name == "learning_rate")
+    assert search.summary is not None
+    rates = {variant: choice["rate"] for variant, choice in search.summary.facts["choices"].items()}
+    assert set(rates.values()) <= {0.01, 0.05, 0.2}
     for row in headline.iter_rows(named=True):
         rows = table.filter((pl.col("variant") == row["variant"]) & (pl.col("split") == row["split"]))
         (mean,) = rows.filter(pl.col("level") == "variant").iter_rows(named=True)
@@ -45,7 +50,7 @@ def test_the_headline_is_what_the_outcome_says(finished: FinishedStudy) -> None:
         if row["variant"] in ("RI", "P"):
             assert (row["learning_rate"], row["epochs"]) == (None, None)
         else:
-            assert (row["learning_rate"], row["epochs"]) == (0.2, 2)
+            assert (row["learning_rate"], row["epochs"]) == (rates[row["variant"]], 2)
     gap = finished.results.gap
     test = headline.filter(pl.col("split") == "test")
     values = dict(zip(test["variant"], test["value"], strict=True))
@@ -71,6 +76,13 @@ def test_the_manifest_says_where_it_all_comes_from(finished: FinishedStudy) -> N
         training = sum(epoch["training_seconds"] + epoch["evaluation_seconds"] for epoch in timings)
         assert network["seconds"] == pytest.approx(training, abs=1e-3)
         assert network["seconds"] > 0
+    times = manifest["times"]
+    trainings = times["trainings"]
+    # Phases are parts of the whole, none of them empty, and the whole is at least that of the epochs.
+    assert all(trainings[phase] > 0 for phase in ("forward", "backward", "evaluation", "writing"))
+    assert sum(network["seconds"] for network in manifest["networks"]) <= trainings["all"] + 0.05
+    assert sum(trainings[phase] for phase in PHASES) <= trainings["all"] + 0.05
+    assert set(times["analyses"]) == {item.analysis.title for item in finished.results.analyses}
 
 
 def test_parts_made_in_another_way_are_named(finished: FinishedStudy, tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.kind("C4")
 def test_the_command_that_a_run_prints_gives_the_network(ran: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ran)
-    (line,) = [line for line in (ran / "console.txt").read_text().splitlines() if "transferscope export" in line]
+    lines = (ran / "console.txt").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("take the trained network: ")]
     words = shlex.split(line.partition(": ")[2])
     result = RUNNER.invoke(app, words[1:])
     assert result.exit_code == 0, result.output

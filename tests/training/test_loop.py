@@ -1,5 +1,7 @@
 """What the loop computes: updates, history, and what each setting does."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from tests.training.conftest import image_set, spec, tiny
 from tests.training.small_trainings import run, same
 from transferscope.networks.evaluate import logits
 from transferscope.training.loop import train
+from transferscope.training.phases import Phases
 
 
 def test_learns_what_can_be_learnt(images, splits, tmp_path):
@@ -27,6 +30,21 @@ def test_learns_what_can_be_learnt(images, splits, tmp_path):
     assert training.state_epoch == 8
     assert [timing.images for timing in training.timings] == [0] + [50] * 8
     assert [event["epoch"] for event in events if event["kind"] == "epoch"] == list(range(1, 9))
+    for timing in training.timings[1:]:
+        parts = (timing.images_seconds, timing.forward_seconds, timing.backward_seconds)
+        assert min(parts) > 0
+        assert sum(parts) <= timing.training_seconds
+
+
+def test_phases_take_the_time_of_what_they_name():
+    phases = Phases(torch.device("cpu"))
+    for phase, seconds in (("images", 0.02), ("forward", 0.04), ("images", 0.02)):
+        time.sleep(seconds)
+        phases.ended(phase)
+    phases.settle()
+    assert phases.seconds["images"] >= 0.04
+    assert phases.seconds["forward"] >= 0.04
+    assert phases.seconds["backward"] == 0
 
 
 def test_history_is_the_clean_measurement_of_the_states(images, splits, tmp_path):

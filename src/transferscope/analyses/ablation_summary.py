@@ -21,11 +21,8 @@ def hardest(table: pl.DataFrame) -> str | None:
     """
     rows = table.filter((pl.col("level") == "gap") & (pl.col("origin") == "study"))
     rows = rows.filter((pl.col("ablation") == "block_shuffle") & (pl.col("place") > 0))
-    labels = rows.sort("place")["label"].unique(maintain_order=True).to_list()
-    blocks = [label for label in labels if label != "all values"]
-    if "single pixels" in labels:
-        return "single pixels"
-    return "all values" if "all values" in labels else (blocks[-1] if blocks else None)
+    labels = dict(rows.sort("place").select("block", "label").iter_rows())
+    return labels.get("1") or labels.get("*") or next(reversed(labels.values()), None)
 
 
 def summary_of(table: pl.DataFrame) -> Summary:

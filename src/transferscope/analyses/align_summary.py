@@ -8,6 +8,7 @@ from transferscope.analyses.contract import Number, Summary
 from transferscope.analyses.line_rows import line_notes
 from transferscope.analyses.pairs import pairs_interval
 from transferscope.analyses.way_barriers import Judged, basis, height, judge, of_way, over_pairs, pairs_of_variants
+from transferscope.keys import barrier_key
 
 __all__ = ["UNALIGNED", "summary"]
 
@@ -67,7 +68,7 @@ def _numbers(pair: str, rows: pl.DataFrame, methods: Sequence[str]) -> list[Numb
                     f"{quantity} barrier of {pair}, {_WAYS[way]} ({split}, mean baseline)",
                     of_way(rows, way, split, quantity),
                     unit,
-                )
+                ).keyed(barrier_key(quantity, split, "mean"), pair, way)
                 for way in (UNALIGNED, *methods)
             ]
     before = of_way(rows, UNALIGNED, "test", "error").sort("a", "b")

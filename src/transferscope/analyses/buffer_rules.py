@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.errors import ArchitectureError
+from transferscope.keys import NO_BATCH_NORM
 from transferscope.networks.batchnorm import tracked_norms
 from transferscope.networks.derived_buffers import followers_of_data, pruning_masks, spectral_norm_buffers
 
@@ -63,7 +64,7 @@ def buffer_rules(
     # Where others differ and were asked to move or to stay, the result must say which.
     unlike = asked != "recompute" and any(not torch.equal(ends[0][name], end[name]) for end in ends for name in others)
     return BufferRules(
-        policy=asked if norms or followers or unlike else "no batch norm",
+        policy=asked if norms or followers or unlike else NO_BATCH_NORM,
         movable=frozenset(parameters | known | (others if asked != "recompute" else set())),
         spectral_norms=bool(spectral),
     )

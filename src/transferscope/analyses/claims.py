@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -9,6 +10,7 @@ import polars as pl
 from transferscope.analyses.pairs import interval_of
 from transferscope.analyses.path_pairs import NEGATIVE
 from transferscope.analyses.path_summary import ruler_of
+from transferscope.keys import FINAL_GAP, SPEED_GAP
 from transferscope.published import published
 
 if TYPE_CHECKING:
@@ -19,7 +21,15 @@ __all__ = ["CLAIMS", "Claim", "Measurement", "Tables", "Verdict", "judge"]
 Tables = Mapping[str, pl.DataFrame]
 """Tables by the name of their analysis; ``learning_curves-numbers`` holds its summary's numbers."""
 
-Verdict = Literal["reproduced", "not reproduced", "undecided", "not measured"]
+
+class Verdict(StrEnum):
+    """What a study says of a finding."""
+
+    REPRODUCED = "reproduced"
+    NOT_REPRODUCED = "not reproduced"
+    UNDECIDED = "undecided"
+    NOT_MEASURED = "not measured"
+
 
 _BARRIER = 0.02
 """Share of errors under which a path counts as free of barriers, as in :func:`transferscope.measures.stability`."""
@@ -86,49 +96,44 @@ def judge(claim: Claim, tables: Tables) -> tuple[Verdict, Measurement | None]:
         tables: of a finished study, as :func:`transferscope.report.evidence_tables.small_table` leaves them.
     """
     if any(name not in tables for name in claim.needs):
-        return "not measured", None
+        return Verdict.NOT_MEASURED, None
     tested = claim.test(tables)
     if tested is None:
-        return "not measured", None
+        return Verdict.NOT_MEASURED, None
     if tested.doubt or tested.low is None or tested.high is None or tested.basis not in ("seeds", "examples"):
-        return "undecided", tested
+        return Verdict.UNDECIDED, tested
     above, below = tested.low > claim.margin, tested.high < claim.margin
     if claim.side == "below":
         above, below = below, above
-    return "reproduced" if above else "not reproduced" if below else "undecided", tested
+    return Verdict.REPRODUCED if above else Verdict.NOT_REPRODUCED if below else Verdict.UNDECIDED, tested
 
 
 _RISING = "RI-T is still improving"
 _TOO_SHORT = "RI-T has too few epochs to tell whether it is still improving"
-_EPOCHS = 3
-"""So many are needed for a trend, as of :func:`transferscope.measures.still_improving`."""
 
 # -- final metric and speed ------------------------------------------------------------------------------
 
 
 def _final(tables: Tables) -> Measurement | None:
     """Against RI-T trained longer where the study has it: equal updates favour P-T."""
-    for rival in ("RI-T-long", "RI-T"):
-        found = _number(tables, f"final test metric, P-T − {rival}")
+    for rival, words in (("RI_T_long", "RI-T trained longer"), ("RI_T", "RI-T")):
+        found = _number(tables, FINAL_GAP, rival)
         if found is not None:
-            doubt = _RISING if "still improving" in found["note"] else _short(tables, rival)
-            return _tested(f"final test metric, P-T − {rival.replace('-long', ' trained longer')}", found, doubt=doubt)
+            known = set(tables["learning_curves"].filter(pl.col("variant") == rival)["improving"])
+            doubt = _RISING if True in known else "" if known == {False} else _TOO_SHORT
+            return _tested(f"final test metric, P-T − {words}", found, doubt=doubt)
     return None
 
 
-def _short(tables: Tables, rival: str) -> str:
-    rows = tables["learning_curves"].filter(pl.col("variant") == rival.replace("-", "_"))
-    return _TOO_SHORT if rows.filter(pl.col("epoch") > 0)["epoch"].n_unique() < _EPOCHS else ""
-
-
 def _speed(tables: Tables) -> Measurement | None:
-    found = _number(tables, "optimisation speed, P-T − RI-T")
+    found = _number(tables, SPEED_GAP, "RI_T")
     return None if found is None else _tested("optimisation speed, P-T − RI-T", found)
 
 
-def _number(tables: Tables, name: str) -> dict[str, Any] | None:
-    rows = tables["learning_curves-numbers"].filter(pl.col("name") == name)
-    return None if rows.is_empty() else {**rows.row(0, named=True), "note": rows["note"][0] or ""}
+def _number(tables: Tables, quantity: str, subject: str) -> dict[str, Any] | None:
+    asked = (pl.col("quantity") == quantity) & (pl.col("subject") == subject)
+    rows = tables["learning_curves-numbers"].filter(asked)
+    return None if rows.is_empty() else rows.row(0, named=True)
 
 
 def _tested(what: str, row: Mapping[str, Any], unit: str = "metric", doubt: str = "") -> Measurement:

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import polars as pl
@@ -115,6 +115,9 @@ class Number:
         n: how many seeds or examples.
         unit: as of :class:`Column`.
         note: what a reader must know.
+        quantity: a key of what it is, for what is decided by it or gathered from it; empty where nothing is.
+        subject: which pair or variant, as in the table, where ``quantity`` is given.
+        way: which of several ways to measure it there, such as the method of alignment.
     """
 
     name: str
@@ -125,6 +128,19 @@ class Number:
     n: int | None = None
     unit: str = "1"
     note: str = ""
+    quantity: str = ""
+    subject: str = ""
+    way: str = ""
+
+    def keyed(self, quantity: str, subject: str, way: str = "") -> "Number":
+        """The same number with its key.
+
+        Args:
+            quantity: what it is.
+            subject: which pair or variant.
+            way: which of several ways to measure it.
+        """
+        return replace(self, quantity=quantity, subject=subject, way=way)
 
     @classmethod
     def of(cls, name: str, interval: "Interval", unit: str = "1", *more: str) -> "Number":

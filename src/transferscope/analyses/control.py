@@ -11,7 +11,7 @@ from transferscope.analyses.control_rows import UNRELATED, ends_rows, report_row
 from transferscope.analyses.ends import columns_of, number_of, span, why_no_claim
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves import LearningCurves
-from transferscope.analyses.learning_rate import LearningRate, choose, next_grid
+from transferscope.analyses.learning_rate import Chosen, LearningRate, chosen, next_grid
 from transferscope.analyses.other_source import OtherSource
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.specs import CONTROL_METHODS, ControlMethod, NetworkSpec, Start
@@ -50,7 +50,7 @@ class Control(AbstractAnalysis):
     reference: ClassVar[str] = (
         "controls of the claim of Neyshabur et al. 2020, Sec. 3.1, that low-level statistics are transferred"
     )
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(
             str,
@@ -66,6 +66,13 @@ class Control(AbstractAnalysis):
         **columns_of("gain", "all controls", unit="metric; 1 for a share; count of images"),
         "loss": Column(
             float, "validation loss at the end of a tuning run", "nat", "validation", "not a tuning run, or diverged"
+        ),
+        "validation_error": Column(
+            float,
+            "standard error of the value of a tuning run over validation images",
+            "metric",
+            "validation",
+            "not a tuning run, training.rate_rule is best, undefined or diverged",
         ),
         "diverged": Column(bool, "this run, or a run of the variant, diverged and is left out"),
         "note": Column(str, "why there is no value or no interval", null="nothing to say"),
@@ -127,16 +134,15 @@ class Control(AbstractAnalysis):
                 for seed in study.settings.training.tuning_seeds:
                     spec = self._trained(study, method, seed, rate, study.settings.training.tuning_epochs)
                     member = Member(variant=method, seed=seed, spec=spec)
-                    yield Unit(members=(member,), settings={"level": "tuning"})
+                    rule = study.settings.training.rate_rule
+                    yield Unit(members=(member,), settings={"level": "tuning", "rate_rule": rule})
         if settled:
             yield Unit(members=tuple(self._reported(study, evidence)), settings={"level": "report"})
 
     def _tuned(self, evidence: Evidence, method: str) -> pl.DataFrame:
         """The tuning runs of a control in the columns of ``learning_rate``."""
         rows = pl.DataFrame([], schema=schema(self.columns)) if not evidence.has(self) else evidence.table(self)
-        return rows.filter((pl.col("level") == "tuning") & (pl.col("variant") == method)).select(
-            "variant", "learning_rate", "diverged", validation_metric="value", validation_loss="loss"
-        )
+        return _search(rows, method)
 
     def _grid(self, study: BoundStudy, evidence: Evidence, tried: pl.DataFrame) -> list[float]:
         if tried.is_empty():
@@ -146,7 +152,7 @@ class Control(AbstractAnalysis):
     def _reported(self, study: BoundStudy, evidence: Evidence) -> Iterable[Member]:
         yield from study.members(evidence, TRAINED)
         for method in self.controls:
-            rate = choose(self._tuned(evidence, method), method)
+            rate = chosen(self._tuned(evidence, method), method).rate
             for seed in study.seeds:
                 yield Member(variant=method, seed=seed, spec=self._trained(study, method, seed, rate, None))
 
@@ -180,21 +186,27 @@ class Control(AbstractAnalysis):
         if unended is not None:
             final = f"no claim on the final metric, for {unended} (so far: {final})"
         speed = _judged(table, self.controls, "speed", "train")
+        searches = {method: _search(table, method) for method in self.controls}
+        choices = {method: chosen(rows, method) for method, rows in searches.items() if not rows.is_empty()}
         return Summary(
-            f"Final test metric: {final}. Optimisation speed: {speed}.", tuple(numbers), self._notes(table, evidence)
+            f"Final test metric: {final}. Optimisation speed: {speed}.",
+            tuple(numbers),
+            self._notes(table, choices),
+            {"choices": {method: vars(choice) | {"moved": choice.moved} for method, choice in choices.items()}},
         )
 
-    def _notes(self, table: pl.DataFrame, evidence: Evidence) -> tuple[str, ...]:
+    def _notes(self, table: pl.DataFrame, choices: Mapping[str, Chosen]) -> tuple[str, ...]:
         tuned = table.filter(pl.col("level") == "tuning")
-        chosen = (
+        given = (
             table.filter(pl.col("level") == "network").select("variant", "learning_rate").unique(maintain_order=True)
         )
-        rates = ", ".join(f"{shown(variant)} {rate:.3g}" for variant, rate in chosen.iter_rows())
+        rates = ", ".join(f"{shown(variant)} {rate:.3g}" for variant, rate in given.iter_rows())
         notes = [f"each control was trained at its own rate, chosen on validation data: {rates}"]
-        for method in self.controls:
+        for method, choice in choices.items():
             tried = tuned.filter(pl.col("variant") == method)["learning_rate"]
-            best = chosen.filter(pl.col("variant") == method)["learning_rate"]
-            if len(best) and tried.n_unique() > 1 and best[0] in (tried.min(), tried.max()):
+            if choice.moved:
+                notes.append(f"{method} {choice.rate:.3g} is {choice.note}")
+            if tried.n_unique() > 1 and choice.best in (tried.min(), tried.max()):
                 notes.append(f"the best rate of {method} lies at the edge of its grid: the search was cut short")
         lost = tuned.filter(pl.col("diverged")).select("variant", "learning_rate").unique().sort(pl.all())
         notes += [f"{variant} diverged at rate {rate:.3g} in the search" for variant, rate in lost.iter_rows()]
@@ -205,6 +217,14 @@ class Control(AbstractAnalysis):
             notes.append(_sizes(taught["P_T"], taught[UNRELATED]))
         notes.append("a share is of this pre-trained network; another pre-training may differ")
         return tuple(notes)
+
+
+def _search(table: pl.DataFrame, method: str) -> pl.DataFrame:
+    """The tuning runs of a control in the columns of ``learning_rate``."""
+    own = (pl.col("level") == "tuning") & (pl.col("split") == "validation") & (pl.col("variant") == method)
+    return table.filter(own).select(
+        "variant", "learning_rate", "diverged", "validation_error", validation_metric="value", validation_loss="loss"
+    )
 
 
 def _sizes(ours: float | None, other: float | None) -> str:

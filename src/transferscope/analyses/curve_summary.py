@@ -8,6 +8,7 @@ from transferscope.analyses.contract import Number, Summary
 from transferscope.analyses.line_rows import line_notes
 from transferscope.analyses.pairs import pairs_interval
 from transferscope.analyses.way_barriers import CONNECTED, basis, height, judge, of_way, over_pairs, pairs_of_variants
+from transferscope.keys import barrier_key
 
 __all__ = ["summary"]
 
@@ -43,7 +44,7 @@ def summary(table: pl.DataFrame, variants: Sequence[str], batch_norm_images: int
                 f"{quantity} barrier along the {way} of {pair} ({split}, mean baseline)",
                 of_way(rows, way, split, quantity),
                 "1" if quantity == "error" else "nat",
-            )
+            ).keyed(barrier_key(quantity, split, "mean"), pair, way)
             for quantity in ("error", "loss")
             for split in ("train", "test")
             for way in ("curve", "line")

@@ -11,6 +11,7 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.variants import BoundStudy
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import SplitSettings
+from transferscope.keys import SPECTRUM_SLOPE
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ _WORDS = {
     "proxy_a": "proxy-A distance in P's features",
     "batch_norm": "distance from P's batch-norm statistics",
     "colour": "distance in colour moments",
-    "spectrum slope": "slope of the power spectrum",
+    SPECTRUM_SLOPE: "slope of the power spectrum",
 }
 _UNITS = {"frechet": "feature²", "kernel": "1", "proxy_a": "1", "batch_norm": "1", "colour": "pixel value"}
 

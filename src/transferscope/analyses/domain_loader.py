@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transferscope.analyses.domain_observed import COLOURS, FOLDS, Groups, Observed, observe
 from transferscope.analyses.readable import readable
 from transferscope.errors import ArchitectureError, MeasureError
+from transferscope.keys import SPECTRUM_SLOPE
 from transferscope.measures.appearance import colour_distance
 from transferscope.measures.domain import (
     DomainEstimate,
@@ -248,7 +249,7 @@ def _appearance(side: Observed, name: str) -> Iterator[DomainRow]:
         note = f"{lost} images without variation are left out" if lost else None
         groups = None if side.groups is None else side.groups[known]
         yield DomainRow(
-            "spectrum slope",
+            SPECTRUM_SLOPE,
             name,
             "(images)",
             -1,

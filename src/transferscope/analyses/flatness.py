@@ -11,6 +11,7 @@ from transferscope.analyses.contract import Column, Measured, Summary, Unit, sch
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy
+from transferscope.keys import NO_BATCH_NORM
 
 if TYPE_CHECKING:
     from torch import nn
@@ -309,7 +310,7 @@ def _no_hessian(
     parameters = dict(network.named_parameters())
     common = {
         "split": "train",
-        "batch_norm": settings.batch_norm if has_batch_norm(network) else "no batch norm",
+        "batch_norm": settings.batch_norm if has_batch_norm(network) else NO_BATCH_NORM,
         "examples": examples,
         "parameters": sum(parameter.numel() for parameter in parameters.values()),
         "norm": parameter_norm(parameters),

@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 from pydantic import Field
@@ -13,9 +13,11 @@ from transferscope.analyses.contract import Column, Measured, Number, Summary, U
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate, choose
 from transferscope.analyses.rounding import exact
+from transferscope.analyses.spikes import spike_facts, spike_note
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.errors import AnalysisError
+from transferscope.keys import FINAL_GAP, SPEED_GAP
 
 if TYPE_CHECKING:
     from transferscope.measures.curves import Trend
@@ -79,7 +81,7 @@ class LearningCurves(AbstractTuned):
     version: ClassVar[int] = 1
     columns: ClassVar[Mapping[str, Column]] = {
         "variant": Column(str, "P_T, RI_T or RI_T_long"),
-        "setting": Column(str, "chosen: own best rate, report seeds; grid: a tuning run"),
+        "setting": Column(str, "chosen: own chosen rate, report seeds; grid: a tuning run"),
         "seed": Column(int, "seed of the network", "count"),
         "learning_rate": Column(float, "peak learning rate", "rate"),
         "epoch": Column(int, "passes over the training images; 0 is the start", "count"),
@@ -136,7 +138,8 @@ class LearningCurves(AbstractTuned):
                 for variant in TRAINED
             ]
             gap = _paired(speeds["P_T"], speeds["RI_T"])
-            numbers.append(Number.of("optimisation speed, P-T − RI-T", gap, "metric"))
+            number = Number.of("optimisation speed, P-T − RI-T", gap, "metric")
+            numbers.append(number.keyed(SPEED_GAP, "RI_T"))
             verdict = _speed_verdict(gap)
         else:
             verdict = "Undecided: P-T and RI-T have no finished epoch in common."
@@ -147,7 +150,13 @@ class LearningCurves(AbstractTuned):
         notes += _plateaus(table)
         lost = table.filter(pl.col("diverged")).select("variant", "seed", "learning_rate").unique().sort(pl.all())
         notes += [f"{shown(variant)}[{seed}] diverged at rate {rate:.3g}" for variant, seed, rate in lost.iter_rows()]
-        facts = {"improving": [variant for variant in (*TRAINED, "RI_T_long") if improving(table, variant)]}
+        spikes = _spikes(table)
+        if spikes:
+            notes.append(spike_note(spikes))
+        facts = {
+            "improving": [variant for variant in (*TRAINED, "RI_T_long") if improving(table, variant)],
+            "spikes": spikes,
+        }
         return Summary(verdict, tuple(numbers), tuple(notes), facts)
 
     def _from_equal_loss(self, table: pl.DataFrame, metrics: dict[str, Curves]) -> list[Number]:
@@ -192,9 +201,8 @@ class LearningCurves(AbstractTuned):
                 numbers.append(Number.of(name, _seeds(best), "metric"))
         for worse in ("RI_T", "RI_T_long"):
             if "P_T" in finals and worse in finals:
-                gap = Number.of(
-                    f"final test metric, P-T − {shown(worse)}", _paired(finals["P_T"], finals[worse]), "metric"
-                )
+                title = f"final test metric, P-T − {shown(worse)}"
+                gap = Number.of(title, _paired(finals["P_T"], finals[worse]), "metric").keyed(FINAL_GAP, worse)
                 rising = improving(table, worse)
                 numbers.append(_noted(gap, f"{shown(worse)} is still improving: no claim") if rising else gap)
         return numbers
@@ -255,6 +263,17 @@ def _speed_verdict(gap: "Interval") -> str:
         return f"Undecided with {gap.n} seed{'s' if gap.n != 1 else ''} (3 are needed): {said}{span}."
     word = "P-T learns faster" if gap.low > 0 else "P-T learns slower" if gap.high < 0 else "Undecided"
     return f"{word}: {said}, 95 % interval over {gap.n} seeds {exact(gap.low):+.3f} to {exact(gap.high):+.3f}."
+
+
+def _spikes(table: pl.DataFrame) -> list[dict[str, Any]]:
+    """Report runs whose training loss rose far above its earlier level; those of the search are told beside it."""
+    runs = table.filter(pl.col("setting") == "chosen").select("variant", "learning_rate").unique(maintain_order=True)
+    return [
+        {"variant": variant, "seed": seed, "learning_rate": rate, **spike}
+        for variant, rate in runs.iter_rows()
+        for seed, losses in curves_of(table, variant, "train_loss", learning_rate=rate).items()
+        if (spike := spike_facts(losses)) is not None
+    ]
 
 
 def _equal_rate(table: pl.DataFrame, evidence: Evidence) -> list[Number]:

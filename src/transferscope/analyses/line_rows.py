@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from transferscope.analyses.contract import Column
+from transferscope.keys import NO_BATCH_NORM, OWN_STATISTICS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -181,7 +182,7 @@ def own_row(point: "LandscapePoint", clusters: "npt.ArrayLike | None") -> dict[s
     """
     (row,) = point_rows((0.0,), (point,), clusters)
     changes = dict.fromkeys(f"{quantity}_change{error}" for quantity in QUANTITIES for error in ("", "_se"))
-    return {**row, **changes, "level": "own", "batch_norm": "own statistics"}
+    return {**row, **changes, "level": "own", "batch_norm": OWN_STATISTICS}
 
 
 def clusters_of(context: "Context", limits: "Mapping[Split, int | None]") -> "dict[str, npt.NDArray[Any] | None]":
@@ -210,7 +211,7 @@ def line_notes(table: pl.DataFrame, batch_norm: str, images: int, points: int) -
         points: on each line.
     """
     notes = []
-    if "no batch norm" not in table["batch_norm"].unique():
+    if NO_BATCH_NORM not in table["batch_norm"].unique():
         notes.append(
             f"batch-norm statistics recomputed at every point on the same {images} training images (or all, if fewer), "
             "ends included; the networks with their own statistics are listed apart"

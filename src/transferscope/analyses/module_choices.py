@@ -1,6 +1,6 @@
 """Which modules of a fine-tuned network can go back to their pre-trained value, or go altogether, without loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -13,16 +13,17 @@ from torch import nn
 from transferscope.analyses.compare import OnStep
 from transferscope.analyses.landscape import Batches, Landscape
 from transferscope.analyses.module_choices_page import page
-from transferscope.analyses.module_criticality import criticality
+from transferscope.analyses.module_criticality import ALPHAS, SIGMAS, criticality
 from transferscope.analyses.module_rewind import Rewinding, Rewound, group_name, rewind, without_weights
 from transferscope.analyses.readable import readable
 from transferscope.errors import MeasureError
 from transferscope.measures.equivalence import Noninferiority, noninferior
 from transferscope.measures.families import bonferroni_confidence
+from transferscope.networks.batchnorm import tracked_norms
 from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 
-__all__ = ["Change", "ModuleChoice", "ModuleChoices", "Together", "module_choices"]
+__all__ = ["Change", "ModuleChoice", "ModuleChoices", "ModuleWork", "Together", "module_choices", "module_work"]
 
 _CHOOSES = "validation"
 _DRAWS = 2  # of noise, for μ
@@ -152,6 +153,67 @@ class ModuleChoices:
         return self.text
 
 
+@dataclass(frozen=True)
+class ModuleWork:
+    """What :func:`module_choices` will do at most.
+
+    Attributes:
+        modules: how many are changed.
+        single: networks evaluated for single modules, and for all of them.
+        noise: for μ; a search that leaves out what cannot become the minimum.
+        together: for the lists of several modules.
+        images: sent through a network in all, if nothing that lies before a module were kept.
+    """
+
+    modules: int
+    single: int
+    noise: int
+    together: int
+    images: int
+
+    @property
+    def points(self) -> int:
+        """Networks evaluated in all."""
+        return self.single + self.noise + self.together
+
+
+def module_work(
+    finetuned: nn.Module,
+    validation: int,
+    test: int,
+    *,
+    train: int,
+    noisy: int,
+    new_head: str | None = None,
+    head: str | None = None,
+    granularity: Granularity = "block",
+    batch_norm: Literal["recompute", "none"] = "recompute",
+) -> ModuleWork:
+    """Count what :func:`module_choices` will do at most, before it is begun.
+
+    Args:
+        finetuned: the network.
+        validation: images that choose.
+        test: images that judge.
+        train: images for batch norm.
+        noisy: images for μ.
+        new_head: as of :func:`module_choices`.
+        head: as of :func:`module_choices`.
+        granularity: as of :func:`module_choices`.
+        batch_norm: as of :func:`module_choices`.
+    """
+    count = len([name for name in parts_parameters(finetuned, granularity, new_head or head) if name != new_head])
+    again = train if batch_norm == "recompute" and tracked_norms(finetuned) else 0
+    # The final network with its own and with recomputed statistics; each module and all of them, put back and at 0.
+    single = 2 + 2 * (count + 1)
+    noise = 1 + count * len(ALPHAS) * len(SIGMAS) * _DRAWS
+    # Of either list: the network and its growing; then as for single modules, of the whole list.
+    grown, judged = 2 * (1 + count), 2 * (2 + 2 * 2)
+    images = (single + judged) * (validation + test + again) + grown * (validation + again)
+    images += noise * (noisy + (noisy if again else 0))
+    return ModuleWork(count, single, noise, grown + judged, images)
+
+
 @takes_networks("pretrained", "finetuned")
 def module_choices(
     pretrained: nn.Module,
@@ -220,13 +282,14 @@ def module_choices(
         memory=memory,
         device=device,
     )
-    say = on_step or _silent
-    say("single modules", 0, 0)
-    found = change(zero=True, modules=names)
+    work = module_work(finetuned, 0, 0, train=0, noisy=0, new_head=new_head, head=head, granularity=granularity)
+    steps = _Steps(on_step, work.points)
+    steps.begin("single modules", 0)
+    found = change(zero=True, modules=names, on_point=steps.one)
     final = found.final["test"]
     if final.metric is None or found.final[_CHOOSES].metric is None:
         raise MeasureError("the metric is not defined on these examples", expected="examples of every class")
-    say("noise", 0, 0)
+    steps.begin("noise", work.single)
     few = train if noisy is None else noisy
     bounds = criticality(
         pretrained,
@@ -241,6 +304,7 @@ def module_choices(
         metric_name=metric_name,
         memory=memory,
         device=device,
+        on_module=partial(steps.one, (work.noise - 1) // work.modules),
     )
     every = bonferroni_confidence(len(names), _ONE_SIDED)
     modules = []
@@ -269,13 +333,13 @@ def module_choices(
             metric_name=metric_name,
             device=device,
         )
-        say("several modules at once", 0, 0)
+        steps.begin("several modules at once", work.single + work.noise + (to == "zero") * work.together // 2)
         changes = {item.name: item.reset if to == "initial" else item.zero for item in modules}
-        kept = _grown(land, _cheapest_first(changes, margin), parts, margin)
+        kept = _grown(land, _cheapest_first(changes, margin), parts, margin, steps.one)
         chosen = tuple(name for name in names if name in kept)
         if not chosen:
             return Together((), 0, None)
-        together = change(zero=to == "zero", modules=(), groups=[chosen])
+        together = change(zero=to == "zero", modules=(), groups=[chosen], on_point=steps.one)
         item = together.at(group_name(chosen), to)
         return Together(chosen, item.parameters, _change(together, item, margin, _ONE_SIDED, clusters))
 
@@ -293,8 +357,24 @@ def module_choices(
     )
 
 
-def _silent(step: str, done: int, most: int) -> None:
-    pass
+class _Steps:
+    """Tells of networks evaluated, of so many at most; what one step leaves out counts as done in the next."""
+
+    def __init__(self, on_step: OnStep | None, most: int) -> None:
+        self._on_step, self._most = on_step, most
+        self._name, self._done = "", 0
+
+    def begin(self, name: str, done: int) -> None:
+        self._name, self._done = name, done
+        self._tell()
+
+    def one(self, count: int = 1) -> None:
+        self._done += count
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._on_step is not None:
+            self._on_step(self._name, self._done, self._most)
 
 
 def _norm(network: nn.Module, names: Sequence[str]) -> float:
@@ -324,15 +404,23 @@ def _cheapest_first(changes: dict[str, Change], margin: float) -> list[str]:
     return sorted(kept, key=lambda name: kept[name])
 
 
-def _grown(land: Landscape, order: Sequence[str], parts: Mapping[str, Sequence[str]], margin: float) -> list[str]:
+def _grown(
+    land: Landscape,
+    order: Sequence[str],
+    parts: Mapping[str, Sequence[str]],
+    margin: float,
+    on_point: Callable[[], None],
+) -> list[str]:
     """One module after the other joins the list where the metric on validation examples stays."""
     land.combine((1.0, 0.0))
     own = land.evaluate()[_CHOOSES].metric
+    on_point()
     assert own is not None  # asked for before anything was changed
     kept: list[str] = []
     for name in order:
         land.combine((0.0, 1.0), only={parameter for member in (*kept, name) for parameter in parts[member]})
         metric = land.evaluate()[_CHOOSES].metric
+        on_point()
         if metric is not None and own - metric <= margin:
             kept.append(name)
     return kept

@@ -1,7 +1,7 @@
 """Criticality of the modules of a trained network, from its weights at the start and at the end."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -116,6 +116,7 @@ def criticality(
     device: str | torch.device = "auto",
     memory_format: Literal["contiguous", "channels_last"] = "contiguous",
     precision: Literal["float32", "bfloat16"] = "float32",
+    on_module: Callable[[], None] | None = None,
 ) -> CriticalityResult:
     """How far each module can go back to its initial value, and how much noise it bears, before the error rises.
 
@@ -150,6 +151,7 @@ def criticality(
         device: where to compute.
         memory_format: of weights and images.
         precision: ``bfloat16`` for autocast.
+        on_module: told after every module.
 
     Raises:
         MeasureError: ε below the trained network's own value, a grid that makes no sense, or a metric that is not
@@ -200,6 +202,8 @@ def criticality(
                 evaluations=grids.evaluations,
             )
         )
+        if on_module is not None:
+            on_module()
     return CriticalityResult(
         modules=tuple(found),
         network=network_criticality([m.criticality.mu for m in found], [m.parameters for m in found]),

@@ -1,6 +1,6 @@
 """Modules of a trained network put back to an earlier or a random value, one at a time or several together."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -160,6 +160,7 @@ def rewind(
     device: str | torch.device = "auto",
     memory_format: Literal["contiguous", "channels_last"] = "contiguous",
     precision: Literal["float32", "bfloat16"] = "float32",
+    on_point: Callable[[], None] | None = None,
 ) -> Rewinding:
     """Put each module back to its initial value, a random one and each checkpoint's, all others at their final value.
 
@@ -187,6 +188,7 @@ def rewind(
         device: where to compute.
         memory_format: of weights and images.
         precision: ``bfloat16`` for autocast.
+        on_point: told after every network: the final one with either statistics, then each change.
 
     Raises:
         ModuleNameError: there is no such module.
@@ -215,8 +217,11 @@ def rewind(
     )
     shares = [tuple(float(index == place) for index in range(len(land.ends))) for place in range(len(land.ends))]
     land.combine(shares[0])
+    tell = on_point or _silent
     own = land.evaluate(own_statistics=True, judged=True)
+    tell()
     reached = land.evaluate(judged=True)
+    tell()
     rewound = []
     for name, members in together.items():
         parameters = [parameter for member in members for parameter in parts[member]]
@@ -231,7 +236,12 @@ def rewind(
                 points = land.evaluate(judged=True)
             words = evaluation if distance != 0 else UNMOVED
             rewound.append(Rewound(name, members, size, to, epoch, distance, points, words))
+            tell()
     return Rewinding(reached, own, tuple(rewound), land.policy, metric_name)
+
+
+def _silent() -> None:
+    pass
 
 
 @torch.no_grad()

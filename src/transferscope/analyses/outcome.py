@@ -13,6 +13,7 @@ from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.per_class import CLASS_COLUMNS, class_rows
 from transferscope.analyses.rounding import exact
 from transferscope.analyses.variants import BASELINES, TRAINED, BoundStudy, shown
+from transferscope.keys import gap_key
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class Outcome(AbstractAnalysis):
                 seeds = [seed for seed in values.get(better, {}) if seed in values.get(worse, {})]
                 if not seeds:
                     continue
-                names = f"{better} − {worse}"
+                names = gap_key(better, worse)
                 paired = paired_seeds_interval(
                     [values[better][seed] for seed in seeds],
                     [values[worse][seed] for seed in seeds],
@@ -206,7 +207,7 @@ def _judgement(test: pl.DataFrame, curves: pl.DataFrame) -> tuple[str, dict[str,
     """
     counts = test.filter(pl.col("level") == "network")["n"]
     gaps = {
-        name: test.filter((pl.col("level") == "gap") & (pl.col("variant") == f"P_T − {name}"))
+        name: test.filter((pl.col("level") == "gap") & (pl.col("variant") == gap_key("P_T", name)))
         for name in ("RI_T", "RI_T_long")
     }
     if gaps["RI_T"].is_empty():

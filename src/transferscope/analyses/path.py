@@ -9,7 +9,7 @@ from pydantic import Field
 from transferscope.analyses.contract import Column, Measured, Summary, Unit, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.line_rows import clusters_of
-from transferscope.analyses.path_pairs import LABELS, NEGATIVE, POSITIVE, PairKind, members_of
+from transferscope.analyses.path_pairs import KINDS, NEGATIVE, POSITIVE, PairKind, members_of
 from transferscope.analyses.path_rows import COLUMNS, rows_of
 from transferscope.analyses.path_summary import summary_of
 from transferscope.analyses.tuned import AbstractTuned
@@ -94,7 +94,7 @@ class Path(AbstractTuned):
         for kind in dict.fromkeys(self.pairs):
             for pair in members_of(kind, study, evidence, seeds, disjoint=disjoint):
                 for moved in dict.fromkeys(self.moves):
-                    yield _unit(pair, LABELS[kind], moved)
+                    yield _unit(pair, KINDS[kind].label, moved)
         one, two = (study.member("RI_T", seed, evidence) for seed in seeds[:2])
         yield _unit((one,), POSITIVE, "all", role="ruler")
         if _NEGATIVE_KIND not in self.pairs or "all" not in self.moves:
@@ -173,7 +173,9 @@ class Path(AbstractTuned):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether pairs are linearly connected, by the test error's barrier, if the ruler holds."""
-        asked = [(LABELS[kind], moved) for kind in dict.fromkeys(self.pairs) for moved in dict.fromkeys(self.moves)]
+        asked = [
+            (KINDS[kind].label, moved) for kind in dict.fromkeys(self.pairs) for moved in dict.fromkeys(self.moves)
+        ]
         return summary_of(table, asked, self.batch_norm_images)
 
 

@@ -1,18 +1,20 @@
 """Which pairs of networks of a study a path is walked between, and what they share."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 from transferscope.analyses.contract import Member
 from transferscope.frozen import derive_seed
+from transferscope.keys import TRAINED_ON
 from transferscope.specs import Checkpoint
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
     from transferscope.analyses.variants import BoundStudy
 
-__all__ = ["LABELS", "NEGATIVE", "POSITIVE", "PairKind", "again", "members_of"]
+__all__ = ["KINDS", "NEGATIVE", "POSITIVE", "Kind", "PairKind", "again", "members_of"]
 
 PairKind = Literal[
     "P_T/P_T",
@@ -24,20 +26,37 @@ PairKind = Literal[
     "RI_T best/last",
 ]
 
-LABELS: dict[str, str] = {
-    "P_T/P_T": "P-T/P-T",
-    "RI_T/RI_T": "RI-T/RI-T",
-    "P_T/P_T same head": "P-T/P-T, same head",
-    "RI_T/RI_T same init": "RI-T/RI-T, same init",
-    "P_T/RI_T": "P-T/RI-T",
-    "P_T best/last": "P-T/P-T, best and last epoch",
-    "RI_T best/last": "RI-T/RI-T, best and last epoch",
-}
-"""Kinds of pairs as readers see them."""
 
-POSITIVE = "RI-T/RI-T, trained on"
+@dataclass(frozen=True)
+class Kind:
+    """What the two networks of a pair are.
+
+    Attributes:
+        label: as readers see it, and as it stands in the column ``pair``.
+        variant: of the first network.
+        second: the other one: ``seed``, the same variant of another seed; ``variant``, RI-T of the same seed;
+            ``again``, a second run from the same start; ``epoch``, the same network at another epoch.
+    """
+
+    label: str
+    variant: str
+    second: Literal["seed", "variant", "again", "epoch"]
+
+
+KINDS: dict[str, Kind] = {
+    "P_T/P_T": Kind("P-T/P-T", "P_T", "seed"),
+    "RI_T/RI_T": Kind("RI-T/RI-T", "RI_T", "seed"),
+    "P_T/P_T same head": Kind("P-T/P-T, same head", "P_T", "again"),
+    "RI_T/RI_T same init": Kind("RI-T/RI-T, same init", "RI_T", "again"),
+    "P_T/RI_T": Kind("P-T/RI-T", "P_T", "variant"),
+    "P_T best/last": Kind("P-T/P-T, best and last epoch", "P_T", "epoch"),
+    "RI_T best/last": Kind("RI-T/RI-T, best and last epoch", "RI_T", "epoch"),
+}
+"""All kinds of pairs, by the names that the setting has for them."""
+
+POSITIVE = TRAINED_ON
 """The pair that must be connected: a finished run, and the same run trained on for one more epoch at a small rate."""
-NEGATIVE = LABELS["RI_T/RI_T"]
+NEGATIVE = KINDS["RI_T/RI_T"].label
 """The pair that must not be: two networks from different random starts."""
 
 
@@ -61,17 +80,18 @@ def members_of(
         seeds: of the networks.
         disjoint: within a variant take seeds (0, 1), (2, 3), ... instead of all pairs.
     """
-    variant = kind.split("/")[0].split(" ")[0]
-    if kind in ("P_T/P_T", "RI_T/RI_T"):
+    pairs = KINDS[kind]
+    if pairs.second == "seed":
         chosen = zip(seeds[::2], seeds[1::2], strict=False) if disjoint else combinations(seeds, 2)
         for one, two in chosen:
-            yield study.member(variant, one, evidence), study.member(variant, two, evidence)
+            yield study.member(pairs.variant, one, evidence), study.member(pairs.variant, two, evidence)
         return
     for seed in seeds:
-        first = study.member(variant, seed, evidence)
-        if kind == "P_T/RI_T":
-            yield first, study.member("RI_T", seed, evidence)
-        elif kind.endswith("best/last"):
-            yield first, first
-        else:
-            yield first, again(study, variant, seed, evidence)
+        first = study.member(pairs.variant, seed, evidence)
+        match pairs.second:
+            case "variant":
+                yield first, study.member("RI_T", seed, evidence)
+            case "epoch":
+                yield first, first
+            case "again":
+                yield first, again(study, pairs.variant, seed, evidence)

@@ -4,6 +4,8 @@ import polars as pl
 
 from transferscope.analyses.contract import Number
 from transferscope.analyses.pairs import interval_of
+from transferscope.analyses.path_pairs import KINDS
+from transferscope.keys import OWN_STATISTICS
 
 __all__ = ["radius_numbers"]
 
@@ -23,9 +25,9 @@ def radius_numbers(table: pl.DataFrame, policy: str) -> list[Number]:
         & (pl.col("role") == "pair")
         & (pl.col("moved") == "all")
         & (pl.col("split") == "test")
-        & (pl.col("batch_norm") != "own statistics")
+        & (pl.col("batch_norm") != OWN_STATISTICS)
         & pl.col("alpha").is_between(0, 1)
-        & ~pl.col("pair").str.ends_with("epoch")
+        & ~pl.col("pair").is_in([kind.label for kind in KINDS.values() if kind.second == "epoch"])
     ).sort("alpha")
     lengths = points.filter(pl.col("alpha") == 1)
     radius = min(lengths["l2"].to_list(), default=0.0) / 2

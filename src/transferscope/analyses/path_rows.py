@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from transferscope.analyses.contract import Column
+from transferscope.keys import OWN_STATISTICS
 
 if TYPE_CHECKING:
     from transferscope.analyses.linear_path import LinearPath
@@ -118,7 +119,7 @@ def rows_of(path: "LinearPath", split: str, clusters: Any) -> Iterable[dict[str,
     for alpha, end in zip((0.0, 1.0), path.own[split], strict=True):
         yield {
             **common,
-            "batch_norm": "own statistics",
+            "batch_norm": OWN_STATISTICS,
             "alpha": alpha,
             "l2": alpha * path.distance,
             "metric": end.metric,

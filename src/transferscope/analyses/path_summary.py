@@ -11,6 +11,7 @@ from transferscope.analyses.path_pairs import NEGATIVE, POSITIVE
 from transferscope.analyses.path_radius import radius_numbers
 from transferscope.analyses.path_rows import QUANTITIES
 from transferscope.analyses.way_barriers import CONNECTED, Word, basis, height, judge, over_pairs
+from transferscope.keys import NO_BATCH_NORM, barrier_key
 
 __all__ = ["Ruler", "ruler_of", "summary_of"]
 
@@ -21,7 +22,7 @@ _POLICIES = {
     "recompute": "batch norm recomputed",
     "interpolate": "batch norm interpolated",
     "none": "batch norm of the first network",
-    "no batch norm": "no batch norm",
+    NO_BATCH_NORM: "no batch norm",
 }
 _NOT_SCALE_FREE = "not scale-free: quadratic effects grow as the square of the distance"
 
@@ -70,7 +71,8 @@ def summary_of(table: pl.DataFrame, asked: Sequence[tuple[str, str]], batch_norm
         words.append(f"{name} {CONNECTED[told[name]]}: {said}" if ruler.holds else f"{name} {said}")
     known = _of(barriers.filter(pl.col("role") == "ruler"), "test", "error", "mean")
     for (pair,), rows in known.group_by(["pair"], maintain_order=True):
-        numbers.append(over_pairs(f"ruler: error barrier of {pair} (test, mean baseline, {_policy(rows)})", rows, "1"))
+        number = over_pairs(f"ruler: error barrier of {pair} (test, mean baseline, {_policy(rows)})", rows, "1")
+        numbers.append(number.keyed(barrier_key("error", "test", "mean"), str(pair)))
     numbers += radius_numbers(table, _policy(barriers))
     opening = "" if ruler.holds else "Undecided: two pairs whose answer is known are not told apart here. Measured: "
     holds = "the ruler holds" if ruler.holds else "the ruler does not hold, so that no other pair is judged"
@@ -92,9 +94,9 @@ def ruler_of(barriers: pl.DataFrame) -> Ruler:
             found.append(None)
             texts.append(f"{pair} not measured")
             continue
-        verdict, said = _judged(rows)
-        found.append(verdict)
-        texts.append(f"{pair} {CONNECTED[verdict] if verdict == wanted else lacking}, {said}")
+        word, said = _judged(rows)
+        found.append(word)
+        texts.append(f"{pair} {CONNECTED[word] if word == wanted else lacking}, {said}")
     return Ruler(found[0], found[1], "; ".join(texts))
 
 
@@ -134,7 +136,7 @@ def _numbers(name: str, rows: pl.DataFrame) -> list[Number]:
             f"{quantity} barrier of {name} ({split}, {baseline} baseline, {policy})",
             _of(rows, split, quantity, baseline),
             "1" if quantity == "error" else "nat",
-        )
+        ).keyed(barrier_key(quantity, split, baseline), name)
         for split in _SPLITS
         for quantity in QUANTITIES
         for baseline in ("linear", "mean")

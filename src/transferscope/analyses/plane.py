@@ -13,6 +13,7 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy
 from transferscope.analyses.ways import images_per_point
+from transferscope.keys import OWN_STATISTICS, RANDOM_DIRECTIONS
 
 if TYPE_CHECKING:
     from transferscope.analyses import plane_networks
@@ -175,7 +176,7 @@ class Plane(AbstractTuned):
             groups = context.images().groups
             facts = {
                 "plane": _title(unit.members),
-                "kind": "networks" if len(networks) == 3 else "random directions",
+                "kind": "networks" if len(networks) == 3 else RANDOM_DIRECTIONS,
                 "split": split,
                 "examples": len(indices),
                 "cosine": found.cosine,
@@ -222,7 +223,7 @@ def _rows(
                 "error": float(plane.error[split][row, column]),
             }
     for member, mark in zip(members, plane.marks, strict=True):
-        for policy, points in ((plane.batch_norm, mark.points), ("own statistics", mark.own)):
+        for policy, points in ((plane.batch_norm, mark.points), (OWN_STATISTICS, mark.own)):
             point = points[split]
             yield {
                 "level": "mark",

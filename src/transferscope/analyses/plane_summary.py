@@ -4,6 +4,7 @@ import polars as pl
 
 from transferscope.analyses.contract import Number, Summary
 from transferscope.analyses.variants import BASELINES
+from transferscope.keys import OWN_STATISTICS, RANDOM_DIRECTIONS
 
 __all__ = ["summary_of"]
 
@@ -25,9 +26,9 @@ def summary_of(table: pl.DataFrame, batch_norm_images: int, tolerance: float, on
     for name in names:
         rows = found.filter(pl.col("plane") == name)
         points = rows.filter(pl.col("level") == "point")
-        marks = rows.filter((pl.col("level") == "mark") & (pl.col("batch_norm") != "own statistics")).to_dicts()
+        marks = rows.filter((pl.col("level") == "mark") & (pl.col("batch_norm") != OWN_STATISTICS)).to_dicts()
         errors = [100 * value for value in (*points["error"], *(mark["error"] for mark in marks))]
-        where = name if name.startswith("around ") else f"on {name}"
+        where = name if rows["kind"][0] == RANDOM_DIRECTIONS else f"on {name}"
         words.append(f"{min(errors):.1f} to {max(errors):.1f} % {where}")
         for mark in marks:
             spread = None if mark["error_se"] is None else 1.96 * mark["error_se"]
@@ -66,7 +67,7 @@ def _notes(table: pl.DataFrame, batch_norm_images: int, tolerance: float, one_di
         "in error or in 1 − exp(−loss), the others are interpolated and flagged; what is narrower than the second "
         "grid may be missed"
     )
-    random = table.filter(pl.col("kind") == "random directions")
+    random = table.filter(pl.col("kind") == RANDOM_DIRECTIONS)
     if random.height:
         steep = max(random["cosine"].abs().to_list())
         policy = "do not move" if one_dimensional == "zero" else "are one filter each"

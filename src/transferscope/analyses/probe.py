@@ -11,6 +11,7 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.rounding import exact
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.keys import gap_key
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class Probe(AbstractTuned):
             pairs = _paired(values.get(better, {}), values.get(worse, {}), "P" in (better, worse))
             if not pairs:
                 continue
-            name = f"{better} − {worse}"
+            name = gap_key(better, worse)
             gaps = [values[better][a] - values[worse][b] for a, b in pairs]
             seeds = seeds_interval(gaps, bounds=DIFFERENCE)
             confidence = bonferroni_confidence(unit.settings["places"])
@@ -226,7 +227,7 @@ class Probe(AbstractTuned):
         for better, worse in GAPS:
             gap = table.filter(
                 (pl.col("level") == "gap")
-                & (pl.col("variant") == f"{better} − {worse}")
+                & (pl.col("variant") == gap_key(better, worse))
                 & (pl.col("basis").is_null() | (pl.col("basis") != "examples"))
                 & pl.col("value").is_not_null()
             )
@@ -290,7 +291,9 @@ def _number(name: str, row: Mapping[str, Any]) -> Number:
 
 
 def _verdict(table: pl.DataFrame, auc: bool) -> str:
-    gaps = table.filter((pl.col("level") == "gap") & (pl.col("variant") == "P − RI") & pl.col("value").is_not_null())
+    gaps = table.filter(
+        (pl.col("level") == "gap") & (pl.col("variant") == gap_key("P", "RI")) & pl.col("value").is_not_null()
+    )
     seeds = gaps.filter(pl.col("basis").is_null() | (pl.col("basis") != "examples"))
     if seeds.is_empty():
         return "Undecided: no part of both P and RI could be probed."

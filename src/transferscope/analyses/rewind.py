@@ -15,6 +15,7 @@ from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy
 from transferscope.analyses.ways import images_per_point
 from transferscope.frozen import derive_seed
+from transferscope.keys import NO_BATCH_NORM
 from transferscope.published import published
 from transferscope.specs import NetworkSpec
 
@@ -263,7 +264,7 @@ def published_rows(domain: str, columns: Mapping[str, pl.DataType]) -> pl.DataFr
             continue
         network = f"{item['variant'].replace('_', '-')} at {item['learning_rate']:g}"
         facts = {"origin": domain, "network": network, "variant": item["variant"], "metric_name": "auc",
-                 "split": "test", "metric": item["auc"], "batch_norm": "no batch norm"}  # fmt: skip
+                 "split": "test", "metric": item["auc"], "batch_norm": NO_BATCH_NORM}  # fmt: skip
         if item["module"] == "none":
             finals[network] = item["auc"]
             rows.append({**facts, "level": "final", "modules": 0})

@@ -9,6 +9,7 @@ import numpy as np
 
 from transferscope.analyses.line_rows import clusters_of
 from transferscope.analyses.module_rewind import ALL, Rewinding, Rewound
+from transferscope.keys import OWN_STATISTICS
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.measures.intervals import Interval, noninferior
 
@@ -38,7 +39,7 @@ def rows_of(
     singles = sum(len(item.modules) == 1 and item.name != ALL and item.to == "initial" for item in found.rewound)
     order = {name: place for place, name in enumerate(dict.fromkeys(item.name for item in found.rewound))}
     for split in limits:
-        for level, points, policy in (("own", found.own, "own statistics"), ("final", found.final, found.batch_norm)):
+        for level, points, policy in (("own", found.own, OWN_STATISTICS), ("final", found.final, found.batch_norm)):
             yield {"level": level, "modules": 0, "batch_norm": policy, "split": split, **_values(points[split])}
         final = found.final[split]
         for item in found.rewound:

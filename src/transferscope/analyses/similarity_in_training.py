@@ -137,13 +137,13 @@ class SimilarityInTraining(AbstractTuned):
         said = evenly(epochs, 4)
         numbers: list[Number] = []
         words: list[str] = []
-        for title, pick in (
-            ("P-T at the epoch and P", partial(_own, table, "P_T", 0)),
-            ("RI-T at the epoch and P", partial(_across, table)),
-            ("P-T at the epoch and at its end", partial(_own, table, "P_T", last)),
-            ("RI-T at the epoch and at its end", partial(_own, table, "RI_T", last)),
-            ("two P-T at the epoch", partial(_between, table, "P_T")),
-            ("two RI-T at the epoch", partial(_between, table, "RI_T")),
+        for title, to_p, pick in (
+            ("P-T at the epoch and P", "P-T", partial(_own, table, "P_T", 0)),
+            ("RI-T at the epoch and P", "RI-T", partial(_across, table)),
+            ("P-T at the epoch and at its end", None, partial(_own, table, "P_T", last)),
+            ("RI-T at the epoch and at its end", None, partial(_own, table, "RI_T", last)),
+            ("two P-T at the epoch", None, partial(_between, table, "P_T")),
+            ("two RI-T at the epoch", None, partial(_between, table, "RI_T")),
         ):
             values = []
             for epoch in said:
@@ -153,8 +153,8 @@ class SimilarityInTraining(AbstractTuned):
                 interval = pairs_interval(found)
                 values.append(f"{interval.value:.2f}")
                 numbers.append(Number.of(f"mean CKA of like modules, {title} {epoch}", interval))
-            if values and title.endswith("and P"):
-                words.append(f"{title.split()[0]} {' → '.join(values)}")
+            if values and to_p is not None:
+                words.append(f"{to_p} {' → '.join(values)}")
         settled = _settled(table, epochs)
         if settled is not None:
             numbers.append(settled)

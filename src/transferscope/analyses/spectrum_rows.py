@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from transferscope.analyses.variants import shown
+from transferscope.keys import ratio_key
 
 if TYPE_CHECKING:
     from transferscope.analyses.network_spectra import OperatorSpectrum
@@ -90,7 +91,7 @@ def operator_rows(told: Mapping[Key, Told], operators: int, curve_points: int) -
                 (getattr(a.found.summary, quantity), getattr(b.found.summary, quantity)) for a, b in pairs.values()
             ]
             single, family = (ratio_interval(ratios, level) for level in (0.95, confidence))
-            row: dict[str, Any] = {"level": "ratio", "variant": f"{shown(above)} / {shown(below)}"}
+            row: dict[str, Any] = {"level": "ratio", "variant": ratio_key(shown(above), shown(below))}
             row |= {"quantity": quantity, **_columns(single)}
             if family.basis == "seeds":
                 row |= {"simultaneous_low": family.low, "simultaneous_high": family.high}

@@ -8,6 +8,7 @@ import polars as pl
 from transferscope.analyses.contract import Number
 from transferscope.analyses.spectrum_rows import COMPARISONS, CONTROLS, ratio_interval
 from transferscope.analyses.variants import shown
+from transferscope.keys import ratio_key
 
 __all__ = ["notes", "numbers", "verdict"]
 
@@ -67,7 +68,7 @@ def verdict(table: pl.DataFrame) -> str:
 def _said(table: pl.DataFrame, above: str, below: str) -> str | None:
     rows = table.filter(
         (pl.col("level") == "ratio")
-        & (pl.col("variant") == f"{shown(above)} / {shown(below)}")
+        & (pl.col("variant") == ratio_key(shown(above), shown(below)))
         & (pl.col("quantity") == "stable_rank")
         & pl.col("value").is_not_null()
     )
@@ -103,7 +104,7 @@ def notes(table: pl.DataFrame, control: bool) -> Iterable[str]:
         "spectra describe weights, without the normalisation that follows them"
     )
     ratios = set(table.filter(pl.col("level") == "ratio")["variant"])
-    wanted = {f"{shown(a)} / {shown(b)}" for a, b in COMPARISONS if b in CONTROLS.values()}
+    wanted = {ratio_key(shown(a), shown(b)) for a, b in COMPARISONS if b in CONTROLS.values()}
     if not control:
         yield "without a control trained at weight decay 0, changes cannot be told from those that decay alone makes"
     elif not ratios & wanted:

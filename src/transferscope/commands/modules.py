@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from transferscope.commands.comparing import of_each, progress
-from transferscope.commands.printing import say
+from transferscope.commands.printing import say, seconds_words
 from transferscope.errors import OptionError
 
 if TYPE_CHECKING:
+    from transferscope.analyses.module_choices import ModuleWork
     from transferscope.data.sources import AbstractSource
     from transferscope.networks.settings import Weights
 
@@ -66,6 +67,7 @@ def modules(
             margin=margin,
             on_step=on_step,
             on_note=on_note,
+            on_plan=lambda work, seconds: on_note(_plan_words(work, seconds)),
         )
     say(found.text)
     if picture is None:
@@ -77,3 +79,12 @@ def modules(
     drawn = svg(figure(found.table, found.metric_name, found.margin).chart())
     replace_file(picture, png(drawn) if picture.suffix == ".png" else drawn.encode())
     say(f"picture: {picture}")
+
+
+def _plan_words(work: "ModuleWork", seconds: float) -> str:
+    """What will be done, before it is begun."""
+    return (
+        f"to do: {work.modules} modules put back and at 0, with noise, and lists of them; at most {work.points:,} "
+        f"points (networks to evaluate), {work.images:,} images, {seconds_words(seconds)} by the time of one batch; "
+        "less where the search ends early and what lies before a module is kept"
+    )

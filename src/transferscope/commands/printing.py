@@ -20,6 +20,7 @@ __all__ = [
     "DEFAULT_STORE",
     "bytes_words",
     "console",
+    "demo_command",
     "notes",
     "results_summary",
     "say",
@@ -67,10 +68,22 @@ def study_command(
     >>> study_command("run", Path("my study.yaml"), ["seeds=[0, 1]"], DEFAULT_STORE)
     "transferscope run 'my study.yaml' --set 'seeds=[0, 1]'"
     """
+    return shlex.join(["transferscope", verb, str(path), *words, *_options(overrides, store, allow_code=allow_code)])
+
+
+def demo_command(overrides: Sequence[str], store: Path) -> str:
+    """The study of the package as it was called, quoted for a shell.
+
+    >>> demo_command(["seeds=[0, 1]"], Path("runs"))
+    "transferscope demo --set 'seeds=[0, 1]' --store runs"
+    """
+    return shlex.join(["transferscope", "demo", *_options(overrides, store, allow_code=False)])
+
+
+def _options(overrides: Sequence[str], store: Path, *, allow_code: bool) -> list[str]:
     settings = [word for text in overrides for word in ("--set", text)]
     place = [] if store == DEFAULT_STORE else ["--store", str(store)]
-    consent = ["--allow-code"] if allow_code else []
-    return shlex.join(["transferscope", verb, str(path), *words, *settings, *place, *consent])
+    return [*settings, *place, *(["--allow-code"] if allow_code else [])]
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -161,10 +174,14 @@ def results_summary(results: "Results") -> None:
                 else f"not applicable: {item.inapplicable}",
             )
             for item in results.analyses
-            if item.summary is None or item.summary.verdict != results.verdict  # it stands above, whole
+            if item.summary is None or item.analysis.name != "outcome"  # its verdict is the study's: it stands above
         ],
     )
-    table("", ["what to do", ""], [(choice.topic, choice.text.replace("`", "")) for choice in choices(results)])
+    # Not a table, whose folded lines would tear commands apart.
+    say("what to do")
+    for choice in choices(results):
+        say(f"  {choice.topic}: {choice.text.replace('`', '')}")
+    say()
     for step in next_steps(results):
         say(f"- {step}")
 

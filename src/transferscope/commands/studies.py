@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferscope.commands.printing import (
     bytes_words,
+    demo_command,
     notes,
     results_summary,
     say,
@@ -32,7 +33,7 @@ def demo(overrides: Sequence[str], store: Path, *, quiet: bool, command: str) ->
 
     with as_file(files("transferscope") / "studies" / "demo.yaml") as path:
         study = load_study(path, overrides)
-    _run(study, store, quiet=quiet, command=command)
+    _run(study, store, quiet=quiet, command=command, again=demo_command(overrides, store))
 
 
 def run(
@@ -41,7 +42,9 @@ def run(
     """Run a study and write its report."""
     from transferscope.study_file import load_study
 
-    _run(load_study(path, overrides, allow_code=allow_code), store, quiet=quiet, command=command)
+    study = load_study(path, overrides, allow_code=allow_code)
+    again = study_command("run", path, overrides, store, allow_code=allow_code)
+    _run(study, store, quiet=quiet, command=command, again=again)
 
 
 def report(path: Path, overrides: Sequence[str], store: Path, output: Path | None, *, command: str) -> None:
@@ -52,7 +55,7 @@ def report(path: Path, overrides: Sequence[str], store: Path, output: Path | Non
     """
     from transferscope.factories import code_forbidden
 
-    with code_forbidden("report"):
+    with code_forbidden("report", study_command("run", path, overrides, store, allow_code=True)):
         _report(path, overrides, store, output, command=command)
 
 
@@ -72,8 +75,8 @@ def _report(path: Path, overrides: Sequence[str], store: Path, output: Path | No
             hint=study_command("run", path, overrides, store),
         )
     results = run_study(study, store, quiet=True, command=command)
-    handed = _export_command(study, path, overrides, store)
-    results = replace(results, manifest={**results.manifest, "export": handed})
+    again = study_command("run", path, overrides, store, allow_code=_names_code(study))
+    results = _with_commands(results, again, _export_command(study, path, overrides, store))
     written = _write_report(results, output or reports_folder(store, study))
     say(f"report: {written}")
 
@@ -160,7 +163,7 @@ def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
             study = load_study(place, overrides, allow_code=True)
             from transferscope.running.plan import study_status
 
-            with code_forbidden("status"):
+            with code_forbidden("status", study_command("run", place, overrides, store, allow_code=True)):
                 state = study_status(study, store)
         except TransferscopeError as error:
             if path is not None:
@@ -217,7 +220,7 @@ def _asked_before(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _run(study: "Study", store: Path, *, quiet: bool, command: str) -> None:
+def _run(study: "Study", store: Path, *, quiet: bool, command: str, again: str) -> None:
     from transferscope.running.run import run_study
     from transferscope.store import Store
     from transferscope.store.atomic import replace_file
@@ -231,21 +234,29 @@ def _run(study: "Study", store: Path, *, quiet: bool, command: str) -> None:
         say(f"{folder.with_name(study.name)} holds another study of this name ({differing} differ): it is kept,")
         say(f"and the report of this one goes to {folder}")
     replace_file(folder / "study.yaml", dump_study(study).encode())
-    results = run_study(study, store, quiet=quiet, command=command)
     handed = _export_command(study, folder / "study.yaml", (), store)
+    results = _with_commands(run_study(study, store, quiet=quiet, command=command), again, handed)
     # Written first: whoever reads what is printed may go away.
-    written = _write_report(replace(results, manifest={**results.manifest, "export": handed}), folder)
+    written = _write_report(results, folder)
     results_summary(results)
     say(f"report: {written}")
     say(f"take the trained network: {handed}")
 
 
 def _export_command(study: "Study", path: Path, overrides: Sequence[str], store: Path) -> str:
+    words = ("P_T", "--seed", str(study.seeds[0]))
+    return study_command("export", path, overrides, store, *words, allow_code=_names_code(study))
+
+
+def _names_code(study: "Study") -> bool:
     from transferscope.study_file import code_named
 
-    consent = next(code_named(study), None) is not None
-    words = ("P_T", "--seed", str(study.seeds[0]))
-    return study_command("export", path, overrides, store, *words, allow_code=consent)
+    return next(code_named(study), None) is not None
+
+
+def _with_commands(results: "Results", again: str, handed: str) -> "Results":
+    """The results with what a reader can do next: run the study again, take a network."""
+    return replace(results, manifest={**results.manifest, "run": again, "export": handed})
 
 
 def export(
@@ -265,7 +276,9 @@ def export(
     study = load_study(path, overrides, allow_code=allow_code)
     from transferscope.running.export import export_network
 
-    exported = export_network(study, store, variant, study.seeds[0] if seed is None else seed, output, force=force)
+    run = study_command("run", path, overrides, store, allow_code=allow_code)
+    seed = study.seeds[0] if seed is None else seed
+    exported = export_network(study, store, variant, seed, output, force=force, run=run)
     facts = exported.facts
     say(f"wrote {exported.path}: {facts['variant']} of seed {facts['seed']}, learning rate {facts['learning_rate']},")
     say(f"{facts['metric']} {facts['validation_metric']} on validation and {facts['test_metric']} on test images")

@@ -5,7 +5,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import NEUTRAL, Figure, Panel, charted, colour, hover, padded, shown_column
+from transferscope.plots.theme import NEUTRAL, OURS, Figure, Panel, charted, colour, hover, padded, shown_column
 
 __all__ = ["chart", "figures"]
 
@@ -134,7 +134,7 @@ def _radii(table: pl.DataFrame) -> Figure | None:
             "delta": row["delta"], "low": row["delta_low"],
             "high": row["delta_high"] if row["delta_high"] is not None else row["delta_low"],
             "tau": row["delta_tau"], "distance": row["distance"],
-            "hover": f"• {_words(row)}",
+            "hover": f"{OURS}{_words(row)}",
         }
         for row in rows.to_dicts()
     ]  # fmt: skip

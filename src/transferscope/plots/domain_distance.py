@@ -3,6 +3,7 @@
 import altair as alt
 import polars as pl
 
+from transferscope.keys import SPECTRUM_SLOPE
 from transferscope.plots.theme import NEUTRAL, Figure, Panel, charted, hover, thinned
 
 __all__ = ["chart", "figures"]
@@ -175,17 +176,17 @@ def _looks(known: pl.DataFrame) -> tuple[Figure, ...]:
     tints = dict(zip(("target", "source"), (_TARGET, _SOURCE), strict=True))
     panels = []
     channels = ["red", "green", "blue"]
-    for name in (*names, "spectrum slope"):
+    for name in (*names, SPECTRUM_SLOPE):
         rows = known.filter((pl.col("quantity") == name) & pl.col("compared").is_in(sets))
         if rows.is_empty():
             continue
-        unit = "power per frequency, log-log" if name == "spectrum slope" else "pixel value"
+        unit = "power per frequency, log-log" if name == SPECTRUM_SLOPE else "pixel value"
         title = f"{name[0].upper()}{name[1:]} ({unit})"
         data = rows.with_columns(
             hover(pl.col("compared"), ", ", pl.col("place"), ": ", pl.col("value").round_sig_figs(4), " (",
                   pl.col("low").round_sig_figs(4), " to ", pl.col("high").round_sig_figs(4), ")")
         ).select("place", "compared", "value", "low", "high", "hover")  # fmt: skip
-        y = alt.Y("place:N", title="Channel (name)" if name != "spectrum slope" else "Of (what)", sort=channels).axis(
+        y = alt.Y("place:N", title="Channel (name)" if name != SPECTRUM_SLOPE else "Of (what)", sort=channels).axis(
             ticks=False, domain=False, grid=True, minExtent=52
         )
         tint = alt.Color("compared:N", title=None, scale=alt.Scale(domain=sets, range=[tints[name] for name in sets]))
@@ -199,9 +200,9 @@ def _looks(known: pl.DataFrame) -> tuple[Figure, ...]:
                 drawn.mark_circle(size=44, opacity=1).encode(
                     alt.X("value:Q", title=title).scale(zero=False), y, tint, yOffset=aside, description="hover:N"
                 ),
-            ).properties(width=230, height=90 if name != "spectrum slope" else 40)
+            ).properties(width=230, height=90 if name != SPECTRUM_SLOPE else 40)
         )
-    slopes = known.filter(pl.col("quantity") == "spectrum slope")
+    slopes = known.filter(pl.col("quantity") == SPECTRUM_SLOPE)
     said = ", ".join(f"{row['compared']} {row['value']:.2f}" for row in slopes.iter_rows(named=True))
     return (
         Figure(

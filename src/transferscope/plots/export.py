@@ -6,6 +6,7 @@ from typing import Any
 import vl_convert
 
 from transferscope.errors import printable
+from transferscope.plots.theme import OURS
 
 __all__ = ["inline_svg", "png", "svg"]
 
@@ -64,7 +65,7 @@ def inline_svg(chart: Any, prefix: str) -> str:
     opening = f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" focusable="false">'
     body = _OPENING.sub("", text, count=1)
     body = _ROLES.sub("", body)
-    # A label without our bullet is Vega's own account of an axis or a group: the page has a better one.
+    # A label without our mark is Vega's own account of an axis or a group: the page has a better one.
     body = re.sub(r' aria-label="([^"]*)"', lambda match: _value(match.group(1)), body)
     # Hundredths of a pixel are enough for a place; the texts of marks are left as they are.
     body = _PLACES.sub(lambda match: _LONG.sub(r"\1", match.group(0)), body)
@@ -75,5 +76,4 @@ def inline_svg(chart: Any, prefix: str) -> str:
 
 
 def _value(label: str) -> str:
-    # Charts mark the texts they mean for readers by a leading bullet.
-    return f' data-value="{label[2:]}"' if label.startswith("• ") else ""
+    return f' data-value="{label.removeprefix(OURS)}"' if label.startswith(OURS) else ""

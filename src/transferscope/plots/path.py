@@ -3,6 +3,7 @@
 import altair as alt
 import polars as pl
 
+from transferscope.keys import OWN_STATISTICS, TRAINED_ON
 from transferscope.plots.theme import (
     LIMIT,
     NEUTRAL,
@@ -35,13 +36,12 @@ _AXES = {
 }
 # Of pairs that share more than their variant (a start, a run, the head): their variant's colour is taken already.
 _FURTHER = ("#117733", "#AA4499", "#999933", "#882255", "#44AA99", "#88CCEE")
-_KNOWN = "trained on"
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     """The figures of ``path``; none where the table holds no point inside a path."""
     # Barrier rows are numbers of a whole path; the ends with their own statistics are no points of it.
-    points = table.filter((pl.col("level") == "point") & (pl.col("batch_norm") != "own statistics"))
+    points = table.filter((pl.col("level") == "point") & (pl.col("batch_norm") != OWN_STATISTICS))
     rows = _named(points).filter(pl.col("loss").is_not_null())
     if rows.is_empty():
         return ()
@@ -151,7 +151,7 @@ def _named(rows: pl.DataFrame) -> pl.DataFrame:
 def _tints(pairs: list[str]) -> dict[str, str]:
     further = iter(_FURTHER * len(pairs))
     return {
-        pair: NEUTRAL["muted"] if pair.endswith(_KNOWN) else next(further) if "," in pair else colour(pair)
+        pair: NEUTRAL["muted"] if pair == TRAINED_ON else next(further) if "," in pair else colour(pair)
         for pair in pairs
     }
 

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from transferscope.keys import OWN_STATISTICS, RANDOM_DIRECTIONS
 from transferscope.plots.heat import RAMP
-from transferscope.plots.theme import NEUTRAL, Figure, Panel, charted, hover, shown
+from transferscope.plots.theme import NEUTRAL, OURS, Figure, Panel, charted, hover, shown
 
 __all__ = ["chart", "figures"]
 
@@ -43,7 +44,7 @@ def _figure(table: pl.DataFrame, quantity: str) -> Figure | None:
     drawn = planes[:_MOST_PLANES]
     points = points.filter(pl.col("plane").is_in(drawn))
     marks = table.filter(
-        (pl.col("level") == "mark") & (pl.col("batch_norm") != "own statistics") & pl.col("plane").is_in(drawn)
+        (pl.col("level") == "mark") & (pl.col("batch_norm") != OWN_STATISTICS) & pl.col("plane").is_in(drawn)
     )
     steps = _steps(quantity, points[quantity].drop_nulls().to_numpy())
     panels = tuple(
@@ -103,7 +104,7 @@ def _panel(
     )
     strips = _strips(x, y, grid, steps, quantity)
     scales = [alt.Scale(domain=[float(axis[0]), float(axis[-1])], nice=False, zero=False) for axis in (x, y)]
-    random = rows["kind"][0] == "random directions"
+    random = rows["kind"][0] == RANDOM_DIRECTIONS
     names = (
         ("Along direction 1 (ℓ2)", "Along direction 2 (ℓ2)")
         if random
@@ -183,7 +184,7 @@ def _strips(x: Array, y: Array, grid: Array, steps: list[float], quantity: str) 
             if strip is None:
                 strip = {
                     "x": lefts[start], "right": rights[stop - 1], "y": bottoms[row], "tint": RAMP[place],
-                    "hover": f"• {quantity} {_said(quantity, steps[place])} to {_said(quantity, steps[place + 1])}",
+                    "hover": f"{OURS}{quantity} {_said(quantity, steps[place])} to {_said(quantity, steps[place + 1])}",
                 }  # fmt: skip
                 rows.append(strip)
             strip["top"] = tops[row]

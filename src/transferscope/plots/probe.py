@@ -3,7 +3,18 @@
 import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, Panel, charted, colour, hover, metric_axis, scale, shown_column, thinned
+from transferscope.plots.theme import (
+    Figure,
+    Panel,
+    charted,
+    colour,
+    hover,
+    metric_axis,
+    metric_unit,
+    scale,
+    shown_column,
+    thinned,
+)
 
 __all__ = ["chart", "figures"]
 
@@ -49,7 +60,7 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
             "of this part alone; thin: of all parts at once), or the range of two seeds.",
             description=f"Differences of probes by part; the largest is {most['variant']} at {most['module']}, "
             f"{most['value']:+.3f}.",
-            panels=tuple(_gap(gaps, name, kept, title, form) for name in named),
+            panels=tuple(_gap(gaps, name, kept, metric_unit(metric), form) for name in named),
             columns=3,
         ),
     )
@@ -83,14 +94,13 @@ def _lines(rows: pl.DataFrame, variants: list[str], kept: list[str], title: str,
     ).properties(width=max(370, 16 * len(kept)), height=240)
 
 
-def _gap(rows: pl.DataFrame, name: str, kept: list[str], title: str, form: str) -> Panel:
+def _gap(rows: pl.DataFrame, name: str, kept: list[str], unit: str, form: str) -> Panel:
     data = (
         rows.filter((pl.col("variant") == name) & pl.col("module").is_in(kept))
         .with_columns(hover(f"{name} at ", pl.col("module"), ": ", pl.col("value").round(4), " (",
                             pl.col("low").round(4), " to ", pl.col("high").round(4), ")"))
         .select("module", "value", "low", "high", "simultaneous_low", "simultaneous_high", "hover")
     )  # fmt: skip
-    unit = title[title.index("(") :]
     x = alt.X("value:Q", title=f"{name} {unit}").axis(format=form)
     y = alt.Y("module:N", title="Part (name)", sort=kept).axis(
         ticks=False, domain=False, grid=True, labelLimit=130, minExtent=52, labelFontSize=10

@@ -122,11 +122,10 @@ def _legend(labels: list[str]) -> tuple[tuple[str, str, str], ...]:
 
 
 def _rates(modules: pl.DataFrame) -> list[list[str]]:
-    """Published networks: those of the first variant's rate together, others alone."""
-    networks = modules["network"].unique(maintain_order=True).to_list()
-    rate = networks[0].partition(" at ")[2]
-    together = [name for name in networks if name.partition(" at ")[2] == rate]
-    return [together, *([name] for name in networks if name not in together)]
+    """Published networks: the first of each variant together, which have one rate; others alone."""
+    networks = modules.select("variant", "network").unique(maintain_order=True)
+    together = networks.unique("variant", keep="first", maintain_order=True)["network"].to_list()
+    return [together, *([name] for name in networks["network"] if name not in together)]
 
 
 def _domain(values: Iterable[float | None]) -> list[float]:

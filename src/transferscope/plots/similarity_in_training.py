@@ -111,11 +111,11 @@ def _maps(known: pl.DataFrame) -> Figure:
     panels: list[Panel] = []
     same = pl.col("a") == pl.col("b")
     seeds = pl.col("seed_a") == pl.col("seed_b")
-    for title, rows, mirrored in (
-        ("P-T × P-T", known.filter(same & (pl.col("variant_a") == "P_T")), True),
-        ("RI-T × RI-T", known.filter(same & (pl.col("variant_a") == "RI_T")), True),
+    for names, rows, mirrored in (
+        (("P-T", "P-T"), known.filter(same & (pl.col("variant_a") == "P_T")), True),
+        (("RI-T", "RI-T"), known.filter(same & (pl.col("variant_a") == "RI_T")), True),
         (
-            "RI-T × P-T",
+            ("RI-T", "P-T"),
             known.filter(seeds & (pl.col("variant_a") == "RI_T") & (pl.col("variant_b") == "P_T")),
             False,
         ),
@@ -126,13 +126,12 @@ def _maps(known: pl.DataFrame) -> Figure:
             means = pl.concat([means, other.select(epoch_a="epoch_b", epoch_b="epoch_a", cka="cka")])
         if means.is_empty() or means.height > LIMIT:
             continue
-        names = title.split(" × ")
         text = hover(f"{names[0]} at ", pl.col("epoch_a"), f", {names[1]} at ", pl.col("epoch_b"), ": ",
                      pl.col("cka").round(3))  # fmt: skip
         panels.append(
             heat_map(
                 means.with_columns(text),
-                title,
+                " × ".join(names),
                 steps_across("epoch_b", f"Epoch of {names[1]} (count)"),
                 alt.Y("epoch_a:O", title=f"Epoch of {names[0]} (count)").axis(ticks=False, domain=False),
                 _TINT,

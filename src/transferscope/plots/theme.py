@@ -17,6 +17,7 @@ __all__ = [
     "LIMIT",
     "NEUTRAL",
     "OTHERS",
+    "OURS",
     "VARIANTS",
     "Figure",
     "Panel",
@@ -26,6 +27,7 @@ __all__ = [
     "hover",
     "metric_axis",
     "metric_name",
+    "metric_unit",
     "padded",
     "pair_rank",
     "scale",
@@ -209,10 +211,12 @@ def metric_axis(metric: str, split: str = "") -> tuple[str, str]:
     ('Mean AUC (0 to 1)', '.2f')
     """
     words = f"{split} {metric_name(metric)}".strip()
-    words = words[0].upper() + words[1:]
-    if metric in ("top1", "top5"):
-        return f"{words} (%)", ".0%"
-    return f"{words} (0 to 1)", ".2f"
+    return f"{words[0].upper()}{words[1:]} {metric_unit(metric)}", ".0%" if metric in ("top1", "top5") else ".2f"
+
+
+def metric_unit(metric: str) -> str:
+    """What an axis of the metric, or of a difference of it, counts in: ``(%)`` or ``(0 to 1)``."""
+    return "(%)" if metric in ("top1", "top5") else "(0 to 1)"
 
 
 def padded(values: Iterable[float | None], low: float | None = None, high: float | None = None) -> list[float]:
@@ -231,13 +235,17 @@ def padded(values: Iterable[float | None], low: float | None = None, high: float
     return [round(bottom, 9), round(top, 9)]
 
 
+OURS = "• "
+"""What the texts begin with that a chart gives its marks for readers; Vega's own do not."""
+
+
 def hover(*parts: str | pl.Expr) -> pl.Expr:
     """The text a reader sees on pointing at a mark: words and columns, joined; nulls are shown as –.
 
-    The leading bullet tells these texts from the ones Vega writes by itself.
+    They begin with :data:`OURS`.
     """
     pieces = [pl.lit(part) if isinstance(part, str) else part.cast(pl.String).fill_null("–") for part in parts]
-    return pl.concat_str([pl.lit("• "), *pieces]).alias("hover")
+    return pl.concat_str([pl.lit(OURS), *pieces]).alias("hover")
 
 
 def thinned(names: Sequence[str], most: int) -> list[str]:

@@ -1,14 +1,16 @@
 """The first thing a reader learns: a plain sentence, what to take, and what limits both."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from transferscope.analyses.contract import Summary
+from transferscope.analyses.spikes import spike_note
 from transferscope.report.numbers import metric_words, value_words
 from transferscope.running.results import AnalysisResult, Results
 
-__all__ = ["NEGLIGIBLE", "Answer", "answer", "found"]
+__all__ = ["NEGLIGIBLE", "Answer", "answer", "found", "with_setting"]
 
 NEGLIGIBLE = 0.005
 """A difference of the metric this small, both ways, makes two starts equally good: half a point."""
@@ -39,6 +41,17 @@ class Answer:
 def found(results: Results, name: str) -> AnalysisResult | None:
     """The first analysis called ``name`` that was run; None where there is none."""
     return next((item for item in results.analyses if item.analysis.name == name and item.summary is not None), None)
+
+
+def with_setting(results: Results, setting: str) -> str:
+    """How the study is run with another setting: the whole command, as it was called, between backticks.
+
+    Args:
+        results: of a finished study; ``run`` of its manifest is the command, absent where Python ran it.
+        setting: ``name=value``, as after ``--set``.
+    """
+    run = results.manifest.get("run")
+    return f"set `{setting}`" if run is None else f"`{run} --set {shlex.quote(setting)}`"
 
 
 def answer(results: Results) -> Answer:
@@ -120,7 +133,7 @@ def _advice(facts: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> 
     if facts["winner"] == "P_T":
         return f"{at} P-T{rate}."
     name = facts["winner"].replace("_long", " long").replace("_", "-")
-    return f"{at} {name}{rate}: at their best rate the pre-trained weights do harm here."
+    return f"{at} {name}{rate}: at their chosen rate the pre-trained weights do harm here."
 
 
 def _caveats(results: Results, facts: Mapping[str, Any]) -> list[str]:
@@ -134,7 +147,7 @@ def _caveats(results: Results, facts: Mapping[str, Any]) -> list[str]:
         }[facts["unended"]]
         longer = 3 * (plateau or epochs)
         how = "Not measured" if plateau is None else f"{plateau} epochs did not show it"
-        said.append(f"{doubt} {how}: `--set training.plateau_epochs={longer}`.")
+        said.append(f"{doubt} {how}: {with_setting(results, f'training.plateau_epochs={longer}')}.")
     if facts["basis"] != "seeds":
         said.append(
             "This speaks of these trained networks, not of training in general: that needs at least three runs each."
@@ -142,6 +155,13 @@ def _caveats(results: Results, facts: Mapping[str, Any]) -> list[str]:
     rates = found(results, "learning_rate")
     if rates is not None and rates.summary is not None and rates.summary.facts.get("at_edge"):
         said.append("A best learning rate lies at the edge of those tried: a better one may lie beyond.")
+    curves = found(results, "learning_curves")
+    spikes = curves.summary.facts.get("spikes") if curves is not None and curves.summary is not None else None
+    if spikes:
+        note = spike_note(spikes)
+        smaller = min(run["learning_rate"] for run in spikes) / 3
+        said.append(f"{note[0].upper()}{note[1:]}. Smaller rates are steadier: "
+                    f"`--set training.learning_rates=[{smaller:.6g},{3 * smaller:.6g}]`.")  # fmt: skip
     return said
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 
 import polars as pl
 
+from transferscope.analyses.learning_curves import improving, too_short
+
 __all__ = ["BUDGET", "NUMBERS", "small_table", "table_bytes"]
 
 BUDGET = 60_000
@@ -51,13 +53,22 @@ def _means_alone(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _curves(table: pl.DataFrame) -> pl.DataFrame:
+    """Means over seeds; whether any run of a variant still improved is kept with them, null where none can tell."""
     metrics = [f"{split}_metric" for split in ("train", "validation", "test")]
     chosen = table.filter(pl.col("setting") == "chosen")
-    return chosen.group_by("variant", "learning_rate", "epoch", maintain_order=True).agg(
+    rising = {variant: _rising(table, variant) for variant in chosen["variant"].unique()}
+    means = chosen.group_by("variant", "learning_rate", "epoch", maintain_order=True).agg(
         *(pl.col(name).mean() for name in metrics),
         pl.col("train_metric").count().alias("n"),
         pl.col("diverged").any(),
     )
+    return means.with_columns(pl.col("variant").replace_strict(rising, return_dtype=pl.Boolean).alias("improving"))
+
+
+def _rising(table: pl.DataFrame, variant: str) -> bool | None:
+    if improving(table, variant):
+        return True
+    return None if too_short(table, variant) else False
 
 
 def _ablations(table: pl.DataFrame) -> pl.DataFrame:

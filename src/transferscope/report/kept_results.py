@@ -99,7 +99,8 @@ def _numbers(content: bytes) -> tuple[Number, ...]:
         content,
         schema={
             "name": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "basis": pl.String,
-            "n": pl.Int64, "unit": pl.String, "note": pl.String,
+            "n": pl.Int64, "unit": pl.String, "note": pl.String, "quantity": pl.String, "subject": pl.String,
+            "way": pl.String,
         },
-    )  # fmt: skip
-    return tuple(Number(**{**row, "note": row["note"] or ""}) for row in table.iter_rows(named=True))
+    ).with_columns(pl.col("note", "quantity", "subject", "way").fill_null(""))  # fmt: skip
+    return tuple(Number(**row) for row in table.iter_rows(named=True))

@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.report.answer import found
+from transferscope.analyses.variants import shown
+from transferscope.report.answer import found, with_setting
 from transferscope.report.modules_strip import modules_strip
 from transferscope.report.numbers import metric_words, value_words
 from transferscope.running.results import Results
@@ -56,13 +57,21 @@ def next_steps(results: Results) -> list[str]:
 def _seeds(results: Results) -> Iterator[str]:
     count = len(results.study.seeds)
     if 3 <= count < 5:
-        yield f"For a headline claim use five seeds (`--set seeds=[0,1,2,3,4]`); this study has {count} seeds."
+        yield f"For a headline claim use five seeds ({_more_seeds(results, 5)}); this study has {count} seeds."
     elif count < 3:
         have = "1 seed" if count == 1 else f"{count} seeds"
         yield (
-            f"Add seeds (`--set seeds=[0,1,2]`): with {have} the report speaks for these trained networks only, not "
-            "for training in general. What is finished is not trained again."
+            f"Add seeds ({_more_seeds(results, 3)}): with {have} the report speaks for these trained networks only, "
+            "not for training in general. What is finished is not trained again."
         )
+
+
+def _more_seeds(results: Results, count: int) -> str:
+    """The study with so many seeds, its own among them: what is finished is not trained again."""
+    own = results.study.seeds
+    new = (seed for seed in range(count) if seed not in own)
+    seeds = [*own, *new][:count]
+    return with_setting(results, f"seeds=[{','.join(map(str, seeds))}]")
 
 
 def _unmeasured(results: Results, topic: str, analysis: str) -> Choice:
@@ -71,7 +80,8 @@ def _unmeasured(results: Results, topic: str, analysis: str) -> Choice:
         return Choice(topic, f"not measured: {item.inapplicable}", measured=False)
     if item is not None:
         return Choice(topic, f"not told by “{item.analysis.title}” here: see its notes", measured=False)
-    return Choice(topic, f"not measured: `--set analyses.{len(results.study.analyses)}={analysis}`", measured=False)
+    added = with_setting(results, f"analyses.{len(results.study.analyses)}={analysis}")
+    return Choice(topic, f"not measured: {added}", measured=False)
 
 
 def _rate(results: Results) -> Choice:
@@ -86,18 +96,23 @@ def _rate(results: Results) -> Choice:
     if "RI_T" in rates:
         text += f", {value_words(rates['RI_T'], 'rate')} for RI-T"
     if len(tried) == 1:
-        return Choice("rate", f"{text}: given, not chosen. To choose: {_grid(tried[0] / 3, *tried, 3 * tried[0])}")
+        return Choice(
+            "rate", f"{text}: given, not chosen. To choose: {_grid(results, tried[0] / 3, *tried, 3 * tried[0])}"
+        )
     if tried:
         text += f", chosen on validation images out of {', '.join(value_words(rate, 'rate') for rate in tried)}"
+    for variant, choice in (facts.get("choices") or {}).items():
+        if choice["moved"]:
+            text += f"; for {shown(variant)} not distinguishable from {value_words(choice['best'], 'rate')}"
     if facts.get("at_edge"):
-        wider = _grid(tried[0] ** 2 / tried[1], *tried, tried[-1] ** 2 / tried[-2])
+        wider = _grid(results, tried[0] ** 2 / tried[1], *tried, tried[-1] ** 2 / tried[-2])
         text += f". A best one lies at the edge: {wider}"
     return Choice("rate", text)
 
 
-def _grid(*rates: float) -> str:
+def _grid(results: Results, *rates: float) -> str:
     # Six digits, as the search has them: another digit is another network.
-    return f"`--set training.learning_rates=[{','.join(f'{rate:.6g}' for rate in rates)}]`"
+    return with_setting(results, f"training.learning_rates=[{','.join(f'{rate:.6g}' for rate in rates)}]")
 
 
 def _freeze(results: Results) -> Choice:
@@ -118,7 +133,7 @@ def _average(results: Results) -> Choice:
     word = facts.get("pairs", {}).get("P-T/P-T")
     if word is None:
         if item is not None and len(results.study.seeds) < 2:
-            return Choice("average", "not measured, it needs two seeds: `--set seeds=[0,1]`", measured=False)
+            return Choice("average", f"not measured, it needs two seeds: {_more_seeds(results, 2)}", measured=False)
         return _unmeasured(results, "average", "path")
     return Choice("average", _AVERAGE[word if facts["ruler_holds"] else "undecided"])
 

@@ -40,12 +40,12 @@ def page(kind: type[AbstractAnalysis]) -> str:
             hint=f"write src/transferscope/cards/{kind.name}.md",
         )
     parts = [f"# {kind.title}", f"`{kind.name}`, version {kind.version}"]
-    for title, text in found.sections.items():
-        if title == "Reference":
+    for heading, text in found.sections.items():
+        if heading == "Reference":
             parts += ["## Columns", _columns(kind), "## Settings", _settings(kind)]
         # Links in angle brackets are links for every reader of Markdown; indices need tags outside of the cards.
         text = re.sub(r"(https://\S+)", r"<\1>", text)
-        parts += [f"## {_HEADINGS[title]}", _indices(text)]
+        parts += [f"## {_HEADINGS[heading]}", _indices(text)]
     return "\n\n".join(parts) + "\n"
 
 

@@ -36,6 +36,7 @@ from transferscope.report.sections import (
     slugs,
     subtitle,
     tidy,
+    took,
 )
 from transferscope.running.results import Results
 from transferscope.store.atomic import replace_file, replacing
@@ -98,6 +99,7 @@ def _page(results: Results, drawn: Mapping[str, tuple[Figure, ...]]) -> str:
         glossary=terms(),
         settings=plain(results.study.model_dump(mode="json")),
         manifest=_manifest(results),
+        took=took(results),
         mixed=[str(item) for item in results.manifest.get("mixed") or ()],
         rows_shown=ROWS,
         open_numbers=OPEN_NUMBERS,
@@ -177,7 +179,7 @@ def _manifest(results: Results) -> dict[str, object]:
     simple: list[tuple[str, str]] = []
     nested = {}
     for name, value in results.manifest.items():
-        if name == "mixed":
+        if name in ("mixed", "times"):  # shown apart
             continue
         if isinstance(value, (str, int, float, bool)):
             simple.append((name, str(value)))

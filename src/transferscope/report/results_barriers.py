@@ -1,18 +1,24 @@
 """Barriers of all studies side by side: straight lines, lines after permutation, trained curves."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from transferscope.analyses.contract import Number
+from transferscope.keys import barrier_key
 from transferscope.report.kept_results import KeptResults
 from transferscope.report.markdown import table
 from transferscope.report.numbers import basis_words, points_words
 
 __all__ = ["barriers"]
 
-_LINE = re.compile(r"error barrier of (?P<pair>.+) \(test, mean baseline, batch norm (?P<policy>.+)\)")
-_MATCHED = re.compile(r"error barrier of (?P<pair>.+), (?P<way>as trained|matched by \w+) \(test, mean baseline\)")
-_CURVE = re.compile(r"error barrier along the curve of (?P<pair>.+) \(test, mean baseline\)")
+_BARRIER = barrier_key("error", "test", "mean")
+_WAYS: Mapping[tuple[str, str], str] = {
+    ("path", ""): "straight line",
+    ("align", "unaligned"): "straight line",
+    ("align", "activations"): "straight line, matched by activations",
+    ("align", "weights"): "straight line, matched by weights",
+    ("curve", "curve"): "trained curve",
+}
+"""Of an analysis and its way; that of ``curve`` along the straight line is left out, for ``path`` has it."""
 
 
 def barriers(studies: Sequence[KeptResults]) -> str:
@@ -33,16 +39,11 @@ def barriers(studies: Sequence[KeptResults]) -> str:
 
 
 def _found(study: KeptResults) -> Iterable[tuple[str, str, Number]]:
-    for number in study.numbers.get("path", ()):
-        if line := _LINE.fullmatch(number.name.removeprefix("ruler: ")):
-            yield line["pair"], "straight line", number
-    for number in study.numbers.get("align", ()):
-        if matched := _MATCHED.fullmatch(number.name):
-            way = "" if matched["way"] == "as trained" else f", {matched['way']}"
-            yield matched["pair"], f"straight line{way}", number
-    for number in study.numbers.get("curve", ()):
-        if curve := _CURVE.fullmatch(number.name):
-            yield curve["pair"], "trained curve", number
+    for analysis in dict.fromkeys(name for name, _ in _WAYS):
+        for number in study.numbers.get(analysis, ()):
+            words = _WAYS.get((analysis, number.way))
+            if number.quantity == _BARRIER and words is not None:
+                yield number.subject, words, number
 
 
 def _words(number: Number) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ from transferscope.running.results import Results
 
 __all__ = ["FORMAT", "numbers_as_json", "results_as_json"]
 
-FORMAT = 1
+FORMAT = 2
 """Of the document; a reader refuses another one."""
 
 

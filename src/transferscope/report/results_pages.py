@@ -17,10 +17,10 @@ from transferscope.report.results_study import Judged, as_number, judged, study_
 __all__ = ["results_page", "write_results_pages"]
 
 _SIGNS: Mapping[Verdict, str] = {
-    "reproduced": "yes",
-    "not reproduced": "**no**",
-    "undecided": "?",
-    "not measured": MISSING,
+    Verdict.REPRODUCED: "yes",
+    Verdict.NOT_REPRODUCED: "**no**",
+    Verdict.UNDECIDED: "?",
+    Verdict.NOT_MEASURED: MISSING,
 }
 
 _GAINS = {
@@ -139,16 +139,16 @@ def _overview(studies: Sequence[KeptResults], found: Mapping[str, Judged]) -> st
 
 def _against(studies: Sequence[KeptResults], found: Mapping[str, Judged]) -> Iterable[str]:
     listed = {
-        verdict: [
+        wanted: [
             f"- {claim.sentence} ({claim.section}): {study.name}, {_said(claim, tested)}"
             for claim in CLAIMS
             for study in studies
             for said, tested in (found[study.name][claim.key],)
-            if said == verdict and tested is not None
+            if said is wanted and tested is not None
         ]
-        for verdict in ("not reproduced", "undecided")
+        for wanted in (Verdict.NOT_REPRODUCED, Verdict.UNDECIDED)
     }
-    lines, open_ones = listed["not reproduced"], listed["undecided"]
+    lines, open_ones = listed[Verdict.NOT_REPRODUCED], listed[Verdict.UNDECIDED]
     yield "The interval lies wholly on the other side:" if lines else "Nowhere, as far as the intervals decide."
     if lines:
         yield "\n".join(lines)

@@ -53,7 +53,7 @@ def _parts(study: KeptResults, found: Judged) -> Iterable[str]:
     yield _headline(study)
     yield table(
         ("the paper's finding", "here", "number", "interval", "rests on"),
-        [_judged_row(claim, *found[claim.key]) for claim in CLAIMS if found[claim.key][0] != "not measured"],
+        [_judged_row(claim, *found[claim.key]) for claim in CLAIMS if found[claim.key][0] is not Verdict.NOT_MEASURED],
     )
     for item in study.summary["analyses"]:
         yield from _analysis(study, item)

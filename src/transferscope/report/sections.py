@@ -25,6 +25,7 @@ from transferscope.report.numbers import (
     points_words,
     value_words,
 )
+from transferscope.running.progress import duration
 from transferscope.running.results import AnalysisResult, Results
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "slugs",
     "subtitle",
     "tidy",
+    "took",
 ]
 
 ROWS = 200
@@ -223,6 +225,38 @@ def clauses(text: str) -> list[str]:
             parts.append(text[start : place + (letter == ".")])
             start = place + 2
     return [*parts, text[start:]]
+
+
+def took(results: Results) -> list[dict[str, Any]]:
+    """What the study took: all trainings, their phases, and each analysis, with its share of the whole.
+
+    Nothing where the results do not say, as those of earlier versions.
+    """
+    times = results.manifest.get("times")
+    if not times:
+        return []
+    trainings, analyses = times["trainings"], times["analyses"]
+    whole = trainings["all"] + sum(analyses.values())
+    phases = [(phase, _PHASES[phase], seconds) for phase, seconds in trainings.items() if phase in _PHASES and seconds]
+    rows = [("trainings", f"{len(results.manifest['networks'])} trainings", trainings["all"])]
+    rows += [(phase, f"of them {words}", seconds) for phase, words, seconds in phases]
+    rows += [("analysis", title, seconds) for title, seconds in sorted(analyses.items(), key=lambda item: -item[1])]
+    return [
+        {"kind": kind, "what": what, "time": duration(seconds), "share": f"{100 * seconds / whole:.0f}\u00a0%"}
+        for kind, what, seconds in rows
+        if seconds >= _SHORTEST and whole
+    ]
+
+
+_PHASES = {
+    "images": "waiting for images",
+    "forward": "forward passes",
+    "backward": "backward passes and updates",
+    "evaluation": "evaluation after epochs",
+    "writing": "writing",
+}
+_SHORTEST = 0.05
+"""Seconds; what took less is not listed."""
 
 
 def drawings(results: Results) -> dict[str, tuple[Figure, ...]]:

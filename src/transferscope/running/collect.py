@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -169,8 +169,12 @@ def _manifest(study: BoundStudy, store: Store, finished: Finished, command: str)
                 "weights": str(entry.folder / "weights.safetensors"),
             }
         )
-    for pieces in finished.pieces.values():
-        facts += [store.entry("units", piece.key).provenance() for piece in pieces]
+    trained = list(facts)
+    measured: dict[str, float] = {}
+    for analysis in finished.analyses:
+        units = [store.entry("units", piece.key).provenance() for piece in finished.pieces[analysis.key]]
+        measured[analysis.title] = measured.get(analysis.title, 0.0) + _total(units, "seconds")
+        facts += units
     start = study.pretrained
     return {
         "study": study.settings.name,
@@ -191,8 +195,24 @@ def _manifest(study: BoundStudy, store: Store, finished: Finished, command: str)
         "notes": list(finished.notes),
         "examples": dict(finished.examples),
         "networks": networks,
+        "times": {"trainings": _phases(trained), "analyses": measured},
         "mixed": _mixed(facts),
     }
+
+
+PHASES = ("images", "forward", "backward", "evaluation", "writing")
+"""Of a training; what is left of its time is what lies between them."""
+
+
+def _phases(trained: Collection[Mapping[str, Any]]) -> dict[str, float]:
+    """Seconds of all trainings, and of them by phase; epochs of an earlier version have no phases but evaluation."""
+    epochs = [epoch for provenance in trained for epoch in provenance.get("timings", ())]
+    phases = {phase: _total(epochs, f"{phase}_seconds") for phase in PHASES}
+    return {"all": _total(trained, "seconds"), **phases}
+
+
+def _total(facts: Iterable[Mapping[str, Any]], name: str) -> float:
+    return round(sum(float(fact.get(name) or 0.0) for fact in facts), 3)
 
 
 def _training_seconds(provenance: Mapping[str, Any]) -> float:

@@ -51,7 +51,16 @@ def file_name(study: str, variant: str, seed: int) -> str:
     return f"{study}-{variant}-seed{seed}.safetensors"
 
 
-def export_network(study: Study, store_root: Path, variant: str, seed: int, output: Path, *, force: bool) -> Exported:
+def export_network(
+    study: Study,
+    store_root: Path,
+    variant: str,
+    seed: int,
+    output: Path,
+    *,
+    force: bool,
+    run: str = "transferscope run STUDY",
+) -> Exported:
     """Write the network whose numbers the report shows: of the chosen rate, after its last epoch.
 
     Args:
@@ -61,6 +70,7 @@ def export_network(study: Study, store_root: Path, variant: str, seed: int, outp
         seed: one of the study's seeds.
         output: the file, or a folder for :func:`file_name`.
         force: overwrite the file.
+        run: the command that trains what is missing, for the error.
 
     Raises:
         OptionError: the variant or the seed is not one of the study's, or the file exists.
@@ -87,7 +97,7 @@ def export_network(study: Study, store_root: Path, variant: str, seed: int, outp
             f"{variant} of seed {seed} is not trained yet",
             expected="a finished training in the store",
             got=str(store.root),
-            hint="transferscope run STUDY trains it; what is finished is not trained again",
+            hint=f"{run} trains it; what is finished is not trained again",
         ) from error
     epoch = int(store.entry("networks", spec.key).manifest()["weights_epoch"])
     facts = _facts(bound, spec, variant, history.row(epoch, named=True))

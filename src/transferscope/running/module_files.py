@@ -1,14 +1,19 @@
 """What a fine-tuned network stored in a file can do without: what ``transferscope modules`` does."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import torch
+from torch import Tensor, nn
+
 from transferscope.analyses.compare import OnStep
-from transferscope.analyses.module_choices import ModuleChoices, module_choices
+from transferscope.analyses.module_choices import ModuleChoices, ModuleWork, module_choices, module_work
 from transferscope.data.sources import AbstractSource
 from transferscope.networks.architectures import build, head_name
+from transferscope.networks.copies import copied
 from transferscope.networks.evaluate import resolve_device
 from transferscope.networks.modules import Granularity
 from transferscope.networks.settings import Weights
@@ -44,6 +49,7 @@ def module_files(
     device: str = "auto",
     on_step: OnStep | None = None,
     on_note: Callable[[str], None] | None = None,
+    on_plan: Callable[[ModuleWork, float], None] | None = None,
 ) -> ModuleChoices:
     """Put the modules of a fine-tuned network back to their pre-trained values, on the images of a folder.
 
@@ -64,6 +70,8 @@ def module_files(
         device: where to compute.
         on_step: told what is being done.
         on_note: told, before images are decoded, at which size and how normalised, and what was found in the files.
+        on_plan: told, before anything is evaluated, what will be done at most, and in how many seconds at most: by the
+            time of one batch.
 
     Raises:
         ArchitectureError: the architecture is unknown, not given, or does not take images of this size.
@@ -89,13 +97,32 @@ def module_files(
     where = resolve_device(device)
     with stored_images(data, size, architecture, facts, finetuned, where, on_note) as found:
         check_classes(found.images, classes)
+        validation, test, train, noisy = (
+            found.batches("validation"),
+            found.batches("test"),
+            found.batches("train", train_images),
+            found.batches("train", min(train_images, _NOISY_IMAGES)),
+        )
+        if on_plan is not None:
+            work = module_work(
+                network,
+                len(validation.indices),
+                len(test.indices),
+                train=len(train.indices),
+                noisy=len(noisy.indices),
+                new_head=None if own_head else head,
+                head=head,
+                granularity=granularity,
+                batch_norm=batch_norm,
+            )
+            on_plan(work, work.images * _seconds_per_image(network, next(iter(validation))[0], where))
         choices = module_choices(
             start.eval(),
             network,
-            found.batches("validation"),
-            found.batches("test"),
-            train=found.batches("train", train_images),
-            noisy=found.batches("train", min(train_images, _NOISY_IMAGES)),
+            validation,
+            test,
+            train=train,
+            noisy=noisy,
             new_head=None if own_head else head,
             head=head,
             granularity=granularity,
@@ -107,3 +134,14 @@ def module_files(
             on_step=on_step,
         )
         return replace(choices, notes=(*found.notes("test"), *remarks))
+
+
+def _seconds_per_image(network: nn.Module, images: Tensor, device: torch.device) -> float:
+    """By the fastest of a few passes of one batch: the first one makes ready, others may be disturbed."""
+    moved, taken = copied(network).to(device).eval(), []
+    with torch.inference_mode():
+        for _ in range(4):
+            begun = time.perf_counter()
+            moved(images.to(device)).cpu()  # waits for the device
+            taken.append(time.perf_counter() - begun)
+    return min(taken) / len(images)

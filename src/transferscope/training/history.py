@@ -56,6 +56,10 @@ class EpochTiming:
         threads: of torch; None where an earlier version did not note it, as for the two that follow.
         device: where it was computed.
         torch: version.
+        images_seconds: of the updates, waiting for images.
+        forward_seconds: of the updates, forward passes.
+        backward_seconds: of the updates, backward passes and steps.
+        writing_seconds: taken to write the epoch before.
     """
 
     epoch: int
@@ -65,6 +69,10 @@ class EpochTiming:
     threads: int | None = None
     device: str | None = None
     torch: str | None = None
+    images_seconds: float | None = None
+    forward_seconds: float | None = None
+    backward_seconds: float | None = None
+    writing_seconds: float | None = None
 
     @property
     def images_per_second(self) -> float | None:

@@ -39,6 +39,7 @@ from transferscope.training.optimisers import (
     set_rate,
     training_mode,
 )
+from transferscope.training.phases import Phase, Phases
 from transferscope.training.progress import Progress, Saved, timed
 from transferscope.training.randomness import deterministic_kernels, seeded
 from transferscope.training.recipe import Recipe
@@ -178,6 +179,8 @@ def train(
         else:
             model.load_state_dict(saved.state)
             load_optimiser_state(optimiser, saved.optimiser)
+        # Of the epoch before: an epoch's timing is part of what is written.
+        writing_seconds = 0.0
         limit = _loss_limit(saved.progress.rows[0], recipe, spec.classes, task)
         while not saved.progress.diverged and saved.progress.epoch < recipe.epochs:
             epoch = saved.progress.epoch + 1
@@ -191,8 +194,12 @@ def train(
                 )
             trained = time.perf_counter()
             row = _measured(trained_as, clean, passed, epoch, saved.progress.rows[-1].updates, limit)
-            timing = timed(epoch, passed.images, trained - started, time.perf_counter() - trained, device)
+            measured = time.perf_counter()
+            timing = timed(
+                epoch, passed.images, trained - started, measured - trained, device, passed.phases, writing_seconds
+            )
             saved = _save(folder, saved, cpu_state(model), optimiser_state(optimiser), row, timing, recipe)
+            writing_seconds = time.perf_counter() - measured
             notify({"kind": "epoch", "network": spec.key, "epochs": recipe.epochs, **vars(row)})
     progress = saved.progress
     if progress.state_epoch != progress.epoch:
@@ -210,12 +217,13 @@ def train(
 
 @dataclass(frozen=True)
 class _Passed:
-    """One epoch's updates: mean loss (None where not finite), images and updates done, last rate."""
+    """One epoch's updates: mean loss (None where not finite), images and updates done, last rate, seconds by phase."""
 
     loss: float | None
     images: int
     updates: int
     rate: float
+    phases: Mapping[Phase, float]
 
 
 def _train_epoch(
@@ -239,7 +247,9 @@ def _train_epoch(
     started = told = time.perf_counter()
     step = images = 0
     rate = 0.0
+    phases = Phases(device)
     for inputs, labels in batches:
+        phases.ended("images")
         if stop_requested is not None and stop_requested():
             raise _stopped(epoch, recipe)
         rate = learning_rate(recipe, (epoch - 1) * per_epoch + step, per_epoch)
@@ -251,6 +261,7 @@ def _train_epoch(
             else:
                 mixed = mixup(inputs, labels)
                 loss = mixed_loss(_logits(subject, mixed.images, epoch, step), mixed, task, recipe.label_smoothing)
+        phases.ended("forward")
         loss.backward()  # type: ignore[no-untyped-call] # torch's own stub
         if recipe.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
@@ -258,12 +269,16 @@ def _train_epoch(
         optimiser.step()
         total += loss.detach() * len(labels)
         step, images = step + 1, images + len(labels)
+        phases.ended("backward")
         now = time.perf_counter()
         if now - told >= _EVENT_SECONDS:
             told = now
             notify(_position(spec, recipe, epoch, step, per_epoch, images / (now - started)))
-        if step % _FINITE_CHECK_EVERY == 0 and not math.isfinite(float(total)):
-            return _Passed(None, images, step, rate)
+        if step % _FINITE_CHECK_EVERY == 0:
+            finite = math.isfinite(float(total))
+            phases.settle()
+            if not finite:
+                return _Passed(None, images, step, rate, phases.seconds)
     if step != per_epoch:
         raise LoaderError(
             "the training batches of an epoch are not as many as its schedule counts on",
@@ -272,7 +287,8 @@ def _train_epoch(
             hint="batches of one image are left out, all others given",
         )
     mean = float(total) / images
-    return _Passed(mean if math.isfinite(mean) else None, images, step, rate)
+    phases.settle()
+    return _Passed(mean if math.isfinite(mean) else None, images, step, rate, phases.seconds)
 
 
 def _measured(

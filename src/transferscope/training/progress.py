@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from transferscope.training.history import EpochRow, EpochTiming
+from transferscope.training.phases import Phase
 
 __all__ = ["Progress", "Saved", "timed"]
 
@@ -75,7 +76,15 @@ class Progress:
         )
 
 
-def timed(epoch: int, images: int, training: float, evaluation: float, device: torch.device) -> EpochTiming:
+def timed(
+    epoch: int,
+    images: int,
+    training: float,
+    evaluation: float,
+    device: torch.device,
+    phases: Mapping[Phase, float] | None = None,
+    writing: float | None = None,
+) -> EpochTiming:
     """The timing of an epoch, with what its bytes hang on in this process.
 
     Args:
@@ -84,8 +93,14 @@ def timed(epoch: int, images: int, training: float, evaluation: float, device: t
         training: seconds of the updates.
         evaluation: seconds of the clean losses and metrics.
         device: where it was computed.
+        phases: seconds of the updates by phase; None where there was none.
+        writing: seconds of the epoch before to be written.
     """
-    return EpochTiming(epoch, images, training, evaluation, torch.get_num_threads(), str(device), torch.__version__)
+    parts = phases or {}
+    return EpochTiming(
+        epoch, images, training, evaluation, torch.get_num_threads(), str(device), torch.__version__,
+        parts.get("images"), parts.get("forward"), parts.get("backward"), writing,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

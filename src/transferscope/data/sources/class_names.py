@@ -7,10 +7,11 @@ import numpy as np
 
 from transferscope.errors import DataError, nearest
 
-__all__ = ["TableLabels", "numbered"]
+__all__ = ["GIVE_CLASSES", "TableLabels", "numbered"]
 
 _IDENTIFIERS = 1000  # so many different labels, fewer than three rows of each, are no classes
-_GIVE_CLASSES = "give all names in `classes` (--set 'target.data.classes=[first, second]')"
+GIVE_CLASSES = "give all names in `classes` (--set 'target.data.classes=[first, second]')"
+"""What to do where names disagree or lack, in a source with the setting ``classes``."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class TableLabels:
 
 
 def numbered(
-    tables: Sequence[TableLabels], classes: tuple[str, ...] | None, notes: list[str]
+    tables: Sequence[TableLabels], classes: tuple[str, ...] | None, notes: list[str], remedy: str
 ) -> tuple[tuple[str, ...], list[np.ndarray]]:
     """One list of class names, and every table's labels as numbers in it.
 
@@ -124,6 +125,7 @@ def numbered(
         tables: cleaned.
         classes: names that the user gave, in the order wanted; None takes those of the tables.
         notes: what a reader may not expect is added.
+        remedy: what the user can do where names disagree or lack; it names settings that the source has.
 
     Raises:
         DataError: names disagree, some tables have none, or a label has no name.
@@ -140,7 +142,7 @@ def numbered(
         notes.append("The tables number their classes differently: each was read by its own names.")
     if classes is not None:
         return classes, [_by_name(table, _names_in(table, named, classes), classes) for table in tables]
-    vocabulary = _vocabulary(tables, named, notes)
+    vocabulary = _vocabulary(tables, named, notes, remedy)
     return vocabulary, [_by_name(table, table.names, vocabulary) for table in tables]
 
 
@@ -158,7 +160,9 @@ def _names_in(table: TableLabels, named: Sequence[TableLabels], classes: tuple[s
     return classes
 
 
-def _vocabulary(tables: Sequence[TableLabels], named: Sequence[TableLabels], notes: list[str]) -> tuple[str, ...]:
+def _vocabulary(
+    tables: Sequence[TableLabels], named: Sequence[TableLabels], notes: list[str], remedy: str
+) -> tuple[str, ...]:
     words = {str(word) for table in tables if table.words for word in np.unique(table.values)}
     bare = [table for table in tables if not table.words and table.names is None]
     if named:
@@ -167,7 +171,7 @@ def _vocabulary(tables: Sequence[TableLabels], named: Sequence[TableLabels], not
             raise DataError(
                 f"{longest.where} names its classes, {bare[0].where} has numbers alone",
                 expected="names in all tables or in none: the numbers may mean other classes",
-                hint=_GIVE_CLASSES,
+                hint=remedy,
             )
         for table in named:
             if not set(table.names or ()) <= set(longest.names or ()):
@@ -175,7 +179,7 @@ def _vocabulary(tables: Sequence[TableLabels], named: Sequence[TableLabels], not
                     "the tables name different classes",
                     expected="the same names, in any order",
                     got=", ".join(f"{_shown(one.names or ())} in {one.where}" for one in (longest, table)),
-                    hint=_GIVE_CLASSES,
+                    hint=remedy,
                 )
         return longest.names or ()
     numbers = sorted({int(number) for table in bare for number in np.unique(table.values)})
@@ -184,7 +188,7 @@ def _vocabulary(tables: Sequence[TableLabels], named: Sequence[TableLabels], not
         raise DataError(
             "some tables hold labels as text, some as numbers",
             got=f"{_shown(sorted(words))}, and in {bare[0].where} {_shown(texts)}",
-            hint=_GIVE_CLASSES,
+            hint=remedy,
         )
     rows = sum(table.rows for table in tables)
     count = len(words | set(texts))

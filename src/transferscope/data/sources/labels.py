@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from transferscope.data.sources.class_names import TableLabels, numbered
+from transferscope.data.sources.class_names import GIVE_CLASSES, TableLabels, numbered
 from transferscope.errors import DataError
 
 __all__ = ["LabelFormat", "Labels", "joined"]
@@ -38,7 +38,10 @@ class Labels:
 
 
 def joined(
-    tables: Sequence[TableLabels], classes: tuple[str, ...] | None = None, label_format: LabelFormat | None = None
+    tables: Sequence[TableLabels],
+    classes: tuple[str, ...] | None = None,
+    label_format: LabelFormat | None = None,
+    remedy: str = GIVE_CLASSES,
 ) -> Labels:
     """Join the labels of all tables, each read by its own names.
 
@@ -46,6 +49,7 @@ def joined(
         tables: at least one.
         classes: names that the user gave, in the order wanted.
         label_format: of rows of several numbers; None is ``auto`` where the user cannot set it.
+        remedy: what the user can do where names disagree or lack: another hint where the source has no ``classes``.
 
     Returns:
         Labels of all rows in turn, without the classes that no row has.
@@ -55,7 +59,7 @@ def joined(
     """
     notes: list[str] = []
     tables, form = _in_one_form([table.cleaned() for table in tables], classes, label_format, notes)
-    vocabulary, numbers = numbered(tables, classes, notes)
+    vocabulary, numbers = numbered(tables, classes, notes, remedy)
     flat = np.concatenate(numbers)
     if form != "single":
         starts = np.cumsum([0, *(table.rows for table in tables)])

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import CodeType
 from typing import Any, Literal
 
 from pydantic import Field
@@ -15,6 +16,12 @@ __all__ = ["Torchvision"]
 
 _UNPICKLING = ("LSUN", "LSUNClass")
 """Data sets of torchvision that unpickle files whose hash they do not check."""
+
+
+_ONE_PART = (
+    "read one part alone (--set 'target.data.options={train: true}' or '{split: train}', as the data set has it), "
+    "or write the pictures into class folders and use kind: folder"
+)
 
 
 class Torchvision(AbstractSource):
@@ -53,7 +60,7 @@ class Torchvision(AbstractSource):
             with reading(where, "gives no labels that can be read", "labels, one for each example"):
                 labels = _labels(data)
             tables.append(TableLabels.of_array(where, labels, _names(data, labels)))
-        joint = joined(tables)
+        joint = joined(tables, remedy=_ONE_PART)
         splits = [split for split, data in parts for _ in range(len(data))]
         return Listing(
             names=[f"{split or 'all'}/{number}" for split, data in parts for number in range(len(data))],
@@ -115,13 +122,15 @@ class Torchvision(AbstractSource):
 
 def _split_words(make: Any, given: dict[str, Any]) -> list[str]:
     """The splits a data set accepts, of those words for them that are usual."""
+    from torchvision.datasets.utils import verify_str_arg
+
     words = []
     for word in ("train", "val", "valid", "validation", "test"):
         try:
             make(**{**given, "split": word, **({"download": False} if "download" in given else {})})
         except ValueError as error:
             # torchvision's check of arguments says so; anything else is met again, and reported, by `_make`.
-            if "Unknown value" in str(error):
+            if _raised_in(error) is verify_str_arg.__code__:
                 continue
         except (RuntimeError, OSError):
             pass
@@ -129,6 +138,14 @@ def _split_words(make: Any, given: dict[str, Any]) -> list[str]:
     if not words:
         raise DataError(f"the splits of {make.__name__} are not known", hint="name one in `options`: {split: ...}")
     return words
+
+
+def _raised_in(error: BaseException) -> CodeType | None:
+    """The function that raised an error."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return None if trace is None else trace.tb_frame.f_code
 
 
 class _Reader:

@@ -1,0 +1,61 @@
+"""Values that stand in columns and that programs ask for: written and compared by one name, never spelt twice."""
+
+__all__ = [
+    "FINAL_GAP",
+    "NO_BATCH_NORM",
+    "OWN_STATISTICS",
+    "RANDOM_DIRECTIONS",
+    "SPECTRUM_SLOPE",
+    "SPEED_GAP",
+    "TRAINED_ON",
+    "barrier_key",
+    "gap_key",
+    "ratio_key",
+]
+
+OWN_STATISTICS = "own statistics"
+"""In ``batch_norm``: the network as it was trained, not as a point of a line or a plane."""
+NO_BATCH_NORM = "no batch norm"
+"""In ``batch_norm``: there are no running statistics that a policy could change."""
+RANDOM_DIRECTIONS = "random directions"
+"""In ``kind`` of a plane: it lies around one network, not through three."""
+SPECTRUM_SLOPE = "spectrum slope"
+"""In ``quantity`` of the distance between domains: of the power spectrum of images."""
+TRAINED_ON = "RI-T/RI-T, trained on"
+"""In ``pair``: a finished run, and the same run trained on."""
+FINAL_GAP = "final_gap"
+"""Key of a number: the final test metric of P-T minus that of the variant that is its subject."""
+SPEED_GAP = "speed_gap"
+"""Key of a number: the optimisation speed of P-T minus that of the variant that is its subject."""
+
+
+def barrier_key(quantity: str, split: str, baseline: str) -> str:
+    """Key of a number: a barrier on the way between the two networks of the pair that is its subject.
+
+    Args:
+        quantity: ``error`` or ``loss``.
+        split: on whose images.
+        baseline: ``mean`` of the ends, or ``linear`` between them.
+
+    >>> barrier_key("error", "test", "mean")
+    'test_error_barrier_over_mean'
+    """
+    return f"{split}_{quantity}_barrier_over_{baseline}"
+
+
+def gap_key(better: str, worse: str) -> str:
+    """What stands in ``variant`` of a row that compares two variants.
+
+    >>> gap_key("P_T", "RI_T")
+    'P_T − RI_T'
+    """
+    return f"{better} − {worse}"
+
+
+def ratio_key(above: str, below: str) -> str:
+    """What stands in ``variant`` of a row that divides one variant's value by another's.
+
+    >>> ratio_key("P-T", "P")
+    'P-T / P'
+    """
+    return f"{above} / {below}"
