@@ -121,6 +121,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # Not of addresses: the program that draws charts reserves many more than it uses.
     resource.setrlimit(resource.RLIMIT_DATA, (BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     signal.signal(signal.SIGALRM, _stop)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored if started with nohup: tests send it to their children
     builtins.__import__ = _import_or_absent
     config.pluginmanager.register(Outcomes(config.getoption("--outcomes"), config.rootpath))
 
