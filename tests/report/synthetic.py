@@ -38,7 +38,7 @@ from tests.report.synthetic_spectrum import spectrum_table
 from tests.report.synthetic_starts import control_table, transplant_table
 from tests.report.synthetic_starts import summary as starts_summary
 from transferscope.analyses.ablation_summary import summary_of
-from transferscope.analyses.contract import AbstractAnalysis, Number, Summary, checked
+from transferscope.analyses.contract import AbstractAnalysis, Number, Summary, checked, schema
 from transferscope.analyses.distance import Distance
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
@@ -71,7 +71,8 @@ def study(
     )
 
 
-def learning_rate_table(diverge: bool = False) -> pl.DataFrame:
+def learning_rate_table(diverge: bool = False, error: float | None = None) -> pl.DataFrame:
+    """``error``: of every validation metric; None as by the rule ``best``."""
     draw = random.Random(1)
     rows = []
     for variant, peak, top in (("P_T", 0.02, 0.845), ("RI_T", 0.05, 0.765)):
@@ -83,10 +84,11 @@ def learning_rate_table(diverge: bool = False) -> pl.DataFrame:
                     "variant": variant, "learning_rate": rate, "seed": seed, "epochs": 10, "updates": 560,
                     "train_metric": None if lost else metric + 0.06,
                     "validation_metric": None if lost else metric,
+                    "validation_error": None if lost else error,
                     "validation_loss": None if lost else 1.2 * (1 - metric) + 0.2,
                     "diverged": lost,
                 })  # fmt: skip
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, schema=schema(LearningRate.columns))
 
 
 def learning_curves_table(seeds: tuple[int, ...] = (0, 1, 2), diverge: str = "") -> pl.DataFrame:
