@@ -7,7 +7,8 @@ import polars as pl
 from PIL import Image
 from typer.testing import CliRunner
 
-from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.contract import Summary
+from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.registry import parse_analysis
 from transferscope.cli import app
 from transferscope.running.results import AnalysisResult, Results
@@ -22,6 +23,9 @@ source: {architecture: timm:resnet18, weights: "package:efficientnet-lite0"}
 target: {data: {kind: elpv}}
 analyses: [mistakes, path]
 """
+
+
+_GAP = {"variant": "P_T", "rival": "RI_T"}
 
 
 @dataclass
@@ -53,7 +57,10 @@ def results_of(study: Study) -> Results:
     return Results(
         study=study,
         headline=headline,
-        gap=(Number("P-T − RI-T", 0.1, 0.05, 0.15, "seeds", 3), Number("undefined", None, n=1)),
+        gap=(
+            Estimate("gap", _GAP, 0.1, 0.05, 0.15, "seeds", 3, name="P-T − RI-T"),
+            Estimate("gap", _GAP, None, n=1, name="undefined"),
+        ),
         verdict="Pre-training helps.",
         analyses=(
             AnalysisResult(parse_analysis("mistakes"), None, {}, Summary("They err alike [0.1, 0.2]."), None),

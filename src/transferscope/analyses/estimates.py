@@ -346,14 +346,15 @@ def _minus(value: float | None, *others: float | None) -> float | None:
 def units(rows: pl.DataFrame, column: str) -> dict[Unit, float | None]:
     """The values of a column by what is independent: the seed, or both seeds of a pair; means where there are several.
 
-    P is one network for all seeds: a pair with it counts under the seed of the other.
+    P is one network for all seeds: a pair with it counts under the seed of the other. A single row needs no seed: it may
+    be of a set of many networks.
 
     Args:
         rows: with ``seed``, or with ``seed_a, seed_b``.
         column: whose mean is taken; null where any value is.
 
     Raises:
-        AnalysisError: the rows have no seeds, or one of them has none.
+        AnalysisError: the rows have no seeds, or one of several has none.
     """
     if "seed" in rows.columns:
         a = b = pl.col("seed")
@@ -370,7 +371,7 @@ def units(rows: pl.DataFrame, column: str) -> dict[Unit, float | None]:
             expected="a column seed, or seed_a and seed_b",
             got=", ".join(rows.columns),
         )
-    if rows.select((a.is_null() | b.is_null()).any()).item():
+    if rows.height > 1 and rows.select((a.is_null() | b.is_null()).any()).item():
         raise AnalysisError(
             f"a row whose {column!r} is to be estimated speaks of no seed",
             expected="rows of one network or pair each",
@@ -378,7 +379,7 @@ def units(rows: pl.DataFrame, column: str) -> dict[Unit, float | None]:
         )
     value = pl.when(pl.col(column).null_count() > 0).then(None).otherwise(pl.col(column).mean())
     means = rows.group_by(pl.min_horizontal(a, b).alias("a"), pl.max_horizontal(a, b).alias("b"), maintain_order=True)
-    return {(first, second): mean for first, second, mean in means.agg(value.alias("mean")).iter_rows()}
+    return {(first or 0, second or 0): mean for first, second, mean in means.agg(value.alias("mean")).iter_rows()}
 
 
 def over_seeds(

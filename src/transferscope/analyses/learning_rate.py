@@ -299,8 +299,9 @@ class LearningRate(AbstractAnalysis):
             words.append(f"{shown(variant)} {choice.rate:.3g}" + (f" ({aside})" if aside else ""))
             seeds = table.filter(pl.col("variant") == variant)["seed"].n_unique()
             edge = len(tried) > 1 and choice.best in (tried[0], tried[-1])
-            flags: tuple[Flag, ...] = (*("diverged",) * choice.diverged, *("edge_of_grid",) * edge)
+            wrong: dict[Flag, bool] = {"diverged": choice.diverged, "edge_of_grid": edge}
             given = {"value": choice.rate, "low": None, "high": None, "basis": None, "n": seeds}
+            flags = [flag for flag, holds in wrong.items() if holds]
             estimates.append(_RATE.at_row(given, note, flags=flags, variant=variant))
             lost = table.filter((pl.col("variant") == variant) & pl.col("diverged"))
             if len(lost):

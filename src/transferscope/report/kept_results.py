@@ -90,16 +90,13 @@ def read_kept(folder: Path) -> KeptResults:
 
 
 def _estimates(content: bytes) -> dict[str, tuple[Estimate, ...]]:
-    table = pl.read_csv(content, infer_schema=False).cast(COLUMNS)
+    table = pl.read_csv(content, infer_schema=False).with_columns(pl.col(name).cast(to) for name, to in COLUMNS.items())
     found: dict[str, tuple[Estimate, ...]] = {}
     for row in table.iter_rows(named=True):
         at = {name: value for name, value in row.items() if name not in _FIXED and value is not None}
-        texts = {name: row[name] or "" for name in ("name", "note")}
-        item = Estimate(
-            row["quantity"], at, flags=tuple((row["flags"] or "").split()), **texts,
-            **{name: row[name] for name in COLUMNS if name not in ("flags", *texts)},
-        )  # fmt: skip
-        found[row["analysis"]] = (*found.get(row["analysis"], ()), item)
+        values: dict[str, Any] = {name: row[name] for name in COLUMNS}
+        values |= {"name": row["name"] or "", "note": row["note"] or "", "flags": tuple((row["flags"] or "").split())}
+        found[row["analysis"]] = (*found.get(row["analysis"], ()), Estimate(row["quantity"], at, **values))
     return found
 
 

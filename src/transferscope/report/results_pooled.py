@@ -57,11 +57,12 @@ def pooled(claim: Claim, studies: Sequence[KeptResults], found: Mapping[str, Jud
         None where no study has the number.
     """
     measured = [(study, found[study.name][claim.key][1]) for study in studies]
-    known = [(study, number) for study, number in measured if number is not None and number.value is not None]
+    known = [(study, number) for study, number in measured if number is not None]
     used = [(study, number) for study, number in known if not doubt(number)]
     if not used:
         return None
-    values, errors = [number.value for _, number in used], [_error(number) for _, number in used]
+    values = [number.value for _, number in used if number.value is not None]
+    errors = [_error(number) for _, number in used]
     by_target = random_effects(values, errors, [target_of(study) for study, _ in used])
     by_source = random_effects(values, errors, [study.manifest["pretrained"] for study, _ in used])
     ranked = [item for item in (by_target, by_source) if item.low is not None and item.high is not None]
