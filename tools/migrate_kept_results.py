@@ -62,7 +62,7 @@ def matched(quantity: Quantity, name: str) -> dict[str, str] | None:
             pattern += f"(?P={field[1]})"
         else:
             seen.add(field[1])
-            pattern += f"(?P<{field[1]}>.+?)"
+            pattern += f"(?P<{field[1]}>{spelt(quantity, field[1])})"
     found = re.fullmatch(pattern, name)
     if found is None:
         return None
@@ -71,5 +71,12 @@ def matched(quantity: Quantity, name: str) -> dict[str, str] | None:
         value = found[each]
         if each in ("variant", "rival"):
             value = _VARIANT.get(value, value)
-        at[each] = value
+        keys = {words: key for key, words in quantity.labels.get(each, {}).items()}
+        at[each] = keys.get(value, value)
     return at
+
+
+def spelt(quantity: Quantity, coordinate: str) -> str:
+    """How a coordinate may be spelt in the words of a quantity; one that may be left out has no other values."""
+    words = sorted(quantity.labels.get(coordinate, {}).values(), key=len, reverse=True)
+    return "|".join([*map(re.escape, words), *([] if "" in words else [".+?"])])

@@ -65,7 +65,7 @@ def barriers(
     flags: "Sequence[Flag]" = (),
     **at: Any,
 ) -> Iterator[Estimate]:
-    """Estimate the barriers of one kind of pair on one way: of error and loss, on training and test images.
+    """Estimate the barriers of one kind of pair on one way: of error and loss, on every split of the table.
 
     Args:
         rows: barrier rows of that way and kind.
@@ -75,7 +75,7 @@ def barriers(
         at: further coordinates, ``pair`` among them.
     """
     for of, quantity in quantities.items():
-        for split in ("train", "test"):
+        for split in rows["split"].unique(maintain_order=True):
             for baseline in baselines:
                 found = select(rows, split, of, baseline)
                 at |= {"split": split, "baseline": baseline, "batch_norm": policy(rows)}
