@@ -2,24 +2,16 @@
 
 ``python tools/migrate_kept_results.py docs/results > changes.txt``
 
-Numbers that are functions of kept tables (statistics of pairs of networks) are computed again, with every measured pair;
-all others keep their value and get a key: the template of the quantity whose words they have. A number that no template
+Numbers that are functions of kept tables (statistics of pairs of networks) are computed again, with every measured
+pair; all others keep their value and get a key: the template of the quantity whose words they have. A number that no template
 explains is an error. What changed is printed: study, number, old and new, and why.
 """
 
-import hashlib
-import json
 import re
-import sys
-from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from transferscope.analyses.contract import AbstractAnalysis
-from transferscope.analyses.estimates import Estimate, Quantity, frame, shown
-from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.registry import analysis_class
+from transferscope.analyses.estimates import Estimate, Quantity, shown
 
 RECOMPUTED = ("distance", "similarity", "mistakes")
 """Their tables are kept pair by pair."""
@@ -45,14 +37,23 @@ def keyed(analysis: type[AbstractAnalysis], row: dict[str, Any]) -> Estimate:
         flags.append("no_spread")
         basis = low = high = None
     return Estimate(
-        quantity.key, at, row["value"], low, high, basis, row["n"], row["unit"], quantity.named(at), note,
+        quantity.key,
+        at,
+        row["value"],
+        low,
+        high,
+        basis,
+        row["n"],
+        row["unit"],
+        quantity.named(at),
+        note,
         flags=tuple(flags),
     )  # type: ignore[arg-type]
 
 
-def matched(quantity: Quantity, name: str) -> dict[str, str] | None:
+def matched(quantity: Quantity, name: str) -> dict[str, str | float] | None:
     """The coordinates with which a quantity has these words; None where it never has."""
-    names = re.findall(r"\{(\w+)[^}]*\}", quantity.words)
+    names = re.findall(r"\{(\w+)([^}]*)\}", quantity.words)
     pattern, seen = "", set()
     for part in re.split(r"(\{\w+[^}]*\})", quantity.words):
         field = re.fullmatch(r"\{(\w+)[^}]*\}", part)
@@ -66,13 +67,13 @@ def matched(quantity: Quantity, name: str) -> dict[str, str] | None:
     found = re.fullmatch(pattern, name)
     if found is None:
         return None
-    at = {}
-    for each in names:
+    at: dict[str, str | float] = {}
+    for each, number in names:
         value = found[each]
         if each in ("variant", "rival"):
             value = _VARIANT.get(value, value)
         keys = {words: key for key, words in quantity.labels.get(each, {}).items()}
-        at[each] = keys.get(value, value)
+        at[each] = float(value) if number else keys.get(value, value)
     return at
 
 

@@ -38,9 +38,17 @@ from tests.report.synthetic_spectrum import spectrum_table
 from tests.report.synthetic_starts import control_table, transplant_table
 from tests.report.synthetic_starts import summary as starts_summary
 from transferscope.analyses.ablation_summary import summary_of
-from transferscope.analyses.contract import AbstractAnalysis, Number, Summary, checked
+from transferscope.analyses.contract import AbstractAnalysis, Number, Summary, checked, schema
+from transferscope.analyses.distance import Distance
 from transferscope.analyses.estimates import Estimate
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_curves import LearningCurves
+from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.mistakes import Mistakes
+from transferscope.analyses.mistakes_in_training import MistakesInTraining
+from transferscope.analyses.outcome import Outcome
 from transferscope.analyses.registry import analysis_type
+from transferscope.analyses.similarity import Similarity
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.study import Study
 
@@ -63,7 +71,8 @@ def study(
     )
 
 
-def learning_rate_table(diverge: bool = False) -> pl.DataFrame:
+def learning_rate_table(diverge: bool = False, error: float | None = None) -> pl.DataFrame:
+    """``error``: of every validation metric; None as by the rule ``best``."""
     draw = random.Random(1)
     rows = []
     for variant, peak, top in (("P_T", 0.02, 0.845), ("RI_T", 0.05, 0.765)):
@@ -75,10 +84,11 @@ def learning_rate_table(diverge: bool = False) -> pl.DataFrame:
                     "variant": variant, "learning_rate": rate, "seed": seed, "epochs": 10, "updates": 560,
                     "train_metric": None if lost else metric + 0.06,
                     "validation_metric": None if lost else metric,
+                    "validation_error": None if lost else error,
                     "validation_loss": None if lost else 1.2 * (1 - metric) + 0.2,
                     "diverged": lost,
                 })  # fmt: skip
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, schema=schema(LearningRate.columns))
 
 
 def learning_curves_table(seeds: tuple[int, ...] = (0, 1, 2), diverge: str = "") -> pl.DataFrame:
@@ -273,37 +283,13 @@ _SUMMARIES = {
          Number("chosen rate of RI-T", 0.03, n=2, note="validation metric 0.764")),
         ("RI-T diverged at 0.3",),
     ),
-    "learning_curves": Summary(
-        "P-T ends 8.1 points above RI-T (95 % interval over 3 seeds: 6.9 to 9.3 points).",
-        (Number("P-T − RI-T, final", 0.081, 0.069, 0.093, "seeds", 3, "metric"),
-         Number("optimisation speed of P-T", 0.921, 0.915, 0.927, "seeds", 3, "metric"),
-         Number("optimisation speed of RI-T", 0.758, 0.748, 0.768, "seeds", 3, "metric"),
-         Number("updates until 80 % training accuracy, RI-T", 224, None, None, None, 3, "count", "one seed censored")),
-        ("RI-T is still improving at the end: no claim on the final gap of trained-out networks is made.",),
+    "learning_curves": LearningCurves().summarise(
+        learning_curves_table(), Evidence({LearningRate().key: learning_rate_table()})
     ),
-    "mistakes": Summary(
-        "P-T networks share more mistakes with each other (κ 0.55) than with RI-T (κ 0.36; 95 % interval of the "
-        "difference over 3 seeds: 0.14 to 0.24).",
-        (Number("κ within P-T", 0.551, 0.513, 0.589, "seeds", 3),
-         Number("κ within RI-T", 0.498, 0.46, 0.54, "seeds", 3),
-         Number("κ between P-T and RI-T", 0.362, 0.33, 0.39, "seeds", 3)),
-    ),
-    "mistakes_in_training": Summary(
-        "Agreement of mistakes beyond chance (κ) at epochs 1 → 5 → 10: P-T/P-T 0.42 → 0.53 → 0.55.",
-        (Number("κ at epoch 1 of P-T/P-T", 0.42, 0.33, 0.51, "examples", 656),
-         Number("epoch from which P-T makes mostly the mistakes of its end", 2.0, n=3, unit="count")),
-        ("epochs looked at: 0, 1, 2, 5, 10",),
-    ),
-    "similarity": Summary(
-        "P-T keeps P's features: mean CKA of equal modules 0.79 (0.77 to 0.81 over 3 seeds), RI-T 0.25 to P.",
-        (Number("CKA of P-T to P", 0.79, 0.77, 0.81, "seeds", 3),
-         Number("CKA of RI-T to P", 0.25, 0.22, 0.28, "seeds", 3),
-         Number("CKA of conv_head, RI-T to RI-T", None, note="self term at rounding level")),
-    ),
-    "distance": Summary(
-        "P-T moved 6.0 from P, RI-T 14.0 from RI (relative 0.10 and 0.23; 3 seeds).",
-        (Number("P to P-T", 6.02, 5.91, 6.13, "seeds", 3), Number("RI to RI-T", 14.1, 13.9, 14.3, "seeds", 3)),
-    ),
+    "mistakes": Mistakes().summarise(mistakes_table(), Evidence()),
+    "mistakes_in_training": MistakesInTraining().summarise(in_training_table(), Evidence()),
+    "similarity": Similarity().summarise(similarity_table(), Evidence()),
+    "distance": Distance().summarise(distance_table(), Evidence()),
     "block_shuffle": summary_of(ablation_table()),
     "control": starts_summary("control", learning_rate_table(), learning_curves_table(), control_table()),
     "transplant": starts_summary("transplant", learning_rate_table(), learning_curves_table(), transplant_table()),
@@ -364,14 +350,21 @@ MANIFEST: dict[str, Any] = {
 }  # fmt: skip
 
 
+def gap(value: float, low: float | None, high: float | None, basis: Any, n: int) -> Estimate:
+    """P-T − RI-T on test images, as the outcome gives it."""
+    of = next(quantity for quantity in Outcome.quantities if quantity.key == "gap")
+    row = {"value": value, "low": low, "high": high, "basis": basis, "n": n}
+    over = "examples" if basis == "examples" else "seeds"
+    return of.at_row(row, variant="P_T", rival="RI_T", metric="top1", over=over)
+
+
 def results(**changes: Any) -> Results:
     """A study of three seeds; ``changes`` replaces fields."""
     analyses = changes.pop("analyses", None) or tuple(result(name) for name in TABLES)
     made = Results(
         study=study(tuple({item.analysis.key: item.analysis for item in analyses}.values())),
         headline=headline(),
-        gap=(Number("P-T − RI-T, test", 0.081, 0.069, 0.093, "seeds", 3, "metric"),
-             Number("P-T − RI-T, test", 0.081, 0.058, 0.104, "examples", 656, "metric")),
+        gap=(gap(0.081, 0.069, 0.093, "seeds", 3), gap(0.081, 0.058, 0.104, "examples", 656)),
         verdict="Pre-training helps: P-T is 8.1 points above RI-T on test images (95 % interval over 3 seeds: "
         "6.9 to 9.3).",
         analyses=analyses,

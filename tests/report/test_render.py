@@ -7,18 +7,21 @@ import polars as pl
 import pytest
 
 from tests.report import synthetic
-from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.contract import Summary
+from transferscope.analyses.estimates import Estimate
 from transferscope.errors import AnalysisError, StoreError
 from transferscope.report.render import render, write_report
 from transferscope.report.sections import CSV_BUDGET, ROWS
 from transferscope.running.results import AnalysisResult, Results
 
+LOST = Estimate("gap", {"variant": "P_T", "rival": "RI_T"}, None, name="P-T − RI-T", note="every run diverged")
 EVIL = "<script>alert('x')</script>"
+LOST = Estimate("gap", {"variant": "P_T", "rival": "RI_T"}, None, name="P-T − RI-T", note="every run diverged")
 
 
 @pytest.fixture(scope="module")
-def page() -> str:
-    return render(synthetic.results())
+def page(whole_report: Path) -> str:
+    return whole_report.read_text(encoding="utf-8")
 
 
 class Tags(HTMLParser):
@@ -100,7 +103,7 @@ def test_whatever_users_write_is_escaped() -> None:
     evil = synthetic.result("mistakes", table)
     assert evil.summary
     evil = replace(
-        evil, summary=Summary(EVIL, (Number(EVIL, 0.5, note=EVIL),), (EVIL,)),
+        evil, summary=Summary(EVIL, (Estimate("kappa", {"pair": EVIL}, 0.5, name=EVIL, note=EVIL),), (EVIL,)),
     )  # fmt: skip
     modules = synthetic.similarity_table((0,), ["a", EVIL, '"><b>'])
     board = synthetic.headline().with_columns(pl.lit(EVIL).alias("note"))
@@ -111,7 +114,7 @@ def test_whatever_users_write_is_escaped() -> None:
             headline=board,
             verdict=EVIL,
             manifest={**synthetic.MANIFEST, "mixed": [EVIL], "device": EVIL, "data": {"classes": [EVIL]}},
-            gap=(Number(EVIL, 0.1, note=EVIL),),
+            gap=(Estimate("gap", {"variant": EVIL, "rival": EVIL}, 0.1, name=EVIL, note=EVIL),),
         )
     )
     assert text.count("<script") == 1
@@ -144,7 +147,7 @@ def test_inapplicable_analysis_gives_its_reason() -> None:
 
 
 def test_everything_diverged_renders_with_the_reason() -> None:
-    lost = Summary("Undecided: every run diverged.", (Number("P-T − RI-T", None, note="every run diverged"),))
+    lost = Summary("Undecided: every run diverged.", (LOST,))
     analyses = (
         replace(synthetic.result("learning_rate", synthetic.learning_rate_table(diverge=True)), summary=lost),
         replace(synthetic.result("learning_curves", synthetic.learning_curves_table(diverge="all")), summary=lost),
@@ -156,7 +159,7 @@ def test_everything_diverged_renders_with_the_reason() -> None:
     text = render(
         synthetic.results(
             analyses=analyses, headline=board, verdict="Undecided: every run diverged.",
-            gap=(Number("P-T − RI-T", None, note="every run diverged"),),
+            gap=(LOST,),
         )
     )  # fmt: skip
     assert "There is nothing to draw" in text
@@ -175,7 +178,7 @@ def test_one_seed_speaks_of_these_networks_only() -> None:
     text = render(
         synthetic.results(
             study=synthetic.study((), seeds=(0,)), analyses=analyses, headline=synthetic.headline(1),
-            gap=(Number("P-T − RI-T", 0.08, 0.05, 0.11, "examples", 656, "metric"),),
+            gap=(synthetic.gap(0.08, 0.05, 0.11, "examples", 656),),
         )
     )  # fmt: skip
     assert "95 %, 656 images" in text
@@ -198,7 +201,7 @@ def test_write_report_leaves_whole_files_only(tmp_path: Path) -> None:
     assert names == {
         "report.html", "results.json", "files/learning_rate/thumb.bin",
         "figures/learning_rate-rates.svg", "figures/learning_rate-rates.png",
-        *(f"tables/{stem}.{kind}" for stem in ("headline", "learning_rate", "learning_rate-numbers")
+        *(f"tables/{stem}.{kind}" for stem in ("headline", "learning_rate", "estimates")
           for kind in ("csv", "tex", "parquet")),
     }  # fmt: skip
     assert item.table is not None

@@ -17,8 +17,10 @@ from tests.report.synthetic_planes import basin_table
 from transferscope.analyses.align import Align
 from transferscope.analyses.basin import Basins
 from transferscope.analyses.claims import CLAIMS
+from transferscope.analyses.contract import schema
 from transferscope.analyses.curve import Curve
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate import LearningRate, choose
 from transferscope.analyses.module_path import ModulePath
 from transferscope.analyses.path import Path as PathAnalysis
 from transferscope.analyses.path_in_training import PathInTraining
@@ -29,6 +31,7 @@ from transferscope.report.numbers import minus_signs
 from transferscope.report.results_barriers import barriers
 from transferscope.report.results_pages import main, results_page, write_results_pages
 from transferscope.report.results_study import study_page
+from transferscope.study_file import load_study
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "results"
@@ -115,6 +118,24 @@ def test_every_kept_study_is_one_of_the_examples_and_small() -> None:
         assert sum(path.stat().st_size for path in folder.iterdir()) <= STUDY_BUDGET
         for path in folder.iterdir():
             assert not re.search(r"(?<![\w:/])/(tmp|home|work|root|Users)/", path.read_text(encoding="utf-8"))
+
+
+def test_kept_studies_have_the_rates_that_their_rule_chooses() -> None:
+    """They were decided by the best metric: their files say so, and the rule gives the rates of their tables."""
+    columns = schema(LearningRate.columns)
+    studies = kept_results(KEPT)
+    for study in studies:
+        asked = load_study(ROOT / "examples" / "studies" / study.manifest["study_file"])
+        assert asked.training.rate_rule == "best"
+        rates = study.tables["learning_rate"]
+        assert rates.height == len(rates["learning_rate"].unique()) * 2 * len(asked.training.tuning_seeds)
+        lacking = set(columns) - set(rates.columns)
+        assert lacking <= {"validation_error", "spike_epoch", "spike_before", "spike_peak", "spike_back"}
+        table = rates.with_columns(pl.lit(None, columns[name]).alias(name) for name in sorted(lacking))
+        rows = study.headline.filter((pl.col("split") == "test") & pl.col("variant").is_in(["P_T", "RI_T"]))
+        found = dict(rows.select("variant", "learning_rate").iter_rows())
+        assert found == {variant: choose(table, variant) for variant in ("P_T", "RI_T")}
+    assert len(studies) >= 15
 
 
 # -- a page of a study that was run ----------------------------------------------------------------------

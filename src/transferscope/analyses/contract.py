@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.estimates import Estimate, Quantity, estimated, spoken
+from transferscope.analyses.estimates import COLUMNS, Estimate, Quantity, estimated, spoken
 from transferscope.errors import AnalysisError
 from transferscope.frozen import Frozen
 from transferscope.specs import NetworkSpec
@@ -100,18 +100,6 @@ class Measured:
 
     table: pl.DataFrame
     files: Mapping[str, bytes] = field(default_factory=dict)
-
-
-class Number:
-    """An estimate without a key: TRANSITIONAL, deleted once every analysis declares its quantities."""
-
-    def __new__(cls, name, value, low=None, high=None, basis=None, n=None, unit="1", note="", **old):  # type: ignore
-        return Estimate("", {"name": name}, value, low, high, basis, n, unit, name, note)
-
-    @staticmethod
-    def of(name, interval, unit="1", *more):  # type: ignore
-        note = "; ".join(filter(None, (interval.note, *more)))
-        return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, note)
 
 
 @dataclass(frozen=True)
@@ -266,7 +254,7 @@ def checked_summary(analysis: AbstractAnalysis, summary: Summary) -> Summary:
     seen: set[tuple[str, frozenset[tuple[str, Any]]]] = set()
     for item in summary.estimates:
         place = (item.quantity, frozenset(item.at.items()))
-        if item.quantity and item.quantity not in declared:  # TRANSITIONAL: the empty key
+        if item.quantity not in declared:
             raise AnalysisError(
                 f"an estimate of {analysis.name!r} is of an undeclared quantity",
                 expected=", ".join(sorted(declared)) or "quantities, declared on the class",
@@ -279,11 +267,34 @@ def checked_summary(analysis: AbstractAnalysis, summary: Summary) -> Summary:
                 got=f"{item.quantity} at {dict(item.at)}",
             )
         seen.add(place)
-        numbers = [end for end in (item.low, item.value, item.high) if end is not None]
-        if not all(map(math.isfinite, numbers)) or numbers != sorted(numbers):
+        if item.quantity and (taken := sorted(_TAKEN & set(item.at))):  # TRANSITIONAL: the empty key has a name
             raise AnalysisError(
-                f"the estimate {item.quantity!r} of {analysis.name!r} is not a finite number within its interval",
-                got=f"{item.low} {item.value} {item.high}",
-                hint="give None for what is not defined, and say why",
+                f"a coordinate of the estimate {item.quantity!r} of {analysis.name!r} is named as what every row has",
+                expected=f"names other than {', '.join(sorted(_TAKEN))}",
+                got=", ".join(taken),
             )
+        for low, high in ((item.low, item.high), (item.simultaneous_low, item.simultaneous_high)):
+            if not _in_order(low, item.value, high, item.basis):
+                raise AnalysisError(
+                    f"the estimate {item.quantity!r} of {analysis.name!r} is not a finite number within its interval",
+                    got=f"{low} {item.value} {high} at {dict(item.at)}",
+                    hint="give None for what is not defined, and say why",
+                )
     return summary
+
+
+_TAKEN = {"analysis", "quantity", *COLUMNS}
+
+
+def _in_order(low: float | None, value: float | None, high: float | None, basis: str | None) -> bool:
+    """Whether these are a value and its interval: both limits or none, finite, and the value within.
+
+    Percentile limits of a statistic that is biased in its resamples may leave its value out.
+    """
+    numbers = [number for number in (low, value, high) if number is not None]
+    if not all(map(math.isfinite, numbers)) or (low is None) != (high is None):
+        return False
+    if low is None or high is None:
+        return True
+    reach = 1e-9 * max(1.0, abs(low), abs(high))
+    return low <= high and value is not None and (basis == "examples" or low - reach <= value <= high + reach)

@@ -1,20 +1,16 @@
 """Which pairs of networks are compared, and which of them are independent."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import polars as pl
 
 from transferscope.analyses.contract import Member
 
 if TYPE_CHECKING:
-    from transferscope.measures.intervals import Bounds, Interval
+    pass
 
-__all__ = ["SPEAKS", "disjoint", "pairs_interval", "pairs_of"]
-
-SPEAKS = (
-    "with a 95 % interval over seeds where there are 3 independent pairs or more, else a description of these networks"
-)
-"""What a verdict that lists means over pairs rests on."""
+__all__ = ["pairs_of", "with_variation"]
 
 
 def pairs_of(members: Iterable[Member]) -> Iterator[tuple[Member, Member]]:
@@ -33,26 +29,13 @@ def pairs_of(members: Iterable[Member]) -> Iterator[tuple[Member, Member]]:
             yield member, others[member.seed]
 
 
-def disjoint(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of pairs that share no network with an earlier one: independent, so that n counts them."""
-    used: set[str] = set()
-    kept = []
-    for row in rows:
-        if row["a"] not in used and row["b"] not in used:
-            used |= {row["a"], row["b"]}
-            kept.append(row)
-    return kept
-
-
-def pairs_interval(values: Sequence[float], bounds: "Bounds | None" = None) -> "Interval":
-    """Student's interval of the mean of a statistic over independent pairs, as over seeds; it says what it counts.
+def with_variation(rows: pl.DataFrame, module: str = "module") -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The rows of modules that have a ``cka`` in every pair, so that all means are of the same; a note on the others.
 
     Args:
-        values: one for each pair; no two pairs share a trained network.
-        bounds: of the statistic; None where it has none.
+        rows: with ``cka``.
+        module: column of the module.
     """
-    from transferscope.measures.intervals import seeds_interval
-
-    notes = {1: "one pair: no interval", 2: "two pairs: their range, not an interval"}
-    note = notes.get(len(values), "n counts pairs that share no trained network")
-    return replace(seeds_interval(values, bounds=bounds), note=note)
+    kept = rows.filter(pl.col("cka").is_not_null().all().over(module))
+    lost = rows.filter(~pl.col(module).is_in(kept[module].implode()))[module].unique(maintain_order=True).to_list()
+    return kept, (f"left out, without variation in some network: {', '.join(lost)}",) if lost else ()
