@@ -63,15 +63,21 @@ def matched(quantity: Quantity, name: str) -> dict[str, str | float] | None:
             pattern += f"(?P={field[1]})"
         else:
             seen.add(field[1])
-            pattern += f"(?P<{field[1]}>.+?)"
+            pattern += f"(?P<{field[1]}>{spelt(quantity, field[1])})"
     found = re.fullmatch(pattern, name)
     if found is None:
         return None
-    keys = {words: key for labels in quantity.labels.values() for key, words in labels.items()}
     at: dict[str, str | float] = {}
     for each, number in names:
         value = found[each]
         if each in ("variant", "rival"):
             value = _VARIANT.get(value, value)
+        keys = {words: key for key, words in quantity.labels.get(each, {}).items()}
         at[each] = float(value) if number else keys.get(value, value)
     return at
+
+
+def spelt(quantity: Quantity, coordinate: str) -> str:
+    """How a coordinate may be spelt in the words of a quantity; one that may be left out has no other values."""
+    words = sorted(quantity.labels.get(coordinate, {}).values(), key=len, reverse=True)
+    return "|".join([*map(re.escape, words), *([] if "" in words else [".+?"])])

@@ -151,7 +151,7 @@ def sets(*rows: dict, name: str = "segment P-T/P-T") -> pl.DataFrame:
     }  # fmt: skip
     seeds = [dict(zip(("seed_a", "seed_b"), pair, strict=True)) for pair in seed_pairs(len(rows))]
     made = [
-        {**base, **({} if name.startswith("hull") else pair), **row, "split": split, "quantity": quantity}
+        {**base, **pair, **row, "split": split, "quantity": quantity}
         for pair, row in zip(seeds, rows, strict=True) for split in ("train", "test") for quantity in ("loss", "error")
     ]  # fmt: skip
     return checked(Basins(), pl.DataFrame(made, schema=schema(Basins.columns)))

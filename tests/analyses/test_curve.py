@@ -223,7 +223,11 @@ def test_numbers_over_seeds_or_over_examples() -> None:
     one, _ = judged([LOW], [HIGH])
     assert (one.value, one.low, one.high, one.basis, one.n, one.note) == (*LOW, "examples", 400, "one pair")
     assert one.name == "error barrier along the curve of P-T/P-T (test, mean baseline)"
+    assert (one.simultaneous_low, one.simultaneous_high, one.n_comparisons) == (*LOW[1:], 2)
     three, _ = judged(FINE, APART)
+    wide = leave_one_seed_out(dict(zip(PAIRS, (height for height, *_ in FINE), strict=True)), 0.975)
+    assert (three.simultaneous_low, three.simultaneous_high) == (0, pytest.approx(wide[2]))
+    assert three.n_comparisons == 2
     assert (three.value, three.low, three.high) == pytest.approx(
         leave_one_seed_out(dict(zip(PAIRS, (height for height, *_ in FINE), strict=True)))
     )

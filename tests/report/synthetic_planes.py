@@ -34,7 +34,7 @@ def basin_table(published: str = "clipart", pairs: int = 1) -> pl.DataFrame:
         for variant, hill, length in (("P-T", 0.004, 12.0), ("RI-T", 0.3, 40.0))
         for a, b in seed_pairs(pairs)
     ]
-    sets.append(("hull of P-T", ("P-T[0], P-T[1], P-T[2]", None, None), 0.006, 12.0))
+    sets.append(("hull of P-T", ("P-T[0], P-T[1], P-T[2]", 0, 2), 0.006, 12.0))
     for place, (name, (networks, seed_a, seed_b), hill, length) in enumerate(sets):
         rng = np.random.default_rng(place)
         alphas, weights = segment_quadrature(25)

@@ -187,10 +187,11 @@ def basin_verdict(high: float | None, delta: float | None, resolved: bool | None
     """Of one segment whose error barrier is 1 point, with this upper limit."""
     kind = analysis_type("basin")
     row = {
-        "level": "set", "origin": "study", "set": "segment P-T/P-T", "networks": "P-T[0], P-T[1]", "corners": 2,
-        "batch_norm": "recompute", "examples": 400, "distance": 10.0, "mean": mean, "epsilon": 0.01,
-        "epsilon_se_draws": 0.0, "epsilon_se_examples": 0.002, "resolved": resolved, "rise": 0.01, "rise_low": 0.005,
-        "rise_high": high, "delta": delta, "reason": None if delta is not None else "no δ up to the cap",
+        "level": "set", "origin": "study", "set": "segment P-T/P-T", "networks": "P-T[0], P-T[1]", "seed_a": 0,
+        "seed_b": 1, "corners": 2, "batch_norm": "recompute", "examples": 400, "distance": 10.0, "mean": mean,
+        "epsilon": 0.01, "epsilon_se_draws": 0.0, "epsilon_se_examples": 0.002, "resolved": resolved, "rise": 0.01,
+        "rise_low": 0.005, "rise_high": high, "delta": delta,
+        "reason": None if delta is not None else "no δ up to the cap",
         "delta_tau": delta, "reason_tau": None if delta is not None else "no δ up to the cap", "tau": 0.02,
     }  # fmt: skip
     rows = [{**row, "split": "test", "quantity": quantity} for quantity in ("error", "loss")]

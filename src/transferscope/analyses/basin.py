@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 import polars as pl
 from pydantic import Field, model_validator
@@ -30,7 +30,6 @@ _SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 _NOT_A_SET = "a condition, or published"
 _NOT_FINITE = "a condition, published, or not finite within the set"
 _PUBLISHED = "published"
-_NOT_A_SEGMENT = "a hull, or published"
 
 
 @final
@@ -86,8 +85,8 @@ class Basins(AbstractTuned):
         "origin": Column(str, "study, or the paper's name of the target"),
         "set": Column(str, "segment P-T/P-T, segment RI-T/RI-T, hull of P-T, or hull of RI-T"),
         "networks": Column(str, "its corners", null=_PUBLISHED),
-        "seed_a": Column(int, "seed of the first of two corners", "count", null=_NOT_A_SEGMENT),
-        "seed_b": Column(int, "seed of the second of two corners", "count", null=_NOT_A_SEGMENT),
+        "seed_a": Column(int, "seed of the first corner", "count", null=_PUBLISHED),
+        "seed_b": Column(int, "seed of the last corner", "count", null=_PUBLISHED),
         "corners": Column(int, "how many networks", "count", null=_PUBLISHED),
         "split": Column(str, "train or test", null=_PUBLISHED),
         "quantity": Column(str, "ℓ: loss or error", null=_PUBLISHED),
@@ -210,13 +209,13 @@ class Basins(AbstractTuned):
             device=context.device,
             memory_format=context.memory_format,
         )  # fmt: skip
-        facts: dict[str, Any] = {
+        facts = {
             "origin": "study",
             "set": set_name(unit.members),
             "networks": ", ".join(member.label for member in unit.members),
+            "seed_a": unit.members[0].seed,
+            "seed_b": unit.members[-1].seed,
         }
-        if len(unit.members) == 2:
-            facts |= {"seed_a": unit.members[0].seed, "seed_b": unit.members[1].seed}
         rows = [
             {**facts, **row}
             for split in _SPLITS

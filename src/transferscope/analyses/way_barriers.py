@@ -65,7 +65,7 @@ def barriers(
     flags: "Sequence[Flag]" = (),
     **at: Any,
 ) -> Iterator[Estimate]:
-    """Estimate the barriers of one kind of pair on one way: of error and loss, on training and test images.
+    """Estimate the barriers of one kind of pair on one way: of error and loss, on every split of the table.
 
     Args:
         rows: barrier rows of that way and kind.
@@ -75,7 +75,7 @@ def barriers(
         at: further coordinates, ``pair`` among them.
     """
     for of, quantity in quantities.items():
-        for split in ("train", "test"):
+        for split in rows["split"].unique(maintain_order=True):
             for baseline in baselines:
                 found = select(rows, split, of, baseline)
                 at |= {"split": split, "baseline": baseline, "batch_norm": policy(rows)}
@@ -86,7 +86,7 @@ def barrier(quantity: Quantity, rows: pl.DataFrame, flags: "Sequence[Flag]" = ()
     """Estimate one barrier over pairs, by :func:`pairs_interval`.
 
     That of the test error over the mean of the ends is judged (methods, paths): ``stable``, ``unstable`` or
-    ``undecided``.
+    ``undecided``. Where the rows belong to a family, limits that hold for all of it stand beside those that judge.
 
     Args:
         quantity: an error or loss barrier.
@@ -95,10 +95,18 @@ def barrier(quantity: Quantity, rows: pl.DataFrame, flags: "Sequence[Flag]" = ()
         at: the coordinates, ``split`` and ``baseline`` among them.
     """
     from transferscope.measures.barriers import stability
+    from transferscope.measures.families import bonferroni_confidence
 
     interval = pairs_interval(rows)
+    size = rows["family"][0] if "family" in rows.columns else 1
+    together = None
+    if size > 1:
+        together = pairs_interval(rows, bonferroni_confidence(size), "simultaneous_low", "simultaneous_high")
     decides = (quantity.key, at["split"], at["baseline"]) == ("error_barrier", "test", "mean")
-    return quantity.of(interval, verdict=stability(interval) if decides else None, flags=flags, **at)
+    return quantity.of(
+        interval, simultaneous=together, n_comparisons=size if size > 1 else None,
+        verdict=stability(interval) if decides else None, flags=flags, **at,
+    )  # fmt: skip
 
 
 def pairs_interval(rows: pl.DataFrame, confidence: float = 0.95, low: str = "low", high: str = "high") -> "Interval":

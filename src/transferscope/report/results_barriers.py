@@ -43,10 +43,10 @@ def barriers(studies: Sequence[KeptResults]) -> str:
 
 def _way(at: Mapping[str, Coordinate]) -> str | None:
     """What joins the two networks; None for what is not listed."""
-    if (at["split"], at["baseline"]) != ("test", "mean"):
-        return None
     way = next((_WAYS[found] for name, value in at.items() if (found := (name, str(value))) in _WAYS), None)
-    return way if way is None or at.get("batch_norm") not in ARTEFACTS else f"{way}, {at['batch_norm']}"
+    if way is None or (at["split"], at["baseline"]) != ("test", "mean"):
+        return None
+    return f"{way}, {at['batch_norm']}" if at.get("batch_norm") in ARTEFACTS else way
 
 
 def _words(item: Estimate) -> tuple[str, str, str]:
