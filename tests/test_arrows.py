@@ -37,11 +37,12 @@ MAY: dict[str, set[str]] = {
         "training.pretraining",
         "training.recipe",
     },
+    "bounds": set(),
     "published": set(),
     "keys": set(),
     "analyses": {*SPINE, "bounds", "data", "keys", "measures", "networks", "published", "specs", "training"},
     "plots": {"errors", "keys"},
-    "report": {*SPINE, "analyses", "keys", "plots", "running.results", "store", "study_file"},
+    "report": {*SPINE, "analyses", "bounds", "keys", "plots", "running.results", "store", "study_file"},
     "running": {*SPINE, "analyses", "data", "networks", "specs", "store", "streams", "study", "training"},
     "streams": {"errors"},
 }

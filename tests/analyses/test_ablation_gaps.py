@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.estimates import estimate_of
 from tests.report.synthetic_ablations import ablation_table
 from transferscope.analyses.ablation_gaps import Run, chance_level, difference_row, gap_row, mean_row
 from transferscope.analyses.ablation_summary import summary_of
@@ -109,12 +110,18 @@ def summary_with(levels: list[float], label: str = "single pixels", **more: Any)
     return summary_of(pl.concat([rest, new]))
 
 
-def test_verdict_rests_on_the_interval_over_seeds() -> None:
-    good = summary_with([0.05, 0.06, 0.055, 0.052]).verdict
-    assert good.startswith("Part of the gain does not need the shapes")
-    assert "with single pixels P-T − RI-T is +5.4 points" in good
-    assert "95 % interval over 4 seeds" in good
-    assert summary_with([-0.05, -0.06, -0.055]).verdict.startswith(
-        "Without the shapes in the images pre-training hurts"
-    )
-    assert summary_with([-0.05, 0.06, 0.01]).verdict.startswith("Undecided for training in general")
+@pytest.mark.parametrize(
+    ("levels", "verdict", "words"),
+    [
+        ([0.05, 0.06, 0.055, 0.052], "larger", "Part of the gain does not need the shapes in the images: with single "
+         "pixels P-T − RI-T is +5.4 points"),
+        ([-0.05, -0.06, -0.055], "smaller", "Without the shapes in the images pre-training hurts"),
+        ([-0.05, 0.06, 0.01], "undecided", "Undecided for training in general"),
+    ],
+)  # fmt: skip
+def test_verdict_rests_on_the_interval_over_seeds(levels, verdict, words) -> None:
+    summary = summary_with(levels)
+    gap = estimate_of(summary, "final_gap", ablation="block_shuffle", block="1")
+    assert (gap.verdict, gap.basis, gap.n) == (verdict, "seeds", len(levels))
+    assert gap.value == pytest.approx(sum(levels) / len(levels))
+    assert summary.verdict.startswith(words)

@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic import learning_curves_table, learning_rate_table
 from tests.report.synthetic_criticality import criticality_table
 from tests.report.synthetic_rewind import rewind_table
@@ -28,31 +29,32 @@ def test_limits_of_learning_curves_are_metrics_and_differences_of_metrics() -> N
     table = spread(learning_curves_table(), "RI_T", (0.02, 0.1, 0.25))
     table = spread(table, "P_T", (0.99, 0.8, 0.97))
     rates = Evidence({LearningRate().key: learning_rate_table()})
-    numbers = {number.name: number for number in LearningCurves().summarise(table, rates).numbers}
-    low, high = numbers["final test metric of RI-T"], numbers["final test metric of P-T"]
+    summary = LearningCurves().summarise(table, rates)
+    low, high = (estimate_of(summary, "final_metric", variant=variant) for variant in ("RI_T", "P_T"))
     assert (low.low, high.high) == (0.0, 1.0)
     assert (low.value, high.value) == (pytest.approx(0.37 / 3), pytest.approx(2.76 / 3))
     assert low.high == pytest.approx(0.37 / 3 + 4.302653 * 0.1167619 / 3**0.5, rel=1e-5)
-    assert numbers["optimisation speed of RI-T"].low == 0.0
-    gap = numbers["final test metric, P-T − RI-T"]
+    assert "clipped" in low.flags
+    assert estimate_of(summary, "speed", variant="RI_T").low == 0.0
+    gap = estimate_of(summary, "final_gap", variant="P_T", rival="RI_T")
     assert (gap.high, gap.basis) == (1.0, "seeds")
     assert gap.low > 0
-    for number in numbers.values():
-        if number.unit == "metric" and number.low is not None:
-            assert -1 <= number.low <= number.high <= 1
+    for item in summary.estimates:
+        if item.unit == "metric" and item.low is not None:
+            assert -1 <= item.low <= item.high <= 1
 
 
 def test_limits_of_drops_are_differences_of_metrics() -> None:
     rows = pl.DataFrame([
-        {"module": name, "position": place, "seed": seed, "drop": value, "low": value, "high": value,
-         "simultaneous_low": value, "simultaneous_high": value, "n": 100, "judged": "lost"}
+        {"module": name, "variant": "P_T", "to": "initial", "position": place, "seed": seed, "drop": value,
+         "low": value, "high": value, "simultaneous_low": value, "simultaneous_high": value, "n": 100, "judged": "lost"}
         for place, name in enumerate("abcdef") for seed, value in enumerate((0.1, 0.5, 0.9))
     ])  # fmt: skip
     for item in drops(rows, 0.005):
-        assert item.interval.low == pytest.approx(0.5 - 4.302653 * 0.4 / 3**0.5, rel=1e-5)
-        assert item.interval.high == 1.0
-        assert (item.simultaneous.low, item.simultaneous.high) == (-1.0, 1.0)
-        assert item.judged == "undecided"
+        assert item.low == pytest.approx(0.5 - 4.302653 * 0.4 / 3**0.5, rel=1e-5)
+        assert item.high == 1.0
+        assert (item.simultaneous_low, item.simultaneous_high) == (-1.0, 1.0)
+        assert (item.verdict, item.flags) == ("undecided", ("clipped",))
 
 
 def test_a_difference_of_drops_reaches_to_two() -> None:
@@ -60,11 +62,8 @@ def test_a_difference_of_drops_reaches_to_two() -> None:
     own = (pl.col("origin") == "study") & (pl.col("level") == "module") & (pl.col("to") == "initial")
     extreme = pl.col("variant").replace_strict({"P_T": -0.9, "RI_T": 0.9}, default=None, return_dtype=pl.Float64)
     summary = of_rewind(table.with_columns(drop=pl.when(own).then(extreme).otherwise("drop")), 0.005)
-    (gap,) = [
-        number for number in summary.numbers
-        if number.name == "P-T − RI-T: mean drop over modules, put back to its initial value (test)"
-    ]  # fmt: skip
-    assert gap.value == pytest.approx(-1.8)
+    gap = estimate_of(summary, "mean_drop_gap", variant="P_T", rival="RI_T")
+    assert (gap.value, gap.flags) == (pytest.approx(-1.8), ("no_spread",))
 
 
 def test_a_share_of_modules_is_a_share() -> None:
@@ -73,6 +72,6 @@ def test_a_share_of_modules_is_a_share() -> None:
     summary = of_criticality(
         table.with_columns(mu=pl.when(zero & pl.col("mu").is_not_null()).then(0.0).otherwise("mu")), 0.01
     )
-    numbers = [number for number in summary.numbers if number.name.startswith("share of modules with μ = 0, P-T")]
-    assert len(numbers) == 2
-    assert all((number.high, number.basis) == (1.0, "seeds") for number in numbers)
+    shares = estimates_of(summary, "mu_zero_share", variant="P_T")
+    assert len(shares) == 2
+    assert all((item.high, item.basis, item.flags) == (1.0, "seeds", ("clipped",)) for item in shares)

@@ -1,10 +1,14 @@
 """The analysis of module criticality on a trained study."""
 
+import math
+import statistics
+
 import polars as pl
 import pytest
 
+from tests.estimates import estimate_of, estimates_of
 from tests.studies import Diverging
-from transferscope.analyses.contract import checked, schema
+from transferscope.analyses.contract import checked, checked_summary, schema
 from transferscope.analyses.criticality import Criticality
 from transferscope.analyses.criticality_summary import free_modules, summary_of
 from transferscope.analyses.evidence import Evidence
@@ -95,10 +99,22 @@ def test_the_search_agrees_with_the_grid(found, trained) -> None:
 
 def test_the_summary_names_free_and_critical_modules(found) -> None:
     analysis, table, evidence = found
-    summary = analysis.summarise(table, evidence)
+    summary = checked_summary(analysis, analysis.summarise(table, evidence))
     assert "of 3 modules can go back to their initial value in all 2 seeds" in summary.verdict
-    assert any("Σ k·log(1 + μ/k) of P-T" in number.name for number in summary.numbers)
-    assert all(number.value is not None or number.note for number in summary.numbers)
+    assert all(item.value is not None or item.note for item in summary.estimates)
+    for (view, limit, variant), rows in table.filter(pl.col("level") == "module").group_by("view", "limit", "variant"):
+        of = rows.select("seed", "mu", "parameters").rows()
+        sums = {seed: math.fsum(k * math.log1p(mu / k) for s, mu, k in of if s == seed) for seed in (0, 1)}
+        item = estimate_of(summary, "mu_sum", view=view, limit=limit, variant=variant)
+        assert item.value == pytest.approx(statistics.mean(sums.values()))
+        zero = estimate_of(summary, "mu_zero_share", view=view, limit=limit, variant=variant)
+        assert zero.value == pytest.approx(statistics.mean(mu == 0 for _, mu, _ in of))
+    gap = estimate_of(summary, "mu_sum_gap", view="direct", limit="own", rival="RI_T")
+    ours, theirs = (
+        estimate_of(summary, "mu_sum", view="direct", limit="own", variant=variant) for variant in ("P_T", "RI_T")
+    )
+    assert gap.value == pytest.approx(ours.value - theirs.value)
+    assert (gap.n, gap.flags) == (2, ("too_few_seeds",))
     modules = table.filter((pl.col("level") == "module") & (pl.col("view") == "direct") & (pl.col("limit") == "own"))
     for name in free_modules(modules, "P_T"):
         assert set(modules.filter((pl.col("module") == name) & (pl.col("variant") == "P_T"))["mu"]) == {0.0}
@@ -122,10 +138,22 @@ def test_unreachable_modules_are_counted_and_left_out_of_sums(found) -> None:
         ((pl.col("level") == "module") & (pl.col("module") == "head")).alias("unreachable"),
     )  # fmt: skip
     summary = summary_of(hard, 0.01)
-    sums = [number for number in summary.numbers if number.name.startswith("network criticality Σ")]
-    assert {number.value for number in sums} == {None}
-    assert all("unreachable" in number.note for number in sums)
+    sums = estimates_of(summary, "mu_sum")
+    assert len(sums) == 12
+    assert {item.value for item in sums} == {None}
+    assert all("unreachable" in item.note for item in sums)
     assert "head (unreachable)" in summary.verdict
+
+
+def test_a_network_with_an_unreachable_module_leaves_its_variant_without_a_sum(found) -> None:
+    _analysis, table, _ = found
+    one = (pl.col("level") == "module") & (pl.col("module") == "head") & (pl.col("network") == "P-T[0]")
+    hard = table.with_columns(mu=pl.when(~one).then("mu"), unreachable=one)
+    summary = summary_of(hard, 0.01)
+    lost = estimate_of(summary, "mu_sum", view="direct", limit="own", variant="P_T")
+    assert (lost.value, lost.note) == (None, "not defined for 1 of 2; 1 modules are unreachable (+∞)")
+    assert estimate_of(summary, "mu_sum_gap", view="direct", limit="own").value is None
+    assert estimate_of(summary, "mu_sum", view="direct", limit="own", variant="RI_T").value is not None
 
 
 def test_a_diverged_network_is_left_out_and_named(trained) -> None:
@@ -133,7 +161,10 @@ def test_a_diverged_network_is_left_out_and_named(trained) -> None:
     lost = trained.study.member("RI_T", 0, trained.evidence)
     table, evidence = measured(trained, analysis, Diverging(trained.context, lost))
     assert "RI-T[0]" not in table.filter(pl.col("level") == "module")["network"].to_list()
-    assert "left out: RI-T[0]" in " ".join(analysis.summarise(table, evidence).notes)
+    summary = analysis.summarise(table, evidence)
+    assert "left out: RI-T[0]" in " ".join(summary.notes)
+    assert {item.at["variant"] for item in estimates_of(summary, "mu_sum") if "diverged" in item.flags} == {"RI_T"}
+    assert all("diverged" in item.flags for item in estimates_of(summary, "mu_sum_gap"))
 
 
 def test_a_table_without_modules_is_undecided() -> None:

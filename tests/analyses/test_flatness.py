@@ -9,10 +9,11 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
+from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic_flatness import flatness_table
 from tests.studies import Diverging, Trained
 from transferscope.analyses import hessian as hessian_module
-from transferscope.analyses.contract import checked, schema
+from transferscope.analyses.contract import checked, checked_summary, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.flatness import Flatness
 from transferscope.analyses.flatness_summary import _HESSIANS, _RULERS
@@ -231,22 +232,20 @@ def test_every_word_is_a_comparison_with_a_measure() -> None:
         assert sum(clause.count(measure) for clause in clauses for measure in _RULERS.values()) == 3
 
 
-def test_numbers_have_their_interval_and_the_one_over_all_measures() -> None:
-    summary = Flatness().summarise(flatness_table(), Evidence())
-    numbers = {number.name: number for number in summary.numbers}
-    assert len(numbers) == len(summary.numbers) == 6 + 11 + 4
-    rise = numbers["loss rise at equal ℓ2 radius, P-T − RI-T, share 0.1 (train)"]
-    assert (rise.basis, rise.n, rise.unit) == ("seeds", 3, "nat")
-    assert rise.low < rise.value < rise.high < 0
-    low, high = map(float, re.match(r"over all 7 measures at once (\S+) to (\S+)$", rise.note).groups())
-    assert low < rise.low
-    assert high > rise.high
+def test_estimates_have_their_interval_and_the_one_over_all_measures() -> None:
+    summary = checked_summary(Flatness(), Flatness().summarise(flatness_table(), Evidence()))
+    assert len(summary.estimates) == 6 + 11 + 4
+    rise = estimate_of(summary, "loss_rise_gap_equal", share=0.1, split="train", variant="P_T", rival="RI_T")
+    assert (rise.basis, rise.n, rise.unit, rise.n_comparisons, rise.verdict) == ("seeds", 3, "nat", 7, "flatter")
+    assert rise.name == "loss rise at equal ℓ2 radius, P-T − RI-T, share 0.1 (train)"
+    assert rise.simultaneous_low < rise.low < rise.value < rise.high < 0
+    assert rise.high < rise.simultaneous_high
     table = flatness_table()
     values = {
         variant: table.filter((pl.col("variant") == variant) & (pl.col("level") == "trace"))["value"].to_numpy()
         for variant in ("P_T", "RI_T")
     }
-    ratio = numbers["Hessian trace, P-T ÷ RI-T"]
+    ratio = estimate_of(summary, "trace_ratio")
     logs = np.log(values["P_T"] / values["RI_T"])
     half = 4.302652729911275 * logs.std(ddof=1) / math.sqrt(3)
     assert ratio.value == pytest.approx(math.exp(logs.mean()))
@@ -254,25 +253,35 @@ def test_numbers_have_their_interval_and_the_one_over_all_measures() -> None:
         pytest.approx(math.exp(logs.mean() - half)),
         pytest.approx(math.exp(logs.mean() + half)),
     )
+    assert estimate_of(summary, "trace", variant="P_T").value == pytest.approx(values["P_T"].mean())
 
 
 def test_values_that_are_lost_leave_no_selection() -> None:
     settings = Flatness()
     table = flatness_table(rise=lambda variant, ruler, share: None if ruler == "equal" and share == 0.4 else share)
-    numbers = {number.name: number for number in settings.summarise(table, Evidence()).numbers}
-    lost = numbers["loss rise at equal ℓ2 radius, P-T − RI-T, share 0.4 (train)"]
-    assert (lost.value, lost.note) == (None, "not finite for 3 of 3 seeds")
-    assert "undecided by loss rise at equal ℓ2 radius" in settings.summarise(table, Evidence()).verdict.replace(
-        "U", "u"
-    )
+    summary = settings.summarise(table, Evidence())
+    lost = estimate_of(summary, "loss_rise_gap_equal", share=0.4)
+    assert (lost.value, lost.note, lost.verdict) == (None, "not finite for 3 of 3 seeds", "undecided")
+    assert "undecided by loss rise at equal ℓ2 radius" in summary.verdict
     gone = flatness_table(hessian=lambda variant, level: None if level == "eigenvalue" and variant == "P_T" else -2.0)
     summary = settings.summarise(gone, Evidence())
-    numbers = {number.name: number for number in summary.numbers}
-    assert numbers["top Hessian eigenvalue, P-T ÷ RI-T"].note == "not found for 3 of 3 seeds"
-    assert numbers["top Hessian eigenvalue of P-T"].value is None
-    assert numbers["Hessian trace, P-T ÷ RI-T"].note == "a value is not positive: there is no ratio"
-    assert numbers["Hessian trace of RI-T"].value == -2.0
+    ratio = estimate_of(summary, "eigenvalue_ratio")
+    assert (ratio.value, ratio.note, ratio.verdict) == (None, "not found for 3 of 3 seeds", "undecided")
+    assert [item.at["variant"] for item in estimates_of(summary, "eigenvalue")] == ["RI_T"]
+    ratio = estimate_of(summary, "trace_ratio")
+    assert (ratio.value, ratio.note) == (None, "a value is not positive: there is no ratio")
+    trace = estimate_of(summary, "trace", variant="RI_T")
+    assert (trace.value, trace.low, trace.flags) == (-2.0, None, ("no_spread",))
     assert "Hessian: not converged after 60 products with the Hessian" in summary.notes
+
+
+def test_equal_ratios_of_all_seeds_decide_nothing() -> None:
+    table = flatness_table()
+    of = pl.when(pl.col("variant") == "P_T").then(1.0).otherwise(2.0)
+    same = table.with_columns(value=pl.when(pl.col("level") == "trace").then(of).otherwise("value"))
+    summary = Flatness().summarise(same, Evidence())
+    ratio = estimate_of(summary, "trace_ratio")
+    assert (ratio.value, ratio.low, ratio.flags, ratio.verdict) == (0.5, None, ("no_spread",), "undecided")
 
 
 def test_notes_say_what_was_fixed_and_what_was_left_out() -> None:
@@ -292,4 +301,4 @@ def test_an_empty_table_has_words() -> None:
     empty = pl.DataFrame([], schema=schema(Flatness.columns))
     summary = Flatness().summarise(empty, Evidence())
     assert summary.verdict.startswith("Undecided by every measure: 0 paired seeds")
-    assert all(number.value is None and number.note for number in summary.numbers)
+    assert all(item.value is None and item.note for item in summary.estimates)

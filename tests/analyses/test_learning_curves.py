@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 from scipy import stats
 
+from tests.estimates import estimate_of, estimates_of
 from tests.studies import Trained
-from transferscope.analyses.contract import checked, schema
+from transferscope.analyses.contract import Summary, checked, checked_summary, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves import LearningCurves, curves_of, improving, too_short
 from transferscope.analyses.learning_rate import LearningRate
@@ -55,9 +56,9 @@ def rates(p_t: float = 0.1, ri_t: float = 0.1) -> Evidence:
     return Evidence({LearningRate().key: made})
 
 
-def numbers(found: pl.DataFrame, evidence: Evidence | None = None, **settings) -> dict:
-    summary = LearningCurves(**settings).summarise(found, evidence or rates())
-    return {number.name: number for number in summary.numbers}
+def summary_of(found: pl.DataFrame, evidence: Evidence | None = None, **settings) -> Summary:
+    analysis = LearningCurves(**settings)
+    return checked_summary(analysis, analysis.summarise(found, evidence or rates()))
 
 
 FLAT = [0.2, 0.6, 0.6, 0.6, 0.6]
@@ -125,48 +126,61 @@ R = {0: [0.2, 0.4, 0.5, 0.5], 1: [0.2, 0.3, 0.5, 0.5], 2: [0.2, 0.4, 0.4, 0.5]}
 
 def test_speed_is_the_mean_over_common_epochs_without_the_first() -> None:
     found = table(*(rows("P_T", s, c) for s, c in P.items()), *(rows("RI_T", s, c) for s, c in R.items()))
-    got = numbers(found)
-    speeds = {name: [sum(curve[1:4]) / 3 for curve in curves.values()] for name, curves in (("P-T", P), ("RI-T", R))}
-    differences = [a - b for a, b in zip(speeds["P-T"], speeds["RI-T"], strict=True)]
-    for name, values in speeds.items():
-        assert got[f"optimisation speed of {name}"].value == pytest.approx(statistics.mean(values))
-    gap = got["optimisation speed, P-T − RI-T"]
+    summary = summary_of(found)
+    speeds = {name: [sum(curve[1:4]) / 3 for curve in curves.values()] for name, curves in (("P_T", P), ("RI_T", R))}
+    differences = [a - b for a, b in zip(speeds["P_T"], speeds["RI_T"], strict=True)]
+    for variant, values in speeds.items():
+        assert estimate_of(summary, "speed", variant=variant).value == pytest.approx(statistics.mean(values))
+    gap = estimate_of(summary, "speed_gap", variant="P_T", rival="RI_T")
     half = stats.t.ppf(0.975, 2) * statistics.stdev(differences) / math.sqrt(3)
     assert gap.value == pytest.approx(statistics.mean(differences))
     assert (gap.low, gap.high) == pytest.approx((gap.value - half, gap.value + half))
-    assert (gap.basis, gap.n) == ("seeds", 3)
-    verdict = ANALYSIS.summarise(found, rates()).verdict
-    assert verdict.startswith("P-T learns faster: the clean training metric, averaged over epochs, is +0.")
-    assert "95 % interval over 3 seeds" in verdict
+    assert (gap.basis, gap.n, gap.verdict) == ("seeds", 3, "faster")
+    assert gap.name == "optimisation speed, P-T − RI-T"
+    assert summary.verdict.startswith("P-T learns faster: ")
+    assert "95 % interval over 3 seeds" in summary.verdict
 
 
 @pytest.mark.parametrize(
-    ("p_t", "ri_t", "verdict"),
+    ("p_t", "ri_t", "verdict", "flags", "words"),
     [
-        (R, P, "P-T learns slower: "),
-        ({s: R[s] for s in (0, 1)}, {s: R[s] for s in (0, 1)}, "Undecided with 2 seeds (3 are needed): "),
-        ({0: R[0]}, {0: P[0]}, "Undecided with 1 seed (3 are needed): "),
-        ({0: P[0]}, {1: R[1]}, "Undecided: no seed has a finished run of both variants."),
-        ({0: P[0]}, {}, "Undecided: P-T and RI-T have no finished epoch in common."),
-        ({s: P[s] for s in P}, {s: [c + 0.3 * (-1) ** s for c in P[s]] for s in P}, "Undecided: the clean"),
+        (R, P, "slower", (), "P-T learns slower: "),
+        ({s: R[s] for s in (0, 1)}, {s: R[s] for s in (0, 1)}, "undecided", ("too_few_seeds",),
+         "Undecided with 2 seeds (3 are needed): "),
+        ({0: R[0]}, {0: P[0]}, "undecided", ("too_few_seeds",), "Undecided with 1 seed (3 are needed): "),
+        ({0: P[0]}, {1: R[1]}, "undecided", (), "Undecided: no seed has a finished run of both variants."),
+        ({s: P[s] for s in P}, {s: [c + 0.3 * (-1) ** s for c in P[s]] for s in P}, "undecided", (),
+         "Undecided: the clean"),
+        # Equal differences have no spread: they prove nothing, however large they are.
+        (dict.fromkeys(P, P[0]), dict.fromkeys(P, R[0]), "undecided", ("no_spread",), "Undecided: the clean"),
     ],
-)
-def test_the_verdict_rests_on_three_seeds_or_says_undecided(p_t, ri_t, verdict) -> None:
+)  # fmt: skip
+def test_the_verdict_rests_on_three_seeds_or_is_undecided(p_t, ri_t, verdict, flags, words) -> None:
     found = table(*(rows("P_T", s, c) for s, c in p_t.items()), *(rows("RI_T", s, c) for s, c in ri_t.items()))
-    assert ANALYSIS.summarise(found, rates()).verdict.startswith(verdict)
+    summary = summary_of(found)
+    gap = estimate_of(summary, "speed_gap")
+    assert (gap.verdict, gap.flags) == (verdict, flags)
+    assert summary.verdict.startswith(words)
+
+
+def test_without_a_common_epoch_there_is_no_speed() -> None:
+    summary = summary_of(table(rows("P_T", 0, P[0])))
+    assert estimates_of(summary, "speed_gap") == []
+    assert summary.verdict == "Undecided: P-T and RI-T have no finished epoch in common."
 
 
 def test_diverged_runs_are_left_out_and_named() -> None:
     found = table(
         rows("P_T", 0, P[0]), rows("P_T", 1, [0.2, 0.1], diverged=True), rows("RI_T", 0, R[0]), rows("RI_T", 1, R[1])
     )
-    summary = ANALYSIS.summarise(found, rates())
-    got = {number.name: number for number in summary.numbers}
+    summary = summary_of(found)
     assert "P-T[1] diverged at rate 0.1" in summary.notes
-    assert got["optimisation speed of P-T"].n == 1
+    ours, theirs = (estimate_of(summary, "speed", variant=variant) for variant in ("P_T", "RI_T"))
     # Four epochs are common to the others: the short diverged run does not shorten them.
-    assert got["optimisation speed of P-T"].value == pytest.approx(sum(P[0][1:4]) / 3)
-    assert got["optimisation speed, P-T − RI-T"].n == 1
+    assert (ours.n, ours.value) == (1, pytest.approx(sum(P[0][1:4]) / 3))
+    assert estimate_of(summary, "speed_gap").n == 1
+    assert ("diverged" in ours.flags, "diverged" in theirs.flags) == (True, False)
+    assert "diverged" in estimate_of(summary, "speed_gap").flags
 
 
 # -- equal loss, thresholds, finals -----------------------------------------------------------------------------
@@ -177,7 +191,7 @@ def test_speed_from_equal_loss_starts_both_clocks_at_the_lower_start() -> None:
         rows("P_T", 0, [0.4, 0.8, 0.9, 1.0], loss=[1.0, 0.5, 0.4, 0.3]),
         rows("RI_T", 0, [0.1, 0.3, 0.5, 0.7], loss=[3.0, 1.0, 0.8, 0.6]),
     )
-    number = numbers(found)["speed from equal starting loss, P-T − RI-T"]
+    number = estimate_of(summary_of(found), "speed_from_equal_loss")
     # RI-T reaches the loss 1.0 after one epoch: two epochs are left for both.
     assert number.value == pytest.approx((0.8 + 0.9) / 2 - (0.5 + 0.7) / 2)
     assert number.n == 1
@@ -189,10 +203,10 @@ def test_seeds_that_never_reach_the_common_loss_are_counted() -> None:
         rows("P_T", 0, run, loss=[1.0, 0.5, 0.4, 0.3]), rows("RI_T", 0, run, loss=[3.0, 1.0, 0.8, 0.6]),
         rows("P_T", 1, run, loss=[1.0, 0.5, 0.4, 0.3]), rows("RI_T", 1, run, loss=[3.0, 2.0, 1.5, 1.2]),
     )  # fmt: skip
-    number = numbers(found)["speed from equal starting loss, P-T − RI-T"]
+    number = estimate_of(summary_of(found), "speed_from_equal_loss")
     assert number.n == 1
     assert "1 of 2 seeds left out: a network never gets down" in number.note
-    none = numbers(found.filter(pl.col("seed") == 1))["speed from equal starting loss, P-T − RI-T"]
+    none = estimate_of(summary_of(found.filter(pl.col("seed") == 1)), "speed_from_equal_loss")
     assert none.value is None
     assert none.note.startswith("a network never gets down")
 
@@ -202,10 +216,10 @@ def test_epochs_to_thresholds_are_medians_with_the_censored_counted() -> None:
         rows("P_T", 0, [0.0, 1.0, 1.0, 1.0]), rows("P_T", 1, [0.0, 0.0, 0.0, 1.0]),
         rows("RI_T", 0, [0.0, 0.5, 0.5, 0.5]), rows("RI_T", 1, [0.0, 0.0, 0.5, 1.0]),
     )  # fmt: skip
-    got = numbers(found, thresholds=2)
+    summary = summary_of(found, thresholds=2)
     half, whole = (
-        [got[f"epochs of {name} to a training metric of {level} (median)"] for name in ("P-T", "RI-T")]
-        for level in ("0.500", "1.000")
+        [estimate_of(summary, "epochs_to_threshold", variant=name, threshold=level) for name in ("P_T", "RI_T")]
+        for level in (0.5, 1.0)
     )
     assert [number.value for number in half] == [2.0, 1.5]  # (1 + 3) / 2 and (1 + 2) / 2
     p_t, ri_t = whole
@@ -219,11 +233,13 @@ def test_the_best_epoch_is_chosen_on_validation_data() -> None:
         rows("P_T", 0, FLAT, validation=[0.1, 0.5, 0.9, 0.9, 0.2], test=[0.0, 0.1, 0.2, 1.0, 0.4]),
         rows("RI_T", 0, FLAT, validation=[0.1, 0.2, 0.3, 0.3, 0.3], test=[0.0, 1.0, 0.3, 0.1, 0.1]),
     )
-    got = numbers(found)
-    assert got["final test metric of P-T"].value == 0.4
-    assert got["test metric of P-T at its best validation epoch"].value == 0.2  # the earliest of equals
-    assert got["test metric of RI-T at its best validation epoch"].value == 0.3
-    assert got["final test metric, P-T − RI-T"].value == pytest.approx(0.3)
+    summary = summary_of(found)
+    assert estimate_of(summary, "final_metric", variant="P_T").value == 0.4
+    assert estimate_of(summary, "best_epoch_metric", variant="P_T").value == 0.2  # the earliest of equals
+    assert estimate_of(summary, "best_epoch_metric", variant="RI_T").value == 0.3
+    gap = estimate_of(summary, "final_gap", variant="P_T", rival="RI_T", split="test")
+    assert (gap.value, gap.flags) == (pytest.approx(0.3), ("too_few_seeds",))
+    assert estimate_of(summary, "speed_gap", at_rate="own").at["rival"] == "RI_T"
 
 
 def test_equal_rates_come_from_the_tuning_runs() -> None:
@@ -234,16 +250,16 @@ def test_equal_rates_come_from_the_tuning_runs() -> None:
         rows("P_T", 1000, [0.0, 0.9, 0.9], setting="grid", rate=0.2, diverged=True),
         rows("RI_T", 1000, [0.0, 0.3, 0.4], setting="grid", rate=0.2),
     )  # fmt: skip
-    got = numbers(found, rates(p_t=0.1, ri_t=0.2))
-    metric = got["validation metric, P-T − RI-T, both at rate 0.1 (tuning runs)"]
-    speed = got["optimisation speed, P-T − RI-T, both at rate 0.1 (tuning runs)"]
+    summary = summary_of(found, rates(p_t=0.1, ri_t=0.2))
+    keys = ("metric_gap_at_equal_rate", "speed_gap_at_equal_rate")
+    metric, speed = (estimate_of(summary, key, learning_rate=0.1) for key in keys)
     assert metric.value == pytest.approx(0.7 - 0.2)
+    assert metric.name == "validation metric, P-T − RI-T, both at rate 0.1 (tuning runs)"
     assert speed.value == pytest.approx((0.5 + 0.7) / 2 - (0.1 + 0.2) / 2)
-    for quantity in ("validation metric", "optimisation speed"):
-        lost = got[f"{quantity}, P-T − RI-T, both at rate 0.2 (tuning runs)"]
+    for key in keys:
+        lost = estimate_of(summary, key, learning_rate=0.2)
         assert (lost.value, lost.note) == (None, "no seed has a finished run of both variants")
-    same = [name for name in numbers(found, rates(0.1, 0.1)) if "both at rate" in name]
-    assert len(same) == 2
+        assert len(estimates_of(summary_of(found, rates(0.1, 0.1)), key)) == 1
 
 
 # -- plateaus ---------------------------------------------------------------------------------------------------
@@ -257,28 +273,59 @@ def test_runs_that_still_improve_are_named_and_end_no_claim() -> None:
     )
     assert improving(found, "RI_T") == [0]
     assert improving(found, "P_T") == []
-    summary = ANALYSIS.summarise(found, rates())
+    summary = summary_of(found)
     note = "RI-T is still improving at the end (seed 0): no claim on the final gap is made from these runs"
     assert note in summary.notes
-    gap = next(number for number in summary.numbers if number.name == "final test metric, P-T − RI-T")
-    assert gap.note.endswith("RI-T is still improving: no claim")
+    assert "still_improving" in estimate_of(summary, "final_gap").flags
+    assert "still_improving" in estimate_of(summary, "final_metric", variant="RI_T").flags
+    assert "still_improving" not in estimate_of(summary, "final_metric", variant="P_T").flags
 
 
 def test_p_t_that_still_rises_is_another_matter() -> None:
     found = table(*(rows("P_T", s, FLAT, validation=RISING) for s in range(2)), rows("RI_T", 0, FLAT))
-    notes = ANALYSIS.summarise(found, rates()).notes
-    assert "P-T still rises at the end (seeds 0, 1): longer training may widen the gap" in notes
-    assert not any("still improving" in note for note in notes)
+    summary = summary_of(found)
+    assert "P-T still rises at the end (seeds 0, 1): longer training may widen the gap" in summary.notes
+    assert "still_improving" not in estimate_of(summary, "final_gap").flags
 
 
 def test_runs_too_short_to_tell_are_named() -> None:
     found = table(rows("P_T", 0, FLAT), rows("RI_T", 0, FLAT[:3]))
     assert (too_short(found, "RI_T"), too_short(found, "P_T")) == ([0], [])
-    assert (
-        "RI-T has too few epochs to tell whether it has reached its plateau" in ANALYSIS.summarise(found, rates()).notes
-    )
+    summary = summary_of(found)
+    assert "RI-T has too few epochs to tell whether it has reached its plateau" in summary.notes
+    assert "too_few_epochs" in estimate_of(summary, "final_gap").flags
 
 
 def test_longer_runs_are_compared_as_well() -> None:
     found = table(rows("P_T", 0, FLAT), rows("RI_T", 0, FLAT), rows("RI_T_long", 0, [*FLAT, 0.55, 0.55]))
-    assert numbers(found)["final test metric, P-T − RI-T-long"].value == pytest.approx(0.05)
+    assert estimate_of(summary_of(found), "final_gap", rival="RI_T_long").value == pytest.approx(0.05)
+
+
+# -- spikes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.kind("C8")
+def test_a_spike_of_the_training_loss_is_kept_by_key_and_said() -> None:
+    up, calm = [0.69, 0.5, 22.0, 0.6, 0.4], [0.69, 0.5, 0.4, 0.3, 0.2]
+    found = table(
+        rows("P_T", 0, FLAT, loss=up),
+        rows("P_T", 1, FLAT, loss=[0.69, 0.5, 0.4, 9.0, 8.0]),
+        rows("P_T", 2, FLAT, loss=up, diverged=True),  # told as diverged
+        rows("RI_T", 0, FLAT, loss=calm),
+        rows("RI_T_long", 0, FLAT, loss=calm),
+        rows("RI_T", 1000, FLAT, loss=up, setting="grid"),  # told beside the search
+    )
+    summary = ANALYSIS.summarise(found, rates())
+    told = [(s["variant"], s["seed"], s["learning_rate"], s["epoch"], s["peak"], s["back"])
+            for s in summary.facts["spikes"]]  # fmt: skip
+    assert told == [("P_T", 0, 0.1, 2, 22.0, 4), ("P_T", 1, 0.1, 3, 9.0, None)]
+    (note,) = [note for note in summary.notes if "far above its earlier level" in note]
+    assert "P-T[0] at 0.1 from 0.595 to 22 in epoch 2, back in epoch 4" in note
+    assert "P-T[1] at 0.1 from 0.5 to 9 in epoch 3, and never back" in note
+
+
+@pytest.mark.kind("C8")
+def test_where_no_loss_has_a_spike_nothing_is_said_of_it() -> None:
+    summary = ANALYSIS.summarise(table(rows("P_T", 0, FLAT), rows("RI_T", 0, FLAT)), rates())
+    assert summary.facts["spikes"] == []
+    assert not any("level" in note for note in summary.notes)

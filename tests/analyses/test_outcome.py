@@ -1,6 +1,5 @@
 """What the four networks achieve, and which words the gap is given."""
 
-import math
 import statistics
 
 import numpy as np
@@ -10,8 +9,9 @@ import torch
 from scipy import stats
 
 from tests.analyses.test_learning_curves import FLAT, RISING, rows
+from tests.estimates import estimate_of
 from tests.studies import Diverging, Trained, arrays, bound, untrained
-from transferscope.analyses.contract import Unit, checked, schema
+from transferscope.analyses.contract import Unit, checked, checked_summary, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.gap import gap_over_examples
 from transferscope.analyses.learning_curves import LearningCurves
@@ -204,33 +204,66 @@ HELPS = ("seeds", 3, 0.08, 0.06, 0.10)
 EXAMPLES = ("examples", 200, 0.08, 0.02, 0.13)
 
 
+GENERAL = "A claim about training in general needs at least 3 seeds."
+
+
 @pytest.mark.parametrize(
-    ("intervals", "verdict"),
+    ("intervals", "over", "verdict", "words"),
     [
-        ([HELPS, EXAMPLES], "This pre-training helps: P-T − RI-T is +8.0 points of test top1, 95 % interval over 3 "
-         "seeds +6.0 to +10.0 points."),
-        ([("seeds", 3, -0.08, -0.10, -0.06), EXAMPLES], "This pre-training hurts: P-T − RI-T is -8.0 points"),
-        ([("seeds", 3, 0.08, -0.01, 0.17), EXAMPLES], "Undecided for training in general: P-T − RI-T is +8.0 points"),
-        ([("range", 2, 0.08, 0.07, 0.09), EXAMPLES], "These P-T networks are better: P-T − RI-T is +8.0 points of test "
-         "top1, 95 % interval over 200 test examples +2.0 to +13.0 points; 2 seeds, range +7.0 to +9.0 points. A claim "
-         "about training in general needs at least 3 seeds."),
-        ([(None, 1, 0.08, None, None), EXAMPLES], "These P-T networks are better: P-T − RI-T is +8.0 points of test "
-         "top1, 95 % interval over 200 test examples +2.0 to +13.0 points; one seed. A claim about training in general "
-         "needs at least 3 seeds."),
-        ([(None, 1, -0.08, None, None), ("examples", 60, -0.08, -0.1, -0.02)], "These P-T networks are worse: P-T − "
-         "RI-T is -8.0 points of test top1, 95 % interval over 60 groups of test examples -10.0 to -2.0 points; one "
-         "seed."),
-        ([(None, 1, 0.08, None, None), ("examples", 200, 0.08, -0.1, 0.2)], "Undecided: P-T − RI-T"),
-        ([(None, 1, 0.08, None, None), (None, 1, 0.08, None, None)], "Undecided: P-T − RI-T is +8.0 points of test "
-         "top1, without an interval; one seed. A claim"),
+        ([HELPS, EXAMPLES], "seeds", "larger",
+         "This pre-training helps: P-T − RI-T is +8.0 points of test top1, 95 % interval over 3 seeds +6.0 to +10.0 "
+         "points."),
+        ([("seeds", 3, -0.08, -0.10, -0.06), EXAMPLES], "seeds", "smaller",
+         "This pre-training hurts: P-T − RI-T is -8.0 points"),
+        ([("seeds", 3, 0.08, -0.01, 0.17), EXAMPLES], "seeds", "undecided",
+         "Undecided for training in general: P-T − RI-T is +8.0 points"),
+        ([("range", 2, 0.08, 0.07, 0.09), EXAMPLES], "examples", "larger",
+         "These P-T networks are better: P-T − RI-T is +8.0 points of test top1, 95 % interval over 200 test examples "
+         f"+2.0 to +13.0 points; 2 seeds, range +7.0 to +9.0 points. {GENERAL}"),
+        ([(None, 1, 0.08, None, None), EXAMPLES], "examples", "larger",
+         "These P-T networks are better: P-T − RI-T is +8.0 points of test top1, 95 % interval over 200 test examples "
+         f"+2.0 to +13.0 points; one seed. {GENERAL}"),
+        ([(None, 1, -0.08, None, None), ("examples", 60, -0.08, -0.1, -0.02)], "examples", "smaller",
+         "These P-T networks are worse: P-T − RI-T is -8.0 points of test top1, 95 % interval over 60 groups of test "
+         "examples -10.0 to -2.0 points; one seed."),
+        ([(None, 1, 0.08, None, None), ("examples", 200, 0.08, -0.1, 0.2)], "examples", "undecided",
+         "Undecided: P-T − RI-T"),
+        ([(None, 1, 0.08, None, None), (None, 1, 0.08, None, None)], "seeds", "undecided",
+         "Undecided: P-T − RI-T is +8.0 points of test top1, without an interval; one seed. A claim"),
+        # Equal gaps of all seeds are no interval: the examples decide.
+        ([(None, 3, 0.08, None, None), EXAMPLES], "examples", "larger",
+         "These P-T networks are better: P-T − RI-T is +8.0 points of test top1, 95 % interval over 200 test examples "
+         "+2.0 to +13.0 points; equal for all 3 seeds. A claim about training in general needs at least 3 seeds that "
+         "differ."),
     ],
 )  # fmt: skip
-def test_a_verdict_names_what_it_rests_on(intervals, verdict) -> None:
+def test_a_verdict_names_what_it_rests_on(intervals, over, verdict, words) -> None:
     summary = ANALYSIS.summarise(results(gap_rows(*intervals)), table_of_curves(ENDED))
-    assert summary.verdict.startswith(verdict)
+    assert summary.verdict.startswith(words)
+    decided = [item for item in checked_summary(ANALYSIS, summary).estimates if item.verdict is not None]
+    assert [(item.quantity, item.at["rival"], item.at["over"], item.verdict) for item in decided] == [
+        ("gap", "RI_T", over, verdict)
+    ]
     general = "This pre-training" in summary.verdict
     assert general == (intervals[0][0] == "seeds" and intervals[0][3] * intervals[0][4] > 0)
     assert "every claim is for this pre-trained network; another pre-training may differ" in summary.notes
+
+
+@pytest.mark.parametrize(
+    ("interval", "flags"),
+    [
+        (HELPS, ()),
+        (("range", 2, 0.08, 0.07, 0.09), ("too_few_seeds",)),
+        ((None, 1, 0.08, None, None), ("too_few_seeds",)),
+        ((None, 3, 0.08, None, None), ("no_spread",)),
+    ],
+)
+def test_flags_say_what_an_interval_lacks(interval, flags) -> None:
+    summary = ANALYSIS.summarise(results(gap_rows(interval, EXAMPLES)), table_of_curves(ENDED))
+    assert estimate_of(summary, "gap", variant="P_T", rival="RI_T", over="seeds").flags == flags
+    assert estimate_of(summary, "gap", over="examples").flags == ()
+    rising = ANALYSIS.summarise(results(gap_rows(interval)), table_of_curves({**ENDED, "RI_T": [RISING] * 3}))
+    assert estimate_of(rising, "gap").flags == (*flags, "still_improving")
 
 
 def test_auc_is_no_number_of_points() -> None:
@@ -276,7 +309,8 @@ def test_p_t_that_still_rises_forbids_nothing() -> None:
     runs = {"RI_T": [FLAT] * 3, "P_T": [RISING] * 3}
     verdict = ANALYSIS.summarise(results(gap_rows(HELPS)), table_of_curves(runs)).verdict
     assert verdict.startswith("This pre-training helps")
-    assert math.isclose(ANALYSIS.summarise(results(gap_rows(HELPS)), table_of_curves(runs)).estimates[0].value, 0.08)
+    gap = estimate_of(ANALYSIS.summarise(results(gap_rows(HELPS)), table_of_curves(runs)), "gap")
+    assert (gap.value, gap.flags) == (0.08, ())
 
 
 def test_gains_that_are_equal_for_all_seeds_leave_it_to_the_examples() -> None:
@@ -285,7 +319,7 @@ def test_gains_that_are_equal_for_all_seeds_leave_it_to_the_examples() -> None:
     summary = ANALYSIS.summarise(results(gap_rows(equal, examples)), table_of_curves(runs))
     assert summary.facts["winner"] == "P_T"
     assert (summary.facts["basis"], summary.facts["low"]) == ("examples", 0.02)
-    assert "equal for all 3 seeds, which proves nothing" in summary.verdict
+    assert "equal for all 3 seeds" in summary.verdict
     gaps = {item.at["over"]: item for item in summary.estimates if item.quantity == "gap"}
     assert (gaps["seeds"].low, gaps["seeds"].flags) == (None, ("no_spread",))
     assert (gaps["examples"].low, gaps["examples"].flags) == (0.02, ())

@@ -9,8 +9,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from tests.estimates import estimate_of, estimates_of
 from tests.studies import Diverging, Trained, bound, untrained
-from transferscope.analyses.contract import Unit, checked
+from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.linear_probe import linear_probe
 from transferscope.analyses.probe import GAPS, Probe
@@ -57,15 +58,20 @@ def test_levels_and_intervals(table: pl.DataFrame) -> None:
             for row in rows.filter(pl.col("level") == "network").iter_rows(named=True)
         }
         means = {row["variant"]: row for row in rows.filter(pl.col("level") == "variant").iter_rows(named=True)}
-        assert (means["P"]["n"], means["P"]["basis"], means["P_T"]["n"], means["P_T"]["basis"]) == (1, None, 3, "seeds")
+        # Equal values of all seeds have no interval.
+        of_p_t = "seeds" if len({values["P_T", seed] for seed in range(3)}) > 1 else None
+        assert (means["P"]["n"], means["P"]["basis"], means["P_T"]["n"], means["P_T"]["basis"]) == (1, None, 3, of_p_t)
         for better, worse in GAPS:
             seeds = [
                 values[better, 0 if better == "P" else seed] - values[worse, 0 if worse == "P" else seed]
                 for seed in range(3)
             ]
             of = rows.filter((pl.col("level") == "gap") & (pl.col("variant") == f"{better} − {worse}"))
-            over = {row["basis"]: row for row in of.iter_rows(named=True)}
-            assert set(over) == {"seeds", "examples"}
+            over = dict(zip(("seeds", "examples"), of.iter_rows(named=True), strict=True))
+            if np.ptp(seeds) < 1e-12:
+                assert (over["seeds"]["basis"], over["seeds"]["low"]) == (None, None)
+                continue
+            assert [row["basis"] for row in over.values()] == ["seeds", "examples"]
             half = 4.302653 * np.std(seeds, ddof=1) / np.sqrt(3)
             assert over["seeds"]["value"] == pytest.approx(np.mean(seeds))
             assert over["seeds"]["high"] - over["seeds"]["value"] == pytest.approx(half, abs=1e-6)
@@ -105,24 +111,39 @@ def test_a_diverged_network_is_left_out(trained: Trained) -> None:
 
 
 def test_the_summary_names_the_largest_gain_and_what_it_rests_on(table: pl.DataFrame) -> None:
-    summary = PROBE.summarise(table, Evidence())
+    summary = checked_summary(PROBE, PROBE.summarise(table, Evidence()))
     gaps = table.filter((pl.col("variant") == "P − RI") & (pl.col("basis") == "seeds")).sort("value")
     top = gaps.row(-1, named=True)
+    largest = estimate_of(summary, "largest_gap", variant="P", rival="RI")
+    assert (largest.at["module"], largest.value, largest.n_comparisons) == (top["module"], top["value"], 3)
+    assert largest.verdict == ("larger" if top["simultaneous_low"] > 0 else "undecided")
+    assert [item.verdict for item in estimates_of(summary, "largest_gap")] == [largest.verdict, None, None]
     assert f"{100 * top['value']:+.1f} points" in summary.verdict
     assert "simultaneous for all parts" in summary.verdict
     assert ("Undecided" in summary.verdict) == (top["simultaneous_low"] <= 0)
-    assert {number.unit for number in summary.numbers} == {"metric"}
-    one = PROBE.summarise(table.filter((pl.col("basis") != "seeds") | pl.col("basis").is_null()), Evidence())
-    assert one.verdict == "Undecided: no part of both P and RI could be probed."
-    few = table.filter((pl.col("level") == "gap") & (pl.col("basis") == "examples"))
-    single = few.with_columns(
-        pl.lit(None, pl.String).alias("basis"), pl.lit(None, pl.Float64).alias("low"),
-        pl.lit(None, pl.Float64).alias("high"),
-    )  # fmt: skip
-    verdict = PROBE.summarise(pl.concat([few, single]), Evidence()).verdict
-    assert verdict.startswith("For these networks P − RI is largest at")
-    assert "test examples (this part alone)" in verdict
-    assert "needs at least 3 seeds" in PROBE.summarise(single, Evidence()).verdict
+    deepest = estimate_of(summary, "metric", variant="P_T")
+    assert (deepest.at["module"], deepest.n, deepest.unit) == (FEATURES, 3, "metric")
+    none = PROBE.summarise(table.filter(pl.col("level") != "gap"), Evidence())
+    assert none.verdict == "Undecided: no part of both P and RI could be probed."
+
+
+@pytest.mark.parametrize(("n", "flag", "needed"), [(1, "too_few_seeds", "seeds."), (3, "no_spread", "that differ.")])
+def test_without_an_interval_over_seeds_the_examples_speak(table, n, flag, needed) -> None:
+    limits = ("low", "high", "simultaneous_low", "simultaneous_high")
+    over_seeds = (pl.col("level") == "gap") & (pl.col("basis") == "seeds")
+    rows = table.with_columns(
+        *(pl.when(over_seeds).then(None).otherwise(name).alias(name) for name in (*limits, "basis")),
+        pl.when(over_seeds).then(n).otherwise("n").alias("n"),
+    )
+    summary = checked_summary(PROBE, PROBE.summarise(rows, Evidence()))
+    largest = estimate_of(summary, "largest_gap", variant="P", rival="RI")
+    assert (largest.low, largest.flags, largest.verdict) == (None, (flag,), "undecided")
+    these = estimate_of(summary, "largest_gap_of_these_networks", variant="P", rival="RI")
+    assert (these.basis, these.at["module"]) == ("examples", largest.at["module"])
+    assert summary.verdict.startswith("For these networks P − RI is largest at")
+    assert summary.verdict.endswith(needed)
+    single = rows.filter((pl.col("level") != "gap") | (pl.col("basis").ne_missing("examples")))
+    assert PROBE.summarise(single, Evidence()).verdict.startswith("Undecided: P − RI is largest at")
 
 
 def test_what_cannot_be_probed_has_a_reason(trained: Trained) -> None:

@@ -1,18 +1,22 @@
 """The analysis of rewound modules on a trained study; P-T on shuffled blocks, there and in criticality."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import polars as pl
 import pytest
+import torch
 
+from tests.estimates import estimate_of, estimates_of
 from tests.studies import SIZE, Diverging
-from transferscope.analyses.contract import checked, schema
+from transferscope.analyses import rewind_rows
+from transferscope.analyses.contract import checked, checked_summary, schema
 from transferscope.analyses.criticality import Criticality
 from transferscope.analyses.module_rewind import ALL, Rewinding, Rewound, rewind
 from transferscope.analyses.rewind import Rewind, published_rows
-from transferscope.analyses.rewind_rows import judge
 from transferscope.analyses.rewind_summary import drops, summary_of
 from transferscope.analyses.shuffled import shuffled_members, shuffled_variants
 from transferscope.frozen import derive_seed
-from transferscope.measures.intervals import Interval
 from transferscope.plots.rewind import chart, figures
 from transferscope.plots.theme import colour, shown
 
@@ -84,55 +88,88 @@ def test_it_is_what_the_function_gives(found, trained, variant) -> None:
 
 def test_the_summary_says_what_it_rests_on(found) -> None:
     analysis, table = found
-    summary = analysis.summarise(table, None)
+    summary = checked_summary(analysis, analysis.summarise(table, None))
     assert "P-T put back to its initial value (3 seeds)" in summary.verdict
     assert "RI-T put back to a random value (3 seeds)" in summary.verdict
-    names = [number.name for number in summary.numbers]
-    assert len(set(names)) == len(names)
-    assert any(name.startswith("P-T − RI-T: mean drop over modules") for name in names)
-    assert any(name.startswith("stem + head, P-T") for name in names)
+    for key in ("drop", "drop_to_random"):
+        for variant in ("P_T", "RI_T"):
+            of = {item.at["module"]: item for item in estimates_of(summary, key, variant=variant, split="test")}
+            assert list(of) == ["stem", "block", "head", "stem + head", ALL]
+            assert [item.n_comparisons for item in of.values()] == [3, 3, 3, 1, 1]
+            assert {item.verdict for item in of.values()} <= {"kept", "lost", "undecided"}
+    gap = estimate_of(summary, "mean_drop_gap", variant="P_T", rival="RI_T")
+    rows = table.filter(
+        (pl.col("origin") == "study") & (pl.col("level") == "module") & (pl.col("to") == "initial")
+        & (pl.col("split") == "test")
+    )  # fmt: skip
+    means = {v: rows.filter(pl.col("variant") == v)["drop"].mean() for v in ("P_T", "RI_T")}
+    assert gap.value == pytest.approx(means["P_T"] - means["RI_T"])
+    assert estimate_of(summary, "mean_drop", variant="P_T").value == pytest.approx(means["P_T"])
+    assert gap.name == "P-T − RI-T: mean drop over modules, put back to its initial value (test)"
     assert "batch-norm statistics recomputed" in " ".join(summary.notes)
 
 
 def rows_of(values, judged="undecided", module="a", **more):
     return [
-        {"module": module, "position": 0, "seed": seed, "drop": value, "low": value - 0.01, "high": value + 0.01,
-         "simultaneous_low": value - 0.02, "simultaneous_high": value + 0.02, "n": 100, "judged": judged, **more}
+        {"module": module, "variant": "P_T", "to": "initial", "position": 0, "seed": seed, "drop": value,
+         "low": value - 0.01, "high": value + 0.01, "simultaneous_low": value - 0.02, "simultaneous_high": value + 0.02,
+         "n": 100, "judged": judged, **more}
         for seed, value in enumerate(values)
     ]  # fmt: skip
 
 
 def test_three_seeds_are_judged_over_seeds_fewer_by_what_networks_agree_on() -> None:
     (kept,) = drops(pl.DataFrame(rows_of([0.0, 0.001, 0.0005])), 0.005)
-    assert (kept.judged, kept.interval.basis, kept.interval.n) == ("kept", "seeds", 3)
+    assert (kept.verdict, kept.basis, kept.n, kept.flags) == ("kept", "seeds", 3, ())
     (lost,) = drops(pl.DataFrame(rows_of([0.2, 0.21, 0.22])), 0.005)
-    assert lost.judged == "lost"
+    assert lost.verdict == "lost"
     (two,) = drops(pl.DataFrame(rows_of([0.0, 0.001], "kept")), 0.005)
-    assert (two.judged, two.interval.basis) == ("kept", "examples")
-    assert (two.interval.low, two.interval.high) == (-0.01, 0.011)
+    assert (two.verdict, two.basis, two.flags) == ("kept", "examples", ("too_few_seeds",))
+    assert (two.low, two.high) == (-0.01, 0.011)
     mixed = [*rows_of([0.0], "kept"), {**rows_of([0.2], "lost")[0], "seed": 1}]
-    assert drops(pl.DataFrame(mixed), 0.005)[0].judged == "undecided"
+    assert drops(pl.DataFrame(mixed), 0.005)[0].verdict == "undecided"
     # More modules at once: wider limits, and what is kept alone may be undecided.
     many = [row for name in "abcdefgh" for row in rows_of([0.0, 0.002, 0.001], module=name)]
     alone = drops(pl.DataFrame(rows_of([0.0, 0.002, 0.001])), 0.005)[0]
     family = drops(pl.DataFrame(many), 0.005)[0]
-    assert (alone.judged, family.judged) == ("kept", "undecided")
-    assert family.simultaneous.high > alone.simultaneous.high
-    assert family.interval == alone.interval
+    assert (alone.verdict, family.verdict) == ("kept", "undecided")
+    assert family.simultaneous_high > alone.simultaneous_high
+    assert (family.low, family.high, family.n_comparisons) == (alone.low, alone.high, 8)
 
 
-def test_a_bootstrap_without_width_is_no_proof() -> None:
-    def item(distance):
-        return Rewound("a", ("a",), 1, "initial", None, distance, {}, "")
+@pytest.mark.parametrize("judged", ["kept", "undecided"])
+def test_equal_drops_of_all_seeds_are_judged_by_the_examples(judged) -> None:
+    (item,) = drops(pl.DataFrame(rows_of([0.0, 0.0, 0.0], judged)), 0.005)
+    assert (item.verdict, item.basis, item.n, item.flags) == (judged, "examples", 100, ("no_spread",))
+    assert (item.low, item.high, item.simultaneous_high) == (-0.01, 0.01, 0.02)
+    # Where examples give no limits either, nothing is shown.
+    none = {"low": None, "high": None, "simultaneous_low": None, "simultaneous_high": None}
+    bare = pl.DataFrame(rows_of([0.0, 0.0, 0.0], **none), schema_overrides=dict.fromkeys(none, pl.Float64))
+    (item,) = drops(bare, 0.005)
+    assert (item.verdict, item.low, item.basis) == ("undecided", None, None)
 
-    flat = Interval(0.0, 0.0, 0.0, 100, "examples", 0.90)
-    top1, auc = (Rewinding({}, {}, (), "none", name) for name in ("top1", "auc"))
-    assert judge(top1, flat, item(0.0)) == flat
-    wide = judge(top1, flat, item(1.0))
-    assert wide.high == pytest.approx(1 - 0.05 ** (1 / 100))  # none of 100, one-sided 95 %
-    assert wide.low == pytest.approx(-wide.high)
-    assert judge(auc, flat, item(1.0)).basis is None
-    assert judge(top1, Interval(0.1, 0.0, 0.2, 100, "examples", 0.90), item(1.0)).high == 0.2
+
+@pytest.mark.parametrize(("metric", "distance", "judged"), [
+    ("top1", 1.0, "undecided"), ("auc", 1.0, "undecided"), ("top1", 0.0, "kept"), ("auc", 0.0, "kept"),
+])  # fmt: skip
+def test_without_a_changed_example_nothing_is_shown_but_that_what_did_not_move_is_kept(
+    metric, distance, judged
+) -> None:
+    labels = torch.arange(20) % 2
+    right = np.ones(20) if metric == "top1" else np.arange(20.0)[:, None]
+    point = SimpleNamespace(metric=0.9, judged=right, labels=labels, losses=np.zeros(20))
+    item = Rewound("a", ("a",), 1, "initial", None, distance, {"test": point}, "")
+    found = Rewinding({"test": point}, {"test": point}, (item,), "none", metric)
+    context = SimpleNamespace(seed=lambda *_: 0, images=lambda: SimpleNamespace(groups=None))
+    rows = list(rewind_rows.rows_of(found, {"test": None}, context, 0.005, 100))
+    row = rows[-1]
+    assert (row["module"], row["drop"], row["judged"]) == ("a", 0.0, judged)
+    if distance == 0:
+        assert (row["low"], row["upper"]) == (0.0, 0.0)
+    elif metric == "top1":
+        assert row["upper"] == pytest.approx(1 - 0.05 ** (1 / 20))  # none of 20, one-sided 95 %
+    else:
+        assert (row["low"], row["upper"]) == (None, None)
 
 
 def test_a_diverged_network_is_left_out_and_named(trained) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
+from tests.estimates import estimate_of
 from tests.report.synthetic_spectrum import spectrum_table
 from tests.studies import RECIPE, Diverging, Trained, bound, study
 from transferscope.analyses.contract import checked
@@ -195,9 +196,10 @@ def test_the_summary_speaks_of_all_operators_at_once(decayed: Trained) -> None:
     assert "intervals over 3 seeds, for all operators at once" in said
     assert "; trained with weight decay 0: from P to P-T-wd0 it rises at " in said
     assert "certain" not in said
-    numbers = {number.name: number for number in item.summary.numbers}
-    assert len(numbers) == 14
-    one = numbers["stable rank, P-T over P (geometric mean over operators)"]
+    assert len(item.summary.estimates) == 14
+    one = estimate_of(item.summary, "stable_rank_ratio", variant="P_T", rival="P")
+    assert one.name == "stable rank, P-T over P (geometric mean over operators)"
+    assert estimate_of(item.summary, "largest_ratio", variant="P_T", rival="P_T_wd0").n == 3
     assert (one.basis, one.n) == ("seeds", 3)
     assert one.low < one.value < one.high
     ratios = table_of(decayed).filter((pl.col("variant") == "P-T / P") & (pl.col("quantity") == "stable_rank"))
@@ -251,7 +253,7 @@ def test_networks_that_diverged_are_left_out(decayed: Trained) -> None:
     assert set(checked(found, nothing.table)["variant"].drop_nulls()) <= started
     summary = found.summarise(table.filter(pl.col("level") == "skipped"), decayed.evidence)
     assert summary.verdict == "Undecided: no trained network has a spectrum."
-    assert summary.numbers == ()
+    assert summary.estimates == ()
 
 
 def test_without_weight_decay_there_is_no_control(tmp_path) -> None:

@@ -1,10 +1,12 @@
 import polars as pl
 import pytest
+from scipy import stats
 
+from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic import learning_curves_table, learning_rate_table
 from tests.report.synthetic_starts import ends, summary, transplant_table
-from transferscope.analyses.contract import checked, schema
-from transferscope.analyses.ends import QUANTITIES
+from transferscope.analyses.contract import checked, checked_summary, schema
+from transferscope.analyses.ends import END_METRICS
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.transplant import SIDES, Transplant, counts, point_rows
@@ -90,7 +92,7 @@ def test_steps_and_shares_are_those_of_paired_seeds():
     seeds = (0, 1, 2, 3)
     found = linear(seeds)
     table = points(found, MODULES, seeds)
-    for quantity in QUANTITIES:
+    for quantity in END_METRICS:
         values = {role: [by[seed] for seed in seeds] for role, by in found.values[quantity].items()}
         rows = table.filter(
             pl.col("side") == "first",
@@ -140,7 +142,23 @@ def test_few_modules_that_are_enough_are_chosen_on_validation_and_told_on_test()
     # All of the gain is in the first module.
     found = linear(tuple(range(6)), scale=lambda share: (float(share > 0), share))
     table = points(found, MODULES, tuple(range(6)))
-    said = told(table, Transplant(margin=0.03)).verdict
+    analysis = Transplant(margin=0.03)
+    summary = checked_summary(analysis, told(table, analysis))
+    losses = {(item.at["k"], item.at["split"]): item for item in estimates_of(summary, "loss_of_metric", side="first")}
+    assert {place: item.verdict for place, item in losses.items()} == {
+        (0, "validation"): "lost", (1, "validation"): "kept", (1, "test"): None,
+    }  # fmt: skip
+    kept = losses[1, "validation"]
+    assert (kept.n, kept.n_comparisons, kept.basis) == (6, 3, "seeds")
+    values = table.filter((pl.col("level") == "network") & (pl.col("split") == "validation"))
+    values = values.filter((pl.col("side") == "first") & (pl.col("quantity") == "metric"))
+    whole, part = (values.filter(pl.col("k") == k).sort("seed")["value"].to_numpy() for k in (3, 1))
+    limit = stats.ttest_rel(whole, part).confidence_interval(1 - 0.1 / 3).high
+    assert kept.simultaneous_high == pytest.approx(limit)
+    assert limit < 0.03
+    steps = estimates_of(summary, "gain_of_step", side="first")
+    assert [(item.at["k"], item.n_comparisons) for item in steps] == [(1, 3), (2, 3), (3, 3)]
+    said = summary.verdict
     assert said.startswith("After equal updates: the first 1 of 3 modules are as good as all on validation data")
     assert "below 0.03, over 6 seeds, for 3 values of k at once); on test data all − 1 is" in said
     # Test data that say the contrary do not change the choice.
@@ -149,7 +167,9 @@ def test_few_modules_that_are_enough_are_chosen_on_validation_and_told_on_test()
 
 
 def test_nothing_is_called_enough_without_evidence():
-    said = told(points(linear((0, 1)), MODULES, (0, 1))).verdict
+    summary = told(points(linear((0, 1)), MODULES, (0, 1)))
+    assert {item.verdict for item in estimates_of(summary, "loss_of_metric")} == {"undecided"}
+    said = summary.verdict
     assert said.count("undecided how many of the") == 2
     assert "no k below 3 is shown as good as all" in said
 
@@ -160,8 +180,10 @@ def test_a_diverged_network_is_left_out_and_said():
     assert rows["diverged"].any()
     assert rows.filter(pl.col("level") == "step")["n"].to_list() == [2, 2, 2]
     assert set(rows.filter((pl.col("level") == "network") & pl.col("diverged"))["note"]) == {"diverged"}
-    numbers = {number.name: number for number in told(table).numbers}
-    assert numbers["final test metric, gained by b (first 2)"].note.endswith("a diverged seed is left out")
+    gained = estimate_of(told(table), "gain_of_step", side="first", k=2)
+    assert (gained.n, gained.flags) == (2, ("too_few_seeds", "diverged"))
+    assert gained.name == "final test metric, gained by b (first 2)"
+    assert gained.note.endswith("a diverged seed is left out")
 
 
 def test_notes_state_the_rate_and_what_it_may_do():

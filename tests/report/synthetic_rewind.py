@@ -5,7 +5,8 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import Number, Summary, schema
+from transferscope.analyses.contract import schema
+from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.rewind import Rewind, published_rows
 
 MODULES = ("stem", "blocks.0", "blocks.1", "blocks.2", "blocks.3", "classifier")
@@ -42,12 +43,4 @@ def rewind_table(seeds: tuple[int, ...] = (0, 1, 2)) -> pl.DataFrame:
     return pl.concat([own, published_rows("chexpert", schema(Rewind.columns))])
 
 
-SUMMARY = Summary(
-    "With every other module at its final value, a module is kept if the test metric surely falls by less than 0.5 "
-    "points, all modules at once: P-T put back to its initial value (3 seeds): 2 of 6 kept (stem, blocks.0), 2 "
-    "undecided, 2 lost (most: classifier 5.0 points [4.1, 5.9]).",
-    (Number("stem, P-T, put back to its initial value: drop (test)", 0.002, 0.001, 0.003, "seeds", 3, "metric", "kept"),
-     Number("P-T − RI-T: mean drop over modules, put back to its initial value (test)", -0.06, -0.07, -0.05, "seeds", 3,
-            "metric")),
-    ("batch-norm statistics recomputed on training images at every point, the final network's included",),
-)  # fmt: skip
+SUMMARY = Rewind().summarise(rewind_table(), Evidence())

@@ -6,9 +6,10 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import Number, Summary, schema
+from transferscope.analyses.contract import schema
+from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.spectrum import Spectrum
-from transferscope.analyses.spectrum_rows import COMPARISONS, QUANTITIES
+from transferscope.analyses.spectrum_rows import COMPARISONS, SUMMARIES
 from transferscope.analyses.variants import shown
 
 # Name, map of the layer, kind, singular values.
@@ -35,7 +36,7 @@ def spectrum_table(seeds: tuple[int, ...] = (0, 1, 2)) -> pl.DataFrame:
                 rows += [
                     {**base, "level": "network", "variant": variant, "seed": seed, "quantity": quantity, "n": 1,
                      "value": told[quantity] * math.exp(draw.gauss(0, 0.03))}
-                    for quantity in QUANTITIES
+                    for quantity in SUMMARIES
                 ]  # fmt: skip
             one = variant == "P"
             rows += [
@@ -43,7 +44,7 @@ def spectrum_table(seeds: tuple[int, ...] = (0, 1, 2)) -> pl.DataFrame:
                  "n": 1 if one else len(seeds), "basis": None if one else basis,
                  "low": None if one or single is None else told[quantity] * (1 - 0.03 * single),
                  "high": None if one or single is None else told[quantity] * (1 + 0.03 * single)}
-                for quantity in QUANTITIES
+                for quantity in SUMMARIES
             ]  # fmt: skip
             ranks = sorted({1, 2, *(round(count ** (step / 20)) for step in range(21))} & set(range(1, count + 1)))
             rows += [
@@ -60,7 +61,7 @@ def spectrum_table(seeds: tuple[int, ...] = (0, 1, 2)) -> pl.DataFrame:
                     limits |= dict(
                         zip(ends, (ratio * math.exp(-0.03 * half), ratio * math.exp(0.03 * half)), strict=True)
                     )
-            rows += [{**row, "quantity": quantity, **limits} for quantity in QUANTITIES]
+            rows += [{**row, "quantity": quantity, **limits} for quantity in SUMMARIES]
         if pixels is not None:
             rows += [
                 {**base, "level": "circular", "variant": "P_T", "seed": seeds[0], "quantity": f"difference_{what}",
@@ -81,9 +82,4 @@ def _told(level: float, count: int) -> dict[str, float]:
     }
 
 
-SUMMARY = Summary(
-    "Stable rank: from P to P-T it rises at 3 and falls at 4 of 8 operators, undecided at the rest (most at head, "
-    "× 1.33 (1.08 to 1.64); intervals over 3 seeds, for all operators at once).",
-    (Number("stable rank, P-T over P (geometric mean over operators)", 0.93, 0.88, 0.98, "seeds", 3),),
-    ("circular approximation: on small maps zero padding changes the largest singular value by at most 3 %",),
-)
+SUMMARY = Spectrum().summarise(spectrum_table(), Evidence())

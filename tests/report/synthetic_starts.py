@@ -6,7 +6,7 @@ import polars as pl
 
 from transferscope.analyses.contract import Summary, schema
 from transferscope.analyses.control import Control, report_rows
-from transferscope.analyses.ends import QUANTITIES, Ends, Quantity
+from transferscope.analyses.ends import END_METRICS, EndMetric, Ends
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves import LearningCurves
 from transferscope.analyses.learning_rate import LearningRate
@@ -24,8 +24,8 @@ MODULES = ["conv_stem", "bn1", *(f"blocks.{stage}" for stage in range(7)), "conv
 def ends(shares: dict[str, tuple[float, float]], seeds: tuple[int, ...], gain: float = 0.08, seed: int = 8) -> Ends:
     """Values whose shares of the gain are about those given, alike in validation and test."""
     draw = random.Random(seed)
-    values: dict[Quantity, dict[str, dict[int, float]]] = {quantity: {} for quantity in QUANTITIES}
-    for quantity in QUANTITIES:
+    values: dict[EndMetric, dict[str, dict[int, float]]] = {quantity: {} for quantity in END_METRICS}
+    for quantity in END_METRICS:
         place, low, size = (0, 0.77, gain) if quantity[0] == "metric" else (1, 0.75, 2 * gain)
         for role, share in shares.items():
             values[quantity][role] = {

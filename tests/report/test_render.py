@@ -14,13 +14,14 @@ from transferscope.report.render import render, write_report
 from transferscope.report.sections import CSV_BUDGET, ROWS
 from transferscope.running.results import AnalysisResult, Results
 
+LOST = Estimate("gap", {"variant": "P_T", "rival": "RI_T"}, None, name="P-T − RI-T", note="every run diverged")
 EVIL = "<script>alert('x')</script>"
 LOST = Estimate("gap", {"variant": "P_T", "rival": "RI_T"}, None, name="P-T − RI-T", note="every run diverged")
 
 
 @pytest.fixture(scope="module")
-def page() -> str:
-    return render(synthetic.results())
+def page(whole_report: Path) -> str:
+    return whole_report.read_text(encoding="utf-8")
 
 
 class Tags(HTMLParser):
@@ -102,7 +103,7 @@ def test_whatever_users_write_is_escaped() -> None:
     evil = synthetic.result("mistakes", table)
     assert evil.summary
     evil = replace(
-        evil, summary=Summary(EVIL, (Estimate("evil", {"pair": EVIL}, 0.5, name=EVIL, note=EVIL),), (EVIL,)),
+        evil, summary=Summary(EVIL, (Estimate("kappa", {"pair": EVIL}, 0.5, name=EVIL, note=EVIL),), (EVIL,)),
     )  # fmt: skip
     modules = synthetic.similarity_table((0,), ["a", EVIL, '"><b>'])
     board = synthetic.headline().with_columns(pl.lit(EVIL).alias("note"))

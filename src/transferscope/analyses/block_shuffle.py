@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field, TypeAdapter, model_validator
 
-from transferscope.analyses.ablation_summary import summary_of
+from transferscope.analyses.ablation_summary import QUANTITIES, summary_of
 from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy
@@ -125,6 +126,8 @@ class InputAblations(AbstractTuned):
         "network": Column(str, "key of the network", null="a row of all seeds, or published"),
     }  # fmt: skip
 
+    quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
+
     @model_validator(mode="after")
     def _holds_together(self) -> "InputAblations":
         for name in ("blocks", "low_pass", "high_pass", "permutations"):
@@ -241,7 +244,7 @@ class InputAblations(AbstractTuned):
         return gallery_files(name, gallery, {f"{name}.png": picture_strip(shown)})
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
-        """What is left of the gain at the ablation that leaves least, and each ablation's numbers."""
+        """What is left of the gain at the ablation that leaves least, and each ablation's estimates."""
         return summary_of(table)
 
 

@@ -1,19 +1,22 @@
 """Control initialisations: how much of the gain is features, how much statistics (R1.1, R4.2)."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 from pydantic import Field, field_validator
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Number, Summary, Unit, schema
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Summary, Unit, schema
 from transferscope.analyses.control_rows import UNRELATED, ends_rows, report_rows, tuning_rows
-from transferscope.analyses.ends import columns_of, number_of, span, why_no_claim
+from transferscope.analyses.ends import columns_of, estimate_of, span, why_no_claim
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_curves import LearningCurves
-from transferscope.analyses.learning_rate import LearningRate, choose, next_grid
+from transferscope.analyses.learning_curves import LearningCurves, end_flags
+from transferscope.analyses.learning_rate import Chosen, LearningRate, chosen, next_grid
 from transferscope.analyses.other_source import OtherSource
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.bounds import DIFFERENCE, Flag
 from transferscope.specs import CONTROL_METHODS, ControlMethod, NetworkSpec, Start
 from transferscope.specs import Control as ControlStart
 
@@ -23,7 +26,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Control", "report_rows"]
 
-_SEEDS = 3  # fewer give no interval
+_QUANTITIES = {
+    ("gain", "metric"): Quantity("gap", "{variant} − {rival}, final metric ({split})", "metric", DIFFERENCE),
+    ("gain", "speed"): Quantity("speed_gap", "{variant} − {rival}, optimisation speed ({split})", "metric", DIFFERENCE),
+    ("share", "metric"): Quantity("share_of_gain", "share of the gain recovered by {variant}, final metric ({split})"),
+    ("share", "speed"): Quantity(
+        "share_of_speed_gain", "share of the gain recovered by {variant}, optimisation speed ({split})"
+    ),
+}
+"""By level and quantity of a row."""
 _UNEQUAL = 0.05
 """Sizes that differ by no more than this share of the source's are called matched."""
 
@@ -50,7 +61,7 @@ class Control(AbstractAnalysis):
     reference: ClassVar[str] = (
         "controls of the claim of Neyshabur et al. 2020, Sec. 3.1, that low-level statistics are transferred"
     )
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(
             str,
@@ -67,9 +78,18 @@ class Control(AbstractAnalysis):
         "loss": Column(
             float, "validation loss at the end of a tuning run", "nat", "validation", "not a tuning run, or diverged"
         ),
+        "validation_error": Column(
+            float,
+            "standard error of the value of a tuning run over validation images",
+            "metric",
+            "validation",
+            "not a tuning run, training.rate_rule is best, undefined or diverged",
+        ),
         "diverged": Column(bool, "this run, or a run of the variant, diverged and is left out"),
         "note": Column(str, "why there is no value or no interval", null="nothing to say"),
     }
+
+    quantities: ClassVar[tuple[Quantity, ...]] = tuple(_QUANTITIES.values())
 
     @field_validator("methods")
     @classmethod
@@ -127,16 +147,15 @@ class Control(AbstractAnalysis):
                 for seed in study.settings.training.tuning_seeds:
                     spec = self._trained(study, method, seed, rate, study.settings.training.tuning_epochs)
                     member = Member(variant=method, seed=seed, spec=spec)
-                    yield Unit(members=(member,), settings={"level": "tuning"})
+                    rule = study.settings.training.rate_rule
+                    yield Unit(members=(member,), settings={"level": "tuning", "rate_rule": rule})
         if settled:
             yield Unit(members=tuple(self._reported(study, evidence)), settings={"level": "report"})
 
     def _tuned(self, evidence: Evidence, method: str) -> pl.DataFrame:
         """The tuning runs of a control in the columns of ``learning_rate``."""
         rows = pl.DataFrame([], schema=schema(self.columns)) if not evidence.has(self) else evidence.table(self)
-        return rows.filter((pl.col("level") == "tuning") & (pl.col("variant") == method)).select(
-            "variant", "learning_rate", "diverged", validation_metric="value", validation_loss="loss"
-        )
+        return _search(rows, method)
 
     def _grid(self, study: BoundStudy, evidence: Evidence, tried: pl.DataFrame) -> list[float]:
         if tried.is_empty():
@@ -146,7 +165,7 @@ class Control(AbstractAnalysis):
     def _reported(self, study: BoundStudy, evidence: Evidence) -> Iterable[Member]:
         yield from study.members(evidence, TRAINED)
         for method in self.controls:
-            rate = choose(self._tuned(evidence, method), method)
+            rate = chosen(self._tuned(evidence, method), method).rate
             for seed in study.seeds:
                 yield Member(variant=method, seed=seed, spec=self._trained(study, method, seed, rate, None))
 
@@ -173,28 +192,52 @@ class Control(AbstractAnalysis):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether the controls recover the gain in final test metric and in speed, by Fieller's interval over seeds."""
+        curves = evidence.table(LearningCurves())
         told = table.filter(pl.col("level").is_in(["gain", "share"]) & (pl.col("split") != "validation"))
-        numbers = [_number(row) for row in told.iter_rows(named=True)]
-        unended = why_no_claim(evidence.table(LearningCurves()))
-        final = _judged(table, self.controls, "metric", "test")
-        if unended is not None:
+        estimates = [self._estimate(row, table, curves) for row in told.iter_rows(named=True)]
+        final = _judged(estimates, self.controls, "metric")
+        if (unended := why_no_claim(curves)) is not None:
             final = f"no claim on the final metric, for {unended} (so far: {final})"
-        speed = _judged(table, self.controls, "speed", "train")
+        speed = _judged(estimates, self.controls, "speed")
+        searches = {method: _search(table, method) for method in self.controls}
+        choices = {method: chosen(rows, method) for method, rows in searches.items() if not rows.is_empty()}
         return Summary(
-            f"Final test metric: {final}. Optimisation speed: {speed}.", tuple(numbers), self._notes(table, evidence)
+            f"Final test metric: {final}. Optimisation speed: {speed}.",
+            tuple(estimates),
+            self._notes(table, choices),
+            {"choices": {method: vars(choice) | {"moved": choice.moved} for method, choice in choices.items()}},
         )
 
-    def _notes(self, table: pl.DataFrame, evidence: Evidence) -> tuple[str, ...]:
+    def _estimate(self, row: Mapping[str, Any], table: pl.DataFrame, curves: pl.DataFrame) -> Estimate:
+        at = {"variant": row["variant"], "rival": "RI_T", "split": row["split"]}
+        flags: list[Flag] = list(end_flags(curves, "RI_T")) if row["quantity"] == "metric" else []
+        if self._at_edge(table, row["variant"]):
+            flags.append("edge_of_grid")
+        quantity = _QUANTITIES[row["level"], row["quantity"]]
+        if row["level"] == "gain":
+            return estimate_of(quantity, row, *flags, **at)
+        item = estimate_of(quantity, row, *flags, **at, n_comparisons=len(self.controls))
+        return replace(item, verdict=_share_verdict(item))
+
+    def _at_edge(self, table: pl.DataFrame, method: str) -> bool:
+        """Whether the best rate of a control lies at an end of the grid."""
+        rows = _search(table, method)
+        if rows.is_empty():
+            return False
+        tried = rows["learning_rate"]
+        return tried.n_unique() > 1 and chosen(rows, method).best in (tried.min(), tried.max())
+
+    def _notes(self, table: pl.DataFrame, choices: Mapping[str, Chosen]) -> tuple[str, ...]:
         tuned = table.filter(pl.col("level") == "tuning")
-        chosen = (
+        given = (
             table.filter(pl.col("level") == "network").select("variant", "learning_rate").unique(maintain_order=True)
         )
-        rates = ", ".join(f"{shown(variant)} {rate:.3g}" for variant, rate in chosen.iter_rows())
+        rates = ", ".join(f"{shown(variant)} {rate:.3g}" for variant, rate in given.iter_rows())
         notes = [f"each control was trained at its own rate, chosen on validation data: {rates}"]
-        for method in self.controls:
-            tried = tuned.filter(pl.col("variant") == method)["learning_rate"]
-            best = chosen.filter(pl.col("variant") == method)["learning_rate"]
-            if len(best) and tried.n_unique() > 1 and best[0] in (tried.min(), tried.max()):
+        for method, choice in choices.items():
+            if choice.moved:
+                notes.append(f"{method} {choice.rate:.3g} is {choice.note}")
+            if self._at_edge(table, method):
                 notes.append(f"the best rate of {method} lies at the edge of its grid: the search was cut short")
         lost = tuned.filter(pl.col("diverged")).select("variant", "learning_rate").unique().sort(pl.all())
         notes += [f"{variant} diverged at rate {rate:.3g} in the search" for variant, rate in lost.iter_rows()]
@@ -207,6 +250,14 @@ class Control(AbstractAnalysis):
         return tuple(notes)
 
 
+def _search(table: pl.DataFrame, method: str) -> pl.DataFrame:
+    """The tuning runs of a control in the columns of ``learning_rate``."""
+    own = (pl.col("level") == "tuning") & (pl.col("split") == "validation") & (pl.col("variant") == method)
+    return table.filter(own).select(
+        "variant", "learning_rate", "diverged", "validation_error", validation_metric="value", validation_loss="loss"
+    )
+
+
 def _sizes(ours: float | None, other: float | None) -> str:
     """Whether the unrelated source is of the size of the source's."""
     if ours is None or other is None:
@@ -216,36 +267,40 @@ def _sizes(ours: float | None, other: float | None) -> str:
     return said if abs(other - ours) <= _UNEQUAL * ours else f"{said}: the sizes are not matched"
 
 
-def _number(row: Mapping[str, Any]) -> Number:
-    what = "final metric" if row["quantity"] == "metric" else "optimisation speed"
-    name = shown(row["variant"])
-    if row["level"] == "gain":
-        name = f"{name} − RI-T, {what} ({row['split']})"
-    else:
-        name = f"share of the gain recovered by {name}, {what} ({row['split']})"
-    return number_of(name, row)
+def _share_verdict(share: Estimate) -> str:
+    """By its simultaneous interval: ``part``, ``part or all``, ``not all`` or ``undecided``."""
+    unended = {"still_improving", "too_few_epochs"} & set(share.flags)
+    if unended or share.simultaneous_low is None or share.simultaneous_high is None:
+        return "undecided"
+    if share.simultaneous_low > 0:
+        return "part" if share.simultaneous_high < 1 else "part or all"
+    return "not all" if share.simultaneous_high < 1 else "undecided"
 
 
-def _judged(table: pl.DataFrame, methods: Iterable[str], quantity: str, split: str) -> str:
+def _judged(estimates: Iterable[Estimate], methods: Iterable[str], of: str) -> str:
     """What the shares of one quantity say; a family of controls is judged by its simultaneous intervals."""
-    rows = table.filter((pl.col("quantity") == quantity) & (pl.col("split") == split))
-    whole = rows.filter((pl.col("level") == "gain") & (pl.col("variant") == "P_T")).row(0, named=True)
-    if whole["value"] is None:
-        return f"undecided, for {whole['note']}"
+    keys = {level: _QUANTITIES[level, of].key for level in ("gain", "share")}
+    by_place = {(item.quantity, item.at["variant"]): item for item in estimates}
+    whole = by_place[keys["gain"], "P_T"]
+    if whole.value is None:
+        return f"undecided, for {whole.note}"
     gained = f"P-T − RI-T is {span(whole, 1.0, 3)}"
-    what = "gain" if whole["value"] > 0 else "loss"
-    found = {row["variant"]: row for row in rows.filter(pl.col("level") == "share").iter_rows(named=True)}
-    shares = {method: found[method] for method in methods if found[method]["value"] is not None}
+    what = "gain" if whole.value > 0 else "loss"
+    every = {method: by_place[keys["share"], method] for method in methods}
+    shares = {method: item for method, item in every.items() if item.value is not None}
     if not shares:
         return f"undecided, for no share of it is defined: {gained}"
-    recovered = ", ".join(_percent(method, row) for method, row in shares.items())
+    recovered = ", ".join(_percent(method, item) for method, item in shares.items())
     said = f"{gained}, of which are recovered by {recovered}"
-    if any(row["simultaneous_low"] is None for row in shares.values()):
+    lows = {method: item.simultaneous_low for method, item in shares.items() if item.simultaneous_low is not None}
+    if len(lows) < len(shares):
         none = f"for the {what} itself may be none where intervals hold for all at once"
-        why = "with fewer than 3 seeds" if whole["n"] < _SEEDS else none
+        few = "too_few_seeds" in whole.flags
+        same = any("no_spread" in item.flags for item in shares.values())
+        why = "with fewer than 3 seeds" if few else "for a share is equal for all seeds" if same else none
         return f"undecided {why}: {said}"
-    part = [method for method, row in shares.items() if row["simultaneous_low"] > 0]
-    open_ends = [method for method, row in shares.items() if row["simultaneous_high"] >= 1]
+    part = [method for method in shares if lows[method] > 0]
+    open_ends = [method for method, item in shares.items() if (item.simultaneous_high or 0) >= 1]
     whose = [f"{method} (perhaps all)" if method in open_ends else method for method in part]
     others = [method for method in open_ends if method not in part]
     some = f"part of the {what} by {', '.join(whose)}" if part else f"no part of the {what} for certain"
@@ -254,8 +309,8 @@ def _judged(table: pl.DataFrame, methods: Iterable[str], quantity: str, split: s
     return f"{some}{rest} (intervals for all controls at once); {said} (Fieller intervals over seeds)"
 
 
-def _percent(method: str, row: Mapping[str, Any]) -> str:
-    value = f"{method} {100 * row['value']:.0f} %"
-    if row["low"] is None:
+def _percent(method: str, share: Estimate) -> str:
+    value = f"{method} {100 * (share.value or 0):.0f} %"
+    if share.low is None or share.high is None:
         return value
-    return f"{value} ({100 * row['low']:.0f} to {100 * row['high']:.0f})"
+    return f"{value} ({100 * share.low:.0f} to {100 * share.high:.0f})"

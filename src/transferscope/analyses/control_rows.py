@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferscope.analyses.contract import Member, Unit
 from transferscope.analyses.ends import (
-    QUANTITIES,
+    END_METRICS,
     Ends,
     by_interval,
     ends_of,
@@ -15,6 +15,7 @@ from transferscope.analyses.ends import (
     run_columns,
     share,
 )
+from transferscope.analyses.learning_rate import validation_error
 from transferscope.analyses.variants import TRAINED
 from transferscope.specs import Checkpoint
 
@@ -39,6 +40,7 @@ def tuning_rows(unit: Unit, context: "Context") -> list[dict[str, Any]]:
             "quantity": "metric",
             "split": "validation",
             "loss": None if lost else last["validation_loss"],
+            "validation_error": None if lost else validation_error(last["validation_metric"], unit, context),
             **run_columns(None if lost else last["validation_metric"], lost),
         }
     ]
@@ -94,7 +96,7 @@ def report_rows(ends: Ends, networks: Iterable[tuple[str, int, float]]) -> list[
     controls = [variant for variant in rates if variant not in TRAINED]
     together = bonferroni_confidence(len(controls))
     rows: list[dict[str, Any]] = []
-    for quantity in QUANTITIES:
+    for quantity in END_METRICS:
         common = {"quantity": quantity[0], "split": quantity[1]}
         for variant, seed, rate in runs:
             row = {**common, "variant": variant, "learning_rate": rate}

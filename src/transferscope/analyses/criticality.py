@@ -8,7 +8,8 @@ import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
-from transferscope.analyses.criticality_summary import summary_of
+from transferscope.analyses.criticality_summary import QUANTITIES, summary_of
+from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import kept_epochs, too_few
 from transferscope.analyses.shuffled import blocks_misfit, check_variants, members_of, shuffled_variants
@@ -113,6 +114,8 @@ class Criticality(AbstractTuned):
         "grid_points": Column(int, "points of the whole grid", "count", null="not a module"),
         "evaluation": Column(str, "what was kept of the network before the module", null="not a module"),
     }  # fmt: skip
+
+    quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
     @field_validator("views", "variants", "blocks", "sigmas")
     @classmethod

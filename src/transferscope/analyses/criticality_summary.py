@@ -1,16 +1,33 @@
-"""Numbers and the verdict of module criticality, from its table. No torch here."""
+"""Estimates and the verdict of module criticality, from its table. No torch here."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.contract import Summary
+from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated
 from transferscope.analyses.rounding import rounded
 from transferscope.analyses.shuffled import shuffled_notes
 from transferscope.analyses.variants import shown
+from transferscope.bounds import MAGNITUDE, SHARE
 
-__all__ = ["free_modules", "summary_of"]
+__all__ = ["QUANTITIES", "free_modules", "summary_of"]
+
+_BY = ("view", "limit", "variant")
+_WHERE = "{view} path, {limit} ε"
+_SUM = Quantity(
+    "mu_sum", "network criticality Σ k·log(1 + μ/k) of {variant}, " + _WHERE, "1", MAGNITUDE, "mu_sum", by=_BY
+)
+_ZERO = Quantity(
+    "mu_zero_share", "share of modules with μ = 0, {variant}, " + _WHERE, "1", SHARE, "mu_zero_share", by=_BY
+)
+_GAP = Quantity("mu_sum_gap", "network criticality, {variant} − {rival}, " + _WHERE, column="mu_sum", by=_BY)
+
+QUANTITIES = (_SUM, _ZERO, _GAP)
+"""Of ``criticality``, over networks: a row for each ``view``, ``limit`` (of ε), ``variant`` and seed."""
 
 
 def free_modules(modules: pl.DataFrame, variant: str) -> list[str]:
@@ -35,11 +52,6 @@ def summary_of(table: pl.DataFrame, margin: float | None) -> Summary:
     modules = table.filter(pl.col("level") == "module")
     if modules.is_empty():
         return Summary("Undecided: no network was measured.", notes=tuple(_notes(table)))
-    numbers: list[Number] = []
-    for view in modules["view"].unique(maintain_order=True):
-        rows = modules.filter(pl.col("view") == view)
-        for limit in ("own", "common"):
-            numbers += _numbers(rows.filter(pl.col("limit") == limit), view, limit)
     first = modules["view"][0]
     asked = modules.filter((pl.col("view") == first) & (pl.col("limit") == "own"))
     words = [_said(asked, variant) for variant in asked["variant"].unique(maintain_order=True)]
@@ -49,7 +61,7 @@ def summary_of(table: pl.DataFrame, margin: float | None) -> Summary:
         f"With every other module at its final value, training {quantity} within {within}: {'; '.join(words)}. A "
         "description of these networks, on these training images."
     )
-    return Summary(verdict, tuple(numbers), tuple(_notes(table)))
+    return Summary(verdict, tuple(_estimates(modules, table)), tuple(_notes(table)))
 
 
 def _said(modules: pl.DataFrame, variant: str) -> str:
@@ -83,44 +95,38 @@ def _mu(value: float) -> str:
     return "unreachable" if math.isinf(value) else rounded(value)
 
 
-def _sums(rows: pl.DataFrame) -> dict[str, dict[int, float]]:
-    """Σ k·log(1 + μ/k) by variant and seed, of networks without an unreachable module."""
-    found: dict[str, dict[int, float]] = {}
-    for (variant, seed), part in rows.group_by("variant", "seed", maintain_order=True):
-        if part["mu"].null_count():
-            continue
-        total = math.fsum(k * math.log1p(mu / k) for mu, k in part.select("mu", "parameters").iter_rows())
-        found.setdefault(str(variant), {})[int(str(seed))] = total
-    return found
+def _estimates(modules: pl.DataFrame, table: pl.DataFrame) -> Iterator[Estimate]:
+    """A network of which a module is unreachable has no sum: its variant's mean would be one of a selection."""
+    k, mu = pl.col("parameters"), pl.col("mu")
+    networks = modules.group_by(*_BY, "seed", maintain_order=True).agg(
+        pl.when(mu.null_count() == 0).then((k * (mu / k).log1p()).sum()).alias("mu_sum"),
+        (mu == 0).fill_null(value=False).mean().alias("mu_zero_share"),
+        pl.col("unreachable").sum(),
+    )
+    rivals = [variant for variant in networks["variant"].unique(maintain_order=True) if variant != "P_T"]
+    gaps = [replace(_GAP, contrast=Contrast("variant", "P_T", rival)) for rival in rivals]
+    found = estimated(networks, (_SUM, _ZERO, *gaps))
+    for of, part in networks.group_by(_BY, maintain_order=True):
+        if part["mu_sum"].null_count() == part.height:
+            at: dict[str, Any] = dict(zip(_BY, of, strict=True))
+            found.append(_SUM.undefined("", part.height, **at))
+    lost = set(_left_out(table)["variant"])
+    for item in found:
+        place = {name: item.at[name] for name in _BY}
+        unreachable = int(networks.filter(**place)["unreachable"].sum())
+        notes = [item.note]
+        if item.quantity == _SUM.key and unreachable:
+            notes.append(f"{unreachable} modules are unreachable (+∞)")
+        if item.quantity == _GAP.key:
+            notes.append("comparable at equal granularity alone")
+        gone = lost & {item.at["variant"], item.at.get("rival")}
+        yield replace(
+            item, note="; ".join(filter(None, notes)), flags=(*item.flags, "diverged") if gone else item.flags
+        )
 
 
-def _numbers(rows: pl.DataFrame, view: str, limit: str) -> list[Number]:
-    from transferscope.measures.intervals import MAGNITUDE, SHARE, paired_seeds_interval, seeds_interval
-
-    where = f"{view} path" if view != "final" else "at the final value"
-    epsilon = "own ε" if limit == "own" else "one ε for all"
-    sums = _sums(rows)
-    numbers = []
-    for (variant,), part in rows.group_by("variant", maintain_order=True):
-        name = shown(str(variant))
-        lost = int(part["unreachable"].sum())
-        values = list(sums.get(str(variant), {}).values())
-        title = f"network criticality Σ k·log(1 + μ/k) of {name}, {where}, {epsilon}"
-        if values:
-            said = f"{lost} modules unreachable" if lost else ""
-            numbers.append(Number.of(title, seeds_interval(values, bounds=MAGNITUDE), "1", said))
-        else:
-            numbers.append(Number(title, None, note=f"{lost} modules are unreachable (+∞)"))
-        zero = [float((p["mu"] == 0).sum()) / p.height for _, p in part.group_by("seed", maintain_order=True)]
-        title = f"share of modules with μ = 0, {name}, {where}, {epsilon}"
-        numbers.append(Number.of(title, seeds_interval(zero, bounds=SHARE)))
-    for other in sums:
-        pairs = sorted(set(sums.get("P_T", {})) & set(sums[other]))
-        if other != "P_T" and pairs:
-            a, b = ([sums[variant][seed] for seed in pairs] for variant in ("P_T", other))
-            title = f"network criticality, P-T − {shown(other)}, {where}, {epsilon}"
-            numbers.append(Number.of(title, paired_seeds_interval(a, b), "1", "comparable at equal granularity alone"))
-    return numbers
+def _left_out(table: pl.DataFrame) -> pl.DataFrame:
+    return table.filter((pl.col("level") == "final") & pl.col("value").is_null())
 
 
 def _notes(table: pl.DataFrame) -> list[str]:
@@ -131,8 +137,7 @@ def _notes(table: pl.DataFrame) -> list[str]:
         notes.append("batch-norm statistics recomputed on training images at every point")
     elif policy == "none":
         notes.append("batch-norm statistics kept as the trained network has them, at every point")
-    lost = table.filter((pl.col("level") == "final") & pl.col("value").is_null())["network"].to_list()
-    if lost:
+    if lost := _left_out(table)["network"].to_list():
         notes.append(f"diverged or not finite, left out: {', '.join(lost)}")
     if not modules.is_empty():
         evaluated, whole = int(modules["evaluated"].sum()), int(modules["grid_points"].sum())

@@ -6,36 +6,41 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from transferscope.analyses.contract import Column, Member, Number
+from transferscope.analyses.contract import Column, Member
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.learning_curves import improving, too_short
 from transferscope.analyses.rounding import exact
 
 if TYPE_CHECKING:
+    from transferscope.bounds import Flag
     from transferscope.measures.intervals import Interval
     from transferscope.running.context import Context
 
 __all__ = [
-    "QUANTITIES",
+    "END_METRICS",
+    "EndMetric",
     "Ends",
-    "Quantity",
     "by_interval",
     "columns_of",
     "ends_of",
+    "estimate_of",
     "gain",
     "interval_columns",
     "network_columns",
-    "number_of",
+    "over_seeds_row",
     "run_columns",
     "share",
     "span",
     "why_no_claim",
 ]
 
-Quantity = tuple[Literal["metric", "speed"], Literal["train", "validation", "test"]]
-QUANTITIES: tuple[Quantity, ...] = (("metric", "validation"), ("metric", "test"), ("speed", "train"))
+EndMetric = tuple[Literal["metric", "speed"], Literal["train", "validation", "test"]]
+END_METRICS: tuple[EndMetric, ...] = (("metric", "validation"), ("metric", "test"), ("speed", "train"))
 """Final metric, and optimisation speed: the mean clean training metric over the epochs common to all, from 1."""
 
 BySeed = dict[int, float]
+
+_SEEDS = 3  # fewer give no interval
 
 
 def columns_of(
@@ -77,10 +82,10 @@ class Ends:
         lost: role and seed of those that diverged.
     """
 
-    values: Mapping[Quantity, Mapping[str, BySeed]]
+    values: Mapping[EndMetric, Mapping[str, BySeed]]
     lost: frozenset[tuple[str, int]] = field(default_factory=frozenset)
 
-    def of(self, quantity: Quantity, role: str) -> BySeed:
+    def of(self, quantity: EndMetric, role: str) -> BySeed:
         """By seed; empty where no network of the role has a value."""
         return dict(self.values[quantity].get(role, {}))
 
@@ -94,7 +99,7 @@ def ends_of(members: Iterable[tuple[str, Member]], context: "Context") -> Ends:
     """
     from transferscope.measures.curves import optimisation_speed
 
-    values: dict[Quantity, dict[str, BySeed]] = {quantity: {} for quantity in QUANTITIES}
+    values: dict[EndMetric, dict[str, BySeed]] = {quantity: {} for quantity in END_METRICS}
     curves: dict[tuple[str, int], dict[int, float]] = {}
     lost = set()
     for role, member in members:
@@ -115,7 +120,7 @@ def ends_of(members: Iterable[tuple[str, Member]], context: "Context") -> Ends:
     return Ends(values, frozenset(lost))
 
 
-def gain(ends: Ends, quantity: Quantity, better: str, worse: str, confidence: float = 0.95) -> "Interval":
+def gain(ends: Ends, quantity: EndMetric, better: str, worse: str, confidence: float = 0.95) -> "Interval":
     """The difference of two roles, paired by seed."""
     from transferscope.measures.intervals import DIFFERENCE, Interval, paired_seeds_interval
 
@@ -126,7 +131,7 @@ def gain(ends: Ends, quantity: Quantity, better: str, worse: str, confidence: fl
     return paired_seeds_interval([a[seed] for seed in seeds], [b[seed] for seed in seeds], confidence, DIFFERENCE)
 
 
-def share(ends: Ends, quantity: Quantity, part: str, none: str, whole: str, confidence: float = 0.95) -> "Interval":
+def share(ends: Ends, quantity: EndMetric, part: str, none: str, whole: str, confidence: float = 0.95) -> "Interval":
     """(A_part − A_none) / (A_whole − A_none), unclipped, with Fieller's interval over the seeds that all three have."""
     from transferscope.measures.intervals import Interval, fieller
 
@@ -137,7 +142,7 @@ def share(ends: Ends, quantity: Quantity, part: str, none: str, whole: str, conf
     return fieller([a[seed] - b[seed] for seed in seeds], [c[seed] - b[seed] for seed in seeds], confidence, scale=1.0)
 
 
-def by_interval(ends: Ends, quantity: Quantity, role: str) -> "Interval":
+def by_interval(ends: Ends, quantity: EndMetric, role: str) -> "Interval":
     """The mean of a role over its seeds."""
     from transferscope.measures.intervals import SHARE, Interval, seeds_interval
 
@@ -173,39 +178,62 @@ def run_columns(value: float | None, lost: bool) -> dict[str, Any]:
     return {"value": value, "n": 1, "diverged": lost, "note": note}
 
 
-def network_columns(ends: Ends, quantity: Quantity, role: str, seed: int) -> dict[str, Any]:
+def network_columns(ends: Ends, quantity: EndMetric, role: str, seed: int) -> dict[str, Any]:
     """The columns ``level, seed, value, n, diverged, note`` of one network's row."""
     value = ends.of(quantity, role).get(seed)
     return {"level": "network", "seed": seed, **run_columns(value, (role, seed) in ends.lost)}
 
 
-def number_of(name: str, row: Mapping[str, Any]) -> Number:
-    """A row of a difference or a share as a number of a summary.
+def over_seeds_row(
+    row: Mapping[str, Any], value: str = "value", low: str = "low", high: str = "high"
+) -> tuple[dict[str, Any], "tuple[Flag, ...]"]:
+    """The columns ``value, low, high, basis, n`` of a number over seeds, and its flags.
 
     Args:
-        name: what it is.
-        row: with ``level, value, low, high, basis, n, diverged, note``.
+        row: of a table, with ``n`` seeds.
+        value: its column.
+        low: its column; null where there is no interval.
+        high: its column.
     """
-    unit = "1" if row["level"] == "share" else "metric"
-    note = "; ".join(text for text in (row["note"], "a diverged seed is left out" if row["diverged"] else None) if text)
-    return Number(name, row["value"], row["low"], row["high"], row["basis"], row["n"], unit, note)
+    limits = {"value": row[value], "low": row[low], "high": row[high], "n": row["n"]}
+    few = row["n"] < _SEEDS
+    basis = None if row[low] is None else "range" if few else "seeds"
+    none = row[value] is None
+    flags: tuple[Flag, ...] = () if none or basis == "seeds" else ("too_few_seeds",) if few else ("no_spread",)
+    return {**limits, "basis": basis}, flags
 
 
-def span(row: Mapping[str, Any], scale: float, digits: int, unit: str = "", sign: str = "+") -> str:
-    """A row in words: ``+0.8 (95 % interval over 3 seeds +0.2 to +1.4)``, or its range, or its value alone.
+def estimate_of(quantity: Quantity, row: Mapping[str, Any], *flags: "Flag", **more: Any) -> Estimate:
+    """The estimate that a row of a difference or a share over seeds holds.
 
     Args:
-        row: with ``value, low, high, basis, n``.
+        quantity: of which it is.
+        row: with ``value, low, high, simultaneous_low, simultaneous_high, n, diverged, note``.
+        flags: what else is wrong with it.
+        more: of :meth:`Quantity.at_row`, coordinates among them.
+    """
+    values, found = over_seeds_row(row)
+    lost: tuple[Flag, ...] = ("diverged",) if row["diverged"] else ()
+    note = "a diverged seed is left out" if row["diverged"] else None
+    return quantity.at_row({**row, **values}, row["note"], note, flags=(*found, *lost, *flags), **more)
+
+
+def span(item: "Estimate | Interval", scale: float, digits: int, unit: str = "", sign: str = "+") -> str:
+    """A number in words: ``+0.8 (95 % interval over 3 seeds +0.2 to +1.4)``, or its range, or its value alone.
+
+    Args:
+        item: its value is defined.
         scale: what numbers are multiplied by.
         digits: after the point.
         unit: written after numbers.
         sign: ``+`` also signs positive numbers.
     """
-    value = f"{exact(scale * row['value']):{sign}z.{digits}f}{unit}"
-    if row["low"] is None or row["high"] is None:
-        return f"{value} ({row['n']} seed{'s' if row['n'] != 1 else ''}, no interval)"
-    ends = f"{exact(scale * row['low']):{sign}z.{digits}f} to {exact(scale * row['high']):{sign}z.{digits}f}{unit}"
-    words = f"95 % interval over {row['n']} seeds" if row["basis"] == "seeds" else f"range of {row['n']} seeds"
+    assert item.value is not None
+    value = f"{exact(scale * item.value):{sign}z.{digits}f}{unit}"
+    if item.low is None or item.high is None:
+        return f"{value} ({item.n} seed{'s' if item.n != 1 else ''}, no interval)"
+    ends = f"{exact(scale * item.low):{sign}z.{digits}f} to {exact(scale * item.high):{sign}z.{digits}f}{unit}"
+    words = f"95 % interval over {item.n} seeds" if item.basis == "seeds" else f"range of {item.n} seeds"
     return f"{value} ({words} {ends})"
 
 

@@ -8,7 +8,9 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from transferscope.analyses.contract import Column, Measured, Summary, Unit, schema
+from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.flatness_summary import QUANTITIES, summary_of
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy
 from transferscope.keys import NO_BATCH_NORM
@@ -117,6 +119,8 @@ class Flatness(AbstractTuned):
         "products": Column(int, "products with the Hessian, in all", "count", null=f"{_HESSIAN}, or not measured"),
         "note": Column(str, "why there is no value", null="there is one"),
     }
+
+    quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
     @field_validator("shares", "moved_shares")
     @classmethod
@@ -233,8 +237,6 @@ class Flatness(AbstractTuned):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """By which measures the loss rises faster around P-T or RI-T."""
-        from transferscope.analyses.flatness_summary import summary_of
-
         return summary_of(table, self)
 
 

@@ -2,30 +2,53 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Column, Measured, Number, Summary, Unit
+from transferscope.analyses.contract import Column, Measured, Summary, Unit
+from transferscope.analyses.estimates import Estimate, Quantity, over_seeds
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate, choose
 from transferscope.analyses.rounding import exact
+from transferscope.analyses.spikes import spike_facts, spike_note
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.bounds import DIFFERENCE, SHARE
 from transferscope.errors import AnalysisError
 from transferscope.keys import FINAL_GAP, SPEED_GAP
 
 if TYPE_CHECKING:
+    from transferscope.bounds import Flag
     from transferscope.measures.curves import Trend
-    from transferscope.measures.intervals import Interval
     from transferscope.running.context import Context
 
-__all__ = ["LearningCurves", "curves_of", "improving", "too_short"]
+__all__ = ["LearningCurves", "curves_of", "end_flags", "improving", "too_short"]
 
 Curves = dict[int, dict[int, float]]
+
+_SPEED = Quantity("speed", "optimisation speed of {variant}", "metric", SHARE)
+_SPEED_GAP = Quantity(SPEED_GAP, "optimisation speed, {variant} − {rival}", "metric", DIFFERENCE)
+_FROM_EQUAL_LOSS = Quantity(
+    "speed_from_equal_loss", "speed from equal starting loss, {variant} − {rival}", "metric", DIFFERENCE
+)
+_FINAL = Quantity("final_metric", "final {split} metric of {variant}", "metric", SHARE)
+_BEST = Quantity("best_epoch_metric", "{split} metric of {variant} at its best validation epoch", "metric", SHARE)
+_FINAL_GAP = Quantity(FINAL_GAP, "final {split} metric, {variant} − {rival}", "metric", DIFFERENCE)
+_EPOCHS = Quantity(
+    "epochs_to_threshold", "epochs of {variant} to a training metric of {threshold:.3f} (median)", "epochs"
+)
+_AT_RATE = "both at rate {learning_rate:.3g} (tuning runs)"
+_METRIC_AT_RATE = Quantity(
+    "metric_gap_at_equal_rate", "{split} metric, {variant} − {rival}, " + _AT_RATE, "metric", DIFFERENCE
+)
+_SPEED_AT_RATE = Quantity(
+    "speed_gap_at_equal_rate", "optimisation speed, {variant} − {rival}, " + _AT_RATE, "metric", DIFFERENCE
+)
+_GAP: dict[str, Any] = {"variant": "P_T", "rival": "RI_T"}
 
 
 def curves_of(
@@ -80,7 +103,7 @@ class LearningCurves(AbstractTuned):
     version: ClassVar[int] = 1
     columns: ClassVar[Mapping[str, Column]] = {
         "variant": Column(str, "P_T, RI_T or RI_T_long"),
-        "setting": Column(str, "chosen: own best rate, report seeds; grid: a tuning run"),
+        "setting": Column(str, "chosen: own chosen rate, report seeds; grid: a tuning run"),
         "seed": Column(int, "seed of the network", "count"),
         "learning_rate": Column(float, "peak learning rate", "rate"),
         "epoch": Column(int, "passes over the training images; 0 is the start", "count"),
@@ -96,6 +119,10 @@ class LearningCurves(AbstractTuned):
         "diverged": Column(bool, "the run ended here: the loss exploded or was not finite"),
         "network": Column(str, "key of the network"),
     }
+
+    quantities: ClassVar[tuple[Quantity, ...]] = (
+        _SPEED, _SPEED_GAP, _FROM_EQUAL_LOSS, _FINAL, _BEST, _FINAL_GAP, _EPOCHS, _METRIC_AT_RATE, _SPEED_AT_RATE,
+    )  # fmt: skip
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per network: they only read its history."""
@@ -127,105 +154,107 @@ class LearningCurves(AbstractTuned):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Speed and final metric of P-T against RI-T, with intervals over seeds."""
-        numbers: list[Number] = []
-        notes: list[str] = []
         train = {variant: curves_of(table, variant, "train_metric") for variant in TRAINED}
-        speeds = _speeds(train)
-        if speeds is not None:
-            numbers += [
-                Number.of(f"optimisation speed of {shown(variant)}", _seeds(speeds[variant]), "metric")
-                for variant in TRAINED
-            ]
-            gap = _paired(speeds["P_T"], speeds["RI_T"])
-            number = Number.of("optimisation speed, P-T − RI-T", gap, "metric")
-            numbers.append(number.keyed(SPEED_GAP, "RI_T"))
+        estimates: list[Estimate] = []
+        verdict = "Undecided: P-T and RI-T have no finished epoch in common."
+        if (speeds := _speeds(train)) is not None:
+            gap = _estimate(_SPEED_GAP, _differences(speeds["P_T"], speeds["RI_T"]), **_GAP, at_rate="own")
+            gap = replace(gap, verdict=_faster(gap))
+            estimates += [_estimate(_SPEED, speeds[variant], variant=variant) for variant in TRAINED]
+            estimates.append(gap)
             verdict = _speed_verdict(gap)
-        else:
-            verdict = "Undecided: P-T and RI-T have no finished epoch in common."
-        numbers += self._from_equal_loss(table, train)
-        numbers += self._finals(table)
-        numbers += self._steps(train)
-        numbers += _equal_rate(table, evidence)
-        notes += _plateaus(table)
+        estimates += [
+            _from_equal_loss(table, train), *_finals(table), *self._epochs(train), *_equal_rate(table, evidence)
+        ]  # fmt: skip
+        notes = _plateaus(table)
         lost = table.filter(pl.col("diverged")).select("variant", "seed", "learning_rate").unique().sort(pl.all())
         notes += [f"{shown(variant)}[{seed}] diverged at rate {rate:.3g}" for variant, seed, rate in lost.iter_rows()]
-        facts = {"improving": [variant for variant in (*TRAINED, "RI_T_long") if improving(table, variant)]}
-        return Summary(verdict, tuple(numbers), tuple(notes), facts)
+        if spikes := _spikes(table):
+            notes.append(spike_note(spikes))
+        facts = {
+            "improving": [variant for variant in (*TRAINED, "RI_T_long") if improving(table, variant)],
+            "spikes": spikes,
+        }
+        return Summary(verdict, tuple(_flagged(item, table) for item in estimates), tuple(notes), facts)
 
-    def _from_equal_loss(self, table: pl.DataFrame, metrics: dict[str, Curves]) -> list[Number]:
-        from transferscope.measures.curves import speed_from_equal_loss
-
-        name = "speed from equal starting loss, P-T − RI-T"
-        losses = {variant: curves_of(table, variant, "train_loss") for variant in TRAINED}
-        seeds = sorted(set(losses["P_T"]) & set(losses["RI_T"]))
-        differences = []
-        for seed in seeds:
-            pair = [losses[variant][seed] for variant in TRAINED]
-            if any(set(losses[v][seed]) != set(metrics[v].get(seed, {})) for v in TRAINED):
-                continue
-            speeds = speed_from_equal_loss(pair, [metrics[variant][seed] for variant in TRAINED])
-            if speeds is not None:
-                differences.append(speeds[TRAINED.index("P_T")] - speeds[TRAINED.index("RI_T")])
-        why = "a network never gets down to the common starting loss, or has no epoch left after it"
-        if not differences:
-            return [Number(name, None, n=len(seeds), unit="metric", note=why)]
-        number = Number.of(name, _of_differences(differences), "metric")
-        lost = len(seeds) - len(differences)
-        # The seeds that are left are those that learned faster: a reader must know how many are not.
-        return [_noted(number, f"{lost} of {len(seeds)} seeds left out: {why}") if lost else number]
-
-    def _finals(self, table: pl.DataFrame) -> list[Number]:
-        numbers = []
-        finals: dict[str, dict[int, float]] = {}
-        for variant in (*TRAINED, "RI_T_long"):
-            tests = curves_of(table, variant, "test_metric")
-            validations = curves_of(table, variant, "validation_metric")
-            if not tests:
-                continue
-            finals[variant] = {seed: curve[max(curve)] for seed, curve in tests.items()}
-            numbers.append(Number.of(f"final test metric of {shown(variant)}", _seeds(finals[variant]), "metric"))
-            best = {
-                seed: tests[seed][epoch]
-                for seed, curve in validations.items()
-                if (epoch := _best(curve)) in tests.get(seed, {})
-            }
-            if best:
-                name = f"test metric of {shown(variant)} at its best validation epoch"
-                numbers.append(Number.of(name, _seeds(best), "metric"))
-        for worse in ("RI_T", "RI_T_long"):
-            if "P_T" in finals and worse in finals:
-                title = f"final test metric, P-T − {shown(worse)}"
-                gap = Number.of(title, _paired(finals["P_T"], finals[worse]), "metric").keyed(FINAL_GAP, worse)
-                rising = improving(table, worse)
-                numbers.append(_noted(gap, f"{shown(worse)} is still improving: no claim") if rising else gap)
-        return numbers
-
-    def _steps(self, train: dict[str, Curves]) -> list[Number]:
+    def _epochs(self, train: dict[str, Curves]) -> Iterator[Estimate]:
         from transferscope.measures.curves import common_thresholds, steps_to_threshold
 
         every = [curve for variant in TRAINED for curve in train[variant].values()]
-        if not every:
-            return []
-        numbers = []
-        for threshold in common_thresholds(every, self.thresholds):
+        for threshold in common_thresholds(every, self.thresholds) if every else ():
             for variant in TRAINED:
-                reached = [steps_to_threshold(curve, threshold) for curve in train[variant].values()]
-                epochs = [item.epoch for item in reached if item.epoch is not None]
-                censored = len(reached) - len(epochs)
+                reached = [steps_to_threshold(curve, threshold).epoch for curve in train[variant].values()]
                 if not reached:
                     continue
+                censored = reached.count(None)
                 # A mean over the runs that got there would be biased: with any censored only the median is honest.
-                middle = statistics.median([*epochs, *([math.inf] * censored)])
-                numbers.append(
-                    Number(
-                        f"epochs of {shown(variant)} to a training metric of {exact(threshold):.3f} (median)",
-                        None if math.isinf(middle) else float(middle),
-                        n=len(reached),
-                        unit="epochs",
-                        note=f"{censored} of {len(reached)} never reached it" if censored else "",
-                    )
-                )
-        return numbers
+                middle = statistics.median(math.inf if epoch is None else epoch for epoch in reached)
+                yield _EPOCHS.at_row(
+                    {"value": None if math.isinf(middle) else float(middle), "low": None, "high": None, "basis": None,
+                     "n": len(reached)},
+                    f"{censored} of {len(reached)} never reached it" if censored else None,
+                    variant=variant, threshold=float(exact(threshold)),
+                )  # fmt: skip
+
+
+def _from_equal_loss(table: pl.DataFrame, metrics: dict[str, Curves]) -> Estimate:
+    from transferscope.measures.curves import speed_from_equal_loss
+
+    losses = {variant: curves_of(table, variant, "train_loss") for variant in TRAINED}
+    seeds = sorted(set(losses["P_T"]) & set(losses["RI_T"]))
+    differences: dict[int, float] = {}
+    for seed in seeds:
+        pair = [losses[variant][seed] for variant in TRAINED]
+        if any(set(losses[v][seed]) != set(metrics[v].get(seed, {})) for v in TRAINED):
+            continue
+        speeds = speed_from_equal_loss(pair, [metrics[variant][seed] for variant in TRAINED])
+        if speeds is not None:
+            differences[seed] = speeds[TRAINED.index("P_T")] - speeds[TRAINED.index("RI_T")]
+    why = "a network never gets down to the common starting loss, or has no epoch left after it"
+    if not differences:
+        return _FROM_EQUAL_LOSS.undefined(why, len(seeds), **_GAP)
+    lost = len(seeds) - len(differences)
+    # The seeds that are left are those that learned faster: a reader must know how many are not.
+    note = f"{lost} of {len(seeds)} seeds left out: {why}" if lost else ""
+    return _estimate(_FROM_EQUAL_LOSS, differences, note, **_GAP)
+
+
+def _finals(table: pl.DataFrame) -> Iterator[Estimate]:
+    finals: dict[str, dict[int, float]] = {}
+    for variant in (*TRAINED, "RI_T_long"):
+        tests = curves_of(table, variant, "test_metric")
+        if not tests:
+            continue
+        finals[variant] = _last(tests)
+        yield _estimate(_FINAL, finals[variant], variant=variant, split="test")
+        best = {
+            seed: tests[seed][epoch]
+            for seed, curve in curves_of(table, variant, "validation_metric").items()
+            if (epoch := _best(curve)) in tests.get(seed, {})
+        }
+        if best:
+            yield _estimate(_BEST, best, variant=variant, split="test")
+    for rival in ("RI_T", "RI_T_long"):
+        if "P_T" in finals and rival in finals:
+            gap = _differences(finals["P_T"], finals[rival])
+            yield _estimate(_FINAL_GAP, gap, variant="P_T", rival=rival, split="test")
+
+
+def _flagged(item: Estimate, table: pl.DataFrame) -> Estimate:
+    """With what is wrong with the chosen runs it is of; a final gap is no claim while its rival still improves."""
+    if "learning_rate" in item.at:  # of tuning runs
+        return item
+    variants = [str(item.at[name]) for name in ("variant", "rival") if name in item.at]
+    flags = list(item.flags)
+    chosen = table.filter(pl.col("variant").is_in(variants) & (pl.col("setting") == "chosen"))
+    if chosen["diverged"].any():
+        flags.append("diverged")
+    note = item.note
+    if item.quantity in (_FINAL.key, _FINAL_GAP.key):
+        flags += end_flags(table, variants[-1])
+        if item.quantity == _FINAL_GAP.key and "still_improving" in flags:
+            note = "; ".join(filter(None, (note, f"{shown(variants[-1])} is still improving: no claim")))
+    return replace(item, flags=tuple(flags), note=note)
 
 
 def _speeds(train: dict[str, Curves]) -> dict[str, dict[int, float]] | None:
@@ -243,36 +272,49 @@ def _speeds(train: dict[str, Curves]) -> dict[str, dict[int, float]] | None:
     return speeds
 
 
-def _speed_verdict(gap: "Interval") -> str:
+def _faster(gap: Estimate) -> str:
+    """``faster``, ``slower`` or ``undecided``, by the interval over seeds alone."""
+    if gap.basis != "seeds" or gap.low is None or gap.high is None:
+        return "undecided"
+    return "faster" if gap.low > 0 else "slower" if gap.high < 0 else "undecided"
+
+
+def _speed_verdict(gap: Estimate) -> str:
     if gap.value is None:
         return "Undecided: no seed has a finished run of both variants."
     said = f"the clean training metric, averaged over epochs, is {exact(gap.value):+.3f} for P-T against RI-T"
-    if gap.basis != "seeds" or gap.low is None or gap.high is None:
-        span = (
-            f", range {exact(gap.low):+.3f} to {exact(gap.high):+.3f}"
-            if gap.low is not None and gap.high is not None
-            else ""
-        )
-        return f"Undecided with {gap.n} seed{'s' if gap.n != 1 else ''} (3 are needed): {said}{span}."
-    word = "P-T learns faster" if gap.low > 0 else "P-T learns slower" if gap.high < 0 else "Undecided"
-    return f"{word}: {said}, 95 % interval over {gap.n} seeds {exact(gap.low):+.3f} to {exact(gap.high):+.3f}."
+    span = "" if gap.low is None or gap.high is None else f"{exact(gap.low):+.3f} to {exact(gap.high):+.3f}"
+    if gap.basis == "seeds":
+        word = {"faster": "P-T learns faster", "slower": "P-T learns slower", "undecided": "Undecided"}
+        return f"{word[_faster(gap)]}: {said}, 95 % interval over {gap.n} seeds {span}."
+    if "no_spread" in gap.flags:
+        return f"Undecided: {said}, equal for all {gap.n} seeds, which proves nothing."
+    of_two = f", range {span}" if span else ""
+    return f"Undecided with {gap.n} seed{'s' if gap.n != 1 else ''} (3 are needed): {said}{of_two}."
 
 
-def _equal_rate(table: pl.DataFrame, evidence: Evidence) -> list[Number]:
+def _spikes(table: pl.DataFrame) -> list[dict[str, Any]]:
+    """Report runs whose training loss rose far above its earlier level; those of the search are told beside it."""
+    runs = table.filter(pl.col("setting") == "chosen").select("variant", "learning_rate").unique(maintain_order=True)
+    return [
+        {"variant": variant, "seed": seed, "learning_rate": rate, **spike}
+        for variant, rate in runs.iter_rows()
+        for seed, losses in curves_of(table, variant, "train_loss", learning_rate=rate).items()
+        if (spike := spike_facts(losses)) is not None
+    ]
+
+
+def _equal_rate(table: pl.DataFrame, evidence: Evidence) -> Iterator[Estimate]:
     """Gap and difference of speed at one rate for both, each variant's own, from the tuning runs."""
-    numbers: list[Number] = []
     rates = evidence.table(LearningRate())
     for rate in sorted({choose(rates, variant) for variant in TRAINED}):
-        words = f"both at rate {rate:.3g} (tuning runs)"
-        validation = {v: curves_of(table, v, "validation_metric", "grid", rate) for v in TRAINED}
+        finals = {v: _last(curves_of(table, v, "validation_metric", "grid", rate)) for v in TRAINED}
+        gap = _differences(finals["P_T"], finals["RI_T"])
+        yield _estimate(_METRIC_AT_RATE, gap, **_GAP, learning_rate=rate, split="validation")
         train = {v: curves_of(table, v, "train_metric", "grid", rate) for v in TRAINED}
-        finals = {v: {seed: curve[max(curve)] for seed, curve in validation[v].items()} for v in TRAINED}
         speeds = _speeds(train) or {variant: {} for variant in TRAINED}
-        numbers += [
-            Number.of(f"validation metric, P-T − RI-T, {words}", _paired(finals["P_T"], finals["RI_T"]), "metric"),
-            Number.of(f"optimisation speed, P-T − RI-T, {words}", _paired(speeds["P_T"], speeds["RI_T"]), "metric"),
-        ]
-    return numbers
+        gap = _differences(speeds["P_T"], speeds["RI_T"])
+        yield _estimate(_SPEED_AT_RATE, gap, **_GAP, learning_rate=rate)
 
 
 def improving(table: pl.DataFrame, variant: str) -> list[int]:
@@ -293,6 +335,18 @@ def too_short(table: pl.DataFrame, variant: str) -> list[int]:
         variant: ``P_T``, ``RI_T`` or ``RI_T_long``.
     """
     return [seed for seed, trend in _trends(table, variant).items() if trend is None]
+
+
+def end_flags(table: pl.DataFrame, variant: str) -> "tuple[Flag, ...]":
+    """Why a variant's final metric is not yet its last: it still improves, or has too few epochs to tell.
+
+    Args:
+        table: of :class:`LearningCurves`.
+        variant: ``P_T``, ``RI_T`` or ``RI_T_long``.
+    """
+    if improving(table, variant):
+        return ("still_improving",)
+    return ("too_few_epochs",) if too_short(table, variant) else ()
 
 
 def _trends(table: pl.DataFrame, variant: str) -> dict[int, "Trend | None"]:
@@ -323,27 +377,18 @@ def _best(curve: Mapping[int, float]) -> int:
     return min(curve, key=lambda epoch: (-curve[epoch], epoch))
 
 
-def _seeds(values: Mapping[int, float]) -> "Interval":
-    """Of a metric, or its mean over epochs."""
-    from transferscope.measures.intervals import SHARE, seeds_interval
-
-    return seeds_interval(list(values.values()), bounds=SHARE)
+def _last(curves: Curves) -> dict[int, float]:
+    return {seed: curve[max(curve)] for seed, curve in curves.items()}
 
 
-def _of_differences(values: list[float]) -> "Interval":
-    from transferscope.measures.intervals import DIFFERENCE, seeds_interval
-
-    return seeds_interval(values, bounds=DIFFERENCE)
-
-
-def _paired(a: Mapping[int, float], b: Mapping[int, float]) -> "Interval":
-    from transferscope.measures.intervals import Interval
-
-    seeds = sorted(set(a) & set(b))
-    if not seeds:
-        return Interval(None, None, None, 0, None, note="no seed has a finished run of both variants")
-    return _of_differences([a[seed] - b[seed] for seed in seeds])
+def _differences(a: Mapping[int, float], b: Mapping[int, float]) -> dict[int, float]:
+    """Of the seeds that both have."""
+    return {seed: a[seed] - b[seed] for seed in sorted(set(a) & set(b))}
 
 
-def _noted(number: Number, note: str) -> Number:
-    return replace(number, note="; ".join(text for text in (number.note, note) if text))
+def _estimate(quantity: Quantity, by_seed: Mapping[int, float], *notes: str, **at: Any) -> Estimate:
+    if not by_seed:
+        return quantity.undefined("no seed has a finished run of both variants", 0, **at)
+    return quantity.of(
+        over_seeds({(s, s): value for s, value in by_seed.items()}, bounds=quantity.bounds), *notes, **at
+    )

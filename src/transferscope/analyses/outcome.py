@@ -9,11 +9,12 @@ from pydantic import Field
 from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Summary, Unit, schema
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_curves import LearningCurves, curves_of, improving, too_short
+from transferscope.analyses.learning_curves import LearningCurves, curves_of, end_flags, improving, too_short
 from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.per_class import CLASS_COLUMNS, class_rows
 from transferscope.analyses.rounding import exact
 from transferscope.analyses.variants import BASELINES, TRAINED, BoundStudy, shown
+from transferscope.bounds import DIFFERENCE, SHARE, Flag
 from transferscope.keys import gap_key
 from transferscope.specs import NetworkSpec
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["Outcome"]
 
 
-_METRIC = Quantity("metric", "{variant} ({metric}, test)", "metric")
-_GAP = Quantity("gap", "{variant} − {rival} ({metric}, test, over {over})", "metric")
+_GAPS = (("P_T", "RI_T"), ("P_T", "RI_T_long"))
+_METRIC = Quantity("metric", "{variant} ({metric}, test)", "metric", SHARE)
+_GAP = Quantity("gap", "{variant} − {rival} ({metric}, test, over {over})", "metric", DIFFERENCE)
 
 
 @final
@@ -94,7 +96,7 @@ class Outcome(AbstractAnalysis):
 
         from transferscope.analyses.gap import gap_over_examples
         from transferscope.analyses.judgements import Judgements
-        from transferscope.measures.intervals import DIFFERENCE, SHARE, paired_seeds_interval, seeds_interval
+        from transferscope.measures.intervals import paired_seeds_interval, seeds_interval
         from transferscope.measures.metrics import metric, per_example_loss
 
         task, name = context.study.task, context.study.metric
@@ -130,7 +132,7 @@ class Outcome(AbstractAnalysis):
                     | {"value": interval.value, "low": interval.low, "high": interval.high}
                     | {"basis": interval.basis, "n": interval.n, "diverged": diverged[variant]}
                 )
-            for better, worse in (("P_T", "RI_T"), ("P_T", "RI_T_long")):
+            for better, worse in _GAPS:
                 seeds = [seed for seed in values.get(better, {}) if seed in values.get(worse, {})]
                 if not seeds:
                     continue
@@ -171,20 +173,22 @@ class Outcome(AbstractAnalysis):
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether P-T beats RI-T on test data, by which interval."""
         test = table.filter(pl.col("split") == "test")
+        curves = evidence.table(LearningCurves())
+        verdict, facts = _judgement(test, curves)
         estimates: list[Estimate] = []
-        for row in test.filter(pl.col("level").is_in(["variant", "gap"])).iter_rows(named=True):
+        for row in test.filter(pl.col("level") == "variant").iter_rows(named=True):
             at = {"variant": row["variant"], "metric": row["metric"]}
-            if row["level"] == "gap":
-                at |= dict(zip(("variant", "rival"), row["variant"].split(" − "), strict=True))
-                # Of each gap the row over seeds comes first, that over examples after it.
-                known = [item.at["over"] for item in estimates if at.items() <= item.at.items()]
-                at["over"] = "examples" if known else "seeds"
-            flags: list[Flag] = ["diverged"] if row["diverged"] else []
-            if at.get("over") != "examples" and row["basis"] != "seeds":
-                flags.append("no_spread" if _equal(row) else "too_few_seeds")
-            quantity = _GAP if row["level"] == "gap" else _METRIC
-            note = "a diverged seed is left out" if row["diverged"] else None
-            estimates.append(quantity.at_row(row, note, flags=flags, **at))
+            flags = _flags(row, curves, row["variant"])
+            estimates.append(_METRIC.at_row(row, _left_out(row), flags=flags, **at))
+        for variant, rival in _GAPS:
+            rows = test.filter((pl.col("level") == "gap") & (pl.col("variant") == gap_key(variant, rival)))
+            # Of each gap the row over seeds comes first, that over examples after it.
+            for over, row in zip(("seeds", "examples"), rows.iter_rows(named=True), strict=False):
+                at = {"variant": variant, "rival": rival, "metric": row["metric"], "over": over}
+                decides = rival == facts["rival"] and (facts["basis"] == "examples") == (over == "examples")
+                word = {variant: "larger", rival: "smaller", None: "undecided"}[facts["winner"]] if decides else None
+                flags = _flags(row, curves, rival)
+                estimates.append(_GAP.at_row(row, _left_out(row), flags=flags, verdict=word, **at))
         notes = []
         if test["diverged"].any():
             lost = test.filter((pl.col("level") == "network") & pl.col("diverged"))
@@ -193,8 +197,21 @@ class Outcome(AbstractAnalysis):
                 + ", ".join(f"{shown(row['variant'])}[{row['seed']}]" for row in lost.iter_rows(named=True))
             )
         notes.append("every claim is for this pre-trained network; another pre-training may differ")
-        verdict, facts = _judgement(test, evidence.table(LearningCurves()))
         return Summary(verdict, tuple(estimates), tuple(notes), facts)
+
+
+def _left_out(row: Mapping[str, Any]) -> str | None:
+    return "a diverged seed is left out" if row["diverged"] else None
+
+
+def _flags(row: Mapping[str, Any], curves: pl.DataFrame, variant: str) -> tuple[Flag, ...]:
+    """What is wrong with a row, whose end is that of this variant."""
+    flags: list[Flag] = ["diverged"] if row["diverged"] else []
+    if row["basis"] == "range" or (row["low"] is None and row["n"] == 1):
+        flags.append("too_few_seeds")
+    elif row["low"] is None:
+        flags.append("no_spread")
+    return (*flags, *end_flags(curves, variant))
 
 
 _UNENDED = {
@@ -290,11 +307,12 @@ def _judged(gaps: pl.DataFrame, examples: int | None) -> tuple[str, str, str]:
     if (seeds := rows.get("seeds")) is not None:
         words = {1: "This pre-training helps", -1: "This pre-training hurts", 0: "Undecided for training in general"}
         return words[_sign(seeds)], f"{said}, 95 % interval over {seeds['n']} seeds {span(seeds)}", ""
-    of_seeds = f"; {rows['range']['n']} seeds, range {span(rows['range'])}" if "range" in rows else "; one seed"
-    after = " A claim about training in general needs at least 3 seeds."
-    over_seeds = gaps.row(0, named=True)
-    if _equal(over_seeds):
-        of_seeds, after = f"; equal for all {over_seeds['n']} seeds, which proves nothing", ""
+    first = gaps.row(0, named=True)  # over seeds
+    of_seeds = "; one seed" if first["n"] == 1 else f"; equal for all {first['n']} seeds"
+    if "range" in rows:
+        of_seeds = f"; {first['n']} seeds, range {span(first)}"
+    differ = " that differ" if first["low"] is None and first["n"] > 1 else ""
+    after = f" A claim about training in general needs at least 3 seeds{differ}."
     if (row := rows.get("examples")) is None:
         return "Undecided", f"{said}, without an interval{of_seeds}", after
     unit = "groups of test examples" if examples is not None and row["n"] < examples else "test examples"

@@ -1,16 +1,20 @@
 """Linear probes: what each part of a network offers to a linear classifier (R4.1)."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
 
 import polars as pl
 from pydantic import Field, field_validator
 
-from transferscope.analyses.contract import Column, Measured, Member, Number, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.ends import over_seeds_row
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.rounding import exact
 from transferscope.analyses.tuned import AbstractTuned
-from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.analyses.variants import TRAINED, BoundStudy
+from transferscope.bounds import DIFFERENCE, SHARE, Flag
 from transferscope.keys import gap_key
 from transferscope.specs import NetworkSpec
 
@@ -24,6 +28,13 @@ __all__ = ["GAPS", "Probe"]
 
 GAPS = (("P", "RI"), ("P_T", "RI_T"), ("P_T", "P"))
 """Which variants' probes are compared: what pre-training offers, what is left after training, what training adds."""
+
+_METRIC = Quantity("metric", "probe of {variant} at {module} ({metric}, test)", "metric", SHARE)
+_LARGEST = Quantity("largest_gap", "largest {variant} − {rival}, at {module} ({metric}, test)", "metric", DIFFERENCE)
+_OF_THESE = Quantity(
+    "largest_gap_of_these_networks", "largest {variant} − {rival}, at {module} ({metric}, test), these networks",
+    "metric", DIFFERENCE,
+)  # fmt: skip
 
 
 @final
@@ -84,6 +95,8 @@ class Probe(AbstractTuned):
         "n": Column(int, "how many seeds, or examples (groups of them where the data names groups)", "count"),
         "note": Column(str, "what a reader must know", null="nothing"),
     }
+
+    quantities: ClassVar[tuple[Quantity, ...]] = (_METRIC, _LARGEST, _OF_THESE)
 
     @field_validator("penalties")
     @classmethod
@@ -185,7 +198,7 @@ class Probe(AbstractTuned):
 
         from transferscope.analyses.gap import gap_over_examples
         from transferscope.measures.families import bonferroni_confidence
-        from transferscope.measures.intervals import DIFFERENCE, seeds_interval
+        from transferscope.measures.intervals import seeds_interval
 
         groups = context.images().groups
         clusters = None if groups is None else np.asarray(groups)[context.indices("test")]
@@ -217,23 +230,10 @@ class Probe(AbstractTuned):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Where P's probe gains most over RI's, and what enters the head of each variant."""
-        auc = table["metric"][0] == "auc"
-        numbers: list[Number] = []
         deepest = table.filter((pl.col("position") == table["position"].max()) & (pl.col("level") == "variant"))
-        numbers += [
-            _number(f"probe of {shown(row['variant'])} at {row['module']}", row)
-            for row in deepest.iter_rows(named=True)
-        ]
-        for better, worse in GAPS:
-            gap = table.filter(
-                (pl.col("level") == "gap")
-                & (pl.col("variant") == gap_key(better, worse))
-                & (pl.col("basis").is_null() | (pl.col("basis") != "examples"))
-                & pl.col("value").is_not_null()
-            )
-            if not gap.is_empty():
-                top = gap.sort("value", "position", descending=[True, False]).row(0, named=True)
-                numbers.append(_number(f"largest {shown(better)} − {shown(worse)}, at {top['module']}", top))
+        estimates = [_estimate(_METRIC, row, variant=row["variant"]) for row in deepest.iter_rows(named=True)]
+        for gap in GAPS:
+            estimates += _largest(table, *gap)
         notes = [
             "probes of P-T and RI-T are fitted on images that these networks were trained on",
             "pooled outputs: what lies in the places of a map, and not in its mean, is not probed",
@@ -249,7 +249,7 @@ class Probe(AbstractTuned):
             notes.append(
                 f"the chosen penalty lies at an end of the grid in {edge.height} probes ({weakest} the weakest)"
             )
-        return Summary(_verdict(table, auc), tuple(numbers), tuple(notes))
+        return Summary(_verdict(estimates), tuple(estimates), tuple(notes))
 
 
 def _paired(first: Mapping[int, float], second: Mapping[int, float], single: bool) -> list[tuple[int, int]]:
@@ -271,54 +271,69 @@ def _limits(interval: "Interval") -> dict[str, Any]:
 
 
 def _variants(values: Mapping[str, Mapping[int, float]]) -> Iterable[dict[str, Any]]:
-    from transferscope.measures.intervals import SHARE, seeds_interval
+    from transferscope.measures.intervals import seeds_interval
 
     for variant, by_seed in values.items():
         yield {"level": "variant", "variant": variant, **_limits(seeds_interval(list(by_seed.values()), bounds=SHARE))}
 
 
-def _number(name: str, row: Mapping[str, Any]) -> Number:
-    return Number(
-        f"{name} ({row['metric']}, test)",
-        row["value"],
-        row["low"],
-        row["high"],
-        row["basis"],
-        row["n"],
-        "metric",
-        row["note"] or ("" if row["value"] is not None else "undefined for these labels"),
-    )
+def _estimate(quantity: Quantity, row: Mapping[str, Any], **more: Any) -> Estimate:
+    """Of a row over seeds."""
+    values, flags = over_seeds_row(row)
+    at = {"module": row["module"], "metric": row["metric"]}
+    return quantity.at_row({**row, **values}, row["note"], flags=flags, **at, **more)
 
 
-def _verdict(table: pl.DataFrame, auc: bool) -> str:
-    gaps = table.filter(
-        (pl.col("level") == "gap") & (pl.col("variant") == gap_key("P", "RI")) & pl.col("value").is_not_null()
-    )
-    seeds = gaps.filter(pl.col("basis").is_null() | (pl.col("basis") != "examples"))
-    if seeds.is_empty():
+def _largest(table: pl.DataFrame, better: str, worse: str) -> Iterable[Estimate]:
+    """The gap over seeds at the part where it is largest, and over examples where there is no interval over seeds."""
+    rows = table.filter((pl.col("level") == "gap") & (pl.col("variant") == gap_key(better, worse)))
+    # Of each part the row over seeds comes first, that over examples after it.
+    gaps = rows.unique("module", keep="first", maintain_order=True).filter(pl.col("value").is_not_null())
+    if gaps.is_empty():
+        return
+    top = gaps.sort("value", "position", descending=[True, False]).row(0, named=True)
+    at: dict[str, Any] = {"variant": better, "rival": worse}
+    item = _estimate(_LARGEST, top, **at, n_comparisons=table["module"].n_unique())
+    if (better, worse) == GAPS[0]:
+        # The part was chosen by its value: only limits that hold for all parts decide.
+        more = item.simultaneous_low is not None and item.simultaneous_low > 0
+        item = replace(item, verdict="larger" if more else "undecided")
+    yield item
+    if item.basis == "seeds":
+        return
+    for row in rows.filter(pl.col("module") == top["module"])[1:].iter_rows(named=True):
+        flags: tuple[Flag, ...] = () if row["low"] is not None else ("no_spread",)
+        yield _OF_THESE.at_row(row, row["note"], flags=flags, **at, module=row["module"], metric=row["metric"])
+
+
+def _verdict(estimates: Iterable[Estimate]) -> str:
+    first = {"variant": GAPS[0][0], "rival": GAPS[0][1]}
+    found = {item.quantity: item for item in estimates if first.items() <= item.at.items()}
+    top = found.get(_LARGEST.key)
+    if top is None or top.value is None:
         return "Undecided: no part of both P and RI could be probed."
-    points, scale, digits = ("", 1.0, 3) if auc else (" points", 100.0, 1)
-    top = seeds.sort("value", "position", descending=[True, False]).row(0, named=True)
-    most = f"{exact(scale * top['value']):+.{digits}f}{points} of test {top['metric']}"
-    said = f"P − RI is largest at {top['module']}, {most}"
-    if top["simultaneous_low"] is not None:
-        low, high = top["simultaneous_low"], top["simultaneous_high"]
+    points, scale, digits = ("", 1.0, 3) if top.at["metric"] == "auc" else (" points", 100.0, 1)
+
+    def limits(low: float, high: float) -> str:
+        return f"{exact(scale * low):+.{digits}f} to {exact(scale * high):+.{digits}f}{points}"
+
+    most = f"{exact(scale * top.value):+.{digits}f}{points} of test {top.at['metric']}"
+    said = f"P − RI is largest at {top.at['module']}, {most}"
+    if top.simultaneous_low is not None and top.simultaneous_high is not None:
         word = (
             "P's features, before any training on the target, say more of its classes than random ones"
-            if low > 0
+            if top.verdict == "larger"
             else "Undecided whether P's features say more of the target's classes than random ones"
         )
         return (
-            f"{word}: {said}, interval over {top['n']} random starts, simultaneous for all parts, "
-            f"{exact(scale * low):+.{digits}f} to {exact(scale * high):+.{digits}f}{points}."
+            f"{word}: {said}, interval over {top.n} random starts, simultaneous for all parts, "
+            f"{limits(top.simultaneous_low, top.simultaneous_high)}."
         )
-    here = (pl.col("basis") == "examples") & (pl.col("module") == top["module"]) & pl.col("low").is_not_null()
-    of = gaps.filter(here)
-    if of.is_empty():
-        return f"Undecided: {said}, without an interval. A claim needs at least 3 seeds."
-    row = of.row(0, named=True)
+    needed = "at least 3 seeds that differ" if "no_spread" in top.flags else "at least 3 seeds"
+    these = found.get(_OF_THESE.key)
+    if these is None or these.low is None or these.high is None:
+        return f"Undecided: {said}, without an interval. A claim needs {needed}."
     return (
-        f"For these networks {said}, 95 % interval over {row['n']} test examples (this part alone) "
-        f"{exact(scale * row['low']):+.{digits}f} to {exact(scale * row['high']):+.{digits}f}{points}. "
-        "A claim about random starts in general needs at least 3 seeds."
+        f"For these networks {said}, 95 % interval over {these.n} test examples (this part alone) "
+        f"{limits(these.low, these.high)}. A claim about random starts in general needs {needed}."
     )

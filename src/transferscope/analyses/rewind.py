@@ -7,9 +7,10 @@ import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import chosen_epochs, missing_epochs, too_few
-from transferscope.analyses.rewind_summary import summary_of
+from transferscope.analyses.rewind_summary import QUANTITIES, summary_of
 from transferscope.analyses.shuffled import blocks_misfit, check_variants, members_of
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy
@@ -123,6 +124,8 @@ class Rewind(AbstractTuned):
                          _PUBLISHED),
         "evaluation": Column(str, "what was kept of the network before the module", null=_PUBLISHED),
     }  # fmt: skip
+
+    quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
     @field_validator("variants", "blocks", "also", "epochs", "groups")
     @classmethod

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,14 +10,14 @@ from transferscope.analyses.line_rows import clusters_of
 from transferscope.analyses.module_rewind import ALL, Rewinding, Rewound
 from transferscope.keys import OWN_STATISTICS
 from transferscope.measures.families import bonferroni_confidence
-from transferscope.measures.intervals import Interval, noninferior
+from transferscope.measures.intervals import noninferior
 
 if TYPE_CHECKING:
     from transferscope.analyses.landscape import LandscapePoint
     from transferscope.data.spec import Split
     from transferscope.running.context import Context
 
-__all__ = ["judge", "rows_of"]
+__all__ = ["rows_of"]
 
 
 def rows_of(
@@ -56,31 +55,11 @@ def rows_of(
             yield {**row, **_values(point), **_limits(found, item, split, clusters[split], family, margin, draws, seed)}
 
 
-def judge(found: Rewinding, loss: Interval, item: Rewound) -> Interval:
-    """The loss as it may be judged: a bootstrap in which nothing varies has no width, which is no proof of nothing.
-
-    Where no example is judged otherwise than before, the share that is lost has the exact one-sided limit
-    1 − ((1 − confidence)/2)^{1/n} (none of n), and so has the share that is won. Of an AUC there is no such limit. What
-    did not move loses nothing.
-
-    Args:
-        found: of one network.
-        loss: with a confidence of 0.90 or more.
-        item: what was put back.
-    """
-    if item.distance == 0 or loss.low is None or loss.low != loss.high:
-        return loss
-    if found.metric == "auc":
-        return replace(loss, low=None, high=None, basis=None, note="no ranking of a resample changed: no interval")
-    width = 1 - float(((1 - loss.confidence) / 2) ** (1 / loss.n))
-    return replace(loss, low=max(-1.0, loss.low - width), high=min(1.0, loss.low + width), note="none of n changed")
-
-
 def _limits(
     found: Rewinding, item: Rewound, split: str, clusters: Any, family: int, margin: float, draws: int, seed: int
 ) -> dict[str, Any]:
     single, together, sided = (
-        judge(found, found.drop(item, split, clusters, draws=draws, seed=seed, confidence=confidence), item)
+        found.drop(item, split, clusters, draws=draws, seed=seed, confidence=confidence)
         for confidence in (0.95, bonferroni_confidence(family), bonferroni_confidence(family, 0.90))
     )
     return {

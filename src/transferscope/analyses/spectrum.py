@@ -9,9 +9,10 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.spectrum_rows import CONTROLS, Key, Told, circular_rows, operator_rows
-from transferscope.analyses.spectrum_verdict import notes, numbers, verdict
+from transferscope.analyses.spectrum_verdict import QUANTITIES, estimates, notes, verdict
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy
 from transferscope.specs import NetworkSpec
@@ -100,6 +101,8 @@ class Spectrum(AbstractTuned):
         "note": Column(str, "what a reader must know", null="nothing"),
     }  # fmt: skip
 
+    quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
+
     def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """P-T and RI-T, and their controls; RI and P need no training."""
         return [member.spec for member in self._members(study, evidence)]
@@ -187,7 +190,7 @@ class Spectrum(AbstractTuned):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """At how many operators training changes the stable rank, and whether it does without weight decay too."""
-        return Summary(verdict(table), tuple(numbers(table)), tuple(notes(table, self.control)))
+        return Summary(verdict(table), tuple(estimates(table)), tuple(notes(table, self.control)))
 
 
 def _without_decay(member: Member) -> Member:

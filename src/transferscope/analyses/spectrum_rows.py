@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transferscope.analyses.network_spectra import OperatorSpectrum
     from transferscope.measures.intervals import Interval
 
-__all__ = ["COMPARISONS", "CONTROLS", "QUANTITIES", "Key", "circular_rows", "operator_rows", "ratio_interval"]
+__all__ = ["COMPARISONS", "CONTROLS", "SUMMARIES", "Key", "circular_rows", "operator_rows", "ratio_interval"]
 
 CONTROLS = {"RI_T": "RI_T_wd0", "P_T": "P_T_wd0"}
 """A variant and its control: the same training with weight decay 0."""
@@ -29,7 +29,7 @@ COMPARISONS = (
 """Whose summaries are divided by whose, network by network of one seed: what training changes against the own start,
 the same with weight decay 0, what the decay changes, and P-T against RI-T."""
 
-QUANTITIES = ("largest", "frobenius", "stable_rank", "effective_rank", "energy")
+SUMMARIES = ("largest", "frobenius", "stable_rank", "effective_rank", "energy")
 """The numbers told of a spectrum, by their name in its summary."""
 
 Key = tuple[str, int]
@@ -62,7 +62,7 @@ def operator_rows(told: Mapping[Key, Told], operators: int, curve_points: int) -
 
     confidence = bonferroni_confidence(operators)
     for (variant, seed), one in told.items():
-        for quantity in QUANTITIES:
+        for quantity in SUMMARIES:
             yield {
                 "level": "network", "variant": variant, "seed": seed, "quantity": quantity,
                 "value": getattr(one.found.summary, quantity), "error": one.found.spectrum.error, "n": 1,
@@ -71,7 +71,7 @@ def operator_rows(told: Mapping[Key, Told], operators: int, curve_points: int) -
     for variant in dict.fromkeys(variant for variant, _ in told):
         # P's trunk is one network, whatever the seed of the head.
         distinct = {one.content: one for (name, _), one in told.items() if name == variant}
-        for quantity in QUANTITIES:
+        for quantity in SUMMARIES:
             values = [getattr(one.found.summary, quantity) for one in distinct.values()]
             known = [value for value in values if value is not None]
             mean = (
@@ -86,7 +86,7 @@ def operator_rows(told: Mapping[Key, Told], operators: int, curve_points: int) -
         pairs = _pairs(told, above, below)
         if not pairs:
             continue
-        for quantity in QUANTITIES:
+        for quantity in SUMMARIES:
             ratios = [
                 (getattr(a.found.summary, quantity), getattr(b.found.summary, quantity)) for a, b in pairs.values()
             ]
@@ -148,6 +148,7 @@ def ratio_interval(pairs: Sequence[tuple[float | None, float | None]], confidenc
         found.basis,
         confidence,
         "; ".join(notes),
+        found.flags,
     )
 
 

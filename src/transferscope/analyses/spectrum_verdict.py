@@ -1,51 +1,48 @@
-"""What is said of spectra: numbers with intervals over seeds, and one sentence for all operators at once."""
+"""What is said of spectra: estimates with intervals over seeds, and one sentence for all operators at once."""
 
 import math
 from collections.abc import Iterable
 
 import polars as pl
 
-from transferscope.analyses.contract import Number
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.spectrum_rows import COMPARISONS, CONTROLS, ratio_interval
 from transferscope.analyses.variants import shown
+from transferscope.bounds import MAGNITUDE
 from transferscope.keys import ratio_key
 
-__all__ = ["notes", "numbers", "verdict"]
+__all__ = ["QUANTITIES", "estimates", "notes", "verdict"]
 
-_WORDS = {"largest": "largest singular value", "stable_rank": "stable rank"}
+_SEEDS = 3  # fewer give no interval
+_RATIOS = {
+    name: Quantity(f"{name}_ratio", words + ", {variant} over {rival} (geometric mean over operators)", "1", MAGNITUDE)
+    for name, words in (("largest", "largest singular value"), ("stable_rank", "stable rank"))
+}
+
+QUANTITIES = tuple(_RATIOS.values())
+"""Of ``spectrum``: what training changes, paired by seed."""
 
 
-def numbers(table: pl.DataFrame) -> Iterable[Number]:
+def estimates(table: pl.DataFrame) -> Iterable[Estimate]:
     """Ratios of the largest singular value and of the stable rank, geometric means over all operators.
 
     Args:
         table: in the columns of ``spectrum``.
     """
     networks = table.filter((pl.col("level") == "network") & (pl.col("value") > 0))
-    for quantity, words in _WORDS.items():
-        rows = networks.filter(pl.col("quantity") == quantity)
+    for name, quantity in _RATIOS.items():
+        rows = networks.filter(pl.col("quantity") == name)
         for above, below in COMPARISONS:
-            pairs = (
+            logs = (
                 rows.filter(pl.col("variant") == above)
                 .join(rows.filter(pl.col("variant") == below), on=("operator", "seed"), suffix="_below")
-                .with_columns(log=(pl.col("value") / pl.col("value_below")).log())
                 .group_by("seed")
-                .agg(pl.col("log").mean())
-                .sort("seed")
+                .agg((pl.col("value") / pl.col("value_below")).log().mean())
+                .sort("seed")["value"]
             )
-            if pairs.is_empty():
-                continue
-            found = ratio_interval([(math.exp(value), 1.0) for value in pairs["log"]])
-            yield Number(
-                f"{words}, {shown(above)} over {shown(below)} (geometric mean over operators)",
-                found.value,
-                found.low,
-                found.high,
-                found.basis,
-                found.n,
-                "1",
-                found.note,
-            )
+            if not logs.is_empty():
+                found = ratio_interval([(math.exp(value), 1.0) for value in logs])
+                yield quantity.of(found, variant=above, rival=below)
 
 
 def verdict(table: pl.DataFrame) -> str:
@@ -80,7 +77,8 @@ def _said(table: pl.DataFrame, above: str, below: str) -> str | None:
     most = f"most at {far['operator']}, × {far['value']:.3g}"
     judged = rows.filter(pl.col("simultaneous_low").is_not_null())
     if judged.is_empty():
-        return f"{way} undecided with fewer than 3 seeds ({most})"
+        why = "with fewer than 3 seeds" if min(rows["n"]) < _SEEDS else "for seeds that do not differ"
+        return f"{way} undecided {why} ({most})"
     up = judged.filter(pl.col("simultaneous_low") > 1).height
     down = judged.filter(pl.col("simultaneous_high") < 1).height
     if far["simultaneous_low"] is not None:

@@ -6,32 +6,48 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Number, Summary, Unit, schema
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Member, Summary, Unit, schema
 from transferscope.analyses.ends import (
-    QUANTITIES,
+    END_METRICS,
     Ends,
     by_interval,
     columns_of,
     ends_of,
+    estimate_of,
     gain,
     interval_columns,
     network_columns,
-    number_of,
     share,
     span,
     why_no_claim,
 )
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves import LearningCurves
 from transferscope.analyses.learning_rate import LearningRate, choose
 from transferscope.analyses.variants import BoundStudy
+from transferscope.bounds import DIFFERENCE
 from transferscope.specs import NetworkSpec
 from transferscope.specs import Transplant as TransplantStart
 
 if TYPE_CHECKING:
+    from transferscope.measures.intervals import Interval
     from transferscope.running.context import Context
 
 __all__ = ["Transplant", "counts", "point_rows"]
+
+_QUANTITIES = {
+    ("step", "metric"): Quantity(
+        "gain_of_step", "final test metric, gained by {added} ({side} {k})", "metric", DIFFERENCE
+    ),
+    ("step", "speed"): Quantity(
+        "speed_gain_of_step", "optimisation speed, gained by {added} ({side} {k})", "metric", DIFFERENCE
+    ),
+    ("share", "metric"): Quantity("share_of_gain", "share of P-T's gain with the {side} {k}, final test metric"),
+    ("share", "speed"): Quantity("share_of_speed_gain", "share of P-T's gain with the {side} {k}, optimisation speed"),
+}
+"""By level and quantity of a row."""
+_LOSS = Quantity("loss_of_metric", "final {split} metric, all modules − the {side} {k}", "metric", DIFFERENCE)
 
 SIDES: tuple[Literal["first", "last"], ...] = ("first", "last")
 
@@ -89,6 +105,8 @@ class Transplant(AbstractAnalysis):
         "note": Column(str, "why there is no value or no interval", null="nothing to say"),
     }
 
+    quantities: ClassVar[tuple[Quantity, ...]] = (*_QUANTITIES.values(), _LOSS)
+
     def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
         """P-T's learning rate, and whether RI-T has ended."""
         return (LearningRate(), LearningCurves())
@@ -143,7 +161,10 @@ class Transplant(AbstractAnalysis):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """How few modules are as good as all: chosen on validation, told on test data."""
-        words = [self._enough(table, side) for side in SIDES]
+        losses = [item for side in SIDES for item in self._losses(table, side)]
+        modules = int(table["modules"][0])
+        words = [_enough([item for item in losses if item.at["side"] == side], side, modules, self.margin)
+                 for side in SIDES]  # fmt: skip
         unended = why_no_claim(evidence.table(LearningCurves()))
         verdict = f"After equal updates: {'; '.join(words)}."
         rates = {variant: choose(evidence.table(LearningRate()), variant) for variant in ("P_T", "RI_T")}
@@ -155,12 +176,15 @@ class Transplant(AbstractAnalysis):
         if unended is not None:
             notes.append(f"{unended}: with longer training the gain of small k may shrink")
         reported = table.filter(pl.col("level").is_in(["step", "share"]) & (pl.col("split") != "validation"))
-        return Summary(verdict, tuple(map(_number, reported.iter_rows(named=True))), tuple(notes))
+        steps = {side: reported.filter(pl.col("side") == side)["k"].n_unique() for side in SIDES}
+        estimates = [_estimate(row, steps[row["side"]]) for row in reported.iter_rows(named=True)]
+        return Summary(verdict, (*estimates, *losses), tuple(notes))
 
-    def _enough(self, table: pl.DataFrame, side: str) -> str:
-        """The smallest k that validation data calls as good as all, and what it loses on test data."""
+    def _losses(self, table: pl.DataFrame, side: str) -> Iterator[Estimate]:
+        """What fewer modules lose against all: on validation data up to the first k judged as good as all, then that
+        one on test data."""
         from transferscope.measures.families import bonferroni_confidence
-        from transferscope.measures.intervals import DIFFERENCE, noninferior, paired_seeds_interval
+        from transferscope.measures.intervals import noninferior, paired_seeds_interval
 
         rows = table.filter(
             (pl.col("side") == side) & (pl.col("level") == "network") & (pl.col("quantity") == "metric")
@@ -172,7 +196,7 @@ class Transplant(AbstractAnalysis):
             found = rows.filter((pl.col("k") == k) & (pl.col("split") == split) & pl.col("value").is_not_null())
             return dict(zip(found["seed"], found["value"], strict=True))
 
-        def loss(k: int, split: str, confidence: float) -> Any:
+        def loss(k: int, split: str, confidence: float = 0.95) -> "Interval | None":
             whole, part = values(modules, split), values(k, split)
             seeds = sorted(set(whole) & set(part))
             if not seeds:
@@ -181,17 +205,33 @@ class Transplant(AbstractAnalysis):
             return paired_seeds_interval(first, second, confidence, DIFFERENCE)
 
         for k in ks:
-            lost = loss(k, "validation", bonferroni_confidence(len(ks), 0.90))
-            if lost is None or noninferior(lost, self.margin).verdict != "kept":
+            lost, sided = loss(k, "validation"), loss(k, "validation", bonferroni_confidence(len(ks), 0.90))
+            if lost is None or sided is None:
                 continue
-            test = loss(k, "test", 0.95)
-            told = "" if test is None else f"; on test data all − {k} is {span(vars(test), 1.0, 3)}"
-            limit = f"{lost.high:+.3f}, below {self.margin:g}, over {lost.n} seeds, for {len(ks)} values of k at once"
-            return (
-                f"the {side} {k} of {modules} modules are as good as all on validation data "
-                f"(upper one-sided 95 % limit of the loss {limit}){told}"
-            )
+            verdict = noninferior(sided, self.margin).verdict
+            yield _LOSS.of(
+                lost, "simultaneous limits are one-sided", simultaneous=sided if sided.basis == "seeds" else None,
+                n_comparisons=len(ks), verdict=verdict, side=side, k=k, split="validation",
+            )  # fmt: skip
+            if verdict != "kept":
+                continue
+            if (test := loss(k, "test")) is not None:
+                yield _LOSS.of(test, side=side, k=k, split="test")
+            return
+
+
+def _enough(losses: list[Estimate], side: str, modules: int, margin: float) -> str:
+    """The smallest k that validation data call as good as all, and what it loses on test data."""
+    kept = next((item for item in losses if item.verdict == "kept"), None)
+    if kept is None or kept.simultaneous_high is None:
         return f"undecided how many of the {side} modules are enough: no k below {modules} is shown as good as all"
+    test = next((item for item in losses if item.at["split"] == "test"), None)
+    told = "" if test is None else f"; on test data all − {kept.at['k']} is {span(test, 1.0, 3)}"
+    limit = f"{kept.simultaneous_high:+.3f}, below {margin:g}, over {kept.n} seeds"
+    return (
+        f"the {side} {kept.at['k']} of {modules} modules are as good as all on validation data "
+        f"(upper one-sided 95 % limit of the loss {limit}, for {kept.n_comparisons} values of k at once){told}"
+    )
 
 
 def _rows(unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
@@ -232,7 +272,7 @@ def point_rows(
                 "learning_rate": learning_rate,
                 "diverged": any(lost == role for lost, _ in ends.lost),
             }
-            for quantity in QUANTITIES:
+            for quantity in END_METRICS:
                 row = {**common, "quantity": quantity[0], "split": quantity[1]}
                 yield from ({**row, **network_columns(ends, quantity, role, seed)} for seed in runs)
                 yield {**row, "level": "point", **interval_columns(by_interval(ends, quantity, role))}
@@ -254,10 +294,7 @@ def _added(modules: list[str], side: str, below: int, k: int) -> list[str]:
     return modules[below:k] if side == "first" else modules[len(modules) - k : len(modules) - below]
 
 
-def _number(row: Mapping[str, Any]) -> Number:
-    what = "final test metric" if row["quantity"] == "metric" else "optimisation speed"
-    if row["level"] == "step":
-        name = f"{what}, gained by {row['added']} ({row['side']} {row['k']})"
-    else:
-        name = f"share of P-T's gain with the {row['side']} {row['k']}, {what}"
-    return number_of(name, row)
+def _estimate(row: Mapping[str, Any], steps: int) -> Estimate:
+    at = {"side": row["side"], "k": row["k"], "added": row["added"], "split": row["split"]}
+    more = {"n_comparisons": steps} if row["level"] == "step" else {}
+    return estimate_of(_QUANTITIES[row["level"], row["quantity"]], row, **at, **more)

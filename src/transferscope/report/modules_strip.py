@@ -49,14 +49,14 @@ def modules_strip(results: Results) -> tuple[ModulePart, ...]:
     )  # fmt: skip
     margin = float(item.analysis.model_dump()["margin"])
     back, random = (drops(rows.filter(pl.col("to") == to), margin) for to in ("initial", "random"))
-    useless = {drop.module for drop in random if drop.judged == "kept"}
+    useless = {drop.at["module"] for drop in random if drop.verdict == "kept"}
     words: dict[str, State] = {"kept": "kept", "lost": "changed", "undecided": "undecided"}
     metric = str(rows["metric_name"][0]) if rows.height else "top1"
     return tuple(
         ModulePart(
-            drop.module,
-            "useless" if drop.module in useless else words[drop.judged],
-            f"put back to its start: {points_words(-(drop.interval.value or 0.0), metric)}",
+            str(drop.at["module"]),
+            "useless" if drop.at["module"] in useless else words[drop.verdict or "undecided"],
+            f"put back to its start: {points_words(-(drop.value or 0.0), metric)}",
         )
         for drop in back
     )
