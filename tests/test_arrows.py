@@ -37,7 +37,6 @@ MAY: dict[str, set[str]] = {
         "training.pretraining",
         "training.recipe",
     },
-    "bounds": set(),
     "published": set(),
     "keys": set(),
     "analyses": {*SPINE, "bounds", "data", "keys", "measures", "networks", "published", "specs", "training"},

@@ -3,8 +3,8 @@
 ``python tools/migrate_kept_results.py docs/results > changes.txt``
 
 Numbers that are functions of kept tables (statistics of pairs of networks) are computed again, with every measured
-pair; all others keep their value and get a key: the template of the quantity whose words they have. A number that no template
-explains is an error. What changed is printed: study, number, old and new, and why.
+pair; all others keep their value and get a key: the template of the quantity whose words they have. A number that no
+template explains is an error. What changed is printed: study, number, old and new, and why.
 """
 
 import re

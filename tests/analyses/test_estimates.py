@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from tests.reference import statistics_reference as reference
+from tests.reference import pairs_reference as reference
 from transferscope.analyses.contract import Summary, checked_summary
 from transferscope.analyses.distance import Distance
 from transferscope.analyses.estimates import (
