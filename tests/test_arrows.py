@@ -19,6 +19,7 @@ SPINE = {"errors", "factories", "frozen"}
 MAY: dict[str, set[str]] = {
     "errors": set(),
     "frozen": set(),
+    "bounds": set(),
     "factories": {"errors"},
     "measures": {"bounds", "errors"},
     "store": {"errors"},
@@ -36,7 +37,6 @@ MAY: dict[str, set[str]] = {
         "training.pretraining",
         "training.recipe",
     },
-    "bounds": set(),
     "published": set(),
     "keys": set(),
     "analyses": {*SPINE, "bounds", "data", "keys", "measures", "networks", "published", "specs", "training"},

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 import torch
 
-from tests.reference import statistics_reference as reference
+from tests.reference import pairs_reference as reference
 from tests.studies import Diverging, Trained
 from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.distance import Distance

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from tests.reference import statistics_reference as reference
+from tests.reference import pairs_reference as reference
 from transferscope.analyses.contract import Summary, checked_summary
 from transferscope.analyses.distance import Distance
 from transferscope.analyses.estimates import (
@@ -260,6 +260,12 @@ def test_rows_without_a_seed_are_an_error() -> None:
     half = of_pairs({(0, 1): 0.5}).with_columns(seed_b=pl.lit(None, pl.Int64))
     with pytest.raises(AnalysisError, match="speaks of no seed"):
         units(half, "score")
+    # A set of networks of all seeds is one, however many rows it has.
+    hull = of_pairs({(0, 1): 0.5, (0, 2): 0.7, (1, 2): 0.9}).with_columns(
+        pl.lit(None, pl.Int64).alias(name) for name in ("seed_a", "seed_b")
+    )
+    item = only(estimated(hull, [Quantity("score", "", column="score")]))
+    assert (item.value, item.low, item.basis, item.n) == (pytest.approx(0.7), None, None, 1)
 
 
 def test_what_is_not_defined_for_every_seed_is_not_defined() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.reference import statistics_reference as reference
+from tests.reference import pairs_reference as reference
 from tests.studies import Diverging, Trained, arrays, bound, untrained
 from transferscope.analyses.contract import Unit, checked, checked_summary, schema
 from transferscope.analyses.estimates import spoken

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.analyses.test_mistakes_analysis import assert_row, literal
-from tests.reference import statistics_reference as reference
+from tests.reference import pairs_reference as reference
 from tests.report import synthetic_mistakes
 from tests.studies import RECIPE, Diverging, bound, study
 from transferscope.analyses.contract import Unit, checked, checked_summary, schema

@@ -7,7 +7,7 @@ import torch
 from scipy import stats
 
 from tests.reference import cka_reference
-from tests.reference import statistics_reference as reference
+from tests.reference import pairs_reference as reference
 from tests.studies import Diverging, Trained
 from transferscope.analyses.contract import checked, checked_summary, schema
 from transferscope.analyses.estimates import spoken

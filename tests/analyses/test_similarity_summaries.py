@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from tests.reference import statistics_reference as reference
+from tests.reference import pairs_reference as reference
 from tests.report import synthetic_similarity as synthetic
 from transferscope.analyses.contract import Summary, checked, checked_summary
 from transferscope.analyses.distance_in_training import DistanceInTraining

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
+from tests.reference import pairs_reference
 from tests.reference import statistics_reference as reference
 from transferscope.errors import MeasureError
 from transferscope.measures.bootstrap import weighted_mean
@@ -132,7 +133,7 @@ def test_seed_pairs_against_leaving_each_seed_out_literally(seeds: int, confiden
     generator = np.random.default_rng(seeds)
     pairs = {pair: float(generator.normal()) for pair in combinations(range(seeds), 2)}
     found = seed_pairs_interval(pairs, confidence)
-    assert (found.value, found.low, found.high) == pytest.approx(reference.leave_one_seed_out(pairs, confidence))
+    assert (found.value, found.low, found.high) == pytest.approx(pairs_reference.leave_one_seed_out(pairs, confidence))
     assert (found.n, found.basis, found.flags) == (seeds, "seeds", ())
 
 

@@ -346,15 +346,15 @@ def _minus(value: float | None, *others: float | None) -> float | None:
 def units(rows: pl.DataFrame, column: str) -> dict[Unit, float | None]:
     """The values of a column by what is independent: the seed, or both seeds of a pair; means where there are several.
 
-    P is one network for all seeds: a pair with it counts under the seed of the other. A single row needs no seed: it may
-    be of a set of many networks.
+    P is one network for all seeds: a pair with it counts under the seed of the other. Rows that all speak of no
+    seed, as of a set of networks of every seed, are one unit, of which there is no interval.
 
     Args:
         rows: with ``seed``, or with ``seed_a, seed_b``.
         column: whose mean is taken; null where any value is.
 
     Raises:
-        AnalysisError: the rows have no seeds, or one of several has none.
+        AnalysisError: the rows have no seeds, or some of them have and others have not.
     """
     if "seed" in rows.columns:
         a = b = pl.col("seed")
@@ -371,7 +371,8 @@ def units(rows: pl.DataFrame, column: str) -> dict[Unit, float | None]:
             expected="a column seed, or seed_a and seed_b",
             got=", ".join(rows.columns),
         )
-    if rows.height > 1 and rows.select((a.is_null() | b.is_null()).any()).item():
+    some, every = rows.select((a.is_null() | b.is_null()).any(), b=(a.is_null() & b.is_null()).all()).row(0)
+    if some and not every:
         raise AnalysisError(
             f"a row whose {column!r} is to be estimated speaks of no seed",
             expected="rows of one network or pair each",

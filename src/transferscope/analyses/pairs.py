@@ -1,14 +1,10 @@
 """Which pairs of networks are compared, and which of them are independent."""
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from transferscope.analyses.contract import Member
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["pairs_of", "with_variation"]
 
