@@ -51,9 +51,9 @@ def keyed(analysis: type[AbstractAnalysis], row: dict[str, Any]) -> Estimate:
     )  # type: ignore[arg-type]
 
 
-def matched(quantity: Quantity, name: str) -> dict[str, str] | None:
+def matched(quantity: Quantity, name: str) -> dict[str, str | float] | None:
     """The coordinates with which a quantity has these words; None where it never has."""
-    names = re.findall(r"\{(\w+)[^}]*\}", quantity.words)
+    names = re.findall(r"\{(\w+)([^}]*)\}", quantity.words)
     pattern, seen = "", set()
     for part in re.split(r"(\{\w+[^}]*\})", quantity.words):
         field = re.fullmatch(r"\{(\w+)[^}]*\}", part)
@@ -67,10 +67,11 @@ def matched(quantity: Quantity, name: str) -> dict[str, str] | None:
     found = re.fullmatch(pattern, name)
     if found is None:
         return None
-    at = {}
-    for each in names:
+    keys = {words: key for key, words in quantity.terms.items()}
+    at: dict[str, str | float] = {}
+    for each, number in names:
         value = found[each]
         if each in ("variant", "rival"):
             value = _VARIANT.get(value, value)
-        at[each] = value
+        at[each] = float(value) if number else keys.get(value, value)
     return at

@@ -9,7 +9,16 @@ import polars as pl
 import pytest
 
 from tests.studies import Trained
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, checked, schema
+from transferscope.analyses.contract import (
+    AbstractAnalysis,
+    Column,
+    Measured,
+    Summary,
+    Unit,
+    checked,
+    checked_summary,
+    schema,
+)
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.registry import ANALYSES, DEFAULT_ANALYSES, analysis_type, parse_analysis
@@ -258,12 +267,11 @@ def test_summaries_of_the_tiny_study_are_whole(trained: Trained) -> None:
     for item in trained.results.analyses:
         assert item.summary is not None
         assert item.summary.verdict.endswith(".")
-        assert item.summary.numbers
-        for number in item.summary.numbers:
-            assert number == Number(**vars(number))
-            assert (number.low is None) == (number.high is None) == (number.basis is None)
-            assert number.value is not None or number.note
-            assert "nan" not in f"{number.value} {number.low} {number.high}"
+        assert item.summary.estimates
+        assert checked_summary(item.analysis, item.summary) == item.summary
+        for estimate in item.summary.estimates:
+            assert (estimate.low is None) == (estimate.high is None) == (estimate.basis is None)
+            assert estimate.value is not None or estimate.note
 
 
 def test_reading_a_study_and_all_analyses_imports_no_torch() -> None:

@@ -6,9 +6,11 @@ import polars as pl
 import pytest
 import torch
 
+from tests.reference import statistics_reference as reference
 from tests.studies import Diverging, Trained
-from transferscope.analyses.contract import checked
+from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.distance import Distance
+from transferscope.analyses.estimates import spoken
 
 ANALYSIS = Distance()
 TOTALS = {"all": -3, "trunk": -2, "head": -1}
@@ -87,22 +89,50 @@ def test_diverged_networks_are_left_out(trained: Trained) -> None:
     assert checked(ANALYSIS, ANALYSIS.measure(unit, Diverging(trained.context, *unit.members)).table).height == 0
 
 
-def test_the_summary_is_of_trunks_and_of_independent_pairs(trained: Trained) -> None:
+def test_the_summary_is_of_trunks_and_leaves_one_seed_out(trained: Trained) -> None:
     found = trained.evidence.table(ANALYSIS)
     # A module that happens to be called trunk is not the trunk.
     odd = found.with_columns(pl.when(pl.col("position") == 0).then(pl.lit("trunk")).otherwise("part").alias("part"))
     summary, same = ANALYSIS.summarise(found, trained.evidence), ANALYSIS.summarise(odd, trained.evidence)
     assert summary == same
+    assert checked_summary(ANALYSIS, summary) == summary
     trunk = found.filter(pl.col("position") == -2)
-    numbers = {number.name: number for number in summary.numbers}
-    moved = trunk.filter(pl.col("pair") == "P/P-T")["distance"]
-    own = numbers["ℓ2 distance, P/P-T (trunk)"]
-    assert (own.value, own.n, own.basis, own.unit) == (pytest.approx(moved.mean()), 4, "seeds", "ℓ2")
-    within = trunk.filter(
-        (pl.col("pair") == "P-T/P-T") & (pl.col("seed_a") + 1 == pl.col("seed_b")) & (pl.col("seed_a") != 1)
-    )
-    assert numbers["cosine of displacements, P-T/P-T (trunk)"].value == pytest.approx(within["cosine"].mean())
-    assert numbers["cosine of displacements, P-T/P-T (trunk)"].basis == "range"
-    assert "cosine of displacements, P/P-T (trunk)" not in numbers
+    *ours, gap = summary.estimates
+    estimates = {(item.quantity, item.at["pair"]): item for item in ours}
+    assert set(estimates) == {("distance", pair) for pair in trunk["pair"]} | {
+        (cosine, f"{a}-T/{b}-T")
+        for cosine in ("cosine", "cosine_without_decay") for a, b in (("P", "P"), ("RI", "RI"), ("P", "RI"))
+    }  # fmt: skip
+    for (column, pair), item in estimates.items():
+        rows = trunk.filter(pl.col("pair") == pair)
+        values = {(a, b): value for a, b, value in rows.select("seed_a", "seed_b", column).iter_rows()}
+        # A pair of one seed is a unit of its own: leaving it out is then Student's interval.
+        value, low, high = reference.leave_one_seed_out(values)
+        least = 0.0 if column == "distance" else -1.0
+        most = math.inf if column == "distance" else 1.0
+        assert (item.value, item.low, item.high) == pytest.approx((value, max(least, low), min(most, high)))
+        assert (item.n, item.basis, item.unit) == (4, "seeds", "ℓ2" if column == "distance" else "1")
+        assert item.flags == (("clipped",) if low < least or high > most else ())
+    within = {
+        pair: {
+            (a, b): d for a, b, d in trunk.filter(pl.col("pair") == pair).select("seed_a", "seed_b", "distance").rows()
+        }
+        for pair in ("P-T/P-T", "RI-T/RI-T")
+    }
+    expected = {seeds: value - within["RI-T/RI-T"][seeds] for seeds, value in within["P-T/P-T"].items()}
+    assert (gap.value, gap.low, gap.high) == pytest.approx(reference.leave_one_seed_out(expected))
+    assert (gap.quantity, dict(gap.at)) == ("within_gap", {"pair": "P-T/P-T", "rival": "RI-T/RI-T"})
     assert summary.verdict.startswith("ℓ2 distance of trunks: RI/RI-T ")
-    assert f"P/P-T {moved.mean():.3g} ({own.low:.3g} to {own.high:.3g})" in summary.verdict
+    assert f"P/P-T {spoken(estimates['distance', 'P/P-T'])}" in summary.verdict
+
+
+def test_equal_distances_and_few_seeds_are_flagged(trained: Trained) -> None:
+    found = trained.evidence.table(ANALYSIS)
+    equal = ANALYSIS.summarise(found.with_columns(distance=pl.lit(2.0)), trained.evidence)
+    for item in equal.estimates:
+        if item.quantity == "distance":
+            assert (item.value, item.low, item.high, item.flags) == (2.0, None, None, ("no_spread",))
+    few = ANALYSIS.summarise(found.filter((pl.col("seed_a") < 2) & (pl.col("seed_b") < 2)), trained.evidence)
+    assert {item.flags for item in few.estimates} == {("too_few_seeds",)}
+    assert {item.basis for item in few.estimates if item.at["pair"] == "P-T/P-T"} == {None}  # one pair
+    assert {item.basis for item in few.estimates if item.at["pair"] == "P/P-T"} == {"range"}

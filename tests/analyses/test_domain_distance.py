@@ -1,6 +1,5 @@
 """Domain distance: of a network and two loaders, and as an analysis."""
 
-import math
 import os
 
 import numpy as np
@@ -9,16 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.studies import SIZE, arrays, bound, study
+from tests.studies import arrays, bound, study
 from transferscope import domain_distance
-from transferscope.analyses.contract import checked
+from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.domain_distance import DomainDistance
 from transferscope.analyses.domain_loader import compare_domains
 from transferscope.analyses.domain_observed import observe
 from transferscope.analyses.evidence import Evidence
 from transferscope.data.sources import Elpv
 from transferscope.errors import AnalysisError, ArchitectureError, LoaderError, MeasureError
-from transferscope.measures.domain import frechet_distance
 from transferscope.running.bind import bind
 from transferscope.running.run import run_study
 from transferscope.store import Store
@@ -184,7 +182,8 @@ def test_a_run_measures_it_against_the_source_of_the_study(tmp_path, monkeypatch
         assert item.summary is not None
         assert item.table is not None
         assert item.summary.verdict.endswith("(50 % is chance).")
-        assert {number.basis for number in item.summary.numbers} == {"examples"}
+        assert checked_summary(item.analysis, item.summary) == item.summary
+        assert {each.basis for each in item.summary.estimates if each.quantity != "null"} == {"examples"}
         of_source = item.table.filter((pl.col("compared") == "source to statistics") & (pl.col("place") == "(all)"))
         assert of_source["examples"].item() == images
         assert item.table.filter(pl.col("quantity") == "frechet")["place"].to_list() == ["stem", "block", "(features)"]
@@ -228,26 +227,36 @@ def test_verdicts_rest_on_the_excess() -> None:
     assert "errs in 3 % of held-out images" in far.verdict
     near = domain_distance_table().with_columns(pl.lit(-1.0).alias("excess_low"))
     assert DomainDistance().summarise(near, Evidence()).verdict.startswith("Undecided whether P tells")
+    # One image of each set, say: no standard error, and so nothing to judge by.
+    unknown = [pl.lit(None, pl.Float64).alias(name) for name in ("low", "high", "excess_low", "excess_high")]
+    bare = DomainDistance().summarise(domain_distance_table().with_columns(unknown), Evidence())
+    assert bare.verdict.startswith("Undecided whether P tells")
+    alone = DomainDistance().summarise(domain_distance_table(source=False).with_columns(unknown), Evidence())
+    assert "the target's activations are 0.9 from the statistics" in alone.verdict
 
 
-def test_its_key_depends_on_the_images_it_looks_at(tmp_path) -> None:
-    other = arrays(tmp_path / "other", 60, 9)
-    with_other = {"domain_distance": {**SETTINGS, "against": other.model_dump()}}
-    context = bound(tmp_path, analyses=[with_other])
-    analysis = DomainDistance(**SETTINGS, against=other)
-    (before,) = analysis.units(context.study, Evidence())
-    arrays(tmp_path / "other", 60, 10)
-    again = bound(tmp_path, analyses=[with_other])
-    (after,) = analysis.units(again.study, Evidence())
-    assert before.key != after.key
+def test_every_total_is_an_estimate_with_its_null_and_its_excess() -> None:
+    from tests.report.synthetic_features import domain_distance_table
 
-
-def test_frechet_in_the_table_is_of_equal_halves(tmp_path) -> None:
-    a, b = pictures(40, 0), pictures(40, 1)
-    row = domain_distance(network(), [a], [b], device="cpu", draws=30).row("frechet")
-    with torch.no_grad():
-        features = [network()[:5].eval()(x) for x in (a, b)]
-    assert row.value is not None
-    assert row.value > frechet_distance(*features)  # half the images, more bias
-    assert math.isfinite(row.value)
-    assert SIZE == 16
+    table = domain_distance_table()
+    summary = DomainDistance().summarise(table, Evidence())
+    assert checked_summary(DomainDistance(), summary) == summary
+    found = {(item.quantity, *item.at.values()): item for item in summary.estimates}
+    count = 0
+    for row in table.filter(pl.col("position") == -1).iter_rows(named=True):
+        item = found[row["quantity"].replace(" ", "_"), row["compared"]]
+        assert (item.value, item.low, item.high) == (row["value"], row["low"], row["high"])
+        assert (item.basis, item.n) == ("examples", 500)
+        count += 1
+        if row["null"] is None:
+            assert ("excess", row["quantity"], row["compared"]) not in found
+            continue
+        excess, null = found["excess", row["quantity"], row["compared"]], found["null", row["quantity"]]
+        assert (excess.value, excess.low, excess.high) == (row["excess"], row["excess_low"], row["excess_high"])
+        assert (null.value, null.low, null.basis, null.n) == (row["null"], None, None, 500)
+        assert excess.unit == null.unit == item.unit
+        count += 2
+    assert count == len(found)
+    assert found["frechet", "target to source"].name == "Fréchet distance in P's features, target to source"
+    assert found["spectrum_slope", "target"].name == "slope of the power spectrum, target"
+    assert found["frechet", "target to source"].unit == "feature²"

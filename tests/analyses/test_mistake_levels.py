@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from tests.reference import strata_reference as reference
 from tests.studies import Diverging, arrays, bound
-from transferscope.analyses.class_recall import recall_numbers, recall_rows
+from transferscope.analyses.class_recall import recall_estimates, recall_rows
 from transferscope.analyses.contract import Member, Unit, checked, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.judgements import Judgements
@@ -193,9 +193,16 @@ def test_recall_over_seeds_is_paired_and_adjusted_for_itself() -> None:
     assert [row["item"] for row in rows] == ["cat", "dog"]
     cat, dog = rows
     assert (cat["n"], cat["difference"]) == (3, pytest.approx(-10 / 30))
-    assert cat["low"] == pytest.approx(cat["high"])  # every seed loses exactly ten
-    assert max(cat["p"], cat["p_holm"]) < 1e-20
+    # Every seed loses exactly ten: no spread, and so neither an interval nor a test over seeds.
+    assert (cat["low"], cat["high"], cat["p"], cat["p_holm"]) == (None, None, None, None)
     assert dog["difference"] == pytest.approx(1 / 30)
+    assert (dog["low"], dog["p"]) == (None, None)
+    a[2] = saying(truth, *range(11))
+    cat, _ = [row for row in recall_rows(truth, a, b, 200, 0) if row.get("basis") == "seeds"]
+    assert cat["difference"] == pytest.approx(-29 / 90)
+    assert cat["low"] < cat["difference"] < cat["high"] < 0
+    # One test is left: the other class has none, and is not counted in the family.
+    assert 0 < cat["p"] == cat["p_holm"] < 0.01
     two = [row for row in recall_rows(truth, a[:2], b[:2], 200, 0) if row.get("basis") == "range"]
     assert [row["p"] for row in two] == [None, None]
 
@@ -206,29 +213,38 @@ def test_groups_of_images_count_once() -> None:
     rows = list(recall_rows(truth, [a], [b], 200, 0))
     assert rows[0]["n"] == 10
     assert rows[0]["p"] == pytest.approx(binomtest(0, 4).pvalue)  # twelve images of four groups
-    numbers = recall_numbers(rows)
-    assert "over groups of test examples" in numbers[0].note
-    assert numbers[2].note.endswith("n counts groups of images")
+    found = recall_estimates(rows)
+    assert "over groups of test examples" in found[0].note
+    lowest = next(item for item in found if item.quantity == "lowest_recall_difference")
+    assert (lowest.n, lowest.note.endswith("n counts groups of images")) == (10, True)
 
 
-def test_numbers_name_the_classes_that_surely_change() -> None:
+def test_estimates_name_the_classes_that_surely_change() -> None:
     truth = judged()
-    rows = list(recall_rows(truth, [saying(truth, *range(12))] * 3, [saying(truth, *range(30, 45))] * 3, 200, 0))
-    lower, higher, worst = recall_numbers(rows)
-    assert (lower.value, higher.value, lower.n, lower.unit) == (1, 1, 2, "count")
-    assert lower.note == (
-        "of 2, Holm-adjusted over test examples: these networks; cat -40.0 points; over 3 seeds, training in general: 1"
-    )
-    assert "dog +50.0 points" in higher.note
-    assert worst.name == "recall of P-T − RI-T, class cat (the lowest of all)"
-    assert (worst.value, worst.basis, worst.n) == (pytest.approx(-0.4), "examples", 30)
+    sides = [[saying(truth, *range(12 + seed)) for seed in range(3)],
+             [saying(truth, *range(30, 45 - seed)) for seed in range(3)]]  # fmt: skip
+    rows = list(recall_rows(truth, *sides, 200, 0))
+    found = {(item.quantity, item.at.get("direction", item.at.get("item"))): item for item in recall_estimates(rows)}
+    assert list(found) == [
+        *((name, word) for name in ("changed_classes", "changed_classes_over_seeds") for word in ("lower", "higher")),
+        ("lowest_recall_difference", "cat"), ("lowest_recall_p", "cat"),
+    ]  # fmt: skip
+    for (name, _), item in list(found.items())[:4]:
+        assert (item.value, item.n, item.unit, item.n_comparisons) == (1, 2, "count", 2), name
+    assert "cat -43.3 points" in found["changed_classes", "lower"].note
+    assert "dog +46.7 points" in found["changed_classes", "higher"].note
+    lowest = found["lowest_recall_difference", "cat"]
+    assert lowest.name == "recall of P-T − RI-T, class cat (the lowest of all)"
+    assert (lowest.value, lowest.basis, lowest.n) == (pytest.approx(-13 / 30), "examples", 30)
+    cat = next(row for row in rows if row["item"] == "cat" and row["basis"] == "examples")
+    assert (lowest.low, lowest.high, found["lowest_recall_p", "cat"].value) == (cat["low"], cat["high"], cat["p_holm"])
     nothing = [{**row, "difference": 0.0, "p": 1.0, "p_holm": 1.0} for row in rows if row.get("difference") is not None]
-    assert [number.value for number in recall_numbers(nothing)][:2] == [0, 0]
-    assert recall_numbers([{"basis": None, "n": 0}]) == []
+    assert [item.value for item in recall_estimates(nothing)][:4] == [0, 0, 0, 0]
+    assert recall_estimates([{"basis": None, "n": 0}]) == []
 
 
 def test_a_long_list_of_classes_is_cut() -> None:
     row = {"basis": "examples", "n": 30, "examples": 30, "low": -0.3, "high": -0.1, "p_holm": 0.001}
     rows = [{**row, "item": f"c{place}", "difference": -0.1 - place / 100} for place in range(8)]
-    assert recall_numbers(rows)[0].note.endswith("c7 -17.0 points, c6 -16.0 points, c5 -15.0 points, c4 -14.0 points, "
-                                                 "c3 -13.0 points and 3 more")  # fmt: skip
+    listed = "c7 -17.0 points, c6 -16.0 points, c5 -15.0 points, c4 -14.0 points, c3 -13.0 points and 3 more"
+    assert recall_estimates(rows)[0].note.endswith(listed)

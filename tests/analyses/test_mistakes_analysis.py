@@ -4,11 +4,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.reference import statistics_reference as reference
 from tests.studies import Diverging, Trained, arrays, bound, untrained
-from transferscope.analyses.contract import Unit, checked, schema
+from transferscope.analyses.contract import Unit, checked, checked_summary, schema
+from transferscope.analyses.estimates import spoken
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.mistakes import Mistakes
-from transferscope.analyses.pairs import disjoint, pairs_interval, pairs_of
+from transferscope.analyses.pairs import pairs_of
 from transferscope.networks.evaluate import logits
 
 ANALYSIS = Mistakes(draws=200)
@@ -53,7 +55,9 @@ def test_every_pair_against_literal_counts(trained: Trained) -> None:
     for row in found.filter(pl.col("level").is_in(["all", "class"])).iter_rows(named=True):
         kept = [k for k, y in enumerate(labels) if row["level"] == "all" or str(y) == row["item"]]
         assert_row(row, literal(*([side[k] for k in kept] for side in (said[row["a"]], said[row["b"]], labels))))
-        if row["level"] == "all":
+        if row["level"] == "all" and row["only_a"] + row["only_b"] == 0:
+            assert (row["kappa"], row["kappa_low"], row["kappa_high"]) == (1, None, None)  # so is every resample
+        elif row["level"] == "all":
             assert row["kappa_low"] <= row["kappa"] <= row["kappa_high"] <= 1
     assert found.filter(pl.col("level") == "class")["item"].unique().sort().to_list() == ["0", "1", "2"]
     # All pairs within a variant; across variants those of one seed, which share head and data order.
@@ -107,19 +111,6 @@ def test_pairs_are_made_within_variants_and_across_equal_seeds(plain) -> None:
     assert [(a.label, b.label) for a, b in pairs_of(members)] == [("RI-T[0]", "RI-T[2]"), ("P-T[0]", "RI-T[0]")]
 
 
-def test_disjoint_pairs_share_no_network() -> None:
-    every = [{"a": f"x{s}", "b": f"x{t}"} for s in range(5) for t in range(s + 1, 5)]
-    assert disjoint(every) == [{"a": "x0", "b": "x1"}, {"a": "x2", "b": "x3"}]
-    assert disjoint([]) == []
-
-
-def test_an_interval_over_pairs_says_what_it_counts() -> None:
-    assert pairs_interval([0.5]).note == "one pair: no interval"
-    assert pairs_interval([0.5, 0.7]).note == "two pairs: their range, not an interval"
-    three = pairs_interval([0.5, 0.6, 0.7])
-    assert (three.basis, three.n, three.note) == ("seeds", 3, "n counts pairs that share no trained network")
-
-
 # -- summary ----------------------------------------------------------------------------------------------------
 
 
@@ -139,29 +130,63 @@ def table(*rows: tuple) -> pl.DataFrame:
     return checked(ANALYSIS, pl.DataFrame(made, schema=schema(Mistakes.columns)))
 
 
-def test_the_unit_of_a_claim_is_a_pair_that_shares_no_network() -> None:
-    rows = [("P-T/P-T", s, t, 0.1 * (s + 1), 0.9) for s in range(6) for t in range(s + 1, 6)]
+def test_the_unit_of_a_claim_is_the_seed_and_all_pairs_count() -> None:
+    kappas = {(s, t): 0.05 * (s + 1) + 0.02 * s * t for s in range(5) for t in range(s + 1, 5)}
+    rows = [("P-T/P-T", s, t, kappa, 0.9) for (s, t), kappa in kappas.items()]
     rows += [("RI-T/RI-T", 0, 1, 0.4, 0.8), ("P-T/RI-T", 0, 0, None, None)]
     summary = ANALYSIS.summarise(table(*rows), Evidence())
-    numbers = {number.name: number for number in summary.numbers}
-    many = numbers["error consistency κ of P-T/P-T"]
-    assert many.value == pytest.approx((0.1 + 0.3 + 0.5) / 3)  # pairs (0, 1), (2, 3), (4, 5)
-    assert (many.n, many.basis) == (3, "seeds")
-    assert many.note == "ceiling 0.90; n counts pairs that share no trained network"
-    one = numbers["error consistency κ of RI-T/RI-T"]
-    assert (one.value, one.basis, one.n) == (0.4, "examples", 90)
-    assert one.low == pytest.approx(0.2)
-    assert one.note == "ceiling 0.80; one pair: it speaks for these networks"
-    none = numbers["error consistency κ of P-T/RI-T"]
-    assert (none.value, none.note) == (None, "all right, or all wrong: not defined")
-    assert numbers["common mistakes of P-T/P-T"].value == 5
-    assert numbers["common mistakes of P-T/P-T"].note == "out of 13 made by either, mean over 15 pairs"
-    assert summary.verdict.startswith("Agreement of mistakes beyond chance: P-T/P-T κ 0.30 (")
-    assert "disjoint pairs of seeds); RI-T/RI-T κ 0.40 (0.20 to 0.60, test examples, this pair)" in summary.verdict
-    assert summary.verdict.endswith("P-T/RI-T κ not defined.")
+    assert checked_summary(ANALYSIS, summary) == summary
+    found = {(item.quantity, item.at.get("pair")): item for item in summary.estimates}
+    many = found["kappa", "P-T/P-T"]
+    assert (many.value, many.low, many.high) == pytest.approx(reference.leave_one_seed_out(kappas))
+    assert (many.n, many.basis, many.flags) == (5, "seeds", ())
+    assert many.name == "error consistency κ of P-T/P-T"
+    one = found["kappa", "RI-T/RI-T"]
+    assert (one.value, one.low, one.high) == pytest.approx((0.4, 0.2, 0.6))
+    assert (one.basis, one.n, one.flags) == ("examples", 90, ("too_few_seeds",))
+    none = found["kappa", "P-T/RI-T"]
+    assert (none.value, none.n, none.note) == (None, 1, "all right, or all wrong")
+    assert ("kappa_max", "P-T/RI-T") not in found
+    assert found["kappa_max", "RI-T/RI-T"].value == 0.8
+    for quantity, value in (("common", 5), ("either", 13)):
+        same = found[quantity, "P-T/P-T"]
+        assert (same.value, same.low, same.n, same.flags, same.unit) == (value, None, 5, ("no_spread",), "count")
+    assert summary.verdict == (
+        f"Agreement of mistakes beyond chance: P-T/P-T κ {spoken(many)}; RI-T/RI-T κ {spoken(one)}; "
+        f"P-T/RI-T κ {spoken(none)}."
+    )
 
 
-def test_pairs_without_a_kappa_are_counted() -> None:
-    rows = [("P-T/P-T", 0, 1, 0.3, 0.9), ("P-T/P-T", 2, 3, None, None)]
-    (number, _) = ANALYSIS.summarise(table(*rows), Evidence()).numbers
-    assert number.note.endswith("not defined for 1 of 2 pairs")
+def test_kappa_of_two_p_t_against_that_of_others_is_paired_by_seed() -> None:
+    p_t = {(s, t): 0.5 + 0.03 * s * t for s in range(4) for t in range(s + 1, 4)}
+    ri_t = {(s, t): 0.2 + 0.05 * t for s, t in p_t}
+    across = {(s, s): 0.1 + 0.02 * s**2 for s in range(4)}
+    rows = [
+        (pair, s, t, kappa, 0.9)
+        for pair, kappas in (("P-T/P-T", p_t), ("RI-T/RI-T", ri_t), ("P-T/RI-T", across))
+        for (s, t), kappa in kappas.items()
+    ]
+    summary = ANALYSIS.summarise(table(*rows), Evidence())
+    gaps = {item.at["rival"]: item for item in summary.estimates if item.quantity == "kappa_gap"}
+    within = {pair: kappa - ri_t[pair] for pair, kappa in p_t.items()}
+    # A pair of two seeds is compared with what each of them has with its own RI-T.
+    beyond = {(s, t): kappa - (across[s, s] + across[t, t]) / 2 for (s, t), kappa in p_t.items()}
+    for rival, expected in (("RI-T/RI-T", within), ("P-T/RI-T", beyond)):
+        item = gaps[rival]
+        assert (item.value, item.low, item.high) == pytest.approx(reference.leave_one_seed_out(expected))
+        assert (item.basis, item.n, item.at["pair"]) == ("seeds", 4, "P-T/P-T")
+        assert item.name == f"error consistency κ, P-T/P-T − {rival}"
+
+
+def test_a_kappa_that_is_not_defined_for_every_pair_is_not_defined() -> None:
+    kappas = {(s, t): 0.3 + 0.01 * s * t for s in range(4) for t in range(s + 1, 4)}
+    rows = [("P-T/P-T", s, t, None if (s, t) == (0, 2) else kappa, 0.9) for (s, t), kappa in kappas.items()]
+    first, *_ = ANALYSIS.summarise(table(*rows), Evidence()).estimates
+    assert (first.quantity, first.value, first.n, first.note) == ("kappa", None, 4, "not defined for 1 of 6")
+    assert first.flags == ("incomplete",)
+
+
+def test_equal_kappas_have_no_interval() -> None:
+    rows = [("P-T/P-T", s, t, 0.3, 0.9) for s, t in ((0, 1), (0, 2), (1, 2))]
+    first, *_ = ANALYSIS.summarise(table(*rows), Evidence()).estimates
+    assert (first.value, first.low, first.basis, first.n, first.flags) == (0.3, None, None, 3, ("no_spread",))

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from tests.analyses.test_mistakes_analysis import assert_row, literal
+from tests.reference import statistics_reference as reference
+from tests.report import synthetic_mistakes
 from tests.studies import RECIPE, Diverging, bound, study
-from transferscope.analyses.contract import Unit, checked, schema
+from transferscope.analyses.contract import Unit, checked, checked_summary, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.mistakes_in_training import MistakesInTraining
 from transferscope.errors import StoreError, WeightsError
@@ -71,9 +73,15 @@ def test_it_is_in_the_results_with_a_sentence(kept) -> None:
     assert item.summary is not None
     assert item.summary.verdict.startswith("Agreement of mistakes beyond chance (κ) at epochs 1 → 3 → 4: P-T/P-T ")
     assert "epochs looked at: 1, 3, 4" in " ".join(item.summary.notes)
-    names = [number.name for number in item.summary.numbers]
-    assert "κ at epoch 3 of RI-T/RI-T" in names
-    assert "epoch from which P-T makes mostly the mistakes of its end" in names
+    found = {(item.quantity, *map(str, item.at.values())): item for item in item.summary.estimates}
+    assert set(found) == {
+        *(("kappa", pair, epoch) for pair in ("P-T/P-T", "RI-T/RI-T", "P-T/RI-T") for epoch in "134"),
+        ("settled_epoch", "P_T"), ("settled_epoch", "RI_T"),
+    }  # fmt: skip
+    assert found["kappa", "RI-T/RI-T", "3"].name == "κ at epoch 3 of RI-T/RI-T"
+    assert found["settled_epoch", "P_T"].name == "epoch from which P-T makes mostly the mistakes of its end"
+    assert found["kappa", "P-T/P-T", "4"].basis in ("examples", None)  # one pair
+    assert found["kappa", "P-T/RI-T", "4"].basis == "range"
 
 
 def test_diverged_networks_are_left_out(kept) -> None:
@@ -202,8 +210,23 @@ def test_the_epoch_from_which_mistakes_are_those_of_the_end() -> None:
     rows = [("end", "P_T", epoch, value) for epoch, value in ((0, 0.6), (1, 0.4), (2, 0.5), (4, 1.0))]
     rows += [("end", "RI_T", epoch, None) for epoch in (0, 1, 2, 4)]
     summary = ANALYSIS.summarise(ends(*rows), Evidence())
-    settled = {number.name: number for number in summary.numbers}
-    assert settled["epoch from which P-T makes mostly the mistakes of its end"].value == 2
-    none = settled["epoch from which RI-T makes mostly the mistakes of its end"]
-    assert (none.value, none.note) == (None, "no run ends with a mistake: not defined")
+    settled = {item.at["variant"]: item for item in summary.estimates}
+    assert {item.quantity for item in summary.estimates} == {"settled_epoch"}
+    assert settled["P_T"].value == 2
+    assert (settled["RI_T"].value, settled["RI_T"].note) == (None, "no run ends with a mistake")
     assert summary.verdict.startswith("Undecided: no two networks to compare")
+
+
+def test_kappa_at_an_epoch_leaves_one_seed_out_of_all_pairs() -> None:
+    found = synthetic_mistakes.in_training_table((0, 1, 2, 3))
+    summary = ANALYSIS.summarise(found, Evidence())
+    assert checked_summary(ANALYSIS, summary) == summary
+    kappas = [item for item in summary.estimates if item.quantity == "kappa"]
+    assert [item.at["epoch"] for item in kappas if item.at["pair"] == "P-T/P-T"] == [1, 2, 10]
+    for item in kappas:
+        rows = found.filter(
+            (pl.col("level") == "pair") & (pl.col("pair") == item.at["pair"]) & (pl.col("epoch") == item.at["epoch"])
+        )
+        values = {(a, b): kappa for a, b, kappa in rows.select("seed_a", "seed_b", "kappa").iter_rows()}
+        assert (item.value, item.low, item.high) == pytest.approx(reference.leave_one_seed_out(values))
+        assert (item.basis, item.n) == ("seeds", 4)

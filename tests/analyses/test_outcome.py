@@ -311,3 +311,18 @@ def test_p_t_that_still_rises_forbids_nothing() -> None:
     assert verdict.startswith("This pre-training helps")
     gap = estimate_of(ANALYSIS.summarise(results(gap_rows(HELPS)), table_of_curves(runs)), "gap")
     assert (gap.value, gap.flags) == (0.08, ())
+
+
+def test_gains_that_are_equal_for_all_seeds_leave_it_to_the_examples() -> None:
+    runs = {"RI_T": [FLAT] * 3, "P_T": [FLAT] * 3}
+    equal, examples = (None, 3, 0.08, None, None), ("examples", 200, 0.08, 0.02, 0.13)
+    summary = ANALYSIS.summarise(results(gap_rows(equal, examples)), table_of_curves(runs))
+    assert summary.facts["winner"] == "P_T"
+    assert (summary.facts["basis"], summary.facts["low"]) == ("examples", 0.02)
+    assert "equal for all 3 seeds" in summary.verdict
+    gaps = {item.at["over"]: item for item in summary.estimates if item.quantity == "gap"}
+    assert (gaps["seeds"].low, gaps["seeds"].flags) == (None, ("no_spread",))
+    assert (gaps["examples"].low, gaps["examples"].flags) == (0.02, ())
+    alone = ANALYSIS.summarise(results(gap_rows(equal)), table_of_curves(runs))
+    assert alone.facts["winner"] is None
+    assert alone.verdict.startswith("Undecided")

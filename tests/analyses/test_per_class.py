@@ -73,6 +73,11 @@ def test_one_seed_says_nothing_of_seeds_and_three_make_an_interval() -> None:
     three = share(table(made, [*SAID, SAID[0]]), "cat", "recall", "seeds")
     assert (three["n"], three["value"]) == (3, pytest.approx((0.75 + 0.5 + 0.75) / 3))
     assert 0 <= three["low"] < three["high"] <= 1
+    # Equal for all seeds: a row of seeds without an interval, and one of images as before.
+    equal = table(made, [SAID[0]] * 3)
+    row = share(equal, "cat", "recall", "seeds")
+    assert (row["value"], row["low"], row["high"], row["n"]) == (0.75, None, None, 3)
+    assert share(equal, "cat", "recall")["low"] < 0.75
 
 
 @pytest.mark.kind("C3")

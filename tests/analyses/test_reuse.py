@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from tests.studies import Trained
+from transferscope.analyses.contract import checked_summary
 from transferscope.analyses.distance import Distance
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.registry import parse_analysis
@@ -87,10 +88,28 @@ def test_the_summary_says_what_it_rests_on(joined: Results) -> None:
     assert "most like P: stem" in result.summary.verdict
     assert "a description of these networks" in result.summary.verdict
     assert "simultaneous 95 % interval over 4 seeds" in result.summary.verdict
-    names = [number.name for number in result.summary.numbers]
-    assert sum(name.startswith("rank agreement") for name in names) == 3
-    agreed = [n for n in result.summary.numbers if n.name.startswith("rank agreement")]
-    assert all(number.note for number in agreed)
+    assert checked_summary(result.analysis, result.summary) == result.summary
+    found = {(item.quantity, *item.at.values()): item for item in result.summary.estimates}
+    rows = {(row["measurement"], row["module"]): row for row in table(joined, "reuse").iter_rows(named=True)}
+    for (quantity, measurement, module), item in found.items():
+        if quantity == "rank_agreement":
+            assert item.note
+            continue
+        of = [row for row in rows.values() if row["measurement"] == measurement and row["value"] is not None]
+        top = max(of, key=lambda row: row["value"])
+        assert top["module"] == module
+        if quantity == "control":
+            assert item.value == top["control"]
+            continue
+        for name in ("value", "low", "high", "simultaneous_low", "simultaneous_high", "basis", "n"):
+            assert getattr(item, name) == top[name]
+        assert item.n_comparisons == len(of)
+        assert item.name == f"{MEASUREMENTS[measurement].split(';')[0]}, at {module}"
+    assert {measurement for quantity, measurement, _ in found if quantity == "largest"} == set(MEASUREMENTS)
+    assert {measurement for quantity, measurement, _ in found if quantity == "control"} == {"similarity", "distance"}
+    assert sum(quantity == "rank_agreement" for quantity, *_ in found) == 3
+    name = "rank agreement over modules (Kendall's τ), similarity and probe gain"
+    assert found["rank_agreement", "similarity", "probe_gain"].name == name
     assert not any("transplants of this granularity" in note for note in result.summary.notes)
 
 

@@ -4,10 +4,13 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy import stats
 
 from tests.reference import cka_reference
+from tests.reference import statistics_reference as reference
 from tests.studies import Diverging, Trained
-from transferscope.analyses.contract import checked, schema
+from transferscope.analyses.contract import checked, checked_summary, schema
+from transferscope.analyses.estimates import spoken
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.similarity import Similarity
 
@@ -120,26 +123,74 @@ def table(values: dict[tuple[str, str], float | None], modules=("stem", "head"))
     return checked(ANALYSIS, pl.DataFrame([{**said, **row} for row in rows], schema=schema(Similarity.columns)))
 
 
-def test_means_are_over_like_modules_and_independent_pairs() -> None:
-    trained = {(f"P-T[{s}]", f"P-T[{t}]"): 0.1 * (s + t) for s in range(6) for t in range(s + 1, 6)}
-    across = {(f"RI-T[{s}]", f"P-T[{t}]"): 0.2 if s == t else 0.9 for s in range(3) for t in range(3)}
+def by_pair(summary) -> dict:
+    return {item.at["pair"]: item for item in summary.estimates if item.quantity == "cka"}
+
+
+def test_means_are_over_like_modules_and_leave_one_seed_out_of_all_pairs() -> None:
+    trained = {(f"P-T[{s}]", f"P-T[{t}]"): 0.1 * (s + t) ** 1.5 for s in range(4) for t in range(s + 1, 4)}
+    across = {(f"RI-T[{s}]", f"P-T[{t}]"): 0.2 + 0.01 * s if s == t else 0.9 for s in range(3) for t in range(3)}
     starts = {("P[0]", f"P-T[{s}]"): 0.5 + 0.1 * s for s in range(3)}
+    other = {("RI[0]", f"P-T[{s}]"): 0.3 + 0.1 * s for s in range(3)}
     own = {("RI[0]", "RI-T[0]"): 0.7, ("RI[0]", "RI-T[1]"): 0.1}
     myself = {("P-T[0]", "P-T[0]"): 1.0}
-    summary = ANALYSIS.summarise(table({**trained, **across, **starts, **own, **myself}), Evidence())
-    numbers = {number.name.removeprefix("mean CKA of like modules, "): number for number in summary.numbers}
-    assert numbers["P-T/P-T"].value == pytest.approx((0.1 + 0.5 + 0.9) / 3)  # (0, 1), (2, 3), (4, 5)
-    assert (numbers["P-T/P-T"].n, numbers["P-T/P-T"].basis) == (3, "seeds")
-    assert numbers["P-T/RI-T"].value == pytest.approx(0.2)  # equal seeds, whichever came first in the table
-    assert numbers["P/P-T"].value == pytest.approx(0.6)
+    summary = ANALYSIS.summarise(table({**trained, **across, **starts, **other, **own, **myself}), Evidence())
+    assert checked_summary(ANALYSIS, summary) == summary
+    found = by_pair(summary)
+    assert list(found) == ["P-T/P-T", "P-T/RI-T", "P/P-T", "RI/RI-T", "RI/P-T"]
+    values = {(s, t): 0.1 * (s + t) ** 1.5 for s in range(4) for t in range(s + 1, 4)}
+    mine = found["P-T/P-T"]
+    assert (mine.value, mine.low, mine.high) == pytest.approx(reference.leave_one_seed_out(values))
+    assert (mine.n, mine.basis, mine.name) == (4, "seeds", "mean CKA of like modules, P-T/P-T")
+    # Equal seeds, whichever came first in the table; a pair with P or RI, which are one network, by the other's seed.
+    for pair, of in (("P-T/RI-T", [0.2, 0.21, 0.22]), ("P/P-T", [0.5, 0.6, 0.7]), ("RI/P-T", [0.3, 0.4, 0.5])):
+        low, high = stats.t.interval(0.95, 2, loc=np.mean(of), scale=stats.sem(of))
+        assert (found[pair].value, found[pair].low, found[pair].high) == pytest.approx((np.mean(of), low, high)), pair
+        assert (found[pair].n, found[pair].basis) == (3, "seeds")
+    # What P's features are to P-T's against what RI-T's are, by seed.
+    (gap,) = (item for item in summary.estimates if item.quantity == "cka_gap")
+    of = [0.3, 0.39, 0.48]
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(of), scale=stats.sem(of))
+    assert (gap.value, gap.low, gap.high) == pytest.approx((np.mean(of), low, high))
+    assert dict(gap.at) == {"pair": "P/P-T", "rival": "P-T/RI-T"}
     # RI[0] is the start of RI-T[0] alone; to RI-T[1] it is a stranger.
-    assert (numbers["RI/RI-T"].value, numbers["RI/RI-T"].n) == (0.7, 1)
-    assert numbers["P-T/P-T"].note == "n counts pairs that share no trained network; over 2 modules"
-    assert summary.verdict.startswith("Mean CKA of like modules on 40 test images: P-T/P-T 0.50 (")
-    assert "P/P-T 0.60 (0.35 to 0.85)" in summary.verdict
+    assert (found["RI/RI-T"].value, found["RI/RI-T"].n) == (0.7, 1)
+    assert summary.verdict == "Mean CKA of like modules on 40 test images: " + ", ".join(
+        f"{pair} {spoken(found[pair])}" for pair in ("P-T/P-T", "P-T/RI-T", "P/P-T")
+    ) + "."  # fmt: skip
+
+
+def test_two_of_one_variant_against_two_of_the_other_pair_by_pair() -> None:
+    p_t = {(s, t): 0.1 * (s + t) ** 1.5 for s in range(4) for t in range(s + 1, 4)}
+    ri_t = {(s, t): 0.05 * s * t for s, t in p_t}
+    values = {(f"P-T[{s}]", f"P-T[{t}]"): value for (s, t), value in p_t.items()}
+    values |= {(f"RI-T[{t}]", f"RI-T[{s}]"): value for (s, t), value in ri_t.items()}
+    summary = ANALYSIS.summarise(table(values), Evidence())
+    (gap,) = (item for item in summary.estimates if item.quantity == "cka_gap")
+    expected = {pair: value - ri_t[pair] for pair, value in p_t.items()}
+    assert (gap.value, gap.low, gap.high) == pytest.approx(reference.leave_one_seed_out(expected))
+    assert (gap.basis, gap.n, dict(gap.at)) == ("seeds", 4, {"pair": "P-T/P-T", "rival": "RI-T/RI-T"})
+    assert gap.name == "mean CKA of like modules, P-T/P-T − RI-T/RI-T"
+
+
+def test_a_module_without_variation_in_one_network_is_left_out_of_all() -> None:
+    values = {("P[0]", f"P-T[{s}]"): 0.5 + 0.1 * s for s in range(3)}
+    rows = table(values).with_columns(
+        pl.when(pl.col("module_a") == "head").then(pl.lit(9.0)).otherwise("cka").alias("cka")
+    )  # fmt: skip
+    lost = pl.when((pl.col("b") == "P-T[1]") & (pl.col("module_a") == "head")).then(None).otherwise("cka").alias("cka")
+    summary = ANALYSIS.summarise(rows.with_columns(lost), Evidence())
+    assert by_pair(summary)["P/P-T"].value == pytest.approx(0.6)
+    assert "left out, without variation in some network: head" in summary.notes
+
+
+def test_equal_networks_have_no_interval() -> None:
+    summary = ANALYSIS.summarise(table({("P[0]", f"P-T[{s}]"): 1.0 for s in range(3)}), Evidence())
+    item = by_pair(summary)["P/P-T"]
+    assert (item.value, item.low, item.basis, item.flags) == (1.0, None, None, ("no_spread",))
 
 
 def test_a_table_without_a_value_says_so() -> None:
     summary = ANALYSIS.summarise(table({("P[0]", "P-T[0]"): None}), Evidence())
     assert summary.verdict == "Mean CKA of like modules on 40 test images: not defined."
-    assert summary.numbers == ()
+    assert summary.estimates == ()

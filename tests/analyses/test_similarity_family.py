@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from tests.studies import RECIPE, Diverging, Trained, study, untrained
-from transferscope.analyses.contract import checked
+from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.distance_in_training import DistanceInTraining
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import chosen_epochs, evenly, kept_epochs
@@ -70,12 +70,14 @@ def test_every_summary_says_something_with_its_basis(kept: Trained, name: str) -
     summary = result(kept, name).summary
     assert summary is not None
     assert summary.verdict.endswith(".")
-    assert summary.numbers
-    for number in summary.numbers:
-        assert number.value is not None
-        assert number.basis in (None, "range", "seeds")
-        assert number.n is not None
-    assert len({number.name for number in summary.numbers}) == len(summary.numbers)
+    assert summary.estimates
+    assert checked_summary(result(kept, name).analysis, summary) == summary
+    for item in summary.estimates:
+        assert item.value is not None or item.note
+        assert item.basis in (None, "range")
+        assert item.n is not None
+        assert "too_few_seeds" in item.flags  # there are two
+    assert len({item.name for item in summary.estimates}) == len(summary.estimates)
 
 
 # -- agreement --------------------------------------------------------------------------------------------------
@@ -92,8 +94,8 @@ def test_agreement_stands_beside_cka_for_like_modules_alone(kept: Trained) -> No
     for name in ("cka", "procrustes", "rsa"):
         assert own[name].to_list() == pytest.approx([1.0] * own.height, abs=1e-6)
     assert like["cca"].drop_nulls().is_between(0, 1).all()
-    names = [number.name for number in result(kept, "similarity").summary.numbers]
-    assert "Kendall τ over modules, CKA and RSA, P/P-T" in names
+    found = {(item.quantity, *item.at.values()): item for item in result(kept, "similarity").summary.estimates}
+    assert found["rank_agreement", "P/P-T", "rsa"].name == "Kendall τ over modules, CKA and RSA, P/P-T"
 
 
 def test_without_agreement_nothing_else_changes(kept: Trained) -> None:
@@ -109,8 +111,7 @@ def test_without_agreement_nothing_else_changes(kept: Trained) -> None:
     whole = table(kept, "similarity")
     columns = [name for name in whole.columns if name not in ("cca", "cca_chance", "procrustes", "rsa")]
     assert rows.select(columns).equals(whole.select(columns))
-    numbers = plain.summarise(rows, Evidence()).numbers
-    assert not any("Kendall" in number.name for number in numbers)
+    assert {item.quantity for item in plain.summarise(rows, Evidence()).estimates} == {"cka"}
 
 
 @pytest.mark.parametrize("changes", [{"kind": "biased"}, {"kind": "rbf"}, {"maps": "pooled"}])

@@ -29,7 +29,9 @@ shares = st.lists(st.floats(0, 1), min_size=1, max_size=6)
 def test_what_can_be_is_in_it_exactly_where_it_was(values, truth, confidence) -> None:
     whole = seeds_interval(values, confidence)
     clipped = seeds_interval(values, confidence, SHARE)
-    assert replace(clipped, low=whole.low, high=whole.high) == whole
+    cut = (clipped.low, clipped.high) != (whole.low, whole.high)
+    assert clipped.flags == (*whole.flags, *(("clipped",) if cut else ()))
+    assert replace(clipped, low=whole.low, high=whole.high, flags=whole.flags) == whole
     if whole.low is None or whole.high is None:
         assert clipped.low is clipped.high is None
         return
@@ -72,7 +74,7 @@ def test_a_barrier_over_pairs_of_seeds_is_not_negative() -> None:
     barriers = {(0, 1): 0.0, (0, 2): 0.01, (1, 2): 0.05}
     whole, clipped = seed_pairs_interval(barriers), seed_pairs_interval(barriers, bounds=MAGNITUDE)
     assert whole.low < 0
-    assert clipped == replace(whole, low=0.0)
+    assert clipped == replace(whole, low=0.0, flags=("clipped",))
     away = {pair: value + 10 for pair, value in barriers.items()}
     assert seed_pairs_interval(away, bounds=MAGNITUDE) == seed_pairs_interval(away)
     with pytest.raises(MeasureError, match="outside of the bounds"):
@@ -80,7 +82,9 @@ def test_a_barrier_over_pairs_of_seeds_is_not_negative() -> None:
 
 
 def test_rounding_is_no_value_outside() -> None:
-    assert seeds_interval([1.0 + 1e-12] * 3, bounds=SHARE).high == 1.0
+    assert seeds_interval([1.0 + 1e-12, 1.0, 1.0 + 2e-12], bounds=SHARE).high == 1.0
+    equal = seeds_interval([1.0 + 1e-12] * 3, bounds=SHARE)
+    assert (equal.value, equal.high, equal.flags) == (1.0 + 1e-12, None, ("no_spread",))
 
 
 @pytest.mark.parametrize("bounds", [(1.0, 0.0), (0.5, 0.5), (math.nan, 1.0)])

@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
@@ -41,15 +41,68 @@ def test_half_widths_over_s(n: int, share: float) -> None:
 @given(values)
 def test_against_scipy(data: list[float]) -> None:
     interval = seeds_interval(data)
+    assume("no_spread" not in interval.flags)
     error = np.std(data, ddof=1) / math.sqrt(len(data))
-    low, high = stats.t.interval(0.95, len(data) - 1, loc=np.mean(data), scale=error) if error else (np.mean(data),) * 2
+    low, high = stats.t.interval(0.95, len(data) - 1, loc=np.mean(data), scale=error)
     assert (interval.low, interval.high) == pytest.approx((low, high), rel=1e-9, abs=1e-9)
 
 
 def test_one_and_two_seeds() -> None:
-    assert seeds_interval([0.5]) == Interval(0.5, None, None, 1, None, 0.95, "one seed: no interval")
+    few = ("too_few_seeds",)
+    assert seeds_interval([0.5]) == Interval(0.5, None, None, 1, None, 0.95, "one seed: no interval", few)
     two = seeds_interval([0.75, 0.25])
-    assert (two.value, two.low, two.high, two.n, two.basis) == (0.5, 0.25, 0.75, 2, "range")
+    assert (two.value, two.low, two.high, two.n, two.basis, two.flags) == (0.5, 0.25, 0.75, 2, "range", few)
+
+
+# -- equal values prove nothing -----------------------------------------------------------------------------------
+
+
+def assert_no_spread(interval: Interval, value: float, n: int) -> None:
+    assert interval.value == pytest.approx(value)
+    assert (interval.low, interval.high, interval.basis, interval.n) == (None, None, None, n)
+    assert interval.flags == ("no_spread",)
+    assert "proves nothing" in interval.note
+    assert noninferior(replace(interval, confidence=0.9)).verdict == "undecided"
+
+
+@pytest.mark.parametrize("value", [0.0, 0.001, -0.3, 1 / 3, 1e-12, 1e12])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_equal_seeds_have_no_interval(value: float, seeds: int) -> None:
+    assert_no_spread(seeds_interval([value] * seeds), value, seeds)
+    every = dict.fromkeys(combinations(range(seeds), 2), value)
+    assert_no_spread(seed_pairs_interval(every), value, seeds)
+    for spread in (1e-3, 1e-9):
+        near = [value + spread * max(1.0, abs(value)) * seed for seed in range(seeds)]
+        assert seeds_interval(near).basis == "seeds"
+        wobbly = dict(zip(every, near * seeds, strict=False))
+        assert seed_pairs_interval(wobbly).basis == "seeds"
+
+
+def test_equal_differences_are_seen_through_the_rounding_of_what_they_are_differences_of() -> None:
+    """Shares of a thousand examples: every seed gains exactly one, whatever the subtraction makes of it."""
+    for better in ([871, 872, 873], [3, 500, 999], [1, 2, 3]):
+        a, b = ([(count - lost) / 1000 for count in better] for lost in (0, 1))
+        assert_no_spread(paired_seeds_interval(a, b), 0.001, 3)
+        assert seeds_p_value(a, b) is None
+        moved = [a[0], a[1], a[2] + 1e-9]
+        assert paired_seeds_interval(moved, b).basis == "seeds"
+        assert seeds_p_value(moved, b) < 1e-6
+
+
+def test_pairs_that_differ_and_leave_the_same_mean_have_no_interval() -> None:
+    """Two disjoint pairs of four seeds are of one value, all others of another: every seed has one of each."""
+    values = {pair: 0.9 if pair in ((0, 1), (2, 3)) else 0.1 for pair in combinations(range(4), 2)}
+    found = seed_pairs_interval(values)
+    assert_no_spread(found, sum(values.values()) / 6, 4)
+    values[0, 1] += 1e-6
+    assert seed_pairs_interval(values).basis == "seeds"
+
+
+def test_bounds_are_checked_without_an_interval_too() -> None:
+    with pytest.raises(MeasureError, match="outside of the bounds"):
+        seeds_interval([7.0] * 3, bounds=(0.0, 1.0))
+    with pytest.raises(MeasureError, match="outside of the bounds"):
+        seed_pairs_interval(dict.fromkeys(combinations(range(3), 2), 7.0), bounds=(0.0, 1.0))
 
 
 def test_paired_seeds() -> None:
@@ -60,8 +113,8 @@ def test_paired_seeds() -> None:
     assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
     assert seeds_p_value(a, b) == pytest.approx(found.pvalue)
     assert seeds_p_value(a[:2], b[:2]) is None
-    assert seeds_p_value([1.0, 1.0, 1.0], [1.0, 1.0, 1.0]) == 1.0
-    assert seeds_p_value([1.0, 1.0, 1.0], [0.5, 0.5, 0.5]) == 0.0
+    assert seeds_p_value([1.0, 1.0, 1.0], [1.0, 1.0, 1.0]) is None
+    assert seeds_p_value([1.0, 1.0, 1.0], [0.5, 0.5, 0.5]) is None
 
 
 def test_seed_pairs_that_pair_with_themselves_are_plain_seeds() -> None:
@@ -71,6 +124,16 @@ def test_seed_pairs_that_pair_with_themselves_are_plain_seeds() -> None:
     assert (interval.value, interval.low, interval.high, interval.n, interval.basis) == pytest.approx(
         (plain.value, plain.low, plain.high, 4, "seeds"), nan_ok=False
     )
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.995])
+@pytest.mark.parametrize("seeds", [3, 4, 6])
+def test_seed_pairs_against_leaving_each_seed_out_literally(seeds: int, confidence: float) -> None:
+    generator = np.random.default_rng(seeds)
+    pairs = {pair: float(generator.normal()) for pair in combinations(range(seeds), 2)}
+    found = seed_pairs_interval(pairs, confidence)
+    assert (found.value, found.low, found.high) == pytest.approx(reference.leave_one_seed_out(pairs, confidence))
+    assert (found.n, found.basis, found.flags) == (seeds, "seeds", ())
 
 
 def test_seed_pairs_are_wider_than_if_they_were_independent() -> None:
@@ -84,6 +147,25 @@ def test_seed_pairs_are_wider_than_if_they_were_independent() -> None:
     assert (interval.high - interval.low) / 2 == pytest.approx(half, rel=1e-9)
     naive = seeds_interval(list(pairs.values()))
     assert interval.high - interval.low > 1.4 * (naive.high - naive.low)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_seed_pairs_cover_the_mean_at_least_as_often_as_they_say(seeds: int) -> None:
+    """Effects of seeds and of pairs: leaving one seed out is never too narrow, where pairs as they are would be."""
+    generator = np.random.default_rng(seeds)
+    repeats, covered, naive = 1000, 0, 0
+    for _ in range(repeats):
+        effects = generator.normal(size=seeds)
+        pairs = {
+            (i, j): float(effects[i] + effects[j] + 0.3 * generator.normal()) for i, j in combinations(range(seeds), 2)
+        }
+        interval, plain = seed_pairs_interval(pairs), seeds_interval(list(pairs.values()))
+        covered += interval.low <= 0 <= interval.high
+        naive += plain.low <= 0 <= plain.high
+    error = math.sqrt(0.95 * 0.05 / repeats)
+    assert covered / repeats > 0.95 - 5 * error
+    if seeds > 3:  # of three seeds there are as many pairs as seeds
+        assert naive / repeats < 0.95 - 5 * error
 
 
 def test_seed_pairs_too_few() -> None:
@@ -170,15 +252,24 @@ def test_undefined_statistics_are_named_nulls() -> None:
     assert (rare.value, rare.low, rare.basis) == (-0.5, None, None)
     assert "no interval" in rare.note
     labels[:4] = 1  # one in 80 or so
-    some = auc_difference_interval(np.arange(30.0)[:, None], np.ones((30, 1)), labels, draws=400)
-    assert some.basis == "examples"
-    assert "left out" in some.note
+    steady = auc_difference_interval(np.arange(30.0)[:, None], np.ones((30, 1)), labels, draws=400)
+    assert (steady.value, steady.basis, steady.flags) == (-0.5, None, ("no_spread",))  # the last four, always
+    mixed = np.random.default_rng(3).random((30, 1))
+    some = auc_difference_interval(mixed, np.ones((30, 1)), labels, draws=400)
+    assert (some.basis, some.flags) == ("examples", ())
+    for found in (steady, some):
+        assert "left out" in found.note
 
 
 def test_bootstrap_notes() -> None:
-    same = bootstrap_interval(weighted_mean, [np.ones(50)])
-    assert (same.low, same.high) == (1.0, 1.0)
-    assert "width says nothing" in same.note
+    # A third is rounded in every sum of a resample, in another way each: these are equal all the same.
+    for value in (1.0, 0.0, 1 / 3, -1e9 / 7, 1e-9 / 7):
+        same = bootstrap_interval(weighted_mean, [np.full(50, value)])
+        assert_no_spread(same, value, 50)
+    off = np.full(50, 1 / 3)
+    off[:5] += 1e-9
+    found = bootstrap_interval(weighted_mean, [off])
+    assert (found.basis, found.flags) == ("examples", ())
     assert "only 5 groups" in mean_difference_interval(np.arange(10.0), np.zeros(10), np.arange(10) // 2).note
     alone = mean_difference_interval([1.0], [0.0])
     assert (alone.value, alone.low, alone.basis) == (1.0, None, None)
@@ -204,9 +295,11 @@ def test_few_examples_do_not_show_that_two_networks_are_equal() -> None:
     assert (always.value, always.high) == (1.0, 1.0)
     assert always.low == pytest.approx(1 - stats.binomtest(0, 50).proportion_ci(0.95).high)
     # Losses have no bound: nothing is known of what was not seen.
-    losses = mean_difference_interval(np.full(50, 3.0), np.full(50, 3.0))
-    assert (losses.low, losses.high) == (0.0, 0.0)
-    assert "width says nothing" in losses.note
+    assert_no_spread(mean_difference_interval(np.full(50, 3.0), np.full(50, 3.0)), 0.0, 50)
+    # Three seeds that two of get right, and none: a third is rounded, and the limits are those of a share all the same.
+    thirds = mean_difference_interval(np.array([[1.0], [1.0], [0.0]]).repeat(50, 1), np.zeros((3, 50)))
+    assert (thirds.value, thirds.basis, thirds.flags) == (pytest.approx(2 / 3), "examples", ())
+    assert thirds.value - thirds.low == pytest.approx(stats.binomtest(0, 50).proportion_ci(0.95).high)
 
 
 def test_noninferiority() -> None:
@@ -221,6 +314,7 @@ def test_noninferiority() -> None:
     noisy = seeds_interval([-0.2, 0.0, 0.2], confidence=0.90)
     assert seeds_p_value([-0.2, 0.0, 0.2], [0.0, 0.0, 0.0]) == 1.0
     assert noninferior(noisy).verdict == "undecided"
+    assert noninferior(seeds_interval([0.0, 0.0, 0.0], confidence=0.90)).verdict == "undecided"
     assert noninferior(replace(seeds_interval([0.0, 0.0]), confidence=0.90)).verdict == "undecided"
     assert noninferior(seeds_interval([0.0])).verdict == "undecided"
     assert noninferior(mean_difference_interval(np.ones(700), np.ones(700), confidence=0.90)).verdict == "kept"
@@ -256,8 +350,14 @@ def test_fieller_is_null_where_the_denominator_spans_zero() -> None:
 
 def test_fieller_is_unclipped_and_exact_without_noise() -> None:
     assert fieller([-0.4, -0.5, -0.6], [0.2, 0.21, 0.19]).value == pytest.approx(-2.5)
-    steady = fieller([0.3, 0.3, 0.3], [0.2, 0.2, 0.2])
-    assert (steady.value, steady.low, steady.high) == pytest.approx((1.5, 1.5, 1.5))
+    assert_no_spread(fieller([0.3, 0.3, 0.3], [0.2, 0.2, 0.2]), 1.5, 3)
+    assert_no_spread(fieller([-0.3, -0.6, -0.15], [0.2, 0.4, 0.1]), -1.5, 3)
+    assert fieller([0.3, 0.31, 0.3], [0.2, 0.2, 0.2]).basis == "seeds"
+    # Shares of a thousand, one example of a hundred gained by each: the ratios are as rounded as the differences.
+    ours, none, whole = [0.871, 0.872, 0.873], [0.870, 0.871, 0.872], [0.970, 0.971, 0.972]
+    gained = [[a - b for a, b in zip(side, none, strict=True)] for side in (ours, whole)]
+    assert_no_spread(fieller(*gained, scale=1.0), 0.01, 3)
+    assert fieller([*gained[0][:2], gained[0][2] + 1e-9], gained[1], scale=1.0).basis == "seeds"
 
 
 @pytest.mark.parametrize(

@@ -45,3 +45,17 @@ def slope(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
     result = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread
     residual = sum((b - mean_y - result * (a - mean_x)) ** 2 for a, b in zip(x, y, strict=True))
     return result, math.sqrt(residual / (n - 2) / spread)
+
+
+def leave_one_seed_out(pairs: dict[tuple[int, int], float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean over pairs, and its limits by the jackknife that leaves out one seed with all of its pairs at a time."""
+    seeds = sorted({pair[0] for pair in pairs} | {pair[1] for pair in pairs})
+    mean = sum(pairs.values()) / len(pairs)
+    means = []
+    for seed in seeds:
+        rest = [value for pair, value in pairs.items() if pair[0] != seed and pair[1] != seed]
+        means.append(sum(rest) / len(rest))
+    middle = sum(means) / len(means)
+    variance = (len(seeds) - 1) / len(seeds) * sum((value - middle) ** 2 for value in means)
+    half = float(stats.t.ppf((1 + confidence) / 2, len(seeds) - 1)) * math.sqrt(variance)
+    return mean, mean - half, mean + half

@@ -39,12 +39,16 @@ from tests.report.synthetic_starts import control_table, transplant_table
 from tests.report.synthetic_starts import summary as starts_summary
 from transferscope.analyses.ablation_summary import summary_of
 from transferscope.analyses.contract import AbstractAnalysis, Number, Summary, checked
+from transferscope.analyses.distance import Distance
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves import LearningCurves
 from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.mistakes import Mistakes
+from transferscope.analyses.mistakes_in_training import MistakesInTraining
 from transferscope.analyses.outcome import Outcome
 from transferscope.analyses.registry import analysis_type
+from transferscope.analyses.similarity import Similarity
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.study import Study
 
@@ -280,29 +284,10 @@ _SUMMARIES = {
     "learning_curves": LearningCurves().summarise(
         learning_curves_table(), Evidence({LearningRate().key: learning_rate_table()})
     ),
-    "mistakes": Summary(
-        "P-T networks share more mistakes with each other (κ 0.55) than with RI-T (κ 0.36; 95 % interval of the "
-        "difference over 3 seeds: 0.14 to 0.24).",
-        (Number("κ within P-T", 0.551, 0.513, 0.589, "seeds", 3),
-         Number("κ within RI-T", 0.498, 0.46, 0.54, "seeds", 3),
-         Number("κ between P-T and RI-T", 0.362, 0.33, 0.39, "seeds", 3)),
-    ),
-    "mistakes_in_training": Summary(
-        "Agreement of mistakes beyond chance (κ) at epochs 1 → 5 → 10: P-T/P-T 0.42 → 0.53 → 0.55.",
-        (Number("κ at epoch 1 of P-T/P-T", 0.42, 0.33, 0.51, "examples", 656),
-         Number("epoch from which P-T makes mostly the mistakes of its end", 2.0, n=3, unit="count")),
-        ("epochs looked at: 0, 1, 2, 5, 10",),
-    ),
-    "similarity": Summary(
-        "P-T keeps P's features: mean CKA of equal modules 0.79 (0.77 to 0.81 over 3 seeds), RI-T 0.25 to P.",
-        (Number("CKA of P-T to P", 0.79, 0.77, 0.81, "seeds", 3),
-         Number("CKA of RI-T to P", 0.25, 0.22, 0.28, "seeds", 3),
-         Number("CKA of conv_head, RI-T to RI-T", None, note="self term at rounding level")),
-    ),
-    "distance": Summary(
-        "P-T moved 6.0 from P, RI-T 14.0 from RI (relative 0.10 and 0.23; 3 seeds).",
-        (Number("P to P-T", 6.02, 5.91, 6.13, "seeds", 3), Number("RI to RI-T", 14.1, 13.9, 14.3, "seeds", 3)),
-    ),
+    "mistakes": Mistakes().summarise(mistakes_table(), Evidence()),
+    "mistakes_in_training": MistakesInTraining().summarise(in_training_table(), Evidence()),
+    "similarity": Similarity().summarise(similarity_table(), Evidence()),
+    "distance": Distance().summarise(distance_table(), Evidence()),
     "block_shuffle": summary_of(ablation_table()),
     "control": starts_summary("control", learning_rate_table(), learning_curves_table(), control_table()),
     "transplant": starts_summary("transplant", learning_rate_table(), learning_curves_table(), transplant_table()),

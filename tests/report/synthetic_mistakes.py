@@ -33,7 +33,7 @@ def _pairs(seeds: tuple[int, ...]) -> list[dict[str, Any]]:
     return [
         {"pair": f"{va}/{vb}".replace("_", "-"), "a": a, "b": b, "variant_a": va, "seed_a": sa, "variant_b": vb,
          "seed_b": sb}
-        for place, (va, sa, a) in enumerate(networks) for vb, sb, b in networks[place + 1 :]
+        for place, (va, sa, a) in enumerate(networks) for vb, sb, b in networks[place + 1 :] if va == vb or sa == sb
     ]  # fmt: skip
 
 

@@ -5,7 +5,11 @@ import random
 
 import polars as pl
 
-from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.distance_in_training import DistanceInTraining
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.reused_channels import ReusedChannels
+from transferscope.analyses.similarity_by_size import SimilarityBySize
+from transferscope.analyses.similarity_in_training import SimilarityInTraining
 
 EPOCHS = (0, 1, 2, 4, 7, 10)
 PARTS = ("stem", "blocks.0.0", "blocks.1.0", "blocks.1.1", "blocks.2.0", "conv_head")
@@ -90,7 +94,7 @@ def distance_in_training_table(seeds: tuple[int, ...] = (0, 1)) -> pl.DataFrame:
                     length = (6.0 if va == "P_T" else 14.0) * (1.0 if position < -1 else 0.2)
                     base = {
                         "level": "own" if own else "pair",
-                        "pair": va.replace("_", "-") if own else f"{max(va, vb)}/{min(va, vb)}".replace("_", "-"),
+                        "pair": va.replace("_", "-") if own else f"{min(va, vb)}/{max(va, vb)}".replace("_", "-"),
                         "a": f"{va.replace('_', '-')}[{sa}]", "variant_a": va, "seed_a": sa,
                         "b": f"{vb.replace('_', '-')}[{sb}]", "variant_b": vb, "seed_b": sb, "epoch": epoch,
                         "part": part, "position": position, "parameters": 100,
@@ -106,21 +110,8 @@ def distance_in_training_table(seeds: tuple[int, ...] = (0, 1)) -> pl.DataFrame:
 
 
 SUMMARIES = {
-    "similarity_in_training": Summary(
-        "Mean CKA of like modules with P at epochs 0 → 2 → 10: P-T 1.00 → 0.82 → 0.78; RI-T 0.30 → 0.32 → 0.33.",
-        (Number("mean CKA of like modules, P-T at the epoch and P 10", 0.78, 0.76, 0.8, "range", 2),),
-    ),
-    "similarity_by_size": Summary(
-        "Mean CKA of like modules from 0.1 to all of the training images: P/P-T 0.90 → 0.88, P/RI-T 0.31 → 0.40; RI-T "
-        "comes nearer to P with more data (95 % interval over 3 seeds: +0.05 to +0.13).",
-        (Number("change of it from 0.1 to all, P/RI-T", 0.09, 0.05, 0.13, "seeds", 3),),
-    ),
-    "reused_channels": Summary(
-        "Channels of P found again: P-T 68 %, RI-T 14 %, RI 9 %.",
-        (Number("reused beyond chance: P-T − RI-T", 0.54, 0.51, 0.57, "seeds", 3),),
-    ),
-    "distance_in_training": Summary(
-        "Distance of the trunk from its start over that at the end, at epochs 2 → 4 → 10: P-T 0.51 → 0.77 → 1.00.",
-        (Number("straightness of the way, P-T (trunk)", 0.83, 0.8, 0.86, "range", 2),),
-    ),
+    "similarity_in_training": SimilarityInTraining().summarise(similarity_in_training_table(), Evidence()),
+    "similarity_by_size": SimilarityBySize().summarise(similarity_by_size_table(), Evidence()),
+    "reused_channels": ReusedChannels().summarise(reused_channels_table(), Evidence()),
+    "distance_in_training": DistanceInTraining().summarise(distance_in_training_table(), Evidence()),
 }

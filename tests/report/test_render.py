@@ -16,6 +16,7 @@ from transferscope.running.results import AnalysisResult, Results
 
 LOST = Estimate("gap", {"variant": "P_T", "rival": "RI_T"}, None, name="P-T − RI-T", note="every run diverged")
 EVIL = "<script>alert('x')</script>"
+LOST = Estimate("gap", {"variant": "P_T", "rival": "RI_T"}, None, name="P-T − RI-T", note="every run diverged")
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ def gap_row(p_t: Runs, ri_t: Runs, metric: str, chance: float, family: int) -> d
     offset = 0.5 if metric == "auc" else 0.0
     if sum(better) / len(better) <= chance:
         return row
-    drop = fieller([a - b for a, b in zip(better, worse, strict=True)], [value - offset for value in better])
+    drop = fieller([a - b for a, b in zip(better, worse, strict=True)], [value - offset for value in better], scale=1.0)
     for name, value in (
         ("relative_drop", drop.value),
         ("relative_drop_low", drop.low),

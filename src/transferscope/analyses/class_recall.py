@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transferscope.analyses.contract import Column, Number
+from transferscope.analyses.contract import Column
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.judgements import Judgements
 from transferscope.analyses.rounding import exact
+from transferscope.bounds import DIFFERENCE
 
-__all__ = ["RECALL_COLUMNS", "SURE", "recall_numbers", "recall_rows"]
+__all__ = ["RECALL_COLUMNS", "RECALL_QUANTITIES", "SURE", "recall_estimates", "recall_rows"]
 
 SURE = 0.05
 """A class counts as changed where Holm's adjusted p is at most this."""
@@ -35,11 +37,22 @@ RECALL_COLUMNS: Mapping[str, Column] = {
     "n": Column(int, "examples (groups of them where the data names groups), or seeds", "count", null=_NOT_RECALL),
     "p": Column(
         float, "two-sided, of no difference: sign-flip test over examples, paired t over seeds", "1", "test",
-        "no test: fewer than 3 seeds, or no test image of the class",
+        "no test: fewer than 3 seeds, equal for all of them, or no test image of the class",
     ),
     "p_holm": Column(float, "p adjusted for all classes at once (Holm)", "1", "test", "as p"),
 }  # fmt: skip
 """What is known of a class."""
+
+_CHANGED = Quantity("changed_classes", "classes P-T recalls at a surely {direction} rate than RI-T", "count")
+_SEEDS_CHANGED = Quantity(
+    "changed_classes_over_seeds", "classes P-T recalls at a surely {direction} rate than RI-T, over seeds", "count"
+)
+_LOWEST = Quantity(
+    "lowest_recall_difference", "recall of P-T − RI-T, class {item} (the lowest of all)", "1", DIFFERENCE
+)
+_LOWEST_P = Quantity("lowest_recall_p", "Holm-adjusted p of recall of P-T − RI-T, class {item} (the lowest of all)")
+RECALL_QUANTITIES = (_CHANGED, _SEEDS_CHANGED, _LOWEST, _LOWEST_P)
+"""What :func:`recall_estimates` gives."""
 
 
 def recall_rows(
@@ -72,13 +85,15 @@ def recall_rows(
             continue
         a, b = right_a[:, inside], right_b[:, inside]
         clusters = None if judgements.clusters is None else judgements.clusters[inside]
-        over_seeds = paired_seeds_interval(a.mean(1), b.mean(1))
+        over_seeds = paired_seeds_interval(a.mean(1), b.mean(1), bounds=DIFFERENCE)
+        # Equal for all seeds there is no interval, and still a row that says so.
+        basis_seeds = "seeds" if over_seeds.n > 2 else over_seeds.basis
         over_examples = mean_difference_interval(a, b, clusters, draws, seed + item)
         base |= {"recall_a": float(a.mean()), "recall_b": float(b.mean())}
         flips = sign_flip_p_value(a.sum(0).astype(np.int64) - b.sum(0).astype(np.int64), clusters)
         for found, basis, p in (
             (over_examples, "examples", flips),
-            (over_seeds, over_seeds.basis, seeds_p_value(a.mean(1), b.mean(1))),
+            (over_seeds, basis_seeds, seeds_p_value(a.mean(1), b.mean(1))),
         ):
             if basis is not None:  # one seed says nothing about seeds
                 rows.append(
@@ -92,7 +107,7 @@ def recall_rows(
     yield from rows
 
 
-def recall_numbers(rows: Sequence[dict[str, Any]]) -> list[Number]:
+def recall_estimates(rows: Sequence[dict[str, Any]]) -> list[Estimate]:
     """How many classes P-T surely recalls worse or better than RI-T, and the class it changes most for the worse.
 
     Args:
@@ -103,29 +118,27 @@ def recall_numbers(rows: Sequence[dict[str, Any]]) -> list[Number]:
     if not family:
         return []
     grouped = any(row["n"] < row["examples"] for row in family)
-    unit = "groups of test examples" if grouped else "test examples"
-    numbers = []
-    for word, sign in (("lower", -1), ("higher", 1)):
-        counts = {basis: _sure(found, sign) for basis, found in over.items()}
-        note = f"of {len(family)}, Holm-adjusted over {unit}: these networks"
-        if counts["examples"]:
-            note += f"; {_listed(counts['examples'])}"
-        if over["seeds"]:
-            note += f"; over {over['seeds'][0]['n']} seeds, training in general: {len(counts['seeds'])}"
-        numbers.append(
-            Number(f"classes P-T recalls at a surely {word} rate than RI-T", len(counts["examples"]), n=len(family),
-                   unit="count", note=note)
-        )  # fmt: skip
+    bases = {"examples": f"{'groups of ' if grouped else ''}test examples: these networks", "seeds": "seeds"}
+    estimates = []
+    for quantity, basis in ((_CHANGED, "examples"), (_SEEDS_CHANGED, "seeds")):
+        for word, sign in (("lower", -1), ("higher", 1)):
+            if not over[basis]:
+                continue
+            sure = _sure(over[basis], sign)
+            count = {"value": float(len(sure)), "low": None, "high": None, "basis": None, "n": len(family)}
+            why = f"of {len(family)}, Holm-adjusted over {bases[basis]}"
+            estimates.append(
+                quantity.at_row(count, why, _listed(sure), n_comparisons=len(over[basis]), direction=word)
+            )  # fmt: skip
     worst = min(family, key=lambda row: (row["difference"], row["item"]))
-    numbers.append(
-        Number(
-            f"recall of P-T − RI-T, class {worst['item']} (the lowest of all)",
-            worst["difference"], worst["low"], worst["high"], "examples" if worst["low"] is not None else None,
-            worst["n"], note=f"picked as the lowest of {len(family)}: its own interval is too hopeful for that; "
-            f"Holm-adjusted p {worst['p_holm']:.3g}" + ("; n counts groups of images" if grouped else ""),
-        )
-    )  # fmt: skip
-    return numbers
+    lowest = {**worst, "value": worst["difference"], "basis": None if worst["low"] is None else "examples"}
+    estimates.append(_LOWEST.at_row(
+        lowest, f"picked as the lowest of {len(family)}: its own interval is too hopeful for that",
+        "n counts groups of images" if grouped else "", n_comparisons=len(family), item=worst["item"],
+    ))  # fmt: skip
+    p = {"value": worst["p_holm"], "low": None, "high": None, "basis": None, "n": worst["n"]}
+    estimates.append(_LOWEST_P.at_row(p, n_comparisons=len(family), item=worst["item"]))
+    return estimates
 
 
 def _sure(rows: Sequence[dict[str, Any]], sign: int) -> list[dict[str, Any]]:

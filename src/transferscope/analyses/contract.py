@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.estimates import Estimate, Quantity, estimated, spoken
+from transferscope.analyses.estimates import COLUMNS, Estimate, Quantity, estimated, spoken
 from transferscope.errors import AnalysisError
 from transferscope.frozen import Frozen
 from transferscope.specs import NetworkSpec
@@ -279,11 +279,34 @@ def checked_summary(analysis: AbstractAnalysis, summary: Summary) -> Summary:
                 got=f"{item.quantity} at {dict(item.at)}",
             )
         seen.add(place)
-        numbers = [end for end in (item.low, item.value, item.high) if end is not None]
-        if not all(map(math.isfinite, numbers)) or numbers != sorted(numbers):
+        if item.quantity and (taken := sorted(_TAKEN & set(item.at))):  # TRANSITIONAL: the empty key has a name
             raise AnalysisError(
-                f"the estimate {item.quantity!r} of {analysis.name!r} is not a finite number within its interval",
-                got=f"{item.low} {item.value} {item.high}",
-                hint="give None for what is not defined, and say why",
+                f"a coordinate of the estimate {item.quantity!r} of {analysis.name!r} is named as what every row has",
+                expected=f"names other than {', '.join(sorted(_TAKEN))}",
+                got=", ".join(taken),
             )
+        for low, high in ((item.low, item.high), (item.simultaneous_low, item.simultaneous_high)):
+            if not _in_order(low, item.value, high, item.basis):
+                raise AnalysisError(
+                    f"the estimate {item.quantity!r} of {analysis.name!r} is not a finite number within its interval",
+                    got=f"{low} {item.value} {high} at {dict(item.at)}",
+                    hint="give None for what is not defined, and say why",
+                )
     return summary
+
+
+_TAKEN = {"analysis", "quantity", *COLUMNS}
+
+
+def _in_order(low: float | None, value: float | None, high: float | None, basis: str | None) -> bool:
+    """Whether these are a value and its interval: both limits or none, finite, and the value within.
+
+    Percentile limits of a statistic that is biased in its resamples may leave its value out.
+    """
+    numbers = [number for number in (low, value, high) if number is not None]
+    if not all(map(math.isfinite, numbers)) or (low is None) != (high is None):
+        return False
+    if low is None or high is None:
+        return True
+    reach = 1e-9 * max(1.0, abs(low), abs(high))
+    return low <= high and value is not None and (basis == "examples" or low - reach <= value <= high + reach)

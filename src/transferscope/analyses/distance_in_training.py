@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Column, Measured, Member, Number, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.estimates import Quantity, estimated, in_turn, spoken
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import chosen_epochs, evenly, missing_epochs, too_few
-from transferscope.analyses.pairs import SPEAKS, disjoint, pairs_interval, pairs_of
+from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.bounds import MAGNITUDE
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["DistanceInTraining"]
 
 _TOTALS = {"all": -3, "trunk": -2, "head": -1}
+_DONE = Quantity(
+    "share_of_distance", "distance from the start at epoch {epoch} over that at the end, {variant} (trunk)", "1",
+    MAGNITUDE, "share", by=("variant", "epoch"),
+)  # fmt: skip
+_STRAIGHT = Quantity(
+    "straightness", "straightness of the way, {variant} (trunk)", "1", MAGNITUDE, "straightness", by=("variant",)
+)
+_APART = Quantity("distance", "distance at the end, {pair} (trunk)", "ℓ2", MAGNITUDE, "between", by=("pair",))
 
 
 @final
@@ -73,6 +83,7 @@ class DistanceInTraining(AbstractTuned):
         "cosine_without_decay": Column(float, "the same with the decay direction −θ_0 projected out of each",
                                        null="nothing is left of a displacement"),
     }  # fmt: skip
+    quantities: ClassVar[tuple[Quantity, ...]] = (_DONE, _STRAIGHT, _APART)
 
     def misfit(self, study: "Study") -> str | None:
         """Epochs that are asked for and not kept."""
@@ -142,51 +153,36 @@ class DistanceInTraining(AbstractTuned):
         """How much of the way is done at a few epochs, how straight it is, and how far seeds are apart."""
         trunk = table.filter(pl.col("position") == _TOTALS["trunk"])
         epochs = sorted(trunk["epoch"].unique())
-        last = epochs[-1]
-        numbers: list[Number] = []
-        words: list[str] = []
-        own = trunk.filter(pl.col("level") == "own")
-        for variant in reversed(TRAINED):
-            runs = own.filter(pl.col("variant_a") == variant)
-            whole = {row["a"]: row for row in runs.filter(pl.col("epoch") == last).iter_rows(named=True)}
-            shares = []
-            for epoch in evenly(epochs, 4)[1:]:
-                rows = runs.filter(pl.col("epoch") == epoch).iter_rows(named=True)
-                found = [
-                    row["from_start"] / whole[row["a"]]["from_start"] for row in rows if whole[row["a"]]["from_start"]
-                ]
-                if not found:
-                    continue
-                numbers.append(_number(f"distance from the start at epoch {epoch} over that at the end, "
-                                       f"{shown(variant)} (trunk)", found))  # fmt: skip
-                shares.append(f"{sum(found) / len(found):.2f}")
-            straight = [row["from_start"] / row["travelled"] for row in whole.values() if row["travelled"]]
-            if straight:
-                numbers.append(_number(f"straightness of the way, {shown(variant)} (trunk)", straight))
-                words.append(f"{shown(variant)} {' → '.join(shares)}, straightness {sum(straight) / len(straight):.2f}")
-        apart = trunk.filter((pl.col("level") == "pair") & (pl.col("epoch") == last))
-        for pair in apart["pair"].unique(maintain_order=True):
-            ends = disjoint(list(apart.filter(pl.col("pair") == pair).iter_rows(named=True)))
-            numbers.append(_number(f"distance at the end, {pair} (trunk)", [row["between"] for row in ends], "ℓ2"))
-        listed = " → ".join(map(str, evenly(epochs, 4)[1:]))
+        said = evenly(epochs, 4)[1:]
+        own = trunk.filter(pl.col("level") == "own").sort("variant_a", "epoch", "seed_a")
+        end = pl.col("from_start").filter(pl.col("epoch") == epochs[-1]).first().over("a")
+        own = own.select(
+            "epoch", pl.col("variant_a").alias("variant"), pl.col("seed_a").alias("seed"),
+            pl.when(end > 0).then(pl.col("from_start") / end).alias("share"),
+            pl.when(pl.col("travelled") > 0).then(pl.col("from_start") / pl.col("travelled")).alias("straightness"),
+        )  # fmt: skip
+        done = estimated(own.filter(pl.col("epoch").is_in(said)), [_DONE])
+        straight = estimated(own.filter(pl.col("epoch") == epochs[-1]), [_STRAIGHT])
+        apart = estimated(trunk.filter((pl.col("level") == "pair") & (pl.col("epoch") == epochs[-1])), [_APART])
+        words = [
+            f"{shown(variant)} {in_turn([each for each in done if each.at['variant'] == variant])}, straightness "
+            f"{spoken(item)}"
+            for item in straight
+            if (variant := str(item.at["variant"])) and item.value is not None
+        ]
+        estimates = (*done, *straight, *apart)
         notes = (
             "straightness: distance from start to end over the sum of the steps between the epochs looked at, 1 is a "
             "straight line; more epochs give a longer way",
         )
         if not words:
-            return Summary("Undecided: no network moved.", tuple(numbers), notes)
+            return Summary("Undecided: no network moved.", estimates, notes)
         return Summary(
-            f"Distance of the trunk from its start over that at the end, at epochs {listed}: {'; '.join(words)}; "
-            f"{SPEAKS}.",
-            tuple(numbers),
+            "Distance of the trunk from its start over that at the end, at epochs "
+            f"{' → '.join(map(str, said))}: {'; '.join(words)}.",
+            estimates,
             notes,
         )
-
-
-def _number(name: str, values: list[float], unit: str = "1") -> Number:
-    from transferscope.measures.intervals import MAGNITUDE
-
-    return Number.of(name, pairs_interval(values, MAGNITUDE), unit)
 
 
 def _named(first: Member, second: Member) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Summary, Unit, schema
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.variants import BoundStudy
 from transferscope.data.sources import DataSource
@@ -31,7 +32,13 @@ _WORDS = {
     "colour": "distance in colour moments",
     SPECTRUM_SLOPE: "slope of the power spectrum",
 }
-_UNITS = {"frechet": "feature²", "kernel": "1", "proxy_a": "1", "batch_norm": "1", "colour": "pixel value"}
+_UNITS = {"frechet": "feature²", "colour": "pixel value"}
+_DISTANCES = {
+    name: Quantity(name.replace(" ", "_"), f"{words}, {{compared}}", _UNITS.get(name, "1"))
+    for name, words in _WORDS.items()
+}
+_NULL = Quantity("null", "two halves of the source: {measure}", terms=_WORDS)
+_EXCESS = Quantity("excess", "{measure}, {compared}, less that of two halves of the source", terms=_WORDS)
 
 
 @final
@@ -101,6 +108,7 @@ class DomainDistance(AbstractAnalysis):
         "features": Column(int, "numbers per image", "count"),
         "note": Column(str, "what a reader must know", null="nothing"),
     }
+    quantities: ClassVar[tuple[Quantity, ...]] = (*_DISTANCES.values(), _NULL, _EXCESS)
 
     def data_sources(self, study: "Study") -> Iterable[tuple[DataSource, SplitSettings]]:
         """The images on the source's side, if there are any."""
@@ -174,56 +182,60 @@ class DomainDistance(AbstractAnalysis):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Each distance with its null, and whether the two sets can be told apart."""
-        totals = table.filter(pl.col("position") == -1)
-        numbers: list[Number] = []
+        totals = table.filter((pl.col("position") == -1) & pl.col("quantity").is_in(list(_WORDS)))
+        estimates: list[Estimate] = []
         for row in totals.iter_rows(named=True):
-            name = _WORDS.get(row["quantity"])
-            if name is None:
-                continue
-            null = "" if row["null"] is None else f"two halves of the source: {row['null']:.4g}"
-            basis: Literal["examples"] | None = "examples" if row["low"] is not None else None
-            numbers.append(
-                Number(
-                    f"{name}, {row['compared']}",
-                    row["value"],
-                    row["low"],
-                    row["high"],
-                    basis,
-                    row["examples"],
-                    _UNITS.get(row["quantity"], "1"),
-                    "; ".join(filter(None, (null, row["note"]))),
-                )
+            name, compared = row["quantity"], row["compared"]
+            unit = _UNITS.get(name, "1")
+            estimates.append(
+                _DISTANCES[name].at_row(_interval(row, "value", "low", "high"), row["note"], compared=compared)
             )
-        by_name = {(row["quantity"], row["compared"]): row for row in totals.iter_rows(named=True)}
+            if row["null"] is None:
+                continue
+            null = {"value": row["null"], "low": None, "high": None, "basis": None, "n": row["examples"]}
+            estimates.append(_NULL.at_row(null, unit=unit, measure=name))
+            excess = _interval(row, "excess", "excess_low", "excess_high")
+            estimates.append(_EXCESS.at_row(excess, unit=unit, measure=name, compared=compared))
+        found = {(item.quantity, *item.at.values()): item for item in estimates}
         notes = [
             "distances are those that this pre-trained network sees, at the target's image size; they speak of these "
             "images, not of how well the transfer works"
         ]
-        if ("frechet", _BETWEEN) not in by_name:
+        if ("frechet", _BETWEEN) not in found:
             notes.append("no source images were given: `against` names any data set to compare with")
-        return Summary(_verdict(by_name), tuple(numbers), tuple(notes))
+        return Summary(_verdict(found), tuple(estimates), tuple(notes))
 
 
-def _verdict(rows: Mapping[tuple[str, str], Any]) -> str:
-    frechet = rows.get(("frechet", _BETWEEN))
+def _interval(row: Mapping[str, Any], value: str, low: str, high: str) -> dict[str, Any]:
+    basis = None if row[low] is None else "examples"
+    return {"value": row[value], "low": row[low], "high": row[high], "basis": basis, "n": row["examples"]}
+
+
+def _verdict(found: Mapping[tuple[Any, ...], Estimate]) -> str:
+    frechet = found.get(("frechet", _BETWEEN))
     if frechet is not None:
-        apart = frechet["excess_low"] > 0
-        said = (
-            f"Fréchet distance {frechet['value']:.3g} against {frechet['null']:.3g} between two halves of the source, "
-            f"95 % interval of the excess over {frechet['examples']} images each {frechet['excess_low']:.3g} to "
-            f"{frechet['excess_high']:.3g}"
-        )
-        proxy = rows[("proxy_a", _BETWEEN)]
-        error = (1 - proxy["value"] / 2) / 2
-        also = f"a linear classifier of P's features errs in {100 * error:.0f} % of held-out images (50 % is chance)"
-        if apart:
-            return f"For P the target is further from the source than two halves of the source: {said}; {also}."
-        return f"Undecided whether P tells target and source apart: {said}; {also}."
-    moments = rows.get(("batch_norm", _STATISTICS))
+        null, excess = found["null", "frechet"], found["excess", "frechet", _BETWEEN]
+        said = f"Fréchet distance {_short(frechet)} against {_short(null)} between two halves of the source"
+        if excess.low is not None:
+            said += f", 95 % interval of the excess over {excess.n} images each {excess.low:.3g} to {excess.high:.3g}"
+        proxy = found["proxy_a", _BETWEEN]
+        if proxy.value is not None:
+            error = 100 * (1 - proxy.value / 2) / 2
+            said += f"; a linear classifier of P's features errs in {error:.0f} % of held-out images (50 % is chance)"
+        if excess.low is not None and excess.low > 0:
+            return f"For P the target is further from the source than two halves of the source: {said}."
+        return f"Undecided whether P tells target and source apart: {said}."
+    moments = found.get(("batch_norm", _STATISTICS))
     if moments is not None:
+        limits = "" if moments.low is None else (
+            f" (95 % interval over {moments.n} images {moments.low:.3g} to {moments.high:.3g})"
+        )  # fmt: skip
         return (
-            f"Without source images: the target's activations are {moments['value']:.3g} (95 % interval over "
-            f"{moments['examples']} images {moments['low']:.3g} to {moments['high']:.3g}) from the statistics of P's "
+            f"Without source images: the target's activations are {_short(moments)}{limits} from the statistics of P's "
             "batch norms, in units of their variance; there is no null to judge it by."
         )
     return "Undecided: there are no source images and no batch-norm statistics to compare the target with."
+
+
+def _short(item: Estimate) -> str:
+    return "not defined" if item.value is None else f"{item.value:.3g}"

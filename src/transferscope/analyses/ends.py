@@ -139,7 +139,7 @@ def share(ends: Ends, quantity: EndMetric, part: str, none: str, whole: str, con
     seeds = sorted(set(a) & set(b) & set(c))
     if not seeds:
         return Interval(None, None, None, 0, None, confidence, "no seed has a finished run of all three")
-    return fieller([a[seed] - b[seed] for seed in seeds], [c[seed] - b[seed] for seed in seeds], confidence)
+    return fieller([a[seed] - b[seed] for seed in seeds], [c[seed] - b[seed] for seed in seeds], confidence, scale=1.0)
 
 
 def by_interval(ends: Ends, quantity: EndMetric, role: str) -> "Interval":

@@ -1,7 +1,8 @@
 """Numbers of an analysis, each under its key: declared, estimated over seeds, and put into words in one place."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -19,6 +20,7 @@ __all__ = [
     "Quantity",
     "estimated",
     "frame",
+    "in_turn",
     "over_seeds",
     "shown",
     "spoken",
@@ -107,8 +109,8 @@ class Contrast:
     """
 
     on: str
-    of: str
-    minus: str
+    of: Coordinate
+    minus: Coordinate
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class Quantity:
     leaves one seed out of all measured pairs. One without is made by the analysis, with :meth:`of`.
 
     Attributes:
-        key: unique within the analysis; never a sentence.
+        key: unique within the analysis, but for contrasts of one kind; never a sentence.
         words: what a reader sees, coordinates in braces.
         unit: of the value, as of a column.
         bounds: what the value can be at all; None where it has none.
@@ -129,6 +131,10 @@ class Quantity:
         by: coordinates: one estimate for each of their combinations.
         contrast: a difference of two of them in place of each.
         family: those of ``by`` over which the simultaneous limits hold at once.
+        terms: words for values of coordinates, where the values are keys.
+
+    Raises:
+        AnalysisError: ``family`` or ``contrast`` names a coordinate that is not in ``by``.
     """
 
     key: str
@@ -140,11 +146,27 @@ class Quantity:
     by: tuple[str, ...] = ()
     contrast: Contrast | None = None
     family: tuple[str, ...] = ()
+    terms: Mapping[Any, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        contrasted = () if self.contrast is None else (self.contrast.on,)
+        if unknown := [name for name in (*self.family, *contrasted) if name not in self.by]:
+            raise AnalysisError(
+                f"the quantity {self.key!r} has no coordinate {unknown[0]!r} to make a family or a contrast of",
+                expected=", ".join(self.by) or "coordinates, named in by",
+                got=", ".join(unknown),
+            )
 
     def of(
-        self, interval: "Interval", *notes: str | None, simultaneous: "Interval | None" = None,
-        n_comparisons: int | None = None, verdict: str | None = None, flags: "Iterable[Flag]" = (), **at: Coordinate,
-    ) -> Estimate:  # fmt: skip
+        self,
+        interval: "Interval",
+        *notes: str | None,
+        simultaneous: "Interval | None" = None,
+        n_comparisons: int | None = None,
+        verdict: str | None = None,
+        flags: "Iterable[Flag]" = (),
+        **at: Coordinate,
+    ) -> Estimate:
         """The estimate an interval is of, at its coordinates.
 
         Args:
@@ -159,16 +181,23 @@ class Quantity:
         Raises:
             AnalysisError: a coordinate that ``words`` names is missing.
         """
+        place: dict[str, Any] = at
         return self.at_row(
             vars(interval), interval.note, *notes, simultaneous=simultaneous, n_comparisons=n_comparisons,
-            verdict=verdict, flags=(*interval.flags, *flags), **at,
+            verdict=verdict, flags=(*interval.flags, *flags), **place,
         )  # fmt: skip
 
     def at_row(
-        self, row: Mapping[str, Any], *notes: str | None, simultaneous: "Interval | None" = None,
-        n_comparisons: int | None = None, verdict: str | None = None, flags: "Iterable[Flag]" = (),
-        unit: str | None = None, **at: Coordinate,
-    ) -> Estimate:  # fmt: skip
+        self,
+        row: Mapping[str, Any],
+        *notes: str | None,
+        simultaneous: "Interval | None" = None,
+        n_comparisons: int | None = None,
+        verdict: str | None = None,
+        flags: "Iterable[Flag]" = (),
+        unit: str | None = None,
+        **at: Coordinate,
+    ) -> Estimate:
         """The estimate that a row of a table holds, as :meth:`of`.
 
         Args:
@@ -200,11 +229,14 @@ class Quantity:
             at: the coordinates.
         """
         none = {"value": None, "low": None, "high": None, "basis": None, "n": n}
-        return self.at_row(none, note, flags=flags, **at)
+        place: dict[str, Any] = at
+        return self.at_row(none, note, flags=flags, **place)
 
     def named(self, at: Mapping[str, Coordinate]) -> str:
         """The quantity at its coordinates, in words."""
-        words = {name: shown(value) if name in _VARIANTS else value for name, value in at.items()}
+        words = {
+            name: shown(str(value)) if name in _VARIANTS else self.terms.get(value, value) for name, value in at.items()
+        }
         try:
             return self.words.format_map(words)
         except KeyError as error:
@@ -225,11 +257,14 @@ def estimated(table: pl.DataFrame, quantities: Iterable[Quantity]) -> list[Estim
 
     A row is one network (``seed``) or one pair of networks (``seed_a, seed_b``); several rows of the same are first
     averaged, for example over modules. A combination of coordinates of which a row is null is not defined: what is
-    left would be a selection. One of which all rows are null has no estimate.
+    left would be a selection. One of which all rows are null has no estimate. Every other one counts in its family.
 
     Args:
         table: with the quantities' columns and coordinates.
         quantities: declared ones; those without a column are left to the analysis.
+
+    Raises:
+        AnalysisError: a row that counts has no seed, or lacks a coordinate.
     """
     return [estimate for quantity in quantities if quantity.column for estimate in _estimates(table, quantity)]
 
@@ -237,52 +272,63 @@ def estimated(table: pl.DataFrame, quantities: Iterable[Quantity]) -> list[Estim
 def _estimates(table: pl.DataFrame, quantity: Quantity) -> Iterator[Estimate]:
     from transferscope.measures.families import bonferroni_confidence
 
-    rows = table if quantity.where is None else table.filter(quantity.where)
-    found = [(at, part) for at, part in _by(rows, quantity)]
-    sizes: dict[tuple[Coordinate, ...], int] = {}
+    found = list(_by(table if quantity.where is None else table.filter(quantity.where), quantity))
     fixed = [name for name in quantity.by if name not in quantity.family]
-    for at, _ in found:
-        family = tuple(at[name] for name in fixed if name in at)
-        sizes[family] = sizes.get(family, 0) + 1
-    for at, values in found:
-        if lost := sum(value is None for value in values.values()):
-            why = f"not defined for {lost} of {len(values)}"
-            yield quantity.undefined(why, len(values), **at)
-            continue
+    sizes = Counter(tuple(at[name] for name in fixed) for at, _, _ in found)
+    for at, values, scale in found:
         known = {unit: value for unit, value in values.items() if value is not None}
-        if not quantity.family:
-            yield quantity.of(over_seeds(known, bounds=quantity.bounds), **at)
+        if len(known) < len(values):
+            why = f"not defined for {len(values) - len(known)} of {len(values)}"
+            seeds = {seed for unit in values for seed in unit}
+            yield quantity.undefined(why, len(seeds), ("incomplete",), **at)
             continue
-        size = sizes[tuple(at[name] for name in fixed if name in at)]
-        together = over_seeds(known, bonferroni_confidence(size), quantity.bounds)
-        yield quantity.of(over_seeds(known, bounds=quantity.bounds), simultaneous=together, n_comparisons=size, **at)
+        alone = over_seeds(known, bounds=quantity.bounds, scale=scale)
+        if not quantity.family:
+            yield quantity.of(alone, **at)
+            continue
+        size = sizes[tuple(at[name] for name in fixed)]
+        together = over_seeds(known, bonferroni_confidence(size), quantity.bounds, scale)
+        # Two seeds have a range, of no confidence at all.
+        simultaneous = together if together.basis == "seeds" else None
+        yield quantity.of(alone, simultaneous=simultaneous, n_comparisons=size, **at)
 
 
 Unit = tuple[int, int]
 """The seeds of a pair of networks; twice the same of one network."""
 
 
-def _by(rows: pl.DataFrame, quantity: Quantity) -> Iterator[tuple[dict[str, Coordinate], dict[Unit, float | None]]]:
-    parts: dict[tuple[Coordinate, ...], dict[Unit, float | None]] = {}
+Values = dict[Unit, float | None]
+
+
+def _by(rows: pl.DataFrame, quantity: Quantity) -> Iterator[tuple[dict[str, Any], Values, float | None]]:
+    """Coordinates, values, and the scale whose rounding they carry where they are differences."""
+    parts: dict[tuple[Coordinate, ...], Values] = {}
     groups = rows.group_by(quantity.by, maintain_order=True) if quantity.by else [((), rows)]
     for at, part in groups:
         values = units(part, quantity.column)
-        if any(value is not None for value in values.values()):
-            parts[at] = values
+        if all(value is None for value in values.values()):
+            continue
+        if None in at:
+            raise AnalysisError(
+                f"a row that {quantity.key!r} is estimated from lacks a coordinate",
+                expected=", ".join(quantity.by),
+                got=str(at),
+            )
+        parts[at] = values
     contrast = quantity.contrast
     if contrast is None:
-        yield from ((dict(zip(quantity.by, at, strict=True)), values) for at, values in parts.items())
+        yield from ((dict(zip(quantity.by, at, strict=True)), values, None) for at, values in parts.items())
         return
     place = quantity.by.index(contrast.on)
     for at, values in parts.items():
         other = parts.get((*at[:place], contrast.minus, *at[place + 1 :]))
         if at[place] != contrast.of or other is None:
             continue
-        common = {
-            unit: _minus(value, *_against(other, unit)) for unit, value in values.items() if _against(other, unit)
-        }
+        common = {unit: against for unit in values if (against := _against(other, unit))}
         if common:
-            yield {**dict(zip(quantity.by, at, strict=True)), "rival": contrast.minus}, common
+            sizes = [abs(value or 0.0) for unit, against in common.items() for value in (values[unit], *against)]
+            differences = {unit: _minus(values[unit], *against) for unit, against in common.items()}
+            yield {**dict(zip(quantity.by, at, strict=True)), "rival": contrast.minus}, differences, max(sizes)
 
 
 def _against(other: Mapping[Unit, float | None], unit: Unit) -> list[float | None]:
@@ -306,7 +352,7 @@ def units(rows: pl.DataFrame, column: str) -> dict[Unit, float | None]:
         column: whose mean is taken; null where any value is.
 
     Raises:
-        AnalysisError: the rows have no seeds.
+        AnalysisError: the rows have no seeds, or one of them has none.
     """
     if "seed" in rows.columns:
         a = b = pl.col("seed")
@@ -323,12 +369,23 @@ def units(rows: pl.DataFrame, column: str) -> dict[Unit, float | None]:
             expected="a column seed, or seed_a and seed_b",
             got=", ".join(rows.columns),
         )
+    if rows.select((a.is_null() | b.is_null()).any()).item():
+        raise AnalysisError(
+            f"a row whose {column!r} is to be estimated speaks of no seed",
+            expected="rows of one network or pair each",
+            hint="leave rows of all seeds out by `where` of the quantity",
+        )
     value = pl.when(pl.col(column).null_count() > 0).then(None).otherwise(pl.col(column).mean())
     means = rows.group_by(pl.min_horizontal(a, b).alias("a"), pl.max_horizontal(a, b).alias("b"), maintain_order=True)
     return {(first, second): mean for first, second, mean in means.agg(value.alias("mean")).iter_rows()}
 
 
-def over_seeds(values: Mapping[Unit, float], confidence: float = 0.95, bounds: "Bounds | None" = None) -> "Interval":
+def over_seeds(
+    values: Mapping[Unit, float],
+    confidence: float = 0.95,
+    bounds: "Bounds | None" = None,
+    scale: float | None = None,
+) -> "Interval":
     """The interval over the seeds of networks or of pairs of networks, leaving one seed out.
 
     Of single networks, and of pairs that share a seed with themselves alone, it is exactly Student's.
@@ -337,12 +394,13 @@ def over_seeds(values: Mapping[Unit, float], confidence: float = 0.95, bounds: "
         values: by the seeds of a pair; of one network twice the same.
         confidence: in (0, 1).
         bounds: of the value.
+        scale: largest of the numbers that the values are differences of; None for values that are none.
     """
     from transferscope.measures.intervals import seed_pairs_interval, seeds_interval
 
     if all(a == b for a, b in values):
-        return seeds_interval(list(values.values()), confidence, bounds)
-    found = seed_pairs_interval(values, confidence, bounds)
+        return seeds_interval(list(values.values()), confidence, bounds, scale)
+    found = seed_pairs_interval(values, confidence, bounds, scale)
     note = found.note or f"n counts seeds, of {len(values)} pairs, leaving one seed out"
     return replace(found, note=note)
 
@@ -367,6 +425,16 @@ def spoken(item: Estimate) -> str:
         None: "limits",
     }[item.basis]
     return f"{value} ({what} {item.low:.3g} to {item.high:.3g})"
+
+
+def in_turn(items: Sequence[Estimate]) -> str:
+    """Values one after the other, as along training, the last one with its limits.
+
+    >>> in_turn([Estimate("a", {}, 0.25), Estimate("a", {}, 0.5234, 0.41, 0.63, "seeds", 3)])
+    '0.25 → 0.523 (95 % interval over 3 seeds 0.41 to 0.63)'
+    """
+    *before, last = items
+    return " → ".join([*(spoken(replace(item, low=None, high=None)) for item in before), spoken(last)])
 
 
 def frame(estimates: Mapping[str, Sequence[Estimate]]) -> pl.DataFrame:

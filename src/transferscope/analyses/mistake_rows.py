@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from transferscope.analyses.contract import Column, Member
+from transferscope.analyses.estimates import Estimate, Quantity, estimated
 from transferscope.analyses.judgements import Judgements
 from transferscope.analyses.variants import shown
 
-__all__ = ["PAIR_COLUMNS", "Counts", "Strata", "pair_of", "row_of", "within_row"]
+__all__ = ["PAIR_COLUMNS", "Counts", "Strata", "consistency", "pair_of", "row_of", "within_row"]
 
 Counts = npt.NDArray[np.int64]
 
@@ -155,3 +157,29 @@ def within_row(
         "kappa_high": found.high,
         "kappa_max": None,
     }
+
+
+def consistency(table: pl.DataFrame, quantity: Quantity) -> list[Estimate]:
+    """κ of each kind of pair over all of its pairs of networks; over examples where there is one pair alone.
+
+    Args:
+        table: with the columns of a pair.
+        quantity: of the column ``kappa``, with the kinds of pairs as coordinates.
+    """
+    found = {tuple(item.at.values()): item for item in estimated(table, [quantity])}
+    estimates = []
+    rows = table if quantity.where is None else table.filter(quantity.where)
+    for place, part in rows.group_by(quantity.by, maintain_order=True):
+        at: dict[str, Any] = dict(zip(quantity.by, place, strict=True))
+        row = part.row(0, named=True)
+        if part["kappa"].is_null().all():
+            seeds = {*part["seed_a"], *part["seed_b"]}
+            estimates.append(quantity.undefined("all right, or all wrong", len(seeds), **at))
+        elif part.height == 1:
+            known = {"value": row["kappa"], "low": row["kappa_low"], "high": row["kappa_high"], "n": row["examples"]}
+            known["basis"] = None if row["kappa_low"] is None else "examples"
+            why = "one pair: it speaks for these networks"
+            estimates.append(quantity.at_row(known, why, flags=("too_few_seeds",), **at))
+        else:
+            estimates.append(found[place])
+    return estimates

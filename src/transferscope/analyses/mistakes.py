@@ -1,26 +1,20 @@
 """Which mistakes two networks share (paper Sec. 3.2), how hard the images are, and which classes change."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.class_recall import RECALL_COLUMNS, recall_numbers, recall_rows
-from transferscope.analyses.contract import (
-    Column,
-    Measured,
-    Member,
-    Number,
-    Summary,
-    Unit,
-    schema,
-)
+from transferscope.analyses.class_recall import RECALL_COLUMNS, RECALL_QUANTITIES, recall_estimates, recall_rows
+from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.estimates import Contrast, Quantity, estimated, spoken
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.mistake_rows import PAIR_COLUMNS, Counts, Strata, pair_of, row_of, within_row
-from transferscope.analyses.pairs import disjoint, pairs_interval, pairs_of
+from transferscope.analyses.mistake_rows import PAIR_COLUMNS, Counts, Strata, consistency, pair_of, row_of, within_row
+from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy
+from transferscope.bounds import DIFFERENCE, MAGNITUDE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +23,28 @@ if TYPE_CHECKING:
     from transferscope.analyses.judgements import Judgements
     from transferscope.running.context import Context
 
-__all__ = ["Mistakes", "consistency"]
+__all__ = ["Mistakes"]
+
+_ALL, _PAIR = pl.col("level") == "all", ("pair",)
+_KAPPA = Quantity("kappa", "error consistency κ of {pair}", "1", DIFFERENCE, "kappa", _ALL, _PAIR)
+_WITHIN = Quantity(
+    "kappa_within",
+    "κ within strata of difficulty of {pair}",
+    "1",
+    DIFFERENCE,
+    "kappa",
+    pl.col("level") == "within",
+    _PAIR,
+)
+_GAPS = tuple(
+    Quantity("kappa_gap", "error consistency κ, {pair} − {rival}", "1", None, "kappa", _ALL, _PAIR, contrast)
+    for contrast in (Contrast("pair", "P-T/P-T", "RI-T/RI-T"), Contrast("pair", "P-T/P-T", "P-T/RI-T"))
+)
+_COUNTED = (
+    Quantity("kappa_max", "largest κ that the accuracies allow, {pair}", "1", DIFFERENCE, "kappa_max", _ALL, _PAIR),
+    Quantity("common", "common mistakes of {pair}", "count", MAGNITUDE, "common", _ALL, _PAIR),
+    Quantity("either", "mistakes of either of {pair}", "count", MAGNITUDE, "either", _ALL, _PAIR),
+)
 
 
 @final
@@ -53,7 +68,7 @@ class Mistakes(AbstractTuned):
     title: ClassVar[str] = "Mistakes"
     question: ClassVar[str] = "Do networks from the same pre-trained start make the same mistakes?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.2; κ: Geirhos et al. 2020"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(
             str,
@@ -69,6 +84,7 @@ class Mistakes(AbstractTuned):
         "stratum_high": Column(float, "largest", "1", "test", "not a stratum"),
         **RECALL_COLUMNS,
     }
+    quantities: ClassVar[tuple[Quantity, ...]] = (_KAPPA, *_GAPS, *_COUNTED, _WITHIN, *RECALL_QUANTITIES)
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: all pairs read the same stored logits."""
@@ -143,62 +159,25 @@ class Mistakes(AbstractTuned):
             yield {**named, **row}
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
-        """Mean κ of each kind of pair, over disjoint pairs of seeds; what difficulty explains; classes that change."""
-        numbers: list[Number] = []
-        words: list[str] = []
-        rows = table.filter(pl.col("level") == "all")
-        for pair in rows["pair"].unique(maintain_order=True):
-            found = list(rows.filter(pl.col("pair") == pair).iter_rows(named=True))
-            number = consistency(pair, disjoint(found))
-            numbers.append(number)
-            if number.value is None:
-                words.append(f"{pair} κ not defined")
-            else:
-                span = f" ({number.low:z.2f} to {number.high:z.2f}, {_BASES[number.basis]})" if number.basis else ""
-                words.append(f"{pair} κ {number.value:z.2f}{span}")
-            common = sum(row["common"] for row in found) / len(found)
-            either = sum(row["common"] + row["only_a"] + row["only_b"] for row in found) / len(found)
-            numbers.append(
-                Number(
-                    f"common mistakes of {pair}",
-                    common,
-                    n=len(found),
-                    unit="count",
-                    note=f"out of {either:.0f} made by either, mean over {len(found)} pairs",
-                )
-            )
-        for pair in rows["pair"].unique(maintain_order=True):
-            within = list(table.filter((pl.col("level") == "within") & (pl.col("pair") == pair)).iter_rows(named=True))
-            if within:
-                numbers.append(consistency(pair, disjoint(within), "κ within strata of difficulty of"))
-        numbers += recall_numbers(list(table.filter(pl.col("level") == "recall").iter_rows(named=True)))
+        """Mean κ of each kind of pair, over all pairs of seeds; what difficulty explains; classes that change."""
+        kappas = consistency(table, _KAPPA)
+        counted = table.with_columns(either=pl.sum_horizontal("common", "only_a", "only_b", ignore_nulls=False))
+        recalls = recall_estimates(list(table.filter(pl.col("level") == "recall").iter_rows(named=True)))
+        words = "; ".join(f"{item.at['pair']} κ {spoken(item)}" for item in kappas)
         notes = () if (table["level"] == "difficulty").any() else (_NO_OUTSIDE,)
-        return Summary(f"Agreement of mistakes beyond chance: {'; '.join(words)}.", tuple(numbers), notes)
+        return Summary(
+            f"Agreement of mistakes beyond chance: {words or 'not defined'}.",
+            (
+                *kappas,
+                *estimated(counted, (*_GAPS, *_COUNTED)),
+                *consistency(table, _WITHIN),
+                *recalls,
+            ),
+            notes,
+        )
 
 
 _NO_OUTSIDE = "difficulty is judged by networks outside a pair: this study has none (more seeds give some)"
-_BASES = {"seeds": "disjoint pairs of seeds", "range": "range of two pairs", "examples": "test examples, this pair"}
-
-
-def consistency(pair: str, rows: list[dict[str, Any]], what: str = "error consistency κ of") -> Number:
-    """κ of pairs that share no network: over pairs where there are several, else over examples."""
-    from transferscope.measures.intervals import DIFFERENCE
-
-    name = f"{what} {pair}"
-    known = [row for row in rows if row["kappa"] is not None]
-    lost = f"; not defined for {len(rows) - len(known)} of {len(rows)} pairs" if len(known) < len(rows) else ""
-    if not known:
-        return Number(name, None, n=len(rows), note="all right, or all wrong: not defined")
-    tops = [row["kappa_max"] for row in known if row["kappa_max"] is not None]
-    ceiling = f"ceiling {sum(tops) / len(tops):.2f}; " if tops else ""
-    if len(known) == 1:
-        row = known[0]
-        basis: Literal["examples"] | None = None if row["kappa_low"] is None else "examples"
-        note = f"{ceiling}one pair: it speaks for these networks{lost}"
-        return Number(name, row["kappa"], row["kappa_low"], row["kappa_high"], basis, row["examples"], note=note)
-    interval = pairs_interval([row["kappa"] for row in known], DIFFERENCE)
-    note = f"{ceiling}{interval.note}{lost}"
-    return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, note=note)
 
 
 class _Outside:

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Column, Measured, Number, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Summary, Unit, schema
+from transferscope.analyses.estimates import Estimate, Quantity, in_turn
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import chosen_epochs, missing_epochs, too_few
-from transferscope.analyses.mistake_rows import PAIR_COLUMNS, pair_of, row_of
-from transferscope.analyses.mistakes import consistency
-from transferscope.analyses.pairs import SPEAKS, disjoint, pairs_of
+from transferscope.analyses.mistake_rows import PAIR_COLUMNS, consistency, pair_of, row_of
+from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.bounds import DIFFERENCE
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from transferscope.study import Study, VariantRecipe
 
 __all__ = ["MistakesInTraining"]
+
+_KAPPA = Quantity(
+    "kappa", "κ at epoch {epoch} of {pair}", "1", DIFFERENCE, "kappa", pl.col("level") == "pair", ("pair", "epoch")
+)
+_SETTLED = Quantity("settled_epoch", "epoch from which {variant} makes mostly the mistakes of its end", "count")
 
 
 @final
@@ -47,6 +53,7 @@ class MistakesInTraining(AbstractTuned):
         "epoch": Column(int, "passes over the training images; 0 is the start", "count"),
         **PAIR_COLUMNS,
     }
+    quantities: ClassVar[tuple[Quantity, ...]] = (_KAPPA, _SETTLED)
 
     def misfit(self, study: "Study") -> str | None:
         """Epochs that are asked for and not kept."""
@@ -99,59 +106,43 @@ class MistakesInTraining(AbstractTuned):
         return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
-        """Mean κ over disjoint pairs at the first epoch after the start, in the middle and at the end."""
+        """Mean κ over all pairs of seeds at the first epoch after the start, in the middle and at the end."""
         epochs = sorted(table["epoch"].unique())
         after = [epoch for epoch in epochs if epoch > 0] or epochs
         said = list(dict.fromkeys((after[0], after[(len(after) - 1) // 2], after[-1])))
-        pairs = table.filter(pl.col("level") == "pair")
-        numbers: list[Number] = []
-        words: list[str] = []
-        for pair in pairs["pair"].unique(maintain_order=True):
-            values = []
-            for epoch in said:
-                rows = pairs.filter((pl.col("pair") == pair) & (pl.col("epoch") == epoch))
-                number = consistency(pair, disjoint(list(rows.iter_rows(named=True))), f"κ at epoch {epoch} of")
-                numbers.append(number)
-                values.append("not defined" if number.value is None else f"{number.value:.2f}")
-            words.append(f"{pair} {' → '.join(values)}")
-        numbers += _settled(table, epochs)
-        listed = " → ".join(map(str, said))
-        notes = [
-            "early networks are less accurate, which caps κ: read it against its ceiling, and at equal accuracy",
-            f"epochs looked at: {', '.join(map(str, epochs))}; the rates are those chosen for the end of training",
+        kappas = consistency(table.filter(pl.col("epoch").is_in(said)).sort("epoch", maintain_order=True), _KAPPA)
+        estimates = (*kappas, *_settled(table))
+        if not kappas:
+            return Summary("Undecided: no two networks to compare ended with finite weights.", estimates)
+        words = [
+            f"{pair} {in_turn([item for item in kappas if item.at['pair'] == pair])}"
+            for pair in dict.fromkeys(item.at["pair"] for item in kappas)
         ]
-        if not words:
-            return Summary("Undecided: no two networks to compare ended with finite weights.", tuple(numbers))
         return Summary(
-            f"Agreement of mistakes beyond chance (κ) at epochs {listed}: {'; '.join(words)}; {SPEAKS}.",
-            tuple(numbers),
-            tuple(notes),
+            f"Agreement of mistakes beyond chance (κ) at epochs {' → '.join(map(str, said))}: {'; '.join(words)}.",
+            estimates,
+            (
+                "early networks are less accurate, which caps κ: read it against its ceiling, and at equal accuracy",
+                f"epochs looked at: {', '.join(map(str, epochs))}; the rates are those chosen for the end of training",
+            ),
         )
 
 
-def _settled(table: pl.DataFrame, epochs: list[int]) -> list[Number]:
+def _settled(table: pl.DataFrame) -> list[Estimate]:
     """From which epoch on a run's mistakes are mostly those of its end: Jaccard at least ½."""
-    numbers = []
+    estimates = []
     for variant in ("P_T", "RI_T"):
         rows = table.filter((pl.col("level") == "end") & (pl.col("variant_a") == variant))
         if rows.is_empty():
             continue
         runs = rows["seed_a"].n_unique()
-        mean = {
-            epoch: rows.filter((pl.col("epoch") == epoch) & pl.col("jaccard").is_not_null())["jaccard"].to_list()
-            for epoch in epochs
-        }
-        means = {epoch: sum(values) / len(values) for epoch, values in mean.items() if values}
+        known = rows.filter(pl.col("jaccard").is_not_null()).group_by("epoch").agg(pl.col("jaccard").mean())
+        means = dict(known.iter_rows())
         late = [epoch for epoch in means if all(means[other] >= 0.5 for other in means if other >= epoch)]
-        numbers.append(
-            Number(
-                f"epoch from which {shown(variant)} makes mostly the mistakes of its end",
-                float(min(late)) if late else None,
-                n=runs,
-                unit="count",
-                note=f"common / wrong by either, mean over {runs} runs, at least ½ from there on"
-                if late
-                else "no run ends with a mistake: not defined",
-            )
-        )
-    return numbers
+        if late:
+            found = {"value": float(min(late)), "low": None, "high": None, "basis": None, "n": runs}
+            why = f"common / wrong by either, mean over {runs} runs, at least ½ from there on"
+            estimates.append(_SETTLED.at_row(found, why, variant=variant))
+        else:
+            estimates.append(_SETTLED.undefined("no run ends with a mistake", runs, variant=variant))
+    return estimates

@@ -19,6 +19,7 @@ from transferscope.keys import gap_key
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
+    from transferscope.bounds import Flag
     from transferscope.running.context import Context
 
 __all__ = ["Outcome"]
@@ -44,7 +45,7 @@ class Outcome(AbstractAnalysis):
     title: ClassVar[str] = "The four networks"
     question: ClassVar[str] = "Does pre-training help on this task, and how sure is that?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 2 and Table 1"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(
             str,
@@ -317,6 +318,11 @@ def _judged(gaps: pl.DataFrame, examples: int | None) -> tuple[str, str, str]:
     unit = "groups of test examples" if examples is not None and row["n"] < examples else "test examples"
     words = {1: "These P-T networks are better", -1: "These P-T networks are worse", 0: "Undecided"}
     return words[_sign(row)], f"{said}, 95 % interval over {row['n']} {unit} {span(row)}{of_seeds}", after
+
+
+def _equal(over_seeds: dict[str, Any]) -> bool:
+    """Whether three seeds or more are all equal: they then have no interval."""
+    return over_seeds["basis"] is None and over_seeds["n"] > 2
 
 
 def _sign(row: dict[str, Any]) -> int:

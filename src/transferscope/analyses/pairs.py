@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -11,12 +11,7 @@ from transferscope.analyses.contract import Member
 if TYPE_CHECKING:
     from transferscope.measures.intervals import Bounds, Interval
 
-__all__ = ["SPEAKS", "disjoint", "interval_of", "pairs_interval", "pairs_of", "share_seeds"]
-
-SPEAKS = (
-    "with a 95 % interval over seeds where there are 3 independent pairs or more, else a description of these networks"
-)
-"""What a verdict that lists means over pairs rests on."""
+__all__ = ["interval_of", "pairs_interval", "pairs_of", "share_seeds", "with_variation"]
 
 
 def pairs_of(members: Iterable[Member]) -> Iterator[tuple[Member, Member]]:
@@ -35,15 +30,16 @@ def pairs_of(members: Iterable[Member]) -> Iterator[tuple[Member, Member]]:
             yield member, others[member.seed]
 
 
-def disjoint(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of pairs that share no network with an earlier one: independent, so that n counts them."""
-    used: set[str] = set()
-    kept = []
-    for row in rows:
-        if row["a"] not in used and row["b"] not in used:
-            used |= {row["a"], row["b"]}
-            kept.append(row)
-    return kept
+def with_variation(rows: pl.DataFrame, module: str = "module") -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """The rows of modules that have a ``cka`` in every pair, so that all means are of the same; a note on the others.
+
+    Args:
+        rows: with ``cka``.
+        module: column of the module.
+    """
+    kept = rows.filter(pl.col("cka").is_not_null().all().over(module))
+    lost = rows.filter(~pl.col(module).is_in(kept[module].implode()))[module].unique(maintain_order=True).to_list()
+    return kept, (f"left out, without variation in some network: {', '.join(lost)}",) if lost else ()
 
 
 def pairs_interval(values: Sequence[float], bounds: "Bounds | None" = None) -> "Interval":

@@ -53,11 +53,14 @@ def _shares(
     from transferscope.measures.share_interval import share_interval
 
     seeds = [float(row[chosen].mean()) for row, chosen in zip(right, counted, strict=True) if chosen.any()]
-    found = [share_interval(right[counted], np.broadcast_to(owners, counted.shape)[counted])]
+    names = ("value", "low", "high", "basis", "n")
+    over_images = share_interval(right[counted], np.broadcast_to(owners, counted.shape)[counted])
+    yield {name: getattr(over_images, name) for name in names}
     if len(seeds) > 1:  # one seed says nothing about seeds
-        found.append(seeds_interval(seeds, bounds=SHARE))
-    for interval in found:
-        yield {name: getattr(interval, name) for name in ("value", "low", "high", "basis", "n")}
+        over_seeds = seeds_interval(seeds, bounds=SHARE)
+        row = {name: getattr(over_seeds, name) for name in names}
+        # Equal for all seeds there is no interval, and still a row of seeds: one without a basis is of no image.
+        yield {**row, "basis": "seeds" if len(seeds) > 2 else "range"}
 
 
 def _confusion(judgements: Judgements, said: npt.NDArray[np.int64], variant: str) -> Iterator[dict[str, Any]]:

@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Number, Summary, Unit, schema
+from transferscope.analyses.contract import AbstractAnalysis, Column, Measured, Summary, Unit, schema
 from transferscope.analyses.distance import Distance
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate
 from transferscope.analyses.probe import Probe
 from transferscope.analyses.similarity import Similarity
 from transferscope.analyses.variants import BoundStudy
+from transferscope.bounds import DIFFERENCE
 from transferscope.specs import NetworkSpec
 
 if TYPE_CHECKING:
@@ -29,6 +31,13 @@ MEASUREMENTS: Mapping[str, str] = {
     "transplant_last": "metric gained by taking this module from P as well, all after it being P's",
 }
 """What stands side by side, and what it is."""
+_WORDS = {name: words.split(";")[0] for name, words in MEASUREMENTS.items()}
+_LARGEST = Quantity("largest", "{measurement}, at {module}", terms=_WORDS)
+_CONTROL = Quantity("control", "control of it: {measurement}, at {module}", terms=_WORDS)
+_AGREEMENT = Quantity(
+    "rank_agreement", "rank agreement over modules (Kendall's τ), {measurement} and {other}", "1", DIFFERENCE,
+    terms={name: name.replace("_", " ") for name in MEASUREMENTS},
+)  # fmt: skip
 _TOP = {"similarity": "like P", "probe_gain": "offering more than random features", "distance": "moved"}
 
 
@@ -53,7 +62,7 @@ class Reuse(AbstractAnalysis):
         "Neyshabur et al. 2020, Figs. 4–6; Kornblith et al. 2019; Alain & Bengio 2016; Yosinski et al. 2014; "
         "reviews R4.1 and R4.9"
     )
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         "module": Column(str, "name; (features) is what enters the head"),
         "position": Column(int, "depth: 0 is the first", "count"),
@@ -62,16 +71,25 @@ class Reuse(AbstractAnalysis):
         "low": Column(float, "lower end of the 95 % interval, or of a range", "as value", "test", "no interval"),
         "high": Column(float, "upper end of the 95 % interval, or of a range", "as value", "test", "no interval"),
         "simultaneous_low": Column(
-            float, "as low, for all modules at once (Bonferroni)", "as value", "test", "fewer than 3 seeds"
+            float,
+            "as low, for all modules at once (Bonferroni)",
+            "as value",
+            "test",
+            "fewer than 3 seeds, or equal for all of them",
         ),
         "simultaneous_high": Column(
-            float, "as high, for all modules at once (Bonferroni)", "as value", "test", "fewer than 3 seeds"
+            float,
+            "as high, for all modules at once (Bonferroni)",
+            "as value",
+            "test",
+            "fewer than 3 seeds, or equal for all of them",
         ),
-        "basis": Column(str, "seeds, or range (of two seeds)", null="one seed, or no value"),
+        "basis": Column(str, "seeds, or range (of two seeds)", null="one seed, equal for all seeds, or no value"),
         "n": Column(int, "seeds", "count"),
         "control": Column(float, "the same of RI-T, mean over seeds", "as value", "test", "it has none"),
         "note": Column(str, "what a reader must know", null="nothing"),
     }
+    quantities: ClassVar[tuple[Quantity, ...]] = (_LARGEST, _CONTROL, _AGREEMENT)
 
     def _read(self, study: BoundStudy) -> dict[str, AbstractAnalysis]:
         """The analyses whose tables are joined, by name: the study's own where they have this granularity."""
@@ -127,42 +145,42 @@ class Reuse(AbstractAnalysis):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """The module that stands out by each measurement, and whether the measurements agree."""
-        from transferscope.measures.agreement import rank_agreement
-
-        numbers: list[Number] = []
-        for name, words in MEASUREMENTS.items():
-            rows = table.filter((pl.col("measurement") == name) & pl.col("value").is_not_null())
-            if rows.is_empty():
+        estimates: list[Estimate] = []
+        for name in MEASUREMENTS:
+            if (rows := _by_size(table, name)).is_empty():
                 continue
-            top = rows.sort("value", "position", descending=[True, False]).row(0, named=True)
-            control = "" if top["control"] is None else f"control {top['control']:.3g}"
-            note = "; ".join(filter(None, (f"largest of {rows.height} modules", control, top["note"])))
-            numbers.append(
-                Number(
-                    f"{words.split(';')[0]}, at {top['module']}",
-                    top["value"],
-                    top["low"],
-                    top["high"],
-                    top["basis"],
-                    top["n"],
-                    "metric" if name.startswith(("probe", "transplant")) else "1",
-                    note,
-                )
-            )
-        for first, second in (("similarity", "distance"), ("similarity", "probe_gain"), ("similarity", "probe_kept")):
-            values = [
-                dict(table.filter(pl.col("measurement") == name).select("module", "value").rows())
-                for name in (first, second)
-            ]
-            common = [module for module in values[0] if module in values[1]]
-            agreement = rank_agreement([values[0][m] for m in common], [values[1][m] for m in common])
-            name = f"rank agreement over modules (Kendall's τ), {first} and {second.replace('_', ' ')}"
-            note = agreement.note or f"{agreement.n} modules of one network: a description, without an interval"
-            numbers.append(Number(name, agreement.kendall, n=agreement.n, note=note))
+            top = rows.row(0, named=True)
+            unit = "metric" if name.startswith(("probe", "transplant")) else "1"
+            at: dict[str, Any] = {"measurement": name, "module": top["module"]}
+            note = f"largest of {rows.height} modules"
+            estimates.append(_LARGEST.at_row(top, note, top["note"], n_comparisons=rows.height, unit=unit, **at))
+            if top["control"] is not None:
+                control = dict.fromkeys(("low", "high", "basis", "n"))
+                estimates.append(_CONTROL.at_row({**control, "value": top["control"]}, unit=unit, **at))
+        pairs = (("similarity", "distance"), ("similarity", "probe_gain"), ("similarity", "probe_kept"))
+        estimates += [_agreement(table, first, second) for first, second in pairs]
         notes = ["large similarity to P, small distance and a large gain need not fall on the same module"]
         if "transplant_first" not in table["measurement"]:
             notes.append("no transplants of this granularity in the study: name `transplant` to have their gain beside")
-        return Summary(_verdict(table), tuple(numbers), tuple(notes))
+        return Summary(_verdict(estimates), tuple(estimates), tuple(notes))
+
+
+def _by_size(table: pl.DataFrame, measurement: str) -> pl.DataFrame:
+    """The modules that have a value of it, the largest first."""
+    rows = table.filter((pl.col("measurement") == measurement) & pl.col("value").is_not_null())
+    return rows.sort("value", "position", descending=[True, False])
+
+
+def _agreement(table: pl.DataFrame, first: str, second: str) -> Estimate:
+    """Whether two measurements put the modules of the study in the same order."""
+    from transferscope.measures.agreement import rank_agreement
+
+    a, b = (dict(_by_size(table, name).select("module", "value").iter_rows()) for name in (first, second))
+    common = [module for module in table["module"].unique(maintain_order=True) if module in a and module in b]
+    found = rank_agreement([a[module] for module in common], [b[module] for module in common])
+    row = {"value": found.kendall, "low": None, "high": None, "basis": None, "n": found.n}
+    note = found.note or f"{found.n} modules of one network: a description, without an interval"
+    return _AGREEMENT.at_row(row, note, measurement=first, other=second)
 
 
 def _summary(interval: "Interval", note: str = "") -> dict[str, Any]:
@@ -252,24 +270,21 @@ def _side_by_side(table: pl.DataFrame) -> bytes:
     return chosen.write_csv().encode()
 
 
-def _verdict(table: pl.DataFrame) -> str:
+def _verdict(estimates: Sequence[Estimate]) -> str:
+    largest = {item.at["measurement"]: item for item in estimates if item.quantity == "largest"}
     said = []
     for name, words in _TOP.items():
-        rows = table.filter((pl.col("measurement") == name) & pl.col("value").is_not_null())
-        if rows.is_empty():
+        if (top := largest.get(name)) is None:
             continue
-        top = rows.sort("value", "position", descending=[True, False]).row(0, named=True)
-        if top["simultaneous_low"] is not None:
+        if top.simultaneous_low is not None:
             limits = (
-                f"{top['value']:.3g}, simultaneous 95 % interval over {top['n']} seeds "
-                f"{top['simultaneous_low']:.3g} to {top['simultaneous_high']:.3g}"
+                f"{top.value:.3g}, simultaneous 95 % interval over {top.n} seeds "
+                f"{top.simultaneous_low:.3g} to {top.simultaneous_high:.3g}"
             )
         else:
-            limits = (
-                f"{top['value']:.3g}, {top['n']} seed{'s' if top['n'] > 1 else ''}: a description of these networks"
-            )
-        unsure = name == "probe_gain" and not (top["simultaneous_low"] or 0) > 0
-        said.append(f"most {words}{', undecided' if unsure else ''}: {top['module']} ({limits})")
+            limits = f"{top.value:.3g}, {top.n} seed{'s' if top.n != 1 else ''}: a description of these networks"
+        unsure = name == "probe_gain" and not (top.simultaneous_low or 0) > 0
+        said.append(f"most {words}{', undecided' if unsure else ''}: {top.at['module']} ({limits})")
     if not said:
         return "Undecided: no module has a value."
     return f"Of the modules of P-T and P, {'; '.join(said)}."

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Column, Measured, Member, Number, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.gallery import Gallery, GalleryGroup, GalleryImage, gallery_files
 from transferscope.analyses.kept_epochs import evenly
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.bounds import DIFFERENCE, SHARE
 
 if TYPE_CHECKING:
     from transferscope.analyses.channel_reuse import ChannelReuse
@@ -22,6 +24,9 @@ __all__ = ["ReusedChannels"]
 
 _VARIANTS = ("P_T", "RI_T", "RI")
 _SMALLEST_STRIP = 4_000
+_MODULE = (pl.col("level") == "module") & pl.col("reused").is_not_null()
+"""Where P has two channels at least and one that lives: of a module that it has not, it has in no network."""
+_BEYOND = "reused beyond chance: {variant} − {rival}"
 
 
 @final
@@ -87,6 +92,19 @@ class ReusedChannels(AbstractTuned):
         "threshold": Column(float, "correlation above which a channel counts as reused"),
         "examples": Column(int, "images used", "count"),
     }  # fmt: skip
+    quantities: ClassVar[tuple[Quantity, ...]] = (
+        Quantity(
+            "reused", "share of P's channels found again in {variant}", "1", SHARE, "reused", _MODULE, ("variant",)
+        ),
+        Quantity(
+            "same_index", "share whose channel of equal index correlates above {threshold:g}, {variant}", "1", SHARE,
+            "same_index", _MODULE, ("variant", "threshold"),
+        ),
+        *(
+            Quantity("beyond_chance", _BEYOND, "1", DIFFERENCE, "reused", _MODULE, ("variant",), contrast)
+            for contrast in (Contrast("variant", "P_T", "RI_T"), Contrast("variant", "P_T", "RI"))
+        ),
+    )  # fmt: skip
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: all networks share one pass over the images."""
@@ -174,32 +192,15 @@ class ReusedChannels(AbstractTuned):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Share of P's channels that P-T reuses, beside chance; and their difference, paired by seed."""
-        from transferscope.measures.intervals import DIFFERENCE, SHARE, seeds_interval
-
-        rows = table.filter((pl.col("level") == "module") & pl.col("reused").is_not_null())
+        rows = table.filter(_MODULE).sort(pl.col("variant").cast(pl.Enum(_VARIANTS)), maintain_order=True)
         threshold = table["threshold"][0]
-        numbers: list[Number] = []
-        said: list[str] = []
-        shares = {variant: _by_seed(rows, variant, "reused") for variant in _VARIANTS}
-        for variant, by_seed in shares.items():
-            if not by_seed:
-                continue
-            name = f"share of P's channels found again in {shown(variant)}"
-            numbers.append(Number.of(name, seeds_interval(list(by_seed.values()), bounds=SHARE)))
-            said.append(f"{shown(variant)} {100 * sum(by_seed.values()) / len(by_seed):.0f} %")
-            same = _by_seed(rows, variant, "same_index")
-            if same:
-                name = f"share whose channel of equal index correlates above {threshold:g}, {shown(variant)}"
-                numbers.append(Number.of(name, seeds_interval(list(same.values()), bounds=SHARE)))
-        verdict = ""
-        for other in ("RI_T", "RI"):
-            both = [shares["P_T"][seed] - shares[other][seed] for seed in shares["P_T"] if seed in shares[other]]
-            if not both:
-                continue
-            interval = seeds_interval(both, bounds=DIFFERENCE)
-            numbers.append(Number.of(f"reused beyond chance: P-T − {shown(other)}", interval))
-            if not verdict:
-                verdict = _verdict(interval, other)
+        estimates = tuple(estimated(rows, self.quantities))
+        said = [
+            f"{shown(str(item.at['variant']))} {100 * item.value:.0f} %"
+            for item in estimates
+            if item.quantity == "reused" and item.value is not None
+        ]
+        verdict = next((_verdict(item) for item in estimates if item.quantity == "beyond_chance"), "")
         dead = rows.filter(pl.col("variant") == "P_T").unique("module")
         lost = int(dead["dead"].sum())
         notes = [
@@ -209,24 +210,17 @@ class ReusedChannels(AbstractTuned):
             "chance grows with the width of a module: compare within a module",
         ]
         if not said:
-            return Summary("Undecided: no module has channels that can be matched.", tuple(numbers), tuple(notes))
-        return Summary(f"Channels of P found again: {', '.join(said)}{verdict}.", tuple(numbers), tuple(notes))
+            return Summary("Undecided: no module has channels that can be matched.", estimates, tuple(notes))
+        return Summary(f"Channels of P found again: {', '.join(said)}{verdict}.", estimates, tuple(notes))
 
 
-def _verdict(interval: Any, other: str) -> str:
-    if interval.basis != "seeds":
-        return f"; undecided whether P-T keeps more than {shown(other)} finds by chance (fewer than 3 seeds)"
-    limits = f"(95 % interval over {interval.n} seeds: {100 * interval.low:.0f} to {100 * interval.high:.0f} points)"
-    if interval.low > 0:
-        return f"; P-T keeps more than {shown(other)} finds by chance {limits}"
-    return f"; undecided whether P-T keeps more than {shown(other)} finds by chance {limits}"
-
-
-def _by_seed(rows: pl.DataFrame, variant: str, column: str) -> dict[int, float]:
-    """Mean over the modules, by seed."""
-    found = rows.filter((pl.col("variant") == variant) & pl.col(column).is_not_null())
-    means = found.group_by("seed", maintain_order=True).agg(pl.col(column).mean())
-    return dict(zip(means["seed"].to_list(), means[column].to_list(), strict=True))
+def _verdict(beyond: Estimate) -> str:
+    other = f"P-T keeps more than {shown(str(beyond.at['rival']))} finds by chance"
+    if beyond.basis != "seeds" or beyond.low is None or beyond.high is None:
+        why = "equal for all seeds" if "no_spread" in beyond.flags else "fewer than 3 seeds"
+        return f"; undecided whether {other} ({why})"
+    limits = f"(95 % interval over {beyond.n} seeds: {100 * beyond.low:.0f} to {100 * beyond.high:.0f} points)"
+    return f"; {other} {limits}" if beyond.low > 0 else f"; undecided whether {other} {limits}"
 
 
 def _extremes(one: "Reuse") -> Iterator[tuple[str, int]]:

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Column, Measured, Number, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Summary, Unit, schema
+from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated, spoken
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.pairs import SPEAKS, disjoint, pairs_interval
+from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.tuned import AbstractTuned
-from transferscope.analyses.variants import TRAINED, BoundStudy, shown
+from transferscope.analyses.variants import BASELINES, TRAINED, BoundStudy, shown
+from transferscope.bounds import DIFFERENCE
 
 if TYPE_CHECKING:
     from transferscope.running.context import Context
@@ -32,7 +34,16 @@ _ESTIMATES = {
     "biased": "biased HSIC (high for few images and wide features whatever they are)",
     "rbf": "RBF kernel as wide as the median distance, unbiased HSIC",
 }
-_SAID = (("P_T", "P_T"), ("RI_T", "RI_T"), ("P_T", "RI_T"), ("P", "P_T"))
+_SAID = ("P-T/P-T", "RI-T/RI-T", "P-T/RI-T", "P/P-T")
+_CKA = Quantity("cka", "mean CKA of like modules, {pair}", column="cka", by=("pair",))
+_GAPS = tuple(
+    Quantity("cka_gap", "mean CKA of like modules, {pair} − {rival}", column="cka", by=("pair",), contrast=contrast)
+    for contrast in (Contrast("pair", "P-T/P-T", "RI-T/RI-T"), Contrast("pair", "P/P-T", "P-T/RI-T"))
+)
+_AGREEMENT = Quantity(
+    "rank_agreement", "Kendall τ over modules, CKA and {measure}, {pair}", "1", DIFFERENCE, "kendall",
+    by=("pair", "measure"), terms=_MEASURES,
+)  # fmt: skip
 
 
 @final
@@ -116,6 +127,7 @@ class Similarity(AbstractTuned):
         "examples": Column(int, "images used", "count"),
         "batch": Column(int, "images per Gram matrix", "count"),
     }
+    quantities: ClassVar[tuple[Quantity, ...]] = (_CKA, *_GAPS, _AGREEMENT)
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: all networks share one pass over the images."""
@@ -177,76 +189,59 @@ class Similarity(AbstractTuned):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Mean CKA of like modules, for each kind of pair."""
-        numbers: list[Number] = []
-        words: list[str] = []
-        like = table.filter(
-            (pl.col("module_a") == pl.col("module_b")) & (pl.col("a") != pl.col("b")) & pl.col("cka").is_not_null()
+        pairs, left_out = with_variation(_pairs(table), "module_a")
+        estimates = estimated(pairs, [_CKA, *_GAPS])
+        said = [
+            f"{item.at['pair']} {spoken(item)}"
+            for item in estimates
+            if item.quantity == "cka" and item.at["pair"] in _SAID
+        ]
+        agreed, agreed_notes = _agreement(pairs)
+        notes = (
+            f"{_ESTIMATES[table['kind'][0]]} over batches of {table['batch'][0]}; CKA ignores rotations, scales "
+            "and offsets of features, so equal CKA does not mean equal features",
+            "P and RI are one network each: their pairs count by the seed of the other",
         )
-        for first, second in _PAIRS:
-            pairs = _pairs(like, first, second)
-            if not pairs:
-                continue
-            name = f"{shown(first)}/{shown(second)}"
-            interval = pairs_interval([pair["cka"] for pair in pairs])
-            title = f"mean CKA of like modules, {name}"
-            numbers.append(Number.of(title, interval, "1", f"over {pairs[0]['len']} modules"))
-            if (first, second) in _SAID:
-                limits = f" ({interval.low:.2f} to {interval.high:.2f})" if interval.basis == "seeds" else ""
-                words.append(f"{name} {interval.value:.2f}{limits}")
-        said = f"{', '.join(words)}; {SPEAKS}" if words else "not defined"
-        agreed, agreed_notes = _agreement(like)
-        numbers += agreed
         return Summary(
-            f"Mean CKA of like modules on {table['examples'][0]} test images: {said}.",
-            tuple(numbers),
-            (
-                f"{_ESTIMATES[table['kind'][0]]} over batches of {table['batch'][0]}; CKA ignores rotations, scales "
-                "and offsets of features, so equal CKA does not mean equal features",
-                *agreed_notes,
-            ),
+            f"Mean CKA of like modules on {table['examples'][0]} test images: {', '.join(said) or 'not defined'}.",
+            (*estimates, *agreed),
+            (*notes, *left_out, *agreed_notes),
         )
 
 
-def _agreement(like: pl.DataFrame) -> tuple[list[Number], tuple[str, ...]]:
+def _pairs(table: pl.DataFrame) -> pl.DataFrame:
+    """Rows of like modules of two networks, by the kind of ``pair``."""
+    a, b, of = pl.col("variant_a"), pl.col("variant_b"), []
+    like = table.filter((pl.col("module_a") == pl.col("module_b")) & (pl.col("a") != pl.col("b")))
+    for first, second in _PAIRS:
+        rows = like.filter(((a == first) & (b == second)) | ((a == second) & (b == first)))
+        if (first, second) in (("P_T", "RI_T"), ("RI", "RI_T")):
+            # Equal seeds share head and data order; and RI[s] is the start of RI-T[s] alone, to others a stranger.
+            rows = rows.filter(pl.col("seed_a") == pl.col("seed_b"))
+        if first in BASELINES:
+            # One network for all seeds: what varies is what it is compared with.
+            rows = rows.with_columns(seed=pl.when(a == first).then("seed_b").otherwise("seed_a"))
+            rows = rows.with_columns(seed_a="seed", seed_b="seed").drop("seed")
+        of.append(rows.with_columns(pair=pl.lit(f"{shown(first)}/{shown(second)}")))
+    return pl.concat(of)
+
+
+def _agreement(pairs: pl.DataFrame) -> tuple[list[Estimate], tuple[str, ...]]:
     """Whether the other measures put the modules in the same order as CKA, for each kind of pair."""
     from transferscope.measures.agreement import rank_agreement
-    from transferscope.measures.intervals import DIFFERENCE
 
-    checked = like.filter(pl.col("procrustes").is_not_null())
-    if checked.is_empty():
+    asked = pairs.filter(pl.col("procrustes").is_not_null())
+    if asked.is_empty():
         return [], ()
-    numbers: list[Number] = []
-    undefined: set[str] = set()
-    for kind in _PAIRS:
-        for column, words in _MEASURES.items():
-            found: list[float] = []
-            for pair in _pairs(checked, *kind):
-                rows = checked.filter((pl.col("a") == pair["a"]) & (pl.col("b") == pair["b"])).sort("position_a")
-                tau = rank_agreement(rows["cka"].to_list(), rows[column].to_list()).kendall
-                if tau is not None:
-                    found.append(tau)
-            if not found:
-                undefined.add(words)
-                continue
-            title = f"Kendall τ over modules, CKA and {words}, {shown(kind[0])}/{shown(kind[1])}"
-            numbers.append(Number.of(title, pairs_interval(found, DIFFERENCE)))
+    rows = [
+        {"pair": pair, "seed_a": a, "seed_b": b, "measure": measure,
+         "kendall": rank_agreement(part["cka"].to_list(), part[measure].to_list()).kendall}
+        for (pair, a, b), part in asked.sort("position_a").group_by("pair", "seed_a", "seed_b", maintain_order=True)
+        for measure in _MEASURES
+    ]  # fmt: skip
+    taus = pl.DataFrame(rows, infer_schema_length=None, schema_overrides={"kendall": pl.Float64})
     notes = ["mean squared CCA, Procrustes and RSA are of features pooled over positions, on all images at once"]
-    if undefined:
-        notes.append(f"no rank agreement for some pairs (too few modules with a value): {', '.join(sorted(undefined))}")
-    return numbers, tuple(notes)
-
-
-def _pairs(like: pl.DataFrame, first: str, second: str) -> list[dict[str, Any]]:
-    """Mean over the modules of each pair of networks that counts for a statistic over pairs."""
-    a, b = pl.col("variant_a"), pl.col("variant_b")
-    found = like.filter(((a == first) & (b == second)) | ((a == second) & (b == first)))
-    pairs = list(
-        found.group_by("a", "b", "seed_a", "seed_b", maintain_order=True)
-        .agg(pl.col("cka").mean(), pl.len())
-        .iter_rows(named=True)
-    )
-    if (first, second) in (("P_T", "RI_T"), ("RI", "RI_T")):
-        # Equal seeds share head and data order; and RI[s] is the start of RI-T[s] alone, to others it is a stranger.
-        pairs = [pair for pair in pairs if pair["seed_a"] == pair["seed_b"]]
-    # P is one network for all seeds of P-T; pairs of trained networks that share one are not independent.
-    return disjoint(pairs) if first in TRAINED else pairs
+    if lost := taus.filter(pl.col("kendall").is_null())["measure"].unique(maintain_order=True).to_list():
+        words = ", ".join(sorted(_MEASURES[measure] for measure in lost))
+        notes.append(f"no rank agreement for some pairs (too few modules with a value): {words}")
+    return estimated(taus, [_AGREEMENT]), tuple(notes)

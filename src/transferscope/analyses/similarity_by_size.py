@@ -1,15 +1,17 @@
 """Feature similarity against the size of the training set (R4.8): is RI-T unlike P because its data is small?"""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import polars as pl
 from pydantic import Field, field_validator
 
-from transferscope.analyses.contract import Column, Measured, Member, Number, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated, in_turn
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.pairs import disjoint, pairs_interval
+from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BASELINES, TRAINED, BoundStudy, shown
 
@@ -18,7 +20,13 @@ if TYPE_CHECKING:
 
 __all__ = ["SimilarityBySize"]
 
-_PAIRS = (("P", "P_T"), ("P", "RI_T"), ("P_T", "P_T"), ("RI_T", "RI_T"), ("P_T", "RI_T"))
+_PAIRS = ("P/P-T", "P/RI-T", "P-T/P-T", "RI-T/RI-T", "P-T/RI-T")
+_SAID = ("P/P-T", "P/RI-T", "RI-T/RI-T")
+_CKA = Quantity(
+    "cka", "mean CKA of like modules, {pair}, {fraction:.3g} of the training images", column="cka",
+    by=("pair", "fraction"),
+)  # fmt: skip
+_CHANGE = Quantity("cka_change", "change of it from {rival} to all, {pair}", column="cka", by=("pair", "fraction"))
 
 
 @final
@@ -73,6 +81,7 @@ class SimilarityBySize(AbstractTuned):
         "examples": Column(int, "test images used", "count"),
         "batch": Column(int, "images per Gram matrix", "count"),
     }  # fmt: skip
+    quantities: ClassVar[tuple[Quantity, ...]] = (_CKA, _CHANGE)
 
     @field_validator("fractions")
     @classmethod
@@ -157,44 +166,42 @@ class SimilarityBySize(AbstractTuned):
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Mean CKA of like modules by size, and its change from the smallest to the whole."""
         sizes = sorted(table["fraction"].unique())
-        numbers: list[Number] = []
-        words: list[str] = []
-        change: dict[str, Number] = {}
-        for first, second in _PAIRS:
-            pair = f"{shown(first)}/{shown(second)}"
-            means = {size: _means(table, pair, size) for size in sizes}
-            for size, found in means.items():
-                if not found:
-                    continue
-                title = f"mean CKA of like modules, {pair}, {size:.3g} of the training images"
-                numbers.append(Number.of(title, pairs_interval(list(found.values()))))
-            small, whole = means[sizes[0]], means[sizes[-1]]
-            both = [whole[key] - small[key] for key in whole if key in small]
-            if both and len(sizes) > 1:
-                change[pair] = Number.of(f"change of it from {sizes[0]:.3g} to all, {pair}", pairs_interval(both))
-                numbers.append(change[pair])
-            if means[sizes[-1]] and pair in ("P/P-T", "P/RI-T", "RI-T/RI-T"):
-                shares = [sum(found.values()) / len(found) for found in means.values() if found]
-                words.append(f"{pair} {' → '.join(f'{value:.2f}' for value in shares)}")
+        rows = table.filter(pl.col("pair").is_in(_PAIRS)).sort(
+            pl.col("pair").cast(pl.Enum(_PAIRS)), "fraction", maintain_order=True
+        )
+        rows, left_out = with_variation(rows)
+        means = estimated(rows, [_CKA])
+        changes = []
+        if len(sizes) > 1:
+            changes = estimated(rows, [replace(_CHANGE, contrast=Contrast("fraction", sizes[-1], sizes[0]))])
+        words = [
+            f"{pair} {in_turn(of)}"
+            for pair in _SAID
+            if (of := [item for item in means if item.at["pair"] == pair]) and of[-1].at["fraction"] == sizes[-1]
+        ]
+        estimates = (*means, *changes)
         equal = f"equal {self.equal}" + ("" if self.equal == "updates" else ": smaller sets also mean fewer updates")
         notes = (
             f"{table['kind'][0]} CKA, maps {table['maps'][0]}, {table['examples'][0]} test images; {equal}; the rate "
             "is the one chosen on all training images",
             "the parts of one seed are nested; each seed draws its own",
+            *left_out,
         )
         if not words:
-            return Summary("Undecided: no network trained on all images is left.", tuple(numbers), notes)
+            return Summary("Undecided: no network trained on all images is left.", estimates, notes)
         return Summary(
             f"Mean CKA of like modules from {sizes[0]:.3g} to all of the training images: {', '.join(words)}"
-            f"{_verdict(change.get('P/RI-T'))}.",
-            tuple(numbers),
+            f"{_verdict(next((item for item in changes if item.at['pair'] == 'P/RI-T'), None))}.",
+            estimates,
             notes,
         )
 
 
-def _verdict(change: Number | None) -> str:
+def _verdict(change: Estimate | None) -> str:
     if change is None:
-        return "; undecided how it changes: one size"
+        return "; undecided how it changes: one size, or no seed of both"
+    if "no_spread" in change.flags:
+        return "; undecided whether RI-T comes nearer to P with more data (equal for all seeds)"
     if change.basis != "seeds" or change.low is None or change.high is None:
         return "; undecided whether RI-T comes nearer to P with more data (fewer than 3 seeds)"
     limits = f"(95 % interval over {change.n} seeds: {change.low:+.2f} to {change.high:+.2f})"
@@ -203,13 +210,6 @@ def _verdict(change: Number | None) -> str:
     if change.high < 0:
         return f"; RI-T goes further from P with more data {limits}"
     return f"; undecided whether RI-T comes nearer to P with more data {limits}"
-
-
-def _means(table: pl.DataFrame, pair: str, size: float) -> dict[tuple[str, str], float]:
-    rows = table.filter((pl.col("pair") == pair) & (pl.col("fraction") == size) & pl.col("cka").is_not_null())
-    found = list(rows.group_by("a", "b", maintain_order=True).agg(pl.col("cka").mean()).iter_rows(named=True))
-    kept = disjoint(found) if pair.split("/")[0] in ("P-T", "RI-T") else found
-    return {(row["a"], row["b"]): row["cka"] for row in kept}
 
 
 def _compared(members: list[Member]) -> Iterator[tuple[Member, Member]]:

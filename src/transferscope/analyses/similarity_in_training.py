@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Column, Measured, Number, Summary, Unit, schema
+from transferscope.analyses.contract import Column, Measured, Summary, Unit, schema
+from transferscope.analyses.estimates import Estimate, Quantity, estimated, in_turn, over_seeds, units
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import chosen_epochs, evenly, missing_epochs, too_few
-from transferscope.analyses.pairs import SPEAKS, disjoint, pairs_interval
+from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy
 
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
 __all__ = ["SimilarityInTraining"]
 
 _KEPT = 0.9
+_COMPARED = {
+    "P-T/P": "P-T at the epoch and P",
+    "RI-T/P": "RI-T at the epoch and P",
+    "P-T/its end": "P-T at the epoch and at its end",
+    "RI-T/its end": "RI-T at the epoch and at its end",
+    "P-T/P-T": "two P-T at the epoch",
+    "RI-T/RI-T": "two RI-T at the epoch",
+}
+_CKA = Quantity(
+    "cka", "mean CKA of like modules, {pair} {epoch}", column="cka", by=("pair", "epoch"), terms=_COMPARED
+)  # fmt: skip
+_SETTLED = Quantity(
+    "settled_epoch", f"first epoch from which P-T stays at a mean CKA of {_KEPT:g} or more with its end", "epoch"
+)
 
 
 @final
@@ -77,6 +92,7 @@ class SimilarityInTraining(AbstractTuned):
         "examples": Column(int, "images used", "count"),
         "batch": Column(int, "images per Gram matrix", "count"),
     }  # fmt: skip
+    quantities: ClassVar[tuple[Quantity, ...]] = (_CKA, _SETTLED)
 
     def misfit(self, study: "Study") -> str | None:
         """Epochs that are asked for and not kept."""
@@ -133,94 +149,62 @@ class SimilarityInTraining(AbstractTuned):
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Mean CKA to P, to the own end, and between seeds, at a few epochs; when P-T settles."""
         epochs = sorted(table["epoch_a"].unique())
-        last = epochs[-1]
         said = evenly(epochs, 4)
-        numbers: list[Number] = []
-        words: list[str] = []
-        for title, to_p, pick in (
-            ("P-T at the epoch and P", "P-T", partial(_own, table, "P_T", 0)),
-            ("RI-T at the epoch and P", "RI-T", partial(_across, table)),
-            ("P-T at the epoch and at its end", None, partial(_own, table, "P_T", last)),
-            ("RI-T at the epoch and at its end", None, partial(_own, table, "RI_T", last)),
-            ("two P-T at the epoch", None, partial(_between, table, "P_T")),
-            ("two RI-T at the epoch", None, partial(_between, table, "RI_T")),
-        ):
-            values = []
-            for epoch in said:
-                found = pick(epoch)
-                if not found:
-                    continue
-                interval = pairs_interval(found)
-                values.append(f"{interval.value:.2f}")
-                numbers.append(Number.of(f"mean CKA of like modules, {title} {epoch}", interval))
-            if values and to_p is not None:
-                words.append(f"{to_p} {' → '.join(values)}")
-        settled = _settled(table, epochs)
-        if settled is not None:
-            numbers.append(settled)
+        rows, left_out = with_variation(_compared(table, epochs[-1]))
+        means = estimated(rows.filter(pl.col("epoch").is_in(said)), [_CKA])
+        words = [
+            f"{name} {in_turn(of)}"
+            for name in ("P-T", "RI-T")
+            if (of := [item for item in means if item.at["pair"] == f"{name}/P"])
+        ]
+        estimates = (*means, *_settled(rows, epochs))
         listed = " → ".join(map(str, said))
         notes = (
             f"{table['kind'][0]} CKA, maps {table['maps'][0]}, {table['examples'][0]} test images in batches of "
             f"{table['batch'][0]}",
             f"epochs looked at: {', '.join(map(str, epochs))}; the rates are those chosen for the end of training",
+            *left_out,
         )
         if not words:
-            return Summary("Undecided: no CKA with P is defined.", tuple(numbers), notes)
+            return Summary("Undecided: no CKA with P is defined.", estimates, notes)
         return Summary(
-            f"Mean CKA of like modules with P at epochs {listed}: {'; '.join(words)}; {SPEAKS}.",
-            tuple(numbers),
+            f"Mean CKA of like modules with P at epochs {listed}: {'; '.join(words)}.",
+            estimates,
             notes,
         )
 
 
-def _means(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    grouped = rows.filter(pl.col("cka").is_not_null()).group_by("a", "b", maintain_order=True).agg(pl.col("cka").mean())
-    return list(grouped.iter_rows(named=True))
-
-
-def _own(table: pl.DataFrame, variant: str, fixed: int, epoch: int) -> list[float]:
-    """A network at an epoch with itself at another, one value a seed."""
-    first, second = sorted((fixed, epoch))
-    rows = table.filter(
-        (pl.col("a") == pl.col("b")) & (pl.col("variant_a") == variant)
-        & (pl.col("epoch_a") == first) & (pl.col("epoch_b") == second)
-    )  # fmt: skip
-    return [row["cka"] for row in _means(rows)]
-
-
-def _across(table: pl.DataFrame, epoch: int) -> list[float]:
-    """RI-T at an epoch with P, the start of P-T of the same seed."""
-    rows = table.filter(
-        (pl.col("variant_a") == "RI_T") & (pl.col("variant_b") == "P_T") & (pl.col("seed_a") == pl.col("seed_b"))
-        & (pl.col("epoch_a") == epoch) & (pl.col("epoch_b") == 0)
-    )  # fmt: skip
-    return [row["cka"] for row in _means(rows)]
-
-
-def _between(table: pl.DataFrame, variant: str, epoch: int) -> list[float]:
-    """Two seeds of one variant at equal epochs; pairs that share no network."""
-    rows = table.filter(
-        (pl.col("variant_a") == variant) & (pl.col("variant_b") == variant) & (pl.col("a") != pl.col("b"))
-        & (pl.col("epoch_a") == epoch) & (pl.col("epoch_b") == epoch)
-    )  # fmt: skip
-    return [row["cka"] for row in disjoint(_means(rows))]
-
-
-def _settled(table: pl.DataFrame, epochs: Sequence[int]) -> Number | None:
-    """The first epoch from which P-T's mean CKA with its own end stays at 0.9 or more."""
-    reached = []
-    for seed in sorted(table.filter(pl.col("variant_a") == "P_T")["seed_a"].unique()):
-        one = table.filter(pl.col("seed_a") == seed)
-        values = [(epoch, _own(one, "P_T", epochs[-1], epoch)) for epoch in epochs]
-        if any(not found for _, found in values):
-            continue
-        below = [epoch for epoch, found in values if found[0] < _KEPT]
-        reached.append(next((float(epoch) for epoch in epochs if not below or epoch > below[-1]), float(epochs[-1])))
-    if not reached:
-        return None
-    return Number.of(
-        f"first epoch from which P-T stays at a mean CKA of {_KEPT:g} or more with its end",
-        pairs_interval(reached, (0.0, float(epochs[-1]))),
-        "epoch",
-        "of the epochs looked at",
+def _compared(table: pl.DataFrame, last: int) -> pl.DataFrame:
+    """The rows that are summarised, with ``pair`` and ``epoch``."""
+    a, b, then = pl.col("variant_a"), pl.col("variant_b"), pl.col("epoch_b")
+    own, other = pl.col("a") == pl.col("b"), pl.col("a") != pl.col("b")
+    seeds = pl.col("seed_a") == pl.col("seed_b")
+    same_epoch = pl.col("epoch_a") == then
+    chosen = {
+        "P-T/P": (own & (a == "P_T") & (pl.col("epoch_a") == 0), "epoch_b"),
+        # P is the start of P-T of the same seed.
+        "RI-T/P": ((a == "RI_T") & (b == "P_T") & seeds & (then == 0), "epoch_a"),
+        "P-T/its end": (own & (a == "P_T") & (then == last), "epoch_a"),
+        "RI-T/its end": (own & (a == "RI_T") & (then == last), "epoch_a"),
+        "P-T/P-T": (other & (a == "P_T") & (b == "P_T") & same_epoch, "epoch_a"),
+        "RI-T/RI-T": (other & (a == "RI_T") & (b == "RI_T") & same_epoch, "epoch_a"),
+    }
+    return pl.concat(
+        table.filter(which)
+        .with_columns(pl.col(epoch).alias("epoch"), pair=pl.lit(pair))
+        .sort("epoch", maintain_order=True)
+        for pair, (which, epoch) in chosen.items()
     )
+
+
+def _settled(rows: pl.DataFrame, epochs: Sequence[int]) -> list[Estimate]:
+    """The first epoch from which P-T's mean CKA with its own end stays at 0.9 or more."""
+    ends = rows.filter(pl.col("pair") == "P-T/its end")
+    by_epoch = {epoch: units(ends.filter(pl.col("epoch") == epoch), "cka") for epoch in epochs}
+    reached = {}
+    for seed in by_epoch[epochs[-1]]:
+        below = [epoch for epoch in epochs if (by_epoch[epoch][seed] or 0.0) < _KEPT]
+        reached[seed] = next((float(epoch) for epoch in epochs if not below or epoch > below[-1]), float(epochs[-1]))
+    if not reached:
+        return []
+    return [_SETTLED.of(over_seeds(reached, bounds=(0.0, float(epochs[-1]))), "of the epochs looked at")]

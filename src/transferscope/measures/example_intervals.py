@@ -17,6 +17,8 @@ __all__ = ["auc_difference_interval", "bootstrap_interval", "mean_difference_int
 
 _UNDEFINED_SHARE = 0.05
 _FEW_UNITS = 20
+_ROUNDING = 1e-12
+"""Of a sum over examples, relative to its terms: limits as near to each other as that are equal."""
 
 
 @of_arrays
@@ -44,7 +46,7 @@ def bootstrap_interval(
     Returns:
         Basis ``examples``; ``n`` counts examples, or groups. No interval for a single unit, or where more
         than 5 % of the draws leave the statistic undefined (fewer are left out, and ``note`` counts them), or where
-        all draws are equal (flag ``no_spread``).
+        both limits are equal up to rounding (flag ``no_spread``).
         Value None where the statistic is not defined for the examples themselves.
 
     Raises:
@@ -71,10 +73,15 @@ def bootstrap_interval(
         notes.append(f"not defined in {lost} of {draws} resamples, left out")
     if rough := _rough(units, clusters):
         notes.append(rough)
-    if low == high:
+    if high - low <= _ROUNDING * max(abs(low), abs(high), _scale(arrays)):
         notes.append("every resample gave the same value: no spread, which proves nothing")
         return replace(bare, note="; ".join(notes), flags=("no_spread",))
     return Interval(value, float(low), float(high), units, "examples", confidence, "; ".join(notes))
+
+
+def _scale(arrays: Sequence[npt.ArrayLike]) -> float:
+    """The largest of the numbers that a statistic reads."""
+    return max(float(np.abs(np.asarray(array, dtype=np.float64)).max(initial=0.0)) for array in arrays)
 
 
 @of_arrays

@@ -111,9 +111,15 @@ def finite(what: str, values: Sequence[float] | npt.NDArray[np.float64]) -> npt.
     return data
 
 
-def equal(values: npt.NDArray[np.float64]) -> bool:
-    """Whether values differ by no more than their rounding."""
-    return bool(np.ptp(values) <= 8 * np.finfo(np.float64).eps * np.abs(values).max())
+def equal(values: npt.NDArray[np.float64], scale: float | None = None) -> bool:
+    """Whether values differ by no more than their rounding.
+
+    Args:
+        values: at least one.
+        scale: largest of the numbers that they are differences of, whose rounding they carry; None for others.
+    """
+    size = float(np.abs(values).max()) if scale is None else scale
+    return bool(np.ptp(values) <= 8 * np.finfo(np.float64).eps * size)
 
 
 def check_confidence(confidence: float) -> None:

@@ -17,7 +17,10 @@ __all__ = ["fieller", "paired_seeds_interval", "seed_pairs_interval", "seeds_int
 
 @of_arrays
 def seeds_interval(
-    values: Sequence[float] | npt.NDArray[np.float64], confidence: float = 0.95, bounds: Bounds | None = None
+    values: Sequence[float] | npt.NDArray[np.float64],
+    confidence: float = 0.95,
+    bounds: Bounds | None = None,
+    scale: float | None = None,
 ) -> Interval:
     """Student's t interval of the mean over seeds.
 
@@ -32,6 +35,8 @@ def seeds_interval(
         bounds: what the mean can be at all, (0, 1) for an accuracy: t of few seeds reaches beyond, and the limits are
             clipped, which leaves the coverage as it is (see :func:`within`). None where it has no bounds, as an
             unbiased CKA.
+        scale: largest of the numbers that the values are differences of, whose rounding they carry; None for values
+            that are none.
 
     Returns:
         Basis ``seeds`` for n ≥ 3, ``range`` for n = 2, None for n = 1. Equal values, whose interval would have no
@@ -55,8 +60,8 @@ def seeds_interval(
     if n == 2:
         note = "two seeds: their range, not an interval"
         return Interval(mean, float(data.min()), float(data.max()), 2, "range", confidence, note, ("too_few_seeds",))
-    if equal(data):
-        return _no_spread(mean, n, confidence)
+    if equal(data, scale):
+        return within(_no_spread(mean, n, confidence), bounds)
     half = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * float(data.std(ddof=1)) / math.sqrt(n)
     return within(Interval(mean, mean - half, mean + half, n, "seeds", confidence), bounds)
 
@@ -83,7 +88,7 @@ def paired_seeds_interval(
     Raises:
         MeasureError: ``a`` and ``b`` differ in length, or as :func:`seeds_interval`.
     """
-    return seeds_interval(_differences(a, b), confidence, bounds)
+    return seeds_interval(_differences(a, b), confidence, bounds, _largest(a, b))
 
 
 @of_arrays
@@ -99,14 +104,17 @@ def seeds_p_value(
         MeasureError: as :func:`paired_seeds_interval`.
     """
     data = finite("values", _differences(a, b))
-    if len(data) < 3 or equal(data):
+    if len(data) < 3 or equal(data, _largest(a, b)):
         return None
     mean, error = float(data.mean()), float(data.std(ddof=1)) / math.sqrt(len(data))
     return float(2 * stats.t.sf(abs(mean / error), len(data) - 1))
 
 
 def seed_pairs_interval(
-    pairs: Mapping[tuple[int, int], float], confidence: float = 0.95, bounds: Bounds | None = None
+    pairs: Mapping[tuple[int, int], float],
+    confidence: float = 0.95,
+    bounds: Bounds | None = None,
+    scale: float | None = None,
 ) -> Interval:
     """Interval of the mean of a statistic of pairs of networks (CKA, barrier, κ), where the unit is the seed.
 
@@ -120,12 +128,13 @@ def seed_pairs_interval(
         pairs: the statistic by (seed of the first network, seed of the second).
         confidence: in (0, 1).
         bounds: of the statistic, as of :func:`seeds_interval`.
+        scale: as of :func:`seeds_interval`.
 
     Returns:
         ``n`` counts seeds. Basis ``seeds`` for three seeds or more, ``range`` (over pairs) for two seeds with
-        several pairs, else None. Equal values have the flag ``no_spread`` and no interval, as of
-        :func:`seeds_interval`. With three seeds or more that cannot be left out one by one (leaving one out
-        leaves no pair) there is no interval, and ``note`` says so.
+        several pairs, else None. Equal values, and values whose mean is the same whichever seed is left out, have the
+        flag ``no_spread`` and no interval, as of :func:`seeds_interval`. With three seeds or more that cannot be left
+        out one by one (leaving one out leaves no pair) there is no interval, and ``note`` says so.
 
     Raises:
         MeasureError: no pair, a value that is not finite, or a mean outside the bounds.
@@ -140,13 +149,15 @@ def seed_pairs_interval(
         note = f"{k} seeds: the range of their pairs, not an interval"
         low, high = float(values.min()), float(values.max())
         return Interval(mean, low, high, k, "range", confidence, note, ("too_few_seeds",))
-    if equal(values):
-        return _no_spread(mean, k, confidence)
+    if equal(values, scale):
+        return within(_no_spread(mean, k, confidence), bounds)
     without = [[value for pair, value in pairs.items() if seed not in pair] for seed in seeds]
     if not all(without):
         note = "every pair shares a seed: leaving it out leaves nothing"
         return Interval(mean, None, None, k, None, confidence, note)
     left_out = np.array([np.mean(rest) for rest in without])
+    if equal(left_out, float(np.abs(values).max()) if scale is None else scale):
+        return within(_no_spread(mean, k, confidence), bounds)
     error = math.sqrt((k - 1) / k * float(((left_out - left_out.mean()) ** 2).sum()))
     half = float(stats.t.ppf((1 + confidence) / 2, k - 1)) * error
     return within(Interval(mean, mean - half, mean + half, k, "seeds", confidence), bounds)
@@ -157,6 +168,7 @@ def fieller(
     numerators: Sequence[float] | npt.NDArray[np.float64],
     denominators: Sequence[float] | npt.NDArray[np.float64],
     confidence: float = 0.95,
+    scale: float | None = None,
 ) -> Interval:
     """Fieller's interval of a ratio of two means over paired seeds, unclipped.
 
@@ -171,10 +183,11 @@ def fieller(
         numerators: ``seeds``, for example A_control − A_RIT.
         denominators: ``seeds``, for example A_PT − A_RIT.
         confidence: in (0, 1).
+        scale: largest of the numbers that both are differences of, whose rounding they carry; None for others.
 
     Returns:
         The ratio of the means. n = 2: the range of the two ratios; n = 1: the ratio alone; in both cases null
-        unless the denominators are on one side of 0.
+        unless the denominators are on one side of 0. Equal ratios have the flag ``no_spread`` and no interval.
 
     Raises:
         MeasureError: different lengths, no value, a value that is not finite, or a confidence outside (0, 1).
@@ -200,8 +213,11 @@ def fieller(
         note = "two seeds: their range, not an interval"
         low, high = float(ratios.min()), float(ratios.max())
         return Interval(a / b, low, high, 2, "range", confidence, note, ("too_few_seeds",))
-    if below.min() * below.max() > 0 and equal(above / below):
-        return _no_spread(a / b, n, confidence)
+    if below.min() > 0 or below.max() < 0:
+        ratios = above / below
+        size = None if scale is None else scale * float(((1 + np.abs(ratios)) / np.abs(below)).max())
+        if equal(ratios, size):
+            return _no_spread(a / b, n, confidence)
     covariance = np.cov(above, below) / n
     squared = float(stats.t.ppf((1 + confidence) / 2, n - 1)) ** 2
     leading = b * b - squared * float(covariance[1, 1])
@@ -212,6 +228,11 @@ def fieller(
     # Never negative in exact arithmetic once leading > 0.
     root = math.sqrt(max(0.0, middle * middle - leading * last))
     return Interval(a / b, (middle - root) / leading, (middle + root) / leading, n, "seeds", confidence)
+
+
+def _largest(*sides: Sequence[float] | npt.NDArray[np.float64]) -> float:
+    """The largest size among the numbers of both sides; 0 where there is none."""
+    return max((abs(float(value)) for side in sides for value in side), default=0.0)
 
 
 def _no_spread(mean: float, n: int, confidence: float) -> Interval:
