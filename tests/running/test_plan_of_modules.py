@@ -137,8 +137,8 @@ def test_rewinding_tells_every_module_of_every_network(ran: Ran) -> None:
     for words in ("P-T put back", "RI-T put back", "P-T, blocks of 12 px put back", "P-T, blocks of 4 px put back"):
         assert f"{words} to its initial value (3 seeds)" in summary.verdict
     for rival in ("RI_T", *BLOCKS):
-        assert estimate_of(summary, "mean_drop_gap", variant="P_T", rival=rival, split="test").n == 3
-        assert len(estimates_of(summary, "drop", variant=rival)) == len(MODULES) + 1  # and all at once
+        assert estimate_of(summary, "mean_drop_gap", variant="P_T", rival=rival, to="initial").n == 3
+        assert len(estimates_of(summary, "drop", variant=rival, to="initial")) == len(MODULES) + 1  # and all at once
     assert any("a block of the image size is whole images" in note for note in summary.notes)
 
 
