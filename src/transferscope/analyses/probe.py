@@ -64,7 +64,7 @@ class Probe(AbstractTuned):
     title: ClassVar[str] = "Linear probes"
     question: ClassVar[str] = "Where in the network can the target's classes be read off?"
     reference: ClassVar[str] = "Alain & Bengio 2016"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "network: one network; variant: mean over seeds; gap: first − second variant"),
         "variant": Column(str, "RI, P, RI_T, P_T, or the two that a gap compares"),
