@@ -1,6 +1,9 @@
 """What holds for all tests: nothing they draw depends on which other tests or modules were there before."""
 
+import os
 import random
+import sys
+from pathlib import Path
 
 import hypothesis
 import numpy as np
@@ -8,6 +11,11 @@ import pytest
 import torch
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
+from tools.reliability import Collected, collected
+
+# Where bytecode is not kept, every process that tests start compiles the package anew, and every session the tests.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # Hypothesis also draws numbers and strings that it reads from the source of whatever local modules are loaded, so the
 # same test has other examples alone than beside others, and in one worker than in another. It has no setting for that.
@@ -45,8 +53,18 @@ _FIRST = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first; the kind of fault that a test holds goes into reports of the run, for tools/reliability.py."""
+_KINDS = pytest.StashKey[Collected]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long files first; what the tests tell about kinds of faults is kept before slow tests are left out."""
+    config.stash[_KINDS] = collected(items)
     items.sort(key=lambda item: _FIRST.index(item.path.name) if item.path.name in _FIRST else len(_FIRST))
-    for item in items:
-        item.user_properties += [("kind", marker.args[0]) for marker in item.iter_markers("kind")]
+
+
+@pytest.fixture(scope="session")
+def kinds_of_faults(request: pytest.FixtureRequest) -> Collected:
+    """Of each kind and test function the tests, if all of them are collected."""
+    if [Path(argument).resolve() for argument in request.config.args] != [Path(__file__).parent]:
+        pytest.skip("asks for all tests, and some were asked for")
+    return request.config.stash[_KINDS]

@@ -215,7 +215,13 @@ SHADOWS = (
 
 
 @pytest.mark.kind("code-folder")
-@pytest.mark.parametrize("start", [["-m", "transferscope"], ["-c", "from transferscope.cli import main; main()"]])
+@pytest.mark.parametrize(
+    "start",
+    [
+        ["-m", "transferscope"],
+        pytest.param(["-c", "from transferscope.cli import main; main()"], marks=pytest.mark.slow),
+    ],
+)
 def test_standing_in_a_folder_runs_none_of_its_files(folder: Path, start: list[str]) -> None:
     for name in SHADOWS:
         (folder / f"{name}.py").write_text(

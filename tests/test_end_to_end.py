@@ -16,22 +16,22 @@ source:
 target:
   data: {kind: elpv}
   image_size: 32
-  fraction: 0.1
+  fraction: 0.05
   metric: auc
-  splits: {test: 0.1, validation: 0.1}
+  splits: {test: 0.05, validation: 0.05}
 training:
   learning_rates: [0.02]
   tuning_epochs: 1
-  recipe: {epochs: 1, batch_size: 32, memory_format: channels_last, train_evaluation: 64}
+  recipe: {epochs: 1, batch_size: 32, memory_format: channels_last, train_evaluation: 32}
 seeds: [0, 1]
 analyses:
   - outcome
   - learning_curves
   - mistakes
-  - similarity: {test_images: 64, batch_size: 32}
+  - similarity: {test_images: 32, batch_size: 16}
   - distance
-  - path: {points: 3, refine: null, outer: 0, extrapolate: 0, batch_norm_images: 64, train_images: 64, test_images: 64}
-compute: {threads: 2, device: cpu}
+  - path: {points: 3, refine: null, outer: 0, extrapolate: 0, batch_norm_images: 32, train_images: 32, test_images: 32}
+compute: {threads: 1, device: cpu}
 """
 
 

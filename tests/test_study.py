@@ -131,3 +131,14 @@ def test_all_problems_come_at_once() -> None:
         "seeds",
         "training.learning_rates",
     }
+
+
+def test_the_rule_that_chooses_rates_is_part_of_what_is_asked_and_the_old_one_changes_no_key() -> None:
+    asked = study()
+    assert asked.training.rate_rule == "one_standard_error"
+    best = study(training={"rate_rule": "best"})
+    assert asked.key != best.key
+    # As before there was a rule: whoever asks for the best asks for what was done then.
+    assert "rate_rule" not in best.training.identity()
+    assert asked.training.identity() == {**best.training.identity(), "rate_rule": "one_standard_error"}
+    refused("'one_standard_error' or 'best'", training={"rate_rule": "one_se"})

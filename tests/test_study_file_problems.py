@@ -93,6 +93,11 @@ extra: 1
             "line 7, target.fraction: expected a number above 0, got 0",
         ),
         ("{kind: elpv}\n", "{kind: elpv}\n  fraction: [1]\n", "line 7, target.fraction: expected a number, got [1]"),
+        (
+            "{kind: elpv}\n",
+            "{kind: elpv}\ntraining: {rate_rule: bset}\n",
+            "line 7, training.rate_rule: expected 'one_standard_error' or 'best', got 'bset'; did you mean 'best'",
+        ),
         ("{kind: elpv}\n", "{kind: elpv}\nanalyses: path\n", "line 7, analyses: expected a list, got 'path'"),
         ("{kind: elpv}\n", "{kind: elpv}\nanalyses: [path, path]\n", "analyses holds the same analysis twice"),
         (

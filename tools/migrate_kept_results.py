@@ -2,8 +2,8 @@
 
 ``python tools/migrate_kept_results.py docs/results > changes.txt``
 
-Numbers that are functions of kept tables (statistics of pairs of networks) are computed again, with every measured pair;
-all others keep their value and get a key: the template of the quantity whose words they have. A number that no template
+Numbers that are functions of kept tables (statistics of pairs of networks) are computed again, with every measured
+pair; all others keep their value and get a key: the template of the quantity whose words they have. A number that no template
 explains is an error. What changed is printed: study, number, old and new, and why.
 """
 
@@ -67,7 +67,7 @@ def matched(quantity: Quantity, name: str) -> dict[str, str | float] | None:
     found = re.fullmatch(pattern, name)
     if found is None:
         return None
-    keys = {words: key for key, words in quantity.terms.items()}
+    keys = {words: key for labels in quantity.labels.values() for key, words in labels.items()}
     at: dict[str, str | float] = {}
     for each, number in names:
         value = found[each]

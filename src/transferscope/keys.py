@@ -8,7 +8,6 @@ __all__ = [
     "SPECTRUM_SLOPE",
     "SPEED_GAP",
     "TRAINED_ON",
-    "barrier_key",
     "gap_key",
     "ratio_key",
 ]
@@ -27,20 +26,6 @@ FINAL_GAP = "final_gap"
 """Key of a number: the final test metric of P-T minus that of the variant that is its subject."""
 SPEED_GAP = "speed_gap"
 """Key of a number: the optimisation speed of P-T minus that of the variant that is its subject."""
-
-
-def barrier_key(quantity: str, split: str, baseline: str) -> str:
-    """Key of a number: a barrier on the way between the two networks of the pair that is its subject.
-
-    Args:
-        quantity: ``error`` or ``loss``.
-        split: on whose images.
-        baseline: ``mean`` of the ends, or ``linear`` between them.
-
-    >>> barrier_key("error", "test", "mean")
-    'test_error_barrier_over_mean'
-    """
-    return f"{split}_{quantity}_barrier_over_{baseline}"
 
 
 def gap_key(better: str, worse: str) -> str:

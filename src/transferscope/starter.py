@@ -302,6 +302,7 @@ training:
     schedule: cosine        # constant, cosine, step, one_cycle
     augmentation: {{flip: true, crop_padding: 4}}   # flip: false where left and right matter
   learning_rates: [{rates}]   # extended where the best lies at an edge
+  rate_rule: {schooling.rate_rule}   # of rates within the noise of the validation images the smallest; or best
   plateau_epochs: null      # also train RI-T this long, to see whether time alone closes the gap
 
 seeds: [{seeds}]            # 3 for a claim about training in general, 5 for headlines

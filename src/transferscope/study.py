@@ -58,6 +58,9 @@ class Schooling(Frozen):
         tuning_seeds: seeds of the search; report seeds never tune.
         tuning_epochs: of a tuning run; None trains as long as a report run.
         extensions: how many rates may be added beyond each end of the grid.
+        rate_rule: ``one_standard_error``: the smallest rate whose validation metric is within one standard error of the
+            best, as differences within the noise of the validation images turn out otherwise elsewhere; ``best``: the
+            rate of the highest validation metric.
         plateau_epochs: also train RI-T this long (to its plateau) beside the run of equal updates; None does not.
     """
 
@@ -66,6 +69,7 @@ class Schooling(Frozen):
     tuning_seeds: tuple[int, ...] = Field(default=(1000,), min_length=1)
     tuning_epochs: int | None = Field(default=None, ge=1)
     extensions: int = Field(default=2, ge=0, le=20)
+    rate_rule: Literal["one_standard_error", "best"] = "one_standard_error"
     plateau_epochs: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
@@ -77,6 +81,13 @@ class Schooling(Frozen):
         if self.plateau_epochs is not None and self.plateau_epochs <= self.recipe.epochs:
             raise ValueError(f"plateau_epochs must be above recipe.epochs ({self.recipe.epochs})")
         return self
+
+    def identity(self) -> Any:
+        """As of :class:`Frozen`; where the best rate is taken it is what it was before there was a rule."""
+        identity = dict(super().identity())
+        if self.rate_rule == "best":
+            del identity["rate_rule"]
+        return identity
 
 
 class Compute(Frozen):

@@ -5,11 +5,13 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from tests.estimates import estimate_of
+from tests.reference.pairs_reference import leave_one_seed_out
 from tests.report.synthetic_align import align_table
 from tests.studies import Diverging, Trained
 from transferscope.analyses.align import Align, _unreadable
 from transferscope.analyses.align_networks import align
-from transferscope.analyses.contract import Unit, checked, schema
+from transferscope.analyses.contract import Unit, checked, checked_summary, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.linear_path import linear_path
 from transferscope.networks.settings import Architecture
@@ -28,12 +30,13 @@ def measured(trained: Trained) -> tuple[Unit, pl.DataFrame]:
     return unit, checked(ANALYSIS, ANALYSIS.measure(unit, trained.context).table)
 
 
-def test_units_are_disjoint_pairs(trained: Trained) -> None:
+def test_units_are_pairs_of_seeds(trained: Trained) -> None:
     evidence = trained.evidence.for_decision()
     units = list(Align().units(trained.study, evidence))
     assert [[member.label for member in unit.members] for unit in units] == [
-        [f"{v}[{s}]", f"{v}[{s + 1}]"] for v in ("P-T", "RI-T") for s in (0, 2)
+        [f"{v}[{a}]", f"{v}[{b}]"] for v in ("P-T", "RI-T") for a, b in ((0, 1), (0, 2), (1, 2))
     ]
+    assert len(list(Align(max_pairs=None).units(trained.study, evidence))) == 2 * 6
     named = {spec.key for spec in Align().networks(trained.study, evidence)}
     assert named == {member.spec.key for unit in units for member in unit.members}
     assert ANALYSIS.images(units[0], trained.study) > 0
@@ -125,36 +128,65 @@ def heights(unaligned: tuple, activations: tuple, weights: tuple, pairs: int = 1
 HIGH, LOW, WIDE = (0.2, 0.15, 0.25), (0.005, 0.0, 0.015), (0.02, 0.0, 0.04)
 
 
+def judged(table: pl.DataFrame) -> list[str | None]:
+    """The verdicts on the three lines."""
+    summary = checked_summary(ANALYSIS, ANALYSIS.summarise(table, Evidence()))
+    at = {"pair": "RI-T/RI-T", "split": "test", "baseline": "mean"}
+    return [estimate_of(summary, "error_barrier", method=way, **at).verdict for way in WAYS]
+
+
 @pytest.mark.parametrize(
-    ("ways", "verdict"),
+    ("ways", "words", "verdict"),
     [
-        ((HIGH, LOW, HIGH), "RI-T/RI-T apart by permutation: the barrier goes when hidden units are matched: as "
-         "trained error barrier 20.0 points, 95 % limits 15.0 to 25.0; matched by activations error barrier 0.5 "
-         "points, 95 % limits 0.0 to 1.5; matched by weights error barrier 20.0 points, 95 % limits 15.0 to 25.0 "
-         "(from 656 test examples, for this pair of networks)."),
-        ((HIGH, HIGH, HIGH), "RI-T/RI-T apart also after permutation: a barrier stays by every matching tried"),
-        ((HIGH, HIGH, LOW), "RI-T/RI-T undecided whether permutation explains the barrier"),
-        ((HIGH, WIDE, HIGH), "RI-T/RI-T undecided whether permutation explains the barrier"),
-        ((WIDE, LOW, LOW), "RI-T/RI-T undecided whether permutation explains the barrier"),
-        ((LOW, LOW, LOW), "RI-T/RI-T linearly connected as trained: there is no barrier to explain"),
-        ((LOW, HIGH, HIGH), "RI-T/RI-T linearly connected as trained: there is no barrier to explain"),
+        ((HIGH, LOW, HIGH), "unstable stable unstable", "apart by permutation: the barrier goes when hidden units"),
+        ((HIGH, HIGH, HIGH), "unstable unstable unstable", "apart also after permutation: a barrier stays"),
+        ((HIGH, HIGH, LOW), "unstable unstable stable", "undecided whether permutation explains the barrier"),
+        ((HIGH, WIDE, HIGH), "unstable undecided unstable", "undecided whether permutation explains the barrier"),
+        ((WIDE, LOW, LOW), "undecided stable stable", "undecided whether permutation explains the barrier"),
+        ((LOW, LOW, LOW), "stable stable stable", "linearly connected as trained: there is no barrier to explain"),
+        (
+            (LOW, HIGH, HIGH),
+            "stable unstable unstable",
+            "linearly connected as trained: there is no barrier to explain",
+        ),
     ],
-)  # fmt: skip
-def test_permutation_explains_what_goes_and_nothing_else(ways, verdict) -> None:
-    assert ANALYSIS.summarise(heights(*ways), Evidence()).verdict.startswith(verdict)
+)
+def test_permutation_explains_what_goes_and_nothing_else(ways, words, verdict) -> None:
+    assert judged(heights(*ways)) == words.split()
+    assert ANALYSIS.summarise(heights(*ways), Evidence()).verdict.startswith(f"RI-T/RI-T {verdict}")
+
+
+def test_the_verdict_says_every_line_and_what_it_rests_on() -> None:
+    rests = "from 656 test examples, for this pair of networks"
+    assert ANALYSIS.summarise(heights(HIGH, LOW, HIGH), Evidence()).verdict == (
+        "RI-T/RI-T apart by permutation: the barrier goes when hidden units are matched: as trained error barrier 20.0 "
+        f"points, 95 % limits 15.0 to 25.0 {rests}; matched by activations error barrier 0.5 points, 95 % limits 0.0 "
+        f"to 1.5 {rests}; matched by weights error barrier 20.0 points, 95 % limits 15.0 to 25.0 {rests}."
+    )
 
 
 def test_numbers_name_what_they_rest_on() -> None:
-    one = {n.name: n for n in ANALYSIS.summarise(heights(HIGH, LOW, LOW), Evidence()).numbers}
-    found = one["error barrier of RI-T/RI-T, as trained (test, mean baseline)"]
+    one = ANALYSIS.summarise(heights(HIGH, LOW, LOW), Evidence())
+    at = {"pair": "RI-T/RI-T", "split": "test", "baseline": "mean"}
+    found = estimate_of(one, "error_barrier", method="unaligned", **at)
+    assert found.name == "error barrier of RI-T/RI-T, as trained (test, mean baseline)"
     assert (found.value, found.low, found.high, found.basis, found.n) == (0.2, 0.15, 0.25, "examples", 656)
-    gone = one["error barrier of RI-T/RI-T that goes when matched by activations (test, mean baseline)"]
-    assert (gone.value, gone.low, gone.note) == (pytest.approx(0.195), None, "one pair: no interval")
-    three = {n.name: n for n in ANALYSIS.summarise(heights(HIGH, LOW, LOW, pairs=3), Evidence()).numbers}
-    gone = three["error barrier of RI-T/RI-T that goes when matched by activations (test, mean baseline)"]
-    assert (gone.value, gone.basis, gone.n) == (pytest.approx(0.195), "seeds", 3)
-    ratio = three["distance of RI-T/RI-T, matched by weights, over that as trained"]
-    assert 0 < ratio.value < 1
+    gone = estimate_of(one, "error_barrier_gone", method="activations", **at)
+    assert gone.name == "error barrier of RI-T/RI-T that goes when matched by activations (test, mean baseline)"
+    assert (gone.value, gone.low, gone.flags) == (pytest.approx(0.195), None, ("too_few_seeds",))
+
+
+def test_what_goes_is_over_seeds_leaving_one_out_and_may_be_negative() -> None:
+    table = heights(HIGH, LOW, LOW, pairs=3)
+    grown = pl.col("barrier") + 0.1 * pl.col("seed_b")
+    table = table.with_columns(barrier=pl.when(pl.col("way") == "activations").then(grown).otherwise(pl.col("barrier")))
+    gone = estimate_of(ANALYSIS.summarise(table, Evidence()), "error_barrier_gone", method="activations")
+    expected = {(a, b): 0.195 - 0.1 * b for a, b in ((0, 1), (0, 2), (1, 2))}
+    mean, low, _ = leave_one_seed_out(expected)
+    assert (gone.value, gone.low, gone.basis, gone.n) == (pytest.approx(mean), pytest.approx(max(-1, low)), "seeds", 3)
+    worse = ANALYSIS.summarise(heights(LOW, HIGH, HIGH), Evidence())
+    assert estimate_of(worse, "error_barrier_gone", method="weights").value == pytest.approx(-0.195)
+    assert 0 < estimate_of(worse, "distance_ratio", method="weights").value < 1
 
 
 def test_what_is_not_finite_is_no_number_and_undecided() -> None:
@@ -162,13 +194,11 @@ def test_what_is_not_finite_is_no_number_and_undecided() -> None:
     lost = (pl.col("level") == "barrier") & (pl.col("way") == "activations")
     for name in ("barrier", "low", "high", "alpha"):
         table = table.with_columns(pl.when(lost).then(None).otherwise(pl.col(name)).alias(name))
+    assert judged(table) == ["unstable", "undecided", "stable"]
     summary = ANALYSIS.summarise(table, Evidence())
-    assert "undecided whether permutation explains the barrier" in summary.verdict
-    numbers = {number.name: number for number in summary.numbers}
-    name = "error barrier of RI-T/RI-T that goes when matched by activations (test, mean baseline)"
-    assert (numbers[name].value, numbers[name].note) == (None, "not defined for 1 of 1 pairs of networks")
-    name = "error barrier of RI-T/RI-T, matched by activations (test, mean baseline)"
-    assert (numbers[name].value, numbers[name].note) == (None, "not finite for 1 of 1 pairs of networks")
+    for quantity, more in (("error_barrier", {"split": "test"}), ("error_barrier_gone", {})):
+        found = estimate_of(summary, quantity, method="activations", **more)
+        assert (found.value, found.n, found.flags) == (None, 1, ("incomplete",))
 
 
 def test_nothing_measured_is_said() -> None:

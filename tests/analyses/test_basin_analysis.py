@@ -8,10 +8,14 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
+from tests.estimates import estimate_of
+from tests.reference.pairs_reference import leave_one_seed_out
+from tests.report.synthetic_pairs import seed_pairs
 from tests.studies import Diverging, Trained
 from transferscope.analyses.basin import Basins, published_rows
 from transferscope.analyses.basin_networks import basin_networks
-from transferscope.analyses.contract import Unit, checked, schema
+from transferscope.analyses.contract import Unit, checked, checked_summary, schema
+from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.measures.basin import delta_grid
 
@@ -26,9 +30,10 @@ def units(trained: Trained, analysis: Basins = ANALYSIS) -> list[Unit]:
 def test_pairs_are_segments_and_all_seeds_a_hull(trained: Trained) -> None:
     found = units(trained)
     assert [[member.label for member in unit.members] for unit in found] == [
-        ["P-T[0]", "P-T[1]"], ["P-T[2]", "P-T[3]"], ["RI-T[0]", "RI-T[1]"], ["RI-T[2]", "RI-T[3]"],
+        *([f"{v}[{a}]", f"{v}[{b}]"] for v in ("P-T", "RI-T") for a, b in ((0, 1), (0, 2), (1, 2))),
         ["P-T[0]", "P-T[1]", "P-T[2]", "P-T[3]"], [],
     ]  # fmt: skip
+    assert len(units(trained, ANALYSIS.model_copy(update={"max_pairs": None}))) == 2 * 6 + 2
     cost = [ANALYSIS.images(unit, trained.study) for unit in found]
     assert cost[0] == (3 + 3 * 2 * 3) * (80 + 40 + 1000)
     assert cost[-1] == 0
@@ -77,7 +82,7 @@ def test_rows_are_the_tested_set(measured, trained: Trained) -> None:
 
 
 def test_a_hull_is_measured_and_a_decision_sees_no_test_row(trained: Trained) -> None:
-    unit = units(trained)[4]
+    unit = units(trained)[6]
     table = checked(ANALYSIS, ANALYSIS.measure(unit, trained.context).table)
     assert set(table["set"]) == {"hull of P-T"}
     assert set(table["corners"]) == {4}
@@ -100,9 +105,10 @@ def test_the_published_basin_stands_beside_ours(trained: Trained) -> None:
     assert found.select("level", "origin", "epsilon", "delta", "distance").row(0) == (
         "published", "clipart", 0.0054, 98.28, 178.07,
     )  # fmt: skip
-    numbers = {number.name: number for number in ANALYSIS.summarise(found, Evidence()).numbers}
-    assert numbers["δ of the paper, clipart"].value == 98.28
-    assert "another network and task" in numbers["ε of the paper, clipart"].note
+    summary = checked_summary(ANALYSIS, ANALYSIS.summarise(found, Evidence()))
+    assert [estimate_of(summary, f"published_{name}", origin="clipart").value
+            for name in ("epsilon", "delta", "distance")] == [0.0054, 98.28, 178.07]  # fmt: skip
+    assert estimate_of(summary, "published_delta").name == "δ of the paper, clipart"
     for domain in ("real", "quickdraw"):
         assert published_rows(domain, schema(Basins.columns)).height == 1
 
@@ -143,9 +149,10 @@ def sets(*rows: dict, name: str = "segment P-T/P-T") -> pl.DataFrame:
         "rise_high": 0.015, "delta": 6.0, "delta_below": 3.0, "delta_low": 3.0, "delta_high": 12.0, "reason": None,
         "tau": 0.02, "delta_tau": 3.0, "delta_tau_low": 1.5, "delta_tau_high": 6.0, "reason_tau": None,
     }  # fmt: skip
+    seeds = [dict(zip(("seed_a", "seed_b"), pair, strict=True)) for pair in seed_pairs(len(rows))]
     made = [
-        {**base, **row, "split": split, "quantity": quantity}
-        for row in rows for split in ("train", "test") for quantity in ("loss", "error")
+        {**base, **({} if name.startswith("hull") else pair), **row, "split": split, "quantity": quantity}
+        for pair, row in zip(seeds, rows, strict=True) for split in ("train", "test") for quantity in ("loss", "error")
     ]  # fmt: skip
     return checked(Basins(), pl.DataFrame(made, schema=schema(Basins.columns)))
 
@@ -156,58 +163,75 @@ BARRIER = {"rise": 0.2, "rise_low": 0.15, "rise_high": 0.25}
 MAYBE = {"rise": 0.01, "rise_low": 0.0, "rise_high": 0.03}
 
 
+LIMITS = "error barrier 0.5 points, 95 % limits 0.0 to 1.5 from 400 test examples, for"
+
+
+def barrier(table: pl.DataFrame) -> Estimate:
+    """The barrier that is judged."""
+    summary = checked_summary(ONE, ONE.summarise(table, Evidence()))
+    return estimate_of(summary, "error_barrier", set="segment P-T/P-T", split="test", baseline="mean")
+
+
 @pytest.mark.parametrize(
-    ("rows", "verdict"),
+    ("rows", "word", "verdict"),
     [
-        ([{}], "one basin (ε 1 points, δ 6 at a distance of 12): error barrier 0.5 points, 95 % limits 0.0 to 1.5 from "
-         "400 test images, for these networks."),
-        ([{}, {"epsilon": 0.02, "delta": 3.0}], "one basin (ε 1 to 2 points, δ 3 to 6 at a distance of 12 to 12): "
-         "error barrier 0.5 points, 95 % limits 0.0 to 1.5 from 400 test images, for these pairs of networks, the "
-         "larger of two."),
-        ([{}, {}, {"rise": 0.006}], "one basin (ε 1 to 1 points, δ 6 to 6 at a distance of 12 to 12): error barrier "
-         "0.5 points, 95 % limits 0.4 to 0.7 over 3 disjoint pairs of seeds."),
-        ([BARRIER], "not one basin: error barrier 20.0 points, 95 % limits 15.0 to 25.0 from 400 test images, for "
-         "these networks."),
-        ([{}, BARRIER], "undecided: error barrier 20.0 points, 95 % limits 0.0 to 25.0"),
-        ([MAYBE], "undecided: error barrier 1.0 points, 95 % limits 0.0 to 3.0"),
-        ([{"resolved": False}], "undecided: connected (error barrier 0.5 points, 95 % limits 0.0 to 1.5 from 400 test "
-         "images, for these networks), but 2ε is under twice its standard error."),
-        ([NO_DELTA], "undecided: connected (error barrier 0.5 points, 95 % limits 0.0 to 1.5 from 400 test images, for "
-         "these networks), but no δ: at the largest δ tested, 48, condition (2) does not hold."),
-        ([{"rise_low": None, "rise_high": None}], "undecided: error barrier 0.5 points, without limits."),
-        ([{"mean": None, "rise": None, "reason": "the loss is not finite somewhere within the set"}],
+        ([{}], "stable", f"one basin (ε 1 points, δ 6 at a distance of 12): {LIMITS} this set of networks."),
+        ([{}, {"epsilon": 0.02, "delta": 3.0}], "stable", "one basin (ε 1 to 2 points, δ 3 to 6 at a distance of 12 to "
+         f"12): {LIMITS} the worst of 2 sets of networks."),
+        ([BARRIER], "unstable", "not one basin: error barrier 20.0 points, 95 % limits 15.0 to 25.0 from 400 test"),
+        ([{}, BARRIER], "undecided", "undecided: error barrier 20.0 points, 95 % limits 0.0 to 25.0"),
+        ([MAYBE], "undecided", "undecided: error barrier 1.0 points, 95 % limits 0.0 to 3.0"),
+        ([{"resolved": False}], "stable", f"undecided: connected ({LIMITS} this set of networks), but 2ε is under "
+         "twice its standard error."),
+        ([NO_DELTA], "stable", f"undecided: connected ({LIMITS} this set of networks), but no δ: at the largest δ "
+         "tested, 48, condition (2) does not hold."),
+        ([{"rise_low": None, "rise_high": None}], "undecided", "undecided: error barrier 0.5 points, without limits."),
+        ([{"mean": None, "rise": None, "reason": "the loss is not finite somewhere within the set"}], "undecided",
          "undecided: the loss is not finite somewhere within the set."),
     ],
 )  # fmt: skip
-def test_one_basin_is_said_of_a_delta_without_a_barrier_alone(rows, verdict) -> None:
+def test_one_basin_is_said_of_a_delta_without_a_barrier_alone(rows, word, verdict) -> None:
     found = ONE.summarise(sets(*rows), Evidence()).verdict
     assert found.startswith(f"segment P-T/P-T {verdict}")
+    assert barrier(sets(*rows)).verdict == word
+
+
+def test_three_segments_of_three_seeds_are_judged_over_seeds() -> None:
+    rises = (0.005, 0.0052, 0.006)
+    found = barrier(sets(*({"rise": rise} for rise in rises)))
+    expected = leave_one_seed_out(dict(zip(seed_pairs(3), rises, strict=True)))
+    assert (found.value, found.low, found.high) == pytest.approx(expected)
+    assert (found.basis, found.n, found.verdict) == ("seeds", 3, "stable")
+    equal = barrier(sets({}, {}, {}))
+    assert (equal.basis, equal.n, equal.flags, equal.verdict) == ("examples", 400, ("no_spread",), "stable")
 
 
 def test_numbers_say_what_their_limits_are() -> None:
-    numbers = {number.name: number for number in ONE.summarise(sets({}), Evidence()).numbers}
-    epsilon = numbers["ε of segment P-T/P-T (test error)"]
+    one = ONE.summarise(sets({}), Evidence())
+    epsilon = estimate_of(one, "error_epsilon", set="segment P-T/P-T", split="test")
     assert (epsilon.value, epsilon.basis, epsilon.n) == (0.01, "examples", 400)
+    assert epsilon.name == "ε of segment P-T/P-T (test error)"
     assert epsilon.high - epsilon.low == pytest.approx(2 * 1.96 * 0.002)
-    delta = numbers["δ of segment P-T/P-T (test error)"]
+    delta = estimate_of(one, "error_delta")
     assert (delta.value, delta.low, delta.high, delta.unit) == (6.0, 3.0, 12.0, "ℓ2")
-    assert "values of the grid" in delta.note
-    assert numbers["distance of the networks of segment P-T/P-T"].value == 12.0
-    three = {n.name: n for n in ONE.summarise(sets({}, {"delta": 12.0}, {}), Evidence()).numbers}
-    assert three["δ of segment P-T/P-T (test error)"].basis == "seeds"
-    assert three["δ of segment P-T/P-T (test error)"].value == pytest.approx(8.0)
+    assert (estimate_of(one, "distance").value, estimate_of(one, "loss_epsilon").unit) == (12.0, "nat")
+    three = ONE.summarise(sets({}, {"delta": 12.0}, {}), Evidence())
+    delta = estimate_of(three, "error_delta")
+    expected = leave_one_seed_out(dict(zip(seed_pairs(3), (6.0, 12.0, 6.0), strict=True)))
+    assert (delta.value, delta.basis, delta.low) == (pytest.approx(8.0), "seeds", max(0, expected[1]))
+    assert delta.high == pytest.approx(expected[2])
+    assert estimate_of(three, "distance").flags == ("no_spread",)
 
 
 def test_numbers_without_a_value_say_why() -> None:
-    numbers = {n.name: n for n in ONE.summarise(sets({}, NO_DELTA), Evidence()).numbers}
-    lost = numbers["δ of segment P-T/P-T (test loss)"]
-    assert (lost.value, lost.note) == (None, "at the largest δ tested, 48, condition (2) does not hold (1 of 2 sets)")
-    open_end = {n.name: n for n in ONE.summarise(sets({"delta_high": None}), Evidence()).numbers}
-    delta = open_end["δ of segment P-T/P-T (test error)"]
-    assert (delta.low, delta.high, delta.basis) == (None, None, None)
+    lost = estimate_of(ONE.summarise(sets({}, NO_DELTA), Evidence()), "loss_delta")
+    assert (lost.value, lost.n, lost.flags) == (None, 2, ("incomplete",))
+    assert lost.note == "at the largest δ tested, 48, condition (2) does not hold (1 of 2 sets)"
+    delta = estimate_of(ONE.summarise(sets({"delta_high": None}), Evidence()), "error_delta")
+    assert (delta.value, delta.low, delta.high, delta.basis) == (6.0, None, None, None)
     assert "no upper limit up to the largest δ tested" in delta.note
-    without = {n.name: n for n in ONE.summarise(sets({"epsilon_se_examples": None}), Evidence()).numbers}
-    assert without["ε of segment P-T/P-T (test error)"].note == "no standard error"
+    without = estimate_of(ONE.summarise(sets({"epsilon_se_examples": None}), Evidence()), "error_epsilon")
+    assert (without.value, without.basis, without.note) == (0.01, None, "no standard error")
 
 
 def test_notes_say_what_was_switched_off() -> None:

@@ -1,15 +1,20 @@
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
-from tests.analyses.control_units import expand, rates, settled_curves, told, tuned
+from tests.analyses.control_units import ONE, expand, rates, settled_curves, told, tuned
 from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic import learning_curves_table, learning_rate_table
 from tests.report.synthetic_starts import RATES, control_table, ends, summary
 from transferscope.analyses.contract import checked, checked_summary, schema
 from transferscope.analyses.control import Control, report_rows
 from transferscope.analyses.ends import END_METRICS
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate import LearningRate
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.measures.intervals import fieller, paired_seeds_interval
+from transferscope.running.reading import unit_key
 from transferscope.specs import Control as ControlStart
 
 
@@ -185,9 +190,11 @@ def test_nothing_but_diverged_runs_is_undecided():
 
 
 def test_notes_name_rates_edges_and_diverged_rates():
-    table = control_table()
-    edge = pl.when(pl.col("variant") == "spectrum").then(0.3).otherwise(pl.col("learning_rate")).alias("learning_rate")
-    report = table.filter(pl.col("level") != "tuning").with_columns(edge)
+    # 0.1, the best rate of spectrum, and 0.3 change places.
+    swapped = pl.col("learning_rate").replace({0.1: 0.3, 0.3: 0.1})
+    own = pl.col("variant") == "spectrum"
+    table = control_table().with_columns(pl.when(own).then(swapped).otherwise("learning_rate").alias("learning_rate"))
+    report = table.filter(pl.col("level") != "tuning")
     search = table.filter(pl.col("level") == "tuning").with_columns(
         diverged=(pl.col("variant") == "permuted") & (pl.col("learning_rate") == 0.3)
     )
@@ -195,6 +202,30 @@ def test_notes_name_rates_edges_and_diverged_rates():
     assert any(f"mean-var {RATES['mean-var']:g}" in note for note in notes)
     assert "the best rate of spectrum lies at the edge of its grid: the search was cut short" in notes
     assert "permuted diverged at rate 0.3 in the search" in notes
+
+
+@pytest.mark.parametrize("error", [None, 0.01, 0.2])
+def test_a_control_gets_the_smallest_rate_that_is_not_distinguishable_from_its_best(plain, error):
+    known = pl.when(pl.col("split") == "validation").then(pl.lit(error, pl.Float64)).alias("validation_error")
+    search = tuned(0.1).with_columns(known)
+    rates = {m.spec.recipe.learning_rate for m in expand(plain, search)[-1].members if m.variant == "permuted"}
+    assert rates == {0.02 if error == 0.2 else 0.1}  # 0.8 at the best, 0.7 at the others
+    facts = told(control_table().with_columns(pl.lit(error, pl.Float64).alias("validation_error"))).facts["choices"]
+    assert {method: choice["best"] for method, choice in facts.items()} == {
+        method: rate for method, rate in RATES.items() if not method.endswith("_T")
+    }
+    assert {choice["moved"] for choice in facts.values()} == {error == 0.2}
+
+
+def test_the_rule_is_part_of_what_a_tuning_run_is_measured_by(plain):
+    asked = plain.study.settings
+    best = asked.training.model_copy(update={"rate_rule": "best"})
+    other = replace(plain.study, settings=asked.model_copy(update={"training": best}))
+    tables = Evidence({LearningRate().key: rates()})
+    units = [list(ONE.units(study, tables)) for study in (plain.study, other)]
+    keys = [[unit_key(ONE, unit, plain.study) for unit in found] for found in units]
+    assert not set(keys[0]) & set(keys[1])
+    assert [unit.members for unit in units[0]] == [unit.members for unit in units[1]]
 
 
 def test_settings_that_do_not_hold_are_errors():
@@ -215,7 +246,11 @@ def test_a_study_runs_it_from_search_to_shares(started):
     }
     for method in ("permuted", "spectrum"):
         rows = search.filter(pl.col("variant") == method).sort(["value", "loss"], descending=[True, False])
-        assert chosen[method] == rows["learning_rate"][0]
+        images = len(started.context.splits()["validation"])
+        right = images * rows["value"][0] + 2
+        error = (right / (images + 4) * (1 - right / (images + 4)) / (images + 4)) ** 0.5
+        assert rows["validation_error"][0] == pytest.approx(error)
+        assert chosen[method] == rows.filter(pl.col("value") >= rows["value"][0] - error)["learning_rate"].min()
     # What a row says of a network is what its history says.
     start = ControlStart(of=started.study.pretrained, method="spectrum")
     spec = started.study.trained("P_T", 1, chosen["spectrum"]).model_copy(update={"start": start})

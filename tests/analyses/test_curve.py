@@ -6,10 +6,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.estimates import estimate_of
+from tests.reference.pairs_reference import leave_one_seed_out
 from tests.studies import Diverging, Trained
-from transferscope.analyses.contract import Unit, checked, schema
+from transferscope.analyses.contract import Unit, checked, checked_summary, schema
 from transferscope.analyses.curve import Curve
 from transferscope.analyses.curve_path import curve_path
+from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves import LearningCurves
 from transferscope.measures.standard_error import standard_error
@@ -40,12 +43,16 @@ def measured(trained: Trained):
     return unit, table, path
 
 
-def test_units_are_disjoint_pairs_with_a_bend_each(trained: Trained) -> None:
+def test_units_are_pairs_of_seeds_with_a_bend_each(trained: Trained) -> None:
     evidence = trained.evidence.for_decision()
     units = list(ANALYSIS.units(trained.study, evidence))
     assert [[member.label for member in unit.members] for unit in units] == [
-        [f"{v}[{s}]", f"{v}[{s + 1}]", f"{v}-curve[{s}]"] for v in ("P-T", "RI-T") for s in (0, 2)
-    ]
+        [f"{v}[{a}]", f"{v}[{b}]", f"{v}-curve-to-{b}[{a}]"]
+        for v in ("P-T", "RI-T") for a, b in ((0, 1), (0, 2), (1, 2))
+    ]  # fmt: skip
+    every = ANALYSIS.model_copy(update={"max_pairs": None})
+    assert len(list(every.units(trained.study, evidence))) == 2 * 6
+    assert len({unit.members[2].spec.key for unit in units}) == 6
     for unit in units:
         a, b, bend = (member.spec for member in unit.members)
         assert bend.start == CurveStart(a=a, b=b)
@@ -119,7 +126,7 @@ def test_a_diverged_bend_has_no_curve_and_a_diverged_end_no_bend(measured, train
     lost = (pl.col("variant") == "P_T") & (pl.col("seed") == 1) & (pl.col("setting") == "chosen")
     tables[key] = tables[key].with_columns(pl.when(lost).then(True).otherwise(pl.col("diverged")).alias("diverged"))
     units = ANALYSIS.units(trained.study, Evidence(tables).for_decision())
-    assert [unit.members[0].label for unit in units] == ["P-T[2]", "RI-T[0]", "RI-T[2]"]
+    assert [[member.seed for member in unit.members[:2]] for unit in units] == [[0, 2], [0, 1], [0, 2], [1, 2]]
 
 
 def test_one_seed_has_no_curve(plain) -> None:
@@ -131,14 +138,18 @@ def test_one_seed_has_no_curve(plain) -> None:
 # -- words ------------------------------------------------------------------------------------------------------
 
 
+PAIRS = ((0, 1), (0, 2), (1, 2))
+
+
 def barriers(curve: list[tuple], line: list[tuple], distance: float = 2.0) -> pl.DataFrame:
     """Barrier rows of pairs: (height of the error, low, high) along the curve and along the line."""
     rows = [
         {
-            "level": "barrier", "way": way, "pair": "P-T/P-T", "a": f"P-T[{2 * k}]", "b": f"P-T[{2 * k + 1}]",
-            "seed_a": 2 * k, "seed_b": 2 * k + 1, "shape": "bezier", "learning_rate": 0.1, "epochs": 3, "split": split,
-            "batch_norm": "recompute", "examples": 400, "alpha": 0.5, "l2": 3.0 if way == "curve" else distance,
-            "distance": distance, "quantity": quantity, "baseline": baseline,
+            "level": "barrier", "way": way, "pair": "P-T/P-T", "a": f"P-T[{PAIRS[k][0]}]", "b": f"P-T[{PAIRS[k][1]}]",
+            "seed_a": PAIRS[k][0], "seed_b": PAIRS[k][1], "shape": "bezier", "learning_rate": 0.1, "epochs": 3,
+            "split": split, "batch_norm": "recompute", "examples": 400, "alpha": 0.5,
+            "l2": 3.0 if way == "curve" else distance, "distance": distance, "quantity": quantity,
+            "baseline": baseline,
             "barrier": height, "barrier_se": 0.01, "low": low, "high": high, "simultaneous_low": low,
             "simultaneous_high": high, "family": 2, "n": 400, "midpoint_gap": 0.0, "smallest_gap": 0.0,
         }
@@ -153,30 +164,47 @@ ONE = Curve(variants=("P_T",))
 LOW, MAYBE, HIGH = (0.005, 0.0, 0.015), (0.01, 0.0, 0.03), (0.2, 0.15, 0.25)
 
 
+FINE = [(0.004, 0.0, 0.5), (0.005, 0.0, 0.5), (0.006, 0.0, 0.5)]
+APART = [(0.2, 0.0, 0.5), (0.21, 0.0, 0.5), (0.22, 0.0, 0.5)]
+
+
+def judged(curve: list[tuple], line: list[tuple]) -> tuple[Estimate, Estimate]:
+    """The barriers that are judged, along the curve and along the line."""
+    summary = ONE.summarise(barriers(curve, line), Evidence())
+    at = {"pair": "P-T/P-T", "split": "test", "baseline": "mean", "batch_norm": "batch norm recomputed"}
+    return tuple(estimate_of(summary, "error_barrier", path=path, **at) for path in ("bezier", "line"))
+
+
 @pytest.mark.parametrize(
-    ("curve", "line", "verdict"),
+    ("curve", "line", "words", "basis"),
     [
-        ([LOW], [HIGH], "joined by a curve of low loss: error barrier 0.5 points, 95 % limits 0.0 to 1.5; on the "
-         "straight line separated by a barrier: error barrier 20.0 points, 95 % limits 15.0 to 25.0 (from 400 test "
-         "examples, for this pair of networks)."),
-        ([LOW], [LOW], "joined by a curve of low loss: error barrier 0.5 points, 95 % limits 0.0 to 1.5; on the "
-         "straight line linearly connected: error barrier 0.5 points"),
-        ([HIGH], [HIGH], "not joined by the curve that was trained: error barrier 20.0 points"),
-        ([MAYBE], [HIGH], "undecided whether the trained curve joins them: error barrier 1.0 points"),
-        ([LOW, MAYBE], [HIGH, HIGH], "undecided whether the trained curve joins them: error barrier 1.0 points (the "
-         "larger of two), 95 % limits 0.0 to 3.0"),
-        ([LOW, HIGH], [HIGH, HIGH], "undecided whether the trained curve joins them: error barrier 20.0"),
-        ([(0.004, 0.0, 0.5), (0.005, 0.0, 0.5), (0.006, 0.0, 0.5)], [HIGH] * 3, "joined by a curve of low loss: error "
-         "barrier 0.5 points, 95 % limits 0.3 to 0.7; on the straight line separated by a barrier: error barrier 20.0 "
-         "points, 95 % limits 20.0 to 20.0 (over 3 disjoint pairs of seeds)."),
-        ([(0.005, None, None)], [HIGH], "undecided whether the trained curve joins them: error barrier 0.5 points, "
-         "without limits; on"),
-        ([(None, None, None)], [HIGH], "undecided whether the trained curve joins them: an error on the way is not "
-         "finite; on"),
+        ([LOW], [HIGH], ("stable", "unstable"), "examples"),
+        ([LOW], [LOW], ("stable", "stable"), "examples"),
+        ([HIGH], [HIGH], ("unstable", "unstable"), "examples"),
+        ([MAYBE], [HIGH], ("undecided", "unstable"), "examples"),
+        ([LOW, MAYBE], [HIGH, HIGH], ("undecided", "unstable"), "examples"),
+        ([LOW, HIGH], [HIGH, HIGH], ("undecided", "unstable"), "examples"),
+        (FINE, APART, ("stable", "unstable"), "seeds"),
+        (FINE, [FINE[0], *APART[1:]], ("stable", "undecided"), "seeds"),
+        ([LOW] * 3, [HIGH] * 3, ("stable", "unstable"), "examples"),
+        ([(0.005, None, None)], [HIGH], ("undecided", "unstable"), None),
+        ([(None, None, None)], [HIGH], ("undecided", "unstable"), None),
     ],
-)  # fmt: skip
-def test_joined_is_said_of_an_upper_limit_alone(curve, line, verdict) -> None:
-    assert ONE.summarise(barriers(curve, line), Evidence()).verdict.startswith(f"P-T/P-T {verdict}")
+)
+def test_joined_is_said_of_an_upper_limit_alone(curve, line, words, basis) -> None:
+    found = judged(curve, line)
+    assert tuple(item.verdict for item in found) == words
+    assert found[0].basis == basis
+
+
+def test_the_verdict_says_both_barriers_and_what_they_rest_on() -> None:
+    assert ONE.summarise(barriers([LOW], [HIGH]), Evidence()).verdict == (
+        "P-T/P-T joined by a curve of low loss: error barrier 0.5 points, 95 % limits 0.0 to 1.5 from 400 test "
+        "examples, for this pair of networks; on the straight line separated by a barrier: error barrier 20.0 points, "
+        "95 % limits 15.0 to 25.0 from 400 test examples, for this pair of networks."
+    )
+    lost = ONE.summarise(barriers([(None, None, None)], [HIGH]), Evidence()).verdict
+    assert lost.startswith("P-T/P-T undecided whether the trained curve joins them: an error between the ends is not")
 
 
 def test_a_curve_never_makes_a_linear_basin() -> None:
@@ -184,32 +212,33 @@ def test_a_curve_never_makes_a_linear_basin() -> None:
     for curve in (LOW, MAYBE, HIGH):
         for line in (MAYBE, HIGH):
             summary = ONE.summarise(barriers([curve], [line]), Evidence())
-            text = " ".join([summary.verdict, *summary.notes, *(f"{n.name} {n.note}" for n in summary.numbers)])
+            text = " ".join([summary.verdict, *summary.notes, *(f"{n.name} {n.note}" for n in summary.estimates)])
             assert "linearly connected" not in text
             assert "basin" not in text
             assert "flat" not in text
             assert "a curve of low loss makes no linear connection: that is judged on the straight line" in text
 
 
-def test_numbers_over_pairs_or_over_examples() -> None:
-    def numbers(curve):
-        return {n.name: n for n in ONE.summarise(barriers(curve, [HIGH] * len(curve)), Evidence()).numbers}
-
-    name = "error barrier along the curve of P-T/P-T (test, mean baseline)"
-    one = numbers([LOW])[name]
+def test_numbers_over_seeds_or_over_examples() -> None:
+    one, _ = judged([LOW], [HIGH])
     assert (one.value, one.low, one.high, one.basis, one.n, one.note) == (*LOW, "examples", 400, "one pair")
-    three = numbers([LOW] * 3)[name]
-    assert (three.value, three.basis, three.n) == (pytest.approx(0.005), "seeds", 3)
-    lost = numbers([LOW, (None, None, None)])[name]
-    assert (lost.value, lost.note) == (None, "not finite for 1 of 2 pairs of networks")
-    assert len(numbers([LOW])) == 9
-    detour = numbers([LOW])["length of the curve of P-T/P-T over the distance of its ends"]
-    assert (detour.value, detour.note) == (1.5, "one pair: no interval")
+    assert one.name == "error barrier along the curve of P-T/P-T (test, mean baseline)"
+    three, _ = judged(FINE, APART)
+    assert (three.value, three.low, three.high) == pytest.approx(
+        leave_one_seed_out(dict(zip(PAIRS, (height for height, *_ in FINE), strict=True)))
+    )
+    lost, _ = judged([LOW, (None, None, None)], [HIGH, HIGH])
+    assert (lost.value, lost.n, lost.flags) == (None, 2, ("incomplete",))
+    summary = ONE.summarise(barriers([LOW], [HIGH]), Evidence())
+    checked_summary(ONE, summary)
+    assert len(summary.estimates) == 2 * 2 * 2 + 1
+    length = estimate_of(summary, "length_ratio", pair="P-T/P-T")
+    assert (length.value, length.low, length.flags) == (1.5, None, ("too_few_seeds",))
 
 
 def test_equal_ends_have_no_detour() -> None:
-    numbers = ONE.summarise(barriers([LOW], [LOW], distance=0.0), Evidence()).numbers
-    assert (numbers[-1].value, numbers[-1].note) == (None, "the ends of a pair are one and the same network")
+    length = estimate_of(ONE.summarise(barriers([LOW], [LOW], distance=0.0), Evidence()), "length_ratio")
+    assert (length.value, length.flags) == (None, ("incomplete",))
 
 
 def test_what_was_not_measured_is_said() -> None:

@@ -299,3 +299,33 @@ def test_runs_too_short_to_tell_are_named() -> None:
 def test_longer_runs_are_compared_as_well() -> None:
     found = table(rows("P_T", 0, FLAT), rows("RI_T", 0, FLAT), rows("RI_T_long", 0, [*FLAT, 0.55, 0.55]))
     assert estimate_of(summary_of(found), "final_gap", rival="RI_T_long").value == pytest.approx(0.05)
+
+
+# -- spikes -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.kind("C8")
+def test_a_spike_of_the_training_loss_is_kept_by_key_and_said() -> None:
+    up, calm = [0.69, 0.5, 22.0, 0.6, 0.4], [0.69, 0.5, 0.4, 0.3, 0.2]
+    found = table(
+        rows("P_T", 0, FLAT, loss=up),
+        rows("P_T", 1, FLAT, loss=[0.69, 0.5, 0.4, 9.0, 8.0]),
+        rows("P_T", 2, FLAT, loss=up, diverged=True),  # told as diverged
+        rows("RI_T", 0, FLAT, loss=calm),
+        rows("RI_T_long", 0, FLAT, loss=calm),
+        rows("RI_T", 1000, FLAT, loss=up, setting="grid"),  # told beside the search
+    )
+    summary = ANALYSIS.summarise(found, rates())
+    told = [(s["variant"], s["seed"], s["learning_rate"], s["epoch"], s["peak"], s["back"])
+            for s in summary.facts["spikes"]]  # fmt: skip
+    assert told == [("P_T", 0, 0.1, 2, 22.0, 4), ("P_T", 1, 0.1, 3, 9.0, None)]
+    (note,) = [note for note in summary.notes if "far above its earlier level" in note]
+    assert "P-T[0] at 0.1 from 0.595 to 22 in epoch 2, back in epoch 4" in note
+    assert "P-T[1] at 0.1 from 0.5 to 9 in epoch 3, and never back" in note
+
+
+@pytest.mark.kind("C8")
+def test_where_no_loss_has_a_spike_nothing_is_said_of_it() -> None:
+    summary = ANALYSIS.summarise(table(rows("P_T", 0, FLAT), rows("RI_T", 0, FLAT)), rates())
+    assert summary.facts["spikes"] == []
+    assert not any("level" in note for note in summary.notes)

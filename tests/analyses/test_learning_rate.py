@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 from tests.studies import Trained, study
 from transferscope.analyses.contract import checked, schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate, choose, scores
+from transferscope.analyses.learning_rate import LearningRate, choose, chosen, scores
 from transferscope.running.context import Context
+from transferscope.running.reading import unit_key
 from transferscope.running.rounds import expand
 
 ANALYSIS = LearningRate()
 
 
-def table(*rows: tuple) -> pl.DataFrame:
-    """Rows of (variant, rate, seed, metric, loss); a metric of None is a diverged run."""
+def table(*rows: tuple, error: float | None = None) -> pl.DataFrame:
+    """Rows of (variant, rate, seed, metric, loss), each with one standard error; a metric of None is a diverged run."""
     made = pl.DataFrame(
         [
             {
@@ -27,6 +28,7 @@ def table(*rows: tuple) -> pl.DataFrame:
                 "updates": 30,
                 "train_metric": metric,
                 "validation_metric": metric,
+                "validation_error": None if metric is None else error,
                 "validation_loss": loss,
                 "diverged": metric is None,
             }
@@ -111,6 +113,152 @@ def test_the_choice_does_not_depend_on_the_order_of_the_runs(values, shuffle) ->
     literal = max(rows, key=lambda row: (row[3], -row[4], -row[1]))[1]
     shuffle.shuffle(rows)
     assert choose(table(*rows), "P_T") == literal
+
+
+# -- one standard error -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.kind("C8")
+@pytest.mark.parametrize(
+    ("metrics", "error", "rate"),
+    [
+        ({0.03: 0.8036, 0.09: 0.8041}, 0.03, 0.03),  # of 250 images: which of them is ahead is chance
+        ({0.03: 0.8036, 0.09: 0.8041}, None, 0.09),  # the rule `best`
+        ({0.01: 0.5, 0.03: 0.8036, 0.09: 0.8041}, 0.03, 0.03),
+        ({0.01: 0.774, 0.03: 0.7, 0.09: 0.8041}, 0.0301, 0.01),  # the smallest, whatever lies between
+        ({0.01: 0.75, 0.03: 0.875}, 0.125, 0.01),  # just within
+        ({0.01: 0.75, 0.03: 0.875}, 0.1249, 0.03),  # just outside
+        ({0.03: 0.875, 0.09: 0.875}, 0.1, 0.03),
+        ({0.03: 0.9, 0.09: 0.88}, 0.1, 0.03),  # never a larger one than the best
+        ({0.01: None, 0.03: 0.8, 0.09: 0.81}, 0.1, 0.03),  # a diverged one is not as good
+        ({0.01: None, 0.03: None}, 0.1, 0.01),
+    ],
+)
+def test_the_smallest_rate_within_one_standard_error_of_the_best(metrics, error, rate) -> None:
+    rows = [("P_T", r, 1000, m, None if m is None else 1.0) for r, m in metrics.items()]
+    found = chosen(table(*rows, error=error), "P_T")
+    finite = {r: m for r, m in metrics.items() if m is not None}
+    best = max(finite, key=lambda r: (finite[r], -r), default=min(metrics))
+    assert (found.rate, found.best, found.metric) == (rate, best, finite.get(best))
+    assert found.error == (pytest.approx(error) if finite and error is not None else None)
+    assert found.moved == (rate != best)
+    assert bool(found.note) == found.moved
+
+
+@pytest.mark.kind("C8")
+def test_a_rate_at_which_one_of_its_seeds_diverged_is_never_as_good() -> None:
+    rows = (
+        ("P_T", 0.1, 1000, 0.9, 1.0), ("P_T", 0.1, 1001, None, None),
+        ("P_T", 0.2, 1000, 0.9, 1.0), ("P_T", 0.2, 1001, 0.9, 1.0),
+    )  # fmt: skip
+    assert choose(table(*rows, error=0.5), "P_T") == 0.2
+
+
+@pytest.mark.kind("C8")
+def test_seeds_add_their_spread_and_images_theirs_which_no_seed_shrinks() -> None:
+    """√(SE² + s²/k), from three seeds 0.7, 0.8, 0.9: s = 0.1."""
+    rows = table(*(("P_T", 0.2, 1000 + k, 0.7 + 0.1 * k, 1.0) for k in range(3)), error=0.05)
+    literal = (0.05**2 + 0.1**2 / 3) ** 0.5
+    assert chosen(rows, "P_T").error == pytest.approx(literal)
+    one = table(("P_T", 0.2, 1000, 0.8, 1.0), error=0.05)
+    assert chosen(one, "P_T").error == pytest.approx(0.05)
+    # A smaller rate between one and √(1 + …) errors below the best is taken with the spread, and not without it.
+    lower = [("P_T", 0.1, 1000 + k, 0.8 - 0.07, 1.0) for k in range(3)]
+    spread = [("P_T", 0.2, 1000 + k, 0.7 + 0.1 * k, 1.0) for k in range(3)]
+    steady = [("P_T", 0.2, 1000 + k, 0.8, 1.0) for k in range(3)]
+    assert choose(table(*lower, *spread, error=0.05), "P_T") == 0.1
+    assert choose(table(*lower, *steady, error=0.05), "P_T") == 0.2
+
+
+@pytest.mark.kind("C8")
+def test_the_grid_is_extended_where_the_best_lies_whatever_is_taken(plain: Context) -> None:
+    """The middle rate is as good as the best, at the upper edge: the edge is extended all the same."""
+    rows = [(v, r, 1000, m, 1.0) for v in ("P_T", "RI_T") for r, m in ((0.02, 0.5), (0.1, 0.80), (0.5, 0.81))]
+    found = table(*rows, error=0.05)
+    assert choose(found, "P_T") == 0.1
+    assert ANALYSIS.grid(plain.study, Evidence({ANALYSIS.key: found}, decision=True)) == [0.02, 0.1, 0.5, 2.5]
+    # And where a smaller rate at the lower edge is taken in place of an interior best one, nothing was cut short.
+    rows = [(v, r, 1000, m, 1.0) for v in ("P_T", "RI_T") for r, m in ((0.02, 0.80), (0.1, 0.81), (0.5, 0.5))]
+    found = table(*rows, error=0.05)
+    assert choose(found, "P_T") == 0.02
+    assert ANALYSIS.grid(plain.study, Evidence({ANALYSIS.key: found}, decision=True)) == [0.02, 0.1, 0.5]
+    assert ANALYSIS.summarise(found, Evidence()).facts["at_edge"] == []
+
+
+@pytest.mark.kind("C8")
+def test_every_trained_member_has_the_rate_of_the_rule(plain: Context) -> None:
+    rows = [(v, r, 1000, m, 1.0) for v in ("P_T", "RI_T") for r, m in ((0.02, 0.7), (0.1, 0.80), (0.5, 0.81))]
+    for error, rate in ((0.05, 0.1), (None, 0.5)):
+        evidence = Evidence({ANALYSIS.key: table(*rows, error=error)})
+        members = list(plain.study.members(evidence, ("P_T", "RI_T", "RI_T_long")))
+        assert {member.spec.recipe.learning_rate for member in members} == {rate}
+
+
+@pytest.mark.kind("C8")
+def test_the_rule_tells_tables_apart_and_no_network(plain: Context) -> None:
+    best = with_training(plain, rate_rule="best")
+    one, other = list(ANALYSIS.units(plain.study, Evidence())), list(ANALYSIS.units(best, Evidence()))
+    assert [unit.members for unit in one] == [unit.members for unit in other]
+    assert not {unit_key(ANALYSIS, u, plain.study) for u in one} & {unit_key(ANALYSIS, u, plain.study) for u in other}
+
+
+@pytest.mark.kind("C8")
+@pytest.mark.parametrize("rule", ["one_standard_error", "best"])
+def test_the_error_of_each_run_is_that_of_its_metric(trained: Trained, rule) -> None:
+    facts = with_training(trained.context, rate_rule=rule)
+    images = len(trained.context.splits()["validation"])
+    for unit in list(ANALYSIS.units(facts, Evidence()))[:2]:
+        row = checked(ANALYSIS, ANALYSIS.measure(unit, trained.context).table).row(0, named=True)
+        share = (images * row["validation_metric"] + 2) / (images + 4)
+        literal = (share * (1 - share) / (images + 4)) ** 0.5
+        assert row["validation_error"] == (pytest.approx(literal) if rule == "one_standard_error" else None)
+
+
+@pytest.mark.kind("C8")
+def test_the_summary_says_by_key_and_in_words_what_is_not_distinguishable() -> None:
+    rows = [("P_T", 0.03, 1000, 0.8036, 1.0), ("P_T", 0.09, 1000, 0.8041, 1.0),
+            ("RI_T", 0.03, 1000, 0.7, 1.0), ("RI_T", 0.09, 1000, 0.9, 1.0)]  # fmt: skip
+    summary = ANALYSIS.summarise(table(*rows, error=0.0314), Evidence())
+    choices = summary.facts["choices"]
+    assert {v: (c["rate"], c["best"], c["moved"]) for v, c in choices.items()} == {
+        "P_T": (0.03, 0.09, True), "RI_T": (0.09, 0.09, False)
+    }  # fmt: skip
+    assert (choices["P_T"]["metric"], choices["P_T"]["error"]) == (0.8041, pytest.approx(0.0314))
+    said = "not distinguishable from 0.09 (validation metric 0.804 ± 0.031)"
+    assert f"P-T 0.03 ({said})" in summary.verdict
+    numbers = {number.name: number for number in summary.numbers}
+    assert numbers["chosen rate of P-T"].note == f"validation metric 0.804; {said}"
+    assert "distinguishable" not in numbers["chosen rate of RI-T"].note
+    assert any("training.rate_rule=best" in note for note in summary.notes)
+    plain = ANALYSIS.summarise(table(*rows), Evidence())
+    assert [choice["moved"] for choice in plain.facts["choices"].values()] == [False, False]
+    assert not any("rate_rule" in note for note in plain.notes)
+
+
+@pytest.mark.kind("C8")
+def test_a_spike_of_the_loss_is_kept_and_said(tmp_path) -> None:
+    from tests.studies import bound
+
+    class Spiked(Context):
+        def history(self, spec):
+            losses = [0.69, 0.5, 22.0, 0.4] if spec.recipe.learning_rate == 0.5 else [0.69, 0.5, 0.4, 0.3]
+            return pl.DataFrame(
+                {"epoch": range(4), "updates": range(4), "train_loss": losses, "train_metric": 0.5,
+                 "validation_metric": 0.5, "validation_loss": 1.0, "diverged": False}
+            )  # fmt: skip
+
+    context = bound(tmp_path)
+    spiked = Spiked(context.store, context.study)
+    rows = [ANALYSIS.measure(unit, spiked).table for unit in ANALYSIS.units(context.study, Evidence())]
+    found = checked(ANALYSIS, pl.concat(rows))
+    summary = ANALYSIS.summarise(found, Evidence())
+    assert [(s["variant"], s["seed"], s["learning_rate"]) for s in summary.facts["spikes"]] == [
+        ("RI_T", 1000, 0.5), ("P_T", 1000, 0.5)
+    ]  # fmt: skip
+    for spike in summary.facts["spikes"]:
+        assert (spike["epoch"], spike["peak"], spike["back"]) == (2, 22.0, 3)
+        assert spike["before"] == pytest.approx(0.595)
+    assert any("P-T[1000] at 0.5 from 0.595 to 22 in epoch 2, back in epoch 3" in note for note in summary.notes)
 
 
 # -- the grid ---------------------------------------------------------------------------------------------------

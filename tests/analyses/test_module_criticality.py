@@ -29,13 +29,14 @@ def moved(net: nn.Module, seed: int, scale: float = 0.1) -> nn.Module:
 def test_every_point_is_that_of_full_passes_to_the_last_bit() -> None:
     final = network("resnet", 0)
     initial = moved(final, 1)
+    parts = parts_parameters(final, "block")
+    some = [list(parts)[place] for place in (0, 4, -1)]
     found = criticality(
         initial, final, batches(1), recompute_on=batches(3), alphas=ALPHAS, sigmas=SIGMAS, draws=2, grid="full",
-        margin=0.1, seed=5, device="cpu",
+        margin=0.1, seed=5, modules=some, device="cpu",
     )  # fmt: skip
-    parts = parts_parameters(final, "block")
-    assert [module.name for module in found.modules] == list(parts)
-    for module in (found.modules[0], found.modules[4], found.modules[-1]):
+    assert [module.name for module in found.modules] == some
+    for module in found.modules:
         wanted = naive_grid(
             initial, final, module.name, parts[module.name], batches(1), batches(3), ALPHAS, SIGMAS, 2, 5
         )
@@ -45,16 +46,18 @@ def test_every_point_is_that_of_full_passes_to_the_last_bit() -> None:
     assert found.batch_norm == "recompute"
 
 
-@pytest.mark.parametrize("name", ["resnet", "vit"])
-def test_the_search_finds_what_the_grid_finds(name: str) -> None:
+@pytest.mark.parametrize(("name", "every"), [("resnet", 3), ("vit", 1)])
+def test_the_search_finds_what_the_grid_finds(name: str, every: int) -> None:
     final = network(name, 0)
     initial = moved(final, 1, 0.3)
+    parts = list(parts_parameters(final, "block"))[::every]
     results = {}
     for grid in ("search", "full"):
         results[grid] = criticality(
             initial, final, batches(1), recompute_on=batches(3), draws=2, grid=grid, margin=0.2, device="cpu",
-            alphas=ALPHAS,
+            alphas=ALPHAS, modules=None if every == 1 else parts,
         )  # fmt: skip
+    assert [module.name for module in results["full"].modules] == parts
     for searched, whole in zip(results["search"].modules, results["full"].modules, strict=True):
         assert searched.criticality.mu == whole.criticality.mu
         assert searched.evaluations <= whole.evaluations == 2 * 3 * 5

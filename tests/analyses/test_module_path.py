@@ -8,13 +8,16 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.estimates import estimate_of, estimates_of
+from tests.reference.pairs_reference import leave_one_seed_out
+from tests.report.synthetic_pairs import seed_pairs
 from tests.studies import Diverging, Trained, untrained
 from transferscope.analyses.cka_loader import cka
-from transferscope.analyses.contract import Measured, Unit, checked, schema
+from transferscope.analyses.contract import Measured, Unit, checked, checked_summary, schema
+from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.linear_path import linear_path
 from transferscope.analyses.module_path import ALL, TRUNK, ModulePath
-from transferscope.analyses.module_path_summary import module_barriers
 from transferscope.analyses.module_paths import module_paths
 from transferscope.measures.barriers import barrier
 from transferscope.measures.standard_error import standard_error
@@ -155,8 +158,8 @@ def test_a_network_and_itself_have_nothing_between_them(plain) -> None:
     assert table["relative"].drop_nulls().unique().to_list() == [0.0]
     summary = asked.summarise(table, Evidence())
     assert "of 3 modules moved alone 0 separated, 0 undecided, 3 connected" in summary.verdict
-    unknown = next(n for n in summary.numbers if n.name.startswith("Kendall τ over modules, error barrier and CKA"))
-    assert (unknown.value, unknown.note) == (None, "too few modules that differ")
+    unknown = estimate_of(summary, "barrier_rank_agreement", beside="cka")
+    assert (unknown.value, unknown.n, unknown.flags) == (None, 1, ("incomplete",))
 
 
 def test_units_are_pairs_of_each_kind(trained: Trained) -> None:
@@ -164,11 +167,11 @@ def test_units_are_pairs_of_each_kind(trained: Trained) -> None:
     evidence = trained.evidence.for_decision()
     labels = [[member.label for member in unit.members] for unit in asked.units(trained.study, evidence)]
     assert labels == [
-        ["P-T[0]", "P-T[1]"], ["P-T[2]", "P-T[3]"], ["RI-T[0]", "RI-T[1]"], ["RI-T[2]", "RI-T[3]"],
-        ["P-T[0]", "RI-T[0]"], ["P-T[1]", "RI-T[1]"],
+        *([f"{v}[{a}]", f"{v}[{b}]"] for v in ("P-T", "RI-T") for a, b in ((0, 1), (0, 2), (1, 2))),
+        ["P-T[0]", "RI-T[0]"], ["P-T[1]", "RI-T[1]"], ["P-T[2]", "RI-T[2]"],
     ]  # fmt: skip
     every = asked.model_copy(update={"max_pairs": None})
-    assert len(list(every.units(trained.study, evidence))) == 2 + 2 + 4
+    assert len(list(every.units(trained.study, evidence))) == 6 + 6 + 4
     first = next(iter(asked.units(trained.study, evidence)))
     assert asked.images(first, trained.study) > ANALYSIS.images(first, trained.study) > 0
 
@@ -194,15 +197,15 @@ def barriers(*pairs: dict[str, tuple], policy: str = "recompute") -> pl.DataFram
     """Test rows of pairs: by module the error's barrier and simultaneous limits, the same in both directions."""
     rows = [
         {
-            "level": "barrier", "pair": "P-T/P-T", "a": f"P-T[{2 * k}]", "seed_a": 2 * k, "b": f"P-T[{2 * k + 1}]",
-            "seed_b": 2 * k + 1, "rest": f"P-T[{2 * k + side}]", "module": module,
+            "level": "barrier", "pair": "P-T/P-T", "a": f"P-T[{ends[0]}]", "seed_a": ends[0], "b": f"P-T[{ends[1]}]",
+            "seed_b": ends[1], "rest": f"P-T[{ends[side]}]", "module": module,
             "position": -1 if module == TRUNK else place, "head": False, "parameters": 10, "l2": 1.0,
             "relative": 0.1 * place + 0.01 * k, "cka": None if module == TRUNK else 1 - 0.1 * place, "split": "test",
             "batch_norm": policy, "examples": 400, "alpha": 0.5, "quantity": quantity, "baseline": baseline,
             "barrier": height, "barrier_se": 0.001, "low": low, "high": high, "simultaneous_low": low,
             "simultaneous_high": high, "family": 6, "n": 400, "midpoint_gap": 0.0, "smallest_gap": 0.0,
         }
-        for k, modules in enumerate(pairs) for side in (0, 1)
+        for k, (ends, modules) in enumerate(zip(seed_pairs(len(pairs)), pairs, strict=True)) for side in (0, 1)
         for place, (module, (height, low, high)) in enumerate(modules.items())
         for quantity in ("loss", "error") for baseline in ("linear", "mean")
     ]  # fmt: skip
@@ -221,55 +224,82 @@ def test_connected_is_said_of_limits_that_hold_for_all() -> None:
     )
 
 
+def of(table: pl.DataFrame, module: str = "stem", **at: str) -> Estimate:
+    """The barrier of a module (mean baseline)."""
+    summary = checked_summary(ANALYSIS, ANALYSIS.summarise(table, Evidence()))
+    return estimate_of(summary, "error_barrier", module=module, split="test", **({"baseline": "mean"} | at))
+
+
 @pytest.mark.parametrize(
-    ("pairs", "judged"),
+    ("pairs", "judged", "basis"),
     [
-        ([FINE], "stable"),
-        ([OPEN], "undecided"),
-        ([HIGH], "unstable"),
-        ([(0.005, None, None)], "undecided"),
-        ([FINE, HIGH], "undecided"),
-        ([HIGH, HIGH], "unstable"),
-        ([(0.004, 0, 1), (0.005, 0, 1), (0.006, 0, 1)], "stable"),
-        ([(0.1, 0, 1), (0.1, 0, 1), (0.11, 0, 1)], "unstable"),
-        ([(0.1, 0, 1), (0.0, 0, 1), (0.2, 0, 1)], "undecided"),
+        ([FINE], "stable", "examples"),
+        ([OPEN], "undecided", "examples"),
+        ([HIGH], "unstable", "examples"),
+        ([(0.005, None, None)], "undecided", None),
+        ([FINE, HIGH], "undecided", "examples"),
+        ([HIGH, HIGH], "unstable", "examples"),
+        ([(0.004, 0, 1), (0.005, 0, 1), (0.006, 0, 1)], "stable", "seeds"),
+        ([(0.1, 0, 1), (0.1, 0, 1), (0.11, 0, 1)], "unstable", "seeds"),
+        ([(0.1, 0, 1), (0.0, 0, 1), (0.2, 0, 1)], "undecided", "seeds"),
+        ([(0.1, 0, 1)] * 3, "undecided", "examples"),
+        ([HIGH] * 3, "unstable", "examples"),
     ],
 )
-def test_a_module_is_judged_over_pairs_or_over_examples(pairs: list[tuple], judged: str) -> None:
+def test_a_module_is_judged_over_seeds_or_over_examples(pairs: list[tuple], judged: str, basis: str | None) -> None:
     table = barriers(*({"stem": pair} for pair in pairs))
-    rows = table.filter((pl.col("quantity") == "error") & (pl.col("baseline") == "mean"))
-    (found,) = module_barriers(rows)
-    assert found.judged == judged
-    assert found.interval.basis == ("seeds" if len(pairs) > 2 else "examples")
-    verdict = ANALYSIS.summarise(table, Evidence()).verdict
-    basis = {1: "for this pair of networks", 2: "for these pairs of networks"}
-    if pairs[0][1] is None:
-        assert "without limits" in verdict
-    else:
-        assert (
-            basis.get(len(pairs), "simultaneous 95 % intervals over 3 pairs that share no trained network") in verdict
-        )
+    found = of(table)
+    assert (found.verdict, found.basis) == (judged, basis)
+    words = {
+        "seeds": "simultaneous 95 % intervals over 3 seeds", None: "without limits", "examples": "for this pair of"
+        if len(pairs) == 1 else f"for the worst of {len(pairs)} pairs of networks",
+    }  # fmt: skip
+    assert words[basis] in ANALYSIS.summarise(table, Evidence()).verdict
 
 
-def test_intervals_over_pairs_are_wider_for_more_modules() -> None:
-    values = [(0.004, 0, 1), (0.005, 0, 1), (0.006, 0, 1)]
-    one = module_barriers(barriers(*({"a": v} for v in values)).filter(pl.col("quantity") == "error"))
-    two = module_barriers(barriers(*({"a": v, "b": v} for v in values)).filter(pl.col("quantity") == "error"))
-    assert one[0].interval.value == two[0].interval.value
-    assert two[0].interval.high > one[0].interval.high
+def test_limits_over_seeds_hold_for_all_modules_at_once() -> None:
+    heights = (0.04, 0.05, 0.065)
+    table = barriers(*({TRUNK: (h, 0, 1), "a": (h, 0, 1), "b": (h / 2, 0, 1), "c": FINE} for h in heights))
+    found, pairs = of(table, "a"), dict(zip(seed_pairs(3), heights, strict=True))
+    expected, wide = leave_one_seed_out(pairs), leave_one_seed_out(pairs, 1 - 0.05 / 3)
+    assert (found.value, found.high, found.simultaneous_high) == pytest.approx((*expected[::2], wide[2]))
+    assert (found.low, found.simultaneous_low, found.flags) == (0, 0, ("clipped",))
+    assert found.n_comparisons == 3
+    trunk = of(table, TRUNK)
+    assert (trunk.value, trunk.simultaneous_low, trunk.n_comparisons, trunk.verdict) == (found.value, None, None, None)
+    few = of(table, "c")
+    assert (few.basis, few.flags, few.n_comparisons) == ("examples", ("no_spread",), 6)
+    assert ANALYSIS.summarise(table, Evidence()).verdict.endswith(
+        "(simultaneous 95 % intervals over 3 seeds and limits over 400 test examples or groups, for the worst of 3 "
+        "pairs of networks)."
+    )
 
 
-def test_numbers_name_the_worst_module_and_what_goes_with_it() -> None:
+def test_both_directions_of_a_pair_are_averaged() -> None:
+    table = barriers(*({"stem": (height, 0, 1)} for height in (0.04, 0.05, 0.065)))
+    rest = pl.col("rest") == pl.col("a")
+    table = table.with_columns(barrier=pl.when(rest).then(pl.col("barrier") * 3).otherwise(pl.col("barrier")))
+    found = of(table)
+    expected = leave_one_seed_out(dict(zip(seed_pairs(3), (0.08, 0.1, 0.13), strict=True)))
+    assert (found.value, found.low, found.high) == pytest.approx((expected[0], max(0, expected[1]), expected[2]))
+
+
+def test_every_module_has_its_number_and_what_goes_with_it() -> None:
     table = barriers({TRUNK: HIGH, "stem": FINE, "block": OPEN, "head": HIGH})
-    numbers = {number.name: number for number in ANALYSIS.summarise(table, Evidence()).numbers}
-    worst = numbers["error barrier of head alone, P-T/P-T (test, mean baseline)"]
+    summary = checked_summary(ANALYSIS, ANALYSIS.summarise(table, Evidence()))
+    worst = of(table, "head")
+    assert worst.name == "error barrier of head alone, P-T/P-T (test, mean baseline)"
     assert (worst.value, worst.low, worst.high, worst.basis, worst.n) == (0.05, 0.03, 0.07, "examples", 400)
-    trunk = numbers["error barrier of the trunk at once, P-T/P-T (test, mean baseline)"]
-    assert (trunk.value, trunk.basis, trunk.note) == (0.05, "examples", "one pair")
-    assert numbers["Kendall τ over modules, error barrier and CKA, P-T/P-T"].value == pytest.approx(-1)
-    assert numbers["Kendall τ over modules, error barrier and relative distance, P-T/P-T"].value == pytest.approx(1)
-    three = ANALYSIS.summarise(barriers(*[{TRUNK: HIGH, "stem": FINE}] * 3), Evidence()).numbers
-    assert [(n.basis, n.n) for n in three[:2]] == [("seeds", 3), ("seeds", 3)]
+    trunk = of(table, TRUNK)
+    assert trunk.name == "error barrier of the trunk at once, P-T/P-T (test, mean baseline)"
+    assert (trunk.value, trunk.basis, trunk.at["moved"]) == (0.05, "examples", "at once")
+    assert [item.at["module"] for item in estimates_of(summary, "error_barrier", baseline="mean")] == [
+        TRUNK, "stem", "block", "head",
+    ]  # fmt: skip
+    for beside, sign in (("cka", -1), ("relative", 1)):
+        tau = estimate_of(summary, "barrier_rank_agreement", beside=beside, pair="P-T/P-T")
+        assert tau.value == pytest.approx(sign)
+    assert tau.name == "Kendall τ over modules, error barrier and relative distance, P-T/P-T"
 
 
 def test_a_module_that_is_separated_by_the_exchange_alone_has_no_hill() -> None:

@@ -4,10 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from pydantic import ValidationError
 
 from tests.analyses.path_units import ANALYSIS, QUICK, units_of
+from tests.estimates import estimate_of
 from tests.studies import Diverging, Trained
-from transferscope.analyses.contract import Unit, checked
+from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.linear_path import linear_path
 from transferscope.analyses.path import Path
@@ -80,8 +82,13 @@ def test_own_statistics_are_the_networks_own_logits(measured, trained: Trained) 
         assert error == float((outputs.logits.argmax(1) != outputs.labels).double().mean())
 
 
-def test_barriers_are_those_of_the_points(measured) -> None:
+def test_barriers_are_those_of_the_points(measured, trained: Trained) -> None:
     _, table, path = measured
+    groups = np.asarray(trained.context.images().groups)
+    counted = {
+        split: len(set(groups[trained.context.indices(split, limit)].tolist()))
+        for split, limit in (("train", 50), ("test", None))
+    }
     rows = table.filter(pl.col("level") == "barrier")
     assert rows.height == 2 * 2 * 2
     for row in rows.iter_rows(named=True):
@@ -92,6 +99,7 @@ def test_barriers_are_those_of_the_points(measured) -> None:
         )
         assert row["barrier"] == pytest.approx(max(0.0, (values - line).max()), abs=1e-12)
         assert row["low"] <= row["barrier"] <= row["high"]
+        assert row["n"] == counted[row["split"]], "groups, not images"
         assert row["l2"] == pytest.approx(path.distance)
         assert row["midpoint_gap"] == pytest.approx(values[2] - (values[0] + values[-1]) / 2)
         assert row["smallest_gap"] == pytest.approx((values - (1 - grid) * values[0] - grid * values[-1]).min())
@@ -103,15 +111,19 @@ def named(units: list[Unit]) -> list[tuple[str, ...]]:
 
 
 def test_units_are_pairs_of_each_variant_and_the_ruler(trained: Trained) -> None:
-    every = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    every = [(0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3)]
     ruler = [(POSITIVE, "RI-T[0]")]
     pairs = [(f"{v}/{v}", f"{v}[{s}]", f"{v}[{t}]") for v in ("P-T", "RI-T") for s, t in every]
     assert named(units_of(trained)) == pairs + ruler
-    apart = [pair for pair in pairs if pair[1][-2] + pair[2][-2] in ("01", "23")]
-    assert named(units_of(trained, combinations="disjoint")) == apart + ruler
     few = [pair for pair in pairs if "3" not in pair[2]]
     assert named(units_of(trained, max_seeds=3)) == few + ruler
     assert all(ANALYSIS.images(unit, trained.study) > 0 for unit in units_of(trained))
+
+
+@pytest.mark.parametrize("value", ["disjoint", "all"])
+def test_a_setting_that_let_pairs_be_left_out_is_refused_with_what_to_write(value: str) -> None:
+    with pytest.raises(ValidationError, match=f"no setting combinations any more .*'{value}'.* write max_seeds: 2"):
+        Path(combinations=value)
 
 
 def test_the_known_negative_pair_is_measured_where_it_is_not_asked_for(trained: Trained) -> None:
@@ -182,7 +194,8 @@ def test_no_extrapolation_is_no_grid_of_equal_points(trained: Trained) -> None:
         assert ends == table.filter(pl.col("batch_norm") == "own statistics")[column].to_list()
     summary = asked.summarise(table, Evidence())
     assert "batch-norm statistics were interpolated, not recomputed: these barriers are artefacts" in summary.notes
-    assert all("batch norm interpolated" in number.name for number in summary.numbers)
+    assert {item.at["batch_norm"] for item in summary.estimates} == {"batch norm interpolated"}
+    assert all("batch norm interpolated" in item.name for item in checked_summary(asked, summary).estimates)
 
 
 def test_a_second_run_is_a_training_like_any_other(trained: Trained) -> None:
@@ -279,6 +292,9 @@ def test_where_only_the_trunk_moves_the_head_is_that_of_the_first(trained: Train
     said = asked.summarise(table, Evidence())
     assert any(note.startswith("trunk only: the head is that of the first network") for note in said.notes)
     assert "P-T/P-T (trunk only, head of the first)" in said.verdict
+    barrier = estimate_of(said, "error_barrier", moved="trunk", split="test", baseline="mean")
+    assert barrier.at["pair"] == "P-T/P-T"
+    assert barrier.name.startswith("error barrier of P-T/P-T (trunk only, head of the first) (test, mean baseline")
 
 
 def test_a_refined_path_says_how_fine_it_is_and_a_fast_one_how_far_it_is_off(trained: Trained) -> None:

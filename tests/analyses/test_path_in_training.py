@@ -7,9 +7,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.estimates import estimate_of
 from tests.reference.lines_reference import first_stable
+from tests.reference.pairs_reference import leave_one_seed_out
+from tests.report.synthetic_pairs import seed_pairs
 from tests.studies import Diverging, Trained, study
-from transferscope.analyses.contract import checked, schema
+from transferscope.analyses.contract import Unit, checked, checked_summary, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.linear_path import linear_path
 from transferscope.analyses.path_in_training import PathInTraining
@@ -32,15 +35,19 @@ def table(trained: Trained, units) -> pl.DataFrame:
     return pl.concat([checked(ANALYSIS, ANALYSIS.measure(unit, trained.context).table) for unit in units])
 
 
-def test_units_are_pairs_and_a_run_without_a_partner(trained: Trained, units) -> None:
-    assert [[member.label for member in unit.members] for unit in units] == [["P-T[0]", "P-T[1]"], ["P-T[2]"]]
+def test_one_unit_of_each_variant_shares_its_checkpoints(trained: Trained, units) -> None:
+    assert [[member.label for member in unit.members] for unit in units] == [["P-T[0]", "P-T[1]", "P-T[2]"]]
     assert all(unit.settings == {"epochs": [0, 2, 4]} for unit in units)
     evidence = trained.evidence.for_decision()
     across = ANALYSIS.model_copy(update={"lines": ("across",)})
-    assert len(list(across.units(trained.study, evidence))) == 1
-    both = PathInTraining(most=3).units(trained.study, evidence)
-    assert [unit.settings["epochs"] for unit in both] == [[0, 2, 4]] * 4
-    assert ANALYSIS.images(units[0], trained.study) > 2 * ANALYSIS.images(units[1], trained.study) > 0
+    both = list(PathInTraining(most=3).units(trained.study, evidence))
+    assert [unit.settings["epochs"] for unit in both] == [[0, 2, 4]] * 2
+    assert [len(unit.members) for unit in both] == [4, 4]
+    one, two, three = (
+        across.images(Unit(members=units[0].members[:count], settings=units[0].settings), trained.study)
+        for count in (1, 2, 3)
+    )
+    assert three - two == 2 * (two - one) - one, "three pairs of three runs"
 
 
 def test_every_line_is_the_one_between_its_checkpoints(trained: Trained, units, table: pl.DataFrame) -> None:
@@ -51,7 +58,8 @@ def test_every_line_is_the_one_between_its_checkpoints(trained: Trained, units, 
     keys = ["line", "a", "epoch_a", "b", "epoch_b", "epoch"]
     rows = table.filter((pl.col("split") == "test") & (pl.col("line") != "checkpoint"))
     joined = rows.select(keys).unique(maintain_order=True).rows()
-    wanted = {("across", "P-T[0]", t, "P-T[1]", t, t) for t in (0, 2, 4)}
+    pairs = ((0, 1), (0, 2), (1, 2))
+    wanted = {("across", f"P-T[{a}]", t, f"P-T[{b}]", t, t) for a, b in pairs for t in (0, 2, 4)}
     for run in specs:
         wanted |= {("end", run, t, run, 4, t) for t in (0, 2)} | {("start", run, 0, run, t, t) for t in (2, 4)}
     assert set(joined) == wanted
@@ -106,7 +114,7 @@ def test_each_checkpoint_is_read_once(trained: Trained, units, monkeypatch: pyte
     assert {key: count for key, count in read.items() if key[0] in runs} == {
         (run, epoch): 1 for run in runs for epoch in (1, 2, 3, 4)
     }  # epoch 0 is made anew from P, which is read once for each run
-    assert {count for key, count in read.items() if key[0] not in runs} == {2}
+    assert {count for key, count in read.items() if key[0] not in runs} == {3}
 
 
 def test_the_line_from_start_to_end_is_walked_once(trained: Trained, units, table: pl.DataFrame) -> None:
@@ -115,19 +123,24 @@ def test_the_line_from_start_to_end_is_walked_once(trained: Trained, units, tabl
     starts = one.filter((pl.col("line") == "start") & (pl.col("epoch") == 4))
     assert ends["loss"].to_list() == starts["loss"].to_list()
     alone = ANALYSIS.model_copy(update={"lines": ("start",)})
-    found = alone.measure(units[1], trained.context).table
+    last = Unit(members=units[0].members[2:], settings=units[0].settings)
+    found = alone.measure(last, trained.context).table
     again = found.filter((pl.col("line") == "start") & (pl.col("epoch") == 4) & (pl.col("level") == "point"))
     assert again["loss"].to_list() == starts["loss"].to_list()
     assert alone.summarise(found, Evidence()).verdict.startswith("Undecided: no line between two runs or to the end")
-    pair = alone.summarise(found, Evidence()).numbers
-    assert {number.name for number in pair} == {"loss barrier of P/P-T at epoch 4 (test, linear baseline)"}
-    assert {(number.basis, number.unit) for number in pair} == {("examples", "nat")}
+    (item,) = checked_summary(alone, alone.summarise(found, Evidence())).estimates
+    assert (item.quantity, item.basis, item.unit, item.verdict) == ("loss_barrier", "examples", "nat", None)
+    assert item.name == "loss barrier of P/P-T at epoch 4 (test, linear baseline)"
 
 
-def test_the_partner_of_a_diverged_run_is_measured_alone(trained: Trained, units) -> None:
+def test_the_others_of_a_diverged_run_are_measured(trained: Trained, units) -> None:
     found = ANALYSIS.measure(units[0], Diverging(trained.context, units[0].members[0])).table
-    assert set(found["a"]) == set(found["b"]) == {"P-T[1]"}
-    assert set(found["line"]) == {"end", "start", "checkpoint"}
+    across = found.filter(pl.col("line") == "across")
+    assert set(across.select("a", "b").rows()) == {("P-T[1]", "P-T[2]")}
+    assert set(found["a"]) == set(found["b"]) == {"P-T[1]", "P-T[2]"}
+    assert set(found["line"]) == {"across", "end", "start", "checkpoint"}
+    lone = ANALYSIS.measure(units[0], Diverging(trained.context, *units[0].members[:2])).table
+    assert set(lone["line"]) == {"end", "start", "checkpoint"}
     assert ANALYSIS.measure(units[0], Diverging(trained.context, *units[0].members)).table.is_empty()
 
 
@@ -200,18 +213,19 @@ def test_which_epoch_is_the_last_apart_is_looked_for_among_all() -> None:
 
 
 def barriers(line: str, *runs: list[tuple], policy: str = "recompute") -> pl.DataFrame:
-    """Test rows: for each run the error's barrier and limits at epochs 0, 1, ..."""
+    """Test rows: for each run, or pair of runs, the error's barrier and limits at epochs 0, 1, ..."""
+    pairs = seed_pairs(len(runs)) if line == "across" else [(k, k) for k in range(len(runs))]
     rows = [
         {
             "level": "barrier", "line": line, "variant": "P_T",
             "pair": "P-T/P-T" if line == "across" else "P-T to its end",
-            "a": f"P-T[{k}]", "seed_a": k, "epoch_a": epoch, "b": f"P-T[{k + (10 if line == 'across' else 0)}]",
-            "seed_b": k, "epoch_b": epoch, "epoch": epoch, "l2": 1.0, "split": "test", "batch_norm": policy,
+            "a": f"P-T[{one}]", "seed_a": one, "epoch_a": epoch, "b": f"P-T[{two}]",
+            "seed_b": two, "epoch_b": epoch, "epoch": epoch, "l2": 1.0, "split": "test", "batch_norm": policy,
             "examples": 400, "alpha": 0.5, "quantity": quantity, "baseline": baseline, "barrier": low,
             "barrier_se": 0.01, "low": low, "high": high, "simultaneous_low": low, "simultaneous_high": high,
             "family": 3, "n": 400, "midpoint_gap": 0.0, "smallest_gap": 0.0,
         }
-        for k, limits in enumerate(runs) for epoch, (low, high) in enumerate(limits)
+        for (one, two), limits in zip(pairs, runs, strict=True) for epoch, (low, high) in enumerate(limits)
         for quantity in ("loss", "error") for baseline in ("linear", "mean")
     ]  # fmt: skip
     return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(PathInTraining.columns)))
@@ -225,25 +239,38 @@ def test_the_verdict_names_each_run_and_what_it_rests_on() -> None:
         "0, by epoch 2) (no hill over the straight line: P-T[0] from epoch 1, P-T[1] undecided (after epoch 0, by "
         "epoch 2))."
     )
-    first = next(n for n in summary.numbers if n.name.startswith("first epoch"))
-    assert (first.value, first.n, first.note) == (None, 2, "no epoch can be named for 1 of 2 runs")
+    first = estimate_of(summary, "connected_from", pair="P-T to its end", line="end")
+    assert first.name == "first epoch from which P-T is connected to its end, of those looked at"
+    assert (first.value, first.n, first.flags) == (None, 2, ("incomplete",))
     across = ANALYSIS.summarise(barriers("across", [BELOW, BELOW]), Evidence())
-    assert "two P-T connected to each other: P-T[0] and P-T[10] from epoch 0" in across.verdict
-    assert across.numbers[0].note == "one line"
-    assert across.numbers[0].basis == "examples"
+    assert "two P-T connected to each other: P-T[0] and P-T[1] from epoch 0" in across.verdict
+    one = estimate_of(across, "error_barrier", epoch=0)
+    assert (one.basis, one.n, one.verdict, one.flags) == ("examples", 400, "stable", ("too_few_seeds",))
 
 
 @pytest.mark.parametrize("line", ["across", "end"])
 def test_three_decided_runs_have_an_interval_over_seeds(line: str) -> None:
-    runs = [[ABOVE, BELOW, BELOW], [ABOVE, ABOVE, BELOW], [ABOVE, ABOVE, BELOW]]
-    summary = ANALYSIS.summarise(barriers(line, *runs), Evidence())
-    what = "pairs" if line == "across" else "runs"
-    assert f"from epoch 1.7 (95 % interval over 3 {what}: 0.2 to 3.1)" in summary.verdict
-    first = next(n for n in summary.numbers if n.name.startswith("first epoch"))
-    assert (first.value, first.basis, first.n) == (pytest.approx(5 / 3), "seeds", 3)
-    at = {n.name: n for n in summary.numbers}
+    high = (0.06, 0.09)
+    runs = [[ABOVE, BELOW, BELOW], [high, ABOVE, BELOW], [ABOVE, high, BELOW]]
+    pairs = seed_pairs(3) if line == "across" else [(k, k) for k in range(3)]
+    summary = checked_summary(ANALYSIS, ANALYSIS.summarise(barriers(line, *runs), Evidence()))
+    first = estimate_of(summary, "connected_from")
+    expected = leave_one_seed_out(dict(zip(pairs, (1, 2, 2), strict=True)))
+    assert (first.value, first.low, first.high) == pytest.approx((expected[0], max(0, expected[1]), expected[2]))
+    assert (first.basis, first.n) == ("seeds", 3)
+    assert f"from epoch 1.7 (95 % interval over 3 seeds: {first.low:.1f} to {first.high:.1f})" in summary.verdict
+    start = estimate_of(summary, "error_barrier", epoch=0, line=line, baseline="mean")
     name = "P-T/P-T at epoch 0" if line == "across" else "P-T at epoch 0 to its end"
-    assert at[f"error barrier of {name} (test, mean baseline)"].basis == "seeds"
+    assert start.name == f"error barrier of {name} (test, mean baseline)"
+    expected = leave_one_seed_out(dict(zip(pairs, (0.05, 0.06, 0.05), strict=True)))
+    assert (start.value, start.low, start.high) == pytest.approx(expected)
+
+
+def test_equal_epochs_of_all_runs_have_no_interval_and_are_listed() -> None:
+    summary = ANALYSIS.summarise(barriers("end", *[[BELOW, BELOW]] * 3), Evidence())
+    first = estimate_of(summary, "connected_from")
+    assert (first.value, first.low, first.flags) == (0, None, ("no_spread",))
+    assert "P-T[0] from epoch 0, P-T[1] from epoch 0, P-T[2] from epoch 0" in summary.verdict
 
 
 def test_a_run_on_its_way_down_has_no_hill() -> None:
@@ -253,8 +280,9 @@ def test_a_run_on_its_way_down_has_no_hill() -> None:
     )
     summary = ANALYSIS.summarise(table, Evidence())
     assert "P-T[0] still apart at epoch 1 (no hill over the straight line: P-T[0] from epoch 0)" in summary.verdict
-    numbers = {number.name: number for number in summary.numbers}
-    assert numbers["first epoch from which P-T has no hill to its end (linear baseline), of those looked at"].value == 0
+    flat = estimate_of(summary, "no_hill_from", pair="P-T to its end", baseline="linear")
+    assert flat.name == "first epoch from which P-T has no hill to its end (linear baseline), of those looked at"
+    assert flat.value == 0
     bare = table.with_columns(
         pl.lit(None, pl.Float64).alias(name) for name in ("low", "high", "simultaneous_low", "simultaneous_high")
     )
@@ -267,8 +295,8 @@ def test_a_barrier_that_is_not_finite_is_no_mean_of_the_others() -> None:
         line=pl.lit("start"), pair=pl.lit("P/P-T"),
         barrier=pl.when((pl.col("a") == "P-T[0]") & (pl.col("epoch") == 1)).then(None).otherwise(pl.col("barrier")),
     )  # fmt: skip
-    (lost,) = ANALYSIS.summarise(table, Evidence()).numbers
-    assert (lost.value, lost.note) == (None, "not finite for 1 of 2 lines")
+    (lost,) = ANALYSIS.summarise(table, Evidence()).estimates
+    assert (lost.value, lost.n, lost.flags) == (None, 2, ("incomplete",))
 
 
 def test_notes_name_the_epochs_and_the_policy() -> None:
@@ -279,8 +307,8 @@ def test_notes_name_the_epochs_and_the_policy() -> None:
 
 def test_the_whole_table_has_a_verdict(table: pl.DataFrame) -> None:
     summary = ANALYSIS.summarise(table, Evidence())
-    assert "P-T[0] and P-T[1]" in summary.verdict
+    assert "two P-T connected to each other: " in summary.verdict
     assert "P-T connected to its own end" in summary.verdict
-    assert len({number.name for number in summary.numbers}) == len(summary.numbers)
-    for number in summary.numbers:
-        assert number.value is not None or number.note
+    assert len({item.name for item in checked_summary(ANALYSIS, summary).estimates}) == len(summary.estimates)
+    for item in summary.estimates:
+        assert item.value is not None or item.note

@@ -7,16 +7,20 @@ import polars as pl
 import pytest
 
 from tests.analyses.path_units import ANALYSIS
-from transferscope.analyses.contract import checked, schema
+from tests.estimates import estimate_of
+from tests.reference.pairs_reference import leave_one_seed_out
+from tests.report.synthetic_pairs import seed_pairs
+from transferscope.analyses.contract import Summary, checked, checked_summary, schema
+from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.landscape import LandscapePoint
 from transferscope.analyses.linear_path import LinearPath
 from transferscope.analyses.path import Path
 from transferscope.analyses.path_pairs import POSITIVE
-from transferscope.analyses.path_radius import radius_numbers
+from transferscope.analyses.path_radius import radius_estimates
 from transferscope.analyses.path_rows import rows_of as path_rows
 from transferscope.analyses.path_summary import ruler_of
-from transferscope.measures.intervals import MAGNITUDE, seed_pairs_interval
+from transferscope.measures.intervals import seeds_interval
 
 # -- what is not finite -----------------------------------------------------------------------------------------
 
@@ -72,11 +76,12 @@ def barriers(*values: tuple, pair: str = "P-T/P-T", lost_loss: bool = False, see
     """Barrier rows of pairs: (height of the error, low, high); and those of a ruler, which holds."""
     held = () if ruler is None else zip((POSITIVE, "RI-T/RI-T"), ruler, strict=True)
     asked = [(pair, k, value) for k, value in enumerate(values)] + [(name, 0, value) for name, value in held]
+    own = seeds or seed_pairs(max(1, len(values)))
     rows = [
         {
             "level": "barrier", "pair": name, "moved": "all", "role": "pair" if name == pair else "ruler",
-            "a": f"a{2 * k}", "b": f"b{2 * k + 1}", "points": 13, "equivalent": 49, "bracket": 0.02, "open": 0,
-            "seed_a": seeds[k][0] if seeds else 2 * k, "seed_b": seeds[k][1] if seeds else 2 * k + 1,
+            "a": f"a{own[k][0]}", "b": f"b{own[k][1]}", "points": 13, "equivalent": 49, "bracket": 0.02, "open": 0,
+            "seed_a": own[k][0], "seed_b": own[k][1], "n": None if low is None else 400,
             "split": split, "batch_norm": "recompute", "examples": 400,
             "alpha": 0.5, "l2": 1.0, "quantity": quantity, "baseline": baseline,
             "barrier": None if lost_loss and quantity == "loss" and k == 0 else height, "low": low, "high": high,
@@ -91,43 +96,70 @@ def barriers(*values: tuple, pair: str = "P-T/P-T", lost_loss: bool = False, see
 ONE = Path(pairs=("P_T/P_T",))
 
 
+def said(*values: tuple, **made) -> Summary:
+    """The checked summary of pairs of two P-T."""
+    return checked_summary(ONE, ONE.summarise(barriers(*values, **made), Evidence()))
+
+
+def judged(summary: Summary, pair: str = "P-T/P-T", role: str = "pair", **at: str) -> Estimate:
+    """The barrier that is judged, or another one by its coordinates."""
+    where = {"split": "test", "baseline": "mean", "moved": "all", "batch_norm": "batch norm recomputed"} | at
+    return estimate_of(summary, "error_barrier", pair=pair, role=role, **where)
+
+
 @pytest.mark.parametrize(
-    ("values", "verdict"),
+    ("values", "word", "basis"),
     [
-        ([(0.005, 0.0, 0.015)], "P-T/P-T linearly connected: error barrier 0.5 points, 95 % limits 0.0 to 1.5 from 400 "
-         "test examples, for this pair of networks."),
-        ([(0.01, 0.0, 0.021)], "P-T/P-T undecided: error barrier 1.0 points, 95 % limits 0.0 to 2.1"),
-        ([(0.2, 0.15, 0.25)], "P-T/P-T separated by a barrier: error barrier 20.0 points, 95 % limits 15.0 to 25.0"),
-        ([(0.005, 0.0, 0.015), (0.01, 0.0, 0.03)], "P-T/P-T undecided: error barrier 1.0 points (the largest of 2), "
-         "95 % limits 0.0 to 3.0 from 400 test examples, for these pairs of networks."),
-        ([(0.2, 0.15, 0.25), (0.01, 0.0, 0.03)], "P-T/P-T undecided: error barrier 20.0 points (the largest of 2)"),
-        ([(0.2, 0.15, 0.25), (0.3, 0.2, 0.4)], "P-T/P-T separated by a barrier: error barrier 30.0 points"),
-        ([(0.005, None, None)], "P-T/P-T undecided: error barrier 0.5 points, without limits."),
-        ([(0.004, 0.0, 0.5), (0.005, 0.0, 0.5), (0.006, 0.0, 0.5)], "P-T/P-T linearly connected: error barrier 0.5 "
-         "points, 95 % limits 0.3 to 0.7 over 3 pairs that share no network."),
-        ([(0.1, 0.0, 0.5), (0.0, 0.0, 0.5), (0.2, 0.0, 0.5)], "P-T/P-T undecided: error barrier 10.0 points"),
+        ([(0.005, 0.0, 0.015)], "stable", "examples"),
+        ([(0.01, 0.0, 0.021)], "undecided", "examples"),
+        ([(0.2, 0.15, 0.25)], "unstable", "examples"),
+        ([(0.005, 0.0, 0.015), (0.01, 0.0, 0.03)], "undecided", "examples"),
+        ([(0.2, 0.15, 0.25), (0.01, 0.0, 0.03)], "undecided", "examples"),
+        ([(0.2, 0.15, 0.25), (0.3, 0.2, 0.4)], "unstable", "examples"),
+        ([(0.005, None, None)], "undecided", None),
+        ([(0.004, 0.0, 0.5), (0.005, 0.0, 0.5), (0.006, 0.0, 0.5)], "stable", "seeds"),
+        ([(0.1, 0.0, 0.5), (0.0, 0.0, 0.5), (0.2, 0.0, 0.5)], "undecided", "seeds"),
+        ([(0.005, 0.0, 0.5), (0.005, 0.0, 0.5), (0.005, 0.0, 0.5)], "undecided", "examples"),
+        ([(0.005, 0.0, 0.015), (0.005, 0.0, 0.015), (0.005, 0.0, 0.015)], "stable", "examples"),
     ],
-)  # fmt: skip
-def test_connected_is_said_of_an_upper_limit_alone(values, verdict) -> None:
-    assert ONE.summarise(barriers(*values), Evidence()).verdict.startswith(verdict)
+)
+def test_connected_is_said_of_an_upper_limit_alone(values, word, basis) -> None:
+    summary = said(*values)
+    assert (judged(summary).verdict, judged(summary).basis) == (word, basis)
+    assert summary.facts["pairs"] == {"P-T/P-T": word}
+    words = {"stable": "linearly connected", "unstable": "separated by a barrier", "undecided": "undecided"}[word]
+    assert summary.verdict.startswith(f"P-T/P-T {words}: error barrier {100 * judged(summary).value:.1f} points")
 
 
-def test_numbers_over_pairs_or_over_examples() -> None:
-    name = "error barrier of P-T/P-T (test, mean baseline, batch norm recomputed)"
-    one = {n.name: n for n in ONE.summarise(barriers((0.01, 0.0, 0.03)), Evidence()).numbers}[name]
-    assert (one.value, one.low, one.high, one.basis, one.n, one.note) == (0.01, 0.0, 0.03, "examples", 400, "one pair")
-    three = {n.name: n for n in ONE.summarise(barriers(*[(0.1, 0, 1)] * 3), Evidence()).numbers}[name]
-    assert (three.value, three.basis, three.n) == (pytest.approx(0.1), "seeds", 3)
-    assert three.note == "n counts pairs that share no trained network"
-    assert len(ONE.summarise(barriers((0.01, 0.0, 0.03)), Evidence()).numbers) == 8 + 2 + 2
+def test_the_verdict_says_what_it_rests_on() -> None:
+    assert said((0.005, 0.0, 0.015)).verdict == (
+        "P-T/P-T linearly connected: error barrier 0.5 points, 95 % limits 0.0 to 1.5 from 400 test examples, for this "
+        "pair of networks."
+    )
+    assert said((0.005, 0.0, 0.015), (0.01, 0.0, 0.03)).verdict.endswith("for the worst of 2 pairs of networks.")
+    assert said((0.1, 0.0, 1), (0.11, 0.0, 1), (0.13, 0.0, 1)).verdict.endswith(" over 3 seeds.")
+
+
+def test_numbers_over_seeds_or_over_examples() -> None:
+    one = said((0.01, 0.0, 0.03))
+    found = judged(one)
+    assert found.name == "error barrier of P-T/P-T (test, mean baseline, batch norm recomputed)"
+    assert (found.value, found.low, found.high, found.basis, found.n) == (0.01, 0.0, 0.03, "examples", 400)
+    assert (found.note, found.flags) == ("one pair", ("too_few_seeds",))
+    assert len(one.estimates) == 8 + 2 + 2
+    heights = (0.1, 0.12, 0.15)
+    three = judged(said(*((height, 0, 1) for height in heights)), split="train", baseline="linear")
+    expected = leave_one_seed_out(dict(zip(seed_pairs(3), heights, strict=True)))
+    assert (three.value, three.low, three.high) == pytest.approx((expected[0], max(0, expected[1]), expected[2]))
+    assert (three.n, three.basis, three.verdict) == (3, "seeds", None)
 
 
 def test_a_loss_barrier_that_is_not_finite_is_no_mean_of_the_others() -> None:
-    table = barriers((0.01, 0.0, 0.015), (0.01, 0.0, 0.015), lost_loss=True)
-    numbers = {number.name: number for number in ONE.summarise(table, Evidence()).numbers}
-    lost = numbers["loss barrier of P-T/P-T (test, mean baseline, batch norm recomputed)"]
-    assert (lost.value, lost.note) == (None, "not finite for 1 of 2 pairs of networks")
-    assert numbers["error barrier of P-T/P-T (test, mean baseline, batch norm recomputed)"].value == pytest.approx(0.01)
+    summary = said((0.01, 0.0, 0.015), (0.01, 0.0, 0.015), lost_loss=True)
+    lost = estimate_of(summary, "loss_barrier", split="test", baseline="mean")
+    assert (lost.value, lost.n, lost.flags) == (None, 2, ("incomplete",))
+    assert lost.note == "not finite for 1 of 2 pairs of networks"
+    assert judged(summary).value == pytest.approx(0.01)
 
 
 def test_a_kind_without_a_pair_is_said_to_have_none() -> None:
@@ -149,25 +181,12 @@ def test_a_coarse_grid_is_noted() -> None:
     assert "on 1 paths intervals that may hide a higher value were left for want of points" in short
 
 
-def test_all_pairs_of_seeds_leave_one_seed_out() -> None:
-    values = [(0.001, 0, 1), (0.003, 0, 1), (0.002, 0, 1)]
-    seeds = [(0, 1), (0, 2), (1, 2)]
-    said = ONE.summarise(barriers(*values, seeds=seeds), Evidence())
-    number = next(n for n in said.numbers if n.name.startswith("error barrier of P-T/P-T (test, mean"))
-    found = seed_pairs_interval(dict(zip(seeds, (v[0] for v in values), strict=True)), bounds=MAGNITUDE)
-    assert (number.value, number.low, number.high) == (found.value, found.low, found.high)
-    assert (number.n, number.basis) == (3, "seeds")
-    assert number.note == "n counts seeds, of 3 pairs, leaving one seed out"
-    assert said.verdict.endswith("over 3 seeds.")
-
-
 def test_pairs_of_one_seed_are_independent() -> None:
     table = barriers(*[(0.3, 0, 1), (0.31, 0, 1), (0.32, 0, 1)], pair="P-T/RI-T", seeds=[(0, 0), (1, 1), (2, 2)])
-    verdict = Path(pairs=("P_T/RI_T",)).summarise(table, Evidence()).verdict
-    assert verdict.startswith(
-        "P-T/RI-T separated by a barrier: error barrier 31.0 points, 95 % limits 28.5 to 33.5 over"
-    )
-    assert "over 3 pairs that share no network" in verdict
+    found = judged(Path(pairs=("P_T/RI_T",)).summarise(table, Evidence()), "P-T/RI-T")
+    expected = seeds_interval([0.3, 0.31, 0.32])
+    assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high))
+    assert (found.n, found.verdict) == (3, "unstable")
 
 
 # -- the ruler --------------------------------------------------------------------------------------------------
@@ -185,25 +204,32 @@ def test_pairs_of_one_seed_are_independent() -> None:
 )  # fmt: skip
 def test_where_the_ruler_fails_nothing_is_decided(ruler, why) -> None:
     for value in ((0.0, 0.0, 0.001), (0.5, 0.4, 0.6)):
-        said = ONE.summarise(barriers(value, ruler=ruler), Evidence())
-        assert said.verdict.startswith("Undecided: two pairs whose answer is known are not told apart here. Measured: ")
-        assert len(said.verdict.split()) <= 45
-        assert said.facts["ruler_holds"] is False
-        assert why in said.notes[0]
-        assert "connected:" not in said.verdict
-        assert "separated by a barrier:" not in said.verdict
-        assert f"P-T/P-T error barrier {100 * value[0]:.1f} points" in said.verdict, "what was measured is still said"
+        summary = said(value, ruler=ruler)
+        assert summary.verdict.startswith(
+            "Undecided: two pairs whose answer is known are not told apart here. Measured: "
+        )
+        assert len(summary.verdict.split()) <= 45
+        assert summary.facts["ruler_holds"] is False
+        assert why in summary.notes[0]
+        assert "connected:" not in summary.verdict
+        assert "separated by a barrier:" not in summary.verdict
+        assert f"P-T/P-T error barrier {100 * value[0]:.1f} points" in summary.verdict, "what was measured is said"
+        assert "uncontrolled" in judged(summary).flags
 
 
 def test_the_ruler_that_holds_is_in_the_notes_and_numbers() -> None:
     table = barriers((0.005, 0.0, 0.015))
-    said = ONE.summarise(table, Evidence())
-    assert said.notes[0].startswith(
+    summary = said((0.005, 0.0, 0.015))
+    assert summary.notes[0].startswith(
         "the ruler holds: RI-T/RI-T, trained on linearly connected, error barrier 0.0 points"
     )
-    assert "RI-T/RI-T separated by a barrier, error barrier 30.0 points, 95 % limits 25.0 to 35.0" in said.notes[0]
-    rulers = [number for number in said.numbers if number.name.startswith("ruler: ")]
-    assert [(n.value, n.low, n.high) for n in rulers] == list(RULER)
+    assert "RI-T/RI-T separated by a barrier, error barrier 30.0 points, 95 % limits 25.0 to 35.0" in summary.notes[0]
+    rulers = [judged(summary, pair, "ruler") for pair in (POSITIVE, "RI-T/RI-T")]
+    assert [(item.value, item.low, item.high, item.verdict) for item in rulers] == [
+        (*RULER[0], "stable"), (*RULER[1], "unstable"),
+    ]  # fmt: skip
+    assert rulers[0].name == f"ruler: error barrier of {POSITIVE} (test, mean baseline, batch norm recomputed)"
+    assert judged(summary).flags == ("too_few_seeds",)
     found = ruler_of(table.filter(pl.col("level") == "barrier"))
     assert (found.positive, found.negative, found.holds) == ("stable", "unstable", True)
 
@@ -212,21 +238,29 @@ def test_pairs_asked_for_serve_as_the_known_negative() -> None:
     """With RI-T/RI-T among the pairs none is measured twice, and what is said of them is what the ruler rests on."""
     own = barriers((0.3, 0.25, 0.35), pair="RI-T/RI-T", ruler=(RULER[0], (0.3, 0.25, 0.35)))
     own = own.filter((pl.col("role") == "pair") | (pl.col("pair") == POSITIVE))
-    said = Path(pairs=("RI_T/RI_T",)).summarise(own, Evidence())
-    assert said.verdict.startswith("RI-T/RI-T separated by a barrier: error barrier 30.0 points")
+    summary = Path(pairs=("RI_T/RI_T",)).summarise(own, Evidence())
+    assert (judged(summary, "RI-T/RI-T").verdict, summary.facts["ruler_holds"]) == ("unstable", True)
+
+
+def test_two_random_starts_without_a_barrier_are_a_finding_where_a_run_is_connected_to_itself() -> None:
+    own = barriers((0.0, 0.0, 0.01), pair="RI-T/RI-T", ruler=(RULER[0], (0.0, 0.0, 0.01)))
+    own = own.filter((pl.col("role") == "pair") | (pl.col("pair") == POSITIVE))
+    summary = Path(pairs=("RI_T/RI_T",)).summarise(own, Evidence())
+    assert (judged(summary, "RI-T/RI-T").verdict, summary.facts["ruler_holds"]) == ("stable", False)
+    assert "uncontrolled" not in judged(summary, "RI-T/RI-T").flags
 
 
 # -- distance ---------------------------------------------------------------------------------------------------
 
 
 def test_per_distance_comes_with_its_warning() -> None:
-    said = ONE.summarise(barriers((0.01, 0.0, 0.03)), Evidence())
-    number = next(n for n in said.numbers if n.name.startswith("error barrier per unit of ℓ2 distance of P-T/P-T"))
-    assert (number.value, number.unit, number.low) == (0.01, "1 per ℓ2", None)
-    assert "not scale-free: quadratic effects grow as the square of the distance" in number.note
+    at = {"pair": "P-T/P-T", "moved": "all", "split": "test", "baseline": "mean"}
+    found = estimate_of(said((0.01, 0.0, 0.03)), "error_barrier_per_l2", **at)
+    assert (found.value, found.unit, found.low) == (0.01, "1 per ℓ2", None)
+    assert "not scale-free: quadratic effects grow as the square of the distance" in found.note
     same = barriers((0.0, 0.0, 0.01)).with_columns(pl.lit(None, pl.Float64).alias("per_l2"))
-    lost = next(n for n in ONE.summarise(same, Evidence()).numbers if "per unit" in n.name)
-    assert (lost.value, lost.note) == (None, "not finite, or no distance, for 1 of 1 pairs of networks")
+    lost = estimate_of(ONE.summarise(same, Evidence()), "error_barrier_per_l2", **at)
+    assert (lost.value, lost.n, lost.flags) == (None, 1, ("incomplete",))
 
 
 def lines(*pairs: tuple[str, int, float, float]) -> pl.DataFrame:
@@ -244,15 +278,17 @@ def lines(*pairs: tuple[str, int, float, float]) -> pl.DataFrame:
 
 
 def test_the_loss_at_equal_radius_is_that_of_both_lines() -> None:
-    table = lines(("P-T/P-T", 0, 2.0, 0.4), ("RI-T/RI-T", 0, 8.0, 16.0), ("RI-T/RI-T", 2, 16.0, 16.0))
-    found = {n.name: n for n in radius_numbers(table, "batch norm recomputed")}
-    near = found["rise of the loss within ℓ2 1 of the ends of P-T/P-T (test, batch norm recomputed)"]
-    far = found["rise of the loss within ℓ2 1 of the ends of RI-T/RI-T (test, batch norm recomputed)"]
-    assert near.value == pytest.approx(0.1), "half of the shortest line is its middle"
-    wanted = [16 * 0.125 * 0.875, 16 * 0.0625 * 0.9375]
-    assert far.value == pytest.approx(sum(wanted) / 2, rel=5e-3)
-    assert (far.low, far.high, far.basis) == (pytest.approx(wanted[1], rel=5e-3), pytest.approx(wanted[0]), "range")
-    assert radius_numbers(lines(("P-T/P-T", 0, 2.0, 0.4)), "") == [], "one kind has nothing to be compared with"
-    assert radius_numbers(lines(("P-T/P-T", 0, 0.0, 0.4), ("RI-T/RI-T", 0, 8.0, 1.0)), "") == []
+    table = lines(("P-T/P-T", 0, 2.0, 0.4), ("RI-T/RI-T", 0, 8.0, 16.0), ("RI-T/RI-T", 1, 16.0, 16.0),
+                  ("RI-T/RI-T", 2, 10.0, 16.0))  # fmt: skip
+    near, far = radius_estimates(table, "batch norm recomputed")
+    assert [item.at["radius"] for item in (near, far)] == [1.0, 1.0], "half of the shortest line is its middle"
+    assert near.name == "rise of the loss within ℓ2 1 of the ends of P-T/P-T (test, batch norm recomputed)"
+    assert near.value == pytest.approx(0.1)
+    rises = {(s, s + 1): 16 / length * (1 - 1 / length) for s, length in enumerate((8.0, 16.0, 10.0))}
+    expected = leave_one_seed_out(rises)
+    assert (far.value, far.low, far.high) == pytest.approx(expected, rel=0.02)
+    assert (far.n, far.basis) == (4, "seeds")
+    assert radius_estimates(lines(("P-T/P-T", 0, 2.0, 0.4)), "") == [], "one kind has nothing to be compared with"
+    assert radius_estimates(lines(("P-T/P-T", 0, 0.0, 0.4), ("RI-T/RI-T", 0, 8.0, 1.0)), "") == []
     gone = table.with_columns(pl.when(pl.col("l2") == 4).then(None).otherwise(pl.col("loss")).alias("loss"))
-    assert [n.note for n in radius_numbers(gone, "") if n.value is None] == ["not finite on some line"]
+    assert [item.flags for item in radius_estimates(gone, "") if item.value is None] == [("incomplete",)]

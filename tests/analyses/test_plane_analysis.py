@@ -8,8 +8,9 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
+from tests.estimates import estimate_of
 from tests.studies import Diverging, Trained
-from transferscope.analyses.contract import checked, schema
+from transferscope.analyses.contract import checked, checked_summary, schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.plane import Plane
 from transferscope.analyses.plane_networks import plane_through
@@ -98,11 +99,13 @@ def test_a_plane_claims_nothing(tables) -> None:
     assert summary.verdict.startswith("A picture, not a test: test error ")
     assert "on P-T[0], P-T[1], RI-T[0]; " in summary.verdict
     assert summary.verdict.endswith("for paths and basins to decide, with intervals.")
-    numbers = {number.name: number for number in summary.numbers}
-    mark = numbers["test error of RI-T[0], plane P-T[0], P-T[1], RI-T[0]"]
+    assert checked_summary(ANALYSIS, summary).estimates
+    mark = estimate_of(summary, "error", network="RI-T[0]", plane="P-T[0], P-T[1], RI-T[0]", split="test")
+    assert mark.name == "test error of RI-T[0], plane P-T[0], P-T[1], RI-T[0]"
+    assert mark.at["batch_norm"] == "recompute"
     assert mark.low <= mark.value <= mark.high
     assert (mark.basis, mark.n) == ("examples", 30)
-    assert numbers["share of the grid evaluated, plane around P-T[0]"].value == 1.0
+    assert estimate_of(summary, "share_evaluated", plane="around P-T[0]").value == 1.0
     assert any("biases and parameters of norms do not move" in note for note in summary.notes)
     assert not any("head of their seed" in note for note in summary.notes)
 

@@ -1,11 +1,8 @@
 """Which networks a study's variants are."""
 
-from dataclasses import replace
-
 import pytest
 
 from tests.analyses.test_learning_curves import rates
-from transferscope.analyses.contract import Member
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.variants import recipe_of, shown
 from transferscope.errors import AnalysisError
@@ -57,11 +54,3 @@ def test_members_are_at_their_own_chosen_rates(plain: Context) -> None:
     assert (recipes["RI-T-long[1]"].learning_rate, recipes["RI-T-long[1]"].epochs) == (0.2, 6)
     with pytest.raises(AnalysisError, match="there is no table of 'learning_rate' yet"):
         study.member("P_T", 0, Evidence())
-
-
-@pytest.mark.parametrize(("seeds", "pairs"), [((0, 1, 2, 3), [(0, 1), (2, 3)]), ((4, 2, 9), [(4, 2)]), ((5,), [])])
-def test_pairs_are_disjoint(plain: Context, seeds, pairs) -> None:
-    study = replace(plain.study, settings=plain.study.settings.model_copy(update={"seeds": seeds}))
-    found = list(study.pairs(rates(), "P_T"))
-    assert [(first.seed, second.seed) for first, second in found] == pairs
-    assert all(isinstance(member, Member) and member.variant == "P_T" for pair in found for member in pair)

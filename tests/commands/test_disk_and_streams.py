@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.commands.processes import CLOSED, GONE, Commands, Ended
+from tests.commands.processes import CLOSED, GONE, Commands, Ended, can_be_nobody
 from transferscope.networks.architectures import build
 from transferscope.networks.settings import Architecture
 from transferscope.networks.weights import write_state
@@ -20,10 +20,7 @@ from transferscope.store.integrity import verify
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits, users and streams of POSIX systems")
 as_root = pytest.mark.skipif(
-    os.name != "posix"
-    or os.geteuid() != 0
-    or not all(parent.stat().st_mode & stat.S_IXOTH for parent in Path(os.__file__).resolve().parents),
-    reason="needs root to be another user, and a Python that others may read",
+    os.name != "posix" or not can_be_nobody(), reason="needs root to be another user, and a Python that others may read"
 )
 # Each is a process of its own: one member of each kind is tried every time, the others with `make test-slow`.
 slow = pytest.mark.slow

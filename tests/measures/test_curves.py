@@ -8,7 +8,9 @@ from tests.reference import statistics_reference as reference
 from transferscope.errors import MeasureError
 from transferscope.measures.curves import (
     Reached,
+    Spike,
     common_thresholds,
+    loss_spikes,
     optimisation_speed,
     speed_from_equal_loss,
     steps_to_threshold,
@@ -142,3 +144,66 @@ def test_too_few_epochs_have_no_trend() -> None:
 def test_errors(call, match: str) -> None:
     with pytest.raises(MeasureError, match=match):
         call()
+
+
+# -- spikes of a loss --------------------------------------------------------------------------------------
+
+
+def by_epoch(*losses: float) -> dict[int, float]:
+    return dict(enumerate(losses))
+
+
+@pytest.mark.parametrize(
+    ("losses", "spikes"),
+    [
+        ((0.69, 0.5, 0.4, 22.0, 0.6, 0.45), [Spike(3, 0.5, 22.0, 5)]),  # up and back
+        ((0.69, 0.5, 0.4, 3.0, 22.0, 9.0), [Spike(3, 0.5, 22.0, None)]),  # up for good
+        ((0.69, 9.0, 0.5, 0.4), [Spike(1, 0.69, 9.0, 2)]),  # in the first epoch
+        ((1.0, 0.5, 5.0, 0.5, 0.4, 6.0, 0.3), [Spike(2, 0.75, 5.0, 3), Spike(5, 0.5, 6.0, 6)]),  # twice
+        ((2.3, 1.2, 0.6, 0.3, 0.15, 0.08, 0.04), []),  # falling
+        ((0.69, 0.5, 0.4, 1.4, 0.35), []),  # not three times the level
+        ((2.3, 0.01, 0.001, 0.002, 0.02, 0.2), []),  # ten times near 0: less than a tenth of the start
+        ((2.3, 0.01, 0.001, 0.002, 0.02, 0.3), [Spike(5, 0.002, 0.3, None)]),
+        ((1.0, 0.3, 0.9, 0.3, 0.9, 0.3, 0.9, 1.9), []),  # no more than what it does anyway
+        ((0.0, 0.0, 0.0), []),
+        ((1.0,), []),
+    ],
+)
+def test_a_spike_is_far_above_the_level_before_and_above_the_noise(losses, spikes) -> None:
+    found = loss_spikes(by_epoch(*losses))
+    assert [(s.epoch, s.peak, s.back) for s in found] == [(s.epoch, s.peak, s.back) for s in spikes]
+    assert [s.before for s in found] == pytest.approx([s.before for s in spikes])
+
+
+def test_noise_is_the_largest_rise_before() -> None:
+    """Once up by 2 from one epoch to the next: far is beyond 2 · 2 times the level, more than three times it."""
+    calm = (1.0, 0.4, 0.8, 0.4)  # level 0.4
+    assert loss_spikes(by_epoch(*calm, 1.59)) == ()
+    (spike,) = loss_spikes(by_epoch(*calm, 1.61))
+    assert (spike.epoch, spike.before) == (4, 0.4)
+    # The rise of a spike is no noise of what follows.
+    again = loss_spikes(by_epoch(*calm, 9.0, 0.4, 1.61))
+    assert [s.epoch for s in again] == [4, 6]
+
+
+def test_noise_alone_has_hardly_any_spikes() -> None:
+    """Flat curves with log-normal noise of 20 %: three times the level is beyond five of its standard deviations."""
+    noisy = np.exp(np.random.default_rng(3).normal(0, 0.2, (1000, 20)))
+    assert sum(bool(loss_spikes(by_epoch(*curve))) for curve in noisy.tolist()) <= 1
+
+
+@exact
+@given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=12), st.sampled_from([2.0**-10, 4.0, 2.0**20]))
+def test_a_scale_of_the_loss_moves_no_spike(losses: list[float], scale: float) -> None:
+    found = loss_spikes(by_epoch(*losses))
+    scaled = loss_spikes(by_epoch(*(scale * loss for loss in losses)))
+    assert [(s.epoch, s.back, scale * s.peak) for s in found] == [(s.epoch, s.back, s.peak) for s in scaled]
+    for spike in found:
+        assert spike.peak >= losses[spike.epoch] >= 3 * spike.before
+        assert spike.back is None or losses[spike.back] <= spike.before
+
+
+@pytest.mark.parametrize("losses", [{}, {0: 1.0, 1: float("nan")}, {0: float("inf")}])
+def test_spikes_need_a_finite_curve(losses) -> None:
+    with pytest.raises(MeasureError, match="finite values by epoch"):
+        loss_spikes(losses)

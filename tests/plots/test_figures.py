@@ -1,3 +1,4 @@
+import functools
 import re
 from typing import Any
 
@@ -13,7 +14,19 @@ from transferscope.plots.theme import LIMIT, colour, pair_rank
 
 
 def drawn(name: str, table: pl.DataFrame | None = None, metric: str = "top1") -> Any:
-    return figures(name, synthetic.TABLES[name]() if table is None else table, metric)
+    return whole(name, metric) if table is None else figures(name, table, metric)
+
+
+@functools.cache
+def whole(name: str, metric: str) -> Any:
+    """Of the whole table, which many tests look at; no test changes a figure."""
+    return figures(name, synthetic.TABLES[name](), metric)
+
+
+@functools.cache
+def specs(name: str) -> list[Any]:
+    """The charts of all figures."""
+    return [figure.chart().to_dict() for figure in drawn(name)]
 
 
 def parts(spec: Any) -> Any:
@@ -39,14 +52,13 @@ def hovers(figure: Any) -> list[str]:
 @pytest.mark.parametrize("name", sorted(DRAWN))
 def test_every_axis_has_a_name_and_a_unit(name: str) -> None:
     seen = 0
-    for figure in drawn(name):
-        for panel in figure.panels:
-            for encoding in parts(panel.to_dict()):
-                for axis in ("x", "y"):
-                    if axis in encoding:
-                        seen += 1
-                        title = encoding[axis]["title"]
-                        assert re.search(r"\((?:[^()]+)\)", title), title
+    for spec in specs(name):
+        for encoding in parts(spec):
+            for axis in ("x", "y"):
+                if axis in encoding:
+                    seen += 1
+                    title = encoding[axis]["title"]
+                    assert re.search(r"\((?:[^()]+)\)", title), title
     assert seen >= 2
 
 
@@ -54,11 +66,10 @@ def test_every_axis_has_a_name_and_a_unit(name: str) -> None:
 def test_figures_have_words_and_stay_within_the_limit(name: str) -> None:
     found = drawn(name)
     assert len({figure.name for figure in found}) == len(found) > 0
-    for figure in found:
+    for figure, spec in zip(found, specs(name), strict=True):
         assert figure.title
         assert len(figure.description) > 20
         assert len(figure.caption) > 40
-        spec = figure.chart().to_dict()
         assert all(len(rows) <= LIMIT for rows in spec["datasets"].values())
 
 
@@ -70,10 +81,10 @@ def test_a_table_without_rows_gives_no_figure(name: str) -> None:
 def test_one_colour_per_variant_everywhere() -> None:
     wanted = {"P-T": "#0072B2", "RI-T": "#D55E00", "P-T/P-T": "#0072B2", "RI-T/RI-T": "#D55E00"}
     for name in DRAWN:
-        for figure in drawn(name):
+        for figure, spec in zip(drawn(name), specs(name), strict=True):
             for label, tint, _ in figure.legend:
                 assert tint == wanted.get(label, tint)
-            for encoding in parts(figure.chart().to_dict()):
+            for encoding in parts(spec):
                 scale = encoding.get("color", {}).get("scale") or {}
                 if "domain" in scale and not any(isinstance(item, (int, float)) for item in scale["domain"]):
                     for label, tint in zip(scale["domain"], scale["range"], strict=True):
@@ -93,6 +104,22 @@ def test_the_ringed_rate_is_the_one_the_analysis_chooses() -> None:
     )
     row = learning_rate.chosen(broken).filter(pl.col("variant") == "P_T").row(0, named=True)
     assert row["learning_rate"] == choose(broken, "P_T") != choose(table, "P_T")
+
+
+@pytest.mark.parametrize("error", [0.002, 0.01, 0.03, 0.2])
+@pytest.mark.parametrize("diverge", [False, True])
+def test_the_ring_follows_the_rule_of_one_standard_error(error: float, diverge: bool) -> None:
+    table = synthetic.learning_rate_table(error=error)
+    if diverge:  # one run of the lowest rate, which is then never as good
+        lost = (pl.col("learning_rate") == 0.003) & (pl.col("seed") == 1000)
+        table = table.with_columns(diverged=pl.col("diverged") | lost)
+    ringed = {row["variant"]: row["learning_rate"] for row in learning_rate.chosen(table).to_dicts()}
+    assert ringed == {variant: choose(table, variant) for variant in ("P_T", "RI_T")}
+    if error == 0.2:
+        assert set(ringed.values()) == {0.01 if diverge else 0.003}
+    every = table.with_columns(diverged=pl.lit(True))
+    ringed = {row["variant"]: row["learning_rate"] for row in learning_rate.chosen(every).to_dicts()}
+    assert ringed == {variant: choose(every, variant) for variant in ("P_T", "RI_T")} == {"P_T": 0.003, "RI_T": 0.003}
 
 
 def test_diverged_rates_are_marked_and_all_diverged_draws_nothing() -> None:

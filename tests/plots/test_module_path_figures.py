@@ -94,4 +94,4 @@ def test_lines_that_were_not_asked_for_are_not_drawn() -> None:
 
 def test_every_pair_of_runs_has_its_line() -> None:
     figure, *_ = path_in_training.figures(path_in_training_table((0, 1, 2, 3)))
-    assert len({row["run"] for row in rows(figure, 0) if row.get("run")}) == 4
+    assert len({row["run"] for row in rows(figure, 0) if row.get("run")}) == 2 * 6

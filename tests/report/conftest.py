@@ -3,7 +3,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+from tests.report import synthetic
 from tests.studies import NAME, SIZE, arrays
 from transferscope.report import render
 from transferscope.running.run import run_study
@@ -58,16 +60,37 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder of this session, one for all its processes."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(shared: Path) -> Run:
     """A study of seconds, run and reported once; its pictures are empty."""
-    folder = tmp_path_factory.mktemp("kept")
-    arrays(folder / "data" / "source", 60, 5)
-    arrays(folder / "data" / "target", 150, 0)
+    folder = shared / "kept"
     study = folder / "tiny.yaml"
-    study.write_text(STUDY, encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here outlives the session
-        results = run_study(load_study(study, allow_code=True), folder / "store", quiet=True)
-        patch.setattr(render, "drawings", lambda results: dict.fromkeys(render.slugs(results), ()))
-        render.write_report(results, folder / "report")
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "report" / "report.html").exists():
+            arrays(folder / "data" / "source", 60, 5)
+            arrays(folder / "data" / "target", 150, 0)
+            study.write_text(STUDY, encoding="utf-8")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here outlives the session
+                results = run_study(load_study(study, allow_code=True), folder / "store", quiet=True)
+                patch.setattr(render, "drawings", lambda results: dict.fromkeys(render.slugs(results), ()))
+                render.write_report(results, folder / "report")
     return Run(study, folder / "report")
+
+
+@pytest.fixture(scope="session")
+def whole_report(shared: Path) -> Path:
+    """The page of the synthetic study with every analysis, drawn once."""
+    place = shared / "whole.html"
+    with FileLock(f"{place}.lock"):
+        if not place.exists():
+            place.write_text(render.render(synthetic.results()), encoding="utf-8")
+    return place

@@ -38,7 +38,7 @@ from tests.report.synthetic_spectrum import spectrum_table
 from tests.report.synthetic_starts import control_table, transplant_table
 from tests.report.synthetic_starts import summary as starts_summary
 from transferscope.analyses.ablation_summary import summary_of
-from transferscope.analyses.contract import AbstractAnalysis, Number, Summary, checked
+from transferscope.analyses.contract import AbstractAnalysis, Number, Summary, checked, schema
 from transferscope.analyses.distance import Distance
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
@@ -71,7 +71,8 @@ def study(
     )
 
 
-def learning_rate_table(diverge: bool = False) -> pl.DataFrame:
+def learning_rate_table(diverge: bool = False, error: float | None = None) -> pl.DataFrame:
+    """``error``: of every validation metric; None as by the rule ``best``."""
     draw = random.Random(1)
     rows = []
     for variant, peak, top in (("P_T", 0.02, 0.845), ("RI_T", 0.05, 0.765)):
@@ -83,10 +84,11 @@ def learning_rate_table(diverge: bool = False) -> pl.DataFrame:
                     "variant": variant, "learning_rate": rate, "seed": seed, "epochs": 10, "updates": 560,
                     "train_metric": None if lost else metric + 0.06,
                     "validation_metric": None if lost else metric,
+                    "validation_error": None if lost else error,
                     "validation_loss": None if lost else 1.2 * (1 - metric) + 0.2,
                     "diverged": lost,
                 })  # fmt: skip
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, schema=schema(LearningRate.columns))
 
 
 def learning_curves_table(seeds: tuple[int, ...] = (0, 1, 2), diverge: str = "") -> pl.DataFrame:
@@ -225,7 +227,7 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
                         "pair": _pair(va, vb), "a": a, "b": b, "seed_a": sa, "seed_b": sb,
                         "split": split, "batch_norm": "recompute", "examples": 656, "alpha": 0.5, "l2": length,
                         "quantity": quantity, "baseline": baseline, "barrier": height, "low": 0.9 * height,
-                        "high": 1.1 * height, "midpoint_gap": height, "smallest_gap": 0.0, "points": 21,
+                        "high": 1.1 * height, "n": 656, "midpoint_gap": height, "smallest_gap": 0.0, "points": 21,
                         "barrier_se": 0.05 * height, "per_l2": height / length, "equivalent": 49, "bracket": 0.021,
                         "open": 0,
                     })  # fmt: skip
@@ -233,8 +235,8 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
 
 
 _OF_BARRIERS = (
-    "quantity", "baseline", "barrier", "barrier_se", "low", "high", "per_l2", "midpoint_gap", "smallest_gap", "points",
-    "equivalent", "bracket", "open", "recheck_loss", "recheck_error",
+    "quantity", "baseline", "barrier", "barrier_se", "low", "high", "n", "per_l2", "midpoint_gap", "smallest_gap",
+    "points", "equivalent", "bracket", "open", "recheck_loss", "recheck_error",
 )  # fmt: skip
 
 TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
@@ -295,9 +297,15 @@ _SUMMARIES = {
     "path": Summary(
         "P-T networks are linearly connected: error barrier 1.0 points (upper 95 % limit 1.6); RI-T networks do not "
         "(21 points, 19 to 23).",
-        (Number("error barrier, P-T/P-T, test", 0.010, 0.004, 0.016, "seeds", 3),
-         Number("error barrier, RI-T/RI-T, test", 0.21, 0.19, 0.23, "seeds", 3),
-         Number("loss barrier, RI-T/RI-T, test", 0.42, 0.39, 0.45, "seeds", 3, "nat")),
+        tuple(
+            Estimate(quantity, {"pair": pair, "split": "test", "baseline": "mean", "moved": "all"}, *found, "seeds", 3,
+                     unit, f"{quantity.replace('_', ' ')}, {pair}, test")
+            for quantity, pair, found, unit in (
+                ("error_barrier", "P-T/P-T", (0.010, 0.004, 0.016), "1"),
+                ("error_barrier", "RI-T/RI-T", (0.21, 0.19, 0.23), "1"),
+                ("loss_barrier", "RI-T/RI-T", (0.42, 0.39, 0.45), "nat"),
+            )
+        ),
         ("Batch norm was recomputed on 10 training batches at every point.",),
     ),
 }  # fmt: skip

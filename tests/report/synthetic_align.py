@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from tests.report.synthetic_pairs import seed_pairs
 from transferscope.analyses.align import Align
 from transferscope.analyses.contract import schema
 from transferscope.analyses.evidence import Evidence
@@ -25,12 +26,12 @@ def align_table(pairs: int = 1, steps: int = 25) -> pl.DataFrame:
     rows = []
     for variant, hills in _HILLS.items():
         name = variant.replace("_", "-")
-        for pair in range(pairs):
+        for first, second in seed_pairs(pairs):
             for way, hill in hills.items():
                 length = _LENGTHS[variant][way]
                 base = {
-                    "way": way, "pair": f"{name}/{name}", "a": f"{name}[{2 * pair}]", "b": f"{name}[{2 * pair + 1}]",
-                    "seed_a": 2 * pair, "seed_b": 2 * pair + 1, "distance": length, "moved": _MOVED[variant][way],
+                    "way": way, "pair": f"{name}/{name}", "a": f"{name}[{first}]", "b": f"{name}[{second}]",
+                    "seed_a": first, "seed_b": second, "distance": length, "moved": _MOVED[variant][way],
                     "examples": 656,
                 }  # fmt: skip
                 if way != "unaligned":

@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from tests.report.synthetic_pairs import seed_pairs
 from transferscope.analyses.contract import schema
 from transferscope.analyses.curve import Curve
 from transferscope.analyses.evidence import Evidence
@@ -15,10 +16,10 @@ def curve_table(pairs: int = 1, steps: int = 25) -> pl.DataFrame:
     rows = []
     for (variant, way), hill in _HILLS.items():
         name, length = variant.replace("_", "-"), _LENGTHS[variant, way]
-        for pair in range(pairs):
+        for first, second in seed_pairs(pairs):
             base = {
-                "way": way, "pair": f"{name}/{name}", "a": f"{name}[{2 * pair}]", "b": f"{name}[{2 * pair + 1}]",
-                "seed_a": 2 * pair, "seed_b": 2 * pair + 1, "shape": "bezier", "learning_rate": 0.03, "epochs": 10,
+                "way": way, "pair": f"{name}/{name}", "a": f"{name}[{first}]", "b": f"{name}[{second}]",
+                "seed_a": first, "seed_b": second, "shape": "bezier", "learning_rate": 0.03, "epochs": 10,
                 "distance": _LENGTHS[variant, "line"], "examples": 656,
             }  # fmt: skip
             for split, offset in (("train", -0.12), ("test", 0.0)):

@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -36,7 +37,7 @@ def _line(seed: int, ends: tuple[float, float], hill: float) -> list[LandscapePo
 def module_path_table(seeds: tuple[int, ...] = (0, 1)) -> pl.DataFrame:
     rows = []
     for variant, height in (("P-T", 0.01), ("RI-T", 0.12)):
-        for first, second in zip(seeds[::2], seeds[1::2], strict=False):
+        for first, second in combinations(seeds, 2):
             base = {
                 "pair": f"{variant}/{variant}", "a": f"{variant}[{first}]", "seed_a": first,
                 "b": f"{variant}[{second}]", "seed_b": second,
@@ -47,7 +48,9 @@ def module_path_table(seeds: tuple[int, ...] = (0, 1)) -> pl.DataFrame:
                     similar = 1 - (0.02 if variant == "P-T" else 0.09) * (place + 1)
                     for split in ("train", "test"):
                         points = _line(
-                            97 * (place + 2) + 7 * first + side, (0.15, 0.15 + height * share), height * share
+                            97 * (place + 2) + 7 * first + 13 * (second - first - 1) + side,
+                            (0.15, 0.15 + height * share),
+                            height * share,
                         )
                         facts = {
                             **base, "rest": rest, "module": module, "position": place, "head": module == PARTS[-1],
@@ -79,7 +82,7 @@ def path_in_training_table(seeds: tuple[int, ...] = (0, 1)) -> pl.DataFrame:
             "batch_norm": "recompute",
         }  # fmt: skip
         for split in ("train", "test"):
-            points = _line(31 * at + runs[0] + len(kind), ends, hill)
+            points = _line(31 * at + runs[0] + 13 * max(0, runs[1] - runs[0] - 1) + len(kind), ends, hill)
             facts["split"] = split
             rows.extend(
                 {"level": "point", "l2": 5 * row["alpha"], **facts, **row} for row in point_rows(ALPHAS, points, None)
@@ -92,7 +95,7 @@ def path_in_training_table(seeds: tuple[int, ...] = (0, 1)) -> pl.DataFrame:
         name = variant.replace("_", "-")
         for epoch in EPOCHS:
             error, last = (0.15 + 0.4 * math.exp(-when / 3) for when in (epoch, EPOCHS[-1]))
-            for first, second in zip(seeds[::2], seeds[1::2], strict=False):
+            for first, second in combinations(seeds, 2):
                 hill = height * (1 - math.exp(-epoch / 3))
                 add("across", variant, f"{name}/{name}", (first, second), (epoch, epoch), epoch, (error, error), hill)
             for seed in seeds:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import polars as pl
 
+from tests.report.synthetic_pairs import seed_pairs
 from transferscope.analyses.basin import Basins, published_rows
 from transferscope.analyses.basin_networks import NetworkBasin
 from transferscope.analyses.basin_rows import rows_of
@@ -28,10 +29,13 @@ def _errors(rng: np.random.Generator, shares: np.ndarray, losses: bool) -> np.nd
 
 def basin_table(published: str = "clipart", pairs: int = 1) -> pl.DataFrame:
     rows = []
-    sets = [("segment P-T/P-T", f"P-T[{2 * k}], P-T[{2 * k + 1}]", 0.004, 12.0) for k in range(pairs)]
-    sets += [("segment RI-T/RI-T", f"RI-T[{2 * k}], RI-T[{2 * k + 1}]", 0.3, 40.0) for k in range(pairs)]
-    sets.append(("hull of P-T", "P-T[0], P-T[1], P-T[2]", 0.006, 12.0))
-    for place, (name, networks, hill, length) in enumerate(sets):
+    sets = [
+        (f"segment {variant}/{variant}", (f"{variant}[{a}], {variant}[{b}]", a, b), hill, length)
+        for variant, hill, length in (("P-T", 0.004, 12.0), ("RI-T", 0.3, 40.0))
+        for a, b in seed_pairs(pairs)
+    ]
+    sets.append(("hull of P-T", ("P-T[0], P-T[1], P-T[2]", None, None), 0.006, 12.0))
+    for place, (name, (networks, seed_a, seed_b), hill, length) in enumerate(sets):
         rng = np.random.default_rng(place)
         alphas, weights = segment_quadrature(25)
         _, shares = half_normal_quadrature(4)
@@ -62,7 +66,7 @@ def basin_table(published: str = "clipart", pairs: int = 1) -> pl.DataFrame:
             found=dict.fromkeys(("train", "test"), found),
             rise=dict.fromkeys(("train", "test"), heights),
         )
-        facts = {"origin": "study", "set": name, "networks": networks}
+        facts = {"origin": "study", "set": name, "networks": networks, "seed_a": seed_a, "seed_b": seed_b}
         rows += [{**facts, **row} for split in ("train", "test") for row in rows_of(tested, split, _EXAMPLES, 0.02)]
     own = pl.DataFrame(rows, schema=schema(Basins.columns))
     return own if published == "none" else pl.concat([own, published_rows(published, own.schema)])

@@ -6,9 +6,6 @@ from typing import Any
 
 import pytest
 
-from tests.report import synthetic
-from transferscope.report.render import render
-
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
@@ -17,10 +14,8 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is no
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> str:
-    place = tmp_path_factory.mktemp("report") / "report.html"
-    place.write_text(render(synthetic.results()), encoding="utf-8")
-    return place.as_uri()
+def report(whole_report: Path) -> str:
+    return whole_report.as_uri()
 
 
 @pytest.fixture(scope="module")

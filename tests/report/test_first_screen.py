@@ -37,7 +37,7 @@ def results(*more: AnalysisResult, seeds: tuple[int, ...] = (0, 1, 2), **facts: 
         ({}, "Fine-tuning beats training from scratch: 84.9\u00a0% against 76.8\u00a0% accuracy, three runs each.",
          "Ship P-T at rate 0.03."),
         ({"winner": "RI_T", "low": -0.09, "high": -0.02}, "Fine-tuning does worse than training from scratch:",
-         "Ship RI-T at rate 0.03: at their best rate the pre-trained weights do harm here."),
+         "Ship RI-T at rate 0.03: at their chosen rate the pre-trained weights do harm here."),
         ({"winner": None, "low": -0.02, "high": 0.06}, "Whether fine-tuning beats training from scratch is undecided:",
          "The start is undecided: add seeds or test images before choosing one."),
         ({"winner": None, "low": -0.004, "high": 0.004}, "Fine-tuning and training from scratch end equally well,",
@@ -101,6 +101,30 @@ def test_caveats_stand_beside_the_answer() -> None:
     assert found.notes == (*notes[:4], "6 more notes on the data are in the manifest.")
     (rate,) = [choice.text for choice in choices(made) if choice.topic == "rate"]
     assert f"`{RUN} --set 'training.learning_rates=[0.0333333,0.1,0.3,0.9]'`" in rate
+
+
+@pytest.mark.kind("C8")
+def test_a_rate_that_is_not_distinguishable_from_the_best_is_said_beside_it() -> None:
+    choices_of = {
+        variant: {"rate": 0.03, "best": best, "metric": 0.8, "error": 0.03, "moved": best != 0.03, "diverged": False}
+        for variant, best in (("P_T", 0.09), ("RI_T", 0.03))
+    }
+    facts = {"tried": [0.03, 0.09], "at_edge": [], "choices": choices_of}
+    made = results(replace(synthetic.result("learning_rate"), summary=replace(SILENT, facts=facts)))
+    (rate,) = [choice.text for choice in choices(made) if choice.topic == "rate"]
+    assert "for P-T not distinguishable from 0.09" in rate
+    assert "for RI-T not" not in rate
+
+
+@pytest.mark.kind("C8")
+def test_a_spike_of_the_loss_stands_beside_the_answer() -> None:
+    spike = {"variant": "P_T", "seed": 0, "learning_rate": 0.09, "epoch": 3, "before": 0.5, "peak": 22.0, "back": 5}
+    for spikes in ([spike], []):
+        facts = {"improving": [], "spikes": spikes}
+        curves = replace(synthetic.result("learning_curves"), summary=replace(SILENT, facts=facts))
+        said = " ".join(answer(results(curves)).caveats)
+        assert ("P-T[0] at 0.09 from 0.5 to 22 in epoch 3, back in epoch 5" in said) == bool(spikes)
+        assert ("`--set training.learning_rates=[0.03,0.09]`" in said) == bool(spikes)
 
 
 @pytest.mark.kind("C11")

@@ -20,8 +20,8 @@ LOST = Estimate("gap", {"variant": "P_T", "rival": "RI_T"}, None, name="P-T − 
 
 
 @pytest.fixture(scope="module")
-def page() -> str:
-    return render(synthetic.results())
+def page(whole_report: Path) -> str:
+    return whole_report.read_text(encoding="utf-8")
 
 
 class Tags(HTMLParser):

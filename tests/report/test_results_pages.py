@@ -5,10 +5,25 @@ import re
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from tests.report.conftest import Run
+from tests.report.synthetic import path_table
+from tests.report.synthetic_align import align_table
+from tests.report.synthetic_curve import curve_table
+from tests.report.synthetic_module_paths import module_path_table, path_in_training_table
+from tests.report.synthetic_planes import basin_table
+from transferscope.analyses.align import Align
+from transferscope.analyses.basin import Basins
 from transferscope.analyses.claims import CLAIMS
+from transferscope.analyses.contract import schema
+from transferscope.analyses.curve import Curve
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate import LearningRate, choose
+from transferscope.analyses.module_path import ModulePath
+from transferscope.analyses.path import Path as PathAnalysis
+from transferscope.analyses.path_in_training import PathInTraining
 from transferscope.errors import AnalysisError
 from transferscope.report.collect_evidence import STUDY_BUDGET, collect
 from transferscope.report.kept_results import KeptResults, kept_results, read_kept
@@ -16,6 +31,7 @@ from transferscope.report.numbers import minus_signs
 from transferscope.report.results_barriers import barriers
 from transferscope.report.results_pages import main, results_page, write_results_pages
 from transferscope.report.results_study import study_page
+from transferscope.study_file import load_study
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "results"
@@ -62,19 +78,36 @@ def test_links_between_the_pages_lead_somewhere() -> None:
 
 
 def test_barriers_of_lines_matched_lines_and_curves_stand_side_by_side() -> None:
-    """What the names of numbers are matched by is written elsewhere: a real study holds it to them."""
-    found = barriers([study for study in kept_results(KEPT) if study.name == "cifar-emoji-outline-landscape"])
-    rows = {tuple(line.split(" | ")[1:3]) for line in found.splitlines()[2:]}
-    for pair in ("P-T/P-T", "RI-T/RI-T"):
-        for way in ("straight line", "straight line, matched by weights", "trained curve"):
-            assert (pair, way) in rows
-    for pair in ("RI-T/RI-T, same init", "P-T/P-T, same head", "P-T/RI-T", "RI-T/RI-T, trained on"):
-        assert (pair, "straight line") in rows
-    numbers = KEPT / "cifar-emoji-outline-landscape" / "align-numbers.csv"
-    value = re.search(r'"error barrier of RI-T/RI-T, matched by weights \(test, mean baseline\)",([\d.]+)',
-                      numbers.read_text(encoding="utf-8"))  # fmt: skip
-    line = next(line for line in found.splitlines() if "RI-T/RI-T | straight line, matched by weights" in line)
-    assert f"| {100 * float(value[1]):.1f} points |" in line
+    """By key and coordinates alone, of whatever analysis."""
+    estimates = {
+        "path": PathAnalysis().summarise(path_table(), Evidence()).estimates,
+        "align": Align().summarise(align_table(), Evidence()).estimates,
+        "curve": Curve().summarise(curve_table(pairs=3), Evidence()).estimates,
+        "module_path": ModulePath().summarise(module_path_table(), Evidence()).estimates,
+        "path_in_training": PathInTraining().summarise(path_in_training_table(), Evidence()).estimates,
+        "basin": Basins().summarise(basin_table(), Evidence()).estimates,
+    }
+    found = barriers([KeptResults({"study": "tiny"}, "", {}, pl.DataFrame(), estimates, {})])
+    rows = [tuple(line.strip("| ").split(" | ")) for line in found.splitlines()[2:]]
+    link = "[tiny](results/tiny.md)"
+    ways = ["straight line", "straight line, matched by activations", "straight line, matched by weights"]
+    assert [row[1:3] for row in rows] == [
+        *((pair, "straight line") for pair in ("P-T/P-T", "RI-T/RI-T")),
+        *((pair, way) for pair in ("P-T/P-T", "RI-T/RI-T") for way in ways),
+        *((pair, "trained curve") for pair in ("P-T/P-T", "RI-T/RI-T")),
+    ]
+    assert rows[3] == (link, "P-T/P-T", ways[1], "1.0 points", "0.9 to 1.1", "95 %, 656 images, one pair")
+    assert rows[-1][3:] == (
+        "1.5 points", "1.4 to 1.6", "95 %, 656 images, the largest of 3, with their outermost limits",
+    )  # fmt: skip
+
+
+def test_a_barrier_without_recomputed_batch_norm_says_so() -> None:
+    table = path_table().with_columns(pl.lit("interpolate").alias("batch_norm"))
+    estimates = PathAnalysis(batch_norm="interpolate").summarise(table, Evidence()).estimates
+    found = barriers([KeptResults({"study": "tiny"}, "", {}, pl.DataFrame(), {"path": estimates}, {})])
+    assert found.count("straight line, batch norm interpolated") == len(found.splitlines()) - 2 > 0
+    assert barriers([]) == ""
 
 
 def test_every_kept_study_is_one_of_the_examples_and_small() -> None:
@@ -85,6 +118,24 @@ def test_every_kept_study_is_one_of_the_examples_and_small() -> None:
         assert sum(path.stat().st_size for path in folder.iterdir()) <= STUDY_BUDGET
         for path in folder.iterdir():
             assert not re.search(r"(?<![\w:/])/(tmp|home|work|root|Users)/", path.read_text(encoding="utf-8"))
+
+
+def test_kept_studies_have_the_rates_that_their_rule_chooses() -> None:
+    """They were decided by the best metric: their files say so, and the rule gives the rates of their tables."""
+    columns = schema(LearningRate.columns)
+    studies = kept_results(KEPT)
+    for study in studies:
+        asked = load_study(ROOT / "examples" / "studies" / study.manifest["study_file"])
+        assert asked.training.rate_rule == "best"
+        rates = study.tables["learning_rate"]
+        assert rates.height == len(rates["learning_rate"].unique()) * 2 * len(asked.training.tuning_seeds)
+        lacking = set(columns) - set(rates.columns)
+        assert lacking <= {"validation_error", "spike_epoch", "spike_before", "spike_peak", "spike_back"}
+        table = rates.with_columns(pl.lit(None, columns[name]).alias(name) for name in sorted(lacking))
+        rows = study.headline.filter((pl.col("split") == "test") & pl.col("variant").is_in(["P_T", "RI_T"]))
+        found = dict(rows.select("variant", "learning_rate").iter_rows())
+        assert found == {variant: choose(table, variant) for variant in ("P_T", "RI_T")}
+    assert len(studies) >= 15
 
 
 # -- a page of a study that was run ----------------------------------------------------------------------

@@ -16,13 +16,11 @@ import polars as pl
 import pytest
 
 import transferscope
-from tests.report import synthetic
 from transferscope.analyses.contract import schema
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.registry import ANALYSES, analysis_type
 from transferscope.measures.barriers import stability
 from transferscope.measures.intervals import Interval
-from transferscope.report.render import render
 
 PACKAGE = Path(transferscope.__file__).parent
 PRINTED = ("analyses", "cards", "commands", "plots", "report", "running", "studies")
@@ -127,8 +125,8 @@ class Sections(HTMLParser):
             self.found.setdefault(self.place, []).append(data)
 
 
-def test_a_whole_report_keeps_to_the_words() -> None:
-    sections = Sections(render(synthetic.results())).found
+def test_a_whole_report_keeps_to_the_words(whole_report: Path) -> None:
+    sections = Sections(whole_report.read_text(encoding="utf-8")).found
     assert {"path", "flatness"} <= set(sections)
     said = {place: "".join(parts) for place, parts in sections.items()}
     assert CURVATURE.search(said["flatness"])

@@ -36,6 +36,10 @@ def test_the_headline_is_what_the_outcome_says(finished: FinishedStudy) -> None:
     assert table is not None
     headline = finished.results.headline
     assert headline["variant"].to_list() == ["RI", "P", "RI_T", "P_T"] * 2
+    search = next(result for result in finished.results.analyses if result.analysis.name == "learning_rate")
+    assert search.summary is not None
+    rates = {variant: choice["rate"] for variant, choice in search.summary.facts["choices"].items()}
+    assert set(rates.values()) <= {0.01, 0.05, 0.2}
     for row in headline.iter_rows(named=True):
         rows = table.filter((pl.col("variant") == row["variant"]) & (pl.col("split") == row["split"]))
         (mean,) = rows.filter(pl.col("level") == "variant").iter_rows(named=True)
@@ -46,7 +50,7 @@ def test_the_headline_is_what_the_outcome_says(finished: FinishedStudy) -> None:
         if row["variant"] in ("RI", "P"):
             assert (row["learning_rate"], row["epochs"]) == (None, None)
         else:
-            assert (row["learning_rate"], row["epochs"]) == (0.2, 2)
+            assert (row["learning_rate"], row["epochs"]) == (rates[row["variant"]], 2)
     gap = finished.results.gap
     test = headline.filter(pl.col("split") == "test")
     values = dict(zip(test["variant"], test["value"], strict=True))

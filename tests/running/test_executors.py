@@ -290,10 +290,9 @@ def test_a_worker_that_will_not_stop_is_killed(tmp_path: Path, monkeypatch: pyte
     ("network", "number"),
     [
         ("talking", signal.SIGKILL),
-        ("silent", signal.SIGKILL),
-        ("silent", signal.SIGTERM),
-        ("silent", signal.SIGHUP),
         ("stubborn", signal.SIGKILL),
+        ("silent", signal.SIGTERM),
+        *(pytest.param("silent", number, marks=pytest.mark.slow) for number in (signal.SIGKILL, signal.SIGHUP)),
     ],
 )
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path, network: str, number: int):
@@ -314,7 +313,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path, network: str, n
 
 @posix
 @pytest.mark.kind("S7")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_what_a_terminal_sends_to_all_is_answered_by_the_parent_alone(tmp_path: Path, number: int):
     with program(tmp_path, "silent") as running:
         children = [psutil.Process(pid) for pid in two_at_work(running)]

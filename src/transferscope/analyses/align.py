@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field, field_validator
 
-from transferscope.analyses.align_summary import UNALIGNED, summary
+from transferscope.analyses.align_summary import QUANTITIES, UNALIGNED, summary
 from transferscope.analyses.contract import Column, Summary, Unit
+from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.line_rows import LINE_COLUMNS, own_row, way_rows
 from transferscope.analyses.variants import BoundStudy
@@ -45,7 +46,7 @@ class Align(AbstractWays):
     title: ClassVar[str] = "Paths after permutation"
     question: ClassVar[str] = "Is a barrier one of permutation, or are the networks really apart?"
     reference: ClassVar[str] = "Ainsworth et al. 2023, Sec. 3; Entezari et al. 2022; Jordan et al. 2023"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     columns: ClassVar[Mapping[str, Column]] = {
         **way_columns("α", "unaligned; activations or weights: b's units permuted by that method before",
                       "; after alignment the same function"),
@@ -65,6 +66,8 @@ class Align(AbstractWays):
         ),
     }  # fmt: skip
 
+    quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
+
     @field_validator("methods")
     @classmethod
     def _each_once(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
@@ -82,7 +85,7 @@ class Align(AbstractWays):
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per pair."""
         for variant in self.variants:
-            for pair in study.pairs(evidence, variant):
+            for pair in self.pairs(variant, study, evidence):
                 yield Unit(members=pair)
 
     def images(self, unit: Unit, study: BoundStudy) -> int:

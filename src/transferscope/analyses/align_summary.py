@@ -1,16 +1,24 @@
 """The verdict on barriers after permutation: gone, still there, or undecided."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
-from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.contract import Summary
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.line_rows import line_notes
-from transferscope.analyses.pairs import pairs_interval
-from transferscope.analyses.way_barriers import Judged, basis, height, judge, of_way, over_pairs, pairs_of_variants
-from transferscope.keys import barrier_key
+from transferscope.analyses.way_barriers import (
+    barrier_quantities,
+    barriers,
+    deciding,
+    height,
+    over_pairs,
+    pairs_of_variants,
+    select,
+)
+from transferscope.bounds import DIFFERENCE, MAGNITUDE, SHARE
 
-__all__ = ["UNALIGNED", "summary"]
+__all__ = ["QUANTITIES", "UNALIGNED", "summary"]
 
 UNALIGNED = "unaligned"
 _WAYS = {
@@ -18,12 +26,26 @@ _WAYS = {
     "activations": "matched by activations",
     "weights": "matched by weights",
 }
+_BARRIERS = barrier_quantities("%s barrier of {pair}, {method} ({split}, {baseline} baseline)", method=_WAYS)
+_GONE = Quantity(
+    "error_barrier_gone", "error barrier of {pair} that goes when {method} ({split}, {baseline} baseline)", "1",
+    DIFFERENCE, labels={"method": _WAYS},
+)  # fmt: skip
+_DISTANCE = Quantity(
+    "distance_ratio", "distance of {pair}, {method}, over that as trained", "1", MAGNITUDE, labels={"method": _WAYS}
+)
+_MOVED = Quantity(
+    "units_moved", "share of the units of the second network of {pair} that moved, {method}", "1", SHARE,
+    labels={"method": _WAYS},
+)  # fmt: skip
+QUANTITIES = (*_BARRIERS.values(), _GONE, _DISTANCE, _MOVED)
+"""Of ``align``: ``method`` is the column ``way``."""
 
 
 def summary(
     table: pl.DataFrame, variants: Sequence[str], methods: Sequence[str], batch_norm_images: int, points: int
 ) -> Summary:
-    """Numbers and verdict of ``align``.
+    """Estimates and verdict of ``align``.
 
     Args:
         table: in the declared columns of the analysis.
@@ -33,69 +55,48 @@ def summary(
         batch_norm_images: its setting.
         points: its setting.
     """
-    numbers: list[Number] = []
+    estimates: list[Estimate] = []
     words: list[str] = []
     for pair, rows in pairs_of_variants(table, variants):
         if rows.is_empty():
             words.append(f"{pair} not measured (diverged, or fewer than two seeds)")
             continue
-        judged = {way: judge(of_way(rows, way, "test", "error")) for way in (UNALIGNED, *methods)}
-        rests = basis(judged[UNALIGNED], of_way(rows, UNALIGNED, "test", "error"))
-        heights = "; ".join(f"{_WAYS[way]} {height(found)}" for way, found in judged.items())
-        words.append(f"{pair} {_said(judged, methods)}: {heights} ({rests})")
-        numbers += _numbers(pair, rows, methods)
-    return Summary("; ".join(words) + ".", tuple(numbers), _notes(table, methods, batch_norm_images, points))
+        ways = {way: rows.filter(pl.col("way") == way) for way in (UNALIGNED, *methods)}
+        judged: dict[str, Estimate] = {}
+        for way, of in ways.items():
+            found = list(barriers(of, _BARRIERS, pair=pair, method=way))
+            judged[way] = deciding(found)
+            estimates += found
+        pairs = select(ways[UNALIGNED])
+        heights = "; ".join(f"{_WAYS[way]} {height(item, pairs.height)}" for way, item in judged.items())
+        words.append(f"{pair} {_said(judged, methods)}: {heights}")
+        for method in methods:
+            estimates += _changes(pair, method, pairs, select(ways[method]))
+    return Summary("; ".join(words) + ".", tuple(estimates), _notes(table, methods, batch_norm_images, points))
 
 
-def _said(judged: dict[str, Judged], methods: Sequence[str]) -> str:
+def _said(judged: Mapping[str, Estimate], methods: Sequence[str]) -> str:
     """The verdict of one variant."""
-    before = judged[UNALIGNED].word
+    before = judged[UNALIGNED].verdict
     if before == "stable":
         return "linearly connected as trained: there is no barrier to explain"
-    if before == "unstable" and judged[methods[0]].word == "stable":
+    if before == "unstable" and judged[methods[0]].verdict == "stable":
         return "apart by permutation: the barrier goes when hidden units are matched"
-    if before == "unstable" and all(judged[way].word == "unstable" for way in methods):
+    if before == "unstable" and all(judged[way].verdict == "unstable" for way in methods):
         return "apart also after permutation: a barrier stays by every matching tried"
     return "undecided whether permutation explains the barrier"
 
 
-def _numbers(pair: str, rows: pl.DataFrame, methods: Sequence[str]) -> list[Number]:
-    found = []
-    for quantity, unit in (("error", "1"), ("loss", "nat")):
-        for split in ("train", "test"):
-            found += [
-                over_pairs(
-                    f"{quantity} barrier of {pair}, {_WAYS[way]} ({split}, mean baseline)",
-                    of_way(rows, way, split, quantity),
-                    unit,
-                ).keyed(barrier_key(quantity, split, "mean"), pair, way)
-                for way in (UNALIGNED, *methods)
-            ]
-    before = of_way(rows, UNALIGNED, "test", "error").sort("a", "b")
-    for way in methods:
-        after = of_way(rows, way, "test", "error").sort("a", "b")
-        name = f"error barrier of {pair} that goes when {_WAYS[way]} (test, mean baseline)"
-        found.append(_plain(name, (before["barrier"] - after["barrier"]).to_list()))
-        name = f"distance of {pair}, {_WAYS[way]}, over that as trained"
-        ratio = [
-            after_l2 / before_l2 if before_l2 > 0 else None
-            for before_l2, after_l2 in zip(before["distance"], after["distance"], strict=True)
-        ]
-        found.append(_plain(name, ratio))
-        found.append(_plain(f"share of the units of the second network of {pair} that moved, {_WAYS[way]}",
-                            after["moved"].to_list()))  # fmt: skip
-    return found
-
-
-def _plain(name: str, values: Sequence[float | None]) -> Number:
-    """A number of pairs without limits over examples."""
-    from transferscope.measures.intervals import MAGNITUDE
-
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        note = f"not defined for {len(values) - len(known)} of {len(values)} pairs of networks"
-        return Number(name, None, n=len(values), note=note)
-    return Number.of(name, pairs_interval(known, MAGNITUDE))
+def _changes(pair: str, method: str, before: pl.DataFrame, after: pl.DataFrame) -> Iterator[Estimate]:
+    """What a matching changed, from the judged barrier rows without it and with it."""
+    both = after.join(before.select("a", "b", "barrier", "distance"), on=["a", "b"], suffix="_before").with_columns(
+        gone=pl.col("barrier_before") - pl.col("barrier"),
+        ratio=pl.when(pl.col("distance_before") > 0).then(pl.col("distance") / pl.col("distance_before")),
+    )
+    at = {"pair": pair, "method": method}
+    yield over_pairs(_GONE, both, "gone", **at, split="test", baseline="mean")
+    yield over_pairs(_DISTANCE, both, "ratio", **at)
+    yield over_pairs(_MOVED, both, "moved", **at)
 
 
 def _notes(table: pl.DataFrame, methods: Sequence[str], batch_norm_images: int, points: int) -> tuple[str, ...]:

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import polars as pl
 from pydantic import Field, model_validator
 
+from transferscope.analyses.basin_summary import QUANTITIES, summary_of
 from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.line_rows import clusters_of
+from transferscope.analyses.path_pairs import members_of
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy, shown
 from transferscope.analyses.ways import images_per_point
@@ -26,6 +30,7 @@ _SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 _NOT_A_SET = "a condition, or published"
 _NOT_FINITE = "a condition, published, or not finite within the set"
 _PUBLISHED = "published"
+_NOT_A_SEGMENT = "a hull, or published"
 
 
 @final
@@ -33,7 +38,9 @@ class Basins(AbstractTuned):
     """Whether the sets between trained networks are basins, of which ε and δ, and whether there is a barrier in them.
 
     Attributes:
-        variants: whose pairs are tested as segments; pairs are disjoint: seeds (0, 1), (2, 3), ...
+        variants: whose pairs are tested as segments.
+        max_pairs: at most so many segments of each variant, those of the first seeds first: (0, 1), (0, 2), (1, 2),
+            ...; three of three seeds make an interval over seeds. None for all.
         hulls: whose networks of all seeds, three or more, are tested as one convex hull.
         points: of the quadrature on a segment (odd, ends included), and uniform points of a hull.
         draws: of noise in all directions, for a segment.
@@ -52,6 +59,7 @@ class Basins(AbstractTuned):
     """
 
     variants: tuple[Literal["P_T", "RI_T"], ...] = ("P_T", "RI_T")
+    max_pairs: int | None = Field(default=3, ge=1)
     hulls: tuple[Literal["P_T", "RI_T"], ...] = ("P_T",)
     points: int = Field(default=25, ge=3)
     draws: int = Field(default=4, ge=2)
@@ -72,12 +80,14 @@ class Basins(AbstractTuned):
     title: ClassVar[str] = "Basins"
     question: ClassVar[str] = "Do the trained networks of one start share a basin, and how far does it reach?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Def. 3.1"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "set: one tested set; condition: one left side at one δ; published: of the paper"),
         "origin": Column(str, "study, or the paper's name of the target"),
         "set": Column(str, "segment P-T/P-T, segment RI-T/RI-T, hull of P-T, or hull of RI-T"),
         "networks": Column(str, "its corners", null=_PUBLISHED),
+        "seed_a": Column(int, "seed of the first of two corners", "count", null=_NOT_A_SEGMENT),
+        "seed_b": Column(int, "seed of the second of two corners", "count", null=_NOT_A_SEGMENT),
         "corners": Column(int, "how many networks", "count", null=_PUBLISHED),
         "split": Column(str, "train or test", null=_PUBLISHED),
         "quantity": Column(str, "ℓ: loss or error", null=_PUBLISHED),
@@ -121,6 +131,8 @@ class Basins(AbstractTuned):
         "threshold": Column(float, "2ε, which both left sides must reach", "nat or 1", "row", "not a condition"),
     }  # fmt: skip
 
+    quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
+
     @model_validator(mode="after")
     def _holds_together(self) -> "Basins":
         if self.points % 2 == 0:
@@ -147,7 +159,8 @@ class Basins(AbstractTuned):
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per pair, one per hull of three networks or more, and the published basin."""
         for variant in self.variants:
-            for pair in study.pairs(evidence, variant):
+            pairs = members_of(f"{variant}/{variant}", study, evidence, study.seeds)
+            for pair in islice(pairs, self.max_pairs):
                 yield Unit(members=pair)
         if len(study.seeds) >= 3:
             for variant in self.hulls:
@@ -197,11 +210,13 @@ class Basins(AbstractTuned):
             device=context.device,
             memory_format=context.memory_format,
         )  # fmt: skip
-        facts = {
+        facts: dict[str, Any] = {
             "origin": "study",
             "set": set_name(unit.members),
             "networks": ", ".join(member.label for member in unit.members),
         }
+        if len(unit.members) == 2:
+            facts |= {"seed_a": unit.members[0].seed, "seed_b": unit.members[1].seed}
         rows = [
             {**facts, **row}
             for split in _SPLITS
@@ -211,8 +226,6 @@ class Basins(AbstractTuned):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Which sets are one basin, by the test error: its δ, and no barrier."""
-        from transferscope.analyses.basin_summary import summary_of
-
         wanted = [
             *(f"segment {shown(variant)}/{shown(variant)}" for variant in self.variants),
             *(f"hull of {shown(variant)}" for variant in self.hulls),

@@ -1,27 +1,35 @@
 """Tested sets in words: one basin, apart, or undecided; and their numbers."""
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import Number, Summary
-from transferscope.analyses.pairs import pairs_interval
-from transferscope.measures.barriers import stability
-from transferscope.measures.intervals import Interval
+from transferscope.analyses.contract import Summary
+from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.way_barriers import barrier, barrier_quantities, height, over_pairs, policy
+from transferscope.bounds import MAGNITUDE
 
-__all__ = ["summary_of"]
+__all__ = ["QUANTITIES", "summary_of"]
 
 _POINTS = 100.0
-_NUMBERS = (
-    ("ε", "epsilon", ""),
-    ("δ", "delta", "ℓ2"),
-    ("δ_τ", "delta_tau", "ℓ2"),
-    ("barrier within the set", "rise", ""),
-)
+_BARRIERS = barrier_quantities("barrier within the set of {set} ({split} %s)")
+_RADII = {
+    (of, column): Quantity(f"{of}_{column}", f"{word} of {{set}} ({{split}} {of})", unit, MAGNITUDE)
+    for of, nat in (("error", "1"), ("loss", "nat"))
+    for word, column, unit in (("ε", "epsilon", nat), ("δ", "delta", "ℓ2"), ("δ_τ", "delta_tau", "ℓ2"))
+}
+_DISTANCE = Quantity("distance", "distance of the networks of {set}", "ℓ2", MAGNITUDE)
+_PUBLISHED = {
+    column: Quantity(f"published_{column}", f"{word} of the paper, {{origin}}", unit, MAGNITUDE)
+    for word, column, unit in (("ε", "epsilon", "1"), ("δ", "delta", "ℓ2"), ("distance", "distance", "ℓ2"))
+}
+QUANTITIES = (*_BARRIERS.values(), *_RADII.values(), _DISTANCE, *_PUBLISHED.values())
+"""Of ``basin``: ``set`` is a kind of segments, or a hull; ``origin`` the target of the paper."""
 
 
 def summary_of(table: pl.DataFrame, wanted: list[str], batch_norm_images: int, largest: float) -> Summary:
-    """Verdict, numbers and notes.
+    """Verdict, estimates and notes.
 
     Args:
         table: of ``basin``.
@@ -30,62 +38,51 @@ def summary_of(table: pl.DataFrame, wanted: list[str], batch_norm_images: int, l
         largest: cap of δ over the distance, for the note.
     """
     sets = table.filter((pl.col("level") == "set") & (pl.col("split") == "test"))
-    words, numbers = [], []
+    sets = sets.with_columns(barrier="rise", low="rise_low", high="rise_high")
+    words: list[str] = []
+    estimates: list[Estimate] = []
     for name in wanted:
-        errors = sets.filter((pl.col("set") == name) & (pl.col("quantity") == "error")).to_dicts()
-        if not errors:
+        measured = {of: sets.filter((pl.col("set") == name) & (pl.col("quantity") == of)) for of in _BARRIERS}
+        if measured["error"].is_empty():
             words.append(f"{name} not measured (diverged, or too few seeds)")
             continue
-        words.append(f"{name} {_judged(errors)}")
-        for quantity in ("error", "loss"):
-            rows = sets.filter((pl.col("set") == name) & (pl.col("quantity") == quantity)).to_dicts()
-            numbers += [_number(rows, name, quantity, *what) for what in _NUMBERS]
-        numbers.append(_distance(errors, name))
-    for row in table.filter(pl.col("level") == "published").to_dicts():
-        note = "printed in the paper; another network and task"
-        for word, column, unit in (("ε", "epsilon", "1"), ("δ", "delta", "ℓ2"), ("distance", "distance", "ℓ2")):
-            numbers.append(Number(f"{word} of the paper, {row['origin']}", row[column], unit=unit, note=note))
-    return Summary("; ".join(words) + ".", tuple(numbers), _notes(table, batch_norm_images, largest))
+        heights = {
+            of: barrier(_BARRIERS[of], rows, set=name, split="test", baseline="mean", batch_norm=policy(rows))
+            for of, rows in measured.items()
+        }
+        words.append(f"{name} {_judged(heights['error'], measured['error'])}")
+        for of, rows in measured.items():
+            estimates += [heights[of], *_radii(of, name, rows)]
+        estimates.append(over_pairs(_DISTANCE, measured["error"], "distance", set=name))
+    for row in table.filter(pl.col("level") == "published").iter_rows(named=True):
+        for column, quantity in _PUBLISHED.items():
+            printed = {**dict.fromkeys(("low", "high", "basis", "n")), "value": row[column]}
+            note = "printed in the paper; another network and task"
+            estimates.append(quantity.at_row(printed, note, origin=row["origin"]))
+    return Summary("; ".join(words) + ".", tuple(estimates), _notes(table, batch_norm_images, largest))
 
 
-def _judged(rows: list[dict[str, Any]]) -> str:
+def _judged(item: Estimate, rows: pl.DataFrame) -> str:
     """One basin: there is a δ, 2ε is resolved, and no barrier lies within; of several sets all of this in each."""
-    from transferscope.measures.intervals import MAGNITUDE
-
-    if any(row["mean"] is None for row in rows):
-        return f"undecided: {rows[0]['reason']}"
-    heights = [row["rise"] for row in rows]
-    many = len(rows) >= 3
-    if many:
-        interval = pairs_interval(heights, MAGNITUDE)
-        said, basis = sum(heights) / len(rows), f"over {len(rows)} disjoint pairs of seeds"
-    else:
-        lows, highs = [row["rise_low"] for row in rows], [row["rise_high"] for row in rows]
-        low, high = (None, None) if None in lows or None in highs else (min(lows), max(highs))
-        interval = Interval(max(heights), low, high, rows[0]["examples"], "examples")
-        said = max(heights)
-        whose = "these networks" if len(rows) == 1 else "these pairs of networks, the larger of two"
-        basis = f"from {rows[0]['examples']} test images, for {whose}"
-    barrier = f"error barrier {_POINTS * said:.1f} points"
-    if interval.low is None or interval.high is None:
-        return f"undecided: {barrier}, without limits"
-    barrier += f", 95 % limits {_POINTS * interval.low:.1f} to {_POINTS * interval.high:.1f} {basis}"
-    match stability(interval):
+    reasons = ", ".join(rows["reason"].drop_nulls().unique(maintain_order=True))
+    if rows["mean"].null_count():
+        return f"undecided: {reasons}"
+    said = height(item, rows.height, "set")
+    match item.verdict:
         case "unstable":
-            return f"not one basin: {barrier}"
+            return f"not one basin: {said}"
         case "undecided":
-            return f"undecided: {barrier}"
-    if not all(row["resolved"] for row in rows):
-        return f"undecided: connected ({barrier}), but 2ε is under twice its standard error"
-    lost = [row["reason"] for row in rows if row["delta"] is None]
-    if lost:
-        return f"undecided: connected ({barrier}), but no δ: {lost[0]}"
-    return f"one basin ({_radii(rows)}): {barrier}"
+            return f"undecided: {said}"
+    if not rows["resolved"].fill_null(value=False).all():
+        return f"undecided: connected ({said}), but 2ε is under twice its standard error"
+    if rows["delta"].null_count():
+        return f"undecided: connected ({said}), but no δ: {reasons}"
+    return f"one basin ({_spans(rows)}): {said}"
 
 
-def _radii(rows: list[dict[str, Any]]) -> str:
+def _spans(rows: pl.DataFrame) -> str:
     def span(name: str, scale: float, unit: str) -> str:
-        values = sorted(scale * row[name] for row in rows)
+        values = sorted(scale * value for value in rows[name])
         ends = f"{values[0]:.3g}" if len(values) == 1 else f"{values[0]:.3g} to {values[-1]:.3g}"
         return f"{ends}{unit}"
 
@@ -95,26 +92,29 @@ def _radii(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def _number(rows: list[dict[str, Any]], name: str, quantity: str, word: str, column: str, unit: str) -> Number:
-    from transferscope.measures.intervals import MAGNITUDE
+def _radii(of: str, name: str, rows: pl.DataFrame) -> Iterator[Estimate]:
+    """ε, δ and δ_τ: of one set with limits over examples, of several over seeds."""
+    from transferscope.measures.intervals import Interval
 
-    title = f"{word} of {name} (test {quantity})"
-    unit = unit or ("1" if quantity == "error" else "nat")
-    values = [row[column] for row in rows]
-    lost = [row for row in rows if row[column] is None]
-    if lost:
-        # A mean of the sets that are left would leave out the very ones that have none.
-        reason = lost[0]["reason_tau" if column == "delta_tau" else "reason"]
-        count = f" ({len(lost)} of {len(rows)} sets)" if len(rows) > 1 else ""
-        return Number(title, None, n=len(rows), unit=unit, note=f"{reason}{count}")
-    if len(rows) > 1:
-        return Number.of(title, pairs_interval(values, MAGNITUDE), unit)
-    row = rows[0]
-    low, high, note = _limits(row, column)
-    basis: Literal["examples"] | None = None if low is None or high is None else "examples"
-    if basis is None:
-        low = high = None
-    return Number(title, row[column], low, high, basis, row["examples"], unit, note)
+    at: dict[str, Any] = {"set": name, "split": "test"}
+    for column in ("epsilon", "delta", "delta_tau"):
+        quantity = _RADII[of, column]
+        if lost := rows[column].null_count():
+            # A mean of the sets that are left would leave out the very ones that have none.
+            reason = rows["reason_tau" if column == "delta_tau" else "reason"].drop_nulls()[0]
+            count = f" ({lost} of {rows.height} sets)" if rows.height > 1 else ""
+            yield quantity.undefined(f"{reason}{count}", rows.height, ("incomplete",), **at)
+        elif rows.height > 1:
+            yield over_pairs(quantity, rows, column, **at)
+        else:
+            row = rows.row(0, named=True)
+            low, high, note = _limits(row, column)
+            if low is None or high is None:
+                low = high = None
+            interval = Interval(
+                row[column], low, high, row["examples"], "examples" if low is not None else None, note=note
+            )
+            yield quantity.of(interval, **at)
 
 
 def _limits(row: dict[str, Any], column: str) -> tuple[float | None, float | None, str]:
@@ -124,21 +124,10 @@ def _limits(row: dict[str, Any], column: str) -> tuple[float | None, float | Non
             return None, None, "no standard error"
         half = 1.96 * (errors[0] ** 2 + errors[1] ** 2) ** 0.5
         return max(0.0, row[column] - half), row[column] + half, "one set; error over examples and draws"
-    if column == "rise":
-        return row["rise_low"], row["rise_high"], "one set"
     note = "one set; limits are values of the grid of δ, from the errors over examples and draws"
     if row[f"{column}_high"] is None:
         note = "one set; no upper limit up to the largest δ tested"
     return row[f"{column}_low"], row[f"{column}_high"], note
-
-
-def _distance(rows: list[dict[str, Any]], name: str) -> Number:
-    from transferscope.measures.intervals import MAGNITUDE
-
-    title = f"distance of the networks of {name}"
-    if len(rows) == 1:
-        return Number(title, rows[0]["distance"], unit="ℓ2", n=1, note="one set")
-    return Number.of(title, pairs_interval([row["distance"] for row in rows], MAGNITUDE), "ℓ2")
 
 
 def _notes(table: pl.DataFrame, batch_norm_images: int, largest: float) -> tuple[str, ...]:

@@ -102,18 +102,6 @@ class Measured:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-class Number:
-    """An estimate without a key: TRANSITIONAL, deleted once every analysis declares its quantities."""
-
-    def __new__(cls, name, value, low=None, high=None, basis=None, n=None, unit="1", note="", **old):  # type: ignore
-        return Estimate("", {"name": name}, value, low, high, basis, n, unit, name, note)
-
-    @staticmethod
-    def of(name, interval, unit="1", *more):  # type: ignore
-        note = "; ".join(filter(None, (interval.note, *more)))
-        return Number(name, interval.value, interval.low, interval.high, interval.basis, interval.n, unit, note)
-
-
 @dataclass(frozen=True)
 class Summary:
     """The few numbers of an analysis, and one sentence.
@@ -266,7 +254,7 @@ def checked_summary(analysis: AbstractAnalysis, summary: Summary) -> Summary:
     seen: set[tuple[str, frozenset[tuple[str, Any]]]] = set()
     for item in summary.estimates:
         place = (item.quantity, frozenset(item.at.items()))
-        if item.quantity and item.quantity not in declared:  # TRANSITIONAL: the empty key
+        if item.quantity not in declared:
             raise AnalysisError(
                 f"an estimate of {analysis.name!r} is of an undeclared quantity",
                 expected=", ".join(sorted(declared)) or "quantities, declared on the class",

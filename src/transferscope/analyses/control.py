@@ -13,7 +13,7 @@ from transferscope.analyses.ends import columns_of, estimate_of, span, why_no_cl
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves import LearningCurves, end_flags
-from transferscope.analyses.learning_rate import LearningRate, choose, next_grid
+from transferscope.analyses.learning_rate import Chosen, LearningRate, chosen, next_grid
 from transferscope.analyses.other_source import OtherSource
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.bounds import DIFFERENCE, Flag
@@ -78,6 +78,13 @@ class Control(AbstractAnalysis):
         "loss": Column(
             float, "validation loss at the end of a tuning run", "nat", "validation", "not a tuning run, or diverged"
         ),
+        "validation_error": Column(
+            float,
+            "standard error of the value of a tuning run over validation images",
+            "metric",
+            "validation",
+            "not a tuning run, training.rate_rule is best, undefined or diverged",
+        ),
         "diverged": Column(bool, "this run, or a run of the variant, diverged and is left out"),
         "note": Column(str, "why there is no value or no interval", null="nothing to say"),
     }
@@ -140,16 +147,15 @@ class Control(AbstractAnalysis):
                 for seed in study.settings.training.tuning_seeds:
                     spec = self._trained(study, method, seed, rate, study.settings.training.tuning_epochs)
                     member = Member(variant=method, seed=seed, spec=spec)
-                    yield Unit(members=(member,), settings={"level": "tuning"})
+                    rule = study.settings.training.rate_rule
+                    yield Unit(members=(member,), settings={"level": "tuning", "rate_rule": rule})
         if settled:
             yield Unit(members=tuple(self._reported(study, evidence)), settings={"level": "report"})
 
     def _tuned(self, evidence: Evidence, method: str) -> pl.DataFrame:
         """The tuning runs of a control in the columns of ``learning_rate``."""
         rows = pl.DataFrame([], schema=schema(self.columns)) if not evidence.has(self) else evidence.table(self)
-        return rows.filter((pl.col("level") == "tuning") & (pl.col("variant") == method)).select(
-            "variant", "learning_rate", "diverged", validation_metric="value", validation_loss="loss"
-        )
+        return _search(rows, method)
 
     def _grid(self, study: BoundStudy, evidence: Evidence, tried: pl.DataFrame) -> list[float]:
         if tried.is_empty():
@@ -159,7 +165,7 @@ class Control(AbstractAnalysis):
     def _reported(self, study: BoundStudy, evidence: Evidence) -> Iterable[Member]:
         yield from study.members(evidence, TRAINED)
         for method in self.controls:
-            rate = choose(self._tuned(evidence, method), method)
+            rate = chosen(self._tuned(evidence, method), method).rate
             for seed in study.seeds:
                 yield Member(variant=method, seed=seed, spec=self._trained(study, method, seed, rate, None))
 
@@ -193,8 +199,14 @@ class Control(AbstractAnalysis):
         if (unended := why_no_claim(curves)) is not None:
             final = f"no claim on the final metric, for {unended} (so far: {final})"
         speed = _judged(estimates, self.controls, "speed")
-        verdict = f"Final test metric: {final}. Optimisation speed: {speed}."
-        return Summary(verdict, tuple(estimates), self._notes(table, evidence))
+        searches = {method: _search(table, method) for method in self.controls}
+        choices = {method: chosen(rows, method) for method, rows in searches.items() if not rows.is_empty()}
+        return Summary(
+            f"Final test metric: {final}. Optimisation speed: {speed}.",
+            tuple(estimates),
+            self._notes(table, choices),
+            {"choices": {method: vars(choice) | {"moved": choice.moved} for method, choice in choices.items()}},
+        )
 
     def _estimate(self, row: Mapping[str, Any], table: pl.DataFrame, curves: pl.DataFrame) -> Estimate:
         at = {"variant": row["variant"], "rival": "RI_T", "split": row["split"]}
@@ -208,24 +220,25 @@ class Control(AbstractAnalysis):
         return replace(item, verdict=_share_verdict(item))
 
     def _at_edge(self, table: pl.DataFrame, method: str) -> bool:
-        """Whether the rate a control was trained at lies at an end of the grid it was chosen from."""
-        mine = table.filter(pl.col("variant") == method)
-        tried = mine.filter(pl.col("level") == "tuning")["learning_rate"]
-        best = mine.filter(pl.col("level") == "network")["learning_rate"]
-        return len(best) > 0 and tried.n_unique() > 1 and best[0] in (tried.min(), tried.max())
+        """Whether the best rate of a control lies at an end of the grid."""
+        rows = _search(table, method)
+        if rows.is_empty():
+            return False
+        tried = rows["learning_rate"]
+        return tried.n_unique() > 1 and chosen(rows, method).best in (tried.min(), tried.max())
 
-    def _notes(self, table: pl.DataFrame, evidence: Evidence) -> tuple[str, ...]:
+    def _notes(self, table: pl.DataFrame, choices: Mapping[str, Chosen]) -> tuple[str, ...]:
         tuned = table.filter(pl.col("level") == "tuning")
-        chosen = (
+        given = (
             table.filter(pl.col("level") == "network").select("variant", "learning_rate").unique(maintain_order=True)
         )
-        rates = ", ".join(f"{shown(variant)} {rate:.3g}" for variant, rate in chosen.iter_rows())
+        rates = ", ".join(f"{shown(variant)} {rate:.3g}" for variant, rate in given.iter_rows())
         notes = [f"each control was trained at its own rate, chosen on validation data: {rates}"]
-        notes += [
-            f"the best rate of {method} lies at the edge of its grid: the search was cut short"
-            for method in self.controls
-            if self._at_edge(table, method)
-        ]
+        for method, choice in choices.items():
+            if choice.moved:
+                notes.append(f"{method} {choice.rate:.3g} is {choice.note}")
+            if self._at_edge(table, method):
+                notes.append(f"the best rate of {method} lies at the edge of its grid: the search was cut short")
         lost = tuned.filter(pl.col("diverged")).select("variant", "learning_rate").unique().sort(pl.all())
         notes += [f"{variant} diverged at rate {rate:.3g} in the search" for variant, rate in lost.iter_rows()]
         taught = {
@@ -235,6 +248,14 @@ class Control(AbstractAnalysis):
             notes.append(_sizes(taught["P_T"], taught[UNRELATED]))
         notes.append("a share is of this pre-trained network; another pre-training may differ")
         return tuple(notes)
+
+
+def _search(table: pl.DataFrame, method: str) -> pl.DataFrame:
+    """The tuning runs of a control in the columns of ``learning_rate``."""
+    own = (pl.col("level") == "tuning") & (pl.col("split") == "validation") & (pl.col("variant") == method)
+    return table.filter(own).select(
+        "variant", "learning_rate", "diverged", "validation_error", validation_metric="value", validation_loss="loss"
+    )
 
 
 def _sizes(ours: float | None, other: float | None) -> str:

@@ -15,6 +15,7 @@ from transferscope.analyses.ends import (
     run_columns,
     share,
 )
+from transferscope.analyses.learning_rate import validation_error
 from transferscope.analyses.variants import TRAINED
 from transferscope.specs import Checkpoint
 
@@ -39,6 +40,7 @@ def tuning_rows(unit: Unit, context: "Context") -> list[dict[str, Any]]:
             "quantity": "metric",
             "split": "validation",
             "loss": None if lost else last["validation_loss"],
+            "validation_error": None if lost else validation_error(last["validation_metric"], unit, context),
             **run_columns(None if lost else last["validation_metric"], lost),
         }
     ]

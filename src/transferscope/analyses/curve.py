@@ -7,7 +7,8 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.contract import AbstractAnalysis, Column, Member, Summary, Unit
-from transferscope.analyses.curve_summary import summary
+from transferscope.analyses.curve_summary import QUANTITIES, summary
+from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves import LearningCurves
 from transferscope.analyses.line_rows import LINE_COLUMNS, own_row, way_rows
@@ -42,7 +43,7 @@ class Curve(AbstractWays):
     title: ClassVar[str] = "Curves between solutions"
     question: ClassVar[str] = "Are two trained networks joined by a curve of low loss?"
     reference: ClassVar[str] = "Garipov et al. 2018, Sec. 3; Draxler et al. 2018"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     columns: ClassVar[Mapping[str, Column]] = {
         **way_columns("t", "curve, or line: the straight line between the same ends"),
         "shape": Column(str, "of the curve: bezier or chain"),
@@ -55,6 +56,8 @@ class Curve(AbstractWays):
         "l2": Column(float, "length of the way from a to there (of the whole way for a barrier)", "ℓ2"),
         "distance": Column(float, "‖θ_a − θ_b‖ over all parameters", "ℓ2"),
     }
+
+    quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
     def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
         """Each variant's learning rate, and which runs diverged: no curve ends there."""
@@ -72,12 +75,13 @@ class Curve(AbstractWays):
             recipe = study.recipe(self.learning_rate or study.chosen_rate(variant, evidence), self.epochs)
             # Of a curve only the end of its training is looked at.
             recipe = recipe.model_copy(update={"keep": "none"})
-            for first, second in study.pairs(evidence, variant):
+            for first, second in self.pairs(variant, study, evidence):
                 if {(variant, first.seed), (variant, second.seed)} & lost:
                     continue
                 start = CurveStart(a=first.spec, b=second.spec, shape=self.shape)
                 bend = first.spec.model_copy(update={"start": start, "recipe": recipe})
-                yield Unit(members=(first, second, Member(variant=f"{variant}_curve", seed=first.seed, spec=bend)))
+                name = f"{variant}_curve_to_{second.seed}"
+                yield Unit(members=(first, second, Member(variant=name, seed=first.seed, spec=bend)))
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Every point of both ways: statistics (about twice the cost of a plain pass), training and test images."""

@@ -1,18 +1,35 @@
 """The verdict on trained curves: whether the ends are joined by one, and what the straight line between them says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.contract import Summary
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.line_rows import line_notes
-from transferscope.analyses.pairs import pairs_interval
-from transferscope.analyses.way_barriers import CONNECTED, basis, height, judge, of_way, over_pairs, pairs_of_variants
-from transferscope.keys import barrier_key
+from transferscope.analyses.way_barriers import (
+    CONNECTED,
+    barrier_quantities,
+    barriers,
+    deciding,
+    height,
+    over_pairs,
+    pairs_of_variants,
+    select,
+)
+from transferscope.bounds import MAGNITUDE
 
-__all__ = ["summary"]
+__all__ = ["QUANTITIES", "summary"]
 
-_CURVE = {
+_BARRIERS = barrier_quantities(
+    "%s barrier along the {path} of {pair} ({split}, {baseline} baseline)",
+    path={"bezier": "curve", "chain": "curve"},
+)
+_LENGTH = Quantity("length_ratio", "length of the curve of {pair} over the distance of its ends", "1", MAGNITUDE)
+QUANTITIES = (*_BARRIERS.values(), _LENGTH)
+"""Of ``curve``: ``path`` is the shape of the trained curve, or ``line``."""
+
+_JOINED: Mapping[str | None, str] = {
     "stable": "joined by a curve of low loss",
     "unstable": "not joined by the curve that was trained",
     "undecided": "undecided whether the trained curve joins them",
@@ -20,7 +37,7 @@ _CURVE = {
 
 
 def summary(table: pl.DataFrame, variants: Sequence[str], batch_norm_images: int, points: int) -> Summary:
-    """Numbers and verdict of ``curve``.
+    """Estimates and verdict of ``curve``.
 
     Args:
         table: in the declared columns of the analysis.
@@ -28,39 +45,23 @@ def summary(table: pl.DataFrame, variants: Sequence[str], batch_norm_images: int
         batch_norm_images: its setting.
         points: its setting.
     """
-    numbers: list[Number] = []
+    estimates: list[Estimate] = []
     words: list[str] = []
     for pair, rows in pairs_of_variants(table, variants):
         if rows.is_empty():
             words.append(f"{pair} not measured (an end or the curve's training diverged, or fewer than two seeds)")
             continue
-        curve, line = (judge(of_way(rows, way, "test", "error")) for way in ("curve", "line"))
+        curved, straight = (rows.filter(pl.col("way") == way) for way in ("curve", "line"))
+        on_curve = list(barriers(curved, _BARRIERS, pair=pair, path=rows["shape"][0]))
+        on_line = list(barriers(straight, _BARRIERS, pair=pair, path="line"))
+        curve, line, pairs = deciding(on_curve), deciding(on_line), select(curved)
         words.append(
-            f"{pair} {_CURVE[curve.word]}: {height(curve)}; on the straight line {CONNECTED[line.word]}: "
-            f"{height(line)} ({basis(curve, of_way(rows, 'curve', 'test', 'error'))})"
+            f"{pair} {_JOINED[curve.verdict]}: {height(curve, pairs.height)}; on the straight line "
+            f"{CONNECTED[line.verdict]}: {height(line, pairs.height)}"
         )
-        numbers += [
-            over_pairs(
-                f"{quantity} barrier along the {way} of {pair} ({split}, mean baseline)",
-                of_way(rows, way, split, quantity),
-                "1" if quantity == "error" else "nat",
-            ).keyed(barrier_key(quantity, split, "mean"), pair, way)
-            for quantity in ("error", "loss")
-            for split in ("train", "test")
-            for way in ("curve", "line")
-        ]
-        numbers.append(_detour(pair, of_way(rows, "curve", "test", "error")))
-    return Summary("; ".join(words) + ".", tuple(numbers), _notes(table, batch_norm_images, points))
-
-
-def _detour(pair: str, rows: pl.DataFrame) -> Number:
-    from transferscope.measures.intervals import MAGNITUDE
-
-    name = f"length of the curve of {pair} over the distance of its ends"
-    apart = rows.filter(pl.col("distance") > 0)
-    if len(apart) < len(rows):
-        return Number(name, None, n=len(rows), note="the ends of a pair are one and the same network")
-    return Number.of(name, pairs_interval((rows["l2"] / rows["distance"]).to_list(), MAGNITUDE))
+        ratio = pairs.with_columns(ratio=pl.when(pl.col("distance") > 0).then(pl.col("l2") / pl.col("distance")))
+        estimates += [*on_curve, *on_line, over_pairs(_LENGTH, ratio, "ratio", pair=pair)]
+    return Summary("; ".join(words) + ".", tuple(estimates), _notes(table, batch_norm_images, points))
 
 
 def _notes(table: pl.DataFrame, batch_norm_images: int, points: int) -> tuple[str, ...]:

@@ -37,8 +37,8 @@ _DISTANCES = {
     name: Quantity(name.replace(" ", "_"), f"{words}, {{compared}}", _UNITS.get(name, "1"))
     for name, words in _WORDS.items()
 }
-_NULL = Quantity("null", "two halves of the source: {measure}", terms=_WORDS)
-_EXCESS = Quantity("excess", "{measure}, {compared}, less that of two halves of the source", terms=_WORDS)
+_NULL = Quantity("null", "two halves of the source: {measure}", labels={"measure": _WORDS})
+_EXCESS = Quantity("excess", "{measure}, {compared}, less that of two halves of the source", labels={"measure": _WORDS})
 
 
 @final

@@ -131,7 +131,7 @@ class Quantity:
         by: coordinates: one estimate for each of their combinations.
         contrast: a difference of two of them in place of each.
         family: those of ``by`` over which the simultaneous limits hold at once.
-        terms: words for values of coordinates, where the values are keys.
+        labels: by coordinate, what a reader sees in place of a value.
 
     Raises:
         AnalysisError: ``family`` or ``contrast`` names a coordinate that is not in ``by``.
@@ -146,7 +146,7 @@ class Quantity:
     by: tuple[str, ...] = ()
     contrast: Contrast | None = None
     family: tuple[str, ...] = ()
-    terms: Mapping[Any, str] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         contrasted = () if self.contrast is None else (self.contrast.on,)
@@ -235,7 +235,8 @@ class Quantity:
     def named(self, at: Mapping[str, Coordinate]) -> str:
         """The quantity at its coordinates, in words."""
         words = {
-            name: shown(str(value)) if name in _VARIANTS else self.terms.get(value, value) for name, value in at.items()
+            name: self.labels.get(name, {}).get(str(value), shown(str(value)) if name in _VARIANTS else value)
+            for name, value in at.items()
         }
         try:
             return self.words.format_map(words)

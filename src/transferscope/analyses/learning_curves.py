@@ -14,6 +14,7 @@ from transferscope.analyses.estimates import Estimate, Quantity, over_seeds
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate import LearningRate, choose
 from transferscope.analyses.rounding import exact
+from transferscope.analyses.spikes import spike_facts, spike_note
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import TRAINED, BoundStudy, shown
 from transferscope.bounds import DIFFERENCE, SHARE
@@ -102,7 +103,7 @@ class LearningCurves(AbstractTuned):
     version: ClassVar[int] = 1
     columns: ClassVar[Mapping[str, Column]] = {
         "variant": Column(str, "P_T, RI_T or RI_T_long"),
-        "setting": Column(str, "chosen: own best rate, report seeds; grid: a tuning run"),
+        "setting": Column(str, "chosen: own chosen rate, report seeds; grid: a tuning run"),
         "seed": Column(int, "seed of the network", "count"),
         "learning_rate": Column(float, "peak learning rate", "rate"),
         "epoch": Column(int, "passes over the training images; 0 is the start", "count"),
@@ -168,7 +169,12 @@ class LearningCurves(AbstractTuned):
         notes = _plateaus(table)
         lost = table.filter(pl.col("diverged")).select("variant", "seed", "learning_rate").unique().sort(pl.all())
         notes += [f"{shown(variant)}[{seed}] diverged at rate {rate:.3g}" for variant, seed, rate in lost.iter_rows()]
-        facts = {"improving": [variant for variant in (*TRAINED, "RI_T_long") if improving(table, variant)]}
+        if spikes := _spikes(table):
+            notes.append(spike_note(spikes))
+        facts = {
+            "improving": [variant for variant in (*TRAINED, "RI_T_long") if improving(table, variant)],
+            "spikes": spikes,
+        }
         return Summary(verdict, tuple(_flagged(item, table) for item in estimates), tuple(notes), facts)
 
     def _epochs(self, train: dict[str, Curves]) -> Iterator[Estimate]:
@@ -285,6 +291,17 @@ def _speed_verdict(gap: Estimate) -> str:
         return f"Undecided: {said}, equal for all {gap.n} seeds, which proves nothing."
     of_two = f", range {span}" if span else ""
     return f"Undecided with {gap.n} seed{'s' if gap.n != 1 else ''} (3 are needed): {said}{of_two}."
+
+
+def _spikes(table: pl.DataFrame) -> list[dict[str, Any]]:
+    """Report runs whose training loss rose far above its earlier level; those of the search are told beside it."""
+    runs = table.filter(pl.col("setting") == "chosen").select("variant", "learning_rate").unique(maintain_order=True)
+    return [
+        {"variant": variant, "seed": seed, "learning_rate": rate, **spike}
+        for variant, rate in runs.iter_rows()
+        for seed, losses in curves_of(table, variant, "train_loss", learning_rate=rate).items()
+        if (spike := spike_facts(losses)) is not None
+    ]
 
 
 def _equal_rate(table: pl.DataFrame, evidence: Evidence) -> Iterator[Estimate]:

@@ -8,9 +8,10 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.line_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
-from transferscope.analyses.module_path_summary import summary
+from transferscope.analyses.module_path_summary import QUANTITIES, summary
 from transferscope.analyses.path_pairs import members_of
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy, shown
@@ -43,9 +44,9 @@ class ModulePath(AbstractTuned):
     Attributes:
         granularity: of the modules: ``stage``, ``block`` or ``layer``. The head is a module of its own.
         head: whether the head is moved as well; without it the trunk alone stands for all modules at once.
-        pairs: which networks; ``P_T/P_T`` and ``RI_T/RI_T`` are disjoint pairs of seeds, (0, 1), (2, 3), ...;
-            ``P_T/RI_T`` have the same seed.
-        max_pairs: at most so many of each kind; None for all.
+        pairs: which networks; ``P_T/P_T`` and ``RI_T/RI_T`` have two seeds, ``P_T/RI_T`` have the same seed.
+        max_pairs: at most so many of each kind, those of the first seeds first: (0, 1), (0, 2), (1, 2), ...; three of
+            three seeds make an interval over seeds. None for all.
         points: values of α from 0 to 1, ends included.
         batch_norm: ``recompute`` running statistics at every point, or ``interpolate`` them (which makes artefacts).
         batch_norm_images: training images the statistics are recomputed on; the same at every point.
@@ -61,7 +62,7 @@ class ModulePath(AbstractTuned):
     pairs: tuple[Literal["P_T/P_T", "RI_T/RI_T", "P_T/RI_T"], ...] = Field(
         default=("P_T/P_T", "RI_T/RI_T"), min_length=1
     )
-    max_pairs: int | None = Field(default=2, ge=1)
+    max_pairs: int | None = Field(default=3, ge=1)
     points: int = Field(default=9, ge=2)
     batch_norm: Literal["recompute", "interpolate"] = "recompute"
     batch_norm_images: int = Field(default=256, ge=2)
@@ -77,7 +78,7 @@ class ModulePath(AbstractTuned):
     reference: ClassVar[str] = (
         "Neyshabur et al. 2020, Fig. 4 (whole networks); Adilova et al. 2024; Frankle et al. 2020 (barriers)"
     )
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "point: one α; own: the network that stays, as it was trained; barrier: the largest gap"),
         "pair": Column(str, "which variants"),
@@ -104,6 +105,8 @@ class ModulePath(AbstractTuned):
         **LINE_COLUMNS,
     }
 
+    quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
+
     def inapplicable(self, study: BoundStudy) -> str | None:
         """Two networks of one variant need two seeds."""
         if len(study.seeds) < 2 and "P_T/RI_T" not in self.pairs:
@@ -113,7 +116,7 @@ class ModulePath(AbstractTuned):
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One for each pair, both directions."""
         for kind in self.pairs:
-            for pair in islice(members_of(kind, study, evidence, study.seeds, disjoint=True), self.max_pairs):
+            for pair in islice(members_of(kind, study, evidence, study.seeds), self.max_pairs):
                 yield Unit(members=pair)
 
     def images(self, unit: Unit, study: BoundStudy) -> int:

@@ -4,14 +4,15 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import polars as pl
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from transferscope.analyses.contract import Column, Measured, Summary, Unit, schema
+from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.line_rows import clusters_of
 from transferscope.analyses.path_pairs import KINDS, NEGATIVE, POSITIVE, PairKind, members_of
 from transferscope.analyses.path_rows import COLUMNS, rows_of
-from transferscope.analyses.path_summary import summary_of
+from transferscope.analyses.path_summary import QUANTITIES, summary_of
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy
 from transferscope.analyses.ways import images_per_point
@@ -41,9 +42,7 @@ class Path(AbstractTuned):
         pairs: which: ``P_T/P_T`` and ``RI_T/RI_T`` of different seeds, ``P_T/RI_T`` of one seed, ``P_T best/last`` and
             ``RI_T best/last`` of one run; ``P_T/P_T same head`` and ``RI_T/RI_T same init`` train, for each seed, a
             second network from the same start in another data order.
-        combinations: within a variant ``all`` pairs of seeds (intervals leave one seed out), or ``disjoint`` ones:
-            seeds (0, 1), (2, 3), ...
-        max_seeds: at most so many seeds; None for all.
+        max_seeds: at most so many seeds, of which all pairs are measured; None for all.
         moves: ``all`` parameters; ``trunk``: the head stays that of the first network, on the whole line.
         points: values of α in [0, 1], ends included, evenly spaced.
         refine: tolerance in α: intervals in which a maximum of loss or error lies or may lie are halved until they are
@@ -61,7 +60,6 @@ class Path(AbstractTuned):
     """
 
     pairs: tuple[PairKind, ...] = Field(default=("P_T/P_T", "RI_T/RI_T"), min_length=1)
-    combinations: Literal["all", "disjoint"] = "all"
     max_seeds: int | None = Field(default=4, ge=2)
     moves: tuple[Literal["all", "trunk"], ...] = Field(default=("all",), min_length=1)
     points: int = Field(default=13, ge=3)
@@ -80,8 +78,20 @@ class Path(AbstractTuned):
     title: ClassVar[str] = "Paths between solutions"
     question: ClassVar[str] = "Do two trained networks lie in one basin of the loss?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Fig. 4; Frankle et al. 2020"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     columns: ClassVar[Mapping[str, Column]] = COLUMNS
+    quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
+
+    @model_validator(mode="before")
+    @classmethod
+    def _every_pair(cls, given: Any) -> Any:
+        """An interval over seeds needs pairs that share networks: ``combinations`` had let them be left out."""
+        if isinstance(given, Mapping) and "combinations" in given:
+            raise ValueError(
+                f"there is no setting combinations any more (got {given['combinations']!r}): all pairs of seeds are "
+                "measured, and intervals leave one seed out; remove it, and write max_seeds: 2 for a single pair"
+            )
+        return given
 
     def inapplicable(self, study: BoundStudy) -> str | None:
         """A path needs two seeds."""
@@ -90,9 +100,8 @@ class Path(AbstractTuned):
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per pair and what moves, and those of the ruler."""
         seeds = study.seeds[: self.max_seeds]
-        disjoint = self.combinations == "disjoint"
         for kind in dict.fromkeys(self.pairs):
-            for pair in members_of(kind, study, evidence, seeds, disjoint=disjoint):
+            for pair in members_of(kind, study, evidence, seeds):
                 for moved in dict.fromkeys(self.moves):
                     yield _unit(pair, KINDS[kind].label, moved)
         one, two = (study.member("RI_T", seed, evidence) for seed in seeds[:2])

@@ -1,16 +1,19 @@
 """Paths between checkpoints: when runs part or stay together, when each is connected to its end, and from P onwards."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.kept_epochs import chosen_epochs, missing_epochs, too_few
 from transferscope.analyses.line_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
-from transferscope.analyses.path_in_training_summary import summary
+from transferscope.analyses.path_in_training_summary import QUANTITIES, summary
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy, shown
 from transferscope.analyses.ways import images_per_point
@@ -36,7 +39,7 @@ class PathInTraining(AbstractTuned):
     """Straight lines between checkpoints: of two runs at equal epochs, of a run and its end, of a run and its start.
 
     Each checkpoint is read once and evaluated once, however many lines it ends. In memory are the start, the end and
-    one epoch of two runs.
+    one epoch of all runs of a variant.
 
     Attributes:
         lines: ``across``: two seeds of one variant at the same epoch; ``end``: each epoch and the last of its run;
@@ -44,7 +47,7 @@ class PathInTraining(AbstractTuned):
         variants: whose runs.
         epochs: which kept epochs; the start and the last always among them. None takes all that are kept.
         most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
-        max_seeds: at most so many seeds of each variant; None for all. Pairs are disjoint: seeds (0, 1), (2, 3), ...
+        max_seeds: at most so many seeds of each variant, of which all pairs are measured; None for all.
         points: values of α from 0 to 1, ends included.
         batch_norm: ``recompute`` running statistics at every point, or ``interpolate`` them (which makes artefacts).
         batch_norm_images: training images the statistics are recomputed on; the same at every point.
@@ -70,7 +73,7 @@ class PathInTraining(AbstractTuned):
         "Frankle et al. 2020, Sec. 3 (when runs become stable); Neyshabur et al. 2020, Fig. 4 (at the end of "
         "training); Goodfellow et al. 2015 (from the start)"
     )
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "point: one α; own: one checkpoint as it was trained; barrier: the largest gap of a line"),
         "line": Column(str, "across: two runs; end: a run and its end; start: its start and the run; checkpoint"),
@@ -87,6 +90,8 @@ class PathInTraining(AbstractTuned):
         **LINE_COLUMNS,
     }
 
+    quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
+
     def misfit(self, study: "Study") -> str | None:
         """Epochs that are asked for and not kept."""
         return missing_epochs(study.training.recipe, self.epochs)
@@ -98,19 +103,17 @@ class PathInTraining(AbstractTuned):
         return too_few(study.settings.training.recipe)
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
-        """One for two runs that are compared, and one for a run without a partner."""
+        """One for each variant: what a checkpoint gives is shared by all lines that it ends."""
         seeds = study.seeds[: self.max_seeds]
         epochs = chosen_epochs(study.settings.training.recipe, self.epochs, self.most)
         for variant in self.variants:
-            for place in range(0, len(seeds), 2):
-                members = tuple(study.member(variant, seed, evidence) for seed in seeds[place : place + 2])
-                if len(members) == 2 or self.lines != ("across",):
-                    yield Unit(members=members, settings={"epochs": list(epochs)})
+            members = tuple(study.member(variant, seed, evidence) for seed in seeds)
+            yield Unit(members=members, settings={"epochs": list(epochs)})
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Every checkpoint, and what lies between the ends of every line."""
         epochs, runs = len(unit.settings["epochs"]), len(unit.members)
-        lines = epochs * ("across" in self.lines) * (runs - 1)
+        lines = epochs * ("across" in self.lines) * math.comb(runs, 2)
         lines += runs * (epochs - 1) * (("end" in self.lines) + ("start" in self.lines))
         per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
         return ((self.points - 2) * lines + 2 * runs * epochs) * per_point
@@ -179,10 +182,9 @@ class PathInTraining(AbstractTuned):
                         else lines.between(((name, 0), starts[name]), ((name, epoch), now[name]))
                     )  # fmt: skip
                     yield path, _facts("start", member, 0, member, epoch), len(epochs) - 1
-            if "across" in self.lines and len(members) == 2:
-                first, second = ((member.label, epoch) for member in members)
-                path = lines.between((first, now[first[0]]), (second, now[second[0]]))
-                yield path, _facts("across", members[0], epoch, members[1], epoch), len(epochs)
+            for first, second in combinations(members, 2) if "across" in self.lines else ():
+                path = lines.between(*(((end.label, epoch), now[end.label]) for end in (first, second)))
+                yield path, _facts("across", first, epoch, second, epoch), len(epochs)
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Barriers at a few epochs, and from which epoch on runs are connected to each other and to their end."""

@@ -1,21 +1,35 @@
 """From when on runs are connected: to each other, and each to its own end."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.contract import Summary
+from transferscope.analyses.estimates import Estimate, Quantity, shown
 from transferscope.analyses.kept_epochs import evenly
 from transferscope.analyses.line_rows import line_notes
-from transferscope.analyses.pairs import pairs_interval
-from transferscope.analyses.way_barriers import of_one
+from transferscope.analyses.way_barriers import barrier, barrier_quantities, over_pairs, policy, select
+from transferscope.bounds import MAGNITUDE
 
-if TYPE_CHECKING:
-    from transferscope.measures.intervals import Interval
+__all__ = ["QUANTITIES", "Connected", "connected_from", "summary"]
 
-__all__ = ["Connected", "connected_from", "summary"]
+_RUNS = {f"{name} to its end": name for name in ("P-T", "RI-T")}
+_BARRIERS = barrier_quantities(
+    "%s barrier of {pair} at epoch {epoch}{line} ({split}, {baseline} baseline)",
+    pair=_RUNS, line={"across": "", "end": " to its end", "start": ""},
+)  # fmt: skip
+_CONNECTED = Quantity(
+    "connected_from", "first epoch from which {pair} {line}, of those looked at", "epoch", MAGNITUDE,
+    labels={"pair": _RUNS, "line": {"across": "stay connected", "end": "is connected to its end"}},
+)  # fmt: skip
+_NO_HILL = Quantity(
+    "no_hill_from", "first epoch from which {pair} has no hill to its end ({baseline} baseline), of those looked at",
+    "epoch", MAGNITUDE, labels={"pair": _RUNS},
+)  # fmt: skip
+QUANTITIES = (*_BARRIERS.values(), _CONNECTED, _NO_HILL)
+"""Of ``path_in_training``: ``line`` is across, end or start."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +94,7 @@ def connected_from(rows: Sequence[dict[str, Any]]) -> Connected:
 
 
 def summary(table: pl.DataFrame, batch_norm: str, batch_norm_images: int, points: int) -> Summary:
-    """Numbers and verdict of ``path_in_training``.
+    """Estimates and verdict of ``path_in_training``.
 
     Args:
         table: in the declared columns of the analysis.
@@ -89,37 +103,29 @@ def summary(table: pl.DataFrame, batch_norm: str, batch_norm_images: int, points
         points: its setting.
     """
     barriers = table.filter((pl.col("level") == "barrier") & (pl.col("split") == "test"))
-    errors = barriers.filter((pl.col("quantity") == "error") & (pl.col("baseline") == "mean"))
-    losses = barriers.filter((pl.col("quantity") == "loss") & (pl.col("baseline") == "linear"))
-    hills = barriers.filter(
-        (pl.col("quantity") == "error") & (pl.col("baseline") == "linear") & (pl.col("line") == "end")
-    )
+    errors, hills = select(barriers), select(barriers, baseline="linear")
+    losses = select(barriers, quantity="loss", baseline="linear")
     epochs = sorted(table["epoch"].unique())
     said: list[str] = []
-    numbers: list[Number] = []
+    estimates: list[Estimate] = []
     for variant in table["variant"].unique(maintain_order=True):
-        name = variant.replace("_", "-")
-        across = errors.filter((pl.col("variant") == variant) & (pl.col("line") == "across"))
-        ends = errors.filter((pl.col("variant") == variant) & (pl.col("line") == "end"))
-        starts = losses.filter((pl.col("variant") == variant) & (pl.col("line") == "start"))
-        if not across.is_empty():
-            title = f"error barrier of {name}/{name} at epoch {{}} (test, mean baseline)"
-            numbers += _along(across, title, "1", epochs, "pairs")
-            listed, number = _connected(across, f"{name}/{name} stay connected", "pairs")
+        name = shown(variant)
+        of = {
+            line: rows.filter((pl.col("variant") == variant) & (pl.col("line") == line))
+            for line, rows in (("across", errors), ("end", errors), ("start", losses))
+        }
+        if not of["across"].is_empty():
+            listed, first = _connected(_CONNECTED, of["across"])
+            estimates += [*_along(of["across"], epochs), first]
             said.append(f"two {name} connected to each other: {listed}")
-            numbers.append(number)
-        if not ends.is_empty():
-            title = f"error barrier of {name} at epoch {{}} to its end (test, mean baseline)"
-            numbers += _along(ends, title, "1", epochs[:-1], "runs")
-            listed, number = _connected(ends, f"{name} is connected to its end", "runs")
-            numbers.append(number)
-            of = hills.filter(pl.col("variant") == variant)
-            lifted, number = _connected(of, f"{name} has no hill to its end (linear baseline)", "runs")
-            numbers.append(number)
+        if not of["end"].is_empty():
+            listed, first = _connected(_CONNECTED, of["end"])
+            to_end = hills.filter((pl.col("variant") == variant) & (pl.col("line") == "end"))
+            lifted, flat = _connected(_NO_HILL, to_end)
+            estimates += [*_along(of["end"], epochs[:-1]), first, flat]
             said.append(f"{name} connected to its own end: {listed} (no hill over the straight line: {lifted})")
-        if not starts.is_empty():
-            title = f"loss barrier of {starts['pair'][0]} at epoch {{}} (test, linear baseline)"
-            numbers += _along(starts, title, "nat", epochs[-1:], "runs")
+        if not of["start"].is_empty():
+            estimates += _along(of["start"], epochs[-1:])
     notes = (
         f"epochs looked at: {', '.join(map(str, epochs))}; a schedule that lowers the rate brings late epochs near to "
         "the end, whatever the landscape",
@@ -128,59 +134,41 @@ def summary(table: pl.DataFrame, batch_norm: str, batch_norm_images: int, points
         *line_notes(table, batch_norm, batch_norm_images, points),
     )
     if not said:
-        return Summary("Undecided: no line between two runs or to the end of one was measured.", tuple(numbers), notes)
+        return Summary(
+            "Undecided: no line between two runs or to the end of one was measured.", tuple(estimates), notes
+        )
     n = errors["n"].drop_nulls()
     basis = f"limits over {n[0]} test images or groups, for these networks" if errors["low"].count() else "no limits"
     return Summary(
         f"By the test error's barrier below 2 points at all later epochs looked at ({basis}): {'; '.join(said)}.",
-        tuple(numbers),
+        tuple(estimates),
         notes,
     )
 
 
-def _connected(rows: pl.DataFrame, stays: str, what: Literal["pairs", "runs"]) -> tuple[str, Number]:
-    """Each run's or pair's epoch in words, and their mean; of three and more that are all decided the mean alone."""
+def _connected(quantity: Quantity, rows: pl.DataFrame) -> tuple[str, Estimate]:
+    """Each run's or pair's epoch in words, and their mean; where that has an interval over seeds, the mean alone."""
     found = {
-        (a, b): connected_from(list(of.iter_rows(named=True)))
-        for (a, b), of in rows.group_by(["a", "b"], maintain_order=True)
+        key: connected_from(list(of.iter_rows(named=True)))
+        for key, of in rows.group_by(["a", "b", "seed_a", "seed_b"], maintain_order=True)
     }
-    title = f"first epoch from which {stays}, of those looked at"
-    known = [float(item.by) for item in found.values() if item.decided and item.by is not None]
-    listed = ", ".join(f"{a if a == b else f'{a} and {b}'} {item.words}" for (a, b), item in found.items())
-    if len(known) < len(found):
-        note = f"no epoch can be named for {len(found) - len(known)} of {len(found)} {what}"
-        return listed, Number(title, None, n=len(found), unit="epoch", note=note)
-    interval = _interval(known, what)
-    number = Number.of(title, interval, "epoch")
-    if interval.basis == "seeds":
+    listed = ", ".join(f"{a if a == b else f'{a} and {b}'} {item.words}" for (a, b, *_), item in found.items())
+    first = [
+        {"seed_a": one, "seed_b": two, "epoch": None if item.by is None or not item.decided else float(item.by)}
+        for (_, _, one, two), item in found.items()
+    ]
+    at = {name: rows[name][0] for name in ("pair", "line", "split", "baseline")}
+    estimate = over_pairs(quantity, pl.DataFrame(first, schema_overrides={"epoch": pl.Float64}), "epoch", **at)
+    if estimate.basis == "seeds" and estimate.value is not None:
         listed = (
-            f"from epoch {interval.value:.1f} (95 % interval over {interval.n} {what}: {interval.low:.1f} to "
-            f"{interval.high:.1f})"
+            f"from epoch {estimate.value:.1f} (95 % interval over {estimate.n} seeds: {estimate.low:.1f} to "
+            f"{estimate.high:.1f})"
         )
-    return listed, number
+    return listed, estimate
 
 
-def _interval(values: Sequence[float], what: Literal["pairs", "runs"]) -> "Interval":
-    from transferscope.measures.intervals import seeds_interval
-
-    return pairs_interval(values) if what == "pairs" else seeds_interval(values)
-
-
-def _along(
-    rows: pl.DataFrame, title: str, unit: str, epochs: Sequence[int], what: Literal["pairs", "runs"]
-) -> list[Number]:
-    """Barriers at a few epochs, over pairs or runs; of one alone over examples."""
-    numbers = []
+def _along(rows: pl.DataFrame, epochs: Sequence[int]) -> Iterator[Estimate]:
+    """Barriers of one kind of line at a few epochs."""
+    at = {name: rows[name][0] for name in ("pair", "line", "split", "baseline")} | {"batch_norm": policy(rows)}
     for epoch in evenly(epochs, 3):
-        of = rows.filter(pl.col("epoch") == epoch)
-        name = title.format(epoch)
-        values = [value for value in of["barrier"].to_list() if value is not None]
-        if len(values) < of.height or not values:
-            # Those that are left would be a selection: the ones without the worst of barriers.
-            note = f"not finite for {of.height - len(values)} of {of.height} lines"
-            numbers.append(Number(name, None, n=of.height, unit=unit, note=note))
-        elif len(values) == 1:
-            numbers.append(of_one(name, of.row(0, named=True), unit, "one line"))
-        else:
-            numbers.append(Number.of(name, _interval(values, what), unit))
-    return numbers
+        yield barrier(_BARRIERS[rows["quantity"][0]], rows.filter(pl.col("epoch") == epoch), epoch=epoch, **at)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING, Literal
 
 from transferscope.analyses.contract import Member
@@ -69,22 +68,23 @@ def again(study: "BoundStudy", variant: str, seed: int, evidence: "Evidence") ->
 
 
 def members_of(
-    kind: str, study: "BoundStudy", evidence: "Evidence", seeds: tuple[int, ...], *, disjoint: bool
+    kind: str, study: "BoundStudy", evidence: "Evidence", seeds: tuple[int, ...]
 ) -> Iterator[tuple[Member, Member]]:
-    """The pairs of one kind. For ``best/last`` both are one network, of which two epochs are taken.
+    """The pairs of one kind, those of the first seeds first: (0, 1), (0, 2), (1, 2), (0, 3), ...
+
+    For ``best/last`` both are one network, of which two epochs are taken.
 
     Args:
         kind: as of ``PairKind``.
         study: names the networks.
         evidence: gives the chosen rates.
         seeds: of the networks.
-        disjoint: within a variant take seeds (0, 1), (2, 3), ... instead of all pairs.
     """
     pairs = KINDS[kind]
     if pairs.second == "seed":
-        chosen = zip(seeds[::2], seeds[1::2], strict=False) if disjoint else combinations(seeds, 2)
-        for one, two in chosen:
-            yield study.member(pairs.variant, one, evidence), study.member(pairs.variant, two, evidence)
+        for place, two in enumerate(seeds):
+            for one in seeds[:place]:
+                yield study.member(pairs.variant, one, evidence), study.member(pairs.variant, two, evidence)
         return
     for seed in seeds:
         first = study.member(pairs.variant, seed, evidence)

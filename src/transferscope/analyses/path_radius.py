@@ -2,15 +2,20 @@
 
 import polars as pl
 
-from transferscope.analyses.contract import Number
-from transferscope.analyses.pairs import interval_of
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.path_pairs import KINDS
+from transferscope.analyses.way_barriers import over_pairs
 from transferscope.keys import OWN_STATISTICS
 
-__all__ = ["radius_numbers"]
+__all__ = ["RISE", "radius_estimates"]
+
+RISE = Quantity(
+    "loss_rise", "rise of the loss within ℓ2 {radius:.3g} of the ends of {pair} ({split}, {batch_norm})", "nat"
+)
+"""How far the loss has risen at one common distance from the ends, ``radius``."""
 
 
-def radius_numbers(table: pl.DataFrame, policy: str) -> list[Number]:
+def radius_estimates(table: pl.DataFrame, policy: str) -> list[Estimate]:
     """How far the test loss has risen at one common ℓ2 distance from the ends, for each kind of pair.
 
     The radius is half of the shortest line. On each line both ends are looked at, values between evaluated points are
@@ -35,12 +40,14 @@ def radius_numbers(table: pl.DataFrame, policy: str) -> list[Number]:
         return []
     found = []
     for (pair,), lines in points.group_by(["pair"], maintain_order=True):
-        name = f"rise of the loss within ℓ2 {radius:.3g} of the ends of {pair} (test, {policy})"
         rises = [
             {"seed_a": one, "seed_b": two, "rise": _rise(line, radius)}
             for (one, two), line in lines.group_by(["seed_a", "seed_b"], maintain_order=True)
         ]
-        found.append(_number(name, pl.DataFrame(rises, schema_overrides={"rise": pl.Float64})))
+        rows = pl.DataFrame(rises, schema_overrides={"rise": pl.Float64})
+        note = "mean of both ends; half of the shortest line"
+        at = {"pair": str(pair), "radius": radius, "split": "test", "batch_norm": policy}
+        found.append(over_pairs(RISE, rows, "rise", note, **at))
     return found
 
 
@@ -52,9 +59,3 @@ def _rise(line: pl.DataFrame, radius: float) -> float | None:
     place, loss = line["l2"].to_numpy(), line["loss"].to_numpy()
     near, far = np.interp([radius, place[-1] - radius], place, loss)
     return float((near - loss[0] + far - loss[-1]) / 2)
-
-
-def _number(name: str, rises: pl.DataFrame) -> Number:
-    if rises["rise"].null_count():
-        return Number(name, None, n=rises.height, unit="nat", note="not finite on some line")
-    return Number.of(name, interval_of(rises, "rise"), "nat", "mean of both ends; half of the shortest line")

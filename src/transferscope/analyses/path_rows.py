@@ -56,6 +56,7 @@ COLUMNS: Mapping[str, Column] = {
     ),
     "low": Column(float, "lower 95 % limit, over examples or groups", "nat or 1", "row", "a point row, or none"),
     "high": Column(float, "upper 95 % limit, over examples or groups", "nat or 1", "row", "a point row, or none"),
+    "n": Column(int, "examples, or groups of them, that the limits rest on", "count", null=_NO_BARRIER),
     "per_l2": Column(
         float, "barrier over ‖θ_a − θ_b‖; not scale-free: quadratic effects grow as its square", "nat or 1 per ℓ2",
         "row", f"{_NO_BARRIER}, or the distance is 0",
@@ -160,6 +161,7 @@ def _barriers(path: "LinearPath", split: str, clusters: Any) -> Iterable[dict[st
                     "barrier_se": height.standard_error,
                     "low": height.interval.low,
                     "high": height.interval.high,
+                    "n": height.interval.n,
                     "per_l2": height.value / path.distance if path.distance else None,
                     "midpoint_gap": measured.midpoint_gap,
                     "smallest_gap": measured.minimum_gap,

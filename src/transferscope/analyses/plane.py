@@ -9,7 +9,9 @@ import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from transferscope.analyses.contract import Column, Measured, Member, Summary, Unit, schema
+from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.plane_summary import QUANTITIES, summary_of
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.analyses.variants import BoundStudy
 from transferscope.analyses.ways import images_per_point
@@ -89,6 +91,8 @@ class Plane(AbstractTuned):
         "metric": Column(float, "the study's metric", "metric", "row", "undefined, or a point of the grid"),
         "cosine": Column(float, "between the two axes; 0 through three networks"),
     }  # fmt: skip
+
+    quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
     @field_validator("through", "around")
     @classmethod
@@ -187,8 +191,6 @@ class Plane(AbstractTuned):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Errors at the marks, and how the plane was evaluated; a picture decides nothing."""
-        from transferscope.analyses.plane_summary import summary_of
-
         return summary_of(table, self.batch_norm_images, self.tolerance, self.one_dimensional)
 
 

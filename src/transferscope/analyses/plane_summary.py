@@ -1,12 +1,21 @@
 """Planes in words: what lies at the networks, and that a picture decides nothing."""
 
+from typing import Any
+
 import polars as pl
 
-from transferscope.analyses.contract import Number, Summary
+from transferscope.analyses.contract import Summary
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.variants import BASELINES
+from transferscope.bounds import SHARE
 from transferscope.keys import OWN_STATISTICS, RANDOM_DIRECTIONS
 
-__all__ = ["summary_of"]
+__all__ = ["QUANTITIES", "summary_of"]
+
+_ERROR = Quantity("error", "{split} error of {network}, plane {plane}", "1", SHARE)
+_EVALUATED = Quantity("share_evaluated", "share of the grid evaluated, plane {plane}", "1", SHARE)
+QUANTITIES = (_ERROR, _EVALUATED)
+"""Of ``plane``."""
 
 
 def summary_of(table: pl.DataFrame, batch_norm_images: int, tolerance: float, one_dimensional: str) -> Summary:
@@ -18,38 +27,43 @@ def summary_of(table: pl.DataFrame, batch_norm_images: int, tolerance: float, on
         tolerance: for the note.
         one_dimensional: for the note.
     """
+    from transferscope.measures.intervals import Interval
+
     found = table.filter(pl.col("split") == "test")
     names = found["plane"].unique(maintain_order=True).to_list()
     if not names:
         return Summary("Not measured: a network of every plane diverged.")
-    words, numbers = [], []
+    words: list[str] = []
+    estimates: list[Estimate] = []
     for name in names:
         rows = found.filter(pl.col("plane") == name)
         points = rows.filter(pl.col("level") == "point")
-        marks = rows.filter((pl.col("level") == "mark") & (pl.col("batch_norm") != OWN_STATISTICS)).to_dicts()
-        errors = [100 * value for value in (*points["error"], *(mark["error"] for mark in marks))]
+        marks = rows.filter((pl.col("level") == "mark") & (pl.col("batch_norm") != OWN_STATISTICS))
+        errors = [100 * value for value in (*points["error"], *marks["error"])]
         where = name if rows["kind"][0] == RANDOM_DIRECTIONS else f"on {name}"
         words.append(f"{min(errors):.1f} to {max(errors):.1f} % {where}")
-        for mark in marks:
-            spread = None if mark["error_se"] is None else 1.96 * mark["error_se"]
-            numbers.append(
-                Number(
-                    f"test error of {mark['network']}, plane {name}",
-                    mark["error"],
-                    None if spread is None else max(0.0, mark["error"] - spread),
-                    None if spread is None else min(1.0, mark["error"] + spread),
-                    None if spread is None else "examples",
-                    mark["examples"],
-                    note=f"batch norm: {mark['batch_norm']}",
-                )
-            )
-        share = float(1 - points["interpolated"].cast(pl.Float64).to_numpy().mean())
-        numbers.append(Number(f"share of the grid evaluated, plane {name}", share, n=len(points)))
+        estimates += [_at(mark) for mark in marks.iter_rows(named=True)]
+        share = Interval(1 - float(points["interpolated"].sum()) / len(points), None, None, len(points), None)
+        estimates.append(_EVALUATED.of(share, plane=name))
     verdict = (
         f"A picture, not a test: test error {'; '.join(words)}. Whether networks are connected is for paths and basins "
         "to decide, with intervals."
     )
-    return Summary(verdict, tuple(numbers), _notes(table, batch_norm_images, tolerance, one_dimensional))
+    return Summary(verdict, tuple(estimates), _notes(table, batch_norm_images, tolerance, one_dimensional))
+
+
+def _at(mark: dict[str, Any]) -> Estimate:
+    """The error of a network, with its interval over examples."""
+    from transferscope.measures.intervals import Interval, within
+
+    error, spread = mark["error"], mark["error_se"]
+    interval = Interval(error, None, None, mark["examples"], None)
+    if spread is not None:
+        interval = within(
+            Interval(error, error - 1.96 * spread, error + 1.96 * spread, mark["examples"], "examples"), SHARE
+        )
+    at = {name: mark[name] for name in ("network", "plane", "split", "batch_norm")}
+    return _ERROR.of(interval, f"batch norm: {mark['batch_norm']}", **at)
 
 
 def _notes(table: pl.DataFrame, batch_norm_images: int, tolerance: float, one_dimensional: str) -> tuple[str, ...]:

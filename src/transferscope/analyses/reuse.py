@@ -32,11 +32,11 @@ MEASUREMENTS: Mapping[str, str] = {
 }
 """What stands side by side, and what it is."""
 _WORDS = {name: words.split(";")[0] for name, words in MEASUREMENTS.items()}
-_LARGEST = Quantity("largest", "{measurement}, at {module}", terms=_WORDS)
-_CONTROL = Quantity("control", "control of it: {measurement}, at {module}", terms=_WORDS)
+_LARGEST = Quantity("largest", "{measurement}, at {module}", labels={"measurement": _WORDS})
+_CONTROL = Quantity("control", "control of it: {measurement}, at {module}", labels={"measurement": _WORDS})
 _AGREEMENT = Quantity(
     "rank_agreement", "rank agreement over modules (Kendall's τ), {measurement} and {other}", "1", DIFFERENCE,
-    terms={name: name.replace("_", " ") for name in MEASUREMENTS},
+    labels={key: {name: name.replace("_", " ") for name in MEASUREMENTS} for key in ("measurement", "other")},
 )  # fmt: skip
 _TOP = {"similarity": "like P", "probe_gain": "offering more than random features", "distance": "moved"}
 

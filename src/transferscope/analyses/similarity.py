@@ -42,7 +42,7 @@ _GAPS = tuple(
 )
 _AGREEMENT = Quantity(
     "rank_agreement", "Kendall τ over modules, CKA and {measure}, {pair}", "1", DIFFERENCE, "kendall",
-    by=("pair", "measure"), terms=_MEASURES,
+    by=("pair", "measure"), labels={"measure": _MEASURES},
 )  # fmt: skip
 
 

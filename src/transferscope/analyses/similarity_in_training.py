@@ -31,7 +31,7 @@ _COMPARED = {
     "RI-T/RI-T": "two RI-T at the epoch",
 }
 _CKA = Quantity(
-    "cka", "mean CKA of like modules, {pair} {epoch}", column="cka", by=("pair", "epoch"), terms=_COMPARED
+    "cka", "mean CKA of like modules, {pair} {epoch}", column="cka", by=("pair", "epoch"), labels={"pair": _COMPARED}
 )  # fmt: skip
 _SETTLED = Quantity(
     "settled_epoch", f"first epoch from which P-T stays at a mean CKA of {_KEPT:g} or more with its end", "epoch"

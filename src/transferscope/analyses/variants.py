@@ -163,8 +163,3 @@ class BoundStudy:
         for variant in variants:
             for seed in self.seeds:
                 yield self.member(variant, seed, evidence)
-
-    def pairs(self, evidence: "Evidence", variant: str) -> Iterator[tuple[Member, Member]]:
-        """Disjoint pairs of one variant, the unit of every statistic of pairs: seeds (0, 1), (2, 3), ..."""
-        for first, second in zip(self.seeds[::2], self.seeds[1::2], strict=False):
-            yield self.member(variant, first, evidence), self.member(variant, second, evidence)

@@ -1,185 +1,218 @@
-"""Barriers of lines and curves between pairs of networks, out of a table: judged, and as numbers. No torch here."""
+"""Barriers of lines and curves between pairs of networks, out of a table: estimated, judged and said. No torch here."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from transferscope.analyses.contract import Number
-from transferscope.analyses.pairs import interval_of
+from transferscope.analyses.estimates import Estimate, Quantity, over_seeds, shown, units
 from transferscope.analyses.rounding import exact
-from transferscope.analyses.variants import shown
+from transferscope.bounds import MAGNITUDE
 
 if TYPE_CHECKING:
+    from transferscope.bounds import Flag
     from transferscope.measures.intervals import Interval
 
 __all__ = [
+    "ARTEFACTS",
     "CONNECTED",
-    "Judged",
-    "Word",
-    "basis",
+    "barrier",
+    "barrier_quantities",
+    "barriers",
+    "deciding",
     "height",
-    "judge",
-    "of_one",
-    "of_way",
     "over_pairs",
+    "pairs_interval",
     "pairs_of_variants",
-    "worst",
+    "policy",
+    "select",
 ]
 
-Word = Literal["stable", "unstable", "undecided"]
-"""What :func:`transferscope.measures.barriers.stability` says."""
-
-CONNECTED: Mapping[Word, str] = {
+CONNECTED: Mapping[str | None, str] = {
     "stable": "linearly connected",
     "unstable": "separated by a barrier",
     "undecided": "undecided",
 }
-"""The same of two networks with a straight line between them, as readers see it."""
+"""The verdict of a barrier on two networks with a straight line between them, as readers see it."""
+
+_POLICIES = {
+    "recompute": "batch norm recomputed",
+    "interpolate": "batch norm interpolated",
+    "none": "batch norm of the first network",
+}
+ARTEFACTS = (_POLICIES["interpolate"], _POLICIES["none"])
+"""Policies without which a barrier might not be there, as :func:`policy` says them."""
 
 
-@dataclass(frozen=True)
-class Judged:
-    """The error barrier of one way for all pairs of a kind (test, mean baseline), and what it means.
-
-    Attributes:
-        interval: of their mean, where the pairs make an interval over seeds; else the largest of them with the lowest
-            lower and the highest upper limit over examples. None where a value on the way is not finite.
-        word: ``stable``, ``unstable`` or ``undecided``, by the rule of paths.
-        pairs: how many.
-        over_seeds: whether they make an interval over seeds, which speaks of training in general.
-    """
-
-    interval: "Interval | None"
-    word: Word
-    pairs: int
-    over_seeds: bool
-
-
-def judge(rows: pl.DataFrame) -> Judged:
-    """One way, by the barrier rows of the test error against the mean of the ends.
+def barrier_quantities(words: str, **labels: Mapping[str, str]) -> dict[str, Quantity]:
+    """Declare the barriers of error and loss of one kind of way, by ``error`` and ``loss``.
 
     Args:
-        rows: one for each pair of a kind, of which some may share a network.
+        words: their name, with ``%s`` for error or loss.
+        labels: as of :class:`~transferscope.analyses.estimates.Quantity`.
+    """
+    return {
+        of: Quantity(f"{of}_barrier", words % of, unit, MAGNITUDE, labels=labels)
+        for of, unit in (("error", "1"), ("loss", "nat"))
+    }
+
+
+def barriers(
+    rows: pl.DataFrame,
+    quantities: Mapping[str, Quantity],
+    baselines: Sequence[str] = ("mean",),
+    flags: "Sequence[Flag]" = (),
+    **at: Any,
+) -> Iterator[Estimate]:
+    """Estimate the barriers of one kind of pair on one way: of error and loss, on training and test images.
+
+    Args:
+        rows: barrier rows of that way and kind.
+        quantities: as of :func:`barrier_quantities`.
+        baselines: linear or mean.
+        flags: what is wrong with them.
+        at: further coordinates, ``pair`` among them.
+    """
+    for of, quantity in quantities.items():
+        for split in ("train", "test"):
+            for baseline in baselines:
+                found = select(rows, split, of, baseline)
+                at |= {"split": split, "baseline": baseline, "batch_norm": policy(rows)}
+                yield barrier(quantity, found, flags, **at)
+
+
+def barrier(quantity: Quantity, rows: pl.DataFrame, flags: "Sequence[Flag]" = (), **at: Any) -> Estimate:
+    """Estimate one barrier over pairs, by :func:`pairs_interval`.
+
+    That of the test error over the mean of the ends is judged (methods, paths): ``stable``, ``unstable`` or
+    ``undecided``.
+
+    Args:
+        quantity: an error or loss barrier.
+        rows: one for each pair of a kind.
+        flags: what is wrong with it.
+        at: the coordinates, ``split`` and ``baseline`` among them.
     """
     from transferscope.measures.barriers import stability
-    from transferscope.measures.intervals import MAGNITUDE
 
-    if rows["barrier"].null_count():
-        return Judged(None, "undecided", rows.height, over_seeds=rows.height >= 3)
-    interval = interval_of(rows, bounds=MAGNITUDE)
-    over_seeds = interval.basis == "seeds"
-    if not over_seeds:
-        interval = worst(rows)
-    return Judged(interval, stability(interval), rows.height, over_seeds)
+    interval = pairs_interval(rows)
+    decides = (quantity.key, at["split"], at["baseline"]) == ("error_barrier", "test", "mean")
+    return quantity.of(interval, verdict=stability(interval) if decides else None, flags=flags, **at)
 
 
-def worst(rows: pl.DataFrame, low: str = "low", high: str = "high") -> "Interval":
+def pairs_interval(rows: pl.DataFrame, confidence: float = 0.95, low: str = "low", high: str = "high") -> "Interval":
+    """The interval of the mean barrier over seeds, leaving one out; without one, that of the worst of the pairs.
+
+    Args:
+        rows: with ``barrier``, ``seed_a`` and ``seed_b``; several of one pair are averaged.
+        confidence: of the interval over seeds.
+        low: column of lower limits over examples.
+        high: column of upper limits over examples.
+
+    Returns:
+        Without a value where a barrier is not finite: those that are left would be a selection, without the worst.
+    """
+    from transferscope.measures.intervals import Interval
+
+    if lost := rows["barrier"].null_count():
+        note = f"not finite for {lost} of {rows.height} pairs of networks"
+        return Interval(None, None, None, rows.height, None, note=note, flags=("incomplete",))
+    values = {unit: value for unit, value in units(rows, "barrier").items() if value is not None}
+    interval = over_seeds(values, confidence, MAGNITUDE)
+    return interval if interval.basis == "seeds" else replace(_worst(rows, low, high), flags=interval.flags)
+
+
+def _worst(rows: pl.DataFrame, low: str, high: str) -> "Interval":
     """The largest of barriers, with the lowest lower and the highest upper limit, over examples or groups of them.
 
     All are judged by it: "connected" is said of each, and so is "separated". Several pairs share their images, so that
     what counts is the smaller number.
-
-    Args:
-        rows: none null.
-        low: column of lower limits.
-        high: column of upper limits.
     """
     from transferscope.measures.intervals import Interval
 
     lows, highs = rows[low].to_list(), rows[high].to_list()
-    low_end, high_end = (None, None) if None in lows or None in highs else (min(lows), max(highs))
     counted = rows["n" if "n" in rows.columns else "examples"].to_list()
-    return Interval(max(rows["barrier"].to_list()), low_end, high_end, min(counted), "examples")
+    note = "one pair" if rows.height == 1 else f"the largest of {rows.height}, with their outermost limits"
+    value = max(rows["barrier"].to_list())
+    if None in lows or None in highs:
+        return Interval(value, None, None, min(counted), None, note=note)
+    return Interval(value, min(lows), max(highs), min(counted), "examples", note=note)
 
 
-def height(
-    judged: Judged, *, largest: str = "the larger of two", lost: str = "an error on the way is not finite"
-) -> str:
-    """A barrier in points, with limits, as said in a verdict.
+def over_pairs(quantity: Quantity, rows: pl.DataFrame, column: str, *notes: str, **at: Any) -> Estimate:
+    """Estimate the mean of a column over seeds, leaving one out, of what has no limits over examples.
 
     Args:
-        judged: the barrier.
-        largest: of several pairs of which the largest is taken.
-        lost: said in its place where it is not known.
+        quantity: what it is.
+        rows: one for each pair.
+        column: null where it is not defined, which leaves the mean undefined.
+        notes: what a reader must know of a value.
+        at: the coordinates.
     """
-    if judged.interval is None or judged.interval.value is None:
-        return lost
-    several = "" if judged.over_seeds or judged.pairs == 1 else f" ({largest})"
-    found = f"error barrier {exact(100 * judged.interval.value):.1f} points{several}"
-    if judged.interval.low is None or judged.interval.high is None:
+    if lost := rows[column].null_count():
+        note = f"not defined for {lost} of {rows.height} pairs of networks"
+        return quantity.undefined(note, rows.height, ("incomplete",), **at)
+    values = {unit: value for unit, value in units(rows, column).items() if value is not None}
+    return quantity.of(over_seeds(values, bounds=quantity.bounds), *notes, **at)
+
+
+def deciding(items: Iterable[Estimate]) -> Estimate:
+    """The one barrier of a kind of pair on a way that is judged."""
+    (item,) = (item for item in items if item.verdict is not None)
+    return item
+
+
+def height(item: Estimate, pairs: int, what: str = "pair") -> str:
+    """A barrier in points, with limits and what they rest on, as said in a verdict.
+
+    Args:
+        item: an error barrier.
+        pairs: of networks that it is of.
+        what: they are, if not pairs.
+    """
+    if item.value is None:
+        return "an error between the ends is not finite"
+    found = f"error barrier {exact(100 * item.value):.1f} points"
+    if item.low is None or item.high is None:
         return f"{found}, without limits"
-    return f"{found}, 95 % limits {exact(100 * judged.interval.low):.1f} to {exact(100 * judged.interval.high):.1f}"
-
-
-def basis(judged: Judged, rows: pl.DataFrame, over_seeds: str = "") -> str:
-    """What a verdict on some pairs rests on.
-
-    Args:
-        judged: the verdict.
-        rows: of one way, on the split that was judged.
-        over_seeds: what it rests on where it speaks of training in general; empty for disjoint pairs.
-    """
-    if judged.over_seeds:
-        return over_seeds or f"over {judged.pairs} disjoint pairs of seeds"
-    examples = rows["examples"][0]
-    return f"from {examples} test examples, for {'this pair' if judged.pairs == 1 else 'these pairs'} of networks"
+    found += f", 95 % limits {exact(100 * item.low):.1f} to {exact(100 * item.high):.1f}"
+    if item.basis == "seeds":
+        return f"{found} over {item.n} seeds"
+    of = f"this {what}" if pairs == 1 else f"the worst of {pairs} {what}s"
+    return f"{found} from {item.n} test examples, for {of} of networks"
 
 
 def pairs_of_variants(table: pl.DataFrame, variants: Iterable[str]) -> Iterator[tuple[str, pl.DataFrame]]:
-    """The barriers against the mean of the ends, by pair as it is shown (P-T/P-T); no rows where none was measured.
+    """The barrier rows by pair as it is shown (P-T/P-T); no rows where none was measured.
 
     Args:
         table: of an analysis of ways.
         variants: whose pairs.
     """
-    barriers = table.filter((pl.col("level") == "barrier") & (pl.col("baseline") == "mean"))
+    found = table.filter(pl.col("level") == "barrier")
     for variant in variants:
         pair = f"{shown(variant)}/{shown(variant)}"
-        yield pair, barriers.filter(pl.col("pair") == pair)
+        yield pair, found.filter(pl.col("pair") == pair)
 
 
-def of_way(rows: pl.DataFrame, way: str, split: str, quantity: str) -> pl.DataFrame:
-    """The barrier rows of one way.
+def select(rows: pl.DataFrame, split: str = "test", quantity: str = "error", baseline: str = "mean") -> pl.DataFrame:
+    """The barrier rows of one split, quantity and baseline; by default those that are judged.
 
     Args:
-        rows: of one kind of pair and one baseline.
-        way: as in the column of that name.
+        rows: of barriers.
         split: train or test.
         quantity: loss or error.
+        baseline: linear or mean.
     """
-    return rows.filter((pl.col("way") == way) & (pl.col("split") == split) & (pl.col("quantity") == quantity))
+    wanted = (pl.col("split") == split) & (pl.col("quantity") == quantity) & (pl.col("baseline") == baseline)
+    return rows.filter(wanted)
 
 
-def over_pairs(name: str, rows: pl.DataFrame, unit: str) -> Number:
-    """The barrier over pairs; of one pair with its limits over examples.
+def policy(rows: pl.DataFrame) -> str:
+    """What was done about batch norm, in words.
 
     Args:
-        name: of the number.
-        rows: one for each pair.
-        unit: of the barrier.
+        rows: of barriers, with ``batch_norm``.
     """
-    from transferscope.measures.intervals import MAGNITUDE
-
-    if lost := rows["barrier"].null_count():
-        # The pairs that are left would be a selection: those without the worst of barriers.
-        note = f"not finite for {lost} of {rows.height} pairs of networks"
-        return Number(name, None, n=rows.height, unit=unit, note=note)
-    if rows.height == 1:
-        return of_one(name, rows.row(0, named=True), unit, "one pair")
-    return Number.of(name, interval_of(rows, bounds=MAGNITUDE), unit)
-
-
-def of_one(name: str, row: Mapping[str, Any], unit: str, note: str) -> Number:
-    """The barrier of one line, with its limits over examples.
-
-    Args:
-        name: of the number.
-        row: of the barrier, not null.
-        unit: of the barrier.
-        note: that it is of one.
-    """
-    limited = row["low"] is not None
-    counted = row["n"] if "n" in row else row["examples"] if limited else 1
-    return Number(name, row["barrier"], row["low"], row["high"], "examples" if limited else None, counted, unit, note)
+    return ", ".join(_POLICIES.get(name, name) for name in sorted(set(rows["batch_norm"])))

@@ -2,15 +2,18 @@
 
 import abc
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.contract import Column, Measured, Member, Unit, schema
+from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.line_rows import clusters_of
+from transferscope.analyses.path_pairs import members_of
 from transferscope.analyses.tuned import AbstractTuned
-from transferscope.analyses.variants import shown
+from transferscope.analyses.variants import BoundStudy, shown
 
 if TYPE_CHECKING:
     from transferscope.data.spec import Split
@@ -29,7 +32,9 @@ class AbstractWays(AbstractTuned):
         batch_norm_images: training images the statistics are recomputed on at every point; the same at all.
         train_images: training images the points are evaluated on; None for all.
         test_images: test images the points are evaluated on; None for all.
-        variants: whose pairs; pairs are disjoint: seeds (0, 1), (2, 3), ...
+        variants: whose pairs.
+        max_pairs: at most so many pairs of each variant, those of the first seeds first: (0, 1), (0, 2), (1, 2), ...;
+            three pairs of three seeds make an interval over seeds. None for all.
     """
 
     points: int = Field(default=25, ge=3)
@@ -37,6 +42,7 @@ class AbstractWays(AbstractTuned):
     train_images: int | None = Field(default=1024, ge=2)
     test_images: int | None = Field(default=None, ge=2)
     variants: tuple[Literal["P_T", "RI_T"], ...] = ("P_T", "RI_T")
+    max_pairs: int | None = Field(default=3, ge=1)
 
     @property
     def limits(self) -> "dict[Split, int | None]":
@@ -50,6 +56,10 @@ class AbstractWays(AbstractTuned):
             ends = joined(*unit.members[:2])
             rows += [{**ends, **row} for row in self.walked(unit, context, clusters_of(context, self.limits))]
         return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+
+    def pairs(self, variant: str, study: BoundStudy, evidence: Evidence) -> Iterator[tuple[Member, Member]]:
+        """The pairs of one variant that are measured."""
+        return islice(members_of(f"{variant}/{variant}", study, evidence, study.seeds), self.max_pairs)
 
     @abc.abstractmethod
     def walked(self, unit: Unit, context: "Context", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -12,8 +12,10 @@ from transferscope.errors import MeasureError
 __all__ = [
     "Curve",
     "Reached",
+    "Spike",
     "Trend",
     "common_thresholds",
+    "loss_spikes",
     "optimisation_speed",
     "speed_from_equal_loss",
     "steps_to_threshold",
@@ -63,6 +65,23 @@ class Trend:
     improving: bool
     upper: float
     points: int
+
+
+@dataclass(frozen=True)
+class Spike:
+    """A rise of a loss far above its earlier level.
+
+    Attributes:
+        epoch: the first that is far above.
+        before: the level before: the median of the last three epochs.
+        peak: the highest loss until it is back.
+        back: the first epoch that is down at ``before`` again; None if none is.
+    """
+
+    epoch: int
+    before: float
+    peak: float
+    back: int | None
 
 
 def optimisation_speed(curves: Sequence[Curve]) -> list[float] | None:
@@ -254,6 +273,57 @@ def still_improving(curve: Curve, *, level: float = 0.05, higher_is_better: bool
     p_value = float(stats.t.sf(slope / error, freedom))
     upper = slope + float(stats.t.ppf(1 - level, freedom)) * error
     return Trend(slope, error, p_value, p_value < level, upper, len(window))
+
+
+def loss_spikes(losses: Curve) -> tuple[Spike, ...]:
+    """Where a loss rises far above its earlier level, against its own noise.
+
+    The level is the median of the last three epochs before. A spike is at least three times that level; above it by at
+    least a tenth of the first loss (near 0 a multiple means nothing); and, in logarithms, twice as far above it as the
+    loss ever rose from one epoch to the next before (one that jumps at every epoch has no level to leave). The epochs
+    of a spike, until the loss is down at the level again, are no part of later levels or rises.
+
+    Invariant to a scale of the losses.
+
+    Args:
+        losses: by epoch, of a loss that is at least 0 up to rounding.
+
+    Returns:
+        In the order of epochs.
+
+    Raises:
+        MeasureError: an empty curve, or a value that is not finite.
+
+    >>> loss_spikes({0: 0.7, 1: 0.4, 2: 22.0, 3: 0.9, 4: 0.3})
+    (Spike(epoch=2, before=0.55, peak=22.0, back=4),)
+    """
+    _check(losses)
+    epochs = sorted(losses)
+    spikes: list[Spike] = []
+    calm: list[float] = []
+    for epoch in epochs:
+        loss = losses[epoch]
+        if spikes and (last := spikes[-1]).back is None:
+            if loss > last.before:
+                spikes[-1] = replace(last, peak=max(last.peak, loss))
+                continue
+            spikes[-1] = replace(last, back=epoch)
+        elif calm and loss > _spike_limit(calm, losses[epochs[0]]):
+            spikes.append(Spike(epoch, float(np.median(calm[-3:])), loss, None))
+            continue
+        calm.append(loss)
+    return tuple(spikes)
+
+
+def _spike_limit(calm: list[float], start: float) -> float:
+    """What the next loss must exceed to be far above those of ``calm``."""
+    level = float(np.median(calm[-3:]))
+    # Below a hundredth of the first loss ratios say nothing, and reach any size.
+    earlier = np.maximum(calm, 0.01 * start)
+    rise = float(
+        np.divide(earlier[1:], earlier[:-1], where=earlier[:-1] > 0, out=np.ones(len(calm) - 1)).max(initial=1)
+    )
+    return max(3 * level, rise**2 * level, level + 0.1 * start)
 
 
 def _check(curve: Curve) -> None:

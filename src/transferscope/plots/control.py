@@ -116,7 +116,7 @@ def _values(rows: pl.DataFrame, metric: str) -> Figure | None:
     return Figure(
         name="values",
         title="What every start ends with",
-        caption="One dot per seed, a tick at the mean, each variant at its own best rate. Optimisation speed is the "
+        caption="One dot per seed, a tick at the mean, each variant at its own chosen rate. Optimisation speed is the "
         "clean training metric, averaged over the epochs from 1.",
         description=f"Final test {metric_name(metric)}: {told or 'not defined'}.",
         panels=panels,

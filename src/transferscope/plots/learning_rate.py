@@ -79,7 +79,8 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
             title="Search over learning rates",
             caption=(
                 f"{metric_name(metric).capitalize()} on validation data after tuning runs. Dots: one run each; lines: "
-                "their mean; ring: the rate chosen. Diverged runs stand as crosses at the foot and are never chosen."
+                "their mean; ring: the rate chosen, the best or the smallest within one standard error of it. Diverged "
+                "runs stand as crosses at the foot and are never chosen."
             ),
             description=f"Validation {metric_name(metric)} against learning rate. Chosen rates: {told}.",
             panels=(panel,),
@@ -96,8 +97,9 @@ chart = charted(figures)
 def chosen(table: pl.DataFrame) -> pl.DataFrame:
     """The rate each variant is given, by the rule of the analysis.
 
-    Highest mean validation metric over the tuning seeds; a rate at which any seed diverged comes last; ties go to
-    the lower loss, then to the lower rate.
+    Best is the highest mean validation metric over the tuning seeds; a rate at which any seed diverged comes last; ties
+    go to the lower loss, then to the lower rate. Where the table gives standard errors, the smallest rate within one
+    of the best is taken.
 
     Args:
         table: in the declared columns of the analysis.
@@ -105,15 +107,27 @@ def chosen(table: pl.DataFrame) -> pl.DataFrame:
     Returns:
         ``variant, learning_rate, validation_metric``, one row per variant with a finite run.
     """
+    runs = pl.col("validation_metric").count()
     means = table.group_by("variant", "learning_rate").agg(
-        pl.col("validation_metric", "validation_loss").mean(), pl.col("diverged").any()
+        pl.col("validation_metric", "validation_loss").mean().round(12),
+        pl.col("diverged").any(),
+        square=pl.col("validation_error").mean() ** 2 + pl.col("validation_metric").var().fill_null(0) / runs,
     )
+    means = means.with_columns(lowest=pl.col("learning_rate").min().over("variant"))
     ranked = means.filter(pl.col("validation_metric").is_not_null()).sort(
         ["diverged", "validation_metric", "validation_loss", "learning_rate"],
         descending=[False, True, False, False],
         nulls_last=True,
     )
-    first = ranked.group_by("variant", maintain_order=True).first().sort("variant")
+    metric, square, rate, lost = (
+        pl.col(name).first().over("variant") for name in ("validation_metric", "square", "learning_rate", "diverged")
+    )
+    within = ~pl.col("diverged") & (pl.col("validation_metric") >= metric - square.sqrt()).fill_null(False)
+    taken = pl.when(lost).then(pl.col("learning_rate") == pl.col("lowest")).otherwise(
+        within | (pl.col("learning_rate") == rate)
+    )  # fmt: skip
+    as_good = ranked.filter(taken)
+    first = as_good.sort("variant", "learning_rate").group_by("variant", maintain_order=True).first()
     return first.select("variant", "learning_rate", "validation_metric")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transferscope.analyses.contract import Summary
+from transferscope.analyses.spikes import spike_note
 from transferscope.report.numbers import metric_words, value_words
 from transferscope.running.results import AnalysisResult, Results
 
@@ -132,7 +133,7 @@ def _advice(facts: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> 
     if facts["winner"] == "P_T":
         return f"{at} P-T{rate}."
     name = facts["winner"].replace("_long", " long").replace("_", "-")
-    return f"{at} {name}{rate}: at their best rate the pre-trained weights do harm here."
+    return f"{at} {name}{rate}: at their chosen rate the pre-trained weights do harm here."
 
 
 def _caveats(results: Results, facts: Mapping[str, Any]) -> list[str]:
@@ -154,6 +155,13 @@ def _caveats(results: Results, facts: Mapping[str, Any]) -> list[str]:
     rates = found(results, "learning_rate")
     if rates is not None and rates.summary is not None and rates.summary.facts.get("at_edge"):
         said.append("A best learning rate lies at the edge of those tried: a better one may lie beyond.")
+    curves = found(results, "learning_curves")
+    spikes = curves.summary.facts.get("spikes") if curves is not None and curves.summary is not None else None
+    if spikes:
+        note = spike_note(spikes)
+        smaller = min(run["learning_rate"] for run in spikes) / 3
+        said.append(f"{note[0].upper()}{note[1:]}. Smaller rates are steadier: "
+                    f"`--set training.learning_rates=[{smaller:.6g},{3 * smaller:.6g}]`.")  # fmt: skip
     return said
 
 

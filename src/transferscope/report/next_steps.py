@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from transferscope.analyses.variants import shown
 from transferscope.report.answer import found, with_setting
 from transferscope.report.modules_strip import modules_strip
 from transferscope.report.numbers import metric_words, value_words
@@ -100,6 +101,9 @@ def _rate(results: Results) -> Choice:
         )
     if tried:
         text += f", chosen on validation images out of {', '.join(value_words(rate, 'rate') for rate in tried)}"
+    for variant, choice in (facts.get("choices") or {}).items():
+        if choice["moved"]:
+            text += f"; for {shown(variant)} not distinguishable from {value_words(choice['best'], 'rate')}"
     if facts.get("at_edge"):
         wider = _grid(results, tried[0] ** 2 / tried[1], *tried, tried[-1] ** 2 / tried[-2])
         text += f". A best one lies at the edge: {wider}"

@@ -1,55 +1,58 @@
 """Barriers of all studies side by side: straight lines, lines after permutation, trained curves."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from transferscope.analyses.contract import Number
-from transferscope.keys import barrier_key
+from transferscope.analyses.estimates import Coordinate, Estimate
+from transferscope.analyses.way_barriers import ARTEFACTS
 from transferscope.report.kept_results import KeptResults
 from transferscope.report.markdown import table
 from transferscope.report.numbers import basis_words, points_words
 
 __all__ = ["barriers"]
 
-_BARRIER = barrier_key("error", "test", "mean")
 _WAYS: Mapping[tuple[str, str], str] = {
-    ("path", ""): "straight line",
-    ("align", "unaligned"): "straight line",
-    ("align", "activations"): "straight line, matched by activations",
-    ("align", "weights"): "straight line, matched by weights",
-    ("curve", "curve"): "trained curve",
+    ("moved", "all"): "straight line",
+    ("moved", "trunk"): "straight line, trunk alone",
+    ("method", "unaligned"): "straight line",
+    ("method", "activations"): "straight line, matched by activations",
+    ("method", "weights"): "straight line, matched by weights",
+    ("path", "bezier"): "trained curve",
+    ("path", "chain"): "trained curve",
 }
-"""Of an analysis and its way; that of ``curve`` along the straight line is left out, for ``path`` has it."""
+"""By a coordinate of a barrier and its value; others (a line beside a curve, a module, an epoch) are not listed."""
 
 
 def barriers(studies: Sequence[KeptResults]) -> str:
     """A table of the test error's barriers over the mean of the ends; empty where no study has any.
 
     Args:
-        studies: whose key numbers of ``path``, ``align`` and ``curve`` are read.
+        studies: whose estimates of ``error_barrier`` are read.
 
     Returns:
         Markdown.
     """
     rows = [
-        (f"[{study.name}](results/{study.name}.md)", pair, way, *_words(number))
+        (f"[{study.name}](results/{study.name}.md)", str(item.at["pair"]), way, *_words(item))
         for study in studies
-        for pair, way, number in _found(study)
+        for estimates in study.estimates.values()
+        for item in estimates
+        if item.quantity == "error_barrier" and (way := _way(item.at)) is not None
     ]
     return table(("study", "pair", "way", "error barrier", "95 % limits", "rests on"), rows) if rows else ""
 
 
-def _found(study: KeptResults) -> Iterable[tuple[str, str, Number]]:
-    for analysis in dict.fromkeys(name for name, _ in _WAYS):
-        for number in study.numbers.get(analysis, ()):
-            words = _WAYS.get((analysis, number.way))
-            if number.quantity == _BARRIER and words is not None:
-                yield number.subject, words, number
+def _way(at: Mapping[str, Coordinate]) -> str | None:
+    """What joins the two networks; None for what is not listed."""
+    if (at["split"], at["baseline"]) != ("test", "mean"):
+        return None
+    way = next((_WAYS[found] for name, value in at.items() if (found := (name, str(value))) in _WAYS), None)
+    return way if way is None or at.get("batch_norm") not in ARTEFACTS else f"{way}, {at['batch_norm']}"
 
 
-def _words(number: Number) -> tuple[str, str, str]:
-    points = f"{points_words(number.value, 'top1').removeprefix('+')}"
-    if number.low is None or number.high is None:
-        return points, "–", basis_words(number.basis, number.n, short=True)
-    limits = [points_words(end, "top1", unit=False).removeprefix("+") for end in (number.low, number.high)]
-    rests = basis_words(number.basis, number.n, short=True)
-    return points, " to ".join(limits), rests if number.basis == "seeds" else f"{rests}, one pair"
+def _words(item: Estimate) -> tuple[str, str, str]:
+    points = points_words(item.value, "top1").removeprefix("+")
+    rests = basis_words(item.basis, item.n, short=True)
+    if item.low is None or item.high is None:
+        return points, "–", rests
+    limits = [points_words(end, "top1", unit=False).removeprefix("+") for end in (item.low, item.high)]
+    return points, " to ".join(limits), rests if item.basis == "seeds" else f"{rests}, {item.note}"
