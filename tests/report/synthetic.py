@@ -38,7 +38,7 @@ from tests.report.synthetic_spectrum import spectrum_table
 from tests.report.synthetic_starts import control_table, transplant_table
 from tests.report.synthetic_starts import summary as starts_summary
 from transferscope.analyses.ablation_summary import summary_of
-from transferscope.analyses.contract import AbstractAnalysis, Number, Summary, checked, schema
+from transferscope.analyses.contract import AbstractAnalysis, Summary, checked, schema
 from transferscope.analyses.distance import Distance
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
@@ -277,12 +277,7 @@ _SUMMARIES = {
     "rewind": REWIND_SUMMARY,
     **MODULE_SUMMARIES,
     **PLANE_SUMMARIES,
-    "learning_rate": Summary(
-        "Chosen on validation data out of 0.003, 0.01, 0.03, 0.1, 0.3: P-T 0.03, RI-T 0.03.",
-        (Number("chosen rate of P-T", 0.03, n=2, note="validation metric 0.845"),
-         Number("chosen rate of RI-T", 0.03, n=2, note="validation metric 0.764")),
-        ("RI-T diverged at 0.3",),
-    ),
+    "learning_rate": LearningRate().summarise(learning_rate_table(), Evidence()),
     "learning_curves": LearningCurves().summarise(
         learning_curves_table(), Evidence({LearningRate().key: learning_rate_table()})
     ),

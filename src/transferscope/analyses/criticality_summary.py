@@ -18,8 +18,10 @@ __all__ = ["QUANTITIES", "free_modules", "summary_of"]
 
 _BY = ("view", "limit", "variant")
 _WHERE = "{view}, {limit}"
-_TERMS = {"direct": "direct path", "optimisation": "optimisation path", "final": "at the final value", "own": "own ε",
-          "common": "one ε for all"}  # fmt: skip
+_LABELS = {
+    "view": {"direct": "direct path", "optimisation": "optimisation path", "final": "at the final value"},
+    "limit": {"own": "own ε", "common": "one ε for all"},
+}
 _SUM = Quantity(
     "mu_sum",
     "network criticality Σ k·log(1 + μ/k) of {variant}, " + _WHERE,
@@ -27,7 +29,7 @@ _SUM = Quantity(
     MAGNITUDE,
     "mu_sum",
     by=_BY,
-    terms=_TERMS,
+    labels=_LABELS,
 )
 _ZERO = Quantity(
     "mu_zero_share",
@@ -36,10 +38,10 @@ _ZERO = Quantity(
     SHARE,
     "mu_zero_share",
     by=_BY,
-    terms=_TERMS,
+    labels=_LABELS,
 )
 _GAP = Quantity(
-    "mu_sum_gap", "network criticality, {variant} − {rival}, " + _WHERE, column="mu_sum", by=_BY, terms=_TERMS
+    "mu_sum_gap", "network criticality, {variant} − {rival}, " + _WHERE, column="mu_sum", by=_BY, labels=_LABELS
 )
 
 QUANTITIES = (_SUM, _ZERO, _GAP)

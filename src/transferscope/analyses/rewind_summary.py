@@ -18,11 +18,13 @@ __all__ = ["QUANTITIES", "drops", "summary_of"]
 
 _SEEDS = 3  # fewer give no interval over seeds
 _VALUES = {"initial": "its initial value", "random": "a random value"}
-_DROP = Quantity("drop", "{module}, {variant}, put back to {to}: drop ({split})", "metric", DIFFERENCE, terms=_VALUES)
+_DROP = Quantity(
+    "drop", "{module}, {variant}, put back to {to}: drop ({split})", "metric", DIFFERENCE, labels={"to": _VALUES}
+)
 _OVER_MODULES = "mean drop over modules, put back to {to} ({split})"
-_MEAN = Quantity("mean_drop", "{variant}: " + _OVER_MODULES, "metric", DIFFERENCE, terms=_VALUES)
+_MEAN = Quantity("mean_drop", "{variant}: " + _OVER_MODULES, "metric", DIFFERENCE, labels={"to": _VALUES})
 # Each drop lies in [−1, 1].
-_GAP = Quantity("mean_drop_gap", "{variant} − {rival}: " + _OVER_MODULES, "metric", (-2.0, 2.0), terms=_VALUES)
+_GAP = Quantity("mean_drop_gap", "{variant} − {rival}: " + _OVER_MODULES, "metric", (-2.0, 2.0), labels={"to": _VALUES})
 
 QUANTITIES: tuple[Quantity, ...] = (_DROP, _MEAN, _GAP)
 """Of ``rewind``: a drop at its variant, module and the value ``to`` which it goes back, with the verdict; means over
