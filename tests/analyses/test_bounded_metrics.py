@@ -62,7 +62,7 @@ def test_a_difference_of_drops_reaches_to_two() -> None:
     own = (pl.col("origin") == "study") & (pl.col("level") == "module") & (pl.col("to") == "initial")
     extreme = pl.col("variant").replace_strict({"P_T": -0.9, "RI_T": 0.9}, default=None, return_dtype=pl.Float64)
     summary = of_rewind(table.with_columns(drop=pl.when(own).then(extreme).otherwise("drop")), 0.005)
-    gap = estimate_of(summary, "mean_drop_gap", variant="P_T", rival="RI_T")
+    gap = estimate_of(summary, "mean_drop_gap", variant="P_T", rival="RI_T", to="initial")
     assert (gap.value, gap.flags) == (pytest.approx(-1.8), ("no_spread",))
 
 

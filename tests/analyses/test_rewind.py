@@ -91,20 +91,22 @@ def test_the_summary_says_what_it_rests_on(found) -> None:
     summary = checked_summary(analysis, analysis.summarise(table, None))
     assert "P-T put back to its initial value (3 seeds)" in summary.verdict
     assert "RI-T put back to a random value (3 seeds)" in summary.verdict
-    for key in ("drop", "drop_to_random"):
+    for to in ("initial", "random"):
         for variant in ("P_T", "RI_T"):
-            of = {item.at["module"]: item for item in estimates_of(summary, key, variant=variant, split="test")}
+            of = {
+                item.at["module"]: item for item in estimates_of(summary, "drop", variant=variant, to=to, split="test")
+            }
             assert list(of) == ["stem", "block", "head", "stem + head", ALL]
             assert [item.n_comparisons for item in of.values()] == [3, 3, 3, 1, 1]
             assert {item.verdict for item in of.values()} <= {"kept", "lost", "undecided"}
-    gap = estimate_of(summary, "mean_drop_gap", variant="P_T", rival="RI_T")
+    gap = estimate_of(summary, "mean_drop_gap", variant="P_T", rival="RI_T", to="initial")
     rows = table.filter(
         (pl.col("origin") == "study") & (pl.col("level") == "module") & (pl.col("to") == "initial")
         & (pl.col("split") == "test")
     )  # fmt: skip
     means = {v: rows.filter(pl.col("variant") == v)["drop"].mean() for v in ("P_T", "RI_T")}
     assert gap.value == pytest.approx(means["P_T"] - means["RI_T"])
-    assert estimate_of(summary, "mean_drop", variant="P_T").value == pytest.approx(means["P_T"])
+    assert estimate_of(summary, "mean_drop", variant="P_T", to="initial").value == pytest.approx(means["P_T"])
     assert gap.name == "P-T − RI-T: mean drop over modules, put back to its initial value (test)"
     assert "batch-norm statistics recomputed" in " ".join(summary.notes)
 

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
+from tests.estimates import estimate_of, estimates_of
 from tests.running import tiny
 from tests.running.small_runs import rounds_done
 
@@ -135,9 +136,9 @@ def test_rewinding_tells_every_module_of_every_network(ran: Ran) -> None:
     assert summary is not None
     for words in ("P-T put back", "RI-T put back", "P-T, blocks of 12 px put back", "P-T, blocks of 4 px put back"):
         assert f"{words} to its initial value (3 seeds)" in summary.verdict
-    for other in ("RI-T", "P-T, blocks of 12 px", "P-T, blocks of 4 px"):
-        title = f"P-T − {other}: mean drop over modules, put back to its initial value (test)"
-        assert [number.n for number in summary.numbers if number.name == title] == [3]
+    for rival in ("RI_T", *BLOCKS):
+        assert estimate_of(summary, "mean_drop_gap", variant="P_T", rival=rival, to="initial").n == 3
+        assert len(estimates_of(summary, "drop", variant=rival, to="initial")) == len(MODULES) + 1  # and all at once
     assert any("a block of the image size is whole images" in note for note in summary.notes)
 
 
@@ -158,9 +159,8 @@ def test_criticality_tells_every_module_of_every_network(ran: Ran) -> None:
     assert summary is not None
     for words in ("P-T: ", "RI-T: ", "P-T, blocks of 12 px: ", "P-T, blocks of 4 px: "):
         assert words in summary.verdict
-    for other in ("RI-T", "P-T, blocks of 12 px", "P-T, blocks of 4 px"):
-        title = f"network criticality, P-T − {other}, direct path, own ε"
-        assert len([number for number in summary.numbers if number.name == title]) == 1
+    for rival in ("RI_T", *BLOCKS):
+        assert estimate_of(summary, "mu_sum_gap", view="direct", limit="own", rival=rival).n == 3
     assert any("a block of the image size is whole images" in note for note in summary.notes)
 
 
@@ -178,5 +178,5 @@ def test_the_spectrum_is_set_against_the_control(ran: Ran) -> None:
     assert summary is not None
     assert "; trained with weight decay 0: from P to P-T-wd0 it rises at" in summary.verdict
     assert "from RI to RI-T-wd0 it rises at" in summary.verdict
-    titles = [f"stable rank, {name} over {name}-wd0 (geometric mean over operators)" for name in ("P-T", "RI-T")]
-    assert [number.n for title in titles for number in summary.numbers if number.name == title] == [3, 3]
+    for variant in ("P_T", "RI_T"):
+        assert estimate_of(summary, "stable_rank_ratio", variant=variant, rival=f"{variant}_wd0").n == 3

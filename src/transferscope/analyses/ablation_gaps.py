@@ -121,9 +121,9 @@ def difference_row(ablated: tuple[Runs, Runs], plain: tuple[Runs, Runs], family:
     if not test:
         return None
     return _row(
-        seeds_interval(test, bounds=_TWICE),
-        _interval(differences("speed"), _TWICE),
-        seeds_interval(test, bonferroni_confidence(family), _TWICE),
+        seeds_interval(test, bounds=_TWICE, scale=1.0),
+        _interval(differences("speed"), _TWICE, 1.0),
+        seeds_interval(test, bonferroni_confidence(family), _TWICE, 1.0),
     )
 
 
@@ -151,8 +151,8 @@ def _per_seed(runs: Runs, places: Any, what: str) -> list[float]:
     return [sum(each) / len(each) for _, each in sorted(values.items())]
 
 
-def _interval(values: Sequence[float], bounds: Bounds) -> Interval | None:
-    return seeds_interval(values, bounds=bounds) if values else None
+def _interval(values: Sequence[float], bounds: Bounds, scale: float | None = None) -> Interval | None:
+    return seeds_interval(values, bounds=bounds, scale=scale) if values else None
 
 
 def _row(test: Interval, speed: Interval | None, simultaneous: Interval | None = None) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class InputAblations(AbstractTuned):
     title: ClassVar[str] = "Input ablations"
     question: ClassVar[str] = "How much of the gain is left when images lose their shapes?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Sec. 3.1 and Fig. 3"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "network: one training; variant: mean over seeds; gap: P-T − RI-T; difference: the gap "
                              "minus the gap on whole images"),

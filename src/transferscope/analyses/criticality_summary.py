@@ -17,14 +17,32 @@ from transferscope.bounds import MAGNITUDE, SHARE
 __all__ = ["QUANTITIES", "free_modules", "summary_of"]
 
 _BY = ("view", "limit", "variant")
-_WHERE = "{view} path, {limit} ε"
+_WHERE = "{view}, {limit}"
+_LABELS = {
+    "view": {"direct": "direct path", "optimisation": "optimisation path", "final": "at the final value"},
+    "limit": {"own": "own ε", "common": "one ε for all"},
+}
 _SUM = Quantity(
-    "mu_sum", "network criticality Σ k·log(1 + μ/k) of {variant}, " + _WHERE, "1", MAGNITUDE, "mu_sum", by=_BY
+    "mu_sum",
+    "network criticality Σ k·log(1 + μ/k) of {variant}, " + _WHERE,
+    "1",
+    MAGNITUDE,
+    "mu_sum",
+    by=_BY,
+    labels=_LABELS,
 )
 _ZERO = Quantity(
-    "mu_zero_share", "share of modules with μ = 0, {variant}, " + _WHERE, "1", SHARE, "mu_zero_share", by=_BY
+    "mu_zero_share",
+    "share of modules with μ = 0, {variant}, " + _WHERE,
+    "1",
+    SHARE,
+    "mu_zero_share",
+    by=_BY,
+    labels=_LABELS,
 )
-_GAP = Quantity("mu_sum_gap", "network criticality, {variant} − {rival}, " + _WHERE, column="mu_sum", by=_BY)
+_GAP = Quantity(
+    "mu_sum_gap", "network criticality, {variant} − {rival}, " + _WHERE, column="mu_sum", by=_BY, labels=_LABELS
+)
 
 QUANTITIES = (_SUM, _ZERO, _GAP)
 """Of ``criticality``, over networks: a row for each ``view``, ``limit`` (of ε), ``variant`` and seed."""

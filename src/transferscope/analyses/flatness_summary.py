@@ -136,7 +136,8 @@ def _compared(
     if lacking:
         return replace(quantity.undefined(lacking, len(pairs), **_AT, **at), verdict="undecided")
     values: dict[Unit, float] = {unit: math.log(a) - math.log(b) if ratio else a - b for unit, (a, b) in known.items()}
-    single, joint = over_seeds(values), over_seeds(values, bonferroni_confidence(measures))
+    scale = max(abs(math.log(end) if ratio else end) for pair in known.values() for end in pair)
+    single, joint = (over_seeds(values, level, scale=scale) for level in (0.95, bonferroni_confidence(measures)))
     verdict = _word(single)
     if ratio:
         single, joint = _exponential(single), _exponential(joint)

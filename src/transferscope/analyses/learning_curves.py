@@ -389,6 +389,6 @@ def _differences(a: Mapping[int, float], b: Mapping[int, float]) -> dict[int, fl
 def _estimate(quantity: Quantity, by_seed: Mapping[int, float], *notes: str, **at: Any) -> Estimate:
     if not by_seed:
         return quantity.undefined("no seed has a finished run of both variants", 0, **at)
-    return quantity.of(
-        over_seeds({(s, s): value for s, value in by_seed.items()}, bounds=quantity.bounds), *notes, **at
-    )
+    # Differences of metrics carry the rounding of numbers up to 1.
+    values, scale = {(seed, seed): value for seed, value in by_seed.items()}, 1.0 if "rival" in at else None
+    return quantity.of(over_seeds(values, bounds=quantity.bounds, scale=scale), *notes, **at)

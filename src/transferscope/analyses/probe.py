@@ -64,7 +64,7 @@ class Probe(AbstractTuned):
     title: ClassVar[str] = "Linear probes"
     question: ClassVar[str] = "Where in the network can the target's classes be read off?"
     reference: ClassVar[str] = "Alain & Bengio 2016"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "network: one network; variant: mean over seeds; gap: first − second variant"),
         "variant": Column(str, "RI, P, RI_T, P_T, or the two that a gap compares"),
@@ -208,9 +208,9 @@ class Probe(AbstractTuned):
                 continue
             name = gap_key(better, worse)
             gaps = [values[better][a] - values[worse][b] for a, b in pairs]
-            seeds = seeds_interval(gaps, bounds=DIFFERENCE)
+            seeds = seeds_interval(gaps, bounds=DIFFERENCE, scale=1.0)
             confidence = bonferroni_confidence(unit.settings["places"])
-            family = seeds_interval(gaps, confidence, DIFFERENCE) if seeds.basis == "seeds" else None
+            family = seeds_interval(gaps, confidence, DIFFERENCE, 1.0) if seeds.basis == "seeds" else None
             row = {"level": "gap", "variant": name, **_limits(seeds)}
             if "P" in (better, worse):
                 row["note"] = "; ".join(filter(None, (seeds.note, "P is one network")))

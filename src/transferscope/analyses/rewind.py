@@ -89,7 +89,7 @@ class Rewind(AbstractTuned):
     title: ClassVar[str] = "Rewinding modules"
     question: ClassVar[str] = "What is lost when a module goes back to its start?"
     reference: ClassVar[str] = "Neyshabur et al. 2020, Fig. 5; Zhang et al. 2019"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "own: as trained; final: by the batch-norm policy; module: one put back; group: several"),
         "origin": Column(str, "study, or the paper's name of the target"),

@@ -18,21 +18,17 @@ __all__ = ["QUANTITIES", "drops", "summary_of"]
 
 _SEEDS = 3  # fewer give no interval over seeds
 _VALUES = {"initial": "its initial value", "random": "a random value"}
-_KEYS = {"initial": "", "random": "_to_random"}
-
-
-def _quantity(key: str, to: str, words: str, bounds: tuple[float, float] = DIFFERENCE) -> Quantity:
-    return Quantity(key + _KEYS[to], words.replace("(to)", _VALUES[to]), "metric", bounds)
-
-
-_DROP = {to: _quantity("drop", to, "{module}, {variant}, put back to (to): drop ({split})") for to in _VALUES}
-_OVER_MODULES = "mean drop over modules, put back to (to) ({split})"
-_MEAN = {to: _quantity("mean_drop", to, "{variant}: " + _OVER_MODULES) for to in _VALUES}
+_DROP = Quantity(
+    "drop", "{module}, {variant}, put back to {to}: drop ({split})", "metric", DIFFERENCE, labels={"to": _VALUES}
+)
+_OVER_MODULES = "mean drop over modules, put back to {to} ({split})"
+_MEAN = Quantity("mean_drop", "{variant}: " + _OVER_MODULES, "metric", DIFFERENCE, labels={"to": _VALUES})
 # Each drop lies in [−1, 1].
-_GAP = {to: _quantity("mean_drop_gap", to, "{variant} − {rival}: " + _OVER_MODULES, (-2.0, 2.0)) for to in _VALUES}
+_GAP = Quantity("mean_drop_gap", "{variant} − {rival}: " + _OVER_MODULES, "metric", (-2.0, 2.0), labels={"to": _VALUES})
 
-QUANTITIES: tuple[Quantity, ...] = (*_DROP.values(), *_MEAN.values(), *_GAP.values())
-"""Of ``rewind``: a drop at its variant and module, with the verdict; means over modules at their variants."""
+QUANTITIES: tuple[Quantity, ...] = (_DROP, _MEAN, _GAP)
+"""Of ``rewind``: a drop at its variant, module and the value ``to`` which it goes back, with the verdict; means over
+modules at their variants."""
 
 
 def drops(rows: pl.DataFrame, margin: float) -> list[Estimate]:
@@ -55,24 +51,23 @@ def drops(rows: pl.DataFrame, margin: float) -> list[Estimate]:
     for module in modules:
         of = rows.filter(pl.col("module") == module)
         first = of.row(0, named=True)
-        quantity = _DROP[first["to"]]
-        at: dict[str, Any] = {"variant": first["variant"], "module": module, "split": "test"}
+        at: dict[str, Any] = {"variant": first["variant"], "module": module, "to": first["to"], "split": "test"}
         # A network's final and rewound metric are one pair: the interval is that of their differences.
         values: Any = units(of, "drop")
         interval, together, sided = (
-            over_seeds(values, confidence, DIFFERENCE)
+            over_seeds(values, confidence, DIFFERENCE, scale=1.0)
             for confidence in (0.95, bonferroni_confidence(len(modules)), bonferroni_confidence(len(modules), 0.90))
         )
         if interval.basis == "seeds":
             verdict: str = noninferior(sided, margin).verdict
-            item = quantity.of(
+            item = _DROP.of(
                 interval, simultaneous=together, n_comparisons=len(modules), verdict=verdict, **at
             )  # fmt: skip
         else:
             judged = of["judged"].unique().to_list()
             verdict = judged[0] if len(judged) == 1 else "undecided"
             flags = [flag for flag in interval.flags if flag != "clipped"]
-            item = quantity.at_row(
+            item = _DROP.at_row(
                 _widest(of), _of_networks(of), n_comparisons=len(modules), verdict=verdict, flags=flags, **at
             )
         found.append(item)
@@ -170,13 +165,13 @@ def _means(rows: pl.DataFrame, to: str) -> Iterator[Estimate]:
         str(variant): units(of, "drop") for (variant,), of in rows.group_by("variant", maintain_order=True)
     }
     for variant, values in means.items():
-        yield _MEAN[to].of(over_seeds(values, bounds=DIFFERENCE), variant=variant, split="test")
+        yield _MEAN.of(over_seeds(values, bounds=DIFFERENCE, scale=1.0), variant=variant, to=to, split="test")
     ours = means.get("P_T", {})
     for rival, values in means.items():
         common = {unit: ours[unit] - values[unit] for unit in ours if unit in values}
         if rival != "P_T" and common:
-            gap = over_seeds(common, bounds=_GAP[to].bounds)
-            yield _GAP[to].of(gap, variant="P_T", rival=rival, split="test")
+            gap = over_seeds(common, bounds=_GAP.bounds, scale=2.0)
+            yield _GAP.of(gap, variant="P_T", rival=rival, to=to, split="test")
 
 
 def _diverged(table: pl.DataFrame) -> pl.DataFrame:

@@ -58,7 +58,7 @@ class Spectrum(AbstractTuned):
     title: ClassVar[str] = "Spectra of the weights"
     question: ClassVar[str] = "How does training change the singular values of each layer, from its own start?"
     reference: ClassVar[str] = "Sedghi, Gupta & Long 2019, Theorem 6"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(
             str,

@@ -86,7 +86,7 @@ class Transplant(AbstractAnalysis):
     title: ClassVar[str] = "Transplants"
     question: ClassVar[str] = "Which modules of the pre-trained network hold the gain?"
     reference: ClassVar[str] = "Yosinski et al. 2014, Sec. 4"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(
             str,
