@@ -32,8 +32,8 @@ from torchvision.models import resnet18
 # In the place of this folder, whose files have the names of other modules.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from transferscope.analyses.align_networks import align  # noqa: E402 - only found from the path set above
-from transferscope.analyses.linear_path import alpha_grid, linear_path  # noqa: E402 - as above
+from transferscope.methods.alignment.align import align  # noqa: E402 - only found from the path set above
+from transferscope.methods.landscape.linear_path import alpha_grid, linear_path  # noqa: E402 - as above
 from transferscope.networks.batchnorm import recompute  # noqa: E402 - as above
 
 warnings.filterwarnings("ignore")

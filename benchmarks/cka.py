@@ -73,7 +73,7 @@ def forward_only(nets: dict[str, nn.Module], loader: DataLoader) -> None:
 
 
 def ours(nets: dict[str, nn.Module], loader: DataLoader, **options: str) -> np.ndarray:
-    from transferscope.analyses.cka_loader import cka_networks
+    from transferscope.methods.similarity.cka import cka_networks
 
     return cka_networks(nets, loader, modules=points(), device="cpu", **options).values
 
@@ -111,7 +111,6 @@ def torch_cka(nets: dict[str, nn.Module], loader: DataLoader) -> dict[tuple[str,
 def reference(nets: dict[str, nn.Module], loader: DataLoader) -> np.ndarray:
     """The float64 brute force of tests/reference on the float32 features of the same forward passes."""
     from tests.reference.cka_reference import gram, hsic1
-
     from transferscope.networks.activations import ActivationRecorder
 
     names = points()
@@ -163,7 +162,7 @@ def measure_peak(name: str, count: int) -> None:
     import cka  # noqa: F401 - loaded before memory is measured
     import torch_cka  # noqa: F401 - loaded before memory is measured
 
-    import transferscope.analyses.cka_loader  # noqa: F401 - loaded before memory is measured
+    import transferscope.methods.similarity.cka  # noqa: F401 - loaded before memory is measured
 
     with torch.no_grad():
         nets["net0"](torch.zeros(1, 3, SIZE, SIZE))

@@ -67,7 +67,7 @@ def loaded(path: Path, reads: Counter[str] | None = None) -> nn.Module:
 
 
 def ours(files: dict[str, Path], reads: Counter[str], memory: int):
-    from transferscope.analyses.cka_states import cka_states
+    from transferscope.methods.similarity.cka_states import cka_states
 
     makers: dict[str, Callable[[], nn.Module]] = {
         label: lambda path=path: loaded(path, reads) for label, path in files.items()

@@ -24,11 +24,11 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from transferscope.analyses.landscape import Landscape
-from transferscope.analyses.module_criticality import ALPHAS, SIGMAS, path_weights
 from transferscope.frozen import derive_seed
 from transferscope.measures.criticality import evaluate_grid, search_grid
 from transferscope.measures.metrics import per_example_loss
+from transferscope.methods.landscape.landscape import Landscape
+from transferscope.methods.modules.criticality import ALPHAS, SIGMAS, path_weights
 from transferscope.networks.modules import parts_parameters
 
 Batch = tuple[Tensor, Tensor]

@@ -26,9 +26,9 @@ from transferscope.data.batches import training_batches
 from transferscope.data.images import ImageSet
 from transferscope.data.sources.arrays import Arrays
 from transferscope.data.spec import DataSpec
-from transferscope.specs import NetworkSpec, Random
+from transferscope.specs.network import NetworkSpec, Random
+from transferscope.specs.recipe import Recipe
 from transferscope.training.loop import train
-from transferscope.training.recipe import Recipe
 
 SIZE, BATCH, CLASSES = 64, 32, 2
 CPU = torch.device("cpu")

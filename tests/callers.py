@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import transferscope as ts
-from transferscope.analyses.channel_reuse import channel_reuse
+from transferscope.methods.similarity.channels import channel_reuse
 
 CPU = {"device": "cpu"}
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
+
 from tools.reliability import Collected, collected
 
 # Where bytecode is not kept, every process that tests start compiles the package anew, and every session the tests.

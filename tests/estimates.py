@@ -1,7 +1,7 @@
 """Numbers of a summary, by key and coordinates."""
 
-from transferscope.analyses.contract import Summary
 from transferscope.analyses.estimates import Estimate
+from transferscope.analyses.summary import Summary
 
 __all__ = ["estimate_of", "estimates_of"]
 

@@ -8,15 +8,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from transferscope.analyses.contract import AbstractAnalysis, Member
+from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.variants import BoundStudy
+from transferscope.context.bind import bind
+from transferscope.context.bound import BoundStudy
+from transferscope.context.context import Context
+from transferscope.context.members import Member
 from transferscope.data.sources.arrays import Arrays
-from transferscope.running.bind import bind
-from transferscope.running.context import Context
 from transferscope.running.results import Results
 from transferscope.store import Store
-from transferscope.study import Study
+from transferscope.study.settings import Study
 
 SIZE = 16
 NAME = "tests.studies:tiny_network"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from transferscope.errors import StudyError
-from transferscope.study_file import load_study
+from transferscope.study.file import load_study
 
 MINIMAL = """\
 name: cells

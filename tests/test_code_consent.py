@@ -18,8 +18,8 @@ from transferscope.cli import app
 from transferscope.errors import ArchitectureError, DataError, StudyError, WeightsError
 from transferscope.factories import code_forbidden, find_module, import_factory
 from transferscope.networks.architectures import build
-from transferscope.networks.settings import Architecture
-from transferscope.study_file import load_study
+from transferscope.specs.architecture import Architecture
+from transferscope.study.file import load_study
 
 FOREIGN = """\
 name: foreign

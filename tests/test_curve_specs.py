@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.test_specs import PRETRAINED, RI_T, network
-from transferscope.specs import Checkpoint, Curve, NetworkSpec, Random
+from transferscope.specs.network import Checkpoint, Curve, NetworkSpec, Random
 
 P_T = network(PRETRAINED)
 OTHER = network(PRETRAINED, seed=2)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from transferscope.analyses.registry import DEFAULT_ANALYSES
+from transferscope.study.registry import DEFAULT_ANALYSES
 
 STUDY = """
 name: cells

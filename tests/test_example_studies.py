@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from transferscope.data.sources import Arrays, Folder, Parquet, Torchvision
-from transferscope.networks.settings import FileWeights
-from transferscope.study import Study
-from transferscope.study_file import load_study
+from transferscope.specs.architecture import FileWeights
+from transferscope.study.file import load_study
+from transferscope.study.settings import Study
 
 FOLDER = Path(__file__).parents[1] / "examples" / "studies"
 STUDIES = sorted(FOLDER.glob("*.yaml"))

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from transferscope.analyses.registry import ANALYSES, analysis_type
 from transferscope.cli import app
 from transferscope.frozen import Frozen
-from transferscope.study import Study
+from transferscope.study.registry import ANALYSES, analysis_type
+from transferscope.study.settings import Study
 
 SOURCES = Path(__file__).parents[1] / "src" / "transferscope"
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import transferscope.specs as specs
+import transferscope.specs.network as specs
 from transferscope.data.sources.arrays import Arrays
 from transferscope.data.spec import DataSpec
 from transferscope.frozen import content_key
-from transferscope.networks.settings import FileWeights, PackageWeights
-from transferscope.specs import Checkpoint, File, NetworkSpec, Random
-from transferscope.training.recipe import TRAINER_VERSION, Recipe
+from transferscope.specs.architecture import FileWeights, PackageWeights
+from transferscope.specs.network import Checkpoint, File, NetworkSpec, Random
+from transferscope.specs.recipe import TRAINER_VERSION, Recipe
 
 DATA = DataSpec(source=Arrays(images="/here/images.npy"), fingerprint="f" * 64, image_size=32)
 RECIPE = Recipe(learning_rate=0.01, epochs=3)

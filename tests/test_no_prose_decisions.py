@@ -124,7 +124,7 @@ def all_decisions() -> Iterator[tuple[str, int, str]]:
 
 
 ALLOWED = {
-    "analyses/reuse.py": {", "},  # a column that lists names of modules; tables have no lists
+    "analyses/reuse/analysis.py": {", "},  # a column that lists names of modules; tables have no lists
     "plots/export.py": {  # what Vega writes
         'viewBox="0 0 ([\\d.]+) ([\\d.]+)"',
         ' (?:role|aria-roledescription|aria-hidden|class|stroke-miterlimit|pointer-events)="[^"]*"',
@@ -135,16 +135,16 @@ ALLOWED = {
     "plots/theme.py": {", blocks of (\\d+) px", " ("},  # the colour of a label that is drawn
     "report/cards.py": {"^## +(.+?) *$", "- ", "^- "},  # Markdown
     "report/classes.py": {"\xa0%"},  # a unit that is not said twice
-    "report/collect_evidence.py": {"model name"},  # a key of /proc/cpuinfo
-    "report/results_study.py": {"The evidence of docs/results.md: "},  # left out of a heading
+    "tools/results/collect_evidence.py": {"model name"},  # a key of /proc/cpuinfo
+    "tools/results/results_study.py": {"The evidence of docs/results.md: "},  # left out of a heading
     "report/sections.py": {"(?<=\\d) (?=%|points?\\b|seeds?\\b|px\\b)"},  # where lines may not break
     "store/system_errors.py": {  # libraries that say what the system answered in words alone
         "\\bos error (\\d+)\\b|\\[Errno (\\d+)\\]",
         "PytorchStreamWriter failed|unexpected pos \\d+|\\d+ requested and \\d+ written",
         "sentence",
     },
-    "study_problems.py": {", "},  # how pydantic lists the values of a literal
-    "study_schema.py": {"Attributes:\n", "^    (\\w+): (.*(?:\\n {6,}.*)*)", ", or "},  # docstrings
+    "study/problems.py": {", "},  # how pydantic lists the values of a literal
+    "study/schema.py": {"Attributes:\n", "^    (\\w+): (.*(?:\\n {6,}.*)*)", ", or "},  # docstrings
 }
 """What is read of others' formats, or changes how something looks and nothing else."""
 

@@ -4,9 +4,9 @@ import pytest
 
 from transferscope.data.sources.arrays import Arrays
 from transferscope.data.spec import DataSpec
-from transferscope.networks.settings import FileWeights
-from transferscope.specs import Checkpoint, Control, File, NetworkSpec, Random, Transplant
-from transferscope.training.recipe import Recipe
+from transferscope.specs.architecture import FileWeights
+from transferscope.specs.network import Checkpoint, Control, File, NetworkSpec, Random, Transplant
+from transferscope.specs.recipe import Recipe
 
 DATA = DataSpec(source=Arrays(images="images.npy"), fingerprint="0" * 64, image_size=12)
 RECIPE = Recipe(learning_rate=0.05, epochs=2, batch_size=8)

@@ -28,7 +28,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_reading_a_study_does_not_import_torch() -> None:
-    modules = "transferscope.study_file, transferscope.study_schema, transferscope.starter"
+    modules = "transferscope.study.file, transferscope.study.schema, transferscope.study.template"
     program = f"import json, sys, {modules}\nprint(json.dumps(sorted(sys.modules)))"
     assert not modules_after(program) & {"torch", "timm", "torchvision", "sklearn", "altair", "vl_convert"}
 

@@ -8,9 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from tests.running import tiny
-from transferscope.analyses.registry import DEFAULT_ANALYSES
-from transferscope.networks.settings import FileWeights, PackageWeights, TimmWeights
-from transferscope.study import Source, Study
+from transferscope.specs.architecture import FileWeights, PackageWeights, TimmWeights
+from transferscope.study.registry import DEFAULT_ANALYSES
+from transferscope.study.settings import Source, Study
 
 MINIMAL = {
     "name": "cells",

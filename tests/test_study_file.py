@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.study_files import MINIMAL, STUDIES, write
-from transferscope.analyses.registry import DEFAULT_ANALYSES
 from transferscope.data.sources import known_sources
-from transferscope.networks.settings import FileWeights, PackageWeights, TimmWeights
-from transferscope.study_file import _PATHS, dump_study, load_study
-from transferscope.study_schema import setting_meanings
-from transferscope.study_yaml import read_value, write_values
+from transferscope.specs.architecture import FileWeights, PackageWeights, TimmWeights
+from transferscope.study.file import _PATHS, dump_study, load_study
+from transferscope.study.registry import DEFAULT_ANALYSES
+from transferscope.study.schema import setting_meanings
+from transferscope.study.yaml import read_value, write_values
 
 # -- what is understood ---------------------------------------------------------------------------------
 

@@ -6,10 +6,10 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from tests.study_files import MINIMAL, error_of, write
-from transferscope.analyses.registry import parse_analysis
 from transferscope.errors import StudyError
-from transferscope.study_file import load_study
-from transferscope.study_problems import problems_of, shown
+from transferscope.study.file import load_study
+from transferscope.study.problems import problems_of, shown
+from transferscope.study.registry import parse_analysis
 
 # -- problems -------------------------------------------------------------------------------------------
 
@@ -214,7 +214,7 @@ def test_alias_bomb_ends(tmp_path: Path) -> None:
 def test_architecture_is_not_looked_up_in_a_study_without_problems(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transferscope.study_file._architecture_problems", lambda values: pytest.fail("asked"))
+    monkeypatch.setattr("transferscope.study.file._architecture_problems", lambda values: pytest.fail("asked"))
     load_study(write(tmp_path, MINIMAL))
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from transferscope.errors import DataError, StudyError
-from transferscope.study_file import load_study
+from transferscope.study.file import load_study
 
 pytestmark = pytest.mark.kind("R5")
 STUDY = """\
@@ -99,7 +99,7 @@ def mutated(rng: random.Random) -> str:
 @pytest.fixture(autouse=True)
 def _light(monkeypatch: pytest.MonkeyPatch) -> None:
     # Whether an architecture exists takes importing torch, and has tests of its own.
-    monkeypatch.setattr("transferscope.study_file._architecture_problems", lambda values: [], raising=False)
+    monkeypatch.setattr("transferscope.study.file._architecture_problems", lambda values: [], raising=False)
 
 
 def test_mutated_studies_are_read_or_refused(tmp_path: Path) -> None:

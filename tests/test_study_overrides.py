@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.study_files import MINIMAL, error_of, write
-from transferscope.analyses.registry import parse_analysis
-from transferscope.study_file import load_study
+from transferscope.study.file import load_study
+from transferscope.study.registry import parse_analysis
 
 
 def test_overrides_are_merged_before_the_study_is_checked(tmp_path: Path) -> None:

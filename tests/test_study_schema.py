@@ -10,12 +10,12 @@ import yaml
 from pydantic import ValidationError
 
 from tests.study_files import MINIMAL, STUDIES, write
-from transferscope.analyses.registry import ANALYSES, analysis_type
 from transferscope.errors import StudyError
-from transferscope.study import Study, VariantRecipe
-from transferscope.study_file import dump_study, load_study
-from transferscope.study_schema import _models, setting_meanings, study_reference, study_schema
-from transferscope.study_yaml import read_document
+from transferscope.study.file import dump_study, load_study
+from transferscope.study.registry import ANALYSES, analysis_type
+from transferscope.study.schema import _models, setting_meanings, study_reference, study_schema
+from transferscope.study.settings import Study, VariantRecipe
+from transferscope.study.yaml import read_document
 
 
 @pytest.fixture(scope="module")

@@ -18,13 +18,16 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, Summary, schema
-from transferscope.analyses.estimates import Estimate, Quantity, frame, shown
+from tools.results.evidence_tables import ESTIMATES, table_bytes
+from transferscope.analyses.contract import AbstractAnalysis
+from transferscope.analyses.estimates import Estimate, Quantity, frame
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.registry import analysis_type
-from transferscope.report.evidence_tables import ESTIMATES, table_bytes
+from transferscope.analyses.summary import Summary
+from transferscope.context.members import shown
 from transferscope.report.results_file import estimates_as_json
-from transferscope.study_file import load_study
+from transferscope.study.columns import schema
+from transferscope.study.file import load_study
+from transferscope.study.registry import analysis_type
 
 RECOMPUTED: Mapping[str, tuple[str, ...] | None] = {
     "distance": None,

@@ -11,55 +11,55 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transferscope import measures as measures
-    from transferscope.analyses.align_networks import align as align
-    from transferscope.analyses.basin_networks import basin_networks as basin_networks
-    from transferscope.analyses.cka_loader import cka as cka
-    from transferscope.analyses.cka_loader import cka_networks as cka_networks
-    from transferscope.analyses.compare import compare as compare
-    from transferscope.analyses.curve_path import curve_path as curve_path
-    from transferscope.analyses.domain_loader import domain_distance as domain_distance
-    from transferscope.analyses.hessian import hessian as hessian
-    from transferscope.analyses.linear_path import linear_path as linear_path
-    from transferscope.analyses.module_choices import module_choices as module_choices
-    from transferscope.analyses.module_criticality import criticality as criticality
-    from transferscope.analyses.module_paths import module_paths as module_paths
-    from transferscope.analyses.module_rewind import rewind as rewind
-    from transferscope.analyses.network_spectra import spectra as spectra
-    from transferscope.analyses.plane_networks import plane_around as plane_around
-    from transferscope.analyses.plane_networks import plane_through as plane_through
-    from transferscope.analyses.radius_curves import radius_curves as radius_curves
     from transferscope.errors import TransferscopeError as TransferscopeError
+    from transferscope.methods.alignment.align import align as align
+    from transferscope.methods.compare.compare import compare as compare
+    from transferscope.methods.domains.distance import domain_distance as domain_distance
+    from transferscope.methods.landscape.basin import basin_networks as basin_networks
+    from transferscope.methods.landscape.curve import curve_path as curve_path
+    from transferscope.methods.landscape.hessian import hessian as hessian
+    from transferscope.methods.landscape.linear_path import linear_path as linear_path
+    from transferscope.methods.landscape.plane import plane_around as plane_around
+    from transferscope.methods.landscape.plane import plane_through as plane_through
+    from transferscope.methods.landscape.radius_curves import radius_curves as radius_curves
+    from transferscope.methods.modules.choices import module_choices as module_choices
+    from transferscope.methods.modules.criticality import criticality as criticality
+    from transferscope.methods.modules.paths import module_paths as module_paths
+    from transferscope.methods.modules.rewind import rewind as rewind
+    from transferscope.methods.similarity.cka import cka as cka
+    from transferscope.methods.similarity.cka import cka_networks as cka_networks
+    from transferscope.methods.spectra import spectra as spectra
     from transferscope.report.render import write_report as write_report
     from transferscope.running.run import run_study as run_study
-    from transferscope.specs import NetworkSpec as NetworkSpec
-    from transferscope.study import Study as Study
-    from transferscope.study_file import load_study as load_study
+    from transferscope.specs.network import NetworkSpec as NetworkSpec
+    from transferscope.study.file import load_study as load_study
+    from transferscope.study.settings import Study as Study
 
 __version__ = version("transferscope")
 
 _PLACES = {
-    "NetworkSpec": "transferscope.specs",
-    "Study": "transferscope.study",
+    "NetworkSpec": "transferscope.specs.network",
+    "Study": "transferscope.study.settings",
     "TransferscopeError": "transferscope.errors",
-    "align": "transferscope.analyses.align_networks",
-    "basin_networks": "transferscope.analyses.basin_networks",
-    "cka": "transferscope.analyses.cka_loader",
-    "cka_networks": "transferscope.analyses.cka_loader",
-    "compare": "transferscope.analyses.compare",
-    "criticality": "transferscope.analyses.module_criticality",
-    "curve_path": "transferscope.analyses.curve_path",
-    "domain_distance": "transferscope.analyses.domain_loader",
-    "hessian": "transferscope.analyses.hessian",
-    "linear_path": "transferscope.analyses.linear_path",
-    "load_study": "transferscope.study_file",
-    "module_choices": "transferscope.analyses.module_choices",
-    "module_paths": "transferscope.analyses.module_paths",
-    "plane_around": "transferscope.analyses.plane_networks",
-    "plane_through": "transferscope.analyses.plane_networks",
-    "radius_curves": "transferscope.analyses.radius_curves",
-    "rewind": "transferscope.analyses.module_rewind",
+    "align": "transferscope.methods.alignment.align",
+    "basin_networks": "transferscope.methods.landscape.basin",
+    "cka": "transferscope.methods.similarity.cka",
+    "cka_networks": "transferscope.methods.similarity.cka",
+    "compare": "transferscope.methods.compare.compare",
+    "criticality": "transferscope.methods.modules.criticality",
+    "curve_path": "transferscope.methods.landscape.curve",
+    "domain_distance": "transferscope.methods.domains.distance",
+    "hessian": "transferscope.methods.landscape.hessian",
+    "linear_path": "transferscope.methods.landscape.linear_path",
+    "load_study": "transferscope.study.file",
+    "module_choices": "transferscope.methods.modules.choices",
+    "module_paths": "transferscope.methods.modules.paths",
+    "plane_around": "transferscope.methods.landscape.plane",
+    "plane_through": "transferscope.methods.landscape.plane",
+    "radius_curves": "transferscope.methods.landscape.radius_curves",
+    "rewind": "transferscope.methods.modules.rewind",
     "run_study": "transferscope.running.run",
-    "spectra": "transferscope.analyses.network_spectra",
+    "spectra": "transferscope.methods.spectra",
     "write_report": "transferscope.report.render",
 }
 

@@ -3,8 +3,8 @@ import os
 import pytest
 
 from tests.studies import RECIPE, Trained, bound, study
-from transferscope.running.bind import bind
-from transferscope.running.context import Context
+from transferscope.context.bind import bind
+from transferscope.context.context import Context
 from transferscope.running.run import run_study
 from transferscope.store import Store
 

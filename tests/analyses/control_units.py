@@ -4,10 +4,10 @@ import polars as pl
 
 from tests.report.synthetic import learning_curves_table, learning_rate_table
 from tests.report.synthetic_starts import summary
-from transferscope.analyses.contract import schema
-from transferscope.analyses.control import Control
+from transferscope.analyses.control.analysis import Control
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.study.columns import schema
 
 ONE = Control(methods=("permuted",))
 

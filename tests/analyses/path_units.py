@@ -2,7 +2,7 @@
 
 from tests.studies import Trained
 from transferscope.analyses.contract import Unit
-from transferscope.analyses.path import Path
+from transferscope.analyses.path.analysis import Path
 
 ANALYSIS = Path(points=5, refine=None, outer=1, batch_norm_images=40, train_images=50, test_images=None)
 

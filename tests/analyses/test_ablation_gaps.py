@@ -7,11 +7,12 @@ import pytest
 
 from tests.estimates import estimate_of
 from tests.report.synthetic_ablations import ablation_table
-from transferscope.analyses.ablation_gaps import Run, chance_level, difference_row, gap_row, mean_row
-from transferscope.analyses.ablation_summary import summary_of
-from transferscope.analyses.block_shuffle import InputAblations
-from transferscope.analyses.contract import schema
+from transferscope.analyses.block_shuffle.analysis import InputAblations
+from transferscope.analyses.block_shuffle.differences import Run, difference_row, gap_row, mean_row
+from transferscope.analyses.block_shuffle.summary import summary_of
 from transferscope.measures.intervals import fieller, paired_seeds_interval
+from transferscope.measures.metrics import chance_level
+from transferscope.study.columns import schema
 
 # -- gaps --------------------------------------------------------------------------------------------
 

@@ -9,12 +9,13 @@ from tests.estimates import estimate_of
 from tests.reference.pairs_reference import leave_one_seed_out
 from tests.report.synthetic_align import align_table
 from tests.studies import Diverging, Trained
-from transferscope.analyses.align import Align, _unreadable
-from transferscope.analyses.align_networks import align
-from transferscope.analyses.contract import Unit, checked, checked_summary, schema
+from transferscope.analyses.align.analysis import Align, _unreadable
+from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.linear_path import linear_path
-from transferscope.networks.settings import Architecture
+from transferscope.methods.alignment.align import align
+from transferscope.methods.landscape.linear_path import linear_path
+from transferscope.specs.architecture import Architecture
+from transferscope.study.columns import schema
 
 ANALYSIS = Align(points=3, match_images=60, batch_norm_images=40, train_images=50, variants=("RI_T",))
 WAYS = ["unaligned", "activations", "weights"]

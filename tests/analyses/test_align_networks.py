@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from tests.alignable import NETWORKS, made, sorting, tangled, unseen, vgg
-from transferscope.analyses.align_networks import Aligned, _check_function, align
-from transferscope.analyses.linear_path import linear_path
 from transferscope.errors import AlignmentError, LoaderError, MeasureError
-from transferscope.networks.permutation_groups import permutation_groups
-from transferscope.networks.permutation_trace import state_of
+from transferscope.methods.alignment.align import Aligned, _check_function, align
+from transferscope.methods.landscape.linear_path import linear_path
+from transferscope.networks.permutations.groups import permutation_groups
+from transferscope.networks.permutations.trace import state_of
 
 METHODS = ("activations", "weights")
 

@@ -12,12 +12,13 @@ from tests.estimates import estimate_of
 from tests.reference.pairs_reference import leave_one_seed_out
 from tests.report.synthetic_pairs import seed_pairs
 from tests.studies import Diverging, Trained
-from transferscope.analyses.basin import Basins, published_rows
-from transferscope.analyses.basin_networks import basin_networks
-from transferscope.analyses.contract import Unit, checked, checked_summary, schema
+from transferscope.analyses.basin.analysis import Basins, published_rows
+from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.measures.basin import delta_grid
+from transferscope.methods.landscape.basin import basin_networks
+from transferscope.study.columns import schema
 
 SMALL = {"points": 3, "draws": 2, "hull_draws": 2, "nodes": 1, "smallest": 0.5, "largest": 2.0}
 ANALYSIS = Basins(**SMALL, batch_norm_images=40, train_images=40, published="clipart")

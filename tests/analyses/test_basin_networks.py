@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from transferscope.analyses.basin_networks import basin_networks, evaluations
-from transferscope.analyses.landscape import Landscape, LandscapePoint
 from transferscope.errors import MeasureError
 from transferscope.frozen import derive_seed
 from transferscope.measures.barriers import barrier
 from transferscope.measures.basin import delta_grid
 from transferscope.measures.simplex import half_normal_quadrature, outward, rim, segment_quadrature, simplex_draws
+from transferscope.methods.landscape.basin import basin_networks, evaluations
+from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.networks.batchnorm import recompute
 
 

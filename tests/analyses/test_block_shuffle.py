@@ -16,21 +16,24 @@ from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic_ablations import SIZE as SYNTHETIC_SIZE
 from tests.report.synthetic_ablations import ablation_table
 from tests.running import tiny
-from transferscope.analyses.ablation_summary import hardest, summary_of
-from transferscope.analyses.block_shuffle import InputAblations, default_blocks, published_rows
-from transferscope.analyses.contract import Member, Unit, checked, checked_summary, schema
+from transferscope.analyses.block_shuffle.analysis import InputAblations, default_blocks, published_rows
+from transferscope.analyses.block_shuffle.summary import hardest, summary_of
+from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.strips import picture_strip, restored_pixels
+from transferscope.analyses.image_strip import picture_strip, restored_pixels
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.tuned import chosen_rate, tuned_member
+from transferscope.context.bind import bind
+from transferscope.context.context import Context
+from transferscope.context.members import Member
 from transferscope.data.ablation_settings import BlockShuffle, Grayscale
 from transferscope.data.ablations import ablate
 from transferscope.published import published
-from transferscope.running.bind import bind
-from transferscope.running.context import Context
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.running.rounds import label_of
 from transferscope.running.run import run_study
 from transferscope.store import Store
+from transferscope.study.columns import schema
 
 SETTINGS = {"blocks": [4, 1, "*"], "grayscale": True, "published": "clipart", "draws": 100, "examples": 3}
 
@@ -95,7 +98,7 @@ def test_every_ablation_has_all_seeds_of_both_variants(run: Any, evidence: Evide
             recipe = member.spec.recipe
             assert not recipe.augmentation.flip
             assert recipe.augmentation.crop_padding == 0
-            assert recipe.learning_rate == context.study.chosen_rate(member.variant, evidence)
+            assert recipe.learning_rate == chosen_rate(member.variant, evidence)
             ablation = member.spec.data.ablation
             expected = Grayscale() if name == "grayscale" else BlockShuffle(block=ablation.block, seed=member.seed)
             assert ablation == expected
@@ -119,7 +122,7 @@ def test_whole_images_without_augmentation_are_the_studys_own_networks(run: Any,
     _, context = run
     plain = members(context, evidence, InputAblations(blocks=()))["12"]
     study = context.study
-    augmented = study.member("P_T", 0, evidence).spec
+    augmented = tuned_member(study, "P_T", 0, evidence).spec
     assert plain[2].spec.key != augmented.key
     bare = {"augmentation": plain[2].spec.recipe.augmentation}
     same = augmented.model_copy(update={"recipe": augmented.recipe.model_copy(update=bare)})

@@ -7,12 +7,12 @@ from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic import learning_curves_table, learning_rate_table
 from tests.report.synthetic_criticality import criticality_table
 from tests.report.synthetic_rewind import rewind_table
-from transferscope.analyses.criticality_summary import summary_of as of_criticality
+from transferscope.analyses.criticality.summary import summary_of as of_criticality
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_curves import LearningCurves
-from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.rewind_summary import drops
-from transferscope.analyses.rewind_summary import summary_of as of_rewind
+from transferscope.analyses.learning_curves.analysis import LearningCurves
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.rewind.summary import drops
+from transferscope.analyses.rewind.summary import summary_of as of_rewind
 
 
 def spread(table: pl.DataFrame, variant: str, values: tuple[float, float, float]) -> pl.DataFrame:

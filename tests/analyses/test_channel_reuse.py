@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from transferscope.analyses.channel_reuse import channel_reuse, channel_samples
 from transferscope.errors import LoaderError, MeasureError, ModuleNameError
+from transferscope.methods.similarity.channels import channel_reuse, channel_samples
 
 
 class Net(nn.Module):

@@ -11,7 +11,6 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.reference.cka_reference import cka_matrix, hsic0, hsic1
-from transferscope.analyses.cka_loader import cka, cka_networks
 from transferscope.errors import (
     ActivationError,
     ArchitectureError,
@@ -20,6 +19,7 @@ from transferscope.errors import (
     ModuleNameError,
     StudyError,
 )
+from transferscope.methods.similarity.cka import cka, cka_networks
 from transferscope.networks.activations import ActivationRecorder
 
 

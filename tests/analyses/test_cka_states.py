@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from transferscope.analyses.cka_loader import cka_networks
-from transferscope.analyses.cka_states import cka_states
 from transferscope.errors import LoaderError, MeasureError
+from transferscope.methods.similarity.cka import cka_networks
+from transferscope.methods.similarity.cka_states import cka_states
 
 
 def network(seed: int, width: int = 6) -> nn.Module:

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from transferscope.analyses.claims import CLAIMS, Claim, Measurement, judge
+from tools.results.claims import CLAIMS, Claim, Measurement, judge
 from transferscope.analyses.path_pairs import NEGATIVE, POSITIVE
 from transferscope.keys import FINAL_GAP, SPEED_GAP
 from transferscope.measures.intervals import MAGNITUDE, seed_pairs_interval, seeds_interval

@@ -18,12 +18,12 @@ from tests.analyses.lines_by_hand import (
     snapshot,
 )
 from tests.studies import Tiny
-from transferscope.analyses.cka_loader import cka
-from transferscope.analyses.compare import compare
-from transferscope.analyses.gap import gap_over_examples
-from transferscope.analyses.linear_path import alpha_grid, linear_path
 from transferscope.errors import ActivationError, LoaderError, MeasureError
 from transferscope.measures.intervals import noninferior
+from transferscope.measures.metric_difference import gap_over_examples
+from transferscope.methods.compare.compare import compare
+from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
+from transferscope.methods.similarity.cka import cka
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.evaluate import logits
 

@@ -10,18 +10,19 @@ import torch
 from PIL import Image
 
 from tests.studies import NAME, SIZE, Trained, arrays
-from transferscope.analyses.compare import compare
+from transferscope.analyses.tuned import tuned_member
 from transferscope.data.images import ImageSet
 from transferscope.data.mixing import mixed
 from transferscope.data.sources import parse_source
 from transferscope.data.store import open_images
 from transferscope.errors import ArchitectureError, DataError, WeightsError
+from transferscope.files import compare as module
+from transferscope.files import images as images_module
+from transferscope.files.compare import compare_files
+from transferscope.methods.compare.compare import compare
 from transferscope.networks.architectures import build, input_stats
-from transferscope.networks.settings import Architecture
 from transferscope.networks.weights import write_state
-from transferscope.running import compare_files as module
-from transferscope.running import stored_images as images_module
-from transferscope.running.compare_files import compare_files
+from transferscope.specs.architecture import Architecture
 
 ARCHITECTURE = Architecture(name=NAME)
 FACTS = {"architecture": json.dumps(ARCHITECTURE.model_dump(mode="json")), "image_size": str(SIZE)}
@@ -48,7 +49,7 @@ def file(folder: Path, name: str, *, seed: int = 0, classes: int = 3, **facts: s
 
 def test_networks_of_a_study_with_code_need_its_name_beside_their_files(trained: Trained, monkeypatch) -> None:
     """Size and normalisation come from the metadata, code from the caller; the images are divided as in the study."""
-    members = [trained.study.member("P_T", seed, trained.evidence) for seed in (0, 1)]
+    members = [tuned_member(trained.study, "P_T", seed, trained.evidence) for seed in (0, 1)]
     paths = [trained.context.store.entry("networks", m.spec.key).path("weights.safetensors") for m in members]
     found = compare_files(*paths, model=NAME, data=trained.study.data.source, points=3, refine=None, device="cpu")
     context = trained.context

@@ -9,23 +9,16 @@ import polars as pl
 import pytest
 
 from tests.studies import Trained
-from transferscope.analyses.contract import (
-    AbstractAnalysis,
-    Column,
-    Measured,
-    Summary,
-    Unit,
-    checked,
-    checked_summary,
-    schema,
-)
+from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.registry import ANALYSES, DEFAULT_ANALYSES, analysis_type, parse_analysis
-from transferscope.analyses.variants import BoundStudy
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.summary import Summary
+from transferscope.context.bind import bind
+from transferscope.context.bound import BoundStudy
 from transferscope.errors import AnalysisError
-from transferscope.running.bind import bind
 from transferscope.running.work import unit_key
+from transferscope.study.columns import Column, schema
+from transferscope.study.registry import ANALYSES, DEFAULT_ANALYSES, analysis_type, parse_analysis
 
 EVERY = sorted(ANALYSES)
 
@@ -277,8 +270,8 @@ def test_summaries_of_the_tiny_study_are_whole(trained: Trained) -> None:
 def test_reading_a_study_and_all_analyses_imports_no_torch() -> None:
     program = """
 import json, sys
-import transferscope.study
-from transferscope.analyses.registry import ANALYSES, analysis_type
+import transferscope.study.settings
+from transferscope.study.registry import ANALYSES, analysis_type
 for name in ANALYSES:
     analysis_type(name)
 print(json.dumps(sorted({"torch", "timm", "torchvision", "sklearn", "scipy", "altair"} & set(sys.modules))))

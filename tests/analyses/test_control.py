@@ -7,15 +7,16 @@ from tests.analyses.control_units import ONE, expand, rates, settled_curves, tol
 from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic import learning_curves_table, learning_rate_table
 from tests.report.synthetic_starts import RATES, control_table, ends, summary
-from transferscope.analyses.contract import checked, checked_summary, schema
-from transferscope.analyses.control import Control, report_rows
-from transferscope.analyses.ends import END_METRICS
+from transferscope.analyses.contract import checked, checked_summary
+from transferscope.analyses.control.analysis import Control, report_rows
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.final_metrics import END_METRICS
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.unit_keys import unit_key
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.measures.intervals import fieller, paired_seeds_interval
-from transferscope.running.reading import unit_key
-from transferscope.specs import Control as ControlStart
+from transferscope.specs.network import Control as ControlStart
+from transferscope.study.columns import schema
 
 
 def asked(units):

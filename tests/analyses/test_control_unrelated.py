@@ -11,19 +11,20 @@ from tests.analyses.control_units import expand, told
 from tests.estimates import estimate_of
 from tests.report.synthetic_starts import control_table
 from tests.studies import NAME, RECIPE, SIZE, Trained, arrays, bound, study
-from transferscope.analyses.contract import checked, schema
-from transferscope.analyses.control import Control
+from transferscope.analyses.contract import checked
+from transferscope.analyses.control.analysis import Control
+from transferscope.context.bind import bind
+from transferscope.context.context import Context
 from transferscope.errors import AnalysisError
 from transferscope.frozen import content_key
 from transferscope.networks.architectures import build
-from transferscope.networks.settings import Architecture, FileWeights
 from transferscope.networks.weights import weights_hash, write_state
-from transferscope.running.bind import bind
-from transferscope.running.context import Context
 from transferscope.running.plan import plan_study
 from transferscope.running.run import run_study
+from transferscope.specs.architecture import Architecture, FileWeights
 from transferscope.store import Store
-from transferscope.study_file import load_study
+from transferscope.study.columns import schema
+from transferscope.study.file import load_study
 
 
 def unrelated(folder, count=300, **changes):

@@ -8,14 +8,16 @@ import pytest
 
 from tests.estimates import estimate_of, estimates_of
 from tests.studies import Diverging
-from transferscope.analyses.contract import checked, checked_summary, schema
-from transferscope.analyses.criticality import Criticality
-from transferscope.analyses.criticality_summary import free_modules, summary_of
+from transferscope.analyses.contract import checked, checked_summary
+from transferscope.analyses.criticality.analysis import Criticality
+from transferscope.analyses.criticality.plot import chart, figures
+from transferscope.analyses.criticality.summary import free_modules, summary_of
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.module_criticality import criticality
-from transferscope.plots.criticality import chart, figures
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.tuned import tuned_member
+from transferscope.methods.modules.criticality import criticality
 from transferscope.running.plan import plan_study
+from transferscope.study.columns import schema
 
 SETTINGS = {
     "train_images": 60,
@@ -65,7 +67,7 @@ def test_every_module_of_every_network_has_its_rows(found) -> None:
 def test_it_is_what_the_function_gives(found, trained) -> None:
     analysis, table, _ = found
     context = trained.context
-    member = trained.study.member("P_T", 1, trained.evidence)
+    member = tuned_member(trained.study, "P_T", 1, trained.evidence)
     alone = criticality(
         context.network(member.spec, 0),
         context.network(member.spec),
@@ -158,7 +160,7 @@ def test_a_network_with_an_unreachable_module_leaves_its_variant_without_a_sum(f
 
 def test_a_diverged_network_is_left_out_and_named(trained) -> None:
     analysis = Criticality(**SETTINGS)
-    lost = trained.study.member("RI_T", 0, trained.evidence)
+    lost = tuned_member(trained.study, "RI_T", 0, trained.evidence)
     table, evidence = measured(trained, analysis, Diverging(trained.context, lost))
     assert "RI-T[0]" not in table.filter(pl.col("level") == "module")["network"].to_list()
     summary = analysis.summarise(table, evidence)

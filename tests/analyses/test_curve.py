@@ -9,15 +9,16 @@ import pytest
 from tests.estimates import estimate_of
 from tests.reference.pairs_reference import leave_one_seed_out
 from tests.studies import Diverging, Trained
-from transferscope.analyses.contract import Unit, checked, checked_summary, schema
-from transferscope.analyses.curve import Curve
-from transferscope.analyses.curve_path import curve_path
+from transferscope.analyses.contract import Unit, checked, checked_summary
+from transferscope.analyses.curve.analysis import Curve
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_curves import LearningCurves
+from transferscope.analyses.learning_curves.analysis import LearningCurves
 from transferscope.measures.standard_error import standard_error
+from transferscope.methods.landscape.curve import curve_path
 from transferscope.running.work import TrainJob, do
-from transferscope.specs import Curve as CurveStart
+from transferscope.specs.network import Curve as CurveStart
+from transferscope.study.columns import schema
 
 ANALYSIS = Curve(points=5, epochs=2, batch_norm_images=40, train_images=50, learning_rate=0.05)
 

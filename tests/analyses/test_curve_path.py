@@ -9,11 +9,11 @@ from torch import nn
 
 from tests.analyses.lines_by_hand import batches, literal, network, recomputed
 from tests.reference.curve_reference import length, on_curve
-from transferscope.analyses.curve_path import curve_path
-from transferscope.analyses.landscape import Landscape
-from transferscope.analyses.linear_path import linear_path
 from transferscope.errors import MeasureError
 from transferscope.measures.barriers import barrier
+from transferscope.methods.landscape.curve import curve_path
+from transferscope.methods.landscape.landscape import Landscape
+from transferscope.methods.landscape.linear_path import linear_path
 from transferscope.networks.curve import CurveNetwork, curve_weights
 
 POSITIONS = (0.0, 0.2, 0.5, 0.7, 1.0)

@@ -12,8 +12,8 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from torchvision.ops import FrozenBatchNorm2d
 
 import transferscope as ts
-from transferscope.analyses.landscape import Landscape
 from transferscope.errors import TransferscopeError
+from transferscope.methods.landscape.landscape import Landscape
 from transferscope.networks.batchnorm import recompute, tracked_norms
 
 VECTORS = [(torch.randn(24, 16, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 4)]

@@ -9,8 +9,9 @@ import torch
 from tests.reference import pairs_reference as reference
 from tests.studies import Diverging, Trained
 from transferscope.analyses.contract import checked, checked_summary
-from transferscope.analyses.distance import Distance
+from transferscope.analyses.distance.analysis import Distance
 from transferscope.analyses.estimates import spoken
+from transferscope.analyses.tuned import tuned_members
 
 ANALYSIS = Distance()
 TOTALS = {"all": -3, "trunk": -2, "head": -1}
@@ -37,7 +38,7 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
 def test_every_row_against_plain_sums(trained: Trained) -> None:
     found = trained.evidence.table(ANALYSIS)
     context = trained.context
-    members = {m.label: m for m in trained.study.members(trained.evidence, ("RI_T", "P_T"))}
+    members = {m.label: m for m in tuned_members(trained.study, trained.evidence, ("RI_T", "P_T"))}
     ends = {label: context.network(member.spec) for label, member in members.items()}
     starts = {label: context.network(member.spec.untrained()) for label, member in members.items()}
     for row in found.iter_rows(named=True):

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from tests.studies import arrays, bound, study
 from transferscope import domain_distance
 from transferscope.analyses.contract import checked, checked_summary
-from transferscope.analyses.domain_distance import DomainDistance
-from transferscope.analyses.domain_loader import compare_domains
-from transferscope.analyses.domain_observed import observe
+from transferscope.analyses.domain_distance.analysis import DomainDistance
 from transferscope.analyses.evidence import Evidence
+from transferscope.context.bind import bind
 from transferscope.data.sources import Elpv
 from transferscope.errors import AnalysisError, ArchitectureError, LoaderError, MeasureError
-from transferscope.running.bind import bind
+from transferscope.methods.domains.distance import compare_domains
+from transferscope.methods.domains.features import observe
 from transferscope.running.run import run_study
 from transferscope.store import Store
 
@@ -196,8 +196,8 @@ def test_a_run_measures_it_against_the_source_of_the_study(tmp_path, monkeypatch
 def test_without_a_source_it_says_what_needs_none(tmp_path) -> None:
     from tests.studies import NAME
     from transferscope.networks.architectures import build
-    from transferscope.networks.settings import Architecture
     from transferscope.networks.weights import write_state
+    from transferscope.specs.architecture import Architecture
 
     path = tmp_path / "weights.safetensors"
     write_state(path, build(Architecture(name=NAME), 3, 5).state_dict(), {})

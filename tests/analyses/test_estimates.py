@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 from tests.reference import pairs_reference as reference
-from transferscope.analyses.contract import Summary, checked_summary
-from transferscope.analyses.distance import Distance
+from transferscope.analyses.contract import checked_summary
+from transferscope.analyses.distance.analysis import Distance
 from transferscope.analyses.estimates import (
     COLUMNS,
     Contrast,
@@ -21,6 +21,7 @@ from transferscope.analyses.estimates import (
     spoken,
     units,
 )
+from transferscope.analyses.summary import Summary
 from transferscope.bounds import MAGNITUDE, SHARE
 from transferscope.errors import AnalysisError
 from transferscope.measures.intervals import Interval, paired_seeds_interval

@@ -12,15 +12,16 @@ from pydantic import ValidationError
 from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic_flatness import flatness_table
 from tests.studies import Diverging, Trained
-from transferscope.analyses import hessian as hessian_module
-from transferscope.analyses.contract import checked, checked_summary, schema
+from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.flatness import Flatness
-from transferscope.analyses.flatness_summary import _HESSIANS, _RULERS
-from transferscope.analyses.hessian import hessian
-from transferscope.analyses.radius_curves import radius_curves
+from transferscope.analyses.flatness.analysis import Flatness
+from transferscope.analyses.flatness.summary import _HESSIANS, _RULERS
 from transferscope.errors import MeasureError
+from transferscope.methods.landscape import hessian as hessian_module
+from transferscope.methods.landscape.hessian import hessian
+from transferscope.methods.landscape.radius_curves import radius_curves
 from transferscope.networks.directions import direction_norm, moved_names
+from transferscope.study.columns import schema
 
 SMALL = Flatness(
     shares=(0.1, 0.5), moved_shares=(1.0,), directions=2, batch_norm_images=40, splits=("train", "test"),

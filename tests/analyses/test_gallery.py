@@ -6,7 +6,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from transferscope.analyses.gallery import SUFFIX, Gallery, GalleryGroup, GalleryImage, gallery_files
-from transferscope.analyses.thumbnails import embedded_size, thumbnails
+from transferscope.analyses.mistakes.thumbnails import embedded_size, thumbnails
 
 
 def noise(count: int, side: int, seed: int = 0, channels: int = 3) -> np.ndarray:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from tests.analyses.test_radius_curves import IMAGES, LABELS, Quadratic, noise
 from tests.reference.flatness_reference import dense_hessian
 from tests.studies import tiny_network
-from transferscope.analyses.hessian import hessian
 from transferscope.errors import LoaderError, MeasureError
+from transferscope.methods.landscape.hessian import hessian
 from transferscope.networks.batchnorm import recompute
 
 

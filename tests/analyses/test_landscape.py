@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from transferscope.analyses.landscape import Landscape
 from transferscope.errors import MeasureError
+from transferscope.methods.landscape.landscape import Landscape
 from transferscope.networks.batchnorm import batch_norm_state, recompute
 
 

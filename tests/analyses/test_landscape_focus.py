@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from transferscope.analyses.landscape import Landscape
+from transferscope.methods.landscape.landscape import Landscape
 from transferscope.networks.modules import parts_parameters
 
 NETWORKS = {

@@ -9,11 +9,14 @@ from scipy import stats
 
 from tests.estimates import estimate_of, estimates_of
 from tests.studies import Trained
-from transferscope.analyses.contract import Summary, checked, checked_summary, schema
+from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_curves import LearningCurves, curves_of, improving, too_short
-from transferscope.analyses.learning_rate import LearningRate
+from transferscope.analyses.learning_curves.analysis import LearningCurves
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.summary import Summary
+from transferscope.analyses.trends import curves_of, improving, too_short
 from transferscope.errors import AnalysisError
+from transferscope.study.columns import schema
 
 ANALYSIS = LearningCurves()
 

@@ -6,12 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.studies import Trained, study
-from transferscope.analyses.contract import checked, schema
+from transferscope.analyses.contract import checked
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate, choose, chosen, scores
-from transferscope.running.context import Context
-from transferscope.running.reading import unit_key
+from transferscope.analyses.learning_rate.analysis import LearningRate, choose, chosen, scores
+from transferscope.analyses.tuned import tuned_members
+from transferscope.analyses.unit_keys import unit_key
+from transferscope.context.context import Context
 from transferscope.running.rounds import expand
+from transferscope.study.columns import schema
 
 ANALYSIS = LearningRate()
 
@@ -190,7 +192,7 @@ def test_every_trained_member_has_the_rate_of_the_rule(plain: Context) -> None:
     rows = [(v, r, 1000, m, 1.0) for v in ("P_T", "RI_T") for r, m in ((0.02, 0.7), (0.1, 0.80), (0.5, 0.81))]
     for error, rate in ((0.05, 0.1), (None, 0.5)):
         evidence = Evidence({ANALYSIS.key: table(*rows, error=error)})
-        members = list(plain.study.members(evidence, ("P_T", "RI_T", "RI_T_long")))
+        members = list(tuned_members(plain.study, evidence, ("P_T", "RI_T", "RI_T_long")))
         assert {member.spec.recipe.learning_rate for member in members} == {rate}
 
 
@@ -355,7 +357,7 @@ def test_a_plan_supposes_a_table_from_which_all_others_expand(plain: Context) ->
     supposed = checked(ANALYSIS, ANALYSIS.supposed(plain.study))
     assert choose(supposed, "P_T") == choose(supposed, "RI_T") == 0.1
     two_rates = with_training(plain, learning_rates=(0.1, 0.5))
-    from transferscope.analyses.learning_curves import LearningCurves
+    from transferscope.analyses.learning_curves.analysis import LearningCurves
 
     evidence = Evidence({ANALYSIS.key: ANALYSIS.supposed(two_rates)})
     step = expand(two_rates, [LearningCurves()], evidence, [ANALYSIS.key], {})

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.reference.barriers_reference import barriers, gap_error
-from transferscope.analyses.landscape import LandscapePoint
-from transferscope.analyses.line_rows import barrier_rows, point_rows
+from transferscope.analyses.path_rows import barrier_rows, point_rows
+from transferscope.methods.landscape.landscape import LandscapePoint
 
 GRID = (0.0, 0.5, 1.0)
 

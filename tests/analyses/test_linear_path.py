@@ -10,8 +10,8 @@ from torch import nn
 
 from tests.analyses.lines_by_hand import CPU, Exploding, batches, between, literal, network, recomputed, same, snapshot
 from tests.studies import Tiny
-from transferscope.analyses.linear_path import alpha_grid, linear_path
 from transferscope.errors import LoaderError, MeasureError
+from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
 from transferscope.networks.evaluate import logits
 
 ALPHAS = (-0.25, 0.0, 0.3, 0.5, 1.0, 1.25)

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tests.analyses.lines_by_hand import batches, images, network
 from tests.studies import Tiny
-from transferscope.analyses.linear_path import linear_path
 from transferscope.errors import ArchitectureError, LoaderError, MeasureError, ModuleNameError
+from transferscope.methods.landscape.linear_path import linear_path
 
 
 def test_a_trunk_that_differs_and_a_head_that_is_not_there_are_named() -> None:

@@ -11,10 +11,10 @@ import pytest
 from tests.analyses.test_mistake_levels import untrained
 from tests.studies import Diverging
 from transferscope.analyses.contract import Unit
-from transferscope.analyses.judgements import Judgements
-from transferscope.analyses.mistake_gallery import GROUPS, chosen, mistake_gallery, wrong_shares
-from transferscope.analyses.mistakes import Mistakes
-from transferscope.analyses.thumbnails import embedded_size
+from transferscope.analyses.mistakes.analysis import Mistakes
+from transferscope.analyses.mistakes.gallery import GROUPS, chosen, mistake_gallery, wrong_shares
+from transferscope.analyses.mistakes.thumbnails import embedded_size
+from transferscope.analyses.predictions import Judgements
 
 NAMES = ("cat", "dog", "emu")
 

@@ -9,13 +9,15 @@ from scipy.stats import binomtest
 
 from tests.reference import strata_reference as reference
 from tests.studies import Diverging, arrays, bound
-from transferscope.analyses.class_recall import recall_estimates, recall_rows
-from transferscope.analyses.contract import Member, Unit, checked, schema
+from transferscope.analyses.contract import Unit, checked
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.judgements import Judgements
-from transferscope.analyses.mistakes import Mistakes
+from transferscope.analyses.mistakes.analysis import Mistakes
+from transferscope.analyses.mistakes.recall import recall_estimates, recall_rows
+from transferscope.analyses.predictions import Judgements
+from transferscope.context.context import Context
+from transferscope.context.members import Member
 from transferscope.networks.evaluate import logits
-from transferscope.running.context import Context
+from transferscope.study.columns import schema
 
 ANALYSIS = Mistakes(draws=150, gallery=2)
 FOUR = ("RI_T 0", "RI_T 1", "RI_T 2", "P_T 0")

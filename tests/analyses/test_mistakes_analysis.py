@@ -6,12 +6,14 @@ import pytest
 
 from tests.reference import pairs_reference as reference
 from tests.studies import Diverging, Trained, arrays, bound, untrained
-from transferscope.analyses.contract import Unit, checked, checked_summary, schema
+from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.estimates import spoken
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.mistakes import Mistakes
+from transferscope.analyses.mistakes.analysis import Mistakes
 from transferscope.analyses.pairs import pairs_of
+from transferscope.analyses.tuned import tuned_members
 from transferscope.networks.evaluate import logits
+from transferscope.study.columns import schema
 
 ANALYSIS = Mistakes(draws=200)
 EXACT = ("common", "only_a", "only_b", "mistakes_a", "mistakes_b", "examples")
@@ -46,7 +48,7 @@ def assert_row(row: dict, expected: dict) -> None:
 def test_every_pair_against_literal_counts(trained: Trained) -> None:
     found = trained.evidence.table(ANALYSIS)
     context = trained.context
-    members = list(trained.study.members(trained.evidence, ("RI_T", "P_T")))
+    members = list(tuned_members(trained.study, trained.evidence, ("RI_T", "P_T")))
     said = {}
     for member in members:
         values, labels = logits(context.network(member.spec), context.batches("test"), context.device)

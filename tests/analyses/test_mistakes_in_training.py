@@ -10,17 +10,19 @@ from tests.analyses.test_mistakes_analysis import assert_row, literal
 from tests.reference import pairs_reference as reference
 from tests.report import synthetic_mistakes
 from tests.studies import RECIPE, Diverging, bound, study
-from transferscope.analyses.contract import Unit, checked, checked_summary, schema
+from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.mistakes_in_training import MistakesInTraining
+from transferscope.analyses.mistakes_in_training.analysis import MistakesInTraining
+from transferscope.analyses.tuned import tuned_members
+from transferscope.context.bind import bind
+from transferscope.context.context import Context
 from transferscope.errors import StoreError, WeightsError
 from transferscope.frozen import content_key
 from transferscope.networks.evaluate import logits
-from transferscope.running.bind import bind
-from transferscope.running.context import Context
 from transferscope.running.run import run_study
 from transferscope.store import Store
-from transferscope.study import VariantRecipe
+from transferscope.study.columns import schema
+from transferscope.study.settings import VariantRecipe
 
 ANALYSIS = MistakesInTraining(draws=100)
 
@@ -41,7 +43,7 @@ def kept(tmp_path_factory):
     found = bind(asked, store)
     table = next(item.table for item in results.analyses if item.analysis.name == ANALYSIS.name)
     evidence = Evidence({item.analysis.key: item.table for item in results.analyses if item.table is not None})
-    members = {member.label: member for member in found.members(evidence, ("RI_T", "P_T"))}
+    members = {member.label: member for member in tuned_members(found, evidence, ("RI_T", "P_T"))}
     return Context(store, found), members, table, results
 
 
@@ -109,7 +111,7 @@ def test_logits_of_an_epoch_are_those_of_its_weights_and_stored_once(kept, monke
         values, _ = logits(model, context.batches("validation"), context.device)
         assert torch.equal(found, values)
     assert torch.equal(start, context.outputs(context.study.untrained("RI", 0), "validation").logits)
-    monkeypatch.setattr("transferscope.running.context.logits", None)  # whatever is asked for again is read
+    monkeypatch.setattr("transferscope.context.context.logits", None)  # whatever is asked for again is read
     assert torch.equal(context.outputs(spec, "validation", 1).logits, first)
     assert torch.equal(context.outputs(spec, "validation", 4).logits, last)
 

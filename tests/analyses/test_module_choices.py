@@ -11,10 +11,10 @@ from tests.analyses.test_landscape_focus import batches, network
 from tests.analyses.test_module_criticality import moved
 from tests.reference.rewind_reference import rewound_outputs
 from tests.studies import tiny_network
-from transferscope.analyses.module_choices import module_choices
 from transferscope.errors import MeasureError
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.measures.metrics import metric
+from transferscope.methods.modules.choices import module_choices
 from transferscope.networks.modules import parts_parameters
 from transferscope.plots.export import svg
 from transferscope.plots.module_choices import figure

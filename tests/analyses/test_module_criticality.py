@@ -9,8 +9,8 @@ from torch import nn
 
 from tests.analyses.test_landscape_focus import batches, network
 from tests.reference.criticality_reference import naive_grid
-from transferscope.analyses.module_criticality import criticality
 from transferscope.errors import MeasureError, ModuleNameError
+from transferscope.methods.modules.criticality import criticality
 from transferscope.networks.modules import parts_parameters
 
 ALPHAS = (0.0, 0.5, 1.0)

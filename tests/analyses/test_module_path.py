@@ -12,15 +12,16 @@ from tests.estimates import estimate_of, estimates_of
 from tests.reference.pairs_reference import leave_one_seed_out
 from tests.report.synthetic_pairs import seed_pairs
 from tests.studies import Diverging, Trained, untrained
-from transferscope.analyses.cka_loader import cka
-from transferscope.analyses.contract import Measured, Unit, checked, checked_summary, schema
+from transferscope.analyses.contract import Measured, Unit, checked, checked_summary
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.linear_path import linear_path
-from transferscope.analyses.module_path import ALL, TRUNK, ModulePath
-from transferscope.analyses.module_paths import module_paths
+from transferscope.analyses.module_path.analysis import ALL, TRUNK, ModulePath
 from transferscope.measures.barriers import barrier
 from transferscope.measures.standard_error import standard_error
+from transferscope.methods.landscape.linear_path import linear_path
+from transferscope.methods.modules.paths import module_paths
+from transferscope.methods.similarity.cka import cka
+from transferscope.study.columns import schema
 
 ANALYSIS = ModulePath(
     points=3, batch_norm_images=40, train_images=50, test_images=None, cka_images=40, cka_batch=20,

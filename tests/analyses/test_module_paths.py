@@ -9,9 +9,9 @@ from torch import nn
 
 from tests.reference.lines_reference import examples, mixed, restatistics
 from tests.studies import Tiny
-from transferscope.analyses.linear_path import linear_path
-from transferscope.analyses.module_paths import ModuleLines, module_paths
 from transferscope.errors import LoaderError, MeasureError, ModuleNameError
+from transferscope.methods.landscape.linear_path import linear_path
+from transferscope.methods.modules.paths import ModuleLines, module_paths
 from transferscope.networks.modules import parts_parameters
 
 GRID = (0.0, 0.25, 0.5, 1.0)

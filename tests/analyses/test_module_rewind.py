@@ -9,9 +9,9 @@ from torch import nn
 from tests.analyses.test_landscape_focus import batches, network
 from tests.analyses.test_module_criticality import moved
 from tests.reference.rewind_reference import rewound_outputs
-from transferscope.analyses.module_rewind import ALL, UNMOVED, group_name, rewind
 from transferscope.errors import MeasureError, ModuleNameError
 from transferscope.measures.metrics import metric, per_example_loss
+from transferscope.methods.modules.rewind import ALL, UNMOVED, group_name, rewind
 from transferscope.networks.modules import parts_parameters
 
 DATA = {"train": batches(1), "test": batches(2)}

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from transferscope.analyses.network_spectra import difference_from_padded, spectra
 from transferscope.errors import MeasureError
 from transferscope.measures.circular import CircularDifference
+from transferscope.methods.spectra import difference_from_padded, spectra
 from transferscope.networks.operators import operators
 
 

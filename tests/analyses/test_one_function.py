@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import transferscope as ts
-from transferscope.analyses.landscape import Landscape
 from transferscope.errors import TransferscopeError
+from transferscope.methods.landscape.landscape import Landscape
 
 VECTORS = [(torch.randn(24, 16, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 4)]
 IMAGES = [(torch.randn(12, 3, 6, 6, generator=torch.Generator().manual_seed(1)), torch.arange(12) % 4)]

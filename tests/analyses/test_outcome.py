@@ -11,14 +11,16 @@ from scipy import stats
 from tests.analyses.test_learning_curves import FLAT, RISING, rows
 from tests.estimates import estimate_of
 from tests.studies import Diverging, Trained, arrays, bound, untrained
-from transferscope.analyses.contract import Unit, checked, checked_summary, schema
+from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.gap import gap_over_examples
-from transferscope.analyses.learning_curves import LearningCurves
-from transferscope.analyses.outcome import Outcome, gap_verdict
+from transferscope.analyses.learning_curves.analysis import LearningCurves
+from transferscope.analyses.outcome.analysis import Outcome, gap_verdict
+from transferscope.analyses.tuned import tuned_members
 from transferscope.errors import MeasureError
 from transferscope.measures.intervals import bootstrap_interval
+from transferscope.measures.metric_difference import gap_over_examples
 from transferscope.networks.evaluate import logits
+from transferscope.study.columns import schema
 
 ANALYSIS = Outcome(draws=200)
 
@@ -41,7 +43,7 @@ def accuracies(context, members, split):
 
 def test_every_network_against_a_literal_evaluation(trained: Trained) -> None:
     found = trained.evidence.table(ANALYSIS)
-    members = list(trained.study.members(trained.evidence, ("RI", "P", "RI_T", "P_T", "RI_T_long")))
+    members = list(tuned_members(trained.study, trained.evidence, ("RI", "P", "RI_T", "P_T", "RI_T_long")))
     for split in ("validation", "test"):
         literal = accuracies(trained.context, members, split)
         for member in members:
@@ -57,7 +59,7 @@ def test_every_network_against_a_literal_evaluation(trained: Trained) -> None:
 
 def test_means_and_both_intervals_of_the_gap(trained: Trained) -> None:
     found = trained.evidence.table(ANALYSIS).filter(pl.col("split") == "test")
-    members = list(trained.study.members(trained.evidence, ("RI_T", "P_T")))
+    members = list(tuned_members(trained.study, trained.evidence, ("RI_T", "P_T")))
     literal = accuracies(trained.context, members, "test")
     right = {v: np.stack([literal[f"{v}[{s}]"][2] for s in range(4)]) for v in ("P-T", "RI-T")}
     mean = found.row(by_predicate=(pl.col("level") == "variant") & (pl.col("variant") == "P_T"), named=True)

@@ -11,13 +11,14 @@ from tests.estimates import estimate_of
 from tests.studies import Diverging, Trained
 from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.linear_path import linear_path
-from transferscope.analyses.path import Path
+from transferscope.analyses.path.analysis import Path
 from transferscope.analyses.path_pairs import KINDS, POSITIVE, again
-from transferscope.analyses.trained_on import trained_on
+from transferscope.analyses.tuned import tuned_member, tuned_members
 from transferscope.measures.standard_error import standard_error
+from transferscope.methods.landscape.linear_path import linear_path
 from transferscope.networks.evaluate import logits
 from transferscope.running.work import TrainJob, do
+from transferscope.training.continued import trained_on
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def test_the_known_negative_pair_is_measured_where_it_is_not_asked_for(trained: 
 
 def test_the_default_pairs_need_no_network_of_their_own(trained: Trained) -> None:
     """Every network of the default path is one that the study trains for its outcome."""
-    own = {m.spec.key for m in trained.study.members(trained.evidence.for_decision(), ("P_T", "RI_T"))}
+    own = {m.spec.key for m in tuned_members(trained.study, trained.evidence.for_decision(), ("P_T", "RI_T"))}
     assert {spec.key for spec in ANALYSIS.networks(trained.study, trained.evidence.for_decision())} <= own
 
 
@@ -154,7 +155,10 @@ def test_pairs_of_one_seed_are_of_one_run_or_of_one_start(trained: Trained) -> N
 @pytest.mark.parametrize("variant", ["P_T", "RI_T"])
 def test_a_second_run_starts_where_the_first_one_did(trained: Trained, variant: str) -> None:
     evidence = trained.evidence.for_decision()
-    first, second = trained.study.member(variant, 1, evidence).spec, again(trained.study, variant, 1, evidence).spec
+    first, second = (
+        tuned_member(trained.study, variant, 1, evidence).spec,
+        again(trained.study, variant, 1, evidence).spec,
+    )
     start, other = trained.context.start(first).state_dict(), trained.context.start(second).state_dict()
     assert all(torch.equal(value, other[name]) for name, value in start.items()), "head included"
     assert first.key != second.key
@@ -202,7 +206,7 @@ def test_a_second_run_is_a_training_like_any_other(trained: Trained) -> None:
     """It is asked for, trained from its start, and measured; the study's own networks are not asked for anew."""
     asked = QUICK.model_copy(update={"pairs": ("RI_T/RI_T same init",), "max_seeds": 2})
     evidence, study = trained.evidence.for_decision(), trained.study
-    own = {m.spec.key for m in study.members(evidence, ("P_T", "RI_T"))}
+    own = {m.spec.key for m in tuned_members(study, evidence, ("P_T", "RI_T"))}
     extra = [spec for spec in asked.networks(study, evidence) if spec.key not in own]
     assert len({spec.key for spec in extra}) == 2, "one for each seed"
     unit = next(iter(asked.units(study, evidence)))
@@ -250,7 +254,7 @@ def test_the_known_positive_pair_is_a_run_and_its_own_next_epoch(trained: Traine
 
 def test_the_run_that_is_trained_on_is_left_as_it_was(trained: Trained) -> None:
     context = trained.context
-    member = trained.study.member("RI_T", 0, trained.evidence)
+    member = tuned_member(trained.study, "RI_T", 0, trained.evidence)
     model = context.network(member.spec)
     model.stem.train()
     modes = [module.training for module in model.modules()]

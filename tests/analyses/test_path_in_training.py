@@ -12,13 +12,15 @@ from tests.reference.lines_reference import first_stable
 from tests.reference.pairs_reference import leave_one_seed_out
 from tests.report.synthetic_pairs import seed_pairs
 from tests.studies import Diverging, Trained, study
-from transferscope.analyses.contract import Unit, checked, checked_summary, schema
+from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.linear_path import linear_path
-from transferscope.analyses.path_in_training import PathInTraining
-from transferscope.analyses.path_in_training_summary import Connected, connected_from
+from transferscope.analyses.path_in_training.analysis import PathInTraining
+from transferscope.analyses.path_in_training.summary import Connected, connected_from
+from transferscope.analyses.tuned import tuned_member
+from transferscope.context.context import Context
 from transferscope.measures.barriers import barrier
-from transferscope.running.context import Context
+from transferscope.methods.landscape.linear_path import linear_path
+from transferscope.study.columns import schema
 
 ANALYSIS = PathInTraining(
     points=3, batch_norm_images=40, train_images=30, test_images=None, epochs=(2,), variants=("P_T",), max_seeds=3
@@ -92,7 +94,7 @@ def test_checkpoints_are_listed_with_their_own_statistics(trained: Trained, tabl
     own = table.filter((pl.col("level") == "own") & (pl.col("split") == "test"))
     assert own.select("a", "epoch").rows() == [(f"P-T[{seed}]", epoch) for seed in (0, 1, 2) for epoch in (0, 2, 4)]
     assert own["batch_norm"].unique().to_list() == ["own statistics"]
-    spec = trained.study.member("P_T", 1, trained.evidence.for_decision()).spec
+    spec = tuned_member(trained.study, "P_T", 1, trained.evidence.for_decision()).spec
     outputs = trained.context.outputs(spec, "test", 2)
     wrong = float((outputs.logits.argmax(1) != outputs.labels).double().mean())
     assert own.filter((pl.col("a") == "P-T[1]") & (pl.col("epoch") == 2))["error"].to_list() == [wrong]

@@ -10,17 +10,19 @@ from tests.analyses.path_units import ANALYSIS
 from tests.estimates import estimate_of
 from tests.reference.pairs_reference import leave_one_seed_out
 from tests.report.synthetic_pairs import seed_pairs
-from transferscope.analyses.contract import Summary, checked, checked_summary, schema
+from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.landscape import LandscapePoint
-from transferscope.analyses.linear_path import LinearPath
-from transferscope.analyses.path import Path
+from transferscope.analyses.path.analysis import Path
+from transferscope.analyses.path.radius import radius_estimates
+from transferscope.analyses.path.rows import rows_of as path_rows
+from transferscope.analyses.path.summary import ruler_of
 from transferscope.analyses.path_pairs import POSITIVE
-from transferscope.analyses.path_radius import radius_estimates
-from transferscope.analyses.path_rows import rows_of as path_rows
-from transferscope.analyses.path_summary import ruler_of
+from transferscope.analyses.summary import Summary
 from transferscope.measures.intervals import seeds_interval
+from transferscope.methods.landscape.landscape import LandscapePoint
+from transferscope.methods.landscape.linear_path import LinearPath
+from transferscope.study.columns import schema
 
 # -- what is not finite -----------------------------------------------------------------------------------------
 

@@ -7,10 +7,11 @@ import polars as pl
 import pytest
 
 from tests.studies import arrays, bound, untrained
-from transferscope.analyses.contract import Unit, checked, schema
-from transferscope.analyses.judgements import Judgements
-from transferscope.analyses.outcome import Outcome
-from transferscope.analyses.per_class import class_rows
+from transferscope.analyses.contract import Unit, checked
+from transferscope.analyses.outcome.analysis import Outcome
+from transferscope.analyses.outcome.per_class import class_rows
+from transferscope.analyses.predictions import Judgements
+from transferscope.study.columns import schema
 
 ANALYSIS = Outcome(draws=100)
 

@@ -10,12 +10,13 @@ from pydantic import ValidationError
 
 from tests.estimates import estimate_of
 from tests.studies import Diverging, Trained
-from transferscope.analyses.contract import checked, checked_summary, schema
+from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.plane import Plane
-from transferscope.analyses.plane_networks import plane_through
+from transferscope.analyses.plane.analysis import Plane
 from transferscope.measures.standard_error import standard_error
+from transferscope.methods.landscape.plane import plane_through
 from transferscope.networks.batchnorm import recompute
+from transferscope.study.columns import schema
 
 ANALYSIS = Plane(resolution=5, batch_norm_images=40, train_images=40, test_images=30, reach=0.5)
 

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from transferscope.analyses.landscape import Landscape, LandscapePoint
-from transferscope.analyses.plane_networks import plane_around, plane_through
 from transferscope.errors import MeasureError
 from transferscope.frozen import derive_seed
+from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
+from transferscope.methods.landscape.plane import plane_around, plane_through
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.directions import filter_normalised
 

@@ -13,11 +13,11 @@ from tests.estimates import estimate_of, estimates_of
 from tests.studies import Diverging, Trained, bound, untrained
 from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.linear_probe import linear_probe
-from transferscope.analyses.probe import GAPS, Probe
+from transferscope.analyses.probe.analysis import GAPS, Probe
+from transferscope.context.context import Context
 from transferscope.errors import MeasureError
+from transferscope.methods.similarity.linear_probe import linear_probe
 from transferscope.networks.features import FEATURES
-from transferscope.running.context import Context
 
 PROBE = Probe(draws=100, penalties=(1.0, 0.1, 0.01, 0.001), max_seeds=3)
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from tests.reference import flatness_reference as reference
 from tests.studies import tiny_network
-from transferscope.analyses.radius_curves import radius_curves
 from transferscope.errors import LoaderError, MeasureError
 from transferscope.frozen import derive_seed
 from transferscope.measures.standard_error import standard_error
+from transferscope.methods.landscape.radius_curves import radius_curves
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.evaluate import logits
 

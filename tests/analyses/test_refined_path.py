@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from tests.analyses.lines_by_hand import batches, network
-from transferscope.analyses.line_points import Recheck
-from transferscope.analyses.linear_path import alpha_grid, linear_path
 from transferscope.errors import MeasureError
 from transferscope.measures.barriers import barrier
+from transferscope.methods.landscape.line_points import Recheck
+from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
 
 
 def hilly(at: float) -> nn.Module:

@@ -10,16 +10,17 @@ import pytest
 
 from tests.studies import Trained
 from transferscope.analyses.contract import checked_summary
-from transferscope.analyses.distance import Distance
+from transferscope.analyses.distance.analysis import Distance
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.registry import parse_analysis
-from transferscope.analyses.reuse import MEASUREMENTS, Reuse
-from transferscope.analyses.similarity import Similarity
+from transferscope.analyses.finished import finished_table
+from transferscope.analyses.reuse.analysis import MEASUREMENTS, Reuse
+from transferscope.analyses.similarity.analysis import Similarity
+from transferscope.context.context import Context
 from transferscope.errors import StoreError
 from transferscope.networks.features import FEATURES
-from transferscope.running.context import Context
 from transferscope.running.results import Results
 from transferscope.running.run import run_study
+from transferscope.study.registry import parse_analysis
 
 PROBE = {"probe": {"draws": 100, "penalties": [1.0, 0.1]}}
 
@@ -154,4 +155,4 @@ def test_a_finished_table_is_read_as_the_run_made_it(joined: Results, trained: T
     assert len(tables) >= 10
     for item in tables:
         assert item.table is not None
-        assert context.table(item.analysis).equals(item.table)
+        assert finished_table(item.analysis, context.study, context.store).equals(item.table)

@@ -9,16 +9,18 @@ import torch
 
 from tests.estimates import estimate_of, estimates_of
 from tests.studies import SIZE, Diverging
-from transferscope.analyses import rewind_rows
-from transferscope.analyses.contract import checked, checked_summary, schema
-from transferscope.analyses.criticality import Criticality
-from transferscope.analyses.module_rewind import ALL, Rewinding, Rewound, rewind
-from transferscope.analyses.rewind import Rewind, published_rows
-from transferscope.analyses.rewind_summary import drops, summary_of
-from transferscope.analyses.shuffled import shuffled_members, shuffled_variants
+from transferscope.analyses.contract import checked, checked_summary
+from transferscope.analyses.criticality.analysis import Criticality
+from transferscope.analyses.rewind import rows as rewind_rows
+from transferscope.analyses.rewind.analysis import Rewind, published_rows
+from transferscope.analyses.rewind.plot import chart, figures
+from transferscope.analyses.rewind.summary import drops, summary_of
+from transferscope.analyses.shuffled_members import shuffled_members, shuffled_variants
+from transferscope.analyses.tuned import tuned_member
 from transferscope.frozen import derive_seed
-from transferscope.plots.rewind import chart, figures
+from transferscope.methods.modules.rewind import ALL, Rewinding, Rewound, rewind
 from transferscope.plots.theme import colour, shown
+from transferscope.study.columns import schema
 
 SETTINGS = {"train_images": 60, "batch_norm_images": 64, "draws": 100, "max_seeds": 3}
 GROUP = ("stem", "head")
@@ -56,7 +58,7 @@ def test_every_module_of_every_network_has_its_rows(found) -> None:
 def test_it_is_what_the_function_gives(found, trained, variant) -> None:
     _, table = found
     context, study = trained.context, trained.study
-    member = study.member(variant, 1, trained.evidence)
+    member = tuned_member(study, variant, 1, trained.evidence)
     # RI of the same seed for P-T; for RI-T, whose start that is, of another.
     seed = 1 if variant == "P_T" else derive_seed(1, "rewind")
     alone = rewind(
@@ -175,7 +177,7 @@ def test_without_a_changed_example_nothing_is_shown_but_that_what_did_not_move_i
 
 
 def test_a_diverged_network_is_left_out_and_named(trained) -> None:
-    lost = trained.study.member("RI_T", 0, trained.evidence)
+    lost = tuned_member(trained.study, "RI_T", 0, trained.evidence)
     analysis = Rewind(**SETTINGS)
     table = measured(trained, analysis, Diverging(trained.context, lost))
     assert table.filter((pl.col("network") == "RI-T[0]") & pl.col("metric").is_not_null()).is_empty()
@@ -232,7 +234,7 @@ def test_shuffled_networks_stand_beside_whole_images_without_augmentation(traine
     assert shuffled_variants(study, (4,)) == {SIZE: f"P_T_block_{SIZE}", 4: "P_T_block_4"}
     members = list(shuffled_members(study, evidence, (4,), (0, 1)))
     assert [member.variant for member in members] == ["P_T_block_16"] * 2 + ["P_T_block_4"] * 2
-    plain = study.member("P_T", 1, evidence).spec
+    plain = tuned_member(study, "P_T", 1, evidence).spec
     whole, blocks = members[1].spec, members[3].spec
     assert whole.data == plain.data
     assert blocks.data.ablation.seed == 1
@@ -276,7 +278,7 @@ class Shuffled(Diverging):
 def test_a_shuffled_network_sees_shuffled_images(trained) -> None:
     study, evidence = trained.study, trained.evidence
     (member,) = [m for m in shuffled_members(study, evidence, (4,), (0,)) if m.variant == "P_T_block_4"]
-    plain = study.member("P_T", 0, evidence)
+    plain = tuned_member(study, "P_T", 0, evidence)
     context = Shuffled(trained.context, {member.spec.key: plain.spec})
     analysis = Rewind(blocks=(4,), also=(), **SETTINGS)
     units = [unit for unit in analysis.units(study, evidence) if unit.members[0].variant == "P_T_block_4"]

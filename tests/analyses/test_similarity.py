@@ -9,10 +9,11 @@ from scipy import stats
 from tests.reference import cka_reference
 from tests.reference import pairs_reference as reference
 from tests.studies import Diverging, Trained
-from transferscope.analyses.contract import checked, checked_summary, schema
+from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.estimates import spoken
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.similarity import Similarity
+from transferscope.analyses.similarity.analysis import Similarity
+from transferscope.study.columns import schema
 
 ANALYSIS = Similarity(test_images=40, batch_size=20, max_seeds=2)
 PARTS = ("stem", "block", "head")

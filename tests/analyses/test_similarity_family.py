@@ -11,23 +11,24 @@ import torch
 from PIL import Image
 
 from tests.studies import RECIPE, Diverging, Trained, study, untrained
+from transferscope.analyses.checkpoints import chosen_epochs, evenly, kept_epochs
 from transferscope.analyses.contract import checked, checked_summary
-from transferscope.analyses.distance_in_training import DistanceInTraining
+from transferscope.analyses.distance_in_training.analysis import DistanceInTraining
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.kept_epochs import chosen_epochs, evenly, kept_epochs
-from transferscope.analyses.reused_channels import ReusedChannels
-from transferscope.analyses.similarity import Similarity
-from transferscope.analyses.similarity_by_size import SimilarityBySize
-from transferscope.analyses.similarity_in_training import SimilarityInTraining
+from transferscope.analyses.reused_channels.analysis import ReusedChannels
+from transferscope.analyses.similarity.analysis import Similarity
+from transferscope.analyses.similarity_by_size.analysis import SimilarityBySize
+from transferscope.analyses.similarity_in_training.analysis import SimilarityInTraining
+from transferscope.analyses.tuned import tuned_member
+from transferscope.context.bind import bind
+from transferscope.context.context import Context
+from transferscope.context.threads import limited
 from transferscope.measures.distance import displacement_cosine, parameter_distance
-from transferscope.running.bind import bind
-from transferscope.running.context import Context
 from transferscope.running.results import AnalysisResult
 from transferscope.running.run import run_study
-from transferscope.running.workers import limited
-from transferscope.specs import NetworkSpec
+from transferscope.specs.network import NetworkSpec
 from transferscope.store import Store
-from transferscope.study import Study, VariantRecipe
+from transferscope.study.settings import Study, VariantRecipe
 
 IMAGES = {"test_images": 40, "batch_size": 20}
 ASKED = [
@@ -294,7 +295,7 @@ def test_a_network_without_training_has_reused_everything(kept: Trained) -> None
 
 def test_distances_are_those_of_the_checkpoints(kept: Trained) -> None:
     rows = table(kept, "distance_in_training")
-    spec = kept.study.member("RI_T", 1, kept.evidence.for_decision()).spec
+    spec = tuned_member(kept.study, "RI_T", 1, kept.evidence.for_decision()).spec
     names = [name for name, _ in kept.context.start(spec).named_parameters()]
     states = [{name: kept.context.state(spec, epoch)[name] for name in names} for epoch in range(4)]
     own = rows.filter((pl.col("level") == "own") & (pl.col("a") == "RI-T[1]") & (pl.col("part") == "all")).sort("epoch")

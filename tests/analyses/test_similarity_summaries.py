@@ -6,13 +6,14 @@ from scipy import stats
 
 from tests.reference import pairs_reference as reference
 from tests.report import synthetic_similarity as synthetic
-from transferscope.analyses.contract import Summary, checked, checked_summary
-from transferscope.analyses.distance_in_training import DistanceInTraining
+from transferscope.analyses.contract import checked, checked_summary
+from transferscope.analyses.distance_in_training.analysis import DistanceInTraining
 from transferscope.analyses.estimates import Estimate, spoken
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.reused_channels import ReusedChannels
-from transferscope.analyses.similarity_by_size import SimilarityBySize
-from transferscope.analyses.similarity_in_training import SimilarityInTraining
+from transferscope.analyses.reused_channels.analysis import ReusedChannels
+from transferscope.analyses.similarity_by_size.analysis import SimilarityBySize
+from transferscope.analyses.similarity_in_training.analysis import SimilarityInTraining
+from transferscope.analyses.summary import Summary
 
 SEEDS = (0, 1, 2, 3)
 

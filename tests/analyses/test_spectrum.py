@@ -15,13 +15,13 @@ from tests.report.synthetic_spectrum import spectrum_table
 from tests.studies import RECIPE, Diverging, Trained, bound, study
 from transferscope.analyses.contract import checked
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.spectrum import Spectrum
-from transferscope.analyses.spectrum_rows import ratio_interval
-from transferscope.analyses.spectrum_verdict import verdict
-from transferscope.plots import spectrum as plots
-from transferscope.running.bind import bind
-from transferscope.running.context import Context
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.spectrum import plot as plots
+from transferscope.analyses.spectrum.analysis import Spectrum
+from transferscope.analyses.spectrum.rows import ratio_interval
+from transferscope.analyses.spectrum.summary import verdict
+from transferscope.context.bind import bind
+from transferscope.context.context import Context
 from transferscope.running.run import run_study
 from transferscope.store import Store
 

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from tests.analyses.test_module_paths import batches, network
-from transferscope.analyses.landscape import Landscape
-from transferscope.analyses.linear_path import linear_path
-from transferscope.analyses.training_lines import TrainingLines
 from transferscope.errors import MeasureError
+from transferscope.methods.landscape.checkpoint_lines import TrainingLines
+from transferscope.methods.landscape.landscape import Landscape
+from transferscope.methods.landscape.linear_path import linear_path
 
 ALPHAS = (0.0, 0.5, 1.0)
 

@@ -5,14 +5,15 @@ from scipy import stats
 from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic import learning_curves_table, learning_rate_table
 from tests.report.synthetic_starts import ends, summary, transplant_table
-from transferscope.analyses.contract import checked, checked_summary, schema
-from transferscope.analyses.ends import END_METRICS
+from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.transplant import SIDES, Transplant, counts, point_rows
+from transferscope.analyses.final_metrics import END_METRICS
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.transplant.analysis import SIDES, Transplant, counts, point_rows
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.measures.intervals import fieller, paired_seeds_interval
-from transferscope.specs import Transplant as TransplantStart
+from transferscope.specs.network import Transplant as TransplantStart
+from transferscope.study.columns import schema
 
 MODULES = ["a", "b", "c"]
 

@@ -9,11 +9,11 @@ from torch import nn
 
 from tests.alignable import made
 from tests.reference.assignment_reference import best_total, correlations
-from transferscope.analyses.activation_matching import activation_matching
-from transferscope.analyses.weight_matching import weight_matching
 from transferscope.errors import AlignmentError
-from transferscope.networks.permutation_groups import permutation_groups
-from transferscope.networks.permutation_trace import state_of
+from transferscope.methods.alignment.activation_matching import activation_matching
+from transferscope.methods.alignment.weight_matching import weight_matching
+from transferscope.networks.permutations.groups import permutation_groups
+from transferscope.networks.permutations.trace import state_of
 
 
 def mlp(seed: int) -> nn.Module:

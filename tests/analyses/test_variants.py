@@ -4,10 +4,11 @@ import pytest
 
 from tests.analyses.test_learning_curves import rates
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.variants import recipe_of, shown
+from transferscope.analyses.tuned import tuned_member, tuned_members
+from transferscope.context.bound import recipe_of, shown
+from transferscope.context.context import Context
 from transferscope.errors import AnalysisError
-from transferscope.running.context import Context
-from transferscope.study import VariantRecipe
+from transferscope.study.settings import VariantRecipe
 
 
 def test_variants_are_shown_with_hyphens() -> None:
@@ -45,7 +46,9 @@ def test_networks_of_one_seed_pair(plain: Context) -> None:
 
 def test_members_are_at_their_own_chosen_rates(plain: Context) -> None:
     study, evidence = plain.study, rates(p_t=0.1, ri_t=0.2)
-    members = {member.label: member for member in study.members(evidence, ("RI", "P", "RI_T", "P_T", "RI_T_long"))}
+    members = {
+        member.label: member for member in tuned_members(study, evidence, ("RI", "P", "RI_T", "P_T", "RI_T_long"))
+    }
     assert len(members) == 5 * 4
     recipes = {label: member.spec.recipe for label, member in members.items()}
     assert recipes["RI[0]"] is recipes["P[3]"] is None
@@ -53,4 +56,4 @@ def test_members_are_at_their_own_chosen_rates(plain: Context) -> None:
     assert (recipes["RI-T[1]"].learning_rate, recipes["RI-T[1]"].epochs) == (0.2, 4)
     assert (recipes["RI-T-long[1]"].learning_rate, recipes["RI-T-long[1]"].epochs) == (0.2, 6)
     with pytest.raises(AnalysisError, match="there is no table of 'learning_rate' yet"):
-        study.member("P_T", 0, Evidence())
+        tuned_member(study, "P_T", 0, Evidence())

@@ -4,11 +4,11 @@ import polars as pl
 import pytest
 
 from tests.reference.pairs_reference import leave_one_seed_out
-from transferscope.analyses.align import Align
-from transferscope.analyses.curve import Curve
+from transferscope.analyses.align.analysis import Align
+from transferscope.analyses.barrier_estimates import barrier, barrier_quantities, height, over_pairs, pairs_interval
+from transferscope.analyses.curve.analysis import Curve
 from transferscope.analyses.estimates import Estimate, Quantity
-from transferscope.analyses.way_barriers import barrier, barrier_quantities, height, over_pairs, pairs_interval
-from transferscope.study_schema import setting_meanings
+from transferscope.study.schema import setting_meanings
 
 ALL = [(0, 1), (0, 2), (1, 2)]
 QUANTITIES = barrier_quantities("%s barrier of {pair}")

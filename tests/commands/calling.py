@@ -7,12 +7,12 @@ import polars as pl
 from PIL import Image
 from typer.testing import CliRunner
 
-from transferscope.analyses.contract import Summary
 from transferscope.analyses.estimates import Estimate
-from transferscope.analyses.registry import parse_analysis
+from transferscope.analyses.summary import Summary
 from transferscope.cli import app
 from transferscope.running.results import AnalysisResult, Results
-from transferscope.study import Study
+from transferscope.study.registry import parse_analysis
+from transferscope.study.settings import Study
 
 RUNNER = CliRunner()
 

@@ -8,7 +8,7 @@ import transferscope.report.render as render_module
 import transferscope.running.run as run_module
 from tests.commands.calling import STUDY, Calls, results_of
 from transferscope.running.results import Results
-from transferscope.study import Study
+from transferscope.study.settings import Study
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def _serve() -> None:
     import transferscope.commands.studies
     import transferscope.report.render as render
     import transferscope.running.run  # noqa: F401
-    from transferscope.analyses.registry import ANALYSES, analysis_type
+    from transferscope.study.registry import ANALYSES, analysis_type
 
     for name in ANALYSES:
         analysis_type(name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import transferscope.running.compare_files as compare_module
+import transferscope.files.compare as compare_module
 from tests.commands.calling import call
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 from tests.commands.calling import call
 from tests.studies import NAME, SIZE
 from transferscope.networks.architectures import build
-from transferscope.networks.settings import Architecture
 from transferscope.networks.weights import write_state
+from transferscope.specs.architecture import Architecture
 
 pytestmark = pytest.mark.kind("data-18")
 FACTS = {"architecture": json.dumps(Architecture(name=NAME).model_dump(mode="json")), "image_size": str(SIZE)}

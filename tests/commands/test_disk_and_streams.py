@@ -13,10 +13,10 @@ from PIL import Image
 
 from tests.commands.processes import CLOSED, GONE, Commands, Ended, can_be_nobody
 from transferscope.networks.architectures import build
-from transferscope.networks.settings import Architecture
 from transferscope.networks.weights import write_state
+from transferscope.specs.architecture import Architecture
 from transferscope.store import Store, atomic
-from transferscope.store.integrity import verify
+from transferscope.store.verify import verify
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="limits, users and streams of POSIX systems")
 as_root = pytest.mark.skipif(

@@ -12,10 +12,10 @@ from PIL import Image
 from tests.commands.calling import STUDY, call, pictures
 from transferscope.data.sources import Arrays
 from transferscope.networks.architectures import build
-from transferscope.networks.settings import Architecture, FileWeights
 from transferscope.networks.weights import write_state
-from transferscope.study import Study
-from transferscope.study_file import load_study
+from transferscope.specs.architecture import Architecture, FileWeights
+from transferscope.study.file import load_study
+from transferscope.study.settings import Study
 
 
 def test_init_looks_at_class_folders(here: Path) -> None:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from tests.commands.calling import call, pictures
 from transferscope.data.sources import Arrays
-from transferscope.starter import most_trainings
-from transferscope.study_file import load_study
+from transferscope.study.file import load_study
+from transferscope.study.template import most_trainings
 
 COLUMNS = {"image": "image", "label": "label"}
 

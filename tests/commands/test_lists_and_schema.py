@@ -3,8 +3,8 @@
 import json
 
 from tests.commands.calling import call
-from transferscope.analyses.registry import ANALYSES
 from transferscope.data.sources import known_sources
+from transferscope.study.registry import ANALYSES
 
 
 def test_list_for_people() -> None:

@@ -11,11 +11,11 @@ from PIL import Image
 
 from tests.commands.calling import call
 from tests.studies import NAME, SIZE
-from transferscope.analyses.landscape import Landscape
+from transferscope.files.modules import module_files
+from transferscope.methods.landscape.landscape import Landscape
 from transferscope.networks.architectures import build
-from transferscope.networks.settings import Architecture, FileWeights
 from transferscope.networks.weights import write_state
-from transferscope.running.module_files import module_files
+from transferscope.specs.architecture import Architecture, FileWeights
 
 ARCHITECTURE = Architecture(name=NAME)
 TRAIN = 46  # of 72 images: 18 judge, 8 choose

@@ -14,8 +14,8 @@ from tests.commands.calling import Calls, call
 from tests.running import tiny
 from transferscope.cli import app
 from transferscope.running.plan import Status
-from transferscope.study import Study
-from transferscope.study_file import load_study
+from transferscope.study.file import load_study
+from transferscope.study.settings import Study
 
 
 def parsed(command: str) -> tuple[str, dict[str, object]]:

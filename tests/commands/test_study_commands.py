@@ -12,7 +12,7 @@ from tests.commands.calling import STUDY, Calls, call, results_of
 from transferscope.commands import printing, studies
 from transferscope.running.plan import Plan, PlanRound, Status, StepTime
 from transferscope.running.results import Results
-from transferscope.study_file import load_study
+from transferscope.study.file import load_study
 
 # -- run, demo, report ------------------------------------------------------------------------------------
 

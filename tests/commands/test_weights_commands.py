@@ -17,10 +17,10 @@ from safetensors.torch import save_file
 from tests.commands.calling import call
 from tests.situations.checkpoints import FORMATS, _parts, network, other, under
 from transferscope.errors import WeightsError
+from transferscope.files import compare as compare_files
 from transferscope.networks import known_layouts
 from transferscope.networks.architectures import build
-from transferscope.networks.settings import Architecture
-from transferscope.running import compare_files
+from transferscope.specs.architecture import Architecture
 
 NAME = "timm:test_resnet"
 SMALL = ["--image-size", "32"]

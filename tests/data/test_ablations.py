@@ -35,10 +35,10 @@ from transferscope.data.ablations import ablate, operator_of, phase_field, shuff
 from transferscope.data.batches import evaluation_batches, training_batches
 from transferscope.data.images import ImageSet
 from transferscope.data.sources.arrays import Arrays
-from transferscope.data.spec import DataSpec
+from transferscope.data.spec import Augmentation, DataSpec
 from transferscope.errors import DataError
-from transferscope.specs import NetworkSpec, Random
-from transferscope.training.recipe import Augmentation, Recipe
+from transferscope.specs.network import NetworkSpec, Random
+from transferscope.specs.recipe import Recipe
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 EVERY: list[Ablation] = [

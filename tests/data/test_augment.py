@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from tests.reference.augment_reference import augment_one
 from transferscope.data.augment import Draws, augmented, draw
+from transferscope.data.spec import Augmentation
 from transferscope.errors import DataError
-from transferscope.training.recipe import Augmentation
 
 
 @settings(derandomize=True, deadline=None, max_examples=40)

@@ -15,8 +15,9 @@ from transferscope.data.batches import (
     updates_per_epoch,
 )
 from transferscope.data.images import ImageSet
+from transferscope.data.spec import Augmentation
 from transferscope.errors import DataError
-from transferscope.training.recipe import Augmentation, Recipe
+from transferscope.specs.recipe import Recipe
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -12,7 +12,7 @@ from tests.data.making import picture
 from transferscope.data.images import ImageSet
 from transferscope.data.sources import Arrays
 from transferscope.data.store import open_images
-from transferscope.study import Target
+from transferscope.study.settings import Target
 
 pytestmark = pytest.mark.kind("data-8")
 

@@ -22,9 +22,9 @@ from transferscope.data.sources import Folder, Torchvision
 from transferscope.data.spec import DataSpec
 from transferscope.data.store import open_images
 from transferscope.errors import DataError, StoreError, StudyError
-from transferscope.starter import find_data
-from transferscope.study import Target
-from transferscope.study_file import load_study
+from transferscope.study.file import load_study
+from transferscope.study.settings import Target
+from transferscope.study.template import find_data
 
 TROUBLE = [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE, errno.EBUSY]
 

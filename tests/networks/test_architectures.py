@@ -17,7 +17,7 @@ from transferscope.networks.architectures import (
     split_name,
 )
 from transferscope.networks.initialisation import isolated_randomness
-from transferscope.networks.settings import Architecture, PackageWeights
+from transferscope.specs.architecture import Architecture, PackageWeights
 
 FACTORIES = """
 import random

@@ -12,7 +12,7 @@ from transferscope.networks.architectures import build, head_name
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.controls import CONTROL_METHODS, haar, initialise
 from transferscope.networks.packed import packed_rows
-from transferscope.networks.settings import Architecture
+from transferscope.specs.architecture import Architecture
 
 # Twenty architectures, small variants; all have one head.
 FAST = (

@@ -4,10 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.reference.curve_reference import on_curve
 from torch import nn
 from torch.func import functional_call
 
+from tests.reference.curve_reference import on_curve
 from transferscope.errors import ArchitectureError, MeasureError
 from transferscope.networks.curve import CurveNetwork, curve_weights
 

@@ -2,10 +2,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.reference.flatness_reference import direction as literal
-from tests.studies import tiny_network
 from torch import nn
 
+from tests.reference.flatness_reference import direction as literal
+from tests.studies import tiny_network
 from transferscope.errors import MeasureError
 from transferscope.networks.directions import direction_norm, filter_normalised, moved_names
 

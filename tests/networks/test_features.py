@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transferscope.errors import ActivationError, LoaderError, ModuleNameError
 from transferscope.networks.batchnorm_inputs import input_moments
 from transferscope.networks.features import FEATURES, feature_parts, feature_parts_of, pooled, pooled_features
-from transferscope.networks.settings import Architecture
+from transferscope.specs.architecture import Architecture
 
 
 def images(count: int = 6, size: int = 32, seed: int = 0) -> Tensor:

@@ -10,8 +10,8 @@ from timm.models.densenet import DenseNet
 from torch import Tensor, nn
 
 from transferscope.errors import ArchitectureError, ModuleNameError
-from transferscope.networks.graph import CutValues, trace
-from transferscope.networks.graph_cuts import same
+from transferscope.networks.cuts.cuts import same
+from transferscope.networks.cuts.trace import CutValues, trace
 from transferscope.networks.modules import named_parts
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, str]] = {

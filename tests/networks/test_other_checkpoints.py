@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.situations.checkpoints import WRAPPERS, Hostile, network, other, trunk, under
 
+from tests.situations.checkpoints import WRAPPERS, Hostile, network, other, trunk, under
 from transferscope.errors import WeightsError
 from transferscope.networks import known_layouts
 from transferscope.networks.architectures import build
-from transferscope.networks.settings import Architecture, FileWeights
 from transferscope.networks.weight_files import read_file
 from transferscope.networks.weight_pickles import read_pickle
 from transferscope.networks.weights import load, read_state, state_hash, take
+from transferscope.specs.architecture import Architecture, FileWeights
 
 RESNET = Architecture(name="timm:test_resnet")
 VIT = "timm:test_vit"

@@ -10,9 +10,9 @@ from transferscope.errors import MissingExtraError, WeightsError
 from transferscope.networks import packages
 from transferscope.networks.architectures import build, input_stats
 from transferscope.networks.packages import PACKAGES, find_package, package_file, to_timm
-from transferscope.networks.settings import Architecture, PackageWeights
 from transferscope.networks.weight_files import is_counter
 from transferscope.networks.weights import load, read_state, weights_hash
+from transferscope.specs.architecture import Architecture, PackageWeights
 
 LITE0 = PackageWeights(name="efficientnet-lite0")
 ARCHITECTURE = Architecture(name="timm:tf_efficientnet_lite0")

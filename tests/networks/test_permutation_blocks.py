@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transferscope.networks.permutation_blocks import Blocks
+from transferscope.networks.permutations.blocks import Blocks
 
 
 def tables(blocks: Blocks) -> list[list[list[int]]]:

@@ -8,13 +8,13 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.alignable import NETWORKS, branching, made, sorting
 from torch import nn
 from torch.func import functional_call
 
+from tests.alignable import NETWORKS, branching, made, sorting
 from transferscope.errors import AlignmentError
-from transferscope.networks.permutation_groups import PermutationGroups, permutation_groups
-from transferscope.networks.permutation_trace import state_of
+from transferscope.networks.permutations.groups import PermutationGroups, permutation_groups
+from transferscope.networks.permutations.trace import state_of
 
 IMAGES = torch.randn(3, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 

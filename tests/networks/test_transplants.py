@@ -5,8 +5,8 @@ from torch import nn
 from transferscope.errors import ModuleNameError, WeightsError
 from transferscope.networks.architectures import build, head_name
 from transferscope.networks.modules import parts_parameters
-from transferscope.networks.settings import Architecture
 from transferscope.networks.transplants import movable_parts, parts_of, transplant
+from transferscope.specs.architecture import Architecture
 
 RESNET = Architecture(name="test_resnet")
 VIT = Architecture(name="test_vit")

@@ -7,7 +7,6 @@ from torch import nn
 
 from transferscope.errors import ArchitectureError, WeightsError
 from transferscope.networks.architectures import build
-from transferscope.networks.settings import Architecture, FileWeights, TimmWeights
 from transferscope.networks.weights import (
     fitting_architectures,
     load,
@@ -16,6 +15,7 @@ from transferscope.networks.weights import (
     weights_hash,
     write_state,
 )
+from transferscope.specs.architecture import Architecture, FileWeights, TimmWeights
 
 RESNET = Architecture(name="timm:resnet10t")
 

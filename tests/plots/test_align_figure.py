@@ -2,8 +2,8 @@ import polars as pl
 import pytest
 
 from tests.report.synthetic_align import align_table
+from transferscope.analyses.align.plot import chart, figures
 from transferscope.errors import AnalysisError
-from transferscope.plots.align import chart, figures
 from transferscope.plots.theme import LIMIT
 
 

@@ -4,9 +4,9 @@ import polars as pl
 import pytest
 
 from tests.report.synthetic_ablations import ablation_table
-from transferscope.analyses.block_shuffle import InputAblations
+from transferscope.analyses.block_shuffle.analysis import InputAblations
+from transferscope.analyses.block_shuffle.plot import chart, figures
 from transferscope.errors import AnalysisError
-from transferscope.plots.block_shuffle import chart, figures
 from transferscope.plots.export import svg
 
 

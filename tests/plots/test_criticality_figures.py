@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from tests.report.synthetic_criticality import MODULES, criticality_table
-from transferscope.plots import criticality
+from transferscope.analyses.criticality import plot as criticality
 from transferscope.plots.export import svg
 from transferscope.plots.theme import themed
 

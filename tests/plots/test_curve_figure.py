@@ -2,8 +2,8 @@ import polars as pl
 import pytest
 
 from tests.report.synthetic_curve import curve_table
+from transferscope.analyses.curve.plot import chart, figures
 from transferscope.errors import AnalysisError
-from transferscope.plots.curve import chart, figures
 from transferscope.plots.theme import LIMIT
 
 

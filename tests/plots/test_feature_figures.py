@@ -4,8 +4,10 @@ import polars as pl
 import pytest
 
 from tests.report.synthetic_features import PARTS, domain_distance_table, probe_table, reuse_table
+from transferscope.analyses.domain_distance import plot as domain_distance
+from transferscope.analyses.probe import plot as probe
+from transferscope.analyses.reuse import plot as reuse
 from transferscope.errors import AnalysisError
-from transferscope.plots import domain_distance, probe, reuse
 
 
 def rows(figure, panel: int = 0) -> list[dict]:

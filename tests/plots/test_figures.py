@@ -6,9 +6,12 @@ import polars as pl
 import pytest
 
 from tests.report import synthetic
-from transferscope.analyses.learning_rate import choose
+from transferscope.analyses.learning_curves import plot as learning_curves
+from transferscope.analyses.learning_rate import plot as learning_rate
+from transferscope.analyses.learning_rate.analysis import choose
+from transferscope.analyses.path import plot as path
+from transferscope.analyses.similarity import plot as similarity
 from transferscope.errors import AnalysisError
-from transferscope.plots import learning_curves, learning_rate, path, similarity
 from transferscope.plots.registry import DRAWN, figures
 from transferscope.plots.theme import LIMIT, colour, pair_rank
 

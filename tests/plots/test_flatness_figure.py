@@ -4,9 +4,9 @@ import polars as pl
 import pytest
 
 from tests.report.synthetic_flatness import flatness_table
-from transferscope.analyses.flatness import Flatness
+from transferscope.analyses.flatness import plot as flatness
+from transferscope.analyses.flatness.analysis import Flatness
 from transferscope.errors import AnalysisError
-from transferscope.plots import flatness
 
 
 def rows(figure, panel: int) -> list[dict]:

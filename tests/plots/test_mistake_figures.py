@@ -4,9 +4,9 @@ import pytest
 from tests.plots.test_figures import drawn, hovers, parts
 from tests.report import synthetic
 from tests.report.synthetic_mistakes import in_training_table, mistakes_table
+from transferscope.analyses.mistakes.plot_groups import classes_figure, strata_figure
+from transferscope.analyses.mistakes_in_training import plot as mistakes_in_training
 from transferscope.errors import AnalysisError
-from transferscope.plots import mistakes_in_training
-from transferscope.plots.mistake_groups import classes_figure, strata_figure
 
 
 def test_strata_show_each_pair_and_the_mean_of_each_kind() -> None:

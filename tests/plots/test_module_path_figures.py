@@ -4,9 +4,10 @@ import polars as pl
 import pytest
 
 from tests.report.synthetic_module_paths import EPOCHS, PARTS, module_path_table, path_in_training_table
-from transferscope.analyses.module_path import ALL, TRUNK
+from transferscope.analyses.module_path import plot as module_path
+from transferscope.analyses.module_path.analysis import ALL, TRUNK
+from transferscope.analyses.path_in_training import plot as path_in_training
 from transferscope.errors import AnalysisError
-from transferscope.plots import module_path, path_in_training
 
 
 def rows(figure, panel: int = 0) -> list[dict]:

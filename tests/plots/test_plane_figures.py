@@ -4,8 +4,9 @@ import polars as pl
 import pytest
 
 from tests.report.synthetic_planes import basin_table, plane_table
+from transferscope.analyses.basin import plot as basin
+from transferscope.analyses.plane import plot as plane
 from transferscope.errors import AnalysisError
-from transferscope.plots import basin, plane
 
 
 def rows(panel, column: str) -> list[dict]:

@@ -5,7 +5,7 @@ import pytest
 
 from tests.report import synthetic_rewind
 from tests.report.synthetic_rewind import rewind_table
-from transferscope.plots import rewind
+from transferscope.analyses.rewind import plot as rewind
 from transferscope.plots.export import svg
 from transferscope.plots.theme import themed
 

@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from tests.report.synthetic_spectrum import OPERATORS, spectrum_table
+from transferscope.analyses.spectrum import plot as spectrum
 from transferscope.errors import AnalysisError
-from transferscope.plots import spectrum
 from transferscope.plots.theme import LIMIT, colour
 
 NAMES = [name for name, *_ in OPERATORS]

@@ -9,7 +9,7 @@ from tests.report import synthetic
 from tests.studies import NAME, SIZE, arrays
 from transferscope.report import render
 from transferscope.running.run import run_study
-from transferscope.study_file import load_study
+from transferscope.study.file import load_study
 
 RECIPE = "{epochs: 3, batch_size: 16, memory_format: contiguous, augmentation: {flip: false, crop_padding: 0}}"
 STUDY = f"""\

@@ -37,20 +37,22 @@ from tests.report.synthetic_spectrum import SUMMARY as SPECTRUM_SUMMARY
 from tests.report.synthetic_spectrum import spectrum_table
 from tests.report.synthetic_starts import control_table, transplant_table
 from tests.report.synthetic_starts import summary as starts_summary
-from transferscope.analyses.ablation_summary import summary_of
-from transferscope.analyses.contract import AbstractAnalysis, Summary, checked, schema
-from transferscope.analyses.distance import Distance
+from transferscope.analyses.block_shuffle.summary import summary_of
+from transferscope.analyses.contract import AbstractAnalysis, checked
+from transferscope.analyses.distance.analysis import Distance
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_curves import LearningCurves
-from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.mistakes import Mistakes
-from transferscope.analyses.mistakes_in_training import MistakesInTraining
-from transferscope.analyses.outcome import Outcome
-from transferscope.analyses.registry import analysis_type
-from transferscope.analyses.similarity import Similarity
+from transferscope.analyses.learning_curves.analysis import LearningCurves
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.mistakes.analysis import Mistakes
+from transferscope.analyses.mistakes_in_training.analysis import MistakesInTraining
+from transferscope.analyses.outcome.analysis import Outcome
+from transferscope.analyses.similarity.analysis import Similarity
+from transferscope.analyses.summary import Summary
 from transferscope.running.results import AnalysisResult, Results
-from transferscope.study import Study
+from transferscope.study.columns import schema
+from transferscope.study.registry import analysis_type
+from transferscope.study.settings import Study
 
 MODULES = ["stem", *(f"blocks.{stage}.{block}" for stage, count in enumerate((1, 2, 2, 3, 3, 4, 1))
                      for block in range(count)), "conv_head", "classifier"]  # fmt: skip

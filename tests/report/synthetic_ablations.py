@@ -5,10 +5,10 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.ablation_gaps import Run, difference_row, gap_row, mean_row
-from transferscope.analyses.block_shuffle import InputAblations, published_rows, sides
-from transferscope.analyses.contract import schema
+from transferscope.analyses.block_shuffle.analysis import InputAblations, published_rows, sides
+from transferscope.analyses.block_shuffle.differences import Run, difference_row, gap_row, mean_row
 from transferscope.data.ablation_settings import seeded, words
+from transferscope.study.columns import schema
 
 SIZE = 64
 SETTINGS = InputAblations(phase_scramble=True, low_pass=(8.0,), grayscale=True, published="quickdraw")

@@ -3,9 +3,9 @@
 import polars as pl
 
 from tests.report.synthetic_pairs import seed_pairs
-from transferscope.analyses.align import Align
-from transferscope.analyses.contract import schema
+from transferscope.analyses.align.analysis import Align
 from transferscope.analyses.evidence import Evidence
+from transferscope.study.columns import schema
 
 _ENDS = {"P_T": (0.33, 0.15), "RI_T": (0.45, 0.23)}
 _HILLS = {

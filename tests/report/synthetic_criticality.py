@@ -4,9 +4,10 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import Summary, schema
-from transferscope.analyses.criticality import Criticality
-from transferscope.analyses.criticality_summary import summary_of
+from transferscope.analyses.criticality.analysis import Criticality
+from transferscope.analyses.criticality.summary import summary_of
+from transferscope.analyses.summary import Summary
+from transferscope.study.columns import schema
 
 MODULES = ("stem", "blocks.0", "blocks.1", "classifier")
 _HEIGHTS = {"P_T": (0.0, 0.0, 0.4, 0.6), "RI_T": (0.5, 0.3, 0.4, 0.2)}

@@ -5,12 +5,13 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import Summary, schema
-from transferscope.analyses.domain_distance import DomainDistance
+from transferscope.analyses.domain_distance.analysis import DomainDistance
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.probe import GAPS, Probe
-from transferscope.analyses.reuse import MEASUREMENTS, Reuse
+from transferscope.analyses.probe.analysis import GAPS, Probe
+from transferscope.analyses.reuse.analysis import MEASUREMENTS, Reuse
+from transferscope.analyses.summary import Summary
 from transferscope.networks.features import FEATURES
+from transferscope.study.columns import schema
 
 PARTS = ["stem", *(f"blocks.{stage}" for stage in range(6)), "conv_head", FEATURES]
 _FACTORS = {3: (2.48, 12.6), 2: (0.5, None), 1: (None, None)}

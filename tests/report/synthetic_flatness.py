@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import polars as pl
 
-from transferscope.analyses.contract import checked, schema
+from transferscope.analyses.contract import checked
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.flatness import Flatness
+from transferscope.analyses.flatness.analysis import Flatness
+from transferscope.study.columns import schema
 
 RULERS = {
     "equal": {"P_T": 40.0, "RI_T": 40.0},

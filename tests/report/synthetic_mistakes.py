@@ -9,10 +9,10 @@ import numpy as np
 import polars as pl
 from PIL import Image, ImageDraw
 
-from transferscope.analyses.contract import schema
 from transferscope.analyses.gallery import Gallery, GalleryGroup, GalleryImage, gallery_files
-from transferscope.analyses.mistakes import Mistakes
-from transferscope.analyses.mistakes_in_training import MistakesInTraining
+from transferscope.analyses.mistakes.analysis import Mistakes
+from transferscope.analyses.mistakes_in_training.analysis import MistakesInTraining
+from transferscope.study.columns import schema
 
 CLASSES = (("functional", 377), ("defective", 279))
 _KAPPA = {("P_T", "P_T"): 0.55, ("RI_T", "RI_T"): 0.5}

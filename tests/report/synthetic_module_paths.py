@@ -8,12 +8,12 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from transferscope.analyses.contract import schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.landscape import LandscapePoint
-from transferscope.analyses.line_rows import barrier_rows, point_rows
-from transferscope.analyses.module_path import ALL, TRUNK, ModulePath
-from transferscope.analyses.path_in_training import PathInTraining
+from transferscope.analyses.module_path.analysis import ALL, TRUNK, ModulePath
+from transferscope.analyses.path_in_training.analysis import PathInTraining
+from transferscope.analyses.path_rows import barrier_rows, point_rows
+from transferscope.methods.landscape.landscape import LandscapePoint
+from transferscope.study.columns import schema
 
 PARTS = ("stem", "blocks.0.0", "blocks.1.0", "blocks.1.1", "blocks.2.0", "conv_head", "classifier")
 EPOCHS = (0, 1, 2, 4, 7, 10)

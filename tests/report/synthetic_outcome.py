@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from transferscope.analyses.contract import Summary, schema
-from transferscope.analyses.judgements import Judgements
-from transferscope.analyses.outcome import Outcome
-from transferscope.analyses.per_class import class_rows
+from transferscope.analyses.outcome.analysis import Outcome
+from transferscope.analyses.outcome.per_class import class_rows
+from transferscope.analyses.predictions import Judgements
+from transferscope.analyses.summary import Summary
 from transferscope.running.results import AnalysisResult
+from transferscope.study.columns import schema
 
 FACTS: dict[str, Any] = {
     "rival": "RI_T", "winner": "P_T", "basis": "seeds", "value": 0.081, "low": 0.069, "high": 0.093, "n": 3,

@@ -7,15 +7,16 @@ import numpy as np
 import polars as pl
 
 from tests.report.synthetic_pairs import seed_pairs
-from transferscope.analyses.basin import Basins, published_rows
-from transferscope.analyses.basin_networks import NetworkBasin
-from transferscope.analyses.basin_rows import rows_of
-from transferscope.analyses.contract import Summary, schema
+from transferscope.analyses.basin.analysis import Basins, published_rows
+from transferscope.analyses.basin.rows import rows_of
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.plane import Plane
+from transferscope.analyses.plane.analysis import Plane
+from transferscope.analyses.summary import Summary
 from transferscope.measures.basin import basin, delta_grid, rise
 from transferscope.measures.plane import coarse_to_fine, triangle
 from transferscope.measures.simplex import half_normal_quadrature, segment_quadrature
+from transferscope.methods.landscape.basin import NetworkBasin
+from transferscope.study.columns import schema
 
 _EXAMPLES = 400
 

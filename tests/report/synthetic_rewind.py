@@ -5,9 +5,9 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.rewind import Rewind, published_rows
+from transferscope.analyses.rewind.analysis import Rewind, published_rows
+from transferscope.study.columns import schema
 
 MODULES = ("stem", "blocks.0", "blocks.1", "blocks.2", "blocks.3", "classifier")
 _FINAL = {"P_T": 0.849, "RI_T": 0.768}

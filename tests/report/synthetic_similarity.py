@@ -5,11 +5,11 @@ import random
 
 import polars as pl
 
-from transferscope.analyses.distance_in_training import DistanceInTraining
+from transferscope.analyses.distance_in_training.analysis import DistanceInTraining
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.reused_channels import ReusedChannels
-from transferscope.analyses.similarity_by_size import SimilarityBySize
-from transferscope.analyses.similarity_in_training import SimilarityInTraining
+from transferscope.analyses.reused_channels.analysis import ReusedChannels
+from transferscope.analyses.similarity_by_size.analysis import SimilarityBySize
+from transferscope.analyses.similarity_in_training.analysis import SimilarityInTraining
 
 EPOCHS = (0, 1, 2, 4, 7, 10)
 PARTS = ("stem", "blocks.0.0", "blocks.1.0", "blocks.1.1", "blocks.2.0", "conv_head")

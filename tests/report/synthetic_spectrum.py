@@ -6,11 +6,11 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.spectrum import Spectrum
-from transferscope.analyses.spectrum_rows import COMPARISONS, SUMMARIES
-from transferscope.analyses.variants import shown
+from transferscope.analyses.spectrum.analysis import Spectrum
+from transferscope.analyses.spectrum.rows import COMPARISONS, SUMMARIES
+from transferscope.context.bound import shown
+from transferscope.study.columns import schema
 
 # Name, map of the layer, kind, singular values.
 OPERATORS = (

@@ -4,13 +4,14 @@ import random
 
 import polars as pl
 
-from transferscope.analyses.contract import Summary, schema
-from transferscope.analyses.control import Control, report_rows
-from transferscope.analyses.ends import END_METRICS, EndMetric, Ends
+from transferscope.analyses.control.analysis import Control, report_rows
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_curves import LearningCurves
-from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.transplant import SIDES, Transplant, point_rows
+from transferscope.analyses.final_metrics import END_METRICS, EndMetric, Ends
+from transferscope.analyses.learning_curves.analysis import LearningCurves
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.summary import Summary
+from transferscope.analyses.transplant.analysis import SIDES, Transplant, point_rows
+from transferscope.study.columns import schema
 
 RATES = {"P_T": 0.03, "RI_T": 0.1, "mean-var": 0.1, "permuted": 0.1, "filter-permuted": 0.03, "spectrum": 0.1}
 # Share of the gain in the final metric and in speed.

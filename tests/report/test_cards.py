@@ -3,12 +3,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from transferscope.analyses.registry import ANALYSES, analysis_type
+from tools.analysis_pages import page, write_pages
 from transferscope.errors import AnalysisError
 from transferscope.report.cards import SECTIONS, card, html, parse
 from transferscope.report.glossary import GLOSSARY
 from transferscope.report.latex import escape, latex
-from transferscope.report.pages import page, write_pages
+from transferscope.study.registry import ANALYSES, analysis_type
 
 DOCS = Path(__file__).parents[2] / "docs" / "analyses"
 
@@ -25,7 +25,7 @@ def test_every_analysis_has_a_card(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(ANALYSES))
 def test_every_analysis_has_its_page(name: str) -> None:
-    # python -m transferscope.report.pages docs/analyses writes them anew
+    # python -m tools.analysis_pages docs/analyses writes them anew
     assert (DOCS / f"{name}.md").read_text(encoding="utf-8") == page(analysis_type(name))
 
 

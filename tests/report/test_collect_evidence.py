@@ -11,12 +11,12 @@ import pytest
 
 from tests.report import synthetic
 from tests.report.conftest import Run
+from tools.results import collect_evidence
+from tools.results.collect_evidence import STUDY_BUDGET, collect, main
+from tools.results.evidence_tables import BUDGET, small_table, table_bytes
+from tools.results.kept_results import read_kept
 from transferscope.analyses.contract import checked
 from transferscope.errors import AnalysisError, StudyError
-from transferscope.report import collect_evidence
-from transferscope.report.collect_evidence import STUDY_BUDGET, collect, main
-from transferscope.report.evidence_tables import BUDGET, small_table, table_bytes
-from transferscope.report.kept_results import read_kept
 from transferscope.report.results_file import results_as_json
 from transferscope.report.sections import slugs
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.report import synthetic
 from tests.report.synthetic_outcome import outcome_result, outcome_table
-from transferscope.analyses.contract import Summary
+from transferscope.analyses.summary import Summary
 from transferscope.report.answer import answer
 from transferscope.report.modules_strip import modules_strip
 from transferscope.report.next_steps import choices, next_steps

@@ -11,18 +11,21 @@ import pytest
 
 from tests.report import synthetic
 from tests.report.synthetic_outcome import outcome_result
-from transferscope.analyses.module_choices import Change, ModuleChoice, ModuleChoices, Together
-from transferscope.analyses.outcome import gap_verdict
-from transferscope.analyses.readable import readable
-from transferscope.analyses.rounding import exact, rounded
+from transferscope.analyses.learning_curves import plot as learning_curves
+from transferscope.analyses.mistakes import plot_groups as mistake_groups
+from transferscope.analyses.outcome.analysis import gap_verdict
+from transferscope.analyses.similarity import plot as similarity
 from transferscope.measures.equivalence import noninferior
 from transferscope.measures.intervals import Interval
-from transferscope.plots import learning_curves, mistake_groups, similarity, theme
+from transferscope.methods.modules.choices_result import Change, ModuleChoice, ModuleChoices, Together
+from transferscope.plots import theme
 from transferscope.plots.registry import figures
+from transferscope.readable import readable
 from transferscope.report import glossary
 from transferscope.report.numbers import metric_words, points_words, span_words, value_words
 from transferscope.report.render import render
 from transferscope.report.sections import clauses, tidy
+from transferscope.rounding import exact, rounded
 
 # -- numbers ----------------------------------------------------------------------------------------------------
 

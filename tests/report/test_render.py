@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from tests.report import synthetic
-from transferscope.analyses.contract import Summary
 from transferscope.analyses.estimates import Estimate
+from transferscope.analyses.summary import Summary
 from transferscope.errors import AnalysisError, StoreError
 from transferscope.report.render import render, write_report
 from transferscope.report.sections import CSV_BUDGET, ROWS

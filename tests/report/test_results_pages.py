@@ -14,24 +14,24 @@ from tests.report.synthetic_align import align_table
 from tests.report.synthetic_curve import curve_table
 from tests.report.synthetic_module_paths import module_path_table, path_in_training_table
 from tests.report.synthetic_planes import basin_table
-from transferscope.analyses.align import Align
-from transferscope.analyses.basin import Basins
-from transferscope.analyses.claims import CLAIMS
-from transferscope.analyses.contract import schema
-from transferscope.analyses.curve import Curve
+from tools.results.claims import CLAIMS
+from tools.results.collect_evidence import STUDY_BUDGET, collect
+from tools.results.kept_results import KeptResults, kept_results, read_kept
+from tools.results.results_barriers import barriers
+from tools.results.results_pages import main, results_page, write_results_pages
+from tools.results.results_study import study_page
+from transferscope.analyses.align.analysis import Align
+from transferscope.analyses.basin.analysis import Basins
+from transferscope.analyses.curve.analysis import Curve
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate, choose
-from transferscope.analyses.module_path import ModulePath
-from transferscope.analyses.path import Path as PathAnalysis
-from transferscope.analyses.path_in_training import PathInTraining
+from transferscope.analyses.learning_rate.analysis import LearningRate, choose
+from transferscope.analyses.module_path.analysis import ModulePath
+from transferscope.analyses.path.analysis import Path as PathAnalysis
+from transferscope.analyses.path_in_training.analysis import PathInTraining
 from transferscope.errors import AnalysisError
-from transferscope.report.collect_evidence import STUDY_BUDGET, collect
-from transferscope.report.kept_results import KeptResults, kept_results, read_kept
 from transferscope.report.numbers import minus_signs
-from transferscope.report.results_barriers import barriers
-from transferscope.report.results_pages import main, results_page, write_results_pages
-from transferscope.report.results_study import study_page
-from transferscope.study_file import load_study
+from transferscope.study.columns import schema
+from transferscope.study.file import load_study
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs" / "results"
@@ -63,7 +63,7 @@ def own_page(tiny: KeptResults) -> str:
 
 
 def test_the_documentation_is_what_the_kept_results_give() -> None:
-    # python -m transferscope.report.results_pages docs/results docs/results.md writes it anew
+    # python -m tools.results.results_pages docs/results docs/results.md writes it anew
     studies = kept_results(KEPT)
     assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results_page(studies)
     pages = {path.stem: path.read_text(encoding="utf-8") for path in KEPT.glob("*.md")}

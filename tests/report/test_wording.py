@@ -16,11 +16,11 @@ import polars as pl
 import pytest
 
 import transferscope
-from transferscope.analyses.contract import schema
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.registry import ANALYSES, analysis_type
 from transferscope.measures.barriers import stability
 from transferscope.measures.intervals import Interval
+from transferscope.study.columns import schema
+from transferscope.study.registry import ANALYSES, analysis_type
 
 PACKAGE = Path(transferscope.__file__).parent
 PRINTED = ("analyses", "cards", "commands", "plots", "report", "running", "studies")

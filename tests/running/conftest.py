@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.running import tiny
 
 import transferscope.running.run as run_module
 import transferscope.running.work as work_module
+from tests.running import tiny
 from transferscope.running.results import Results
 from transferscope.running.run import run_study
 from transferscope.running.work import TrainJob
-from transferscope.study import Study
+from transferscope.study.settings import Study
 
 
 @dataclass(frozen=True)

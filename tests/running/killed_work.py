@@ -10,7 +10,7 @@ from typing import Any
 import transferscope.running.run as run
 import transferscope.training.loop as loop
 from transferscope.running.work import Job
-from transferscope.study import Study
+from transferscope.study.settings import Study
 
 Emit = Callable[[dict[str, Any]], None]
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.running.conftest import FinishedStudy
 
 import transferscope.running.run as run_module
+from tests.running.conftest import FinishedStudy
 from transferscope.running.run import run_study
 from transferscope.running.work import MeasureJob, TrainJob
 from transferscope.store import Store
-from transferscope.study import Study
+from transferscope.study.settings import Study
 
 SMALL = {"analyses": ["outcome"], "training": {"learning_rates": [0.05]}, "seeds": [0]}
 

@@ -7,21 +7,22 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
-
-from transferscope.analyses.contract import Measured, Member, Unit
-from transferscope.analyses.outcome import Outcome
-from transferscope.analyses.registry import parse_analysis
+from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.outcome.analysis import Outcome
+from transferscope.context.bind import bind
+from transferscope.context.members import Member
 from transferscope.data.sources.arrays import Arrays
 from transferscope.errors import AnalysisError
 from transferscope.running import collect
-from transferscope.running.bind import bind
 from transferscope.running.collect import PHASES
 from transferscope.running.finished import Finished
 from transferscope.running.rounds import Piece
 from transferscope.running.run import run_study
 from transferscope.store import Store
+from transferscope.study.registry import parse_analysis
 
 
 def test_the_order_is_the_outcome_its_rates_what_was_asked_for_and_what_that_needed(finished: FinishedStudy) -> None:

@@ -7,17 +7,17 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+
+import transferscope.context.context as module
+import transferscope.context.starts as starts_module
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
-
-import transferscope.running.context as module
-import transferscope.running.starts as starts_module
+from transferscope.context.bind import bind
+from transferscope.context.context import Context
 from transferscope.data.batches import training_batches
 from transferscope.errors import DataError, StoreError, WeightsError
-from transferscope.running.bind import bind
-from transferscope.running.context import Context
 from transferscope.running.work import TrainJob, do
-from transferscope.specs import Checkpoint, NetworkSpec
+from transferscope.specs.network import Checkpoint, NetworkSpec
 from transferscope.store import Store
 
 

@@ -6,16 +6,16 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.running import tiny
 
+from tests.running import tiny
+from transferscope.context.context import Context
+from transferscope.context.starts import statistics_batches
+from transferscope.context.subjects import subject_of
 from transferscope.errors import WeightsError
-from transferscope.running.context import Context
 from transferscope.running.plan import plan_study
 from transferscope.running.run import run_study
-from transferscope.running.starts import statistics_batches
-from transferscope.running.subjects import subject_of
 from transferscope.running.work import TrainJob, do
-from transferscope.specs import STATISTICS_IMAGES, Curve
+from transferscope.specs.network import STATISTICS_IMAGES, Curve
 from transferscope.store import Store
 from transferscope.training.bend import BendOfCurve
 from transferscope.training.optimisers import build_optimiser

@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.running import tiny
-from tests.running.small_runs import SMALL
 
 import transferscope
 import transferscope.report.render as render
 import transferscope.running.work as work
+from tests.running import tiny
+from tests.running.small_runs import SMALL
 from transferscope.errors import TransferscopeError
 from transferscope.report.render import write_report
 from transferscope.running.results import Results
 from transferscope.running.run import run_study
 from transferscope.store import Store
-from transferscope.store.integrity import verify
-from transferscope.study import Study
+from transferscope.store.verify import verify
+from transferscope.study.settings import Study
 
 PACKAGE = str(Path(transferscope.__file__).parent)
 CALLS = (

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tests.running.executor_work import (
     NoPickle,
     Piece,
@@ -24,12 +25,11 @@ from tests.running.executor_work import (
     wait_in_the_middle_of_a_write,
     who,
 )
-
 from transferscope.errors import DataError, MissingExtraError, StudyError, WorkerError
 from transferscope.running import workers
 from transferscope.running.executors import _Pending, chunks, processes, serial
 from transferscope.store import Store
-from transferscope.store.integrity import verify
+from transferscope.store.verify import verify
 
 # Most of this work needs no torch, so its workers need not import it.
 quick = functools.partial(processes, threads=None)

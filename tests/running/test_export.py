@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from safetensors.torch import load_file
-from tests.commands.calling import RUNNER
 
+from tests.commands.calling import RUNNER
+from transferscope.analyses.tuned import tuned_member
 from transferscope.cli import app
 from transferscope.networks.weights import read_metadata, state_hash
 
@@ -86,18 +87,18 @@ def test_the_printed_lines_predict_as_the_study_did(
     assert result.exit_code == 0, result.output
     snippet = result.stdout.partition("\n\n")[2]
     from transferscope.analyses.evidence import Evidence
-    from transferscope.analyses.learning_rate import LearningRate
-    from transferscope.running.bind import bind
-    from transferscope.running.context import Context
-    from transferscope.running.reading import finished_table
+    from transferscope.analyses.finished import finished_table
+    from transferscope.analyses.learning_rate.analysis import LearningRate
+    from transferscope.context.bind import bind
+    from transferscope.context.context import Context
     from transferscope.store import Store
-    from transferscope.study_file import load_study
+    from transferscope.study.file import load_study
 
     store = Store(ran / "transferscope-runs")
     study = bind(load_study("squares.yaml"), store)
     context = Context(store, study)
     evidence = Evidence({LearningRate().key: finished_table(LearningRate(), study, store)})
-    member = study.member(variant.replace("-", "_"), seed, evidence)
+    member = tuned_member(study, variant.replace("-", "_"), seed, evidence)
     outputs = context.outputs(member.spec, "test").logits.softmax(1)
     names = [context.images().names[int(index)] for index in context.splits()["test"]]
     for number in (0, len(names) - 1):

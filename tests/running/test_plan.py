@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.running import tiny
-from tests.running.conftest import FinishedStudy
-from tests.running.small_runs import rounds_done
 
 import transferscope.running.plan as plan_module
 import transferscope.running.run as run_module
+from tests.running import tiny
+from tests.running.conftest import FinishedStudy
+from tests.running.small_runs import rounds_done
 from transferscope.errors import StopRequested
 from transferscope.running.plan import Plan, plan_study, study_status
 from transferscope.running.run import run_study

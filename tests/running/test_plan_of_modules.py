@@ -7,15 +7,15 @@ from typing import Any
 import polars as pl
 import pytest
 import torch
+
 from tests.estimates import estimate_of, estimates_of
 from tests.running import tiny
 from tests.running.small_runs import rounds_done
-
 from transferscope.running.plan import Plan, plan_study, study_status
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.running.run import run_study
 from transferscope.store import Store
-from transferscope.study import Study
+from transferscope.study.settings import Study
 
 SEEDS = (0, 1, 2)
 BLOCKS = ("P_T_block_12", "P_T_block_4")

@@ -7,29 +7,24 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 import pytest
+
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
-
-from transferscope.analyses.contract import (
-    AbstractAnalysis,
-    Column,
-    Measured,
-    Member,
-    Summary,
-    Unit,
-    schema,
-)
+from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.registry import ANALYSES, parse_analysis
-from transferscope.analyses.variants import BoundStudy
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.summary import Summary
+from transferscope.context.bind import bind
+from transferscope.context.bound import BoundStudy
+from transferscope.context.members import Member
 from transferscope.errors import AnalysisError
-from transferscope.running.bind import bind
 from transferscope.running.finished import Finished
 from transferscope.running.rounds import expand, label_of, with_needs
 from transferscope.running.run import asked_of, run_study
-from transferscope.specs import Checkpoint, NetworkSpec
+from transferscope.specs.network import Checkpoint, NetworkSpec
 from transferscope.store import Store
+from transferscope.study.columns import Column, schema
+from transferscope.study.registry import ANALYSES, parse_analysis
 
 
 class Fake(AbstractAnalysis):

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+import transferscope.running.run as run_module
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
 from tests.running.small_runs import SMALL, trainings
-
-import transferscope.running.run as run_module
 from transferscope.analyses.contract import checked
-from transferscope.analyses.registry import ANALYSES, parse_analysis
-from transferscope.running.bind import bind
+from transferscope.context.bind import bind
 from transferscope.running.run import run_study, table_of
 from transferscope.store import Store
-from transferscope.store.integrity import verify
+from transferscope.store.verify import verify
+from transferscope.study.registry import ANALYSES, parse_analysis
 
 # -- one run -------------------------------------------------------------------------------------------------
 
@@ -76,7 +76,7 @@ def test_an_analysis_that_does_not_apply_gives_its_reason(tmp_path: Path) -> Non
 
 
 def test_the_memory_format_is_measured_once_per_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transferscope.running import bind as module
+    from transferscope.context import bind as module
 
     study = tiny.study(tmp_path, {"training": {"recipe": {"memory_format": "auto"}}})
     store = Store(tmp_path / "store")

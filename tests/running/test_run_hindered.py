@@ -8,15 +8,15 @@ from typing import Any
 import polars as pl
 import pytest
 from safetensors.torch import load_file
+
+import transferscope.running.work as work_module
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
 from tests.running.small_runs import SMALL, trainings
-
-import transferscope.running.work as work_module
 from transferscope.errors import StoreError
 from transferscope.running.run import run_study
 from transferscope.store import Store
-from transferscope.store.integrity import verify
+from transferscope.store.verify import verify
 
 # -- diverging -----------------------------------------------------------------------------------------------
 

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 import torch
-from tests.running import tiny
-from tests.running.conftest import FinishedStudy
-from tests.running.small_runs import SMALL
 
 import transferscope.running.work as work_module
 import transferscope.training.loop as loop
+from tests.running import tiny
+from tests.running.conftest import FinishedStudy
+from tests.running.small_runs import SMALL
 from transferscope.errors import CorruptEntryError, StoreError
 from transferscope.running.plan import study_status
 from transferscope.running.results import Results
 from transferscope.running.run import run_study
 from transferscope.store import Store
-from transferscope.store.integrity import verify
+from transferscope.store.verify import verify
 
 
 @pytest.fixture(scope="module")

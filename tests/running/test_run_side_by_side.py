@@ -8,19 +8,20 @@ from typing import Any
 
 import pytest
 import torch
+
+import transferscope.running.run as run_module
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
 from tests.running.small_runs import SMALL, copied, trainings, unit_keys
-
-import transferscope.running.run as run_module
-from transferscope.analyses.contract import Member, Unit
+from transferscope.analyses.contract import Unit
+from transferscope.context.bind import bind
+from transferscope.context.members import Member
 from transferscope.errors import StoreBusyError
-from transferscope.running.bind import bind
 from transferscope.running.executors import serial
 from transferscope.running.run import run_study
 from transferscope.running.work import MeasureJob, TrainJob
 from transferscope.store import Store
-from transferscope.study import Study
+from transferscope.study.settings import Study
 
 # -- two at once ---------------------------------------------------------------------------------------------
 

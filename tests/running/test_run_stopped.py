@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.running import tiny
-from tests.running.conftest import FinishedStudy
-from tests.running.small_runs import SMALL, trainings
 
 import transferscope.running.run as run_module
 import transferscope.training.loop as loop
+from tests.running import tiny
+from tests.running.conftest import FinishedStudy
+from tests.running.small_runs import SMALL, trainings
 from transferscope.errors import StopRequested
 from transferscope.running.run import run_study
 from transferscope.store import Store
-from transferscope.store.integrity import verify
+from transferscope.store.verify import verify
 
 
 def test_killed_anywhere_and_run_again_it_ends_in_the_same_bytes(finished: FinishedStudy, tmp_path: Path) -> None:

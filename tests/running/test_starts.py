@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from tests.running.tiny import NAME, bound, pretrained
 
+from tests.running.tiny import NAME, bound, pretrained
 from transferscope.data.batches import evaluation_batches
 from transferscope.data.mixing import mixed
 from transferscope.errors import DataError, WeightsError
@@ -11,9 +11,9 @@ from transferscope.frozen import derive_seed
 from transferscope.networks.architectures import build
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.controls import CONTROL_METHODS, initialise
-from transferscope.networks.settings import Architecture
 from transferscope.networks.transplants import transplant
-from transferscope.specs import STATISTICS_IMAGES, Control, Transplant
+from transferscope.specs.architecture import Architecture
+from transferscope.specs.network import STATISTICS_IMAGES, Control, Transplant
 
 HEAD = ("head.weight", "head.bias")
 

@@ -7,23 +7,24 @@ from typing import Any
 
 import pytest
 import torch
-from tests.running import tiny
-from tests.running.conftest import FinishedStudy
 
 import transferscope.running.work as work
-from transferscope.analyses.contract import Member, Unit
-from transferscope.analyses.registry import parse_analysis
-from transferscope.analyses.variants import BoundStudy
+from tests.running import tiny
+from tests.running.conftest import FinishedStudy
+from transferscope.analyses.contract import Unit
+from transferscope.context.bind import bind
+from transferscope.context.bound import BoundStudy
+from transferscope.context.members import Member
 from transferscope.errors import AnalysisError
 from transferscope.frozen import content_key
-from transferscope.networks.settings import FileWeights
 from transferscope.networks.weights import read_file, read_metadata, write_state
-from transferscope.running.bind import bind
 from transferscope.running.progress import Tally
 from transferscope.running.run import analysis_text
 from transferscope.running.work import MeasureJob, TrainJob, do, unit_key
-from transferscope.specs import File
+from transferscope.specs.architecture import FileWeights
+from transferscope.specs.network import File
 from transferscope.store import Store
+from transferscope.study.registry import parse_analysis
 
 Events = list[dict[str, Any]]
 

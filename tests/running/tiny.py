@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from transferscope.analyses.variants import BoundStudy
+from transferscope.context.bind import bind
+from transferscope.context.bound import BoundStudy
+from transferscope.context.context import Context
 from transferscope.data.sources.arrays import Arrays
 from transferscope.networks.architectures import build
-from transferscope.networks.settings import Architecture
 from transferscope.networks.weights import write_state
-from transferscope.running.bind import bind
-from transferscope.running.context import Context
+from transferscope.specs.architecture import Architecture
 from transferscope.store import Store
-from transferscope.study import Study
+from transferscope.study.settings import Study
 
 SIZE = 12
 NAME = "tests.running.tiny:network"

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from transferscope.networks.architectures import build
-from transferscope.networks.settings import Architecture
+from transferscope.specs.architecture import Architecture
 
 ARCHITECTURE = "timm:test_resnet"
 CLASSES = 3

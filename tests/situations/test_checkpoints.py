@@ -10,8 +10,8 @@ from tests.situations.checkpoints import ARCHITECTURE, CLASSES, Situation, situa
 from transferscope.errors import WeightsError
 from transferscope.networks import known_layouts
 from transferscope.networks.architectures import build
-from transferscope.networks.settings import Architecture, FileWeights
 from transferscope.networks.weights import load, take
+from transferscope.specs.architecture import Architecture, FileWeights
 
 pytestmark = pytest.mark.kind("checkpoints")
 COUNT = 30

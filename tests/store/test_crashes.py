@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from transferscope.store import Store
-from transferscope.store.integrity import verify
+from transferscope.store.verify import verify
 
 PROGRAM = [sys.executable, str(Path(__file__).with_name("crash_work.py"))]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from transferscope.errors import CorruptEntryError, StoreError
 from transferscope.store import Entry, Store
 from transferscope.store import entry as entry_module
-from transferscope.store.integrity import verify
+from transferscope.store.verify import verify
 
 KEY = "0123456789abcdef0123456789abcdef"
 

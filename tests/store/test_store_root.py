@@ -9,7 +9,7 @@ import pytest
 from transferscope.errors import StoreError
 from transferscope.store import Store
 from transferscope.store.atomic import _host, replace_file
-from transferscope.store.integrity import verify
+from transferscope.store.verify import verify
 
 KEY = "0123456789abcdef0123456789abcdef"
 

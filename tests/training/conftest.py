@@ -6,8 +6,8 @@ from torch import nn
 from transferscope.data.images import ImageSet
 from transferscope.data.sources.arrays import Arrays
 from transferscope.data.spec import DataSpec
-from transferscope.specs import NetworkSpec, Random
-from transferscope.training.recipe import Recipe
+from transferscope.specs.network import NetworkSpec, Random
+from transferscope.specs.recipe import Recipe
 
 SIZE = 12
 

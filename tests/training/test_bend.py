@@ -9,10 +9,10 @@ from tests.training.conftest import spec, tiny
 from transferscope.data.batches import evaluation_batches
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.evaluate import logits
+from transferscope.specs.recipe import Recipe
 from transferscope.training.bend import BendOfCurve
 from transferscope.training.loop import train
 from transferscope.training.optimisers import build_optimiser
-from transferscope.training.recipe import Recipe
 
 EVERYTHING = {
     "schedule": "one_cycle", "mixup": 0.4, "label_smoothing": 0.1, "gradient_clip": 1.0, "decay_norm_and_bias": False,

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from transferscope.errors import ModuleNameError, StudyError
+from transferscope.specs.recipe import Recipe
 from transferscope.training.optimisers import (
     build_optimiser,
     check_module_rates,
@@ -15,7 +16,6 @@ from transferscope.training.optimisers import (
     set_rate,
     training_mode,
 )
-from transferscope.training.recipe import Recipe
 
 
 def network():

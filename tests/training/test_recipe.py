@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from transferscope.training.recipe import Recipe
+from transferscope.specs.recipe import Recipe
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import warnings
 import pytest
 import torch
 
-from transferscope.training.recipe import Recipe
+from transferscope.specs.recipe import Recipe
 from transferscope.training.schedules import learning_rate, warmup_updates
 
 schedulers = torch.optim.lr_scheduler

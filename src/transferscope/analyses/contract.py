@@ -4,75 +4,26 @@ import abc
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.estimates import COLUMNS, Estimate, Quantity, estimated, spoken
+from transferscope.analyses.estimates import COLUMNS, Quantity, estimated, spoken
+from transferscope.analyses.summary import Summary
+from transferscope.context.members import Member
 from transferscope.errors import AnalysisError
 from transferscope.frozen import Frozen
-from transferscope.specs import NetworkSpec
+from transferscope.specs.network import NetworkSpec
+from transferscope.study.analysis_settings import AnalysisSettings
+from transferscope.study.columns import _fits, schema
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
-    from transferscope.analyses.other_source import OtherSource
-    from transferscope.analyses.variants import BoundStudy
-    from transferscope.data.sources import DataSource
-    from transferscope.data.spec import SplitSettings
-    from transferscope.running.context import Context
-    from transferscope.study import Study
+    from transferscope.context.bound import BoundStudy
+    from transferscope.context.context import Context
 
-__all__ = [
-    "AbstractAnalysis",
-    "Column",
-    "Measured",
-    "Member",
-    "Summary",
-    "Unit",
-    "checked",
-    "checked_summary",
-    "schema",
-]
-
-
-@dataclass(frozen=True)
-class Column:
-    """One declared column of a table.
-
-    Attributes:
-        dtype: ``str``, ``int``, ``float`` or ``bool``.
-        meaning: one line for a reader.
-        unit: ``1`` for ratios, ``count``, ``nat`` for losses, ``metric`` for the study's metric in [0, 1], ...
-        measured_on: the split its values come from; ``test`` columns are hidden from decisions. ``row`` says
-            that the column named ``split`` tells, row by row.
-        null: what a null means; None if there never is one.
-    """
-
-    dtype: type
-    meaning: str
-    unit: str = "1"
-    measured_on: Literal["train", "validation", "test", "row"] | None = None
-    null: str | None = None
-
-
-class Member(Frozen):
-    """A network in its role.
-
-    Attributes:
-        variant: ``RI``, ``P``, ``RI_T``, ``P_T`` or a variant of a later analysis.
-        seed: of the network.
-        spec: the network.
-    """
-
-    variant: str
-    seed: int
-    spec: NetworkSpec
-
-    @property
-    def label(self) -> str:
-        """As shown: ``P-T[0]``."""
-        return f"{self.variant.replace('_', '-')}[{self.seed}]"
+__all__ = ["AbstractAnalysis", "Measured", "Unit", "checked", "checked_summary"]
 
 
 class Unit(Frozen):
@@ -102,24 +53,7 @@ class Measured:
     files: Mapping[str, bytes] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """The few numbers of an analysis, and one sentence.
-
-    Attributes:
-        verdict: one sentence that names the interval it rests on, or says "undecided".
-        estimates: every number, under its key, with its interval.
-        notes: what a reader must know (diverged runs, RI-T still improving, settings off).
-        facts: what verdict and notes say, by key, for what is decided by it: sentences are for readers alone.
-    """
-
-    verdict: str
-    estimates: tuple[Estimate, ...] = ()
-    notes: tuple[str, ...] = ()
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-class AbstractAnalysis(Frozen, abc.ABC):
+class AbstractAnalysis(AnalysisSettings, abc.ABC):
     """An analysis is its settings: frozen, without state.
 
     A subclass is final. ``networks`` and ``units`` are called once its needs are finished, and again after each
@@ -127,32 +61,11 @@ class AbstractAnalysis(Frozen, abc.ABC):
     advice decided in one round is proved in the next. Both see validation data only.
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    question: ClassVar[str]
-    reference: ClassVar[str]
-    version: ClassVar[int]
-    columns: ClassVar[Mapping[str, Column]]
     quantities: ClassVar[tuple[Quantity, ...]] = ()
-
-    def data_sources(self, study: "Study") -> "Iterable[tuple[DataSource, SplitSettings]]":
-        """Data sets beside the target that it looks at, decoded at the target's size before anything is done.
-
-        An analysis that needs another one passes on what that one names.
-        """
-        return ()
-
-    def other_sources(self, study: "Study") -> "Iterable[OtherSource]":
-        """Pre-trained networks beside the source's that its networks start from, looked up before anything is done."""
-        return ()
 
     def needs(self, study: "BoundStudy") -> "Iterable[AbstractAnalysis]":
         """Analyses finished before this one is expanded."""
         return ()
-
-    def misfit(self, study: "Study") -> str | None:
-        """Which of its settings do not fit those of the study; None if all do. Asked before anything is done."""
-        return None
 
     def inapplicable(self, study: "BoundStudy") -> str | None:
         """Why this study cannot have this analysis; None if it can."""
@@ -188,23 +101,6 @@ class AbstractAnalysis(Frozen, abc.ABC):
         said = "; ".join(f"{item.name} {spoken(item)}" for item in estimates if item.value is not None)
         return Summary(f"{self.title}: {said or 'nothing is defined'}.", tuple(estimates))
 
-    def identity(self) -> Any:
-        """As of :class:`Frozen`, with the analysis's name and version."""
-        return {"analysis": self.name, "version": self.version, **super().identity()}
-
-
-_DTYPES: dict[type, pl.DataType] = {
-    str: pl.String(),
-    int: pl.Int64(),
-    float: pl.Float64(),
-    bool: pl.Boolean(),
-}
-
-
-def schema(columns: Mapping[str, Column]) -> dict[str, pl.DataType]:
-    """The polars schema of declared columns: what an empty table, or rows with missing values, are built with."""
-    return {name: _DTYPES[column.dtype] for name, column in columns.items()}
-
 
 def checked(analysis: AbstractAnalysis, table: pl.DataFrame) -> pl.DataFrame:
     """``table`` in the declared columns and types.
@@ -233,15 +129,6 @@ def checked(analysis: AbstractAnalysis, table: pl.DataFrame) -> pl.DataFrame:
         if column.null is None and table[name].null_count():
             raise AnalysisError(f"column {name!r} of {analysis.name!r} holds a null but declares none")
     return table
-
-
-def _fits(found: pl.DataType, declared: pl.DataType) -> bool:
-    """Whether a cast loses nothing: numbers to wider ones, and columns of nulls alone."""
-    if found == pl.Null() or found == declared:
-        return True
-    if declared == pl.Float64():
-        return found.is_numeric()
-    return declared == pl.Int64() and found.is_integer()
 
 
 def checked_summary(analysis: AbstractAnalysis, summary: Summary) -> Summary:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
+from transferscope.context.members import shown
 from transferscope.errors import AnalysisError
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ __all__ = [
     "frame",
     "in_turn",
     "over_seeds",
-    "shown",
     "spoken",
     "units",
 ]
@@ -37,16 +37,6 @@ COLUMNS: Mapping[str, pl.DataType] = {
     "verdict": pl.String(), "flags": pl.String(), "name": pl.String(), "note": pl.String(),
 }  # fmt: skip
 """Of the table of estimates, after ``analysis``, ``quantity`` and the coordinates."""
-
-
-def shown(variant: str) -> str:
-    """A variant's name as shown to readers: ``P_T`` is P-T.
-
-    >>> shown("P_T"), shown("P_T_block_8")
-    ('P-T', 'P-T, blocks of 8 px')
-    """
-    start, block, side = variant.partition("_block_")
-    return start.replace("_", "-") + (f", blocks of {side} px" if block else "")
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.errors import AnalysisError
+from transferscope.study.analysis_settings import AnalysisSettings
 
 __all__ = ["Evidence"]
 
@@ -23,11 +23,11 @@ class Evidence:
     tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     decision: bool = False
 
-    def has(self, analysis: AbstractAnalysis) -> bool:
+    def has(self, analysis: AnalysisSettings) -> bool:
         """Whether there are rows of ``analysis``."""
         return analysis.key in self.tables
 
-    def table(self, analysis: AbstractAnalysis) -> pl.DataFrame:
+    def table(self, analysis: AnalysisSettings) -> pl.DataFrame:
         """The rows of ``analysis``.
 
         Raises:

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from transferscope.analyses.contract import Column, Member
 from transferscope.analyses.estimates import Estimate, Quantity, estimated
-from transferscope.analyses.judgements import Judgements
-from transferscope.analyses.variants import shown
+from transferscope.analyses.predictions import Judgements
+from transferscope.context.bound import shown
+from transferscope.context.members import Member
+from transferscope.study.columns import Column
 
 __all__ = ["PAIR_COLUMNS", "Counts", "Strata", "consistency", "pair_of", "row_of", "within_row"]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import polars as pl
 
-from transferscope.analyses.contract import Member
+from transferscope.context.members import Member
 
 __all__ = ["pairs_of", "with_variation"]
 

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from transferscope.analyses.contract import Member
+from transferscope.analyses.tuned import tuned_member
+from transferscope.context.members import Member
 from transferscope.frozen import derive_seed
 from transferscope.keys import TRAINED_ON
-from transferscope.specs import Checkpoint
+from transferscope.specs.network import Checkpoint
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
-    from transferscope.analyses.variants import BoundStudy
+    from transferscope.context.bound import BoundStudy
 
 __all__ = ["KINDS", "NEGATIVE", "POSITIVE", "Kind", "PairKind", "again", "members_of"]
 
@@ -61,7 +62,7 @@ NEGATIVE = KINDS["RI_T/RI_T"].label
 
 def again(study: "BoundStudy", variant: str, seed: int, evidence: "Evidence") -> Member:
     """A second run from the start of a seed's network, head included; its data order and augmentation differ."""
-    spec = study.member(variant, seed, evidence).spec
+    spec = tuned_member(study, variant, seed, evidence).spec
     start = Checkpoint(of=spec.untrained(), epoch=0, new_head=False)
     other = derive_seed(seed, "a second run from the same start") % 2**31
     return Member(variant=f"{variant}_again", seed=seed, spec=spec.model_copy(update={"start": start, "seed": other}))
@@ -84,13 +85,16 @@ def members_of(
     if pairs.second == "seed":
         for place, two in enumerate(seeds):
             for one in seeds[:place]:
-                yield study.member(pairs.variant, one, evidence), study.member(pairs.variant, two, evidence)
+                yield (
+                    tuned_member(study, pairs.variant, one, evidence),
+                    tuned_member(study, pairs.variant, two, evidence),
+                )
         return
     for seed in seeds:
-        first = study.member(pairs.variant, seed, evidence)
+        first = tuned_member(study, pairs.variant, seed, evidence)
         match pairs.second:
             case "variant":
-                yield first, study.member("RI_T", seed, evidence)
+                yield first, tuned_member(study, "RI_T", seed, evidence)
             case "epoch":
                 yield first, first
             case "again":

@@ -1,173 +1,232 @@
-"""Rows of the table of ``path``: the points of a line, its ends with their own statistics, and its barriers."""
+"""Rows of a straight line through parameter space: its points, and the barriers between its ends."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from transferscope.analyses.contract import Column
-from transferscope.keys import OWN_STATISTICS
+import polars as pl
+
+from transferscope.keys import NO_BATCH_NORM, OWN_STATISTICS
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
-    from transferscope.analyses.linear_path import LinearPath
+    import numpy as np
+    import numpy.typing as npt
 
-__all__ = ["COLUMNS", "QUANTITIES", "rows_of"]
+    from transferscope.context.context import Context
+    from transferscope.data.spec import Split
+    from transferscope.methods.landscape.landscape import LandscapePoint
+
+__all__ = [
+    "LINE_COLUMNS",
+    "QUANTITIES",
+    "barrier_rows",
+    "clusters_of",
+    "line_notes",
+    "own_row",
+    "point_rows",
+    "way_rows",
+]
 
 QUANTITIES: tuple[Literal["loss", "error"], ...] = ("loss", "error")
-_NO_GAP = "outside [0, 1], own statistics, not finite, or a barrier row"
-_POINT = "a point row"
-_NO_BARRIER = "a point row, or not finite"
-_EVEN = "a point row, or α was given and not refined"
-_FLOAT = "a point row, or all points are float32"
+_ENOUGH_POINTS = 25
+_AS = "as its value, or fewer than two examples or groups"
+_NOT_A_POINT = "not finite, or a barrier row"
+_NOT_A_BARRIER = "not a barrier row, or a loss between the ends is not finite"
 
-COLUMNS: Mapping[str, Column] = {
-    "level": Column(str, "point: one α; barrier: the largest gap over α in [0, 1]"),
-    "role": Column(str, "pair; ruler: a pair whose answer is known"),
-    "pair": Column(str, "which networks"),
-    "moved": Column(str, "all, or trunk: the head is that of a everywhere, at α = 1 too"),
-    "a": Column(str, "the network at α = 0"),
-    "b": Column(str, "the network at α = 1"),
-    "seed_a": Column(int, "seed of a", "count"),
-    "seed_b": Column(int, "seed of b", "count"),
+LINE_COLUMNS = {
     "split": Column(str, "train or test"),
-    "batch_norm": Column(str, "recompute, interpolate, none, no batch norm, or own statistics (of the ends)"),
+    "batch_norm": Column(str, "recompute, interpolate, no batch norm; own statistics: a network as it was trained"),
     "examples": Column(int, "images evaluated", "count"),
-    "alpha": Column(
-        float, "position on the line; of the largest gap for a barrier", null="a barrier that is not finite"
-    ),
-    "l2": Column(float, "distance from a, negative before it (‖θ_a − θ_b‖ for a barrier)", "ℓ2"),
-    "loss": Column(float, "mean loss", "nat", "row", "not finite, or a barrier row"),
-    "loss_se": Column(float, "its standard error over examples", "nat", "row", "as loss"),
+    "alpha": Column(float, "position on the line; of the largest gap for a barrier", null="a barrier that is null"),
+    "loss": Column(float, "mean loss", "nat", "row", _NOT_A_POINT),
+    "loss_se": Column(float, "its standard error over examples or groups", "nat", "row", _AS),
     "error": Column(float, "share of wrong labels", "1", "row", "a barrier row"),
-    "error_se": Column(float, "its standard error over examples", "1", "row", "as error"),
+    "error_se": Column(float, "its standard error", "1", "row", _AS),
     "metric": Column(float, "the study's metric", "metric", "row", "undefined, or a barrier row"),
-    "loss_gap": Column(float, "loss above the straight line between the ends", "nat", "row", _NO_GAP),
-    "loss_gap_se": Column(float, "standard error, paired by example", "nat", "row", _NO_GAP),
-    "loss_gap_mean": Column(float, "loss above the mean of the ends", "nat", "row", _NO_GAP),
-    "loss_gap_mean_se": Column(float, "standard error, paired by example", "nat", "row", _NO_GAP),
-    "error_gap": Column(float, "error above the straight line between the ends", "1", "row", _NO_GAP),
-    "error_gap_se": Column(float, "standard error, paired by example", "1", "row", _NO_GAP),
-    "error_gap_mean": Column(float, "error above the mean of the ends", "1", "row", _NO_GAP),
-    "error_gap_mean_se": Column(float, "standard error, paired by example", "1", "row", _NO_GAP),
-    "quantity": Column(str, "of a barrier: loss or error", null=_POINT),
-    "baseline": Column(str, "of a barrier: linear or mean", null=_POINT),
-    "barrier": Column(float, "largest gap over α in [0, 1], at least 0", "nat or 1", "row", _NO_BARRIER),
+    "loss_change": Column(float, "loss less that at α = 0", "nat", "row", f"{_NOT_A_POINT}, or own statistics"),
+    "loss_change_se": Column(float, "its standard error, paired by example", "nat", "row", _AS),
+    "error_change": Column(float, "error less that at α = 0", "1", "row", "a barrier row, or own statistics"),
+    "error_change_se": Column(float, "its standard error, paired by example", "1", "row", _AS),
+    "quantity": Column(str, "of a barrier: loss or error", null="not a barrier row"),
+    "baseline": Column(str, "of a barrier: linear or mean", null="not a barrier row"),
+    "barrier": Column(float, "largest gap over α in [0, 1], at least 0", "nat or 1", "row", _NOT_A_BARRIER),
     "barrier_se": Column(
-        float, "standard error of the gap at that α, paired by example", "nat or 1", "row", f"{_NO_BARRIER}, or none"
+        float, "standard error of the gap at that α, paired by example", "nat or 1", "row", f"{_NOT_A_BARRIER}; {_AS}"
     ),
-    "low": Column(float, "lower 95 % limit, over examples or groups", "nat or 1", "row", "a point row, or none"),
-    "high": Column(float, "upper 95 % limit, over examples or groups", "nat or 1", "row", "a point row, or none"),
-    "n": Column(int, "examples, or groups of them, that the limits rest on", "count", null=_NO_BARRIER),
-    "per_l2": Column(
-        float, "barrier over ‖θ_a − θ_b‖; not scale-free: quadratic effects grow as its square", "nat or 1 per ℓ2",
-        "row", f"{_NO_BARRIER}, or the distance is 0",
+    "low": Column(float, "lower 95 % limit, over examples or groups", "nat or 1", "row", f"{_NOT_A_BARRIER}; {_AS}"),
+    "high": Column(float, "upper 95 % limit, over examples or groups", "nat or 1", "row", f"{_NOT_A_BARRIER}; {_AS}"),
+    "simultaneous_low": Column(float, "as low, for the whole family at once (Bonferroni)", "nat or 1", "row", "as low"),
+    "simultaneous_high": Column(float, "as high, for the whole family", "nat or 1", "row", "as high"),
+    "family": Column(int, "limits that hold at once", "count", null="not a barrier row"),
+    "n": Column(int, "examples, or groups of them, that the limits rest on", "count", null="as barrier"),
+    "midpoint_gap": Column(float, "signed gap at α = ½", "nat or 1", "row", "as barrier, or no ½ in the grid"),
+    "smallest_gap": Column(
+        float, "smallest gap over the straight line: a better middle is negative", "nat or 1", "row", "as barrier"
     ),
-    "midpoint_gap": Column(float, "signed gap at α = ½", "nat or 1", "row", "a point row, or no ½ in the grid"),
-    "smallest_gap": Column(float, "smallest gap: a better middle is negative", "nat or 1", "row", _NO_BARRIER),
-    "points": Column(int, "values of α in [0, 1] that were evaluated", "count", null=_POINT),
-    "equivalent": Column(int, "points of the even grid of the finest spacing", "count", null=_EVEN),
-    "bracket": Column(float, "widest interval beside a maximum of loss or error on a split", "α", null=_EVEN),
-    "open": Column(int, "intervals that may hide a higher value, left for want of points", "count", null=_EVEN),
-    "recheck_loss": Column(float, "largest difference of a mean loss, bfloat16 to float32", "nat", "row",
-                           f"{_FLOAT}, or not finite"),
-    "recheck_error": Column(float, "largest difference of a mean error, bfloat16 to float32", "1", "row", _FLOAT),
-}  # fmt: skip
+}
+"""The columns that :func:`point_rows` and :func:`barrier_rows` fill."""
 
 
-def rows_of(path: "LinearPath", split: str, clusters: Any) -> Iterable[dict[str, Any]]:
-    """All rows of one split, without the names of the pair.
+def point_rows(
+    alphas: Sequence[float], points: "Sequence[LandscapePoint]", clusters: "npt.ArrayLike | None"
+) -> Iterator[dict[str, Any]]:
+    """A row for each α: loss, error, metric, and how far the first two are from those at α = 0.
 
     Args:
-        path: what was measured, α = 0 and 1 among it.
-        split: which.
+        alphas: 0 among them.
+        points: one for each α, of one split.
         clusters: group of each example, or None.
     """
     import numpy as np
 
     from transferscope.measures.standard_error import standard_error
 
-    alphas = np.asarray(path.alphas)
-    common = {"level": "point", "examples": len(path.points[split][0].losses)}
-    columns: dict[str, list[float | None]] = {}
-    for quantity in QUANTITIES:
-        # Loss outside [0, 1] may be infinite; what is not finite becomes a null.
-        values = path.values(split, quantity)
-        columns[quantity] = [_finite(float(row.mean())) for row in values]
-        columns[f"{quantity}_se"] = [_finite(standard_error(row, clusters)) for row in values]
-        first, second = values[path.alphas.index(0.0)], values[path.alphas.index(1.0)]
-        with np.errstate(invalid="ignore"):
-            straight = (1 - alphas[:, None]) * first + alphas[:, None] * second
-        lines = {"": straight, "_mean": np.broadcast_to((first + second) / 2, values.shape)}
-        inside = (alphas >= 0) & (alphas <= 1)
-        for suffix, line in lines.items():
-            with np.errstate(invalid="ignore"):
-                gaps = values - line
-            columns[f"{quantity}_gap{suffix}"] = [
-                _finite(float(gap.mean())) if within else None for gap, within in zip(gaps, inside, strict=True)
-            ]
-            columns[f"{quantity}_gap{suffix}_se"] = [
-                _finite(standard_error(gap, clusters)) if within else None
-                for gap, within in zip(gaps, inside, strict=True)
-            ]
-    for index, alpha in enumerate(path.alphas):
-        yield {
-            **common,
-            "batch_norm": path.batch_norm,
-            "alpha": alpha,
-            "l2": alpha * path.distance,
-            "metric": path.points[split][index].metric,
-            **{name: values[index] for name, values in columns.items()},
-        }
-    for alpha, end in zip((0.0, 1.0), path.own[split], strict=True):
-        yield {
-            **common,
-            "batch_norm": OWN_STATISTICS,
-            "alpha": alpha,
-            "l2": alpha * path.distance,
-            "metric": end.metric,
-            "loss": _finite(float(end.losses.mean())),
-            "loss_se": _finite(standard_error(end.losses, clusters)),
-            "error": float(end.errors.mean()),
-            "error_se": standard_error(end.errors, clusters),
-        }
-    yield from _barriers(path, split, clusters)
+    start = points[list(alphas).index(0.0)]
+    for alpha, point in zip(alphas, points, strict=True):
+        row: dict[str, Any] = {"examples": len(point.losses), "alpha": alpha, "metric": point.metric}
+        for quantity in QUANTITIES:
+            values = _values(point, quantity)
+            with np.errstate(invalid="ignore"):  # ∞ − ∞ is no change that could be named: a null
+                change = values - _values(start, quantity)
+                row |= {
+                    quantity: _finite(float(values.mean())),
+                    f"{quantity}_se": _finite(standard_error(values, clusters)),
+                    f"{quantity}_change": _finite(float(change.mean())),
+                    f"{quantity}_change_se": _finite(standard_error(change, clusters)),
+                }
+        yield row
 
 
-def _barriers(path: "LinearPath", split: str, clusters: Any) -> Iterable[dict[str, Any]]:
+def barrier_rows(
+    alphas: Sequence[float],
+    points: "Sequence[LandscapePoint]",
+    clusters: "npt.ArrayLike | None",
+    family: int,
+) -> Iterator[dict[str, Any]]:
+    """A row for loss and error, against both baselines.
+
+    Args:
+        alphas: 0 and 1 among them.
+        points: one for each α, of one split.
+        clusters: group of each example, or None.
+        family: how many limits of this kind are to hold at once.
+    """
     import numpy as np
 
-    inside = [0 <= alpha <= 1 for alpha in path.alphas]
-    common: dict[str, Any] = {
-        "level": "barrier",
-        "batch_norm": path.batch_norm,
-        "examples": len(path.points[split][0].losses),
-        "l2": path.distance,
-        "points": sum(inside),
-    }
-    if (found := path.resolution) is not None:
-        common |= {"equivalent": found.equivalent, "bracket": found.bracket, "open": found.open}
-    if path.recheck is not None:
-        common |= {"recheck_loss": _finite(path.recheck.loss), "recheck_error": path.recheck.error}
+    from transferscope.measures.families import bonferroni_confidence
+    from transferscope.methods.landscape.barrier import barrier_of, values_of
+
+    inside = [0 <= alpha <= 1 for alpha in alphas]
     for quantity in QUANTITIES:
-        values = path.values(split, quantity)
-        finite = bool(np.isfinite(values[inside]).all())
-        measured = path.barrier(split, quantity, clusters) if finite else None
+        values = values_of(points, quantity)
+        known = bool(np.isfinite(values[inside]).all())
+        single, together = (
+            barrier_of(alphas, points, quantity, clusters, confidence=confidence) if known else None
+            for confidence in (0.95, bonferroni_confidence(family))
+        )
         for baseline in ("linear", "mean"):
-            row: dict[str, Any] = {**common, "quantity": quantity, "baseline": baseline}
-            if measured is not None:
-                height = measured.linear if baseline == "linear" else measured.mean
+            row: dict[str, Any] = {
+                "examples": values.shape[1],
+                "quantity": quantity,
+                "baseline": baseline,
+                "family": family,
+            }
+            if single is not None and together is not None:
+                height, wide = (
+                    (single.linear, together.linear) if baseline == "linear" else (single.mean, together.mean)
+                )
                 row |= {
                     "alpha": height.alpha,
                     "barrier": height.value,
                     "barrier_se": height.standard_error,
                     "low": height.interval.low,
                     "high": height.interval.high,
+                    "simultaneous_low": wide.interval.low,
+                    "simultaneous_high": wide.interval.high,
                     "n": height.interval.n,
-                    "per_l2": height.value / path.distance if path.distance else None,
-                    "midpoint_gap": measured.midpoint_gap,
-                    "smallest_gap": measured.minimum_gap,
+                    "midpoint_gap": single.midpoint_gap,
+                    "smallest_gap": single.minimum_gap,
                 }
             yield row
 
 
+def way_rows(
+    positions: Sequence[float],
+    lengths: Sequence[float],
+    points: "Sequence[LandscapePoint]",
+    clusters: "npt.ArrayLike | None",
+    family: int,
+) -> Iterator[dict[str, Any]]:
+    """The points and the barriers of one way, each with its ``level`` and with ``l2``: how far one has come.
+
+    Args:
+        positions: ascending from 0 to 1.
+        lengths: of the way from its first end to each of them.
+        points: one for each of them, of one split.
+        clusters: group of each example, or None.
+        family: as of :func:`barrier_rows`.
+    """
+    for length, row in zip(lengths, point_rows(positions, points, clusters), strict=True):
+        yield {"level": "point", "l2": length, **row}
+    for row in barrier_rows(positions, points, clusters, family):
+        yield {"level": "barrier", "l2": lengths[-1], **row}
+
+
+def own_row(point: "LandscapePoint", clusters: "npt.ArrayLike | None") -> dict[str, Any]:
+    """A network with its own batch-norm statistics: no point of a way, so that nothing changed along one.
+
+    Args:
+        point: of one split.
+        clusters: group of each example, or None.
+    """
+    (row,) = point_rows((0.0,), (point,), clusters)
+    changes = dict.fromkeys(f"{quantity}_change{error}" for quantity in QUANTITIES for error in ("", "_se"))
+    return {**row, **changes, "level": "own", "batch_norm": OWN_STATISTICS}
+
+
+def clusters_of(context: "Context", limits: "Mapping[Split, int | None]") -> "dict[str, npt.NDArray[Any] | None]":
+    """The group of each image that a line is evaluated on, by split; None where the data has no groups.
+
+    Args:
+        context: of the study.
+        limits: how many images of each split, as of ``context.batches``.
+    """
+    import numpy as np
+
+    groups = context.images().groups
+    return {
+        split: None if groups is None else np.asarray(groups)[context.indices(split, limit)]
+        for split, limit in limits.items()
+    }
+
+
+def line_notes(table: pl.DataFrame, batch_norm: str, images: int, points: int) -> tuple[str, ...]:
+    """What a reader of barriers must know: what was done about batch norm, and how fine the grid is.
+
+    Args:
+        table: with a column ``batch_norm``.
+        batch_norm: ``recompute`` or ``interpolate``, the setting.
+        images: that statistics are recomputed on.
+        points: on each line.
+    """
+    notes = []
+    if NO_BATCH_NORM not in table["batch_norm"].unique():
+        notes.append(
+            f"batch-norm statistics recomputed at every point on the same {images} training images (or all, if fewer), "
+            "ends included; the networks with their own statistics are listed apart"
+            if batch_norm == "recompute"
+            else "batch-norm statistics were interpolated, not recomputed: these barriers are artefacts"
+        )
+    if points < _ENOUGH_POINTS:
+        notes.append(f"{points} points on each line: a narrow barrier may be missed")
+    notes.append("the largest of noisy values is biased upward: small barriers are found where there is none")
+    return tuple(notes)
+
+
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def _values(point: "LandscapePoint", quantity: Literal["loss", "error"]) -> "npt.NDArray[np.float64]":
+    return point.losses if quantity == "loss" else point.errors

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from transferscope.analyses.variants import shown
+from transferscope.context.bound import shown
 
 __all__ = ["spike_facts", "spike_note"]
 

@@ -43,7 +43,7 @@ def compare(
         fast: the path in bfloat16, its ends and maxima again in float32.
         quiet: show no progress.
     """
-    from transferscope.running.compare_files import compare_files
+    from transferscope.files.compare import compare_files
 
     with progress(quiet=quiet) as (on_step, on_note):
         found = compare_files(
@@ -69,7 +69,7 @@ def pictures(data: Path, overrides: Sequence[str]) -> "Path | AbstractSource":
     """
     if not overrides:
         return data
-    from transferscope.starter import find_data
+    from transferscope.study.template import find_data
 
     asked, others = divided(overrides)
     if others:

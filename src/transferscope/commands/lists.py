@@ -47,14 +47,14 @@ def print_lists(listed: Sequence[Listed], *, as_json: bool) -> None:
 
 def print_schema(*, markdown: bool) -> None:
     """Print the JSON schema of a study file, or the same as a page for readers."""
-    from transferscope.study_schema import study_reference, study_schema
+    from transferscope.study.schema import study_reference, study_schema
 
     say(study_reference().rstrip() if markdown else json.dumps(study_schema(), indent=2))
 
 
 def _analyses() -> list[dict[str, Any]]:
-    from transferscope.analyses.registry import ANALYSES, analysis_type
-    from transferscope.study_schema import setting_meanings
+    from transferscope.study.registry import ANALYSES, analysis_type
+    from transferscope.study.schema import setting_meanings
 
     items = []
     for name in ANALYSES:
@@ -85,7 +85,7 @@ def _analyses() -> list[dict[str, Any]]:
 
 def _sources() -> list[dict[str, Any]]:
     from transferscope.data.sources import known_sources
-    from transferscope.study_schema import first_line, setting_meanings
+    from transferscope.study.schema import first_line, setting_meanings
 
     return [
         {"kind": name, "title": first_line(kind).replace("``", ""), "settings": setting_meanings(kind)}

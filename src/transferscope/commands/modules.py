@@ -9,9 +9,9 @@ from transferscope.commands.printing import say, seconds_words
 from transferscope.errors import OptionError
 
 if TYPE_CHECKING:
-    from transferscope.analyses.module_choices import ModuleWork
     from transferscope.data.sources import AbstractSource
-    from transferscope.networks.settings import Weights
+    from transferscope.methods.modules.choices import ModuleWork
+    from transferscope.specs.architecture import Weights
 
 __all__ = ["modules"]
 
@@ -49,8 +49,8 @@ def modules(
     """
     if picture is not None and picture.suffix not in _PICTURES:
         raise OptionError("the picture is of an unknown kind", expected=" or ".join(_PICTURES), got=repr(picture.name))
-    from transferscope.networks.settings import FileWeights, weights_from_text
-    from transferscope.running.module_files import module_files
+    from transferscope.files.modules import module_files
+    from transferscope.specs.architecture import FileWeights, weights_from_text
 
     weights = cast("Weights", weights_from_text(pretrained))
     first, second = of_each(which)

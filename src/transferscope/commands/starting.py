@@ -9,7 +9,7 @@ from transferscope.commands.printing import DEFAULT_STORE, notes, say, study_com
 from transferscope.errors import StudyError, counted
 
 if TYPE_CHECKING:
-    from transferscope.starter import Found
+    from transferscope.study.template import Found
 
 __all__ = ["divided", "init"]
 
@@ -35,13 +35,13 @@ def init(
 
     Args:
         data: folder or file of labelled pictures; None for a study of solar cells.
-        model: as of :func:`transferscope.starter.find_model`.
-        architecture: as of :func:`transferscope.starter.find_model`.
+        model: as of :func:`transferscope.study.template.find_model`.
+        architecture: as of :func:`transferscope.study.template.find_model`.
         name: of the study; from ``data`` or ``model`` where None.
         output: the file; ``NAME.yaml`` in the current folder where None.
         overrides: settings written into it, as after ``--set``; those of ``target.data`` say how the data are read.
         quick: few and short trainings, for a first look.
-        which: as of :func:`transferscope.starter.find_model`.
+        which: as of :func:`transferscope.study.template.find_model`.
         force: overwrite.
 
     Returns:
@@ -52,8 +52,11 @@ def init(
         TransferscopeError: the data or the model cannot be used.
     """
     from transferscope.data.sources import Elpv
-    from transferscope.networks.settings import Architecture
-    from transferscope.starter import (
+    from transferscope.specs.architecture import Architecture
+    from transferscope.store.atomic import replace_file
+    from transferscope.study.edit import with_settings
+    from transferscope.study.file import parse_study
+    from transferscope.study.template import (
         check_division,
         find_data,
         find_model,
@@ -62,9 +65,6 @@ def init(
         starter_study,
         study_name,
     )
-    from transferscope.store.atomic import replace_file
-    from transferscope.study_edit import with_settings
-    from transferscope.study_file import parse_study
 
     if name is not None and study_name(Path(name)) != name:
         raise StudyError(
@@ -108,7 +108,7 @@ def divided(overrides: Sequence[str]) -> tuple[Mapping[str, Any], list[str]]:
     Raises:
         StudyError: the data as a whole are set.
     """
-    from transferscope.study_overrides import override
+    from transferscope.study.overrides import override
 
     data: dict[str, Any] = {}
     others: list[str] = []

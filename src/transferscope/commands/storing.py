@@ -19,7 +19,7 @@ def verify(root: Path) -> None:
         CorruptEntryError: something is damaged.
     """
     from transferscope.store import Store
-    from transferscope.store.integrity import verify as problems_of
+    from transferscope.store.verify import verify as problems_of
 
     if not Store.found(root):
         raise StoreError(f"there is no store at {root}", hint="name one with --store DIR")

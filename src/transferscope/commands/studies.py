@@ -22,14 +22,14 @@ from transferscope.errors import StudyError, TransferscopeError
 if TYPE_CHECKING:
     from transferscope.running.plan import StepTime
     from transferscope.running.results import Results
-    from transferscope.study import Study
+    from transferscope.study.settings import Study
 
 __all__ = ["demo", "export", "plan", "report", "reports_folder", "run", "status"]
 
 
 def demo(overrides: Sequence[str], store: Path, *, quiet: bool, command: str) -> None:
     """Run the study that comes with the package."""
-    from transferscope.study_file import load_study
+    from transferscope.study.file import load_study
 
     with as_file(files("transferscope") / "studies" / "demo.yaml") as path:
         study = load_study(path, overrides)
@@ -40,7 +40,7 @@ def run(
     path: Path, overrides: Sequence[str], store: Path, *, quiet: bool, command: str, allow_code: bool = False
 ) -> None:
     """Run a study and write its report."""
-    from transferscope.study_file import load_study
+    from transferscope.study.file import load_study
 
     study = load_study(path, overrides, allow_code=allow_code)
     again = study_command("run", path, overrides, store, allow_code=allow_code)
@@ -60,7 +60,7 @@ def report(path: Path, overrides: Sequence[str], store: Path, output: Path | Non
 
 
 def _report(path: Path, overrides: Sequence[str], store: Path, output: Path | None, *, command: str) -> None:
-    from transferscope.study_file import load_study
+    from transferscope.study.file import load_study
 
     study = load_study(path, overrides, allow_code=True)
     from transferscope.running.plan import study_status
@@ -83,7 +83,7 @@ def _report(path: Path, overrides: Sequence[str], store: Path, output: Path | No
 
 def plan(path: Path, overrides: Sequence[str], store: Path, *, allow_code: bool = False) -> None:
     """Print what a study will take, before it is run."""
-    from transferscope.study_file import load_study
+    from transferscope.study.file import load_study
 
     # A misspelt name is told before torch is loaded.
     study = load_study(path, overrides, allow_code=allow_code)
@@ -141,7 +141,7 @@ def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
     """
     from transferscope.factories import code_forbidden
     from transferscope.store.system_errors import translated
-    from transferscope.study_file import load_study
+    from transferscope.study.file import load_study
 
     if path is None:
         if overrides:
@@ -212,7 +212,7 @@ def _asked(study: "Study") -> dict[str, Any]:
 
 def _asked_before(folder: Path) -> dict[str, Any] | None:
     """What the study asked for whose report lies in a folder; None where it cannot be read any more."""
-    from transferscope.study_file import load_study
+    from transferscope.study.file import load_study
 
     try:
         return _asked(load_study(folder / "study.yaml", allow_code=True))
@@ -224,7 +224,7 @@ def _run(study: "Study", store: Path, *, quiet: bool, command: str, again: str) 
     from transferscope.running.run import run_study
     from transferscope.store import Store
     from transferscope.store.atomic import replace_file
-    from transferscope.study_file import dump_study
+    from transferscope.study.file import dump_study
 
     Store(store)  # made, or refused, before anything else is written there
     folder = reports_folder(store, study)
@@ -249,7 +249,7 @@ def _export_command(study: "Study", path: Path, overrides: Sequence[str], store:
 
 
 def _names_code(study: "Study") -> bool:
-    from transferscope.study_file import code_named
+    from transferscope.study.file import code_named
 
     return next(code_named(study), None) is not None
 
@@ -271,7 +271,7 @@ def export(
     allow_code: bool,
 ) -> None:
     """Write a trained network as one file, and print how it is loaded."""
-    from transferscope.study_file import load_study
+    from transferscope.study.file import load_study
 
     study = load_study(path, overrides, allow_code=allow_code)
     from transferscope.running.export import export_network

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferscope.data.spec import Augmentation
 from transferscope.errors import DataError
 from transferscope.frozen import derive_seed
-from transferscope.training.recipe import Augmentation
 
 __all__ = ["Draws", "augmented", "draw"]
 

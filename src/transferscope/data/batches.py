@@ -13,7 +13,7 @@ from transferscope.data.augment import Draws, augmented, draw
 from transferscope.data.images import ImageSet
 from transferscope.errors import DataError
 from transferscope.frozen import derive_seed
-from transferscope.training.recipe import Recipe
+from transferscope.specs.recipe import Recipe
 
 __all__ = [
     "RESIDENT_BYTES",

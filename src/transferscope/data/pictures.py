@@ -15,8 +15,8 @@ from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
 from transferscope.data.file_kinds import file_kind, is_cut_off, picture_format
 from transferscope.data.metadata import without_metadata
+from transferscope.data.regular_files import regular_file
 from transferscope.data.silence import silent_stderr
-from transferscope.data.sources.base import regular_file
 from transferscope.errors import DataError
 
 __all__ = ["UnreadableError", "loaded", "of_system", "open_picture", "quiet_pillow", "system_error", "warned"]

@@ -9,7 +9,20 @@ from transferscope.data.decoding import ImageSize
 from transferscope.data.sources import DataSource
 from transferscope.frozen import Frozen
 
-__all__ = ["DataSpec", "Split", "SplitSettings"]
+__all__ = ["Augmentation", "DataSpec", "Split", "SplitSettings"]
+
+
+class Augmentation(Frozen):
+    """Random changes of training images, drawn per sample, applied as tensor operations.
+
+    Attributes:
+        flip: mirror left-right with probability ½.
+        crop_padding: pixels of reflected padding before a random crop back to the image size.
+    """
+
+    flip: bool = True
+    crop_padding: int = Field(default=4, ge=0)
+
 
 Split = Literal["train", "validation", "test"]
 

@@ -20,6 +20,7 @@ __all__ = [
     "LabelAuc",
     "MetricName",
     "Task",
+    "chance_level",
     "correct",
     "hits",
     "metric",
@@ -29,6 +30,18 @@ __all__ = [
     "top_k",
     "weighted_auc",
 ]
+
+
+def chance_level(metric: str, classes: int) -> float:
+    """What guessing reaches: 0.5 for AUC, k of the classes for top-k.
+
+    >>> chance_level("auc", 14), chance_level("top1", 4), chance_level("top5", 4)
+    (0.5, 0.25, 1.0)
+    """
+    if metric == "auc":
+        return 0.5
+    return min(1.0, (5 if metric == "top5" else 1) / classes)
+
 
 _ONE_OUTPUT = "let it give two logits; or give labels[:, None].float() and the metric 'auc'"
 

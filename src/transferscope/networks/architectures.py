@@ -12,7 +12,7 @@ from transferscope.frozen import derive_seed
 from transferscope.networks.heads import check_outputs, head_name, reset_head
 from transferscope.networks.initialisation import isolated_randomness
 from transferscope.networks.packages import PACKAGE_MEAN, PACKAGE_STD
-from transferscope.networks.settings import Architecture, PackageWeights, Weights
+from transferscope.specs.architecture import Architecture, PackageWeights, Weights
 
 __all__ = [
     "build",

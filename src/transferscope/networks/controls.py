@@ -30,7 +30,7 @@ from torch.nn.modules.conv import _ConvNd
 from transferscope.errors import WeightsError
 from transferscope.frozen import derive_seed
 from transferscope.networks.packed import packed_rows
-from transferscope.specs import CONTROL_METHODS, ControlMethod
+from transferscope.specs.architecture import CONTROL_METHODS, ControlMethod
 
 __all__ = ["CONTROL_METHODS", "ControlMethod", "Treatment", "haar", "initialise", "with_spectrum"]
 

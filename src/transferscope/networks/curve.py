@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from transferscope.errors import ArchitectureError, MeasureError
-from transferscope.specs import CurveShape
+from transferscope.specs.architecture import CurveShape
 
 __all__ = ["CurveNetwork", "curve_weights"]
 

@@ -14,7 +14,7 @@ from transferscope.networks.activations import ActivationRecorder, only_tensor
 from transferscope.networks.architectures import build, head_name
 from transferscope.networks.evaluate import network_inputs, preserved, resolve_device
 from transferscope.networks.modules import Granularity, core, find_module, hookable_parts
-from transferscope.networks.settings import Architecture
+from transferscope.specs.architecture import Architecture
 
 __all__ = ["FEATURES", "Features", "feature_parts", "feature_parts_of", "head_input", "pooled", "pooled_features"]
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from transferscope.errors import ArchitectureError, ModuleNameError, nearest
 from transferscope.networks.initialisation import redraw
-from transferscope.networks.settings import Architecture
+from transferscope.specs.architecture import Architecture
 
 __all__ = ["check_outputs", "head_name", "reset_head"]
 

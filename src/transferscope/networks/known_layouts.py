@@ -8,8 +8,8 @@ from torch import Tensor
 
 from transferscope.networks.architectures import head_name, make, split_name
 from transferscope.networks.initialisation import isolated_randomness
-from transferscope.networks.settings import Architecture
 from transferscope.networks.weight_names import Layout, Tables, matches
+from transferscope.specs.architecture import Architecture
 
 __all__ = ["CANDIDATES", "fitting", "fitting_architectures", "layout_of"]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transferscope.errors import ModuleNameError, WeightsError, nearest
 from transferscope.networks.architectures import build, head_name
 from transferscope.networks.modules import Granularity, named_parts, parts_parameters
-from transferscope.networks.settings import Architecture
+from transferscope.specs.architecture import Architecture
 
 __all__ = ["movable_parts", "parts_of", "parts_with_head", "transplant"]
 

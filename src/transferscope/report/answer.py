@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from transferscope.analyses.contract import Summary
 from transferscope.analyses.spikes import spike_note
+from transferscope.analyses.summary import Summary
 from transferscope.report.numbers import metric_words, value_words
 from transferscope.running.results import AnalysisResult, Results
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.rounding import exact
 from transferscope.report.answer import found
 from transferscope.report.numbers import MISSING, metric_words, value_words
+from transferscope.rounding import exact
 from transferscope.running.results import Results
 
 __all__ = ["OPEN_CLASSES", "ClassRow", "Classes", "Confusion", "class_results"]

@@ -5,7 +5,7 @@ from typing import Literal
 
 import polars as pl
 
-from transferscope.analyses.rewind_summary import drops
+from transferscope.analyses.rewind.summary import drops
 from transferscope.report.answer import found
 from transferscope.report.numbers import points_words
 from transferscope.running.results import Results

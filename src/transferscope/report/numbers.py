@@ -3,7 +3,7 @@
 import re
 
 from transferscope.analyses.estimates import Estimate
-from transferscope.analyses.rounding import exact
+from transferscope.rounding import exact
 
 __all__ = [
     "MISSING",

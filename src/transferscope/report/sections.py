@@ -11,7 +11,6 @@ import polars as pl
 import yaml
 from markupsafe import Markup, escape
 
-from transferscope.analyses.contract import Column
 from transferscope.analyses.estimates import Estimate
 from transferscope.plots.export import inline_svg
 from transferscope.plots.registry import DRAWN, figures
@@ -28,6 +27,7 @@ from transferscope.report.numbers import (
 )
 from transferscope.running.progress import duration
 from transferscope.running.results import AnalysisResult, Results
+from transferscope.study.columns import Column
 
 __all__ = [
     "CSV_BUDGET",

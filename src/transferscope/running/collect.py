@@ -9,10 +9,11 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, Summary, checked_summary
-from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.outcome import Outcome
-from transferscope.analyses.variants import BoundStudy
+from transferscope.analyses.contract import AbstractAnalysis, checked_summary
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.outcome.analysis import Outcome
+from transferscope.analyses.summary import Summary
+from transferscope.context.bound import BoundStudy
 from transferscope.errors import AnalysisError
 from transferscope.running.finished import Finished
 from transferscope.running.results import AnalysisResult, Results

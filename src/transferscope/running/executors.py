@@ -11,8 +11,9 @@ from collections.abc import Callable, Generator, Hashable, Sequence
 from multiprocessing import connection
 from typing import Any, Protocol, TypeVar
 
+from transferscope.context.threads import limited
 from transferscope.errors import StudyError
-from transferscope.running.workers import Emit, Worker, end, limited, pickled, rebuilt
+from transferscope.running.workers import Emit, Worker, end, pickled, rebuilt
 
 __all__ = ["Emit", "Executor", "chunks", "processes", "serial"]
 

@@ -7,19 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.learning_rate import LearningRate
-from transferscope.analyses.variants import BoundStudy
+from transferscope.analyses.finished import finished_table
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.tuned import tuned_member
+from transferscope.context.bind import bind
+from transferscope.context.bound import BoundStudy
+from transferscope.context.context import Context
 from transferscope.errors import OptionError, StoreError
 from transferscope.networks.architectures import split_name
-from transferscope.networks.settings import Architecture
 from transferscope.networks.weights import write_state
-from transferscope.running.bind import bind
-from transferscope.running.context import Context
-from transferscope.running.reading import finished_table
 from transferscope.running.work import metadata
-from transferscope.specs import NetworkSpec
+from transferscope.specs.architecture import Architecture
+from transferscope.specs.network import NetworkSpec
 from transferscope.store import Store
-from transferscope.study import Study
+from transferscope.study.settings import Study
 
 __all__ = ["EXPORTED", "Exported", "export_network", "file_name", "loading_snippet"]
 
@@ -90,7 +91,7 @@ def export_network(
     context = Context(store, bound)
     rates = LearningRate()
     try:
-        spec = bound.member(variant, seed, Evidence({rates.key: finished_table(rates, bound, store)})).spec
+        spec = tuned_member(bound, variant, seed, Evidence({rates.key: finished_table(rates, bound, store)})).spec
         history = context.history(spec)
     except StoreError as error:
         raise StoreError(

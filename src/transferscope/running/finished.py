@@ -8,7 +8,7 @@ import polars as pl
 from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.evidence import Evidence
 from transferscope.running.rounds import Piece
-from transferscope.specs import NetworkSpec
+from transferscope.specs.network import NetworkSpec
 
 __all__ = ["Finished"]
 

@@ -11,20 +11,20 @@ import polars as pl
 
 from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.variants import BoundStudy
+from transferscope.analyses.unit_keys import unit_key
+from transferscope.context.bind import bind
+from transferscope.context.bound import BoundStudy
+from transferscope.context.context import Context
+from transferscope.context.threads import limited
 from transferscope.errors import CorruptEntryError
 from transferscope.networks.architectures import build
 from transferscope.networks.evaluate import resolve_device
 from transferscope.networks.probe_speed import step_seconds
-from transferscope.running.bind import bind
-from transferscope.running.context import Context
-from transferscope.running.reading import unit_key
 from transferscope.running.rounds import Piece, Round, expand, with_needs
 from transferscope.running.run import asked_of, table_of
-from transferscope.running.workers import limited
-from transferscope.specs import NetworkSpec
+from transferscope.specs.network import NetworkSpec
 from transferscope.store import Entry, Store
-from transferscope.study import Study
+from transferscope.study.settings import Study
 
 __all__ = ["Plan", "PlanRound", "Status", "plan_study", "study_status"]
 

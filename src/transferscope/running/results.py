@@ -6,10 +6,11 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, Summary
+from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.estimates import Estimate
-from transferscope.analyses.readable import readable
-from transferscope.study import Study
+from transferscope.analyses.summary import Summary
+from transferscope.readable import readable
+from transferscope.study.settings import Study
 
 __all__ = ["AnalysisResult", "Results"]
 

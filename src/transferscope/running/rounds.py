@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from transferscope.analyses.contract import AbstractAnalysis, Unit
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.variants import BoundStudy, shown
+from transferscope.context.bound import BoundStudy, shown
 from transferscope.data.ablation_settings import words
 from transferscope.errors import AnalysisError
 from transferscope.running.work import unit_key
-from transferscope.specs import NetworkSpec
+from transferscope.specs.network import NetworkSpec
 
 __all__ = ["Piece", "Round", "expand", "label_of", "with_needs"]
 

@@ -9,24 +9,25 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, checked, schema
-from transferscope.analyses.outcome import Outcome
-from transferscope.analyses.variants import BoundStudy
+from transferscope.analyses.contract import AbstractAnalysis, checked
+from transferscope.analyses.outcome.analysis import Outcome
+from transferscope.context.bind import bind
+from transferscope.context.bound import BoundStudy
+from transferscope.context.context import Context
+from transferscope.context.threads import limited
 from transferscope.errors import CorruptEntryError, StopRequested, StoreError
 from transferscope.frozen import content_key
-from transferscope.running.bind import bind
 from transferscope.running.collect import results_of
-from transferscope.running.context import Context
 from transferscope.running.executors import processes, serial
 from transferscope.running.finished import Finished
 from transferscope.running.progress import progress
 from transferscope.running.results import Results
 from transferscope.running.rounds import Piece, Round, expand, with_needs
 from transferscope.running.work import Job, MeasureJob, TrainJob, do, forget
-from transferscope.running.workers import limited
 from transferscope.store import Store
 from transferscope.store.system_errors import translated
-from transferscope.study import Study
+from transferscope.study.columns import schema
+from transferscope.study.settings import Study
 
 __all__ = ["analysis_text", "asked_of", "run_study", "table_of"]
 

@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from transferscope.analyses.contract import Unit, checked
-from transferscope.analyses.registry import parse_analysis
-from transferscope.analyses.variants import BoundStudy
+from transferscope.analyses.unit_keys import unit_key
+from transferscope.context.bound import BoundStudy
+from transferscope.context.context import Context
+from transferscope.context.subjects import subject_of
 from transferscope.networks.weights import write_state
-from transferscope.running.context import Context
-from transferscope.running.reading import unit_key
-from transferscope.running.subjects import subject_of
-from transferscope.specs import NetworkSpec
+from transferscope.specs.network import NetworkSpec
 from transferscope.store import Store
+from transferscope.study.registry import parse_analysis
 from transferscope.training.loop import train
 
 __all__ = ["Job", "MeasureJob", "TrainJob", "do", "forget", "metadata", "unit_key"]

@@ -13,9 +13,10 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from transferscope.context.threads import limited
 from transferscope.errors import WorkerError
 
-__all__ = ["Emit", "Worker", "end", "limited", "pickled", "rebuilt"]
+__all__ = ["Emit", "Worker", "end", "pickled", "rebuilt"]
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -198,24 +199,6 @@ def pickled(value: object, what: str) -> bytes:
 def _label(item: object) -> str:
     text = str(getattr(item, "label", None) or item)
     return text if len(text) <= 200 else text[:197] + "..."
-
-
-@contextlib.contextmanager
-def limited(threads: int | None) -> Iterator[None]:
-    """Torch, OpenMP and BLAS on ``threads`` threads: sums are then added up in the same order everywhere."""
-    if threads is None:
-        yield
-        return
-    import threadpoolctl
-    import torch
-
-    before = torch.get_num_threads()
-    with threadpoolctl.threadpool_limits(threads):
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from transferscope.frozen import derive_seed
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.copies import copied
 from transferscope.networks.curve import CurveNetwork, curve_weights
-from transferscope.specs import CurveShape
+from transferscope.specs.architecture import CurveShape
 from transferscope.training.subject import AbstractSubject
 
 __all__ = ["BendOfCurve"]

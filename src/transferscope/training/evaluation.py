@@ -15,8 +15,8 @@ from transferscope.data.splits import nested_subset
 from transferscope.measures.metrics import metric as metric_of
 from transferscope.measures.metrics import per_example_loss
 from transferscope.networks.evaluate import logits
+from transferscope.specs.recipe import Recipe
 from transferscope.training.objective import Task
-from transferscope.training.recipe import Recipe
 
 __all__ = ["Clean", "CleanEvaluation"]
 

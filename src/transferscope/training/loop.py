@@ -26,7 +26,8 @@ from transferscope.errors import (
 )
 from transferscope.frozen import derive_seed
 from transferscope.networks.evaluate import autocast
-from transferscope.specs import NetworkSpec
+from transferscope.specs.network import NetworkSpec
+from transferscope.specs.recipe import Recipe
 from transferscope.training.checkpoints import WorkingFolder, cpu_state
 from transferscope.training.evaluation import CleanEvaluation
 from transferscope.training.history import EpochRow, EpochTiming, best_epoch, history_frame
@@ -42,7 +43,6 @@ from transferscope.training.optimisers import (
 from transferscope.training.phases import Phase, Phases
 from transferscope.training.progress import Progress, Saved, timed
 from transferscope.training.randomness import deterministic_kernels, seeded
-from transferscope.training.recipe import Recipe
 from transferscope.training.request import recipe_and_data, training_examples, training_identity
 from transferscope.training.schedules import learning_rate
 from transferscope.training.subject import AbstractSubject, Subject, WholeNetwork

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.errors import ModuleNameError, StudyError, nearest
-from transferscope.training.recipe import Recipe
+from transferscope.specs.recipe import Recipe
 
 __all__ = [
     "build_optimiser",

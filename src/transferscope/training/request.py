@@ -9,9 +9,9 @@ from transferscope.data.images import ImageSet
 from transferscope.data.spec import DataSpec, Split
 from transferscope.errors import DataError, StudyError
 from transferscope.frozen import content_key
-from transferscope.specs import NetworkSpec
+from transferscope.specs.network import NetworkSpec
+from transferscope.specs.recipe import Recipe
 from transferscope.training.objective import Task
-from transferscope.training.recipe import Recipe
 
 __all__ = ["recipe_and_data", "training_examples", "training_identity"]
 

@@ -6,7 +6,7 @@ step by step (the tests compare the two).
 
 import math
 
-from transferscope.training.recipe import Recipe
+from transferscope.specs.recipe import Recipe
 
 __all__ = ["learning_rate", "warmup_updates"]
 

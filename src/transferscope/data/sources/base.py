@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transferscope.data.regular_files import regular_file
 from transferscope.errors import DataError, printable
 from transferscope.frozen import Frozen
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-__all__ = ["SPLIT_WORDS", "AbstractSource", "Listing", "existing", "files_stamp", "regular_file", "split_of"]
+__all__ = ["SPLIT_WORDS", "AbstractSource", "Listing", "existing", "files_stamp", "split_of"]
 
 SPLIT_WORDS = {
     "train": "train",
@@ -153,19 +154,6 @@ def existing(path: str, what: str) -> Path:
     return place if stat.S_ISDIR(mode) else Path(regular_file(place))
 
 
-def regular_file(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """``path`` itself, if a file lies there that can be opened without waiting.
-
-    Raises:
-        DataError: it is a pipe, a device, a socket or a folder.
-        OSError: it is not there.
-    """
-    mode = os.stat(path).st_mode
-    if not stat.S_ISREG(mode):
-        raise DataError(f"{os.fspath(path)} is no file", expected="a regular file", got=_kind(mode))
-    return path
-
-
 def files_stamp(root: Path, files: Iterable[Path]) -> list[object]:
     """Where files lie, how many they are, and a hash of their names, sizes and times.
 
@@ -186,8 +174,3 @@ def files_stamp(root: Path, files: Iterable[Path]) -> list[object]:
         digest.update(f"{file.relative_to(root).as_posix()}\0{facts}\n".encode("utf-8", "surrogateescape"))
         count += 1
     return [str(root.resolve()), count, digest.hexdigest()]
-
-
-def _kind(mode: int) -> str:
-    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
-    return kinds.get(stat.S_IFMT(mode), "a device")

@@ -1,0 +1,1 @@
+"""Trained curves between the networks of a study, beside the straight line."""

@@ -1,0 +1,1 @@
+"""Distance in parameter space (paper Table 2)."""

@@ -1,0 +1,65 @@
+"""The key of a unit's result, and the tables that finished units make."""
+
+import io
+from collections.abc import Iterator
+
+import polars as pl
+
+from transferscope.analyses.contract import AbstractAnalysis, checked
+from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.unit_keys import unit_key
+from transferscope.context.bound import BoundStudy
+from transferscope.errors import StoreError
+from transferscope.store import Store
+from transferscope.study.columns import schema
+
+__all__ = ["finished_table"]
+
+
+def finished_table(analysis: AbstractAnalysis, study: BoundStudy, store: Store) -> pl.DataFrame:
+    """The rows of an analysis whose units all lie in the store, in their order, test columns included.
+
+    Its units are named anew, as a run names them: from the tables of what it needs, without test data, round after
+    round until none is new.
+
+    Args:
+        analysis: finished before the one that asks.
+        study: whose.
+        store: where the results lie.
+
+    Raises:
+        StoreError: a unit of it is not measured yet.
+    """
+    return _table(analysis, study, store, {})
+
+
+def _table(
+    analysis: AbstractAnalysis, study: BoundStudy, store: Store, tables: dict[str, pl.DataFrame]
+) -> pl.DataFrame:
+    if analysis.key in tables:
+        return tables[analysis.key]
+    for need in analysis.needs(study):
+        _table(need, study, store, tables)
+    keys: list[str] = []
+    while new := [key for key in _keys(analysis, study, tables) if key not in keys]:
+        keys += dict.fromkeys(new)
+        frames = [pl.DataFrame([], schema=schema(analysis.columns)), *(_read(analysis, key, store) for key in keys)]
+        tables[analysis.key] = checked(analysis, pl.concat(frames))
+    return tables.setdefault(analysis.key, pl.DataFrame([], schema=schema(analysis.columns)))
+
+
+def _keys(analysis: AbstractAnalysis, study: BoundStudy, tables: dict[str, pl.DataFrame]) -> Iterator[str]:
+    for unit in analysis.units(study, Evidence(tables).for_decision()):
+        yield unit_key(analysis, unit, study)
+
+
+def _read(analysis: AbstractAnalysis, key: str, store: Store) -> pl.DataFrame:
+    entry = store.entry("units", key)
+    if not entry.exists():
+        raise StoreError(
+            f"a unit of {analysis.name!r} is not measured yet",
+            expected="an analysis that is finished",
+            got=f"no entry {key}",
+            hint="name it in needs() of the analysis that reads it",
+        )
+    return pl.read_parquet(io.BytesIO(entry.read_bytes("table.parquet")))

@@ -1,0 +1,1 @@
+"""Learning curves and optimisation speed (paper Fig. 2)."""

@@ -1,0 +1,1 @@
+"""Planes through the networks of a study, and of random directions around them."""

@@ -1,0 +1,1 @@
+"""Transplants: which modules of P hold the gain (R4.1)."""

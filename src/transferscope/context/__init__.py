@@ -1,0 +1,1 @@
+"""The only door to weights, data and randomness: facts bound once, start values, members."""

@@ -1,0 +1,222 @@
+"""Look up the facts a study rests on: images, weights, memory format."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from transferscope.context.bound import BoundStudy, recipe_of
+from transferscope.context.threads import limited
+from transferscope.data.sources import DataSource
+from transferscope.data.spec import DataSpec, SplitSettings
+from transferscope.data.splits import make_splits
+from transferscope.data.store import ImageSet, open_images
+from transferscope.errors import StudyError
+from transferscope.frozen import content_key
+from transferscope.networks.architectures import build, input_stats
+from transferscope.networks.evaluate import resolve_device
+from transferscope.networks.probe_speed import probe
+from transferscope.networks.weights import weights_hash
+from transferscope.specs.network import Checkpoint, File, NetworkSpec, Random
+from transferscope.store import Store
+from transferscope.study.other_source import OtherSource
+from transferscope.study.settings import Source, Study
+
+__all__ = ["bind", "speed"]
+
+_PROBED = 1024  # images of a step, at most: a larger one is no faster for each, and may not fit the memory
+
+
+def bind(study: Study, store: Store) -> BoundStudy:
+    """The study with its images decoded and hashed, its weights hashed and its memory format probed.
+
+    Raises:
+        DataError: images that cannot be used.
+        WeightsError: weights that cannot be used.
+        ArchitectureError: an architecture that cannot be built.
+        StudyError: a metric that does not fit the labels.
+    """
+    # The network comes first: a misspelt name should not wait for the decoding of a large folder.
+    build(study.source.architecture, 2, 0)
+    start: File | Checkpoint | None = _weights(study.source, study)
+    stats = input_stats(study.source.architecture, study.source.weights)
+    target = study.target
+    data, images = _data(target.data, target.image_size, target.splits, stats, study, store, target.fraction)
+    metric = _metric(study, images)
+    memory_format = _memory_format(study, store)
+    if start is None:
+        start = _pretraining(study.source, study, store, stats, memory_format)
+    asked = dict.fromkeys(pair for analysis in study.analyses for pair in analysis.data_sources(study))
+    references = tuple(_data(source, target.image_size, splits, stats, study, store)[0] for source, splits in asked)
+    return BoundStudy(
+        settings=study,
+        data=data,
+        class_names=tuple(images.classes),
+        multi_label=images.multi_label,
+        metric=metric,
+        pretrained=start,
+        memory_format=memory_format,
+        references=references,
+        others=_others(study, store, stats, memory_format),
+    )
+
+
+def speed(study: Study, store: Store) -> Mapping[str, Any]:
+    """Measured images per second of a training step, by memory format; measured once per store.
+
+    The choice changes floating-point results, so it is part of the recipe; keeping it in the store keeps a study's
+    keys the same from run to run.
+    """
+    recipe = study.training.recipe
+    device = resolve_device(study.compute.device)
+    key = content_key(
+        {
+            "probe": 1,
+            "architecture": study.source.architecture.identity(),
+            "image_size": study.target.image_size,
+            "batch_size": recipe.batch_size,
+            "device": str(device),
+            "threads": study.compute.threads,
+        }
+    )
+    entry = store.entry("probes", key)
+    if not entry.exists():
+        with store.lock(f"probes-{key}"):
+            if not entry.exists():
+                with limited(study.compute.threads):
+                    found = probe(
+                        lambda: build(study.source.architecture, 2, 0),
+                        study.target.image_size,
+                        min(recipe.batch_size, _PROBED),
+                        device,
+                    )
+                rates = {str(name): float(rate) for name, rate in found.images_per_second.items()}
+                with entry.write({"memory_format": found.memory_format, "images_per_second": rates}):
+                    pass
+    return entry.manifest()
+
+
+def _memory_format(study: Study, store: Store) -> Literal["contiguous", "channels_last"]:
+    asked = study.training.recipe.memory_format
+    if asked != "auto":
+        return asked
+    found: Literal["contiguous", "channels_last"] = speed(study, store)["memory_format"]
+    return found
+
+
+def _others(
+    study: Study, store: Store, stats: tuple[Any, Any], memory_format: Literal["contiguous", "channels_last"]
+) -> tuple[tuple[OtherSource, File | Checkpoint], ...]:
+    """Pre-trained networks beside the source's; those trained here see as many images as it did, if there are."""
+    found: list[tuple[OtherSource, File | Checkpoint]] = []
+    for analysis in study.analyses:
+        for other in analysis.other_sources(study):
+            # Settings with options have no hash: two analyses may name the same.
+            if other not in [known for known, _ in found]:
+                start: File | Checkpoint | None = _weights(other, study)
+                if start is None:
+                    most = _source_images(study, stats, store)
+                    start = _pretraining(other, study, store, stats, memory_format, most)
+                found.append((other, start))
+    return tuple(found)
+
+
+def _source_images(study: Study, stats: tuple[Any, Any], store: Store) -> int | None:
+    """How many images the source was trained on; None where its weights are given."""
+    asked = study.source.pretrain
+    if asked is None:
+        return None
+    _, images = _data(asked.data, asked.image_size, asked.splits, stats, study, store)
+    return len(make_splits(images, asked.splits)["train"])
+
+
+def _weights(source: Source | OtherSource, study: Study) -> File | None:
+    weights = source.weights
+    if weights is None:
+        return None
+    return File(weights=weights, sha256=weights_hash(weights, study.source.architecture))
+
+
+def _pretraining(
+    source: Source | OtherSource,
+    study: Study,
+    store: Store,
+    stats: tuple[Any, Any],
+    memory_format: Literal["contiguous", "channels_last"],
+    most: int | None = None,
+) -> Checkpoint:
+    """A run of our own, on ``most`` of its training images where it has more."""
+    asked = source.pretrain
+    assert asked is not None
+    data, images = _data(asked.data, asked.image_size, asked.splits, stats, study, store)
+    if most is not None and (count := len(make_splits(images, asked.splits)["train"])) > most:
+        data = data.model_copy(update={"fraction": most / count})
+    metric = "auc" if images.multi_label else "top1"
+    recipe = recipe_of(asked.recipe, asked.learning_rate, memory_format, metric)
+    # Start, end and best epoch are there in any case: a recipe, and with it the key, changes only where it must.
+    if isinstance(asked.checkpoint, int) and 0 < asked.checkpoint < recipe.epochs and recipe.keep != "all":
+        kept = () if recipe.keep == "none" else recipe.keep
+        recipe = type(recipe)(**{**recipe.model_dump(), "keep": tuple(sorted({*kept, asked.checkpoint}))})
+    network = NetworkSpec(
+        architecture=study.source.architecture,
+        classes=len(images.classes),
+        start=Random(),
+        seed=asked.seed,
+        data=data,
+        recipe=recipe,
+    )
+    return Checkpoint(of=network, epoch=asked.checkpoint)
+
+
+def _data(
+    source: DataSource,
+    image_size: int,
+    splits: SplitSettings,
+    stats: tuple[Any, Any],
+    study: Study,
+    store: Store,
+    fraction: float = 1.0,
+) -> tuple[DataSpec, ImageSet]:
+    images = open_images(
+        source, image_size, store.root / "images", on_unreadable=study.target.on_unreadable, decoding=study.target
+    )
+    mean, std = stats
+    return (
+        DataSpec(
+            source=source,
+            fingerprint=images.fingerprint,
+            image_size=image_size,
+            mean=mean,
+            std=std,
+            splits=splits,
+            fraction=fraction,
+        ),
+        images,
+    )
+
+
+def _metric(study: Study, images: ImageSet) -> str:
+    asked = study.target.metric
+    classes = len(images.classes)
+    if asked == "auto":
+        return "auc" if images.multi_label else "top1"
+    if asked == "auc" and not images.multi_label and classes != 2:
+        raise StudyError(
+            "target.metric 'auc' does not fit this data",
+            expected="several labels per image, or two classes",
+            got=f"one label out of {classes} classes",
+            hint="set target.metric to top1",
+        )
+    if asked == "top5" and (images.multi_label or classes < 6):
+        raise StudyError(
+            "target.metric 'top5' does not fit this data",
+            expected="one label per image out of at least 6 classes",
+            got=f"{classes} {'labels' if images.multi_label else 'classes'}",
+            hint="set target.metric to top1",
+        )
+    if asked == "top1" and images.multi_label:
+        raise StudyError(
+            "target.metric 'top1' does not fit this data",
+            expected="one label per image",
+            got=f"{classes} labels that may hold at once",
+            hint="set target.metric to auc",
+        )
+    return asked

@@ -1,0 +1,140 @@
+"""A study with its facts looked up: what an analysis needs to name networks."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from transferscope.context.members import shown
+from transferscope.data.spec import DataSpec
+from transferscope.errors import AnalysisError
+from transferscope.specs.network import Checkpoint, File, NetworkSpec, Random, Start
+from transferscope.specs.recipe import Recipe
+
+if TYPE_CHECKING:
+    from transferscope.data.sources import DataSource
+    from transferscope.study.other_source import OtherSource
+    from transferscope.study.settings import Study, VariantRecipe
+
+__all__ = ["BASELINES", "TRAINED", "BoundStudy", "recipe_of", "shown"]
+
+BASELINES = ("RI", "P")
+"""Networks before training on the target; in every table."""
+TRAINED = ("RI_T", "P_T")
+"""Networks after training on the target."""
+
+
+def recipe_of(
+    settings: "VariantRecipe",
+    learning_rate: float,
+    memory_format: Literal["contiguous", "channels_last"],
+    metric: str,
+    epochs: int | None = None,
+) -> Recipe:
+    """A complete recipe: the settings with a rate, a memory format, a metric and, where given, other epochs."""
+    fields = settings.model_dump()
+    fields.update(
+        learning_rate=learning_rate,
+        metric=metric,
+        memory_format=memory_format if settings.memory_format == "auto" else settings.memory_format,
+    )
+    if epochs is not None:
+        fields.update(epochs=epochs)
+        # A kept epoch or a warm-up beyond a shorter run's end would make the shorter recipe invalid.
+        if not isinstance(settings.keep, str):
+            fields.update(keep=tuple(epoch for epoch in settings.keep if epoch <= epochs))
+        fields.update(warmup_epochs=min(settings.warmup_epochs, epochs / 2))
+    return Recipe(**fields)
+
+
+@dataclass(frozen=True)
+class BoundStudy:
+    """A study whose data, weights and memory format were looked up.
+
+    Attributes:
+        settings: the study.
+        data: the target's examples.
+        class_names: of the target.
+        multi_label: whether several labels may hold at once.
+        metric: ``top1``, ``top5`` or ``auc``.
+        pretrained: the start of P.
+        memory_format: probed for this architecture on this machine.
+        references: further data sets that its analyses look at, at the target's image size.
+        others: pre-trained networks beside the source's that its analyses start from.
+    """
+
+    settings: "Study"
+    data: DataSpec
+    class_names: tuple[str, ...]
+    multi_label: bool
+    metric: str
+    pretrained: File | Checkpoint
+    memory_format: Literal["contiguous", "channels_last"]
+    references: tuple[DataSpec, ...] = ()
+    others: "tuple[tuple[OtherSource, File | Checkpoint], ...]" = ()
+
+    def reference(self, source: "DataSource") -> DataSpec:
+        """The examples of a data set that an analysis named in ``data_sources``.
+
+        Raises:
+            AnalysisError: none did.
+        """
+        for data in self.references:
+            if data.source == source:
+                return data
+        raise AnalysisError(
+            f"the study has no data set {source.kind!r} beside its target",
+            hint="name it in data_sources() of the analysis that reads it",
+        )
+
+    def other(self, source: "OtherSource") -> File | Checkpoint:
+        """The start that an analysis named in ``other_sources``.
+
+        Raises:
+            AnalysisError: none did.
+        """
+        for asked, start in self.others:
+            if asked == source:
+                return start
+        raise AnalysisError(
+            "the study has no such pre-trained network beside its source's",
+            hint="name it in other_sources() of the analysis that starts from it",
+        )
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The report seeds."""
+        return self.settings.seeds
+
+    @property
+    def task(self) -> Literal["single", "multi"]:
+        """``multi`` where several labels may hold at once."""
+        return "multi" if self.multi_label else "single"
+
+    def untrained(self, variant: str, seed: int) -> NetworkSpec:
+        """RI or P: the start of RI-T or P-T of the same seed, with the same head."""
+        start: Start = Random() if variant.startswith("RI") else self.pretrained
+        return NetworkSpec(
+            architecture=self.settings.source.architecture,
+            classes=len(self.class_names),
+            start=start,
+            seed=seed,
+        )
+
+    def recipe(self, learning_rate: float, epochs: int | None = None) -> Recipe:
+        """The recipe of both variants, at a rate."""
+        return recipe_of(self.settings.training.recipe, learning_rate, self.memory_format, self.metric, epochs)
+
+    def trained(self, variant: str, seed: int, learning_rate: float, epochs: int | None = None) -> NetworkSpec:
+        """RI-T or P-T of one seed at a given rate."""
+        start = self.untrained(variant, seed)
+        return NetworkSpec(
+            architecture=start.architecture,
+            classes=start.classes,
+            start=start.start,
+            seed=seed,
+            data=self.data,
+            recipe=self.recipe(learning_rate, epochs),
+        )
+
+    def trained_from(self, start: Start, seed: int, learning_rate: float, epochs: int | None = None) -> NetworkSpec:
+        """A network trained like P-T of the same seed from another start: with its head, order and augmentation."""
+        return self.trained("P_T", seed, learning_rate, epochs).model_copy(update={"start": start})

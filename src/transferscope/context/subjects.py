@@ -1,0 +1,30 @@
+"""What the training of a network works on, by its start."""
+
+from functools import partial
+
+from transferscope.context.starts import Origins, ends_of, statistics_batches
+from transferscope.specs.network import Curve, NetworkSpec
+from transferscope.training.bend import BendOfCurve
+from transferscope.training.subject import Subject, WholeNetwork
+
+__all__ = ["subject_of"]
+
+
+def subject_of(spec: NetworkSpec, origins: Origins) -> Subject:
+    """The network itself; for the bend of a curve the points between the ends.
+
+    Args:
+        spec: a network that is trained.
+        origins: where the ends and training images are found.
+
+    Raises:
+        StoreError: an end of the curve is not trained yet.
+        WeightsError: an end of the curve diverged.
+    """
+    if not isinstance(spec.start, Curve) or spec.data is None:
+        return WholeNetwork
+    first, second = ends_of(spec.start, origins)
+    statistics = statistics_batches(spec.data, origins)
+    return partial(
+        BendOfCurve, first=first, second=second, shape=spec.start.shape, statistics=statistics, seed=spec.seed
+    )

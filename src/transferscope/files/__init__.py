@@ -1,0 +1,1 @@
+"""Networks and images given as files, without a study."""

@@ -1,0 +1,93 @@
+"""Compare two files of weights on a folder of images: what ``transferscope compare`` does."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from transferscope.data.sources import AbstractSource
+from transferscope.files.images import image_size_of, stored_images
+from transferscope.files.networks import architecture_of, check_classes, check_size, classes_of, facts_of, network_of
+from transferscope.methods.compare.compare import OnStep, compare
+from transferscope.methods.compare.comparison import Comparison
+from transferscope.networks.architectures import head_name
+from transferscope.networks.evaluate import resolve_device
+
+__all__ = ["compare_files"]
+
+_STATISTICS_IMAGES = 1024
+
+
+def compare_files(
+    a: Path,
+    b: Path,
+    *,
+    model: str | None = None,
+    data: Path | AbstractSource,
+    image_size: int | None = None,
+    which: tuple[str | None, str | None] = (None, None),
+    device: str = "auto",
+    points: int = 13,
+    refine: float | None = 0.021,
+    fast: bool = False,
+    on_step: OnStep | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> Comparison:
+    """Compare two networks stored in files, on the test images of a folder.
+
+    The images' classes are those of the first network; a second one with a head of another size is compared in its
+    trunk alone.
+
+    Images are divided as in a study: batch-norm statistics are recomputed on training images, everything else is
+    measured on test images. The division is that of the study the networks were trained by, where their metadata name
+    it, else a study's default. Images that cannot be read are left out. How many images were used, and of what size, is
+    in the result's notes.
+
+    Args:
+        a: a file of safetensors or of ``torch.save``, the index of its parts, or their folder.
+        b: another of the same architecture.
+        model: ``timm:NAME`` and so on; None reads it from the files' metadata.
+        data: class folders, Parquet or NumPy files, or any data source.
+        image_size: height and width in pixels; None takes the metadata's, else what timm declares for the architecture,
+            else 224.
+        which: of the networks in each file: as of :class:`~transferscope.specs.architecture.FileWeights`.
+        device: where to compute.
+        points: of the path, from α = 0 to 1.
+        refine: tolerance in α to which its maxima are then located; None for ``points`` alone.
+        fast: the path in bfloat16 and channels_last, ends and maxima again in float32.
+        on_step: as of :func:`~transferscope.methods.compare.compare.compare`.
+        on_note: told, before images are decoded, at which size and how normalised, and what was found in the files.
+
+    Raises:
+        ArchitectureError: the architecture is unknown, cannot read images of this size, or is not given and not in the
+            metadata (those that fit are listed).
+        WeightsError: a file cannot be read, or does not fit, or the two were trained on images prepared differently.
+        DataError: the images cannot be used, or have another number of classes than the first network.
+    """
+    facts = facts_of(a, b, image_size)
+    architecture = architecture_of(a, b, model, facts)
+    found_in = [network_of(path, architecture, word) for path, word in zip((a, b), which, strict=True)]
+    networks, remarks = [network for network, _ in found_in], tuple(text for _, texts in found_in for text in texts)
+    if on_note is not None:
+        for remark in remarks:
+            on_note(remark)
+    size = image_size_of(architecture, facts, image_size)
+    check_size(networks[0], architecture, size)
+    where = resolve_device(device)
+    with stored_images(data, size, architecture, facts, a, where, on_note) as found:
+        classes = [classes_of(network, architecture) for network in networks]
+        check_classes(found.images, classes[0], f" (and {classes[1]} of the second network)")
+        compared = compare(
+            networks[0],
+            networks[1],
+            found.batches("test"),
+            train=found.batches("train", _STATISTICS_IMAGES),
+            metric_name=found.metric,
+            clusters=found.clusters("test"),
+            head=head_name(networks[0], architecture),
+            device=where,
+            points=points,
+            refine=refine,
+            fast=fast,
+            on_step=on_step,
+        )
+        return replace(compared, notes=(*found.notes("test"), *remarks))

@@ -1,0 +1,141 @@
+"""What a fine-tuned network stored in a file can do without: what ``transferscope modules`` does."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from transferscope.data.sources import AbstractSource
+from transferscope.files.images import image_size_of, stored_images
+from transferscope.files.networks import architecture_of, check_classes, check_size, classes_of, facts_of, network_of
+from transferscope.methods.compare.compare import OnStep
+from transferscope.methods.modules.choices import ModuleWork, module_choices, module_work
+from transferscope.methods.modules.choices_result import ModuleChoices
+from transferscope.networks.architectures import build, head_name
+from transferscope.networks.copies import copied
+from transferscope.networks.evaluate import resolve_device
+from transferscope.networks.modules import Granularity
+from transferscope.networks.weights import load, take
+from transferscope.specs.architecture import Weights
+
+__all__ = ["module_files"]
+
+_TRAIN_IMAGES = 512
+_NOISY_IMAGES = 128
+
+
+def module_files(
+    finetuned: Path,
+    pretrained: Weights,
+    *,
+    model: str | None = None,
+    data: Path | AbstractSource,
+    image_size: int | None = None,
+    which: str | None = None,
+    granularity: Granularity = "block",
+    margin: float = 0.005,
+    batch_norm: Literal["recompute", "none"] = "recompute",
+    train_images: int = _TRAIN_IMAGES,
+    device: str = "auto",
+    on_step: OnStep | None = None,
+    on_note: Callable[[str], None] | None = None,
+    on_plan: Callable[[ModuleWork, float], None] | None = None,
+) -> ModuleChoices:
+    """Put the modules of a fine-tuned network back to their pre-trained values, on the images of a folder.
+
+    Images are divided as in a study (by that of the fine-tuned network, where its metadata name it): validation images
+    choose, test images judge. A pre-trained head for other classes is left out.
+
+    Args:
+        finetuned: a file of safetensors or of ``torch.save``, the index of its parts, or their folder.
+        pretrained: the weights it came from.
+        model: ``timm:NAME`` and so on; None reads it from the metadata of ``finetuned``.
+        data: class folders, Parquet or NumPy files, or any data source.
+        image_size: height and width in pixels; None takes the metadata's, else the architecture's, else 224.
+        which: of the networks in ``finetuned``: as of :class:`~transferscope.specs.architecture.FileWeights`.
+        granularity: of the modules.
+        margin: loss of the metric that counts as none.
+        batch_norm: ``recompute`` its statistics for every change, or ``none``.
+        train_images: for batch norm; μ is found on at most 128 of them.
+        device: where to compute.
+        on_step: told what is being done.
+        on_note: told, before images are decoded, at which size and how normalised, and what was found in the files.
+        on_plan: told, before anything is evaluated, what will be done at most, and in how many seconds at most: by the
+            time of one batch.
+
+    Raises:
+        ArchitectureError: the architecture is unknown, not given, or does not take images of this size.
+        WeightsError: a file cannot be read, or does not fit.
+        DataError: the images cannot be used, or have another number of classes than the network.
+    """
+    facts = facts_of(finetuned, finetuned, image_size)
+    architecture = architecture_of(finetuned, finetuned, model, facts)
+    network, remarks = network_of(finetuned, architecture, which)
+    classes = classes_of(network, architecture)
+    start = build(architecture, classes, 0)
+    head = head_name(start, architecture)
+    taken = take(pretrained, architecture)
+    headless = not any(name.startswith(f"{head}.") for name in taken.state)
+    report = load(start, taken.state, head, new_head=headless)
+    remarks += tuple(f"pre-trained weights: {remark}" for remark in (*taken.remarks, *report.remarks))
+    if on_note is not None:
+        for remark in remarks:
+            on_note(remark)
+    own_head = any(name.startswith(f"{head}.") for name in report.loaded)
+    size = image_size_of(architecture, facts, image_size)
+    check_size(network, architecture, size)
+    where = resolve_device(device)
+    with stored_images(data, size, architecture, facts, finetuned, where, on_note) as found:
+        check_classes(found.images, classes)
+        validation, test, train, noisy = (
+            found.batches("validation"),
+            found.batches("test"),
+            found.batches("train", train_images),
+            found.batches("train", min(train_images, _NOISY_IMAGES)),
+        )
+        if on_plan is not None:
+            work = module_work(
+                network,
+                len(validation.indices),
+                len(test.indices),
+                train=len(train.indices),
+                noisy=len(noisy.indices),
+                new_head=None if own_head else head,
+                head=head,
+                granularity=granularity,
+                batch_norm=batch_norm,
+            )
+            on_plan(work, work.images * _seconds_per_image(network, next(iter(validation))[0], where))
+        choices = module_choices(
+            start.eval(),
+            network,
+            validation,
+            test,
+            train=train,
+            noisy=noisy,
+            new_head=None if own_head else head,
+            head=head,
+            granularity=granularity,
+            margin=margin,
+            metric_name=found.metric,
+            clusters=found.clusters("test"),
+            batch_norm=batch_norm,
+            device=where,
+            on_step=on_step,
+        )
+        return replace(choices, notes=(*found.notes("test"), *remarks))
+
+
+def _seconds_per_image(network: nn.Module, images: Tensor, device: torch.device) -> float:
+    """By the fastest of a few passes of one batch: the first one makes ready, others may be disturbed."""
+    moved, taken = copied(network).to(device).eval(), []
+    with torch.inference_mode():
+        for _ in range(4):
+            begun = time.perf_counter()
+            moved(images.to(device)).cpu()  # waits for the device
+            taken.append(time.perf_counter() - begun)
+    return min(taken) / len(images)

@@ -1,0 +1,175 @@
+"""Networks stored in files, with what the files say of them."""
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from transferscope.data.images import ImageSet
+from transferscope.errors import ArchitectureError, DataError, WeightsError
+from transferscope.networks.architectures import build, head_name, input_size
+from transferscope.networks.weights import CANDIDATES, fitting_architectures, load, read_file, read_metadata, take
+from transferscope.specs.architecture import Architecture, FileWeights
+
+__all__ = ["architecture_of", "check_classes", "check_size", "classes_of", "facts_of", "network_of"]
+
+_PREPARED = ("image_size", "mean", "std", "splits")
+
+
+def facts_of(a: Path, b: Path, image_size: int | None) -> dict[str, str]:
+    """What two files say of their networks; the first has the last word.
+
+    Args:
+        a: a file of weights.
+        b: another.
+        image_size: given by the user: theirs may then differ.
+
+    Raises:
+        WeightsError: a file cannot be read, or the two were trained on images prepared differently.
+    """
+    facts, others = read_metadata(a), read_metadata(b)
+    for name in _PREPARED:
+        if name == "image_size" and image_size is not None:
+            continue
+        if name in facts and name in others and facts[name] != others[name]:
+            raise WeightsError(
+                f"the two networks were trained on images prepared differently: {name} differs",
+                expected=f"{name} {facts[name]}, as of {a}",
+                got=f"{others[name]}, of {b}",
+                hint="compare networks of one study",
+            )
+    return {**others, **facts}
+
+
+def architecture_of(a: Path, b: Path, model: str | None, facts: dict[str, str]) -> Architecture:
+    """The architecture two files were saved from.
+
+    Args:
+        a: a file of weights.
+        b: another.
+        model: given by the user; None reads it from ``facts``.
+        facts: as of :func:`facts_of`.
+
+    Raises:
+        ArchitectureError: it is not given and not in the facts (those that fit are listed).
+        WeightsError: the facts name one that cannot be used, or code: a file may name timm's and torchvision's
+            architectures only.
+    """
+    if model is not None:
+        return Architecture(name=model)
+    if "architecture" in facts:
+        try:
+            named = Architecture(**json.loads(facts["architecture"]))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise WeightsError(
+                f"the metadata of {a} names no usable architecture",
+                got=facts["architecture"][:200],
+                hint="give --model",
+            ) from error
+        if named.code is not None:
+            raise WeightsError(
+                f"the metadata of {a} or {b} names a function, and a file of weights never decides which code runs",
+                expected="timm:NAME or torchvision:NAME",
+                got=named.name[:200],
+                hint="if you trust that function, name it yourself: --model package.module:function",
+            )
+        return named
+    fits = fitting_architectures(read_file(a))
+    raise ArchitectureError(
+        f"the architecture of {a} and {b} is not given, and their metadata do not name it",
+        expected="--model timm:NAME",
+        got="these fit by names and shapes: " + ", ".join(fits)
+        if fits
+        else f"no registered architecture fits (of {len(CANDIDATES)} common ones)",
+        hint=f"--model {fits[0]}"
+        if fits
+        else "--model and the name that the weights were saved from (`transferscope list architectures` has all); "
+        "--model package.module:function builds a network of your own",
+    )
+
+
+def network_of(path: Path, architecture: Architecture, which: str | None = None) -> tuple[nn.Module, tuple[str, ...]]:
+    """The network stored in a file, with its own head.
+
+    Args:
+        path: the file.
+        architecture: it was saved from.
+        which: as of :class:`~transferscope.specs.architecture.FileWeights`.
+
+    Returns:
+        The network, and what a reader must know of how it was found in the file.
+
+    Raises:
+        WeightsError: the file cannot be read, or does not fit.
+        ArchitectureError: the architecture cannot be built.
+    """
+    taken = take(FileWeights(path=str(path), which=which), architecture)
+    head = head_name(build(architecture, 2, 0), architecture)
+    counts = {tensor.shape[0] for name, tensor in taken.state.items() if name.startswith(f"{head}.") and tensor.ndim}
+    if len(counts) != 1:
+        other = ", ".join(taken.other_head[:5])
+        raise WeightsError(
+            f"only the head of {path} does not fit {architecture.name}",
+            expected=f"tensors named {head}.*, as many rows as classes",
+            got=f"everything before it, and in its place: {other or 'nothing'}",
+            hint="give a file with the head, or --model package.module:function that builds the network with the "
+            "file's own head",
+        )
+    model = build(architecture, counts.pop(), 0)
+    try:
+        report = load(model, taken.state, head, new_head=False)
+    except WeightsError as error:
+        # Of two files a reader must know which.
+        raise WeightsError(f"{path}: {error.what}", expected=error.expected, got=error.got, hint=error.hint) from error
+    return model.eval(), tuple(f"{path}: {remark}" for remark in (*taken.remarks, *report.remarks))
+
+
+@torch.no_grad()
+def check_size(model: nn.Module, architecture: Architecture, size: int) -> None:
+    """To be called before all images are decoded at a size that the network does not take.
+
+    Args:
+        model: the network.
+        architecture: its name is said.
+        size: height and width in pixels.
+
+    Raises:
+        ArchitectureError: it does not take images of this size.
+    """
+    try:
+        model(torch.zeros(1, 3, size, size))
+    except Exception as error:  # timm asserts, layers complain of shapes: what networks raise here has no one type
+        declared = input_size(architecture)
+        raise ArchitectureError(
+            f"{architecture.name} cannot read images of {size} × {size} pixels",
+            expected="a size the network was built for",
+            got=f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}",
+            hint="--image-size" + ("" if declared in (None, size) else f" {declared}"),
+        ) from error
+
+
+def classes_of(model: nn.Module, architecture: Architecture) -> int:
+    """How many classes a network tells apart."""
+    head = model.get_submodule(head_name(model, architecture))
+    return next(p.shape[0] for p in head.parameters())
+
+
+def check_classes(images: ImageSet, classes: int, more: str = "") -> None:
+    """Raise where images have another number of classes than a network.
+
+    Args:
+        images: with their classes.
+        classes: of the network.
+        more: said behind what was expected.
+
+    Raises:
+        DataError: they do not fit.
+    """
+    if classes != len(images.classes):
+        raise DataError(
+            "the images do not have the network's classes",
+            expected=f"{classes} classes{more}",
+            got=f"{len(images.classes)}: {', '.join(images.classes[:8])}",
+            hint="give the images the networks were trained on",
+        )

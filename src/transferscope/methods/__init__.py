@@ -1,0 +1,1 @@
+"""What works on modules and loaders without a study: the public functions."""

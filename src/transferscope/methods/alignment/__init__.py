@@ -1,0 +1,1 @@
+"""Hidden units of two networks put in one order."""

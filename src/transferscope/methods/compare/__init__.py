@@ -1,0 +1,1 @@
+"""Two networks compared on data, and what is said of it."""

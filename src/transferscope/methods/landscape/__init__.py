@@ -1,0 +1,1 @@
+"""Losses and metrics anywhere in parameter space: lines, curves, planes, basins, curvature."""

@@ -1,0 +1,301 @@
+"""Which modules of a fine-tuned network can go back to their pre-trained value, or go altogether, without loss."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from transferscope.errors import MeasureError
+from transferscope.measures.equivalence import noninferior
+from transferscope.measures.families import bonferroni_confidence
+from transferscope.methods.compare.compare import OnStep
+from transferscope.methods.landscape.landscape import Batches, Landscape
+from transferscope.methods.modules.choices_result import Change, ModuleChoice, ModuleChoices, Together
+from transferscope.methods.modules.criticality import ALPHAS, SIGMAS, criticality
+from transferscope.methods.modules.rewind import Rewinding, Rewound, group_name, rewind, without_weights
+from transferscope.networks.batchnorm import tracked_norms
+from transferscope.networks.given import takes_networks
+from transferscope.networks.modules import Granularity, parts_parameters
+
+__all__ = ["ModuleWork", "module_choices", "module_work"]
+
+_CHOOSES = "validation"
+_DRAWS = 2  # of noise, for μ
+_ONE_SIDED = 0.90  # the ends of such an interval are one-sided 95 % limits
+
+
+@dataclass(frozen=True)
+class ModuleWork:
+    """What :func:`module_choices` will do at most.
+
+    Attributes:
+        modules: how many are changed.
+        single: networks evaluated for single modules, and for all of them.
+        noise: for μ; a search that leaves out what cannot become the minimum.
+        together: for the lists of several modules.
+        images: sent through a network in all, if nothing that lies before a module were kept.
+    """
+
+    modules: int
+    single: int
+    noise: int
+    together: int
+    images: int
+
+    @property
+    def points(self) -> int:
+        """Networks evaluated in all."""
+        return self.single + self.noise + self.together
+
+
+def module_work(
+    finetuned: nn.Module,
+    validation: int,
+    test: int,
+    *,
+    train: int,
+    noisy: int,
+    new_head: str | None = None,
+    head: str | None = None,
+    granularity: Granularity = "block",
+    batch_norm: Literal["recompute", "none"] = "recompute",
+) -> ModuleWork:
+    """Count what :func:`module_choices` will do at most, before it is begun.
+
+    Args:
+        finetuned: the network.
+        validation: images that choose.
+        test: images that judge.
+        train: images for batch norm.
+        noisy: images for μ.
+        new_head: as of :func:`module_choices`.
+        head: as of :func:`module_choices`.
+        granularity: as of :func:`module_choices`.
+        batch_norm: as of :func:`module_choices`.
+    """
+    count = len([name for name in parts_parameters(finetuned, granularity, new_head or head) if name != new_head])
+    again = train if batch_norm == "recompute" and tracked_norms(finetuned) else 0
+    # The final network with its own and with recomputed statistics; each module and all of them, put back and at 0.
+    single = 2 + 2 * (count + 1)
+    noise = 1 + count * len(ALPHAS) * len(SIGMAS) * _DRAWS
+    # Of either list: the network and its growing; then as for single modules, of the whole list.
+    grown, judged = 2 * (1 + count), 2 * (2 + 2 * 2)
+    images = (single + judged) * (validation + test + again) + grown * (validation + again)
+    images += noise * (noisy + (noisy if again else 0))
+    return ModuleWork(count, single, noise, grown + judged, images)
+
+
+@takes_networks("pretrained", "finetuned")
+def module_choices(
+    pretrained: nn.Module,
+    finetuned: nn.Module,
+    validation: Batches,
+    test: Batches,
+    *,
+    train: Batches,
+    noisy: Batches | None = None,
+    new_head: str | None = None,
+    head: str | None = None,
+    granularity: Granularity = "block",
+    margin: float = 0.005,
+    metric_name: str = "top1",
+    clusters: npt.ArrayLike | None = None,
+    batch_norm: Literal["recompute", "none"] = "recompute",
+    memory: int = 1024,
+    device: str | torch.device = "auto",
+    on_step: OnStep | None = None,
+) -> ModuleChoices:
+    """Put every module back to its pre-trained value, and to 0, and say what of it costs nothing.
+
+    Lists of several modules are chosen on validation examples and judged on test examples. A module that can go back
+    did not need its training here: a candidate for freezing, which training with it frozen must prove.
+
+    Args:
+        pretrained: of the architecture and the number of classes of ``finetuned``. Left as it is.
+        finetuned: what came of it. Left as it is.
+        validation: examples that choose.
+        test: examples that judge.
+        train: examples of the training, for batch norm where the policy is ``recompute``.
+        noisy: fewer of them, for μ, whose search evaluates many points; None takes ``train``.
+        new_head: the head's name, where the pre-trained network has none for these classes: it is left out.
+        head: the classifying module, where it is not new, a part of its own.
+        granularity: ``stage``, ``block`` or ``layer``.
+        margin: loss of the metric that counts as none, above 0.
+        metric_name: ``top1``, ``top5`` or ``auc``.
+        clusters: group of each test example, drawn together in the bootstrap; None draws examples.
+        batch_norm: ``recompute`` running statistics for every change, or ``none`` to keep the fine-tuned network's.
+        memory: MiB that may be kept of what lies before a module.
+        device: where to compute.
+        on_step: as of :func:`~transferscope.methods.compare.compare.compare`.
+
+    Raises:
+        MeasureError: the networks do not fit each other, there is no module besides the head, or the metric is not
+            defined on the examples.
+
+    Reference: Zhang, Bengio & Singer (2019), "Are all layers created equal?"; Neyshabur et al. 2020, Fig. 5 and 6.
+    """
+    if not margin > 0:
+        raise MeasureError("the margin must be positive", expected="for example 0.005", got=str(margin))
+    parts = parts_parameters(finetuned, granularity, new_head or head)
+    names = [name for name in parts if name != new_head]
+    if not names:
+        raise MeasureError("the network has no module besides its head", got=f"granularity {granularity!r}")
+    change = partial(
+        rewind,
+        pretrained,
+        finetuned,
+        {_CHOOSES: validation, "test": test},
+        recompute_on=train,
+        batch_norm=batch_norm,
+        granularity=granularity,
+        head=new_head or head,
+        metric_name=metric_name,
+        memory=memory,
+        device=device,
+    )
+    work = module_work(finetuned, 0, 0, train=0, noisy=0, new_head=new_head, head=head, granularity=granularity)
+    steps = _Steps(on_step, work.points)
+    steps.begin("single modules", 0)
+    found = change(zero=True, modules=names, on_point=steps.one)
+    final = found.final["test"]
+    if final.metric is None or found.final[_CHOOSES].metric is None:
+        raise MeasureError("the metric is not defined on these examples", expected="examples of every class")
+    steps.begin("noise", work.single)
+    few = train if noisy is None else noisy
+    bounds = criticality(
+        pretrained,
+        finetuned,
+        few,
+        recompute_on=few,
+        modules=names,
+        granularity=granularity,
+        head=new_head or head,
+        draws=_DRAWS,
+        batch_norm=batch_norm,
+        metric_name=metric_name,
+        memory=memory,
+        device=device,
+        on_module=partial(steps.one, (work.noise - 1) // work.modules),
+    )
+    every = bonferroni_confidence(len(names), _ONE_SIDED)
+    modules = []
+    for item in bounds.modules:
+        back, gone = found.at(item.name), found.at(item.name, "zero")
+        norm = _norm(pretrained, parts[item.name])
+        modules.append(
+            ModuleChoice(
+                name=item.name,
+                parameters=item.parameters,
+                distance=back.distance,
+                relative=back.distance / norm if norm else None,
+                reset=_change(found, back, margin, every, clusters),
+                zero=_change(found, gone, margin, every, clusters),
+                mu=item.criticality.mu,
+                sigma=item.criticality.sigma,
+            )
+        )
+
+    def several(to: Literal["initial", "zero"]) -> Together:
+        land = Landscape(
+            (finetuned, pretrained if to == "initial" else without_weights(finetuned)),
+            {_CHOOSES: validation},
+            recompute_on=train,
+            batch_norm=batch_norm,
+            metric_name=metric_name,
+            device=device,
+        )
+        steps.begin("several modules at once", work.single + work.noise + (to == "zero") * work.together // 2)
+        changes = {item.name: item.reset if to == "initial" else item.zero for item in modules}
+        kept = _grown(land, _cheapest_first(changes, margin), parts, margin, steps.one)
+        chosen = tuple(name for name in names if name in kept)
+        if not chosen:
+            return Together((), 0, None)
+        together = change(zero=to == "zero", modules=(), groups=[chosen], on_point=steps.one)
+        item = together.at(group_name(chosen), to)
+        return Together(chosen, item.parameters, _change(together, item, margin, _ONE_SIDED, clusters))
+
+    return ModuleChoices(
+        modules=tuple(modules),
+        reset=several("initial"),
+        zero=several("zero"),
+        metric_name=metric_name,
+        metric=final.metric,
+        examples=(len(found.final[_CHOOSES].losses), len(final.losses)),
+        parameters=sum(parameter.numel() for parameter in finetuned.parameters()),
+        margin=margin,
+        epsilon=bounds.epsilon,
+        batch_norm=found.batch_norm,
+    )
+
+
+class _Steps:
+    """Tells of networks evaluated, of so many at most; what one step leaves out counts as done in the next."""
+
+    def __init__(self, on_step: OnStep | None, most: int) -> None:
+        self._on_step, self._most = on_step, most
+        self._name, self._done = "", 0
+
+    def begin(self, name: str, done: int) -> None:
+        self._name, self._done = name, done
+        self._tell()
+
+    def one(self, count: int = 1) -> None:
+        self._done += count
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._on_step is not None:
+            self._on_step(self._name, self._done, self._most)
+
+
+def _norm(network: nn.Module, names: Sequence[str]) -> float:
+    own = dict(network.named_parameters())
+    return float(torch.stack([own[name].detach().double().square().sum() for name in names]).sum().sqrt())
+
+
+def _change(
+    found: Rewinding, item: Rewound, margin: float, confidence: float, clusters: npt.ArrayLike | None
+) -> Change:
+    own, other = found.final[_CHOOSES].metric, item.points[_CHOOSES].metric
+    loss = found.drop(item, "test", clusters, confidence=confidence)
+    return Change(
+        validation=None if own is None or other is None else own - other,
+        test=noninferior(loss, margin),
+        unchanged=item.distance == 0,
+    )
+
+
+def _cheapest_first(changes: dict[str, Change], margin: float) -> list[str]:
+    """Those that keep the metric on validation examples alone, the cheapest first."""
+    kept = {
+        name: (not change.unchanged, change.validation)
+        for name, change in changes.items()
+        if change.validation is not None and change.validation <= margin
+    }
+    return sorted(kept, key=lambda name: kept[name])
+
+
+def _grown(
+    land: Landscape,
+    order: Sequence[str],
+    parts: Mapping[str, Sequence[str]],
+    margin: float,
+    on_point: Callable[[], None],
+) -> list[str]:
+    """One module after the other joins the list where the metric on validation examples stays."""
+    land.combine((1.0, 0.0))
+    own = land.evaluate()[_CHOOSES].metric
+    on_point()
+    assert own is not None  # asked for before anything was changed
+    kept: list[str] = []
+    for name in order:
+        land.combine((0.0, 1.0), only={parameter for member in (*kept, name) for parameter in parts[member]})
+        metric = land.evaluate()[_CHOOSES].metric
+        on_point()
+        if metric is not None and own - metric <= margin:
+            kept.append(name)
+    return kept

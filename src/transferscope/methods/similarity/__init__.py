@@ -1,0 +1,1 @@
+"""How alike the representations of networks are."""

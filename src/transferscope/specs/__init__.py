@@ -1,0 +1,1 @@
+"""How a network comes to be: settings, each with a key. No torch here."""

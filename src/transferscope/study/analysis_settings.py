@@ -1,0 +1,45 @@
+"""What a study knows of an analysis: its name, its columns, and whether its settings fit."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from transferscope.data.sources import DataSource
+from transferscope.data.spec import SplitSettings
+from transferscope.frozen import Frozen
+from transferscope.study.columns import Column
+from transferscope.study.other_source import OtherSource
+
+__all__ = ["AnalysisSettings"]
+
+
+class AnalysisSettings(Frozen):
+    """The settings of an analysis; what it does with them is added by :mod:`transferscope.analyses.contract`.
+
+    The study that is passed is a :class:`transferscope.study.settings.Study`, which holds these settings itself.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    question: ClassVar[str]
+    reference: ClassVar[str]
+    version: ClassVar[int]
+    columns: ClassVar[Mapping[str, Column]]
+
+    def data_sources(self, study: Any) -> Iterable[tuple[DataSource, SplitSettings]]:
+        """Data sets beside the target that it looks at, decoded at the target's size before anything is done.
+
+        An analysis that needs another one passes on what that one names.
+        """
+        return ()
+
+    def other_sources(self, study: Any) -> Iterable[OtherSource]:
+        """Pre-trained networks beside the source's that its networks start from, looked up before anything is done."""
+        return ()
+
+    def misfit(self, study: Any) -> str | None:
+        """Which of its settings do not fit those of the study; None if all do. Asked before anything is done."""
+        return None
+
+    def identity(self) -> Any:
+        """As of :class:`Frozen`, with the analysis's name and version."""
+        return {"analysis": self.name, "version": self.version, **super().identity()}
