@@ -118,9 +118,10 @@ def decisions(source: str) -> list[str]:
 
 
 def all_decisions() -> Iterator[tuple[str, int, str]]:
-    for path in sorted(SRC.rglob("*.py")):
+    tools = SRC.parents[1] / "tools"
+    for path in sorted([*SRC.rglob("*.py"), *tools.glob("results/*.py"), tools / "analysis_pages.py"]):
         for line, text in Search(ast.parse(path.read_text(encoding="utf-8"))).found:
-            yield str(path.relative_to(SRC)), line, text
+            yield str(path.relative_to(SRC if path.is_relative_to(SRC) else tools.parent)), line, text
 
 
 ALLOWED = {

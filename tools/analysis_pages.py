@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.errors import AnalysisError
 from transferscope.report.cards import card
+from transferscope.study.analysis_settings import AnalysisSettings
 from transferscope.study.registry import ANALYSES, analysis_type
 
 __all__ = ["page", "write_pages"]
@@ -21,7 +21,7 @@ _HEADINGS = {"Question": "Question", "Definition": "Method", "How to read": "How
              "When not to trust": "When not to trust", "Reference": "Reference"}  # fmt: skip
 
 
-def page(kind: type[AbstractAnalysis]) -> str:
+def page(kind: type[AnalysisSettings]) -> str:
     """The page of an analysis: question, method, columns, how to read, when not to trust, settings.
 
     Args:
@@ -33,11 +33,11 @@ def page(kind: type[AbstractAnalysis]) -> str:
     Raises:
         AnalysisError: the analysis has no method card.
     """
-    found = card(kind.name)
+    found = card(kind)
     if found is None:
         raise AnalysisError(
             f"the analysis {kind.name!r} has no method card",
-            hint=f"write src/transferscope/cards/{kind.name}.md",
+            hint=f"write card.md beside {kind.__module__}",
         )
     parts = [f"# {kind.title}", f"`{kind.name}`, version {kind.version}"]
     for heading, text in found.sections.items():
@@ -60,7 +60,7 @@ def write_pages(folder: Path) -> list[Path]:
     return written
 
 
-def _columns(kind: type[AbstractAnalysis]) -> str:
+def _columns(kind: type[AnalysisSettings]) -> str:
     lines = ["| column | type | unit | meaning | measured on | null means |", "|---|---|---|---|---|---|"]
     for name, column in kind.columns.items():
         unit = "" if column.dtype in (str, bool) else column.unit
@@ -72,7 +72,7 @@ def _columns(kind: type[AbstractAnalysis]) -> str:
     return "\n".join(lines)
 
 
-def _settings(kind: type[AbstractAnalysis]) -> str:
+def _settings(kind: type[AnalysisSettings]) -> str:
     dumped = kind().model_dump(mode="json")
     values = {name: dumped[name] for name in kind.setting_names()}
     text = yaml.safe_dump({"analyses": [{kind.name: values} if values else kind.name]}, sort_keys=False)

@@ -145,7 +145,7 @@ def test_it_reads_what_the_study_asks_for_where_it_fits(joined: Results, trained
 
 def test_it_waits_for_its_needs(plain: Context) -> None:
     with pytest.raises(StoreError, match="a unit of 'learning_rate' is not measured yet"):
-        plain.table(Similarity())
+        finished_table(Similarity(), plain.study, plain.store)
 
 
 def test_a_finished_table_is_read_as_the_run_made_it(joined: Results, trained: Trained) -> None:

@@ -1,4 +1,5 @@
 import functools
+import importlib
 import re
 from typing import Any
 
@@ -12,18 +13,21 @@ from transferscope.analyses.learning_rate.analysis import choose
 from transferscope.analyses.path import plot as path
 from transferscope.analyses.similarity import plot as similarity
 from transferscope.errors import AnalysisError
-from transferscope.plots.registry import DRAWN, figures
 from transferscope.plots.theme import LIMIT, colour, pair_rank
+from transferscope.report.figures import figures, is_drawn
+from transferscope.study.registry import ANALYSES, analysis_type
+
+DRAWN = tuple(name for name in ANALYSES if is_drawn(analysis_type(name)))
 
 
 def drawn(name: str, table: pl.DataFrame | None = None, metric: str = "top1") -> Any:
-    return whole(name, metric) if table is None else figures(name, table, metric)
+    return whole(name, metric) if table is None else figures(analysis_type(name), table, metric)
 
 
 @functools.cache
 def whole(name: str, metric: str) -> Any:
     """Of the whole table, which many tests look at; no test changes a figure."""
-    return figures(name, synthetic.TABLES[name](), metric)
+    return figures(analysis_type(name), synthetic.TABLES[name](), metric)
 
 
 @functools.cache
@@ -286,7 +290,7 @@ def test_pairs_are_read_in_one_order() -> None:
 
 @pytest.mark.parametrize("name", sorted(DRAWN))
 def test_chart_draws_the_first_picture(name: str) -> None:
-    module = __import__(f"transferscope.plots.{name}", fromlist=["chart"])
+    module = importlib.import_module(f"transferscope.analyses.{name}.plot")
     spec = module.chart(synthetic.TABLES[name]()).to_dict()
     assert spec["config"]["font"].startswith("Helvetica")
     with pytest.raises(AnalysisError, match="nothing to draw"):

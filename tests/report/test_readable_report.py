@@ -19,13 +19,14 @@ from transferscope.measures.equivalence import noninferior
 from transferscope.measures.intervals import Interval
 from transferscope.methods.modules.choices_result import Change, ModuleChoice, ModuleChoices, Together
 from transferscope.plots import theme
-from transferscope.plots.registry import figures
 from transferscope.readable import readable
 from transferscope.report import glossary
+from transferscope.report.figures import figures
 from transferscope.report.numbers import metric_words, points_words, span_words, value_words
 from transferscope.report.render import render
 from transferscope.report.sections import clauses, tidy
 from transferscope.rounding import exact, rounded
+from transferscope.study.registry import analysis_type
 
 # -- numbers ----------------------------------------------------------------------------------------------------
 
@@ -107,7 +108,7 @@ def test_terms_lead_to_the_glossary_once() -> None:
 @pytest.mark.kind("report")
 @pytest.mark.parametrize("name", sorted(synthetic.TABLES))
 def test_captions_hold_where_panels_are_stacked(name: str) -> None:
-    for figure in figures(name, synthetic.TABLES[name](), "top1"):
+    for figure in figures(analysis_type(name), synthetic.TABLES[name](), "top1"):
         assert not re.search(r"\b(left|right)\b\s*[:;,]|\b(left|right) (panel|picture)", figure.caption, re.IGNORECASE)
 
 
@@ -227,17 +228,31 @@ def test_a_prompt_shows_a_line_and_no_array(values: Any) -> None:
 
 
 @pytest.mark.kind("report")
-@pytest.mark.parametrize("name", ["align_networks.Aligned", "basin_networks.NetworkBasin", "cka_result.CkaResult",
-                                  "compare.Comparison", "curve_path.CurvePath", "domain_loader.DomainComparison",
-                                  "hessian.Hessian", "linear_path.LinearPath", "module_choices.ModuleChoices",
-                                  "module_criticality.CriticalityResult", "module_paths.ModuleLines",
-                                  "module_rewind.Rewinding", "network_spectra.NetworkSpectra", "plane_networks.Plane",
-                                  "radius_curves.RadiusCurves"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "methods.alignment.align.Aligned",
+        "methods.landscape.basin.NetworkBasin",
+        "methods.similarity.cka_result.CkaResult",
+        "methods.compare.comparison.Comparison",
+        "methods.landscape.curve.CurvePath",
+        "methods.domains.distance.DomainComparison",
+        "methods.landscape.hessian.Hessian",
+        "methods.landscape.linear_path.LinearPath",
+        "methods.modules.choices_result.ModuleChoices",
+        "methods.modules.criticality.CriticalityResult",
+        "methods.modules.paths.ModuleLines",
+        "methods.modules.rewind.Rewinding",
+        "methods.spectra.NetworkSpectra",
+        "methods.landscape.plane.Plane",
+        "methods.landscape.radius_curves.RadiusCurves",
+    ],
+)
 def test_every_public_result_is_readable(name: str) -> None:
     import importlib
 
-    module, kind = name.split(".")
-    assert hasattr(getattr(importlib.import_module(f"transferscope.analyses.{module}"), kind), "_repr_html_")
+    module, _, kind = name.rpartition(".")
+    assert hasattr(getattr(importlib.import_module(f"transferscope.{module}"), kind), "_repr_html_")
 
 
 @pytest.mark.kind("report")

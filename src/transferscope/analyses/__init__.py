@@ -1,1 +1,1 @@
-"""Analyses: one file per question; advice is an analysis too."""
+"""Analyses: one folder per question; advice is an analysis too."""

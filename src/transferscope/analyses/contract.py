@@ -16,14 +16,14 @@ from transferscope.errors import AnalysisError
 from transferscope.frozen import Frozen
 from transferscope.specs.network import NetworkSpec
 from transferscope.study.analysis_settings import AnalysisSettings
-from transferscope.study.columns import _fits, schema
+from transferscope.study.columns import fits, schema
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
     from transferscope.context.bound import BoundStudy
     from transferscope.context.context import Context
 
-__all__ = ["AbstractAnalysis", "Measured", "Unit", "checked", "checked_summary"]
+__all__ = ["AbstractAnalysis", "Measured", "Unit", "analysis_of", "checked", "checked_summary"]
 
 
 class Unit(Frozen):
@@ -102,6 +102,21 @@ class AbstractAnalysis(AnalysisSettings, abc.ABC):
         return Summary(f"{self.title}: {said or 'nothing is defined'}.", tuple(estimates))
 
 
+def analysis_of(settings: AnalysisSettings) -> AbstractAnalysis:
+    """The analysis that a study's settings are of.
+
+    Raises:
+        AnalysisError: they name a class that measures nothing.
+    """
+    if not isinstance(settings, AbstractAnalysis):
+        raise AnalysisError(
+            f"{settings.name!r} is no analysis",
+            expected="a class derived from AbstractAnalysis",
+            got=type(settings).__qualname__,
+        )
+    return settings
+
+
 def checked(analysis: AbstractAnalysis, table: pl.DataFrame) -> pl.DataFrame:
     """``table`` in the declared columns and types.
 
@@ -116,7 +131,7 @@ def checked(analysis: AbstractAnalysis, table: pl.DataFrame) -> pl.DataFrame:
             got=", ".join(table.columns),
         )
     for name, dtype in schema(declared).items():
-        if not _fits(table.schema[name], dtype):
+        if not fits(table.schema[name], dtype):
             raise AnalysisError(
                 f"column {name!r} of {analysis.name!r} is of another type than declared",
                 expected=str(dtype),

@@ -1,4 +1,4 @@
-"""The key of a unit's result, and the tables that finished units make."""
+"""The tables that finished units make."""
 
 import io
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Batches for evaluation and training: uint8 to the device, augmented, normalised there."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, final
+from typing import Any, Final, Protocol, final
 
 import numpy as np
 import torch
@@ -11,9 +11,9 @@ from transferscope.data.ablation_settings import Ablation
 from transferscope.data.ablations import AbstractOperator, operator_of
 from transferscope.data.augment import Draws, augmented, draw
 from transferscope.data.images import ImageSet
+from transferscope.data.spec import Augmentation
 from transferscope.errors import DataError
 from transferscope.frozen import derive_seed
-from transferscope.specs.recipe import Recipe
 
 __all__ = [
     "RESIDENT_BYTES",
@@ -183,6 +183,19 @@ def evaluation_batches(
     return EvaluationBatches(images, indices, mean, std, batch_size, device, memory_format, resident_bytes, ablation)
 
 
+class BatchSettings(Protocol):
+    """What a recipe says of batches."""
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def augmentation(self) -> Augmentation: ...
+
+    @property
+    def memory_format(self) -> str: ...
+
+
 @final
 class TrainingBatches:
     """The batches of one epoch; iterated again, the same ones.
@@ -197,7 +210,7 @@ class TrainingBatches:
         indices: Any,
         mean: Sequence[float],
         std: Sequence[float],
-        recipe: Recipe,
+        recipe: BatchSettings,
         seed: int,
         epoch: int,
         device: str | torch.device,
@@ -236,7 +249,7 @@ def training_batches(
     indices: Any,
     mean: Sequence[float],
     std: Sequence[float],
-    recipe: Recipe,
+    recipe: BatchSettings,
     seed: int,
     epoch: int,
     device: str | torch.device = "cpu",

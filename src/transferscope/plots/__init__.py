@@ -1,1 +1,1 @@
-"""Pictures: one file per analysis, from its table to its figures. No torch here."""
+"""What the pictures of all analyses share: theme, panels, export. No torch here."""

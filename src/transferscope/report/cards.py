@@ -6,6 +6,8 @@ from html import escape
 from importlib import resources
 
 from transferscope.errors import AnalysisError
+from transferscope.study.analysis_settings import AnalysisSettings
+from transferscope.study.registry import beside
 
 __all__ = ["SECTIONS", "Card", "card", "html"]
 
@@ -30,16 +32,15 @@ class Card:
         return [(title, html(text)) for title, text in self.sections.items()]
 
 
-def card(name: str) -> Card | None:
-    """The card of the analysis called ``name``; None if it has none.
+def card(kind: type[AnalysisSettings]) -> Card | None:
+    """The card that lies beside the class of an analysis; None if there is none.
 
     Raises:
         AnalysisError: the card lacks a section, or has one too many.
     """
-    file = resources.files("transferscope") / "cards" / f"{name}.md"
-    if not file.is_file():
-        return None
-    return parse(name, file.read_text(encoding="utf-8"))
+    package = beside(kind)
+    file = None if package is None else resources.files(package) / "card.md"
+    return parse(kind.name, file.read_text(encoding="utf-8")) if file is not None and file.is_file() else None
 
 
 def parse(name: str, text: str) -> Card:

@@ -13,9 +13,9 @@ from markupsafe import Markup, escape
 
 from transferscope.analyses.estimates import Estimate
 from transferscope.plots.export import inline_svg
-from transferscope.plots.registry import DRAWN, figures
 from transferscope.plots.theme import VARIANTS, Figure, colour, metric_name, shown, themed
 from transferscope.report.cards import card
+from transferscope.report.figures import figures, is_drawn
 from transferscope.report.gallery import Pictures, galleries
 from transferscope.report.numbers import (
     basis_words,
@@ -264,7 +264,7 @@ def drawings(results: Results) -> dict[str, tuple[Figure, ...]]:
     """The figures of every analysis, by its name in the report."""
     metric = metric_of(results)
     return {
-        slug: figures(item.analysis.name, item.table, metric) if item.table is not None else ()
+        slug: figures(type(item.analysis), item.table, metric) if item.table is not None else ()
         for slug, item in zip(slugs(results), results.analyses, strict=True)
     }
 
@@ -288,7 +288,7 @@ def _simple(value: Any) -> Any:
 
 def _section(slug: str, item: AnalysisResult, drawn: tuple[Figure, ...]) -> Section:
     analysis, table = item.analysis, item.table
-    found = card(analysis.name)
+    found = card(type(analysis))
     return Section(
         slug=slug,
         title=analysis.title,
@@ -300,7 +300,7 @@ def _section(slug: str, item: AnalysisResult, drawn: tuple[Figure, ...]) -> Sect
         numbers=[_number(number) for number in item.summary.estimates] if item.summary else [],
         pictures=tuple(_picture(figure, slug) for figure in drawn),
         galleries=galleries(analysis.name, item.files),
-        nothing_drawn=table is not None and analysis.name in DRAWN and not drawn,
+        nothing_drawn=table is not None and is_drawn(type(analysis)) and not drawn,
         columns=[_column(name, analysis.columns.get(name)) for name in table.columns] if table is not None else [],
         rows=_rows(table, analysis.columns) if table is not None else [],
         total=table.height if table is not None else 0,

@@ -1,1 +1,1 @@
-"""From a study to its tables: plan, work, executors, and the one door to weights and data."""
+"""From a study to its tables: plan, rounds, work, executors."""

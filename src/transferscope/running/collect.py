@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, checked_summary
+from transferscope.analyses.contract import AbstractAnalysis, analysis_of, checked_summary
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.analyses.summary import Summary
@@ -55,7 +55,7 @@ def results_of(study: BoundStudy, store: Store, finished: Finished, command: str
 
 def _in_order(study: BoundStudy, finished: Finished) -> list[AbstractAnalysis]:
     # What was asked for comes first, in its order; what that needed comes after it.
-    asked = list(study.settings.analyses)
+    asked = [analysis_of(settings) for settings in study.settings.analyses]
     known = {analysis.key for analysis in asked}
     needed = [analysis for analysis in finished.analyses if analysis.key not in known]
     ordered = asked + needed

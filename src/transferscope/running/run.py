@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, checked
+from transferscope.analyses.contract import AbstractAnalysis, analysis_of, checked
 from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.context.bind import bind
 from transferscope.context.bound import BoundStudy
@@ -144,7 +144,7 @@ def _rounds(study: BoundStudy, store: Store, finished: Finished, on_event: OnEve
 
 def asked_of(study: BoundStudy) -> tuple[AbstractAnalysis, ...]:
     """The analyses of a study; the four networks' outcome is always among them, as the headline needs it."""
-    asked = study.settings.analyses
+    asked = tuple(analysis_of(settings) for settings in study.settings.analyses)
     return asked if any(isinstance(analysis, Outcome) for analysis in asked) else (Outcome(), *asked)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from transferscope.analyses.contract import Unit, checked
+from transferscope.analyses.contract import Unit, analysis_of, checked
 from transferscope.analyses.unit_keys import unit_key
 from transferscope.context.bound import BoundStudy
 from transferscope.context.context import Context
@@ -175,7 +175,7 @@ def metadata(spec: NetworkSpec) -> dict[str, str]:
 
 
 def _measure(job: MeasureJob, context: Context, on_event: OnEvent) -> str:
-    analysis = parse_analysis(json.loads(job.analysis))
+    analysis = analysis_of(parse_analysis(json.loads(job.analysis)))
     key = unit_key(analysis, job.unit, job.study)
     entry = context.store.entry("units", key)
     on_event({"kind": "unit", "analysis": analysis.name, "label": job.label})

@@ -20,11 +20,8 @@ __all__ = [
 
 
 ControlMethod = Literal["mean-var", "permuted", "filter-permuted", "spectrum"]
-
-
 CONTROL_METHODS: tuple[ControlMethod, ...] = ("mean-var", "permuted", "filter-permuted", "spectrum")
 """What a control initialisation keeps of the pre-trained network: see :mod:`transferscope.networks.controls`."""
-
 
 CurveShape = Literal["bezier", "chain"]
 """A quadratic Bézier curve, or two straight pieces: see :mod:`transferscope.networks.curve`."""

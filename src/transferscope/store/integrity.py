@@ -1,4 +1,4 @@
-"""Hashes: written into every manifest, checked on reading, and over a whole store on request."""
+"""Hashes: written into every manifest, checked on reading."""
 
 import hashlib
 import json

@@ -6,7 +6,7 @@ from typing import Literal
 
 import polars as pl
 
-__all__ = ["Column", "schema"]
+__all__ = ["Column", "fits", "schema"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def schema(columns: Mapping[str, Column]) -> dict[str, pl.DataType]:
     return {name: _DTYPES[column.dtype] for name, column in columns.items()}
 
 
-def _fits(found: pl.DataType, declared: pl.DataType) -> bool:
+def fits(found: pl.DataType, declared: pl.DataType) -> bool:
     """Whether a cast loses nothing: numbers to wider ones, and columns of nulls alone."""
     if found == pl.Null() or found == declared:
         return True

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from transferscope.errors import nearest
 from transferscope.study.analysis_settings import AnalysisSettings
 
-__all__ = ["ANALYSES", "DEFAULT_ANALYSES", "analysis_type", "parse_analysis"]
+__all__ = ["ANALYSES", "DEFAULT_ANALYSES", "analysis_type", "beside", "parse_analysis"]
 
 ANALYSES: dict[str, str] = {
     "learning_rate": "LearningRate",
@@ -40,7 +40,7 @@ ANALYSES: dict[str, str] = {
     "criticality": "Criticality",
     "rewind": "Rewind",
 }
-"""Name of each analysis, which is also its module, and its class."""
+"""Name of each analysis, which is also its folder, and its class."""
 
 DEFAULT_ANALYSES = ("outcome", "learning_curves", "mistakes", "similarity", "distance", "path")
 """The analyses of a study that names none."""
@@ -57,6 +57,15 @@ def analysis_type(name: str) -> type[AnalysisSettings]:
     module = importlib.import_module(f"transferscope.analyses.{name}.analysis")
     found: type[AnalysisSettings] = getattr(module, ANALYSES[name])
     return found
+
+
+def beside(kind: type[AnalysisSettings]) -> str | None:
+    """The package in which the class of an analysis lies, with its plot and its card.
+
+    Returns:
+        None for a class in a module outside of packages, which has nothing beside it.
+    """
+    return kind.__module__.rpartition(".")[0] or None
 
 
 def parse_analysis(item: Any) -> AnalysisSettings:

@@ -1,1 +1,1 @@
-"""Training: one loop, its optimisers, schedules and files. The recipe alone is free of torch."""
+"""Training: one loop, its optimisers, schedules and files."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
+from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit, analysis_of
 from transferscope.analyses.distance.analysis import Distance
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
@@ -98,7 +98,7 @@ class Reuse(AbstractAnalysis):
     def _read(self, study: BoundStudy) -> dict[str, AbstractAnalysis]:
         """The analyses whose tables are joined, by name: the study's own where they have this granularity."""
         found: dict[str, AbstractAnalysis] = {}
-        for analysis in study.settings.analyses:
+        for analysis in map(analysis_of, study.settings.analyses):
             if getattr(analysis, "granularity", None) == self.granularity and analysis.inapplicable(study) is None:
                 found.setdefault(analysis.name, analysis)
         kinds = {"similarity": Similarity, "distance": Distance, "probe": Probe}

@@ -1,4 +1,4 @@
-"""What a comparison of two networks says in a terminal."""
+"""What a comparison of two networks found, and what it says in a terminal."""
 
 import math
 from dataclasses import dataclass

@@ -278,7 +278,8 @@ class Landscape:
         Args:
             parameters: names; None to go back to full passes.
             memory: MiB that may be kept, of the evaluation and the recomputation batches together.
-            granularity: of the parts between which the network may be cut: see :mod:`transferscope.networks.cuts.trace`.
+            granularity: of the parts between which the network may be cut: see
+                :mod:`transferscope.networks.cuts.trace`.
             head: the classifying module, a part of its own.
 
         Returns:

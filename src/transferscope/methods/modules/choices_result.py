@@ -1,4 +1,4 @@
-"""What a fine-tuned network can do without, as a page for a terminal."""
+"""What a fine-tuned network can do without, and what is said of it in a terminal."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
