@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from transferscope.study.registry import ANALYSES
+from transferscope.study.registry import BUILT_IN
 
 ROOT = Path(__file__).parents[1] / "src" / "transferscope"
 PACKAGE = "transferscope"
@@ -174,7 +174,7 @@ def own(arrow: Arrow) -> str | None:
 def question(module: str) -> str | None:
     """The question whose folder a module lies in."""
     words = module.split(".")
-    return words[1] if words[0] == "analyses" and len(words) > 1 and words[1] in ANALYSES else None
+    return words[1] if words[0] == "analyses" and len(words) > 1 and words[1] in BUILT_IN else None
 
 
 def against(found: Iterable[Arrow]) -> list[str]:
@@ -278,7 +278,7 @@ def test_declared_needs_are_used() -> None:
 def test_every_question_has_its_folder() -> None:
     """The class in ``analysis``, its card, nothing but a line in ``__init__``; a plot where there is one."""
     folders = {path.name for path in (ROOT / "analyses").iterdir() if (path / "__init__.py").is_file()}
-    assert folders == set(ANALYSES)
+    assert folders == set(BUILT_IN)
     for name in sorted(folders):
         folder = ROOT / "analyses" / name
         assert (folder / "analysis.py").is_file(), name

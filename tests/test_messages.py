@@ -10,7 +10,7 @@ import typer.main
 
 from transferscope.cli import app
 from transferscope.frozen import Frozen
-from transferscope.study.registry import ANALYSES, analysis_type
+from transferscope.study.registry import BUILT_IN, analysis_type
 from transferscope.study.settings import Study
 
 SOURCES = Path(__file__).parents[1] / "src" / "transferscope"
@@ -48,7 +48,7 @@ def messages() -> list[tuple[str, str]]:
 
 def settings() -> set[str]:
     """The names of all settings of a study, of every analysis and source."""
-    for name in ANALYSES:
+    for name in BUILT_IN:
         analysis_type(name)
     kinds, names = [Frozen], set()
     while kinds:

@@ -12,7 +12,7 @@ import yaml
 from transferscope.errors import AnalysisError
 from transferscope.report.cards import card
 from transferscope.study.analysis_settings import AnalysisSettings
-from transferscope.study.registry import ANALYSES, analysis_type
+from transferscope.study.registry import BUILT_IN, analysis_type
 
 __all__ = ["page", "write_pages"]
 
@@ -50,10 +50,10 @@ def page(kind: type[AnalysisSettings]) -> str:
 
 
 def write_pages(folder: Path) -> list[Path]:
-    """Write the pages of all analyses into ``folder``; returns their paths."""
+    """Write the pages of all analyses of this package into ``folder``; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name in ANALYSES:
+    for name in BUILT_IN:
         place = folder / f"{name}.md"
         place.write_text(page(analysis_type(name)), encoding="utf-8")
         written.append(place)

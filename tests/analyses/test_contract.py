@@ -18,9 +18,9 @@ from transferscope.context.bound import BoundStudy
 from transferscope.errors import AnalysisError
 from transferscope.running.work import unit_key
 from transferscope.study.columns import Column, schema
-from transferscope.study.registry import ANALYSES, DEFAULT_ANALYSES, analysis_type, parse_analysis
+from transferscope.study.registry import BUILT_IN, DEFAULT_ANALYSES, analysis_type, parse_analysis
 
-EVERY = sorted(ANALYSES)
+EVERY = sorted(BUILT_IN)
 
 
 class Odd(AbstractAnalysis):
@@ -132,7 +132,7 @@ def test_keys_change_with_the_version_and_with_settings_that_change_the_table(na
 
 
 def test_the_default_analyses_are_registered() -> None:
-    assert set(DEFAULT_ANALYSES) <= set(ANALYSES)
+    assert set(DEFAULT_ANALYSES) <= set(BUILT_IN)
     assert (
         parse_analysis("mistakes") == parse_analysis({"mistakes": None}) == parse_analysis(analysis_type("mistakes")())
     )
@@ -271,8 +271,8 @@ def test_reading_a_study_and_all_analyses_imports_no_torch() -> None:
     program = """
 import json, sys
 import transferscope.study.settings
-from transferscope.study.registry import ANALYSES, analysis_type
-for name in ANALYSES:
+from transferscope.study.registry import BUILT_IN, analysis_type
+for name in BUILT_IN:
     analysis_type(name)
 print(json.dumps(sorted({"torch", "timm", "torchvision", "sklearn", "scipy", "altair"} & set(sys.modules))))
 """

@@ -15,9 +15,9 @@ from transferscope.analyses.similarity import plot as similarity
 from transferscope.errors import AnalysisError
 from transferscope.plots.theme import LIMIT, colour, pair_rank
 from transferscope.report.figures import figures, is_drawn
-from transferscope.study.registry import ANALYSES, analysis_type
+from transferscope.study.registry import BUILT_IN, analysis_type
 
-DRAWN = tuple(name for name in ANALYSES if is_drawn(analysis_type(name)))
+DRAWN = tuple(name for name in BUILT_IN if is_drawn(analysis_type(name)))
 
 
 def drawn(name: str, table: pl.DataFrame | None = None, metric: str = "top1") -> Any:

@@ -8,12 +8,12 @@ from transferscope.errors import AnalysisError
 from transferscope.report.cards import SECTIONS, card, html, parse
 from transferscope.report.glossary import GLOSSARY
 from transferscope.report.latex import escape, latex
-from transferscope.study.registry import ANALYSES, analysis_type
+from transferscope.study.registry import BUILT_IN, analysis_type
 
 DOCS = Path(__file__).parents[2] / "docs" / "analyses"
 
 
-@pytest.mark.parametrize("name", sorted(ANALYSES))
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
 def test_every_analysis_has_a_card(name: str) -> None:
     found = card(analysis_type(name))
     assert found is not None
@@ -23,14 +23,14 @@ def test_every_analysis_has_a_card(name: str) -> None:
     assert found.sections["Question"] == analysis_type(name).question
 
 
-@pytest.mark.parametrize("name", sorted(ANALYSES))
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
 def test_every_analysis_has_its_page(name: str) -> None:
     # python -m tools.analysis_pages docs/analyses writes them anew
     assert (DOCS / f"{name}.md").read_text(encoding="utf-8") == page(analysis_type(name))
 
 
 def test_pages_are_written_where_asked(tmp_path: Path) -> None:
-    assert [path.stem for path in write_pages(tmp_path / "new")] == list(ANALYSES)
+    assert [path.stem for path in write_pages(tmp_path / "new")] == list(BUILT_IN)
 
 
 def test_a_page_needs_a_card() -> None:

@@ -20,7 +20,7 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.measures.barriers import stability
 from transferscope.measures.intervals import Interval
 from transferscope.study.columns import schema
-from transferscope.study.registry import ANALYSES, analysis_type
+from transferscope.study.registry import BUILT_IN, analysis_type
 
 PACKAGE = Path(transferscope.__file__).parent
 PRINTED = ("analyses", "commands", "context", "files", "methods", "plots", "report", "running", "studies")
@@ -147,7 +147,7 @@ def test_a_whole_report_keeps_to_the_words(whole_report: Path) -> None:
     assert complained == []
 
 
-@pytest.mark.parametrize("name", sorted(ANALYSES))
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
 def test_questions_and_titles_make_no_claim(name: str) -> None:
     kind = analysis_type(name)
     assert complaints(name, kind.question) == []

@@ -24,7 +24,7 @@ from transferscope.running.run import asked_of, run_study
 from transferscope.specs.network import Checkpoint, NetworkSpec
 from transferscope.store import Store
 from transferscope.study.columns import Column, schema
-from transferscope.study.registry import ANALYSES, parse_analysis
+from transferscope.study.registry import BUILT_IN, parse_analysis
 
 
 class Fake(AbstractAnalysis):
@@ -187,7 +187,7 @@ def test_no_decision_changes_when_everything_measured_on_test_data_does(
     assert len(one.pieces) > 5
 
 
-@pytest.mark.parametrize("name", ANALYSES)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_no_column_that_a_decision_sees_speaks_of_test_data(name: str) -> None:
     columns = parse_analysis(name).columns
     for column, about in columns.items():

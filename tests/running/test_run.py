@@ -15,7 +15,7 @@ from transferscope.context.bind import bind
 from transferscope.running.run import run_study, table_of
 from transferscope.store import Store
 from transferscope.store.verify import verify
-from transferscope.study.registry import ANALYSES, parse_analysis
+from transferscope.study.registry import BUILT_IN, parse_analysis
 
 # -- one run -------------------------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ def test_tables_of_units_are_joined_in_order(finished: FinishedStudy) -> None:
     assert checked(rate, empty).equals(empty)
 
 
-@pytest.mark.parametrize("name", ANALYSES)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_an_analysis_survives_its_text(name: str) -> None:
     analysis = parse_analysis(name)
     again = parse_analysis(json.loads(run_module.analysis_text(analysis)))

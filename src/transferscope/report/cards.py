@@ -1,6 +1,7 @@
 """Method cards: one small Markdown file per analysis, read into parts and turned into HTML."""
 
 import re
+import sys
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
@@ -33,11 +34,13 @@ class Card:
 
 
 def card(kind: type[AnalysisSettings]) -> Card | None:
-    """The card that lies beside the class of an analysis; None if there is none.
+    """The card that lies beside the class of an analysis, or is ``CARD`` of its module; None if there is none.
 
     Raises:
         AnalysisError: the card lacks a section, or has one too many.
     """
+    if (text := getattr(sys.modules[kind.__module__], "CARD", None)) is not None:
+        return parse(kind.name, text)
     package = beside(kind)
     file = None if package is None else resources.files(package) / "card.md"
     return parse(kind.name, file.read_text(encoding="utf-8")) if file is not None and file.is_file() else None

@@ -14,7 +14,7 @@ from transferscope.specs.architecture import Architecture, FileWeights, PackageW
 from transferscope.specs.recipe import Recipe
 from transferscope.study.analysis_settings import AnalysisSettings
 from transferscope.study.other_source import OtherSource
-from transferscope.study.registry import ANALYSES, analysis_type
+from transferscope.study.registry import ANALYSES, BUILT_IN, analysis_type
 from transferscope.study.settings import Compute, Pretraining, Schooling, Source, Study, Target, VariantRecipe
 
 __all__ = ["first_line", "setting_meanings", "study_reference", "study_schema"]
@@ -39,15 +39,17 @@ def study_schema() -> dict[str, Any]:
     choices: list[dict[str, Any]] = []
     for name in ANALYSES:
         kind = analysis_type(name)
-        settings = kind.model_json_schema(ref_template="#/$defs/{model}")
-        definitions.update(settings.pop("$defs", {}))
+        # Classes of other people's packages may be called as ours are.
+        prefix = "" if name in BUILT_IN else f"{name}."
+        settings = kind.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
+        definitions.update({prefix + inner: model for inner, model in settings.pop("$defs", {}).items()})
         _describe(settings, kind)
-        definitions[kind.__name__] = settings
+        definitions[prefix + kind.__name__] = settings
         choices.append({"const": name, "description": kind.question})
         choices.append(
             {
                 "type": "object",
-                "properties": {name: {"anyOf": [{"$ref": f"#/$defs/{kind.__name__}"}, {"type": "null"}]}},
+                "properties": {name: {"anyOf": [{"$ref": f"#/$defs/{prefix}{kind.__name__}"}, {"type": "null"}]}},
                 "required": [name],
                 "additionalProperties": False,
                 "description": kind.question,
