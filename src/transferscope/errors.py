@@ -14,6 +14,7 @@
     ├── AlignmentError        a network whose hidden units cannot be matched, and the operation that stands in the way
     ├── StoreError            a store that cannot be read or written
     │   ├── CorruptEntryError     a stored file does not match its manifest
+    │   ├── MissingEntryError     a network or epoch that was not trained, or not kept
     │   └── StoreBusyError        another process holds the lock
     ├── OptionError           an option of a command that cannot be
     ├── AnalysisError         an analysis whose result breaks its own contract
@@ -35,6 +36,7 @@ __all__ = [
     "DataError",
     "LoaderError",
     "MeasureError",
+    "MissingEntryError",
     "MissingExtraError",
     "ModuleNameError",
     "OptionError",
@@ -150,6 +152,10 @@ class CorruptEntryError(StoreError):
     """
 
     entry: tuple[str, str] | None = None
+
+
+class MissingEntryError(StoreError):
+    """A network, or an epoch of one, is not in the store: it was not trained, not kept, or was removed."""
 
 
 class StoreBusyError(StoreError):

@@ -1,6 +1,7 @@
 """The one contract of an analysis: settings that know their networks, units, measurement and verdict."""
 
 import abc
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -150,8 +151,17 @@ def checked_summary(analysis: AbstractAnalysis, summary: Summary) -> Summary:
     """``summary``, whose estimates stand under declared quantities, each at its own coordinates, finite and in order.
 
     Raises:
-        AnalysisError: one does not.
+        AnalysisError: one does not, or something in the summary is nothing that JSON can hold.
     """
+    try:
+        said = [summary.verdict, *summary.notes, dict(summary.facts), *(dict(item.at) for item in summary.estimates)]
+        json.dumps(said, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise AnalysisError(
+            f"the summary of {analysis.name!r} holds what JSON cannot",
+            expected="text, numbers, lists and dictionaries of them",
+            got=str(error),
+        ) from error
     declared = {quantity.key for quantity in analysis.quantities}
     seen: set[tuple[str, frozenset[tuple[str, Any]]]] = set()
     for item in summary.estimates:

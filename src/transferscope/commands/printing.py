@@ -171,7 +171,9 @@ def results_summary(results: "Results") -> None:
                 item.analysis.title,
                 _verdict(clauses(item.summary.verdict))
                 if item.summary is not None
-                else f"not applicable: {item.inapplicable}",
+                else f"not applicable: {item.inapplicable}"
+                if item.failed is None
+                else f"failed: {item.failed.what}",
             )
             for item in results.analyses
             if item.summary is None or item.analysis.name != "outcome"  # its verdict is the study's: it stands above

@@ -17,7 +17,7 @@ from transferscope.commands.printing import (
     study_command,
     table,
 )
-from transferscope.errors import StudyError, TransferscopeError
+from transferscope.errors import AnalysisError, StudyError, TransferscopeError
 
 if TYPE_CHECKING:
     from transferscope.running.plan import StepTime
@@ -77,8 +77,9 @@ def _report(path: Path, overrides: Sequence[str], store: Path, output: Path | No
     results = run_study(study, store, quiet=True, command=command)
     again = study_command("run", path, overrides, store, allow_code=_names_code(study))
     results = _with_commands(results, again, _export_command(study, path, overrides, store))
-    written = _write_report(results, output or reports_folder(store, study))
+    written, results = _write_report(results, output or reports_folder(store, study))
     say(f"report: {written}")
+    _raise_failures(results)
 
 
 def plan(path: Path, overrides: Sequence[str], store: Path, *, allow_code: bool = False) -> None:
@@ -237,10 +238,11 @@ def _run(study: "Study", store: Path, *, quiet: bool, command: str, again: str) 
     handed = _export_command(study, folder / "study.yaml", (), store)
     results = _with_commands(run_study(study, store, quiet=quiet, command=command), again, handed)
     # Written first: whoever reads what is printed may go away.
-    written = _write_report(results, folder)
+    written, results = _write_report(results, folder)
     results_summary(results)
     say(f"report: {written}")
     say(f"take the trained network: {handed}")
+    _raise_failures(results)
 
 
 def _export_command(study: "Study", path: Path, overrides: Sequence[str], store: Path) -> str:
@@ -286,7 +288,23 @@ def export(
     say(exported.snippet.rstrip())
 
 
-def _write_report(results: "Results", folder: Path) -> Path:
-    from transferscope.report.render import write_report
+def _write_report(results: "Results", folder: Path) -> tuple[Path, "Results"]:
+    from transferscope.report.render import written_report
 
-    return write_report(results, folder).resolve()
+    written, results = written_report(results, folder)
+    return written.resolve(), results
+
+
+def _raise_failures(results: "Results") -> None:
+    """Raise, once everything else is written and told, an error that names the analyses that failed, if any did."""
+    failed = [(item.analysis.name, item.failed) for item in results.analyses if item.failed is not None]
+    if not failed:
+        return
+    error = AnalysisError(
+        f"{len(failed)} of {len(results.analyses)} analyses failed: {', '.join(name for name, _ in failed)}",
+        got="; ".join(f"{name}: {failure.what}" for name, failure in failed),
+        hint="the report has all the others; what is measured is kept, and a run after the fault is mended goes on",
+    )
+    for name, failure in failed:
+        error.add_note(f"{name}: {failure.trace}")  # shown by --debug
+    raise error

@@ -20,7 +20,7 @@ from transferscope.data.mixing import mixed
 from transferscope.data.spec import DataSpec, Split
 from transferscope.data.splits import make_splits, nested_subset
 from transferscope.data.store import ImageSet, open_images
-from transferscope.errors import DataError, StoreError
+from transferscope.errors import DataError, MissingEntryError
 from transferscope.frozen import content_key, derive_seed
 from transferscope.networks.architectures import build, head_name
 from transferscope.networks.evaluate import logits, resolve_device
@@ -201,7 +201,7 @@ class Context:
             epoch: which of its kept epochs, as of :meth:`state`.
 
         Raises:
-            StoreError: it must be trained first, or that epoch was not kept.
+            MissingEntryError: it must be trained first, or that epoch was not kept.
             WeightsError: its file is not the one the study was planned with, or it diverged before that epoch.
         """
         if spec.trained and epoch != 0:
@@ -238,7 +238,7 @@ class Context:
                 with finite weights.
 
         Raises:
-            StoreError: it is not trained yet, or that epoch was not kept.
+            MissingEntryError: it is not trained yet, or that epoch was not kept.
             WeightsError: it diverged before that epoch, or has no best one.
         """
         if not spec.trained or epoch == 0:
@@ -256,7 +256,7 @@ class Context:
                 if facts["diverged"] and epoch > facts["weights_epoch"]:
                     raise diverged_before(spec, epoch)
                 kept = [name for name in sorted(facts["files"]) if name.startswith("epoch")]
-                raise StoreError(
+                raise MissingEntryError(
                     f"epoch {epoch} of the network {spec.key} was not kept",
                     expected="one of " + ", ".join(["0", *(str(int(name[6:10])) for name in kept), "last"]),
                     got=str(epoch),
@@ -267,7 +267,7 @@ class Context:
     def _trained(self, spec: NetworkSpec) -> Entry:
         entry = self.store.entry("networks", spec.key)
         if not entry.exists():
-            raise StoreError(
+            raise MissingEntryError(
                 f"the network {spec.key} is not in the store",
                 hint="train it before it is measured: an analysis must name it in networks()",
             )
@@ -294,7 +294,7 @@ class Context:
             epoch: which of its kept epochs, as of :meth:`state`; an untrained network has one only.
 
         Raises:
-            StoreError: it must be trained first, or that epoch was not kept.
+            MissingEntryError: it must be trained first, or that epoch was not kept.
             WeightsError: its file is not the one the study was planned with, or it diverged before that epoch.
         """
         data = self.data_of(spec)
@@ -348,7 +348,7 @@ class Context:
             parts: read these alone; None for all.
 
         Raises:
-            StoreError: it must be trained first.
+            MissingEntryError: it must be trained first.
             ActivationError: what enters its head cannot be pooled.
         """
         data = self.data_of(spec)

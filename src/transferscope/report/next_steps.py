@@ -47,6 +47,9 @@ def choices(results: Results) -> list[Choice]:
 def next_steps(results: Results) -> list[str]:
     """What would make the study say more."""
     steps = list(_seeds(results))
+    if failed := ", ".join(item.analysis.title for item in results.analyses if item.failed):
+        steps.insert(0, f"Missing here, as it failed: {failed}. What went wrong stands in its section. What is measured "
+                     "is kept: once that is mended, the same command goes on from there.")  # fmt: skip
     missing = [item for item in results.analyses if item.inapplicable]
     if missing:
         names = ", ".join(item.analysis.title for item in missing)
@@ -76,8 +79,8 @@ def _more_seeds(results: Results, count: int) -> str:
 
 def _unmeasured(results: Results, topic: str, analysis: str) -> Choice:
     item = next((item for item in results.analyses if item.analysis.name == analysis), None)
-    if item is not None and item.inapplicable:
-        return Choice(topic, f"not measured: {item.inapplicable}", measured=False)
+    if item is not None and (item.inapplicable or item.failed):
+        return Choice(topic, f"not measured: {item.inapplicable or 'it failed'}", measured=False)
     if item is not None:
         return Choice(topic, f"not told by “{item.analysis.title}” here: see its notes", measured=False)
     added = with_setting(results, f"analyses.{len(results.study.analyses)}={analysis}")

@@ -2,7 +2,8 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -11,9 +12,8 @@ import polars as pl
 from markupsafe import Markup, escape
 
 from transferscope.analyses.estimates import frame
-from transferscope.errors import AnalysisError
 from transferscope.plots.export import png, svg
-from transferscope.plots.theme import Figure, metric_name
+from transferscope.plots.theme import metric_name
 from transferscope.report.answer import answer
 from transferscope.report.classes import OPEN_CLASSES, class_results
 from transferscope.report.glossary import linked, terms
@@ -26,8 +26,8 @@ from transferscope.report.sections import (
     OPEN_NOTES,
     OPEN_NUMBERS,
     ROWS,
+    Section,
     clauses,
-    drawings,
     gap_rows,
     headline,
     metric_of,
@@ -38,11 +38,11 @@ from transferscope.report.sections import (
     tidy,
     took,
 )
-from transferscope.running.results import Results
+from transferscope.running.results import AnalysisResult, Results
 from transferscope.store.atomic import replace_file, replacing
 from transferscope.store.system_errors import translated
 
-__all__ = ["render", "write_report"]
+__all__ = ["render", "write_report", "written_report"]
 
 
 def render(results: Results) -> str:
@@ -57,10 +57,16 @@ def render(results: Results) -> str:
     Returns:
         The document.
     """
-    return _page(results, drawings(results))
+    shown = sections(results)
+    return _page(_shown(results, shown), [section for _, section, _ in shown])
 
 
-def _page(results: Results, drawn: Mapping[str, tuple[Figure, ...]]) -> str:
+def _shown(results: Results, shown: Iterable[tuple[AnalysisResult, Section, object]]) -> Results:
+    """The results with what went wrong while they were drawn."""
+    return replace(results, analyses=tuple(item for item, _, _ in shown))
+
+
+def _page(results: Results, shown: Sequence[Section]) -> str:
     folder = resources.files("transferscope") / "report"
     style = (folder / "report.css").read_text(encoding="utf-8")
     script = (folder / "report.js").read_text(encoding="utf-8")
@@ -95,7 +101,8 @@ def _page(results: Results, drawn: Mapping[str, tuple[Figure, ...]]) -> str:
         strip=modules_strip(results),
         states=list(STATES.items()),
         steps=next_steps(results),
-        sections=list(sections(results, drawn)),
+        sections=shown,
+        failed=[section for section in shown if section.failed],
         glossary=terms(),
         settings=plain(results.study.model_dump(mode="json")),
         manifest=_manifest(results),
@@ -121,41 +128,41 @@ def write_report(results: Results, folder: Path) -> Path:
         The path of ``report.html``.
 
     Raises:
-        AnalysisError: an analysis names a file that would lie outside of its folder.
         StoreError: the folder cannot be written.
     """
+    return written_report(results, folder)[0]
+
+
+def written_report(results: Results, folder: Path) -> tuple[Path, Results]:
+    """As :func:`write_report`; with the results as they are shown, which say whose figures or cards failed."""
     with translated(None, "use"):
         return _written(results, folder)
 
 
-def _written(results: Results, folder: Path) -> Path:
-    metric, drawn = metric_of(results), drawings(results)
+def _written(results: Results, folder: Path) -> tuple[Path, Results]:
+    metric, shown = metric_of(results), sections(results)
+    results = _shown(results, shown)
     _table(folder / "tables" / "headline", results.headline, f"{metric_name(metric)} of the variants")
     names = slugs(results)
     estimates = {
         slug: item.summary.estimates for slug, item in zip(names, results.analyses, strict=True) if item.summary
     }
     _table(folder / "tables" / "estimates", frame(estimates), "every number of the study, with its 95 % limits")
-    for slug, item in zip(names, results.analyses, strict=True):
+    for item, section, drawn in shown:
+        slug = section.slug
         for name, data in item.files.items():
-            if Path(name).name != name or name in ("", ".", ".."):
-                raise AnalysisError(
-                    f"{item.analysis.name!r} gives a file with an unusable name",
-                    expected="a plain file name",
-                    got=repr(name),
-                )
             replace_file(folder / "files" / slug / name, data)
         if item.table is None:
             continue
         _table(folder / "tables" / slug, item.table, item.analysis.title)
-        for figure in drawn[slug]:
+        for figure in drawn:
             picture = svg(figure.chart())
             replace_file(folder / "figures" / f"{slug}-{figure.name}.svg", picture.encode())
             replace_file(folder / "figures" / f"{slug}-{figure.name}.png", png(picture))
     replace_file(folder / "results.json", results_as_json(results, names).encode())
     place = folder / "report.html"
-    replace_file(place, _page(results, drawn).encode())
-    return place
+    replace_file(place, _page(results, [section for _, section, _ in shown]).encode())
+    return place, results
 
 
 def _table(stem: Path, table: pl.DataFrame, caption: str) -> None:

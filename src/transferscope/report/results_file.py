@@ -39,6 +39,7 @@ def results_as_json(results: Results, slugs: list[str]) -> str:
                 "reference": item.analysis.reference,
                 "version": item.analysis.version,
                 "inapplicable": item.inapplicable,
+                "failed": item.failed and item.failed.what,
                 "verdict": None if item.summary is None else item.summary.verdict,
                 "notes": [] if item.summary is None else list(item.summary.notes),
                 "facts": {} if item.summary is None else dict(item.summary.facts),

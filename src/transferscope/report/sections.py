@@ -3,8 +3,9 @@
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -12,6 +13,7 @@ import yaml
 from markupsafe import Markup, escape
 
 from transferscope.analyses.estimates import Estimate
+from transferscope.errors import AnalysisError
 from transferscope.plots.export import inline_svg
 from transferscope.plots.theme import VARIANTS, Figure, colour, metric_name, shown, themed
 from transferscope.report.cards import card
@@ -25,6 +27,7 @@ from transferscope.report.numbers import (
     points_words,
     value_words,
 )
+from transferscope.running.failures import Failure, isolated
 from transferscope.running.progress import duration
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.study.columns import Column
@@ -38,7 +41,6 @@ __all__ = [
     "Picture",
     "Section",
     "clauses",
-    "drawings",
     "gap_rows",
     "headline",
     "metric_of",
@@ -98,6 +100,7 @@ class Section:
     reference: str
     verdict: str
     inapplicable: str | None
+    failed: str | None
     notes: tuple[str, ...]
     numbers: list[dict[str, Any]]
     pictures: tuple[Picture, ...]
@@ -260,19 +263,26 @@ _SHORTEST = 0.05
 """Seconds; what took less is not listed."""
 
 
-def drawings(results: Results) -> dict[str, tuple[Figure, ...]]:
-    """The figures of every analysis, by its name in the report."""
+def sections(results: Results) -> list[tuple[AnalysisResult, Section, tuple[Figure, ...]]]:
+    """Every analysis of the study in its order, as it is shown; one whose figures or card fail is shown without them.
+
+    Returns:
+        Of each its result, with what went wrong; its section; and its figures.
+    """
     metric = metric_of(results)
-    return {
-        slug: figures(type(item.analysis), item.table, metric) if item.table is not None else ()
-        for slug, item in zip(slugs(results), results.analyses, strict=True)
-    }
-
-
-def sections(results: Results, drawn: Mapping[str, tuple[Figure, ...]]) -> Iterator[Section]:
-    """Every analysis of the study, in its order, with its ``drawn`` figures."""
+    shown_items = []
     for slug, item in zip(slugs(results), results.analyses, strict=True):
-        yield _section(slug, item, drawn[slug])
+        failed: dict[str, Failure] = {}
+        drawn: tuple[Figure, ...] = ()
+        section = None
+        with isolated(item.analysis, "drawing", failed):
+            drawn = figures(type(item.analysis), item.table, metric) if item.table is not None else ()
+            section = _section(slug, item, drawn)
+        if section is None:
+            item = replace(item, files={}, failed=item.failed or failed[item.analysis.key])
+            section, drawn = _section(slug, item, (), bare=True), ()
+        shown_items.append((item, section, drawn))
+    return shown_items
 
 
 def plain(value: Any) -> str:
@@ -286,9 +296,14 @@ def _simple(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else str(value)
 
 
-def _section(slug: str, item: AnalysisResult, drawn: tuple[Figure, ...]) -> Section:
+def _section(slug: str, item: AnalysisResult, drawn: tuple[Figure, ...], *, bare: bool = False) -> Section:
     analysis, table = item.analysis, item.table
-    found = card(type(analysis))
+    for name in item.files:
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise AnalysisError(
+                f"{analysis.name!r} gives a file with an unusable name", expected="a plain file name", got=repr(name)
+            )
+    found = None if bare else card(type(analysis))
     return Section(
         slug=slug,
         title=analysis.title,
@@ -296,11 +311,12 @@ def _section(slug: str, item: AnalysisResult, drawn: tuple[Figure, ...]) -> Sect
         reference=analysis.reference,
         verdict=item.summary.verdict if item.summary else "",
         inapplicable=item.inapplicable,
+        failed=item.failed.what if item.failed else None,
         notes=item.summary.notes if item.summary else (),
         numbers=[_number(number) for number in item.summary.estimates] if item.summary else [],
         pictures=tuple(_picture(figure, slug) for figure in drawn),
         galleries=galleries(analysis.name, item.files),
-        nothing_drawn=table is not None and is_drawn(type(analysis)) and not drawn,
+        nothing_drawn=not bare and table is not None and is_drawn(type(analysis)) and not drawn,
         columns=[_column(name, analysis.columns.get(name)) for name in table.columns] if table is not None else [],
         rows=_rows(table, analysis.columns) if table is not None else [],
         total=table.height if table is not None else 0,

@@ -15,6 +15,7 @@ from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.analyses.summary import Summary
 from transferscope.context.bound import BoundStudy
 from transferscope.errors import AnalysisError
+from transferscope.running.failures import isolated
 from transferscope.running.finished import Finished
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.store import Store
@@ -35,11 +36,19 @@ def results_of(study: BoundStudy, store: Store, finished: Finished, command: str
     """
     results = []
     for analysis in _in_order(study, finished):
-        reason = analysis.inapplicable(study)
-        if reason is not None:
-            results.append(AnalysisResult(analysis, None, {}, None, reason))
-            continue
-        results.append(_result(analysis, store, finished))
+        found = None
+        if analysis.key not in finished.failed:
+            with isolated(analysis, "summarising", finished.failed):
+                reason = analysis.inapplicable(study)
+                found = (
+                    _result(analysis, store, finished)
+                    if reason is None
+                    else AnalysisResult(analysis, None, {}, None, reason)
+                )
+        if found is None:
+            table = finished.tables.get(analysis.key)
+            found = AnalysisResult(analysis, table, {}, None, None, finished.failed[analysis.key])
+        results.append(found)
     outcome = next(result for result in results if isinstance(result.analysis, Outcome))
     assert outcome.table is not None
     assert outcome.summary is not None
@@ -157,7 +166,7 @@ def _manifest(study: BoundStudy, store: Store, finished: Finished, command: str)
     trained = list(facts)
     measured: dict[str, float] = {}
     for analysis in finished.analyses:
-        units = [store.entry("units", piece.key).provenance() for piece in finished.pieces[analysis.key]]
+        units = [store.entry("units", piece.key).provenance() for piece in finished.pieces.get(analysis.key, ())]
         measured[analysis.title] = measured.get(analysis.title, 0.0) + _total(units, "seconds")
         facts += units
     start = study.pretrained

@@ -7,6 +7,7 @@ import polars as pl
 
 from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.evidence import Evidence
+from transferscope.running.failures import Failure
 from transferscope.running.rounds import Piece
 from transferscope.specs.network import NetworkSpec
 
@@ -25,6 +26,7 @@ class Finished:
         stored: keys of the networks that were seen in the store.
         labels: how each network is shown.
         done: keys of finished analyses.
+        failed: why others could not be finished, by the key of the analysis.
         notes: of the data (licence, leakage, files skipped).
         examples: images by split.
     """
@@ -36,6 +38,7 @@ class Finished:
     stored: set[str] = field(default_factory=set)
     labels: dict[str, str] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
+    failed: dict[str, Failure] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     examples: Mapping[str, int] = field(default_factory=dict)
 

@@ -16,10 +16,11 @@ from transferscope.context.bind import bind
 from transferscope.context.bound import BoundStudy
 from transferscope.context.context import Context
 from transferscope.context.threads import limited
-from transferscope.errors import CorruptEntryError
+from transferscope.errors import AnalysisError, CorruptEntryError
 from transferscope.networks.architectures import build
 from transferscope.networks.evaluate import resolve_device
 from transferscope.networks.probe_speed import step_seconds
+from transferscope.running.failures import isolated
 from transferscope.running.rounds import Piece, Round, expand, with_needs
 from transferscope.running.run import asked_of, table_of
 from transferscope.specs.network import NetworkSpec
@@ -162,7 +163,7 @@ def plan_study(study: Study, store_root: Path) -> Plan:
         pieces = [piece for piece in step.round.pieces if piece.key not in measured]
         passes = [_images(spec, context) for spec in missing]
         training, looking = (sum(each) for each in zip((0, 0), *passes, strict=True))
-        measuring = sum(piece.analysis.images(piece.unit, bound) for piece in pieces)
+        measuring = sum(piece.images for piece in pieces)
         names += [step.round.labels[spec.key] for spec in missing]
         # Logits are stored once for each network and split, which units share: two entries of a network are allowed.
         members = {member.spec.key for piece in pieces for member in piece.unit.members} - seen
@@ -295,6 +296,10 @@ def _steps(study: BoundStudy, store: Store) -> list[_Step]:
     exact = True
     while len(done) < len(analyses):
         step = expand(study, analyses, Evidence(tables), done, measured)
+        if step.failed:
+            key, failure = next(iter(step.failed.items()))
+            name = next(analysis.name for analysis in analyses if analysis.key == key)
+            raise AnalysisError(f"the analysis {name!r} cannot be planned", got=failure.what)
         # Each network is trained, and counted, in the first round that names it.
         step = replace(step, networks={key: spec for key, spec in step.networks.items() if key not in named})
         named.update(step.networks)
@@ -318,9 +323,10 @@ def _steps(study: BoundStudy, store: Store) -> list[_Step]:
                 tables[key] = table_of(analysis, store, pieces[key])
                 continue
             supposed = True
-            tables[key] = analysis.supposed(study)
-            following += _following(study, analysis, tables, measured[key], named)
-            more[key] = analysis.further(study)
+            with isolated(analysis, "planning"):
+                tables[key] = analysis.supposed(study)
+                following += _following(study, analysis, tables, measured[key], named)
+                more[key] = analysis.further(study)
             if more[key]:
                 further[analysis.name] = more[key]
             done.add(key)
@@ -343,7 +349,7 @@ def _following(
         return []
     units = analysis.units(study, Evidence(tables).for_decision())
     known = [unit for unit in units if all(m.spec.key in named or not m.spec.trained for m in unit.members)]
-    found = [Piece(analysis, unit, unit_key(analysis, unit, study)) for unit in known]
+    found = [Piece(analysis, unit, unit_key(analysis, unit, study), analysis.images(unit, study)) for unit in known]
     return [piece for piece in found if piece.key not in measured]
 
 

@@ -10,6 +10,7 @@ from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.summary import Summary
 from transferscope.readable import readable
+from transferscope.running.failures import Failure
 from transferscope.study.settings import Study
 
 __all__ = ["AnalysisResult", "Results"]
@@ -18,14 +19,15 @@ __all__ = ["AnalysisResult", "Results"]
 @readable
 @dataclass(frozen=True)
 class AnalysisResult:
-    """One finished analysis, or the reason why it could not be run.
+    """One finished analysis, or the reason why it could not be run or failed.
 
     Attributes:
         analysis: its settings; the class knows its title, question and columns.
-        table: its rows in the declared columns; None where it was inapplicable.
+        table: its rows in the declared columns; None where it was inapplicable, or failed before there was one.
         files: named files beside the table.
-        summary: verdict, numbers and notes; None where it was inapplicable.
+        summary: verdict, numbers and notes; None where it was inapplicable or failed.
         inapplicable: the reason why it could not be run; None where it was.
+        failed: what went wrong in it; None where nothing did. What it has measured is kept in the store.
     """
 
     analysis: AbstractAnalysis
@@ -33,6 +35,7 @@ class AnalysisResult:
     files: Mapping[str, bytes]
     summary: Summary | None
     inapplicable: str | None
+    failed: Failure | None = None
 
 
 @readable

@@ -1,13 +1,14 @@
 """The plan, round by round: an analysis is expanded when the analyses it needs are finished tables."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field
 
 from transferscope.analyses.contract import AbstractAnalysis, Unit
 from transferscope.analyses.evidence import Evidence
 from transferscope.context.bound import BoundStudy, shown
 from transferscope.data.ablation_settings import words
 from transferscope.errors import AnalysisError
+from transferscope.running.failures import Failure, isolated
 from transferscope.running.work import unit_key
 from transferscope.specs.network import NetworkSpec
 
@@ -22,11 +23,13 @@ class Piece:
         analysis: whose.
         unit: what to measure.
         key: of its result in the store.
+        images: how many it sends forward through a network.
     """
 
     analysis: AbstractAnalysis
     unit: Unit
     key: str
+    images: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,27 @@ class Round:
         labels: how each is shown.
         pieces: to be measured after them.
         finished: analyses that name nothing new.
+        failed: why others name nothing at all, by the key of the analysis.
+        asked_by: keys of the analyses that each network is trained for, by the network's key.
     """
 
     networks: Mapping[str, NetworkSpec]
     labels: Mapping[str, str]
     pieces: tuple[Piece, ...]
     finished: tuple[AbstractAnalysis, ...]
+    failed: Mapping[str, Failure] = field(default_factory=dict)
+    asked_by: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
-def with_needs(study: BoundStudy, asked: Iterable[AbstractAnalysis]) -> tuple[AbstractAnalysis, ...]:
+def with_needs(
+    study: BoundStudy, asked: Iterable[AbstractAnalysis], failed: MutableMapping[str, Failure] | None = None
+) -> tuple[AbstractAnalysis, ...]:
     """The analyses asked for and all they need, needs first, each once; those that cannot be had are left out.
+
+    Args:
+        study: what is asked for.
+        asked: the analyses.
+        failed: takes what goes wrong, by the key of the analysis; None raises it.
 
     Raises:
         AnalysisError: an analysis needs itself, or one that cannot be had in this study.
@@ -71,8 +85,9 @@ def with_needs(study: BoundStudy, asked: Iterable[AbstractAnalysis]) -> tuple[Ab
         ordered.setdefault(analysis.key, analysis)
 
     for analysis in asked:
-        if analysis.inapplicable(study) is None:
-            add(analysis, ())
+        with isolated(analysis, "saying what it needs", failed):
+            if analysis.inapplicable(study) is None:
+                add(analysis, ())
     return tuple(ordered.values())
 
 
@@ -82,6 +97,7 @@ def expand(
     evidence: Evidence,
     finished: Iterable[str],
     measured: Mapping[str, Iterable[str]],
+    failed: Collection[str] = (),
 ) -> Round:
     """The next round.
 
@@ -91,8 +107,11 @@ def expand(
         evidence: tables so far; what was measured on test data is hidden from the analyses here.
         finished: keys of finished analyses.
         measured: keys of the units measured so far, by analysis.
+        failed: keys of the analyses that go no further.
     """
     done = set(finished)
+    failures: dict[str, Failure] = {}
+    asked_by: dict[str, frozenset[str]] = {}
     decision = evidence.for_decision()
     networks: dict[str, NetworkSpec] = {}
     labels: dict[str, str] = {}
@@ -100,16 +119,23 @@ def expand(
     complete: list[AbstractAnalysis] = []
     parents: set[str] = set()
     for analysis in analyses:
-        if analysis.key in done or any(need.key not in done for need in analysis.needs(study)):
+        if analysis.key in done or analysis.key in failed:
             continue
-        known = set(measured.get(analysis.key, ()))
+        needs = list(analysis.needs(study))
+        if lost := [need.name for need in needs if need.key in failed or need.key in failures]:
+            failures[analysis.key] = Failure(f"it needs {', '.join(lost)}, which failed")
+        if lost or any(need.key not in done for need in needs):
+            continue
+        units: list[Unit] = []
         new: list[Piece] = []
-        units = list(analysis.units(study, decision))
-        for unit in units:
-            key = unit_key(analysis, unit, study)
-            if key not in known:
-                known.add(key)
-                new.append(Piece(analysis, unit, key))
+        specs: list[NetworkSpec] = []
+        with isolated(analysis, "naming networks and units", failures):
+            units = list(analysis.units(study, decision))
+            new = list(_new(analysis, units, study, set(measured.get(analysis.key, ()))))
+            specs = [*analysis.networks(study, decision), *(m.spec for piece in new for m in piece.unit.members)]
+            networks_of = [network for spec in specs for network in (*spec.ancestors, spec)]
+        if analysis.key in failures:
+            continue
         if not new:
             complete.append(analysis)
             continue
@@ -118,16 +144,22 @@ def expand(
             for member in unit.members:
                 search = ", rate search" if member.seed in study.settings.training.tuning_seeds else ""
                 labels.setdefault(member.spec.key, label_of(member.variant, member.seed, member.spec) + search)
-        asked = [*analysis.networks(study, decision), *(m.spec for piece in new for m in piece.unit.members)]
-        for spec in asked:
-            for network in (*spec.ancestors, spec):
-                if network.trained:
-                    networks.setdefault(network.key, network)
-            for network in spec.ancestors:
-                parents.add(network.key)
+        for network in networks_of:
+            if network.trained:
+                networks.setdefault(network.key, network)
+                asked_by[network.key] = asked_by.get(network.key, frozenset()) | {analysis.key}
+        parents.update(network.key for spec in specs for network in spec.ancestors)
     for key, spec in networks.items():
         labels.setdefault(key, label_of("pre-training" if key in parents else "network", spec.seed, spec))
-    return Round(networks, labels, tuple(pieces), tuple(complete))
+    return Round(networks, labels, tuple(pieces), tuple(complete), failures, asked_by)
+
+
+def _new(analysis: AbstractAnalysis, units: Iterable[Unit], study: BoundStudy, known: set[str]) -> Iterator[Piece]:
+    for unit in units:
+        key = unit_key(analysis, unit, study)
+        if key not in known:
+            known.add(key)
+            yield Piece(analysis, unit, key, analysis.images(unit, study))
 
 
 def label_of(variant: str, seed: int, spec: NetworkSpec) -> str:

@@ -19,6 +19,7 @@ from transferscope.errors import CorruptEntryError, StopRequested, StoreError
 from transferscope.frozen import content_key
 from transferscope.running.collect import results_of
 from transferscope.running.executors import processes, serial
+from transferscope.running.failures import ESSENTIAL, Failure, isolated
 from transferscope.running.finished import Finished
 from transferscope.running.progress import progress
 from transferscope.running.results import Results
@@ -114,7 +115,7 @@ def _check_all_there(store: Store, finished: Finished) -> None:
 
 
 def _rounds(study: BoundStudy, store: Store, finished: Finished, on_event: OnEvent) -> None:
-    analyses = finished.analyses = with_needs(study, asked_of(study))
+    analyses = finished.analyses = with_needs(study, asked_of(study), finished.failed)
     context = Context(store, study)
     images = context.images()
     finished.notes += (*images.notes, *(f"left out: {name}: {why}" for name, why in images.skipped))
@@ -124,9 +125,11 @@ def _rounds(study: BoundStudy, store: Store, finished: Finished, on_event: OnEve
         on_event({"kind": "note", "text": note})
         finished.notes = (*finished.notes, note)
     finished.examples = {split: len(indices) for split, indices in context.splits().items()}
-    while len(finished.done) < len(analyses):
+    told: set[str] = set()
+    while any(analysis.key not in finished.done and analysis.key not in finished.failed for analysis in analyses):
         measured = {key: [piece.key for piece in pieces] for key, pieces in finished.pieces.items()}
-        step = expand(study, analyses, finished.evidence, finished.done, measured)
+        step = expand(study, analyses, finished.evidence, finished.done, measured, finished.failed)
+        finished.failed.update(step.failed)
         finished.done.update(analysis.key for analysis in step.finished)
         for analysis in step.finished:
             # One that names nothing at all has an empty table, not none.
@@ -134,12 +137,17 @@ def _rounds(study: BoundStudy, store: Store, finished: Finished, on_event: OnEve
             finished.pieces.setdefault(analysis.key, [])
         finished.labels.update(step.labels)
         _train(study, store, step, finished, on_event)
-        finished.networks.update(step.networks)
-        _measure(study, store, step.pieces, on_event)
-        for piece in step.pieces:
-            finished.pieces.setdefault(piece.analysis.key, []).append(piece)
-        for analysis in {piece.analysis.key: piece.analysis for piece in step.pieces}.values():
-            finished.tables[analysis.key] = table_of(analysis, store, finished.pieces[analysis.key])
+        pieces = [piece for piece in step.pieces if piece.analysis.key not in finished.failed]
+        _measure(study, store, pieces, finished, on_event)
+        for analysis in {piece.analysis.key: piece.analysis for piece in pieces}.values():
+            if analysis.key not in finished.failed:
+                with isolated(analysis, "reading what it measured (see `version`)", finished.failed):
+                    finished.tables[analysis.key] = table_of(analysis, store, finished.pieces[analysis.key])
+        for analysis in (*asked_of(study), *analyses):
+            if analysis.key in finished.failed and analysis.key not in told:
+                told.add(analysis.key)
+                text = f"{analysis.title} failed, the others go on: {finished.failed[analysis.key].what}"
+                on_event({"kind": "note", "text": text})
 
 
 def asked_of(study: BoundStudy) -> tuple[AbstractAnalysis, ...]:
@@ -152,24 +160,48 @@ def _train(study: BoundStudy, store: Store, step: Round, finished: Finished, on_
     missing = {key: spec for key, spec in step.networks.items() if not store.entry("networks", key).exists()}
     finished.stored |= step.networks.keys() - missing.keys()
     on_event({"kind": "round", "trainings": len(missing), "units": 0})
+    essential = {analysis.key for analysis in finished.analyses if isinstance(analysis, ESSENTIAL)}
+    lost: dict[str, Failure] = {}
     while missing:
         # A network is ready when its trained parents are in the store: generation after generation.
         ready = [spec for spec in missing.values() if all(parent.key not in missing for parent in spec.ancestors)]
-        jobs: list[Job] = [TrainJob(store.root, study, spec, step.labels[spec.key]) for spec in ready]
-        _execute(study, jobs, on_event)
-        for spec in ready:
+        jobs: list[Job] = [
+            TrainJob(store.root, study, spec, step.labels[spec.key], not essential & step.asked_by[spec.key])
+            for spec in ready
+        ]
+        failures = _execute(study, jobs, store, finished, on_event)
+        for index, spec in enumerate(ready):
             del missing[spec.key]
-            finished.stored.add(spec.key)
+            if index in failures:
+                lost[spec.key] = failures[index]
+            else:
+                finished.stored.add(spec.key)
+        for key, spec in list(missing.items()):
+            if parents := [parent.key for parent in spec.ancestors if parent.key in lost]:
+                lost[key] = lost[parents[0]]
+                del missing[key]
+    finished.networks.update({key: spec for key, spec in step.networks.items() if key not in lost})
+    for key, failure in lost.items():
+        for analysis in step.asked_by[key]:
+            finished.failed.setdefault(analysis, failure)
 
 
-def _measure(study: BoundStudy, store: Store, pieces: Sequence[Piece], on_event: OnEvent) -> None:
+def _measure(study: BoundStudy, store: Store, pieces: Sequence[Piece], finished: Finished, on_event: OnEvent) -> None:
     missing = [piece for piece in pieces if not store.entry("units", piece.key).exists()]
     on_event({"kind": "round", "trainings": 0, "units": len(missing)})
     # Units that run no network take less than the start of a worker: they are done here.
-    light = [piece for piece in missing if not piece.analysis.images(piece.unit, study)]
-    heavy = [piece for piece in missing if piece.analysis.images(piece.unit, study)]
-    _execute(study, [_job(study, store, piece) for piece in light], on_event, here=True)
-    _execute(study, [_job(study, store, piece) for piece in heavy], on_event)
+    light = [piece for piece in missing if not piece.images]
+    heavy = [piece for piece in missing if piece.images]
+    unmeasured: set[tuple[str, str]] = set()
+    for some, here in ((light, True), (heavy, False)):
+        jobs = [_job(study, store, piece) for piece in some]
+        for index, failure in _execute(study, jobs, store, finished, on_event, here=here).items():
+            finished.failed.setdefault(some[index].analysis.key, failure)
+            unmeasured.add((some[index].analysis.key, some[index].key))
+    # Of an analysis that failed as well: what is measured stays, for the run after the fault is mended.
+    for piece in pieces:
+        if (piece.analysis.key, piece.key) not in unmeasured:
+            finished.pieces.setdefault(piece.analysis.key, []).append(piece)
 
 
 def _job(study: BoundStudy, store: Store, piece: Piece) -> Job:
@@ -178,7 +210,10 @@ def _job(study: BoundStudy, store: Store, piece: Piece) -> Job:
     return MeasureJob(store.root, study, analysis_text(piece.analysis), piece.unit, label)
 
 
-def _execute(study: BoundStudy, jobs: Sequence[Job], on_event: OnEvent, *, here: bool = False) -> None:
+def _execute(
+    study: BoundStudy, jobs: Sequence[Job], store: Store, finished: Finished, on_event: OnEvent, *, here: bool = False
+) -> dict[int, Failure]:
+    """Do the jobs; what went wrong in those that only their own analyses need, by the index of the job."""
     compute = study.settings.compute
     if compute.executor == "serial":
         results = serial(do, jobs, threads=compute.threads, on_event=on_event, affinity=_affinity)
@@ -192,8 +227,10 @@ def _execute(study: BoundStudy, jobs: Sequence[Job], on_event: OnEvent, *, here:
             results = processes(do, jobs, workers=workers, threads=threads, on_event=on_event, affinity=_affinity)
     # Closing stops the workers, also where this loop is left by an error or Ctrl-C.
     with closing(results):
-        for _ in results:
-            pass
+        failures = {index: result for index, result in results if isinstance(result, Failure)}
+    if any(failure.missing for failure in failures.values()):
+        _check_all_there(store, finished)
+    return failures
 
 
 def _affinity(job: Job) -> str:

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from transferscope.analyses.contract import Unit, analysis_of, checked
+from transferscope.analyses.contract import AbstractAnalysis, Unit, analysis_of, checked
 from transferscope.analyses.unit_keys import unit_key
 from transferscope.context.bound import BoundStudy
 from transferscope.context.context import Context
 from transferscope.context.subjects import subject_of
 from transferscope.networks.weights import write_state
+from transferscope.running.failures import Failure, failure_of
 from transferscope.specs.network import NetworkSpec
 from transferscope.store import Store
 from transferscope.study.registry import parse_analysis
@@ -35,12 +36,14 @@ class TrainJob:
         study: gives data, device and batch sizes.
         spec: the network.
         label: for the progress bar.
+        isolated: an error is returned as a failure, not raised.
     """
 
     root: Path
     study: BoundStudy
     spec: NetworkSpec
     label: str
+    isolated: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,17 +77,22 @@ def forget() -> None:
     _contexts.clear()
 
 
-def do(job: Job, on_event: OnEvent) -> str:
-    """Do one job, unless the store has its result; return the key of the entry.
+def do(job: Job, on_event: OnEvent) -> str | Failure:
+    """Do one job, unless the store has its result; return the key of the entry, or what went wrong in an analysis.
 
     Args:
         job: what to do.
         on_event: told of progress.
     """
     context = _context(job.root, job.study)
-    if isinstance(job, TrainJob):
+    if isinstance(job, MeasureJob):
+        return _measure(job, context, on_event)
+    try:
         return _train(job, context, on_event)
-    return _measure(job, context, on_event)
+    except Exception as error:
+        if not job.isolated or (failure := failure_of(error, f"training {job.label}")) is None:
+            raise
+        return failure
 
 
 def _context(root: Path, study: BoundStudy) -> Context:
@@ -174,8 +182,18 @@ def metadata(spec: NetworkSpec) -> dict[str, str]:
     }
 
 
-def _measure(job: MeasureJob, context: Context, on_event: OnEvent) -> str:
+def _measure(job: MeasureJob, context: Context, on_event: OnEvent) -> str | Failure:
     analysis = analysis_of(parse_analysis(json.loads(job.analysis)))
+    try:
+        return _measured(analysis, job, context, on_event)
+    except Exception as error:
+        doing = "measuring " + ", ".join(member.label for member in job.unit.members[:3])
+        if (failure := failure_of(error, doing, analysis)) is None:
+            raise
+        return failure
+
+
+def _measured(analysis: AbstractAnalysis, job: MeasureJob, context: Context, on_event: OnEvent) -> str:
     key = unit_key(analysis, job.unit, job.study)
     entry = context.store.entry("units", key)
     on_event({"kind": "unit", "analysis": analysis.name, "label": job.label})

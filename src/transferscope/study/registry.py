@@ -5,7 +5,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import Any
 
 from pydantic import ValidationError
@@ -77,7 +77,7 @@ DEFAULT_ANALYSES = ("outcome", "learning_curves", "mistakes", "similarity", "dis
 @cache
 def _installed(places: tuple[str, ...]) -> Mapping[str, list[EntryPoint]]:
     """The entry points of installed packages, by the name of the analysis; a package found twice counts once."""
-    packages = {}
+    packages: dict[str, Distribution] = {}
     for package in distributions(path=list(places)):
         packages.setdefault(re.sub(r"[-_.]+", "-", package.name).lower(), package)
     found: dict[str, list[EntryPoint]] = {}
@@ -131,10 +131,10 @@ def _usable(point: EntryPoint, name: str, owner: str) -> type[AnalysisSettings]:
     lacking = [item for item in AnalysisSettings.__annotations__ if not hasattr(kind, item)]
     if lacking := sorted({*lacking, *getattr(kind, "__abstractmethods__", ())}):
         raise AnalysisError(what, expected=f"{', '.join(lacking)}, on the class", got="none", hint=hint)
-    if kind.name != name:
-        got = f"an entry point {name!r} for the class of {kind.name!r}"
-        raise AnalysisError(what, expected="an entry point of the name that its class has", got=got, hint=hint)
     usable: type[AnalysisSettings] = kind
+    if usable.name != name:
+        got = f"an entry point {name!r} for the class of {usable.name!r}"
+        raise AnalysisError(what, expected="an entry point of the name that its class has", got=got, hint=hint)
     return usable
 
 

@@ -1,0 +1,96 @@
+"""What goes wrong in one analysis stays with it: it is named, and the others are finished and reported."""
+
+import sys
+import traceback
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import transferscope
+from transferscope.analyses.contract import AbstractAnalysis
+from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.outcome.analysis import Outcome
+from transferscope.errors import (
+    AnalysisError,
+    MissingEntryError,
+    StopRequested,
+    StoreError,
+    TransferscopeError,
+    WorkerError,
+)
+
+__all__ = ["ESSENTIAL", "Failure", "failure_of", "isolated"]
+
+ESSENTIAL = (Outcome, LearningRate)
+"""Without these there is no headline, and so no report: what goes wrong in them stops the run."""
+
+_PACKAGE = Path(transferscope.__file__).parent
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an analysis could not be finished.
+
+    Attributes:
+        what: what it was doing, and the error, with the place in the analysis's own file.
+        trace: the traceback, for its authors.
+        missing: something was not in the store: not trained, not kept, or removed meanwhile.
+    """
+
+    what: str
+    trace: str = ""
+    missing: bool = False
+
+
+def failure_of(error: Exception, doing: str, analysis: AbstractAnalysis | None = None) -> Failure | None:
+    """The failure of one analysis, or None where an error concerns the whole run.
+
+    Disks that are full, entries that are damaged and workers that die are nobody's fault here; an error of the
+    operating system is the analysis's own where its own file asked for what failed.
+
+    Args:
+        error: what was raised.
+        doing: what was being done: ``measuring P-T[0]``.
+        analysis: whose code ran; None for a training that it asked for.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    module = None if analysis is None else sys.modules[type(analysis).__module__].__file__
+    own = max((index for index, frame in enumerate(frames) if frame.filename == module), default=None)
+    if isinstance(error, OSError):
+        beyond = frames if own is None else frames[own + 1 :]
+        if own is None or any(_PACKAGE in Path(frame.filename).parents for frame in beyond):
+            return None
+    missing = isinstance(error, MissingEntryError)
+    if (isinstance(error, (StoreError, StopRequested, WorkerError)) and not missing) or isinstance(analysis, ESSENTIAL):
+        return None
+    text = str(error) if isinstance(error, TransferscopeError) else f"{type(error).__name__}: {error}"
+    if frames and not isinstance(error, AnalysisError):
+        frame = frames[-1 if own is None else own]
+        text += f" ({Path(frame.filename).name}, line {frame.lineno}, in {frame.name})"
+    return Failure(f"{doing}: {text}", "".join(traceback.format_exception(error)), missing)
+
+
+@contextmanager
+def isolated(
+    analysis: AbstractAnalysis, doing: str, failed: MutableMapping[str, Failure] | None = None
+) -> Iterator[None]:
+    """Note what goes wrong meanwhile as the failure of ``analysis``; what concerns the whole run is raised as it is.
+
+    Args:
+        analysis: whose code runs.
+        doing: what is being done.
+        failed: by the key of the analysis; the first failure of one stays. None raises instead.
+
+    Raises:
+        AnalysisError: there is no ``failed``, and the error is none of ours.
+    """
+    try:
+        yield
+    except Exception as error:
+        failure = failure_of(error, doing, analysis)
+        if failure is None or (failed is None and isinstance(error, TransferscopeError)):
+            raise
+        if failed is None:
+            raise AnalysisError(f"the analysis {analysis.name!r} failed", got=failure.what) from error
+        failed.setdefault(analysis.key, failure)
