@@ -39,10 +39,10 @@ def rounds_done(study: Study, root: Path, monkeypatch: pytest.MonkeyPatch) -> li
         rounds.append(([], []))
         return expand(*arguments)
 
-    def spied_execute(bound: Any, jobs: Any, on_event: Any, **options: Any) -> None:
+    def spied_execute(bound: Any, jobs: Any, on_event: Any, **options: Any) -> Any:
         rounds[-1][0].extend(job.label for job in jobs if isinstance(job, TrainJob))
         rounds[-1][1].extend(job.label for job in jobs if isinstance(job, MeasureJob))
-        execute(bound, jobs, on_event, **options)
+        return execute(bound, jobs, on_event, **options)
 
     monkeypatch.setattr(run_module, "expand", spied_expand)
     monkeypatch.setattr(run_module, "_execute", spied_execute)

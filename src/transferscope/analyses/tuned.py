@@ -1,15 +1,57 @@
-"""Analyses of networks trained at the learning rate that was chosen for their variant."""
+"""Analyses of networks trained at the learning rate that was chosen for their variant: network by network, or pairs."""
 
-from collections.abc import Iterable, Iterator
+import abc
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from transferscope.analyses.contract import AbstractAnalysis
+import polars as pl
+
+from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate, choose
-from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
+from transferscope.analyses.pairs import pairs_of
+from transferscope.context.bound import BASELINES, TRAINED, BoundStudy, shown
 from transferscope.context.members import Member
 from transferscope.specs.network import NetworkSpec
+from transferscope.study.columns import Column, schema
 
-__all__ = ["AbstractTuned", "chosen_rate", "tuned_member", "tuned_members"]
+if TYPE_CHECKING:
+    from transferscope.context.context import Context
+
+__all__ = [
+    "NETWORK",
+    "PAIR",
+    "SIDES",
+    "AbstractTuned",
+    "NetworkAnalysis",
+    "Pair",
+    "PairAnalysis",
+    "chosen_rate",
+    "finite",
+    "tuned_member",
+    "tuned_members",
+]
+
+NETWORK: Mapping[str, Column] = {
+    "network": Column(str, "the network"),
+    "variant": Column(str, "its variant"),
+    "seed": Column(int, "its seed", "count"),
+}
+"""Columns that every row of a :class:`NetworkAnalysis` has."""
+
+SIDES: Mapping[str, Column] = {
+    "a": Column(str, "first network"),
+    "variant_a": Column(str, "its variant"),
+    "seed_a": Column(int, "its seed", "count"),
+    "b": Column(str, "second network"),
+    "variant_b": Column(str, "its variant"),
+    "seed_b": Column(int, "its seed", "count"),
+}
+"""Columns of two networks."""
+
+PAIR: Mapping[str, Column] = {"pair": Column(str, "which variants"), **SIDES}
+"""Columns that every row of a :class:`PairAnalysis` has."""
 
 
 class AbstractTuned(AbstractAnalysis):
@@ -22,6 +64,104 @@ class AbstractTuned(AbstractAnalysis):
     def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """All that are measured; the starts among them need no training."""
         return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+
+
+class NetworkAnalysis(AbstractTuned):
+    """An analysis of one network at a time: one unit for each, so that they are measured side by side.
+
+    A subclass declares ``columns = {**NETWORK, ...}`` and overrides :meth:`rows`; networks that diverged are left out.
+
+    Attributes:
+        variants: whose networks; the two trained ones by default.
+    """
+
+    variants: ClassVar[tuple[str, ...]] = TRAINED
+
+    @abc.abstractmethod
+    def rows(self, member: Member, context: "Context") -> Iterable[Mapping[str, Any]]:
+        """The rows of one network, without the columns :data:`NETWORK`; columns that are absent are null."""
+
+    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+        """One for each network."""
+        for member in tuned_members(study, evidence, self.variants):
+            yield Unit(members=(member,))
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """The rows of the network."""
+        rows = [
+            {"network": member.label, "variant": member.variant, "seed": member.seed, **row}
+            for member in finite(unit, context)
+            for row in self.rows(member, context)
+        ]
+        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two networks that are compared.
+
+    Attributes:
+        first: ``a`` in the table.
+        second: ``b`` in the table.
+        a: what :meth:`PairAnalysis.read` gave for the first.
+        b: for the second.
+    """
+
+    first: Member
+    second: Member
+    a: Any = None
+    b: Any = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The values of the columns :data:`PAIR`."""
+        a, b = self.first, self.second
+        return {
+            "pair": f"{shown(a.variant)}/{shown(b.variant)}",
+            "a": a.label, "variant_a": a.variant, "seed_a": a.seed,
+            "b": b.label, "variant_b": b.variant, "seed_b": b.seed,
+        }  # fmt: skip
+
+
+class PairAnalysis(AbstractTuned):
+    """An analysis of pairs of networks: one unit, in which each network is read once.
+
+    A subclass declares ``columns = {**PAIR, ...}`` and overrides :meth:`rows`; networks that diverged are left out.
+    """
+
+    @abc.abstractmethod
+    def rows(self, pair: Pair, context: "Context") -> Iterable[Mapping[str, Any]]:
+        """The rows of one pair, without the columns :data:`PAIR`; columns that are absent are null."""
+
+    def read(self, member: Member, context: "Context") -> Any:
+        """What is kept of a network for all of its pairs: ``pair.a``, ``pair.b``; nothing by default."""
+        return None
+
+    def pairs(self, members: Iterable[Member]) -> Iterable[tuple[Member, Member]]:
+        """All pairs within a variant, and P-T with RI-T of the same seed."""
+        return pairs_of(members)
+
+    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+        """One: every network is read once."""
+        seeds = study.seeds[: getattr(self, "max_seeds", None)]
+        yield Unit(members=tuple(tuned_member(study, variant, s, evidence) for variant in TRAINED for s in seeds))
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """The rows of all pairs."""
+        kept: dict[str, Any] = {}
+        rows: list[dict[str, Any]] = []
+        for first, second in self.pairs(finite(unit, context)):
+            for member in (first, second):
+                if member.label not in kept:
+                    kept[member.label] = self.read(member, context)
+            pair = Pair(first, second, kept[first.label], kept[second.label])
+            rows += [{**pair.columns, **row} for row in self.rows(pair, context)]
+        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+
+
+def finite(unit: Unit, context: "Context") -> list[Member]:
+    """The networks of a unit that have not diverged."""
+    return [member for member in unit.members if not context.diverged(member.spec)]
 
 
 def chosen_rate(variant: str, evidence: Evidence) -> float:

@@ -48,8 +48,11 @@ def next_steps(results: Results) -> list[str]:
     """What would make the study say more."""
     steps = list(_seeds(results))
     if failed := ", ".join(item.analysis.title for item in results.analyses if item.failed):
-        steps.insert(0, f"Missing here, as it failed: {failed}. What went wrong stands in its section. What is measured "
-                     "is kept: once that is mended, the same command goes on from there.")  # fmt: skip
+        steps.insert(
+            0,
+            f"Missing here, as it failed: {failed}. What went wrong stands in its section. What is measured is kept: "
+            "once that is mended, the same command goes on from there.",
+        )
     missing = [item for item in results.analyses if item.inapplicable]
     if missing:
         names = ", ".join(item.analysis.title for item in missing)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import transferscope
 from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.outcome.analysis import Outcome
@@ -25,7 +24,7 @@ __all__ = ["ESSENTIAL", "Failure", "failure_of", "isolated"]
 ESSENTIAL = (Outcome, LearningRate)
 """Without these there is no headline, and so no report: what goes wrong in them stops the run."""
 
-_PACKAGE = Path(transferscope.__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)

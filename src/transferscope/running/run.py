@@ -139,6 +139,8 @@ def _rounds(study: BoundStudy, store: Store, finished: Finished, on_event: OnEve
         _train(study, store, step, finished, on_event)
         pieces = [piece for piece in step.pieces if piece.analysis.key not in finished.failed]
         _measure(study, store, pieces, finished, on_event)
+        if any(failure.missing for failure in finished.failed.values()):
+            _check_all_there(store, finished)
         for analysis in {piece.analysis.key: piece.analysis for piece in pieces}.values():
             if analysis.key not in finished.failed:
                 with isolated(analysis, "reading what it measured (see `version`)", finished.failed):
@@ -169,7 +171,7 @@ def _train(study: BoundStudy, store: Store, step: Round, finished: Finished, on_
             TrainJob(store.root, study, spec, step.labels[spec.key], not essential & step.asked_by[spec.key])
             for spec in ready
         ]
-        failures = _execute(study, jobs, store, finished, on_event)
+        failures = _execute(study, jobs, on_event)
         for index, spec in enumerate(ready):
             del missing[spec.key]
             if index in failures:
@@ -195,7 +197,7 @@ def _measure(study: BoundStudy, store: Store, pieces: Sequence[Piece], finished:
     unmeasured: set[tuple[str, str]] = set()
     for some, here in ((light, True), (heavy, False)):
         jobs = [_job(study, store, piece) for piece in some]
-        for index, failure in _execute(study, jobs, store, finished, on_event, here=here).items():
+        for index, failure in _execute(study, jobs, on_event, here=here).items():
             finished.failed.setdefault(some[index].analysis.key, failure)
             unmeasured.add((some[index].analysis.key, some[index].key))
     # Of an analysis that failed as well: what is measured stays, for the run after the fault is mended.
@@ -210,9 +212,7 @@ def _job(study: BoundStudy, store: Store, piece: Piece) -> Job:
     return MeasureJob(store.root, study, analysis_text(piece.analysis), piece.unit, label)
 
 
-def _execute(
-    study: BoundStudy, jobs: Sequence[Job], store: Store, finished: Finished, on_event: OnEvent, *, here: bool = False
-) -> dict[int, Failure]:
+def _execute(study: BoundStudy, jobs: Sequence[Job], on_event: OnEvent, *, here: bool = False) -> dict[int, Failure]:
     """Do the jobs; what went wrong in those that only their own analyses need, by the index of the job."""
     compute = study.settings.compute
     if compute.executor == "serial":
@@ -227,10 +227,7 @@ def _execute(
             results = processes(do, jobs, workers=workers, threads=threads, on_event=on_event, affinity=_affinity)
     # Closing stops the workers, also where this loop is left by an error or Ctrl-C.
     with closing(results):
-        failures = {index: result for index, result in results if isinstance(result, Failure)}
-    if any(failure.missing for failure in failures.values()):
-        _check_all_there(store, finished)
-    return failures
+        return {index: result for index, result in results if isinstance(result, Failure)}
 
 
 def _affinity(job: Job) -> str:
