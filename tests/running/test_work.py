@@ -38,7 +38,7 @@ def copy(finished: FinishedStudy, tmp_path: Path) -> tuple[BoundStudy, Store]:
 
 def unit_of(bound: BoundStudy, seed: int = 1000) -> Unit:
     member = Member(variant="RI_T", seed=seed, spec=bound.trained("RI_T", seed, 0.05))
-    return Unit(members=(member,), settings={"rate_rule": "best"})
+    return Unit(members=(member,), settings={"rate_rule": bound.settings.training.rate_rule})
 
 
 def measure(bound: BoundStudy, store: Store, analysis: str = "learning_rate") -> MeasureJob:
