@@ -20,15 +20,15 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         seen.options.append({"store": store_root, **options})
         return results_of(study)
 
-    def write_report(results: Results, folder: Path) -> Path:
+    def written_report(results: Results, folder: Path) -> tuple[Path, Results]:
         folder.mkdir(parents=True, exist_ok=True)
         seen.folders.append(folder)
         seen.written.append(results)
         (folder / "report.html").write_text("<html>", encoding="utf-8")
-        return folder / "report.html"
+        return folder / "report.html", results
 
     monkeypatch.setattr(run_module, "run_study", run_study)
-    monkeypatch.setattr(render_module, "write_report", write_report)
+    monkeypatch.setattr(render_module, "written_report", written_report)
     return seen
 
 

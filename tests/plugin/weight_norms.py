@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import polars as pl
 
 from transferscope.analyses.estimates import Contrast, Quantity
-from transferscope.analyses.modules import PART, TOTALS, OnModules, parameters_of
+from transferscope.analyses.modules import PART, TRUNK, OnModules, parameters_of
 from transferscope.analyses.tuned import NETWORK, NetworkAnalysis
 from transferscope.bounds import MAGNITUDE
 from transferscope.study.columns import Column
@@ -27,9 +27,7 @@ Above 1: the weights have grown. Weight decay pulls below 1.
 ## When not to trust
 Layers before batch norm can be scaled without changing what the network computes.
 ## Reference
-A. Krogh, J. Hertz: A simple weight decay can improve generalization. NeurIPS 1991.
-"""
-TRUNK = pl.col("position") == TOTALS["trunk"]
+A. Krogh, J. Hertz: A simple weight decay can improve generalization. NeurIPS 1991."""
 
 
 @final
@@ -58,12 +56,11 @@ class WeightNorms(NetworkAnalysis, OnModules):
         from transferscope.measures.distance import parameter_distance
 
         start, end = context.start(member.spec), context.state(member.spec)
+        states = end, {name: 0 * tensor for name, tensor in end.items()}, start.state_dict()
         for part, position, names in self.parts(start, member.spec.architecture):
-            before, after = parameters_of(start.state_dict(), names), parameters_of(end, names)
-            zero = {name: tensor * 0 for name, tensor in after.items()}
-            norm, at_start = (parameter_distance(weights, zero).l2 for weights in (after, before))
-            growth = norm / at_start if at_start else None
-            yield {"part": part, "position": position, "parameters": found.parameters, "norm": norm, "growth": growth}
+            found = parameter_distance(*(parameters_of(state, names) for state in states))
+            row = {"part": part, "position": position, "parameters": found.parameters}
+            yield {**row, "norm": found.l2, "growth": found.relative}
 
 
 def figures(table: pl.DataFrame) -> "tuple[Figure, ...]":
@@ -72,14 +69,12 @@ def figures(table: pl.DataFrame) -> "tuple[Figure, ...]":
 
     from transferscope.plots.theme import Figure, colour, hover, scale, shown_column
 
-    data = table.filter(pl.col("position") >= 0).with_columns(shown_column("variant"))
-    data = data.with_columns(hover("network", ", ", pl.col("part"), ": ", pl.col("growth").round_sig_figs(4)))
+    text = hover("network", ", ", pl.col("part"), ": ", pl.col("growth").round_sig_figs(4))
+    data = table.filter(pl.col("position") >= 0).with_columns(shown_column("variant"), text)
     variants = sorted(set(data["variant"]))
     chart = alt.Chart(data).mark_circle(size=44).encode(
-        alt.X("growth:Q", title="Norm ÷ norm at the start (ratio)").scale(zero=False),
-        alt.Y("part:N", title="Module (name)", sort=None), description="hover:N",
-        color=alt.Color("variant:N", title=None, scale=scale(variants)),
+        alt.X("growth:Q", title="Norm ÷ norm at the start (ratio)"), alt.Y("part:N", title="Module (name)", sort=None),
+        alt.Color("variant:N", title=None, scale=scale(variants)), description="hover:N",
     )  # fmt: skip
-    text = "Growth of the norm of the weights, by module and network."
     legend = tuple((variant, colour(variant), "point") for variant in variants)
-    return (Figure("modules", "By module", text, text, (chart,), legend=legend),)
+    return (Figure("modules", "By module", "A dot for each network.", "Growth by module", (chart,), legend=legend),)

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from transferscope.context.bound import BoundStudy
     from transferscope.context.context import Context
 
-__all__ = ["AbstractAnalysis", "Measured", "Unit", "analysis_of", "checked", "checked_summary"]
+__all__ = ["AbstractAnalysis", "Measured", "Unit", "analysis_of", "checked", "checked_files", "checked_summary"]
 
 
 class Unit(Frozen):
@@ -145,6 +146,20 @@ def checked(analysis: AbstractAnalysis, table: pl.DataFrame) -> pl.DataFrame:
         if column.null is None and table[name].null_count():
             raise AnalysisError(f"column {name!r} of {analysis.name!r} holds a null but declares none")
     return table
+
+
+def checked_files(analysis: AbstractAnalysis, files: Mapping[str, bytes]) -> Mapping[str, bytes]:
+    """``files``, which are to lie in a folder of their own.
+
+    Raises:
+        AnalysisError: a name is none of a file in that folder.
+    """
+    for name in files:
+        if PurePath(name).name != name or name in ("", ".", ".."):
+            raise AnalysisError(
+                f"{analysis.name!r} gives a file with an unusable name", expected="a plain file name", got=repr(name)
+            )
+    return files
 
 
 def checked_summary(analysis: AbstractAnalysis, summary: Summary) -> Summary:

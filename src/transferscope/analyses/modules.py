@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+import polars as pl
+
 from transferscope.frozen import Frozen
 from transferscope.study.columns import Column
 
@@ -12,10 +14,13 @@ if TYPE_CHECKING:
 
     from transferscope.specs.architecture import Architecture
 
-__all__ = ["PART", "TOTALS", "OnModules", "parameters_of"]
+__all__ = ["PART", "TOTALS", "TRUNK", "OnModules", "parameters_of"]
 
 TOTALS = {"all": -3, "trunk": -2, "head": -1}
 """Positions of the totals: an architecture may have modules of their names."""
+
+TRUNK = pl.col("position") == TOTALS["trunk"]
+"""The rows of what is pre-trained: all but the head."""
 
 PART: Mapping[str, Column] = {
     "part": Column(str, "all, trunk (all but the head), head, or a module"),

@@ -5,15 +5,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 import yaml
 from markupsafe import Markup, escape
 
+from transferscope.analyses.contract import checked_files
 from transferscope.analyses.estimates import Estimate
-from transferscope.errors import AnalysisError
 from transferscope.plots.export import inline_svg
 from transferscope.plots.theme import VARIANTS, Figure, colour, metric_name, shown, themed
 from transferscope.report.cards import card
@@ -298,11 +297,7 @@ def _simple(value: Any) -> Any:
 
 def _section(slug: str, item: AnalysisResult, drawn: tuple[Figure, ...], *, bare: bool = False) -> Section:
     analysis, table = item.analysis, item.table
-    for name in item.files:
-        if Path(name).name != name or name in ("", ".", ".."):
-            raise AnalysisError(
-                f"{analysis.name!r} gives a file with an unusable name", expected="a plain file name", got=repr(name)
-            )
+    checked_files(analysis, item.files)
     found = None if bare else card(type(analysis))
     return Section(
         slug=slug,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferscope.analyses.contract import AbstractAnalysis
+from transferscope.analyses.learning_curves.analysis import LearningCurves
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.errors import (
@@ -21,8 +22,8 @@ from transferscope.errors import (
 
 __all__ = ["ESSENTIAL", "Failure", "failure_of", "isolated"]
 
-ESSENTIAL = (Outcome, LearningRate)
-"""Without these there is no headline, and so no report: what goes wrong in them stops the run."""
+ESSENTIAL = (Outcome, LearningRate, LearningCurves)
+"""The headline and what it needs: without it there is no report, so what goes wrong in these stops the run."""
 
 _PACKAGE = Path(__file__).parents[1]
 

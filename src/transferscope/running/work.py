@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from transferscope.analyses.contract import AbstractAnalysis, Unit, analysis_of, checked
+from transferscope.analyses.contract import AbstractAnalysis, Unit, analysis_of, checked, checked_files
 from transferscope.analyses.unit_keys import unit_key
 from transferscope.context.bound import BoundStudy
 from transferscope.context.context import Context
@@ -201,7 +201,7 @@ def _measured(analysis: AbstractAnalysis, job: MeasureJob, context: Context, on_
     with context.store.lock(f"units-{key}", on_wait=lambda text: on_event({"kind": "note", "text": text})):
         if not entry.exists():
             measured = analysis.measure(job.unit, context)
-            table = checked(analysis, measured.table)
+            table, files = checked(analysis, measured.table), checked_files(analysis, measured.files)
             provenance = {
                 "device": str(context.device),
                 "threads": torch.get_num_threads(),
@@ -209,7 +209,7 @@ def _measured(analysis: AbstractAnalysis, job: MeasureJob, context: Context, on_
             }
             with context.storing(entry, {"analysis": analysis.name}, provenance) as folder:
                 table.write_parquet(folder / "table.parquet")
-                for name, data in measured.files.items():
+                for name, data in files.items():
                     target = folder / "files" / name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(data)

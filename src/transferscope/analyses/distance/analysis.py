@@ -7,7 +7,7 @@ import polars as pl
 
 from transferscope.analyses.estimates import Contrast, Quantity, estimated, spoken
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.modules import PART, TOTALS, OnModules, parameters_of
+from transferscope.analyses.modules import PART, TRUNK, OnModules, parameters_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import PAIR, Pair, PairAnalysis
 from transferscope.bounds import DIFFERENCE, MAGNITUDE
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from transferscope.context.context import Context
 
 __all__ = ["Distance"]
-
-_TRUNK = pl.col("position") == TOTALS["trunk"]
 
 
 @final
@@ -51,16 +49,15 @@ class Distance(PairAnalysis, OnModules):
             null="nothing is left of one, or a is b's start",
         ),
     }
-
     quantities: ClassVar[tuple[Quantity, ...]] = (
-        Quantity("distance", "ℓ2 distance, {pair} (trunk)", "ℓ2", MAGNITUDE, "distance", _TRUNK, ("pair",)),
-        Quantity("cosine", "cosine of displacements, {pair} (trunk)", "1", DIFFERENCE, "cosine", _TRUNK, ("pair",)),
+        Quantity("distance", "ℓ2 distance, {pair} (trunk)", "ℓ2", MAGNITUDE, "distance", TRUNK, ("pair",)),
+        Quantity("cosine", "cosine of displacements, {pair} (trunk)", "1", DIFFERENCE, "cosine", TRUNK, ("pair",)),
         Quantity(
             "cosine_without_decay", "cosine of displacements without decay, {pair} (trunk)", "1", DIFFERENCE,
-            "cosine_without_decay", _TRUNK, ("pair",),
+            "cosine_without_decay", TRUNK, ("pair",),
         ),
         Quantity(
-            "within_gap", "ℓ2 of trunks, {pair} − {rival}", "ℓ2", None, "distance", _TRUNK, ("pair",),
+            "within_gap", "ℓ2 of trunks, {pair} − {rival}", "ℓ2", None, "distance", TRUNK, ("pair",),
             Contrast("pair", "P-T/P-T", "RI-T/RI-T"),
         ),
     )  # fmt: skip
@@ -69,8 +66,8 @@ class Distance(PairAnalysis, OnModules):
         """Every network with its own start; then the pairs of trained ones."""
         members = list(members)
         for member in members:
-            start = member.spec.untrained()
-            yield Member(variant=member.variant.removesuffix("_T"), seed=member.seed, spec=start), member
+            variant = member.variant.removesuffix("_T")
+            yield Member(variant=variant, seed=member.seed, spec=member.spec.untrained()), member
         yield from super().pairs(members)
 
     def read(self, member: Member, context: "Context") -> Any:

@@ -1,0 +1,109 @@
+"""Analyses of packages that somebody else has installed: found by name, checked at the door."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.installed import install, on_path
+from transferscope.errors import AnalysisError
+from transferscope.study.registry import ANALYSES, BUILT_IN, analysis_type, parse_analysis
+from transferscope.study.schema import study_reference, study_schema
+
+SOURCE = '''
+from transferscope.analyses.contract import Measured
+from transferscope.analyses.tuned import NETWORK, NetworkAnalysis
+
+class Distance(NetworkAnalysis):
+    """Nothing at all.
+
+    Attributes:
+        depth: how deep.
+    """
+
+    depth: int = 3
+    name, title, question, reference, version, columns = "extra", "Extra", "What else?", "none", 1, NETWORK
+
+    def rows(self, member, context):
+        return [{}]
+
+class Unfinished(NetworkAnalysis):
+    name, title, question, reference, version = "unfinished", "Unfinished", "?", "none", 1
+
+class Other:
+    pass
+'''
+
+
+def put(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, value: str, source: str = SOURCE) -> None:
+    on_path(install(folder, "some-package", {name: value}, extra_module=source), monkeypatch, "extra_module")
+
+
+def test_an_installed_analysis_is_one_like_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "extra" not in ANALYSES
+    put(monkeypatch, tmp_path, "extra", "extra_module:Distance")
+    assert [*ANALYSES] == [*BUILT_IN, "extra"]
+    assert len(ANALYSES) == len(BUILT_IN) + 1
+    assert "extra_module" not in sys.modules  # its name alone asks for nothing
+    analysis = parse_analysis({"extra": {"depth": 4}})
+    assert (analysis.name, analysis.depth) == ("extra", 4)  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match=r"extra\.depths"):
+        parse_analysis({"extra": {"depths": 4}})
+    with pytest.raises(ValueError, match="did you mean 'extra'"):
+        parse_analysis("extras")
+    definitions = study_schema()["$defs"]
+    # Its class has the name of one of ours: each keeps its own settings.
+    assert "depth" in definitions["extra.Distance"]["properties"]
+    assert "granularity" in definitions["Distance"]["properties"]
+    assert "`extra`" in study_reference()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "source", "words"),
+    [
+        ("extra", "extra_module:Distance", "import nowhere_to_be_found", r"imported[\s\S]*ModuleNotFoundError"),
+        ("extra", "extra_module:Distance", "1 +", r"imported[\s\S]*SyntaxError"),
+        ("extra", "extra_module:Distance", "raise RuntimeError('no')", r"imported[\s\S]*RuntimeError: no"),
+        ("extra", "extra_module:Missing", SOURCE, r"imported[\s\S]*AttributeError"),
+        ("extra", "extra_module:Other", SOURCE, r"derived from AbstractAnalysis[\s\S]*Other"),
+        ("extra", "extra_module:SOURCE", f"SOURCE = {SOURCE!r}", "derived from AbstractAnalysis"),
+        ("unfinished", "extra_module:Unfinished", SOURCE, "columns, rows, on the class"),
+        ("other_name", "extra_module:Distance", SOURCE, r"'other_name' for the class of 'extra'"),
+        ("distance", "extra_module:Distance", SOURCE, r"two analyses called 'distance'[\s\S]*transferscope and"),
+    ],
+)
+def test_one_that_cannot_be_used_is_named_with_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, source: str, words: str
+) -> None:
+    put(monkeypatch, tmp_path, name, value, source)
+    with pytest.raises(AnalysisError, match=words) as caught:
+        parse_analysis(name)
+    assert "'some-package'" in str(caught.value)
+    # Nobody else is disturbed.
+    assert parse_analysis("similarity").name == "similarity"
+
+
+def test_two_packages_of_one_name_are_both_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, tmp_path / "one", "extra", "extra_module:Distance")
+    on_path(install(tmp_path / "two", "other-package", {"extra": "elsewhere:Thing"}), monkeypatch)
+    assert [*ANALYSES].count("extra") == 1
+    with pytest.raises(AnalysisError, match=r"'other-package' and [\s\S]*'some-package'"):
+        analysis_type("extra")
+
+
+def test_a_package_found_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one installed for work on it: beside its source, and among the installed packages."""
+    put(monkeypatch, tmp_path / "one", "extra", "extra_module:Distance")
+    on_path(install(tmp_path / "two", "Some_Package", {"extra": "extra_module:Distance"}), monkeypatch)
+    assert analysis_type("extra").__name__ == "Distance"
+
+
+@pytest.mark.parametrize("command", [["-m", "transferscope", "list", "analyses"], ["-m", "transferscope", "schema"]])
+def test_nothing_is_taken_from_the_current_folder(tmp_path: Path, command: list[str]) -> None:
+    source = "import pathlib\npathlib.Path('it_ran').touch()\n" + SOURCE
+    install(tmp_path, "some-package", {"extra": "extra_module:Distance"}, extra_module=source)
+    done: Any = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "extra" not in done.stdout.replace("extrapolate", "").replace("extra_measures", "").split()
+    assert not (tmp_path / "it_ran").exists()
