@@ -1,7 +1,7 @@
 """Distance in parameter space along training (R4.6): how far from the start and the end, and in which direction."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 from pydantic import Field
@@ -10,9 +10,10 @@ from transferscope.analyses.checkpoints import chosen_epochs, evenly, missing_ep
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity, estimated, in_turn, spoken
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.modules import PART, TRUNK, OnModules, parameters_of
 from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, tuned_member
+from transferscope.analyses.tuned import SIDES, AbstractTuned, Pair, finite, tuned_member
 from transferscope.bounds import MAGNITUDE
 from transferscope.context.bound import TRAINED, BoundStudy, shown
 from transferscope.context.members import Member
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DistanceInTraining"]
 
-_TOTALS = {"all": -3, "trunk": -2, "head": -1}
 _DONE = Quantity(
     "share_of_distance", "distance from the start at epoch {epoch} over that at the end, {variant} (trunk)", "1",
     MAGNITUDE, "share", by=("variant", "epoch"),
@@ -40,20 +40,18 @@ _APART = Quantity("distance", "distance at the end, {pair} (trunk)", "ℓ2", MAG
 
 
 @final
-class DistanceInTraining(AbstractTuned):
+class DistanceInTraining(AbstractTuned, OnModules):
     """ℓ2 distance of each kept epoch to the run's start and end, and of two runs at equal epochs; cosines of ways.
 
     Parameters only, frozen ones included, no buffers; heads apart. Each checkpoint is read once; in memory are the
     start, the end, one epoch and the one before it of every network.
 
     Attributes:
-        granularity: of the modules: ``stage``, ``block`` or ``layer``.
         epochs: which kept epochs; the start and the last always among them. None takes all that are kept.
         most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
         max_seeds: at most so many seeds of RI-T and P-T; None for all.
     """
 
-    granularity: Literal["stage", "block", "layer"] = "block"
     epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
     most: int = Field(default=20, ge=3)
     max_seeds: int | None = Field(default=4, ge=1)
@@ -66,16 +64,11 @@ class DistanceInTraining(AbstractTuned):
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(str, "own: a network against its own start and end; pair: two networks at the same epoch"),
         "pair": Column(str, "the variant, or which variants"),
+        **SIDES,
         "a": Column(str, "network"),
-        "variant_a": Column(str, "its variant"),
-        "seed_a": Column(int, "its seed", "count"),
         "b": Column(str, "second network; the first one again where it is its own"),
-        "variant_b": Column(str, "its variant"),
-        "seed_b": Column(int, "its seed", "count"),
         "epoch": Column(int, "passes over the training images; 0 is the start", "count"),
-        "part": Column(str, "all, trunk (all but the head), head, or a module"),
-        "position": Column(int, "depth of the module: 0 is the first; negative for totals", "count"),
-        "parameters": Column(int, "numbers compared", "count"),
+        **PART,
         "from_start": Column(float, "own: ‖θ_t − θ_0‖₂", "ℓ2", null="a pair"),
         "relative": Column(float, "own: from_start over ‖θ_0‖₂", null="a pair, or that norm is 0"),
         "to_end": Column(float, "own: ‖θ_T − θ_t‖₂", "ℓ2", null="a pair"),
@@ -105,24 +98,15 @@ class DistanceInTraining(AbstractTuned):
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Read weights, epoch by epoch; no network is run."""
-        from transferscope.networks.architectures import head_name
-        from transferscope.networks.modules import parts_parameters
-
-        members = [member for member in unit.members if not context.diverged(member.spec)]
+        members = finite(unit, context)
         if not members:
             return Measured(pl.DataFrame([], schema=schema(self.columns)))
         model = context.start(members[0].spec)
-        head = head_name(model, members[0].spec.architecture)
+        places = self.parts(model, members[0].spec.architecture)
         names = [name for name, _ in model.named_parameters()]
-        in_head = [name for name in names if name.startswith(head + ".")]
-        totals = {"all": names, "trunk": [name for name in names if name not in set(in_head)], "head": in_head}
-        places = [(part, _TOTALS[part], of) for part, of in totals.items() if of]
-        modules = parts_parameters(model, self.granularity, head)
-        places += [(part, index, of) for index, (part, of) in enumerate(modules.items())]
 
         def weights(member: Member, epoch: int) -> "State":
-            state = context.state(member.spec, epoch)
-            return {name: state[name] for name in names}
+            return parameters_of(context.state(member.spec, epoch), names)
 
         epochs: list[int] = unit.settings["epochs"]
         starts = {member.label: weights(member, 0) for member in members}
@@ -137,16 +121,13 @@ class DistanceInTraining(AbstractTuned):
                 now = ends if epoch == epochs[-1] else {member.label: weights(member, epoch) for member in members}
             for member in members:
                 label = member.label
-                base = {"level": "own", "pair": shown(member.variant), "epoch": epoch, **_named(member, member)}
+                base = {**Pair(member, member).columns, "level": "own", "pair": shown(member.variant), "epoch": epoch}
                 rows += [
                     {**base, **row}
                     for row in _own(now[label], before[label], starts[label], ends[label], places, travelled, label)
                 ]
             for first, second in pairs_of(members):
-                base = {
-                    "level": "pair", "pair": f"{shown(first.variant)}/{shown(second.variant)}", "epoch": epoch,
-                    **_named(first, second),
-                }  # fmt: skip
+                base = {**Pair(first, second).columns, "level": "pair", "epoch": epoch}
                 a, b = first.label, second.label
                 rows += [{**base, **row} for row in _pair(now[a], starts[a], now[b], starts[b], places)]
             before = now
@@ -154,7 +135,7 @@ class DistanceInTraining(AbstractTuned):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """How much of the way is done at a few epochs, how straight it is, and how far seeds are apart."""
-        trunk = table.filter(pl.col("position") == _TOTALS["trunk"])
+        trunk = table.filter(TRUNK)
         epochs = sorted(trunk["epoch"].unique())
         said = evenly(epochs, 4)[1:]
         own = trunk.filter(pl.col("level") == "own").sort("variant_a", "epoch", "seed_a")
@@ -188,13 +169,6 @@ class DistanceInTraining(AbstractTuned):
         )
 
 
-def _named(first: Member, second: Member) -> dict[str, Any]:
-    return {
-        "a": first.label, "variant_a": first.variant, "seed_a": first.seed,
-        "b": second.label, "variant_b": second.variant, "seed_b": second.seed,
-    }  # fmt: skip
-
-
 def _own(
     now: "State",
     before: "State",
@@ -208,7 +182,7 @@ def _own(
     from transferscope.measures.distance import displacement_cosine, parameter_distance
 
     for part, position, names in places:
-        here, last, zero, goal = (_chosen(state, names) for state in (now, before, start, end))
+        here, last, zero, goal = (parameters_of(state, names) for state in (now, before, start, end))
         found = parameter_distance(here, zero, zero)
         travelled[label, part] += parameter_distance(here, last).l2
         yield {
@@ -226,16 +200,10 @@ def _pair(
     from transferscope.measures.distance import displacement_cosine, parameter_distance
 
     for part, position, names in places:
-        sides = [_chosen(state, names) for state in (a, start_a, b, start_b)]
+        sides = [parameters_of(state, names) for state in (a, start_a, b, start_b)]
         found = parameter_distance(sides[0], sides[2])
         yield {
             "part": part, "position": position, "parameters": found.parameters, "between": found.l2,
-            "cosine": displacement_cosine(sides[0], sides[1], sides[2], sides[3]),
-            "cosine_without_decay": displacement_cosine(
-                sides[0], sides[1], sides[2], sides[3], without_decay=True
-            ),
+            "cosine": displacement_cosine(*sides),
+            "cosine_without_decay": displacement_cosine(*sides, without_decay=True),
         }  # fmt: skip
-
-
-def _chosen(state: "State", names: list[str]) -> dict[str, "torch.Tensor"]:
-    return {name: state[name] for name in names}
