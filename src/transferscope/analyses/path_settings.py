@@ -10,6 +10,7 @@ from pydantic import Field
 
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.images import OnImages
 from transferscope.analyses.path_pairs import members_of
 from transferscope.analyses.path_rows import clusters_of
 from transferscope.analyses.tuned import AbstractTuned
@@ -19,21 +20,17 @@ from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
-    from transferscope.data.spec import Split
 
-__all__ = ["AbstractWays", "images_per_point", "joined", "way_columns"]
+__all__ = ["AbstractWays", "joined", "way_columns"]
 
 
-class AbstractWays(AbstractTuned):
+class AbstractWays(AbstractTuned, OnImages):
     """Loss and error along some ways between two networks of one variant, and the barriers on them.
 
     The first two members of a unit are the ends.
 
     Attributes:
         points: positions on every way, ends included.
-        batch_norm_images: training images the statistics are recomputed on at every point; the same at all.
-        train_images: training images the points are evaluated on; None for all.
-        test_images: test images the points are evaluated on; None for all.
         variants: whose pairs.
         max_pairs: at most so many pairs of each variant, those of the first seeds first: (0, 1), (0, 2), (1, 2), ...;
             three pairs of three seeds make an interval over seeds. None for all.
@@ -45,11 +42,6 @@ class AbstractWays(AbstractTuned):
     test_images: int | None = Field(default=None, ge=2)
     variants: tuple[Literal["P_T", "RI_T"], ...] = ("P_T", "RI_T")
     max_pairs: int | None = Field(default=3, ge=1)
-
-    @property
-    def limits(self) -> "dict[Split, int | None]":
-        """How many images of each split the points are evaluated on."""
-        return {"train": self.train_images, "test": self.test_images}
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Walk every way; none where a network diverged."""
@@ -72,17 +64,6 @@ class AbstractWays(AbstractTuned):
             context: of the study.
             clusters: by split, the group of each image; None where the data has no groups.
         """
-
-
-def images_per_point(batch_norm_images: int, train_images: int | None, test_images: int | None) -> int:
-    """About how many images go through a network that stands between others, for a plan's estimate of time.
-
-    Args:
-        batch_norm_images: that statistics are recomputed on, at about twice the cost of a plain pass.
-        train_images: that it is evaluated on; None, all, is taken as 2000.
-        test_images: that it is evaluated on; None, all, is taken as 1000.
-    """
-    return 2 * batch_norm_images + (train_images or 2000) + (test_images or 1000)
 
 
 def joined(first: Member, second: Member) -> dict[str, Any]:

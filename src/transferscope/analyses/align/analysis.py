@@ -12,7 +12,7 @@ from transferscope.analyses.contract import Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.path_rows import LINE_COLUMNS, own_row, way_rows
-from transferscope.analyses.path_settings import AbstractWays, images_per_point, way_columns
+from transferscope.analyses.path_settings import AbstractWays, way_columns
 from transferscope.analyses.summary import Summary
 from transferscope.context.bound import BoundStudy
 from transferscope.specs.architecture import Architecture
@@ -92,8 +92,7 @@ class Align(AbstractWays):
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Every point of every line, and what both networks do on the images that units are matched on."""
-        per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
-        return (1 + len(self.methods)) * (self.points + 2) * per_point + 2 * self.match_images
+        return (1 + len(self.methods)) * (self.points + 2) * self.per_point + 2 * self.match_images
 
     def walked(self, unit: Unit, context: "Context", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The line as it is, and with the second network aligned by each method."""
@@ -117,12 +116,9 @@ class Align(AbstractWays):
             path = linear_path(
                 a,
                 b if aligned is None else aligned.network,
-                {split: context.batches(split, limit) for split, limit in self.limits.items()},
-                recompute_on=context.mixed_batches("train", self.batch_norm_images),
+                self.data(context),
+                **self.evaluation(context),
                 alphas=alpha_grid(self.points, 0),
-                metric_name=context.study.metric,
-                device=context.device,
-                memory_format=context.memory_format,
             )
             facts = {"way": method or UNALIGNED, "distance": path.distance, **_facts(aligned)}
             for split in self.limits:

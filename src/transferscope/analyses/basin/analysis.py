@@ -12,9 +12,9 @@ from transferscope.analyses.basin.summary import QUANTITIES, summary_of
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.images import OnImages
 from transferscope.analyses.path_pairs import members_of
 from transferscope.analyses.path_rows import clusters_of
-from transferscope.analyses.path_settings import images_per_point
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_members
 from transferscope.context.bound import BoundStudy, shown
@@ -24,7 +24,6 @@ from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
-    from transferscope.data.spec import Split
     from transferscope.study.settings import Study
 
 __all__ = ["Basins", "published_rows"]
@@ -36,7 +35,7 @@ _PUBLISHED = "published"
 
 
 @final
-class Basins(AbstractTuned):
+class Basins(AbstractTuned, OnImages):
     """Whether the sets between trained networks are basins, of which ε and δ, and whether there is a barrier in them.
 
     Attributes:
@@ -54,7 +53,6 @@ class Basins(AbstractTuned):
         tau: the fixed threshold of δ_τ, in nats and as a share of wrong labels.
         noise_seed: of all draws.
         batch_norm: ``recompute`` running statistics at every point; ``interpolate`` and ``none`` make artefacts.
-        batch_norm_images: training images the statistics are recomputed on; the same at every point.
         train_images: training images ℓ is measured on; None for all.
         test_images: test images ℓ is measured on; None for all.
         published: a basin of the paper to set beside those of the study.
@@ -73,7 +71,6 @@ class Basins(AbstractTuned):
     tau: float = Field(default=0.02, gt=0)
     noise_seed: int = Field(default=0, ge=0)
     batch_norm: Literal["recompute", "interpolate", "none"] = "recompute"
-    batch_norm_images: int = Field(default=256, ge=2)
     train_images: int | None = Field(default=512, ge=2)
     test_images: int | None = Field(default=None, ge=2)
     published: Literal["none", "real", "clipart", "quickdraw"] = "none"
@@ -180,8 +177,7 @@ class Basins(AbstractTuned):
             return 0
         draws = self.draws if corners == 2 else self.hull_draws
         deltas = len(delta_grid(1.0, self.smallest, self.largest, self.per_doubling))
-        per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
-        return evaluations(corners, self.points, draws, self.nodes, deltas) * per_point
+        return evaluations(corners, self.points, draws, self.nodes, deltas) * self.per_point
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Test the set between the members; none of a diverged one."""
@@ -193,12 +189,10 @@ class Basins(AbstractTuned):
         from transferscope.measures.basin import delta_grid
         from transferscope.methods.landscape.basin import basin_networks
 
-        limits: dict[Split, int | None] = {"train": self.train_images, "test": self.test_images}
         found = basin_networks(
             [context.network(member.spec) for member in unit.members],
-            {split: context.batches(split, limits[split]) for split in _SPLITS},
-            recompute_on=context.mixed_batches("train", self.batch_norm_images),
-            batch_norm=self.batch_norm,
+            self.data(context),
+            **self.evaluation(context),
             points=self.points,
             draws=self.draws if len(unit.members) == 2 else self.hull_draws,
             nodes=self.nodes,
@@ -207,10 +201,7 @@ class Basins(AbstractTuned):
             ),
             tau=self.tau,
             seed=self.noise_seed,
-            clusters=clusters_of(context, limits),
-            metric_name=context.study.metric,
-            device=context.device,
-            memory_format=context.memory_format,
+            clusters=clusters_of(context, self.limits),
         )  # fmt: skip
         facts = {
             "origin": "study",
@@ -222,7 +213,7 @@ class Basins(AbstractTuned):
         rows = [
             {**facts, **row}
             for split in _SPLITS
-            for row in rows_of(found, split, len(context.indices(split, limits[split])), self.tau)
+            for row in rows_of(found, split, len(context.indices(split, self.limits[split])), self.tau)
         ]
         return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
 

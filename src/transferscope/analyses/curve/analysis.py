@@ -12,7 +12,7 @@ from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves.analysis import LearningCurves
 from transferscope.analyses.path_rows import LINE_COLUMNS, own_row, way_rows
-from transferscope.analyses.path_settings import AbstractWays, images_per_point, way_columns
+from transferscope.analyses.path_settings import AbstractWays, way_columns
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import chosen_rate
 from transferscope.context.bound import BoundStudy
@@ -89,8 +89,7 @@ class Curve(AbstractWays):
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Every point of both ways: statistics (about twice the cost of a plain pass), training and test images."""
-        per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
-        return 2 * self.points * per_point
+        return 2 * self.points * self.per_point
 
     def walked(self, unit: Unit, context: "Context", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The curve, and the line between its ends."""
@@ -101,13 +100,10 @@ class Curve(AbstractWays):
             context.network(first.spec),
             context.network(second.spec),
             context.network(bend.spec),
-            {split: context.batches(split, limit) for split, limit in self.limits.items()},
+            self.data(context),
             shape=self.shape,
-            recompute_on=context.mixed_batches("train", self.batch_norm_images),
+            **self.evaluation(context),
             positions=[index / (self.points - 1) for index in range(self.points)],
-            metric_name=context.study.metric,
-            device=context.device,
-            memory_format=context.memory_format,
         )
         recipe = bend.spec.recipe
         assert recipe is not None

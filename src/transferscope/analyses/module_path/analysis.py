@@ -10,10 +10,11 @@ from pydantic import Field
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.images import OnImages
 from transferscope.analyses.module_path.summary import QUANTITIES, summary
 from transferscope.analyses.path_pairs import members_of
 from transferscope.analyses.path_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
-from transferscope.analyses.path_settings import images_per_point, joined
+from transferscope.analyses.path_settings import joined
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.context.bound import BoundStudy, shown
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import torch
 
     from transferscope.context.context import Context
-    from transferscope.data.spec import Split
     from transferscope.methods.modules.paths import ModuleLines
 
 __all__ = ["ALL", "TRUNK", "ModulePath"]
@@ -38,7 +38,7 @@ _SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
 @final
-class ModulePath(AbstractTuned):
+class ModulePath(AbstractTuned, OnImages):
     """The straight line between two networks in one module after the other, the rest staying at either network.
 
     Beside the barriers of a module stand its CKA between the two networks and its distance. What lies before a module
@@ -52,9 +52,6 @@ class ModulePath(AbstractTuned):
             three seeds make an interval over seeds. None for all.
         points: values of α from 0 to 1, ends included.
         batch_norm: ``recompute`` running statistics at every point, or ``interpolate`` them (which makes artefacts).
-        batch_norm_images: training images the statistics are recomputed on; the same at every point.
-        train_images: training images a line is evaluated on; None for all.
-        test_images: test images a line is evaluated on; None for all.
         cka_images: test images CKA is estimated on; None for all.
         cka_batch: images per Gram matrix.
         memory: MiB of activations before a module that are kept.
@@ -68,9 +65,6 @@ class ModulePath(AbstractTuned):
     max_pairs: int | None = Field(default=3, ge=1)
     points: int = Field(default=9, ge=2)
     batch_norm: Literal["recompute", "interpolate"] = "recompute"
-    batch_norm_images: int = Field(default=256, ge=2)
-    train_images: int | None = Field(default=256, ge=2)
-    test_images: int | None = Field(default=512, ge=2)
     cka_images: int | None = Field(default=512, ge=8)
     cka_batch: int = Field(default=128, ge=4)
     memory: int = Field(default=1024, ge=0)
@@ -127,8 +121,7 @@ class ModulePath(AbstractTuned):
         from transferscope.networks.transplants import parts_of
 
         modules = len(parts_of(study.settings.source.architecture, self.granularity)) + self.head + len(_GROUPS)
-        per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
-        return 2 * (modules * (self.points - 1) + 2) * per_point + 2 * (self.cka_images or 1000)
+        return 2 * (modules * (self.points - 1) + 2) * self.per_point + 2 * (self.cka_images or 1000)
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Move every module of each network to that of the other."""
@@ -147,24 +140,19 @@ class ModulePath(AbstractTuned):
         moved = _moved(parts, of_head, self.head)
         similar = self._similar(networks, context)
         relative = _relative(networks, context.start(second.spec), moved)
-        limits: dict[Split, int | None] = {"train": self.train_images, "test": self.test_images}
-        clusters = clusters_of(context, limits)
+        clusters = clusters_of(context, self.limits)
         places = {**{part: place for place, part in enumerate(parts)}, **_GROUPS}
         base = joined(first, second)
         rows: list[dict[str, Any]] = []
         for member, ends in ((first, networks), (second, networks[::-1])):
             lines = module_paths(
                 *ends,
-                {split: context.batches(split, limits[split]) for split in _SPLITS},
+                self.data(context),
                 modules=moved,
                 granularity=self.granularity,
                 head=head,
-                recompute_on=context.mixed_batches("train", self.batch_norm_images),
-                batch_norm=self.batch_norm,
+                **self.evaluation(context),
                 alphas=alpha_grid(self.points, 0),
-                metric_name=context.study.metric,
-                device=context.device,
-                memory_format=context.memory_format,
                 memory=self.memory,
             )
             # Both directions of all modules of a pair are one family; whole networks are not members of it.

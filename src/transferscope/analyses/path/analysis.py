@@ -9,11 +9,11 @@ from pydantic import Field, model_validator
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.images import OnImages
 from transferscope.analyses.path.rows import COLUMNS, rows_of
 from transferscope.analyses.path.summary import QUANTITIES, summary_of
 from transferscope.analyses.path_pairs import KINDS, NEGATIVE, POSITIVE, PairKind, members_of
 from transferscope.analyses.path_rows import clusters_of
-from transferscope.analyses.path_settings import images_per_point
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.context.bound import BoundStudy
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from transferscope.context.context import Context
-    from transferscope.data.spec import Split
 
 __all__ = ["Path"]
 
@@ -33,7 +32,7 @@ _NEGATIVE_KIND = "RI_T/RI_T"
 
 
 @final
-class Path(AbstractTuned):
+class Path(AbstractTuned, OnImages):
     """Loss and error on the straight line between two networks, both barriers, extrapolation.
 
     Beside the pairs asked for every table holds the ruler: a pair that must be connected (RI-T of the first seed, and
@@ -115,12 +114,11 @@ class Path(AbstractTuned):
         """Every point: statistics (about twice the cost of a plain pass), training and test images."""
         from transferscope.measures.refinement import budget
 
-        per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
         if len(unit.members) == 1:
             # A training step costs about four forward passes.
-            return 4 * self.ruler_images + (_RULER_POINTS + 2) * per_point
+            return 4 * self.ruler_images + (_RULER_POINTS + 2) * self.per_point
         inner = self.points if self.refine is None else budget(self.points, self.refine)
-        return (inner + 2 * self.outer + 2) * per_point
+        return (inner + 2 * self.outer + 2) * self.per_point
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Walk the line between the two members."""
@@ -132,22 +130,17 @@ class Path(AbstractTuned):
             return Measured(pl.DataFrame([], schema=schema(self.columns)))
         label, moved = unit.settings["pair"], unit.settings["moved"]
         ruler = len(unit.members) == 1
-        limits: dict[Split, int | None] = {"train": self.train_images, "test": self.test_images}
         ends, names = self._ends(unit, context)
         path = linear_path(
             *ends,
-            {split: context.batches(split, limits[split]) for split in _SPLITS},
-            recompute_on=context.mixed_batches("train", self.batch_norm_images),
-            batch_norm=self.batch_norm,
+            self.data(context),
+            **self.evaluation(context),
             alphas=alpha_grid(_RULER_POINTS, 0) if ruler else alpha_grid(self.points, self.extrapolate, self.outer),
             refine=None if ruler else self.refine,
             trunk_of=head_name(ends[0], first.spec.architecture) if moved == "trunk" else None,
             fast=self.fast,
-            metric_name=context.study.metric,
-            device=context.device,
-            memory_format=context.memory_format,
         )
-        clusters = clusters_of(context, limits)
+        clusters = clusters_of(context, self.limits)
         base = {
             "role": unit.settings["role"],
             "pair": label,

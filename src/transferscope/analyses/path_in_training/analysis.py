@@ -12,9 +12,9 @@ from transferscope.analyses.checkpoints import chosen_epochs, missing_epochs, to
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.images import OnImages
 from transferscope.analyses.path_in_training.summary import QUANTITIES, summary
 from transferscope.analyses.path_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
-from transferscope.analyses.path_settings import images_per_point
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.context.bound import BoundStudy, shown
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import torch
 
     from transferscope.context.context import Context
-    from transferscope.data.spec import Split
     from transferscope.methods.landscape.checkpoint_lines import TrainingLines
     from transferscope.methods.landscape.linear_path import LinearPath
     from transferscope.study.settings import Study
@@ -38,7 +37,7 @@ _SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
 @final
-class PathInTraining(AbstractTuned):
+class PathInTraining(AbstractTuned, OnImages):
     """Straight lines between checkpoints: of two runs at equal epochs, of a run and its end, of a run and its start.
 
     Each checkpoint is read once and evaluated once, however many lines it ends. In memory are the start, the end and
@@ -53,9 +52,6 @@ class PathInTraining(AbstractTuned):
         max_seeds: at most so many seeds of each variant, of which all pairs are measured; None for all.
         points: values of α from 0 to 1, ends included.
         batch_norm: ``recompute`` running statistics at every point, or ``interpolate`` them (which makes artefacts).
-        batch_norm_images: training images the statistics are recomputed on; the same at every point.
-        train_images: training images a line is evaluated on; None for all.
-        test_images: test images a line is evaluated on; None for all.
     """
 
     lines: tuple[Literal["across", "end", "start"], ...] = Field(default=("across", "end", "start"), min_length=1)
@@ -65,9 +61,6 @@ class PathInTraining(AbstractTuned):
     max_seeds: int | None = Field(default=4, ge=1)
     points: int = Field(default=9, ge=3)
     batch_norm: Literal["recompute", "interpolate"] = "recompute"
-    batch_norm_images: int = Field(default=256, ge=2)
-    train_images: int | None = Field(default=256, ge=2)
-    test_images: int | None = Field(default=512, ge=2)
 
     name: ClassVar[str] = "path_in_training"
     title: ClassVar[str] = "Paths between solutions during training"
@@ -118,8 +111,7 @@ class PathInTraining(AbstractTuned):
         epochs, runs = len(unit.settings["epochs"]), len(unit.members)
         lines = epochs * ("across" in self.lines) * math.comb(runs, 2)
         lines += runs * (epochs - 1) * (("end" in self.lines) + ("start" in self.lines))
-        per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
-        return ((self.points - 2) * lines + 2 * runs * epochs) * per_point
+        return ((self.points - 2) * lines + 2 * runs * epochs) * self.per_point
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Walk the lines, epoch by epoch."""
@@ -130,20 +122,15 @@ class PathInTraining(AbstractTuned):
         members = [member for member in unit.members if not context.diverged(member.spec)]
         if not members:
             return Measured(pl.DataFrame([], schema=schema(self.columns)))
-        limits: dict[Split, int | None] = {"train": self.train_images, "test": self.test_images}
         starts = {member.label: context.network(member.spec, 0) for member in members}
         anywhere = starts[members[0].label]
         land = Landscape(
             (anywhere, anywhere),
-            {split: context.batches(split, limits[split]) for split in _SPLITS},
-            recompute_on=context.mixed_batches("train", self.batch_norm_images),
-            batch_norm=self.batch_norm,
-            metric_name=context.study.metric,
-            device=context.device,
-            memory_format=context.memory_format,
+            self.data(context),
+            **self.evaluation(context),
         )
         lines = TrainingLines(land, alpha_grid(self.points, 0))
-        clusters = clusters_of(context, limits)
+        clusters = clusters_of(context, self.limits)
         rows: list[dict[str, Any]] = []
         epochs: list[int] = unit.settings["epochs"]
         known = {label: network.state_dict() for label, network in starts.items()}

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.path_settings import images_per_point
+from transferscope.analyses.images import OnImages
 from transferscope.analyses.plane.summary import QUANTITIES, summary_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
@@ -33,7 +33,7 @@ _NOT_FINITE = "not finite"
 
 
 @final
-class Plane(AbstractTuned):
+class Plane(AbstractTuned, OnImages):
     """Loss and error on planes of parameter space, as pictures with the networks marked.
 
     Attributes:
@@ -50,9 +50,6 @@ class Plane(AbstractTuned):
         tolerance: finer points are evaluated where interpolation was off by more, in error or in 1 − exp(−loss); 0
             evaluates wherever anything changes.
         batch_norm: ``recompute`` running statistics at every point; ``interpolate`` and ``none`` make artefacts.
-        batch_norm_images: training images the statistics are recomputed on; the same at every point.
-        train_images: training images a plane is evaluated on; None for all.
-        test_images: test images a plane is evaluated on; None for all.
     """
 
     through: tuple[tuple[str, str, str], ...] | None = None
@@ -64,9 +61,6 @@ class Plane(AbstractTuned):
     direction_seed: int = Field(default=0, ge=0)
     tolerance: float = Field(default=0.02, ge=0)
     batch_norm: Literal["recompute", "interpolate", "none"] = "recompute"
-    batch_norm_images: int = Field(default=256, ge=2)
-    train_images: int | None = Field(default=256, ge=2)
-    test_images: int | None = Field(default=512, ge=2)
 
     name: ClassVar[str] = "plane"
     title: ClassVar[str] = "Planes through networks"
@@ -145,8 +139,7 @@ class Plane(AbstractTuned):
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Every point of the finest grid (at most): statistics (about twice a plain pass), training and test images."""
-        per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
-        return (self.resolution**2 + 2 * len(unit.members)) * per_point
+        return (self.resolution**2 + 2 * len(unit.members)) * self.per_point
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Evaluate a plane; none with a diverged network."""
@@ -154,18 +147,9 @@ class Plane(AbstractTuned):
             return Measured(pl.DataFrame([], schema=schema(self.columns)))
         from transferscope.methods.landscape.plane import plane_around, plane_through
 
-        limits = {"train": self.train_images, "test": self.test_images}
-        data: dict[str, Any] = {split: context.batches(split, limits[split]) for split in _SPLITS}
+        data = self.data(context)
         networks = [context.network(member.spec) for member in unit.members]
-        shared: dict[str, Any] = {
-            "recompute_on": context.mixed_batches("train", self.batch_norm_images),
-            "batch_norm": self.batch_norm,
-            "resolution": self.resolution,
-            "tolerance": self.tolerance,
-            "metric_name": context.study.metric,
-            "device": context.device,
-            "memory_format": context.memory_format,
-        }
+        shared = {"resolution": self.resolution, "tolerance": self.tolerance, **self.evaluation(context)}
         if len(networks) == 3:
             found = plane_through(networks, data, margin=self.margin, **shared)
         else:
@@ -179,7 +163,7 @@ class Plane(AbstractTuned):
             )
         rows: list[dict[str, Any]] = []
         for split in _SPLITS:
-            indices = context.indices(split, limits[split])
+            indices = context.indices(split, self.limits[split])
             groups = context.images().groups
             facts = {
                 "plane": _title(unit.members),

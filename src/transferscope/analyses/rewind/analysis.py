@@ -10,7 +10,7 @@ from transferscope.analyses.checkpoints import chosen_epochs, missing_epochs, to
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.path_settings import images_per_point
+from transferscope.analyses.images import OnImages
 from transferscope.analyses.rewind.summary import QUANTITIES, summary_of
 from transferscope.analyses.shuffled_members import blocks_misfit, check_variants, members_of
 from transferscope.analyses.summary import Summary
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from transferscope.context.context import Context
-    from transferscope.data.spec import Split
     from transferscope.methods.modules.rewind import Rewinding
     from transferscope.study.settings import Study
 
@@ -40,7 +39,7 @@ _NO_LIMIT = _PUBLISHED + ", or no interval"
 
 
 @final
-class Rewind(AbstractTuned):
+class Rewind(AbstractTuned, OnImages):
     """The metric when a module goes back to its initial value, a random one, or one it had during training.
 
     All other modules keep their final value. The initial value is the pre-trained one for P-T (of the head its random
@@ -58,10 +57,8 @@ class Rewind(AbstractTuned):
         groups: modules that are put back together, by name. All modules at once are always among them.
         cumulative: also the first k and the last k modules, for every k.
         margin: largest loss of the metric that counts as nothing.
-        train_images: training images it is measured on; None for all.
         test_images: test images it is measured on; None for all.
         batch_norm: ``recompute`` running statistics at every point, or ``none`` to keep the trained network's.
-        batch_norm_images: training images the statistics are recomputed on.
         draws: bootstrap draws of the interval over examples.
         published: bars of the paper's Fig. 5 to be drawn beside those of the study.
         memory: MiB that may be kept of what lies before a module.
@@ -77,10 +74,8 @@ class Rewind(AbstractTuned):
     groups: tuple[tuple[str, ...], ...] = ()
     cumulative: bool = False
     margin: float = Field(default=0.005, gt=0)
-    train_images: int | None = Field(default=256, ge=2)
     test_images: int | None = Field(default=None, ge=2)
     batch_norm: Literal["recompute", "none"] = "recompute"
-    batch_norm_images: int = Field(default=256, ge=2)
     draws: int = Field(default=2000, ge=100)
     published: Literal["none", "chexpert"] = "none"
     memory: int = Field(default=1024, ge=0)
@@ -189,7 +184,7 @@ class Rewind(AbstractTuned):
         modules = len(parts_of(study.settings.source.architecture, self.granularity)) + 1
         together = modules + len(self.groups) + 1 + (2 * max(0, modules - 2) if self.cumulative else 0)
         values = 1 + ("random" in self.also) + len(self._between(study.settings))
-        once = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
+        once = self.per_point
         return once * (2 + together * values)
 
     def _between(self, study: "Study") -> tuple[int, ...]:
@@ -213,12 +208,11 @@ class Rewind(AbstractTuned):
             lost = {"level": "final", "modules": 0, "batch_norm": self.batch_norm}
             rows = [{**base, **lost, "split": split} for split in _SPLITS]
             return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
-        limits: dict[Split, int | None] = {"train": self.train_images, "test": self.test_images}
-        found = self._rewound(member, limits, context)
-        rows = [{**base, **row} for row in rows_of(found, limits, context, self.margin, self.draws)]
+        found = self._rewound(member, context)
+        rows = [{**base, **row} for row in rows_of(found, self.limits, context, self.margin, self.draws)]
         return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
 
-    def _rewound(self, member: Member, limits: "Mapping[Split, int | None]", context: "Context") -> "Rewinding":
+    def _rewound(self, member: Member, context: "Context") -> "Rewinding":
         from transferscope.methods.modules.rewind import rewind
         from transferscope.networks.architectures import head_name
 
@@ -234,19 +228,15 @@ class Rewind(AbstractTuned):
         return rewind(
             context.network(spec, 0),
             final,
-            {split: context.batches(split, limits[split], ablation=ablation) for split in _SPLITS},
+            self.data(context, ablation),
             random=random,
             checkpoints={epoch: context.network(spec, epoch) for epoch in between},
             groups=self.groups,
             cumulative=self.cumulative,
-            recompute_on=context.mixed_batches("train", self.batch_norm_images, ablation=ablation),
-            batch_norm=self.batch_norm,
+            **self.evaluation(context, ablation),
             granularity=self.granularity,
             head=head_name(final, spec.architecture),
-            metric_name=context.study.metric,
             memory=self.memory,
-            device=context.device,
-            memory_format=context.memory_format,
         )
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:

@@ -1,0 +1,58 @@
+"""What analyses that evaluate networks on images have in common: how many images, loaders, and the cost of a point."""
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from transferscope.frozen import Frozen
+
+if TYPE_CHECKING:
+    from transferscope.context.context import Context
+    from transferscope.data.ablation_settings import Ablation
+    from transferscope.data.batches import EvaluationBatches
+    from transferscope.data.spec import Split
+
+__all__ = ["OnImages"]
+
+
+class OnImages(Frozen):
+    """Settings of an analysis that evaluates networks on training and test images.
+
+    One that lets its user choose the batch-norm policy declares ``batch_norm``; statistics are recomputed else.
+
+    Attributes:
+        batch_norm_images: training images the statistics are recomputed on; the same at every point.
+        train_images: training images that are evaluated; None for all.
+        test_images: test images that are evaluated; None for all.
+    """
+
+    batch_norm_images: int = Field(default=256, ge=2)
+    train_images: int | None = Field(default=256, ge=2)
+    test_images: int | None = Field(default=512, ge=2)
+
+    @property
+    def limits(self) -> "dict[Split, int | None]":
+        """How many images of each split are evaluated; None for all."""
+        return {"train": self.train_images, "test": self.test_images}
+
+    @property
+    def per_point(self) -> int:
+        """About how many images go through a network at one point, for a plan's estimate of time.
+
+        Recomputing statistics costs about twice a plain pass; all images are taken as 2000 and 1000.
+        """
+        return 2 * self.batch_norm_images + (self.train_images or 2000) + (self.test_images or 1000)
+
+    def data(self, context: "Context", ablation: "Ablation | None" = None) -> "dict[str, EvaluationBatches]":
+        """The images that are evaluated, by split."""
+        return {split: context.batches(split, limit, ablation=ablation) for split, limit in self.limits.items()}
+
+    def evaluation(self, context: "Context", ablation: "Ablation | None" = None) -> dict[str, Any]:
+        """How networks are evaluated, as the methods of a landscape take it: batch norm, metric, device, layout."""
+        return {
+            "recompute_on": context.mixed_batches("train", self.batch_norm_images, ablation=ablation),
+            "batch_norm": getattr(self, "batch_norm", "recompute"),
+            "metric_name": context.study.metric,
+            "device": context.device,
+            "memory_format": context.memory_format,
+        }
