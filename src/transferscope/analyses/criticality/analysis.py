@@ -12,6 +12,7 @@ from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.criticality.summary import QUANTITIES, summary_of
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.modules import OnModules
 from transferscope.analyses.shuffled_members import blocks_misfit, check_variants, members_of, shuffled_variants
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned
@@ -33,7 +34,7 @@ _NOT_A_MODULE = "not a module, or unreachable"
 
 
 @final
-class Criticality(AbstractTuned):
+class Criticality(AbstractTuned, OnModules):
     """μ of every module: how far it can go back towards its initial value, and how much noise it bears.
 
     One ε for each network (its own final value plus the margin), and one common to all networks (the largest of them).
@@ -61,7 +62,6 @@ class Criticality(AbstractTuned):
 
     variants: tuple[Literal["P_T", "RI_T"], ...] = Field(default=("P_T", "RI_T"), min_length=1)
     blocks: tuple[int, ...] = ()
-    granularity: Literal["stage", "block", "layer"] = "block"
     views: tuple[Literal["direct", "optimisation", "final"], ...] = Field(default=("direct",), min_length=1)
     grid: Literal["search", "full"] = "search"
     places: int = Field(default=11, ge=2)

@@ -11,6 +11,7 @@ from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.flatness.summary import QUANTITIES, summary_of
+from transferscope.analyses.images import OnImages
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.context.bound import TRAINED, BoundStudy
@@ -34,7 +35,7 @@ _LOST = f"{_RADIUS}, or the loss of one direction is not finite"
 
 
 @final
-class Flatness(AbstractTuned):
+class Flatness(AbstractTuned, OnImages):
     """Loss and error against the distance from P-T and RI-T along random filter-normalised directions, and Hessians.
 
     A radius is a share of a length. Three lengths, each over the parameters that move, are the controls of each other:
@@ -175,24 +176,20 @@ class Flatness(AbstractTuned):
         asked = [
             (ruler, share) for ruler in lengths for share in (self.moved_shares if ruler == "moved" else self.shares)
         ]
-        limits = {"train": self.train_images, "test": self.test_images}
+        data = self.data(context)
         curves = radius_curves(
             context.network(unit.members[0].spec),
-            {split: context.batches(split, limits[split]) for split in self.splits},
+            {split: data[split] for split in self.splits},
             [share * lengths[ruler] for ruler, share in asked],
             self.directions,
             # The same for every network of the study: directions pair as seeds do.
             seed=context.seed("flatness"),
             one_dimensional=self.one_dimensional,
-            recompute_on=context.mixed_batches("train", self.batch_norm_images),
-            batch_norm=self.batch_norm,
-            metric_name=context.study.metric,
-            device=context.device,
-            memory_format=context.memory_format,
+            **self.evaluation(context),
         )
         groups = context.images().groups
         for split in self.splits:
-            clusters = None if groups is None else np.asarray(groups)[context.indices(split, limits[split])]
+            clusters = None if groups is None else np.asarray(groups)[context.indices(split, self.limits[split])]
             yield from _radius_rows(curves, split, clusters, asked, lengths, self.directions)
 
     def _lengths(self, unit: Unit, context: "Context") -> dict[str, float]:

@@ -13,7 +13,7 @@ from transferscope.analyses.mistake_rows import PAIR_COLUMNS, Counts, Strata, co
 from transferscope.analyses.mistakes.recall import RECALL_COLUMNS, RECALL_QUANTITIES, recall_estimates, recall_rows
 from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, tuned_members
+from transferscope.analyses.tuned import AbstractTuned, finite, tuned_members
 from transferscope.bounds import DIFFERENCE, MAGNITUDE
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
@@ -98,7 +98,7 @@ class Mistakes(AbstractTuned):
         from transferscope.analyses.mistakes.gallery import mistake_gallery
         from transferscope.analyses.predictions import Judgements
 
-        members = [member for member in unit.members if not context.diverged(member.spec)]
+        members = finite(unit, context)
         judgements = Judgements.of(context)
         predicted = {
             member.label: judgements.predicted(context.outputs(member.spec, "test").logits) for member in members

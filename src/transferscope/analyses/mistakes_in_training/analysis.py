@@ -13,7 +13,7 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.mistake_rows import PAIR_COLUMNS, consistency, pair_of, row_of
 from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, tuned_members
+from transferscope.analyses.tuned import AbstractTuned, finite, tuned_members
 from transferscope.bounds import DIFFERENCE
 from transferscope.context.bound import TRAINED, BoundStudy, shown
 from transferscope.specs.network import NetworkSpec
@@ -90,7 +90,7 @@ class MistakesInTraining(AbstractTuned):
 
         epoch = unit.settings["epoch"]
         judgements = Judgements.of(context)
-        members = [member for member in unit.members if not context.diverged(member.spec)]
+        members = finite(unit, context)
         now = {
             member.label: judgements.predicted(context.outputs(member.spec, "test", epoch).logits) for member in members
         }

@@ -12,6 +12,7 @@ from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.images import OnImages
 from transferscope.analyses.module_path.summary import QUANTITIES, summary
+from transferscope.analyses.modules import OnModules
 from transferscope.analyses.path_pairs import members_of
 from transferscope.analyses.path_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
 from transferscope.analyses.path_settings import joined
@@ -38,7 +39,7 @@ _SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
 @final
-class ModulePath(AbstractTuned, OnImages):
+class ModulePath(AbstractTuned, OnImages, OnModules):
     """The straight line between two networks in one module after the other, the rest staying at either network.
 
     Beside the barriers of a module stand its CKA between the two networks and its distance. What lies before a module
@@ -57,7 +58,6 @@ class ModulePath(AbstractTuned, OnImages):
         memory: MiB of activations before a module that are kept.
     """
 
-    granularity: Literal["stage", "block", "layer"] = "block"
     head: bool = True
     pairs: tuple[Literal["P_T/P_T", "RI_T/RI_T", "P_T/RI_T"], ...] = Field(
         default=("P_T/P_T", "RI_T/RI_T"), min_length=1

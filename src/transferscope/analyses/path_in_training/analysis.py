@@ -16,7 +16,7 @@ from transferscope.analyses.images import OnImages
 from transferscope.analyses.path_in_training.summary import QUANTITIES, summary
 from transferscope.analyses.path_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, tuned_member
+from transferscope.analyses.tuned import AbstractTuned, finite, tuned_member
 from transferscope.context.bound import BoundStudy, shown
 from transferscope.context.members import Member
 from transferscope.study.columns import Column, schema
@@ -119,7 +119,7 @@ class PathInTraining(AbstractTuned, OnImages):
         from transferscope.methods.landscape.landscape import Landscape
         from transferscope.methods.landscape.linear_path import alpha_grid
 
-        members = [member for member in unit.members if not context.diverged(member.spec)]
+        members = finite(unit, context)
         if not members:
             return Measured(pl.DataFrame([], schema=schema(self.columns)))
         starts = {member.label: context.network(member.spec, 0) for member in members}

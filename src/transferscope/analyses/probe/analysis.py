@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, final
 
 import polars as pl
 from pydantic import Field, field_validator
@@ -11,6 +11,7 @@ from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import over_seeds_row
+from transferscope.analyses.modules import OnModules
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.bounds import DIFFERENCE, SHARE, Flag
@@ -41,7 +42,7 @@ _OF_THESE = Quantity(
 
 
 @final
-class Probe(AbstractTuned):
+class Probe(AbstractTuned, OnModules):
     """A multinomial logistic regression on the pooled output of every part, for RI, P, RI-T and P-T.
 
     Fitted on training images (features standardised by them), the penalty chosen on validation images, tested on test
@@ -55,7 +56,6 @@ class Probe(AbstractTuned):
         draws: bootstrap draws of the intervals over examples.
     """
 
-    granularity: Literal["stage", "block", "layer"] = "block"
     train_images: int | None = Field(default=None, ge=8)
     penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(10.0, 1.0, 0.1, 0.01, 0.001, 0.0001, 0.00001), min_length=1

@@ -1,7 +1,7 @@
 """Where the reuse sits: what the analyses of modules found, side by side (R4.1, R4.9)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 
@@ -11,6 +11,7 @@ from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.finished import finished_table
 from transferscope.analyses.learning_rate.analysis import LearningRate
+from transferscope.analyses.modules import OnModules
 from transferscope.analyses.probe.analysis import Probe
 from transferscope.analyses.similarity.analysis import Similarity
 from transferscope.analyses.summary import Summary
@@ -46,18 +47,13 @@ _TOP = {"similarity": "like P", "probe_gain": "offering more than random feature
 
 
 @final
-class Reuse(AbstractAnalysis):
+class Reuse(AbstractAnalysis, OnModules):
     """Similarity to P, distance from P, probe gain and transplant gain of every module, in one table.
 
     The head is left out: P's is random. Nothing is measured anew: it reads the tables of ``similarity``, ``distance``
     and ``probe`` (those of the study, where they have this granularity), and of ``transplant`` where the study asks
     for it at this granularity.
-
-    Attributes:
-        granularity: of the modules: ``stage``, ``block`` or ``layer``.
     """
-
-    granularity: Literal["stage", "block", "layer"] = "block"
 
     name: ClassVar[str] = "reuse"
     title: ClassVar[str] = "Where the reuse sits"

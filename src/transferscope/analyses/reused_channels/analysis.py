@@ -1,7 +1,7 @@
 """Which channels of the pre-trained network are found again after fine-tuning, and which images excite them (R4.1)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 from pydantic import Field
@@ -11,6 +11,7 @@ from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.gallery import Gallery, GalleryGroup, GalleryImage, gallery_files
+from transferscope.analyses.modules import OnModules
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.bounds import DIFFERENCE, SHARE
@@ -33,7 +34,7 @@ _BEYOND = "reused beyond chance: {variant} − {rival}"
 
 
 @final
-class ReusedChannels(AbstractTuned):
+class ReusedChannels(AbstractTuned, OnModules):
     """P's channels matched one to one to P-T's; chance level from the same matching to RI-T and RI.
 
     The matching (linear assignment on correlations) is found on half of the images and scored on the other half. Dead
@@ -52,7 +53,6 @@ class ReusedChannels(AbstractTuned):
         exemplar_bytes: of all strips together, at most.
     """
 
-    granularity: Literal["stage", "block", "layer"] = "block"
     threshold: float = Field(default=0.5, ge=0, lt=1)
     positions: int = Field(default=64, ge=1)
     test_images: int | None = Field(default=1024, ge=8)

@@ -11,6 +11,7 @@ from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.images import OnImages
+from transferscope.analyses.modules import OnModules
 from transferscope.analyses.rewind.summary import QUANTITIES, summary_of
 from transferscope.analyses.shuffled_members import blocks_misfit, check_variants, members_of
 from transferscope.analyses.summary import Summary
@@ -39,7 +40,7 @@ _NO_LIMIT = _PUBLISHED + ", or no interval"
 
 
 @final
-class Rewind(AbstractTuned, OnImages):
+class Rewind(AbstractTuned, OnImages, OnModules):
     """The metric when a module goes back to its initial value, a random one, or one it had during training.
 
     All other modules keep their final value. The initial value is the pre-trained one for P-T (of the head its random
@@ -67,7 +68,6 @@ class Rewind(AbstractTuned, OnImages):
 
     variants: tuple[Literal["P_T", "RI_T"], ...] = Field(default=("P_T", "RI_T"), min_length=1)
     blocks: tuple[int, ...] = ()
-    granularity: Literal["stage", "block", "layer"] = "block"
     also: tuple[Literal["random", "epochs"], ...] = ("random",)
     epochs: tuple[int, ...] | None = None
     max_epochs: int = Field(default=6, ge=3)

@@ -9,6 +9,7 @@ from pydantic import Field
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated, spoken
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.modules import OnModules
 from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
@@ -49,11 +50,10 @@ _AGREEMENT = Quantity(
 
 
 @final
-class Similarity(AbstractTuned):
+class Similarity(AbstractTuned, OnModules):
     """CKA (linear, unbiased HSIC over minibatches) between all modules of RI, P, RI-T and P-T.
 
     Attributes:
-        granularity: of the modules: ``stage``, ``block`` or ``layer``.
         test_images: test images used; None for all.
         batch_size: images per Gram matrix; a last batch shorter than the others is weighted by its images.
         max_seeds: at most so many seeds of RI-T and P-T; None for all. RI and P enter once.
@@ -64,7 +64,6 @@ class Similarity(AbstractTuned):
             images at once.
     """
 
-    granularity: Literal["stage", "block", "layer"] = "block"
     test_images: int | None = Field(default=1024, ge=8)
     batch_size: int = Field(default=128, ge=4)
     max_seeds: int | None = Field(default=4, ge=1)

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated, in_turn
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.modules import OnModules
 from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
@@ -33,14 +34,13 @@ _CHANGE = Quantity("cka_change", "change of it from {rival} to all, {pair}", col
 
 
 @final
-class SimilarityBySize(AbstractTuned):
+class SimilarityBySize(AbstractTuned, OnModules):
     """CKA of like modules between networks trained on growing, nested parts of the training images.
 
     Attributes:
         fractions: shares of the study's training images; the whole is always among them.
         equal: train for equal ``updates`` (smaller parts are seen more often), or equal ``epochs`` (cheaper; small
             parts then also mean less training).
-        granularity: of the modules: ``stage``, ``block`` or ``layer``.
         kind: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, median heuristic).
         maps: feature maps ``flattened``, or ``pooled`` over positions.
         test_images: test images used; None for all.
@@ -51,7 +51,6 @@ class SimilarityBySize(AbstractTuned):
 
     fractions: tuple[float, ...] = Field(default=(0.1, 0.3, 1.0), min_length=1)
     equal: Literal["updates", "epochs"] = "updates"
-    granularity: Literal["stage", "block", "layer"] = "block"
     kind: Literal["unbiased", "biased", "rbf"] = "unbiased"
     maps: Literal["flattened", "pooled"] = "flattened"
     test_images: int | None = Field(default=512, ge=8)

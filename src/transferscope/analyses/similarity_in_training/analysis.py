@@ -11,9 +11,10 @@ from transferscope.analyses.checkpoints import chosen_epochs, evenly, missing_ep
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Estimate, Quantity, estimated, in_turn, over_seeds, units
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.modules import OnModules
 from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, tuned_member
+from transferscope.analyses.tuned import AbstractTuned, finite, tuned_member
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.study.columns import Column, schema
 
@@ -41,7 +42,7 @@ _SETTLED = Quantity(
 
 
 @final
-class SimilarityInTraining(AbstractTuned):
+class SimilarityInTraining(AbstractTuned, OnModules):
     """CKA of like modules between all kept epochs of P-T and RI-T; epoch 0 is P or RI.
 
     Each checkpoint is read once and only one network is in memory at a time; what stays is one Gram matrix for every
@@ -49,7 +50,6 @@ class SimilarityInTraining(AbstractTuned):
     epochs and 18 modules at the defaults.
 
     Attributes:
-        granularity: of the modules: ``stage``, ``block`` or ``layer``.
         epochs: which kept epochs; the start and the last always among them. None takes all that are kept.
         most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
         kind: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, median heuristic).
@@ -61,7 +61,6 @@ class SimilarityInTraining(AbstractTuned):
             once for each group.
     """
 
-    granularity: Literal["stage", "block", "layer"] = "block"
     epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
     most: int = Field(default=10, ge=3)
     kind: Literal["unbiased", "biased", "rbf"] = "unbiased"
@@ -119,7 +118,7 @@ class SimilarityInTraining(AbstractTuned):
         """One pass of each checkpoint over the test images."""
         from transferscope.methods.similarity.cka_states import cka_states
 
-        members = [member for member in unit.members if not context.diverged(member.spec)]
+        members = finite(unit, context)
         states = {f"{member.label}@{epoch}": (member, epoch) for member in members for epoch in unit.settings["epochs"]}
         if not states:
             return Measured(pl.DataFrame([], schema=schema(self.columns)))
