@@ -25,6 +25,7 @@ CODES = [
     (errors.AlignmentError("x"), 1),
     (errors.StoreError("x"), 1),
     (errors.CorruptEntryError("x"), 1),
+    (errors.MissingEntryError("gone"), 1),
     (errors.StoreBusyError("x"), 1),
     (errors.AnalysisError("x"), 1),
     (errors.StopRequested("x"), 1),

@@ -49,9 +49,10 @@ class OnImages(Frozen):
 
     def evaluation(self, context: "Context", ablation: "Ablation | None" = None) -> dict[str, Any]:
         """How networks are evaluated, as the methods of a landscape take it: batch norm, metric, device, layout."""
+        chosen = {"batch_norm": self.batch_norm} if hasattr(self, "batch_norm") else {}
         return {
+            **chosen,
             "recompute_on": context.mixed_batches("train", self.batch_norm_images, ablation=ablation),
-            "batch_norm": getattr(self, "batch_norm", "recompute"),
             "metric_name": context.study.metric,
             "device": context.device,
             "memory_format": context.memory_format,
