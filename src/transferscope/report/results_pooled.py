@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from transferscope.analyses.claims import CLAIMS, Claim, Verdict, decide, doubt
 from transferscope.analyses.estimates import Estimate
-from transferscope.measures.meta_analysis import RandomEffects, random_effects
 from transferscope.report.kept_results import KeptResults
 from transferscope.report.markdown import table
 from transferscope.report.numbers import MISSING, value_words
 from transferscope.report.results_study import Judged
+
+if TYPE_CHECKING:
+    from transferscope.measures.meta_analysis import RandomEffects
 
 __all__ = ["Pooled", "pooled", "pooled_table", "target_of"]
 
@@ -30,9 +32,9 @@ class Pooled:
         left_out: how many studies have the number, but with a flag that forbids a claim.
     """
 
-    by_target: RandomEffects
-    by_source: RandomEffects
-    deciding: RandomEffects
+    by_target: "RandomEffects"
+    by_source: "RandomEffects"
+    deciding: "RandomEffects"
     verdict: Verdict
     unit: str
     left_out: int
@@ -56,6 +58,8 @@ def pooled(claim: Claim, studies: Sequence[KeptResults], found: Mapping[str, Jud
     Returns:
         None where no study has the number.
     """
+    from transferscope.measures.meta_analysis import random_effects
+
     measured = [(study, found[study.name][claim.key][1]) for study in studies]
     known = [(study, number) for study, number in measured if number is not None]
     used = [(study, number) for study, number in known if not doubt(number)]

@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 from transferscope.analyses.contract import Column
 from transferscope.analyses.estimates import Estimate
+from transferscope.analyses.rounding import duration
 from transferscope.plots.export import inline_svg
 from transferscope.plots.registry import DRAWN, figures
 from transferscope.plots.theme import VARIANTS, Figure, colour, metric_name, shown, themed
@@ -26,7 +27,6 @@ from transferscope.report.numbers import (
     points_words,
     value_words,
 )
-from transferscope.running.progress import duration
 from transferscope.running.results import AnalysisResult, Results
 
 __all__ = [
