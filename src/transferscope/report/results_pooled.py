@@ -26,7 +26,8 @@ class Pooled:
     Attributes:
         by_target: the mean where what counts are targets.
         by_source: the same for pre-trained networks.
-        deciding: the one with the wider interval, of those over three clusters or more.
+        deciding: the one with the wider interval, of those that have one (over three clusters or more); by targets
+            where neither has.
         verdict: by its interval.
         unit: of the number.
         left_out: how many studies have the number, but with a flag that forbids a claim.
@@ -56,7 +57,7 @@ def pooled(claim: Claim, studies: Sequence[KeptResults], found: Mapping[str, Jud
         found: the judgements, by the name of the study.
 
     Returns:
-        None where no study has the number.
+        None where no study has the number, or none has it without such a flag.
     """
     from transferscope.measures.meta_analysis import random_effects
 
@@ -97,7 +98,7 @@ def pooled_table(studies: Sequence[KeptResults], found: Mapping[str, Judged]) ->
         if item is None:
             continue
         mean = item.by_target
-        left = f"; {item.left_out} studies left out" if item.left_out else ""
+        left = f"; {item.left_out} {'study' if item.left_out == 1 else 'studies'} left out" if item.left_out else ""
         rows.append(
             (
                 str(place),
