@@ -26,7 +26,7 @@ from transferscope.report.numbers import (
     points_words,
     value_words,
 )
-from transferscope.running.progress import duration
+from transferscope.rounding import duration
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.study.columns import Column
 
