@@ -11,12 +11,6 @@ from tools.results.kept_results import KeptResults
 from tools.results.markdown import table
 from tools.results.results_study import Judged
 from transferscope.analyses.estimates import Estimate
-<<<<<<< HEAD:tools/results/results_pooled.py
-from transferscope.measures.meta_analysis import RandomEffects, random_effects
-=======
-from transferscope.report.kept_results import KeptResults
-from transferscope.report.markdown import table
->>>>>>> fix/claims:src/transferscope/report/results_pooled.py
 from transferscope.report.numbers import MISSING, value_words
 
 if TYPE_CHECKING:
