@@ -11,8 +11,9 @@ from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate, choose
 from transferscope.analyses.pairs import pairs_of
-from transferscope.context.bound import BASELINES, TRAINED, BoundStudy, shown
+from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
 from transferscope.context.members import Member
+from transferscope.keys import shown
 from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column, schema
 
