@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from tests.installed import install, on_path
+from tests.running import tiny
+from transferscope.commands.lists import _analyses
 from transferscope.errors import AnalysisError
 from transferscope.study.registry import ANALYSES, BUILT_IN, analysis_type, parse_analysis
 from transferscope.study.schema import study_reference, study_schema
@@ -81,8 +83,23 @@ def test_one_that_cannot_be_used_is_named_with_its_package(
     with pytest.raises(AnalysisError, match=words) as caught:
         parse_analysis(name)
     assert "'some-package'" in str(caught.value)
-    # Nobody else is disturbed.
+    # Nobody else is disturbed, and the list tells.
+    listed = {item["name"]: item for item in _analyses()}
+    assert listed[name]["question"] == caught.value.what
+    assert set(listed) == {*BUILT_IN, name}
     assert parse_analysis("similarity").name == "similarity"
+
+
+@pytest.mark.parametrize("question", ["misfit", "data_sources"])
+def test_one_that_cannot_say_what_it_reads_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: str
+) -> None:
+    source = SOURCE.replace(
+        "    depth: int = 3\n", f"    depth: int = 3\n    def {question}(self, study):\n        1 / 0\n"
+    )
+    put(monkeypatch, tmp_path / "site", "extra", "extra_module:Distance", source)
+    with pytest.raises(AnalysisError, match=rf"'extra' cannot say its {question}[\s\S]*ZeroDivisionError"):
+        tiny.bound(tmp_path, {"analyses": ["extra"]})
 
 
 def test_two_packages_of_one_name_are_both_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

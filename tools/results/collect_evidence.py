@@ -57,6 +57,10 @@ def collect(run: Path, output: Path, study: Path, commit: str | None = None) -> 
     estimates = _table(run, ESTIMATES).with_columns(pl.col(pl.Float64).round_sig_figs(6))
     files[f"{ESTIMATES}.csv"] = table_bytes(estimates)
     analyses = []
+    if failed := [item["slug"] for item in found["analyses"] if item.get("failed")]:
+        raise AnalysisError(
+            f"{run} is not a whole study", expected="every analysis finished", got=f"{', '.join(failed)} failed"
+        )
     for item in found["analyses"]:
         slug = item["slug"]
         facts = {name: item[name] for name in ("slug", "name", "title", "question", "reference", "version",

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from transferscope.commands.printing import say, table
+from transferscope.errors import AnalysisError
 
 __all__ = ["Listed", "print_lists", "print_schema"]
 
@@ -56,9 +57,14 @@ def _analyses() -> list[dict[str, Any]]:
     from transferscope.study.registry import ANALYSES, analysis_type
     from transferscope.study.schema import setting_meanings
 
-    items = []
+    items: list[dict[str, Any]] = []
     for name in ANALYSES:
-        kind = analysis_type(name)
+        try:
+            kind = analysis_type(name)
+        except AnalysisError as error:
+            # One package that cannot be used must not hide all analyses.
+            items.append({"name": name, "question": error.what, "problem": str(error)})
+            continue
         items.append(
             {
                 "name": name,

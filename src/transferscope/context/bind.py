@@ -17,6 +17,7 @@ from transferscope.networks.probe_speed import probe
 from transferscope.networks.weights import weights_hash
 from transferscope.specs.network import Checkpoint, File, NetworkSpec, Random
 from transferscope.store import Store
+from transferscope.study.analysis_settings import answered
 from transferscope.study.other_source import OtherSource
 from transferscope.study.settings import Source, Study
 
@@ -44,7 +45,7 @@ def bind(study: Study, store: Store) -> BoundStudy:
     memory_format = _memory_format(study, store)
     if start is None:
         start = _pretraining(study.source, study, store, stats, memory_format)
-    asked = dict.fromkeys(pair for analysis in study.analyses for pair in analysis.data_sources(study))
+    asked = dict.fromkeys(pair for analysis in study.analyses for pair in answered(analysis, "data_sources", study))
     references = tuple(_data(source, target.image_size, splits, stats, study, store)[0] for source, splits in asked)
     return BoundStudy(
         settings=study,
@@ -108,7 +109,7 @@ def _others(
     """Pre-trained networks beside the source's; those trained here see as many images as it did, if there are."""
     found: list[tuple[OtherSource, File | Checkpoint]] = []
     for analysis in study.analyses:
-        for other in analysis.other_sources(study):
+        for other in answered(analysis, "other_sources", study):
             # Settings with options have no hash: two analyses may name the same.
             if other not in [known for known, _ in found]:
                 start: File | Checkpoint | None = _weights(other, study)

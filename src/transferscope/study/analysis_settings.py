@@ -1,15 +1,16 @@
 """What a study knows of an analysis: its name, its columns, and whether its settings fit."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import SplitSettings
+from transferscope.errors import AnalysisError, TransferscopeError
 from transferscope.frozen import Frozen
 from transferscope.study.columns import Column
 from transferscope.study.other_source import OtherSource
 
-__all__ = ["AnalysisSettings"]
+__all__ = ["AnalysisSettings", "answered"]
 
 
 class AnalysisSettings(Frozen):
@@ -43,3 +44,22 @@ class AnalysisSettings(Frozen):
     def identity(self) -> Any:
         """As of :class:`Frozen`, with the analysis's name and version."""
         return {"analysis": self.name, "version": self.version, **super().identity()}
+
+
+def answered(
+    analysis: AnalysisSettings, question: Literal["misfit", "data_sources", "other_sources"], study: Any
+) -> Any:
+    """What an analysis says of a study before anything is done; it may be of somebody else's package.
+
+    Raises:
+        AnalysisError: it fails with an error that is none of ours.
+    """
+    try:
+        found = getattr(analysis, question)(study)
+        return found if question == "misfit" else tuple(found)
+    except TransferscopeError:
+        raise
+    except Exception as error:
+        raise AnalysisError(
+            f"the analysis {analysis.name!r} cannot say its {question}", got=f"{type(error).__name__}: {error}"
+        ) from error

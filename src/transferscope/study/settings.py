@@ -11,7 +11,7 @@ from transferscope.frozen import Frozen
 from transferscope.specs.architecture import Architecture
 from transferscope.specs.origin import AbstractOrigin
 from transferscope.specs.pretraining import Pretraining, VariantRecipe
-from transferscope.study.analysis_settings import AnalysisSettings
+from transferscope.study.analysis_settings import AnalysisSettings, answered
 from transferscope.study.registry import DEFAULT_ANALYSES, parse_analysis
 
 __all__ = ["Compute", "Pretraining", "Schooling", "Source", "Study", "Target", "VariantRecipe"]
@@ -157,7 +157,7 @@ class Study(Frozen):
         keys = [analysis.key for analysis in self.analyses]
         if len(set(keys)) != len(keys):
             raise ValueError("analyses holds the same analysis twice")
-        misfits = [f"{item.name}.{reason}" for item in self.analyses if (reason := item.misfit(self)) is not None]
+        misfits = [f"{item.name}.{reason}" for item in self.analyses if (reason := answered(item, "misfit", self))]
         if misfits:
             raise ValueError("; ".join(misfits))
         return self
