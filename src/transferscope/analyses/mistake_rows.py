@@ -10,11 +10,9 @@ import polars as pl
 
 from transferscope.analyses.estimates import Estimate, Quantity, estimated
 from transferscope.analyses.predictions import Judgements
-from transferscope.context.members import Member
-from transferscope.keys import shown
 from transferscope.study.columns import Column
 
-__all__ = ["PAIR_COLUMNS", "Counts", "Strata", "consistency", "pair_of", "row_of", "within_row"]
+__all__ = ["PAIR_COLUMNS", "Counts", "Strata", "consistency", "row_of", "within_row"]
 
 Counts = npt.NDArray[np.int64]
 
@@ -78,19 +76,6 @@ class Strata:
             inside = self.codes == code
             low, high = (None, None) if self.values is None else (self.values[inside].min(), self.values[inside].max())
             yield self.items[code], inside, low, high
-
-
-def pair_of(first: Member, second: Member) -> dict[str, Any]:
-    """The columns that say which networks a row is about."""
-    return {
-        "pair": f"{shown(first.variant)}/{shown(second.variant)}",
-        "a": first.label,
-        "b": second.label,
-        "variant_a": first.variant,
-        "seed_a": first.seed,
-        "variant_b": second.variant,
-        "seed_b": second.seed,
-    }
 
 
 def row_of(

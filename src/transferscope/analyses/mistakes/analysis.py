@@ -9,11 +9,11 @@ from pydantic import Field
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Contrast, Quantity, estimated, spoken
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.mistake_rows import PAIR_COLUMNS, Counts, Strata, consistency, pair_of, row_of, within_row
+from transferscope.analyses.mistake_rows import PAIR_COLUMNS, Counts, Strata, consistency, row_of, within_row
 from transferscope.analyses.mistakes.recall import RECALL_COLUMNS, RECALL_QUANTITIES, recall_estimates, recall_rows
 from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, finite, tuned_members
+from transferscope.analyses.tuned import AbstractTuned, Pair, finite, tuned_members
 from transferscope.bounds import DIFFERENCE, MAGNITUDE
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
@@ -106,7 +106,7 @@ class Mistakes(AbstractTuned):
         rows: list[dict[str, Any]] = []
         outside = _Outside(context, judgements, members, predicted)
         for first, second in pairs_of(members):
-            named = pair_of(first, second)
+            named = Pair(first, second).columns
             rows += [{**named, **row} for row in self._pair(first, second, context, judgements, predicted, outside)]
         sides = {
             variant: {member.seed: predicted[member.label] for member in members if member.variant == variant}

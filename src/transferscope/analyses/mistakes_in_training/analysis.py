@@ -10,10 +10,10 @@ from transferscope.analyses.checkpoints import chosen_epochs, missing_epochs, to
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Estimate, Quantity, in_turn
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.mistake_rows import PAIR_COLUMNS, consistency, pair_of, row_of
+from transferscope.analyses.mistake_rows import PAIR_COLUMNS, consistency, row_of
 from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, finite, tuned_members
+from transferscope.analyses.tuned import AbstractTuned, Pair, finite, tuned_members
 from transferscope.bounds import DIFFERENCE
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.keys import shown
@@ -99,12 +99,12 @@ class MistakesInTraining(AbstractTuned):
         for first, second in pairs_of(members):
             seed = context.seed("mistakes_in_training", epoch, first.label, second.label)
             found = row_of(judgements, now[first.label], now[second.label], None, self.draws, seed)
-            rows.append({"level": "pair", "epoch": epoch, **pair_of(first, second), **found})
+            rows.append({"level": "pair", "epoch": epoch, **Pair(first, second).columns, **found})
         for member in members:
             end = judgements.predicted(context.outputs(member.spec, "test").logits)
             seed = context.seed("mistakes_in_training", epoch, member.label)
             found = row_of(judgements, now[member.label], end, None, self.draws, seed)
-            named = {**pair_of(member, member), "pair": f"{shown(member.variant)}/its end"}
+            named = {**Pair(member, member).columns, "pair": f"{shown(member.variant)}/its end"}
             rows.append({"level": "end", "epoch": epoch, **named, **found})
         return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
 

@@ -14,7 +14,7 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.modules import OnModules
 from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, tuned_member
+from transferscope.analyses.tuned import SIDES, AbstractTuned, tuned_member
 from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
 from transferscope.context.members import Member
 from transferscope.keys import shown
@@ -71,12 +71,8 @@ class SimilarityBySize(AbstractTuned, OnModules):
         "pair": Column(str, "which variants"),
         "module": Column(str, "module of both networks"),
         "position": Column(int, "depth of the module: 0 is the first", "count"),
-        "a": Column(str, "first network"),
+        **SIDES,
         "variant_a": Column(str, "its variant; P is not trained and the same at every size"),
-        "seed_a": Column(int, "its seed", "count"),
-        "b": Column(str, "second network"),
-        "variant_b": Column(str, "its variant"),
-        "seed_b": Column(int, "its seed", "count"),
         "cka": Column(float, "CKA, at most 1; unbiased, so small negative values occur", "1", "test",
                       "features without variation"),
         "kind": Column(str, "unbiased or biased (linear kernel), or rbf"),
