@@ -19,9 +19,12 @@ from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
+    from transferscope.data.ablation_settings import Ablation
     from transferscope.data.spec import Split
+    from transferscope.methods.evaluation import Evaluation
+    from transferscope.methods.landscape.buffer_rules import BatchNormPolicy
 
-__all__ = ["AbstractWays", "images_per_point", "joined", "way_columns"]
+__all__ = ["AbstractWays", "evaluation_of", "images_per_point", "joined", "way_columns"]
 
 
 class AbstractWays(AbstractTuned):
@@ -83,6 +86,35 @@ def images_per_point(batch_norm_images: int, train_images: int | None, test_imag
         test_images: that it is evaluated on; None, all, is taken as 1000.
     """
     return 2 * batch_norm_images + (train_images or 2000) + (test_images or 1000)
+
+
+def evaluation_of(
+    context: "Context",
+    batch_norm_images: int,
+    batch_norm: "BatchNormPolicy" = "recompute",
+    *,
+    ablation: "Ablation | None" = None,
+    memory: int = 1024,
+) -> "Evaluation":
+    """How the networks of a study are evaluated: with its metric, where it runs.
+
+    Args:
+        context: of the study.
+        batch_norm_images: training images batch norm's statistics are recomputed on.
+        batch_norm: ``recompute``, or ``interpolate`` or ``none`` to switch that off.
+        ablation: of the images.
+        memory: MiB that may be kept of what lies before a module that changes alone.
+    """
+    from transferscope.methods.evaluation import Evaluation
+
+    return Evaluation(
+        recompute_on=context.mixed_batches("train", batch_norm_images, ablation=ablation),
+        batch_norm=batch_norm,
+        metric=context.study.metric,
+        device=context.device,
+        memory_format=context.memory_format,
+        memory=memory,
+    )
 
 
 def joined(first: Member, second: Member) -> dict[str, Any]:

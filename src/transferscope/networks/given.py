@@ -3,7 +3,7 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, ParamSpec, TypeVar, final
 
@@ -104,6 +104,7 @@ def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            _check_keywords(function.__name__, kwargs, signature)
             bound = signature.bind(*args, **kwargs)
             known: dict[int, nn.Module] = {}
 
@@ -135,6 +136,15 @@ def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return call
 
     return decorate
+
+
+def _check_keywords(function: str, given_words: Iterable[str], signature: inspect.Signature) -> None:
+    """Say where a setting belongs that is a field of a settings object."""
+    for word in given_words:
+        for name, parameter in signature.parameters.items():
+            kind = type(parameter.default)
+            if word not in signature.parameters and word in getattr(kind, "__dataclass_fields__", ()):
+                raise TypeError(f"{function}() takes {word!r} within {name}: {name}={kind.__name__}({word}=...)")
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -12,7 +12,7 @@ from transferscope.analyses.contract import Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.path_rows import LINE_COLUMNS, own_row, way_rows
-from transferscope.analyses.path_settings import AbstractWays, images_per_point, way_columns
+from transferscope.analyses.path_settings import AbstractWays, evaluation_of, images_per_point, way_columns
 from transferscope.analyses.summary import Summary
 from transferscope.context.bound import BoundStudy
 from transferscope.specs.architecture import Architecture
@@ -118,11 +118,8 @@ class Align(AbstractWays):
                 a,
                 b if aligned is None else aligned.network,
                 {split: context.batches(split, limit) for split, limit in self.limits.items()},
-                recompute_on=context.mixed_batches("train", self.batch_norm_images),
+                evaluation=evaluation_of(context, self.batch_norm_images),
                 alphas=alpha_grid(self.points, 0),
-                metric_name=context.study.metric,
-                device=context.device,
-                memory_format=context.memory_format,
             )
             facts = {"way": method or UNALIGNED, "distance": path.distance, **_facts(aligned)}
             for split in self.limits:

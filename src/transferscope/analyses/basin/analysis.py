@@ -14,7 +14,7 @@ from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.path_pairs import members_of
 from transferscope.analyses.path_rows import clusters_of
-from transferscope.analyses.path_settings import images_per_point
+from transferscope.analyses.path_settings import evaluation_of, images_per_point
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_members
 from transferscope.context.bound import BoundStudy, shown
@@ -25,6 +25,7 @@ from transferscope.study.columns import Column, schema
 if TYPE_CHECKING:
     from transferscope.context.context import Context
     from transferscope.data.spec import Split
+    from transferscope.methods.landscape.basin import BasinGrid
     from transferscope.study.settings import Study
 
 __all__ = ["Basins", "published_rows"]
@@ -178,10 +179,15 @@ class Basins(AbstractTuned):
         corners = len(unit.members)
         if not corners:
             return 0
-        draws = self.draws if corners == 2 else self.hull_draws
         deltas = len(delta_grid(1.0, self.smallest, self.largest, self.per_doubling))
         per_point = images_per_point(self.batch_norm_images, self.train_images, self.test_images)
-        return evaluations(corners, self.points, draws, self.nodes, deltas) * per_point
+        return evaluations(corners, self._grid(corners), deltas) * per_point
+
+    def _grid(self, corners: int) -> "BasinGrid":
+        from transferscope.methods.landscape.basin import BasinGrid
+
+        draws = self.draws if corners == 2 else self.hull_draws
+        return BasinGrid(points=self.points, draws=draws, nodes=self.nodes)
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Test the set between the members; none of a diverged one."""
@@ -197,20 +203,14 @@ class Basins(AbstractTuned):
         found = basin_networks(
             [context.network(member.spec) for member in unit.members],
             {split: context.batches(split, limits[split]) for split in _SPLITS},
-            recompute_on=context.mixed_batches("train", self.batch_norm_images),
-            batch_norm=self.batch_norm,
-            points=self.points,
-            draws=self.draws if len(unit.members) == 2 else self.hull_draws,
-            nodes=self.nodes,
+            evaluation=evaluation_of(context, self.batch_norm_images, self.batch_norm),
+            grid=self._grid(len(unit.members)),
             deltas=partial(
                 delta_grid, smallest=self.smallest, largest=self.largest, per_doubling=self.per_doubling
             ),
             tau=self.tau,
             seed=self.noise_seed,
             clusters=clusters_of(context, limits),
-            metric_name=context.study.metric,
-            device=context.device,
-            memory_format=context.memory_format,
         )  # fmt: skip
         facts = {
             "origin": "study",

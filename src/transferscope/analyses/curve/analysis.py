@@ -12,7 +12,7 @@ from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves.analysis import LearningCurves
 from transferscope.analyses.path_rows import LINE_COLUMNS, own_row, way_rows
-from transferscope.analyses.path_settings import AbstractWays, images_per_point, way_columns
+from transferscope.analyses.path_settings import AbstractWays, evaluation_of, images_per_point, way_columns
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import chosen_rate
 from transferscope.context.bound import BoundStudy
@@ -103,11 +103,8 @@ class Curve(AbstractWays):
             context.network(bend.spec),
             {split: context.batches(split, limit) for split, limit in self.limits.items()},
             shape=self.shape,
-            recompute_on=context.mixed_batches("train", self.batch_norm_images),
+            evaluation=evaluation_of(context, self.batch_norm_images),
             positions=[index / (self.points - 1) for index in range(self.points)],
-            metric_name=context.study.metric,
-            device=context.device,
-            memory_format=context.memory_format,
         )
         recipe = bend.spec.recipe
         assert recipe is not None

@@ -13,7 +13,7 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.module_path.summary import QUANTITIES, summary
 from transferscope.analyses.path_pairs import members_of
 from transferscope.analyses.path_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
-from transferscope.analyses.path_settings import images_per_point, joined
+from transferscope.analyses.path_settings import evaluation_of, images_per_point, joined
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned
 from transferscope.context.bound import BoundStudy, shown
@@ -159,13 +159,8 @@ class ModulePath(AbstractTuned):
                 modules=moved,
                 granularity=self.granularity,
                 head=head,
-                recompute_on=context.mixed_batches("train", self.batch_norm_images),
-                batch_norm=self.batch_norm,
+                evaluation=evaluation_of(context, self.batch_norm_images, self.batch_norm, memory=self.memory),
                 alphas=alpha_grid(self.points, 0),
-                metric_name=context.study.metric,
-                device=context.device,
-                memory_format=context.memory_format,
-                memory=self.memory,
             )
             # Both directions of all modules of a pair are one family; whole networks are not members of it.
             family = 2 * sum(module not in _GROUPS for module in lines.modules)
@@ -184,14 +179,14 @@ class ModulePath(AbstractTuned):
         """CKA of like modules of the two networks as they were trained."""
         import numpy as np
 
+        from transferscope.methods.evaluation import Execution
         from transferscope.methods.similarity.cka import cka
 
         found = cka(
             *networks,
             context.mixed_batches("test", self.cka_images, self.cka_batch),
             granularity=self.granularity,
-            device=context.device,
-            memory_format=context.memory_format,
+            execution=Execution(device=context.device, memory_format=context.memory_format),
         )
         values = found.between("a", "b")
         null = np.ma.getmaskarray(values)

@@ -13,7 +13,7 @@ from transferscope.analyses.path.rows import COLUMNS, rows_of
 from transferscope.analyses.path.summary import QUANTITIES, summary_of
 from transferscope.analyses.path_pairs import KINDS, NEGATIVE, POSITIVE, PairKind, members_of
 from transferscope.analyses.path_rows import clusters_of
-from transferscope.analyses.path_settings import images_per_point
+from transferscope.analyses.path_settings import evaluation_of, images_per_point
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.context.bound import BoundStudy
@@ -137,15 +137,11 @@ class Path(AbstractTuned):
         path = linear_path(
             *ends,
             {split: context.batches(split, limits[split]) for split in _SPLITS},
-            recompute_on=context.mixed_batches("train", self.batch_norm_images),
-            batch_norm=self.batch_norm,
+            evaluation=evaluation_of(context, self.batch_norm_images, self.batch_norm),
             alphas=alpha_grid(_RULER_POINTS, 0) if ruler else alpha_grid(self.points, self.extrapolate, self.outer),
             refine=None if ruler else self.refine,
             trunk_of=head_name(ends[0], first.spec.architecture) if moved == "trunk" else None,
             fast=self.fast,
-            metric_name=context.study.metric,
-            device=context.device,
-            memory_format=context.memory_format,
         )
         clusters = clusters_of(context, limits)
         base = {

@@ -14,7 +14,7 @@ from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.path_in_training.summary import QUANTITIES, summary
 from transferscope.analyses.path_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
-from transferscope.analyses.path_settings import images_per_point
+from transferscope.analyses.path_settings import evaluation_of, images_per_point
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.context.bound import BoundStudy, shown
@@ -136,11 +136,7 @@ class PathInTraining(AbstractTuned):
         land = Landscape(
             (anywhere, anywhere),
             {split: context.batches(split, limits[split]) for split in _SPLITS},
-            recompute_on=context.mixed_batches("train", self.batch_norm_images),
-            batch_norm=self.batch_norm,
-            metric_name=context.study.metric,
-            device=context.device,
-            memory_format=context.memory_format,
+            evaluation=evaluation_of(context, self.batch_norm_images, self.batch_norm),
         )
         lines = TrainingLines(land, alpha_grid(self.points, 0))
         clusters = clusters_of(context, limits)

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.path_settings import images_per_point
+from transferscope.analyses.path_settings import evaluation_of, images_per_point
 from transferscope.analyses.plane.summary import QUANTITIES, summary_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
@@ -158,13 +158,9 @@ class Plane(AbstractTuned):
         data: dict[str, Any] = {split: context.batches(split, limits[split]) for split in _SPLITS}
         networks = [context.network(member.spec) for member in unit.members]
         shared: dict[str, Any] = {
-            "recompute_on": context.mixed_batches("train", self.batch_norm_images),
-            "batch_norm": self.batch_norm,
+            "evaluation": evaluation_of(context, self.batch_norm_images, self.batch_norm),
             "resolution": self.resolution,
             "tolerance": self.tolerance,
-            "metric_name": context.study.metric,
-            "device": context.device,
-            "memory_format": context.memory_format,
         }
         if len(networks) == 3:
             found = plane_through(networks, data, margin=self.margin, **shared)

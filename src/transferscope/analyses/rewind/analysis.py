@@ -10,7 +10,7 @@ from transferscope.analyses.checkpoints import chosen_epochs, missing_epochs, to
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.path_settings import images_per_point
+from transferscope.analyses.path_settings import evaluation_of, images_per_point
 from transferscope.analyses.rewind.summary import QUANTITIES, summary_of
 from transferscope.analyses.shuffled_members import blocks_misfit, check_variants, members_of
 from transferscope.analyses.summary import Summary
@@ -219,7 +219,7 @@ class Rewind(AbstractTuned):
         return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def _rewound(self, member: Member, limits: "Mapping[Split, int | None]", context: "Context") -> "Rewinding":
-        from transferscope.methods.modules.rewind import rewind
+        from transferscope.methods.modules.rewind import ModuleSelection, rewind
         from transferscope.networks.architectures import head_name
 
         spec = member.spec
@@ -237,16 +237,15 @@ class Rewind(AbstractTuned):
             {split: context.batches(split, limits[split], ablation=ablation) for split in _SPLITS},
             random=random,
             checkpoints={epoch: context.network(spec, epoch) for epoch in between},
-            groups=self.groups,
-            cumulative=self.cumulative,
-            recompute_on=context.mixed_batches("train", self.batch_norm_images, ablation=ablation),
-            batch_norm=self.batch_norm,
-            granularity=self.granularity,
-            head=head_name(final, spec.architecture),
-            metric_name=context.study.metric,
-            memory=self.memory,
-            device=context.device,
-            memory_format=context.memory_format,
+            modules=ModuleSelection(
+                groups=self.groups,
+                cumulative=self.cumulative,
+                granularity=self.granularity,
+                head=head_name(final, spec.architecture),
+            ),
+            evaluation=evaluation_of(
+                context, self.batch_norm_images, self.batch_norm, ablation=ablation, memory=self.memory
+            ),
         )
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
