@@ -47,16 +47,16 @@ if TYPE_CHECKING:
 __version__ = version("transferscope")
 
 _PLACES = {
-    "PathGrid": "transferscope.methods.compare.compare",
-    "ModuleSelection": "transferscope.methods.modules.rewind",
-    "Domain": "transferscope.methods.domains.features",
-    "CriticalitySearch": "transferscope.methods.modules.criticality",
-    "CkaEstimator": "transferscope.methods.similarity.cka",
-    "ChoiceData": "transferscope.methods.modules.choices",
     "BasinGrid": "transferscope.methods.landscape.basin",
-    "Execution": "transferscope.methods.evaluation",
+    "ChoiceData": "transferscope.methods.modules.choices",
+    "CkaEstimator": "transferscope.methods.similarity.cka",
+    "CriticalitySearch": "transferscope.methods.modules.criticality",
+    "Domain": "transferscope.methods.domains.features",
     "Evaluation": "transferscope.methods.evaluation",
+    "Execution": "transferscope.methods.evaluation",
+    "ModuleSelection": "transferscope.methods.modules.rewind",
     "NetworkSpec": "transferscope.specs.network",
+    "PathGrid": "transferscope.methods.compare.compare",
     "Study": "transferscope.study.settings",
     "TransferscopeError": "transferscope.errors",
     "align": "transferscope.methods.alignment.align",

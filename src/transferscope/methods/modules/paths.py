@@ -148,7 +148,8 @@ def module_paths(
     Example:
         >>> _ = torch.manual_seed(0)
         >>> a, b = (nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)) for _ in range(2))
-        >>> found = module_paths(a, b, {"test": [(torch.randn(8, 4), torch.arange(8) % 3)]}, device="cpu")
+        >>> data = {"test": [(torch.randn(8, 4), torch.arange(8) % 3)]}
+        >>> found = module_paths(a, b, data, Evaluation(device="cpu"))
         >>> list(found.modules), found.barrier("2", "test", "loss").linear.value  # convex in the last layer
         (['0', '2'], 0.0)
     """
