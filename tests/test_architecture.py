@@ -408,14 +408,3 @@ def test_circles_are_found() -> None:
     found = [*arrows_of(types, "store.entry"), *arrows_of("from .entry import Entry", "store.store")]
     found += arrows_of("from .store import Store", "store.verify")
     assert circles(graph_of(found, ("store.entry", "store.store", "store.verify"))) == [["store.entry", "store.store"]]
-
-
-def test_no_function_takes_more_than_ten_parameters() -> None:
-    many = []
-    for path in sorted(ROOT.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                taken = [item.arg for item in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
-                if sum(name not in ("self", "cls") for name in taken) > 10:
-                    many.append(f"{path.relative_to(ROOT)}: {node.name}")
-    assert not many, "put parameters that travel together into one frozen settings object"

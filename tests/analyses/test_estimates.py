@@ -336,8 +336,11 @@ def test_the_frame_has_a_row_for_each_number_and_a_column_for_each_coordinate() 
     ("item", "words"),
     [
         (Estimate("a", {}, 0.5), "0.5"),
-        (Estimate("a", {}, 0.5, 0.4, 0.6, "examples", 90), "0.5 (95 % interval over 90 test examples 0.4 to 0.6)"),
-        (Estimate("a", {}, 0.5, 0.4, 0.6, "range", 2), "0.5 (range of 2 seeds 0.4 to 0.6)"),
+        (
+            Estimate("a", {}, 0.5, 0.4, 0.6, "examples", 90),
+            "0.500 (95 % interval over 90 test examples 0.400 to 0.600)",
+        ),
+        (Estimate("a", {}, 0.5, 0.4, 0.6, "range", 2), "0.500 (range of 2 seeds 0.400 to 0.600)"),
         (Estimate("a", {}, None), "not defined"),
     ],
 )

@@ -73,7 +73,10 @@ def test_studies_share_networks(finished: FinishedStudy, tmp_path: Path, jobs: l
     assert [job.split(":")[0] for job in jobs].count("measure Mistakes") == 1
     jobs.clear()
     run_study(tiny.study(finished.folder, {**changes, "seeds": [0, 1, 2]}), store, quiet=True)
-    assert sorted(trainings(jobs)) == ["train P-T[2] at 0.2", "train RI-T[2] at 0.2"]
+    search = next(item for item in finished.results.analyses if item.analysis.name == "learning_rate")
+    assert search.summary is not None
+    rates = {item.at["variant"]: item.value for item in search.summary.estimates}
+    assert sorted(trainings(jobs)) == [f"train P-T[2] at {rates['P_T']:g}", f"train RI-T[2] at {rates['RI_T']:g}"]
 
 
 # -- executors -----------------------------------------------------------------------------------------------

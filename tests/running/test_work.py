@@ -37,7 +37,8 @@ def copy(finished: FinishedStudy, tmp_path: Path) -> tuple[BoundStudy, Store]:
 
 
 def unit_of(bound: BoundStudy, seed: int = 1000) -> Unit:
-    return Unit(members=(Member(variant="RI_T", seed=seed, spec=bound.trained("RI_T", seed, 0.05)),))
+    member = Member(variant="RI_T", seed=seed, spec=bound.trained("RI_T", seed, 0.05))
+    return Unit(members=(member,), settings={"rate_rule": bound.settings.training.rate_rule})
 
 
 def measure(bound: BoundStudy, store: Store, analysis: str = "learning_rate") -> MeasureJob:

@@ -367,7 +367,7 @@ def units(rows: pl.DataFrame, column: str) -> dict[Unit, float | None]:
         raise AnalysisError(
             f"a row whose {column!r} is to be estimated speaks of no seed",
             expected="rows of one network or pair each",
-            hint="leave rows of all seeds out by `where` of the quantity",
+            hint="leave rows of all seeds out by the quantity's where",
         )
     value = pl.when(pl.col(column).null_count() > 0).then(None).otherwise(pl.col(column).mean())
     means = rows.group_by(pl.min_horizontal(a, b).alias("a"), pl.max_horizontal(a, b).alias("b"), maintain_order=True)

@@ -117,6 +117,7 @@ def results_summary(results: "Results") -> None:
     """The answer in plain words and what limits it, the variants, the gap, one verdict per analysis, what to do."""
     import polars as pl
 
+    from transferscope.plots.theme import shown
     from transferscope.report.answer import answer
     from transferscope.report.next_steps import choices, next_steps
     from transferscope.report.numbers import basis_words, metric_words, points_words, span_words, value_words
@@ -154,7 +155,7 @@ def results_summary(results: "Results") -> None:
         ["gap", "#value", "interval or range", "over", "note"],
         [
             (
-                item.name,
+                f"{shown(str(item.at['variant']))} − {shown(str(item.at['rival']))}",
                 points_words(item.value, metric),
                 span_words(points_words(item.low, metric, unit=False), points_words(item.high, metric, unit=False)),
                 basis_words(item.basis, item.n, short=True),
