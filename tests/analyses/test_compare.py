@@ -25,6 +25,7 @@ from transferscope.methods.compare.compare import PathGrid, compare
 from transferscope.methods.evaluation import Evaluation, Execution
 from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
 from transferscope.methods.similarity.cka import cka
+from transferscope.networks import evaluate
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.evaluate import logits
 
@@ -440,3 +441,18 @@ def test_what_cannot_be_compared_is_named(pair) -> None:
         )
     with pytest.raises(LoaderError, match="can be read only once"):
         compare(*pair, iter(batches()), evaluation=Evaluation(device="cpu"))
+
+
+def test_loaders_are_found_deterministic_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing, the path, the order of hidden units and the path to the aligned network read the same two loaders."""
+    seen: list[int] = []
+    compare_passes = evaluate._compare_passes
+    monkeypatch.setattr(
+        evaluate, "_compare_passes", lambda data, read: (seen.append(id(data)), compare_passes(data, read))
+    )
+    data, train = batches(60, 20), batches(40, 20, seed=3)
+    evaluation = Evaluation(recompute_on=train, device="cpu")
+    assert compare(network(0), network(1), data, evaluation, path=PathGrid(points=3, refine=None)).aligned is not None
+    assert sorted(seen) == sorted([id(data), id(train)])
+    compare(network(0), network(1), data, evaluation, path=PathGrid(points=3, refine=None), align_by=None)
+    assert len(seen) == 4  # another call looks again

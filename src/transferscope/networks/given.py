@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from transferscope.errors import ArchitectureError
-from transferscope.networks.evaluate import preserved
+from transferscope.networks.evaluate import batches_checked_once, preserved
 from transferscope.networks.initialisation import randomness_untouched
 
 __all__ = ["given", "takes_networks"]
@@ -93,6 +93,7 @@ def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a function look at its caller's networks through :func:`given`, and leave nothing changed, also after errors.
 
     Networks are given back as of :func:`~transferscope.networks.evaluate.preserved`, global random state as it was.
+    Batches that one of its steps found deterministic are not read again to find that out.
     Compiled modules run as they were written, so that hooks are called.
 
     Args:
@@ -127,6 +128,7 @@ def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 stack.enter_context(torch.inference_mode(False))
                 stack.enter_context(torch.enable_grad())
                 stack.enter_context(randomness_untouched())
+                stack.enter_context(batches_checked_once())
                 for network in known.values():
                     stack.enter_context(preserved(network))
                 if any(map(_runs_compiled, known.values())):
