@@ -10,6 +10,7 @@ __all__ = [
     "TRAINED_ON",
     "gap_key",
     "ratio_key",
+    "shown",
 ]
 
 OWN_STATISTICS = "own statistics"
@@ -44,3 +45,13 @@ def ratio_key(above: str, below: str) -> str:
     'P-T / P'
     """
     return f"{above} / {below}"
+
+
+def shown(variant: str) -> str:
+    """A variant or a network as readers know it, everywhere.
+
+    >>> shown("P_T"), shown("RI_T_long"), shown("RI-T[0]"), shown("P_T_block_8")
+    ('P-T', 'RI-T-long', 'RI-T[0]', 'P-T, blocks of 8 px')
+    """
+    start, block, side = variant.partition("_block_")
+    return start.replace("_", "-") + (f", blocks of {side} px" if block else "")

@@ -3,7 +3,7 @@
 import math
 from decimal import Decimal
 
-__all__ = ["exact", "rounded"]
+__all__ = ["duration", "exact", "rounded"]
 
 _DIGITS = 12
 
@@ -31,3 +31,20 @@ def rounded(value: float, digits: int = 3) -> str:
     if not math.isfinite(value) or abs(value) < 10**digits:
         return f"{value:.{digits}g}"
     return f"{float(f'{value:.{digits}g}'):,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, three digits at most.
+
+    Example:
+        >>> duration(0.42), duration(59.7), duration(75), duration(7260)
+        ('0.4 s', '1 min 0 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

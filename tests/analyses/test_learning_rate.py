@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.estimates import estimate_of
 from tests.studies import Trained, study
 from transferscope.analyses.contract import checked
 from transferscope.analyses.evidence import Evidence
@@ -228,9 +229,11 @@ def test_the_summary_says_by_key_and_in_words_what_is_not_distinguishable() -> N
     assert (choices["P_T"]["metric"], choices["P_T"]["error"]) == (0.8041, pytest.approx(0.0314))
     said = "not distinguishable from 0.09 (validation metric 0.804 ± 0.031)"
     assert f"P-T 0.03 ({said})" in summary.verdict
-    numbers = {number.name: number for number in summary.numbers}
-    assert numbers["chosen rate of P-T"].note == f"validation metric 0.804; {said}"
-    assert "distinguishable" not in numbers["chosen rate of RI-T"].note
+    rates = {variant: estimate_of(summary, "chosen_rate", variant=variant) for variant in ("P_T", "RI_T")}
+    assert {variant: rate.value for variant, rate in rates.items()} == {"P_T": 0.03, "RI_T": 0.09}
+    assert {variant: rate.flags for variant, rate in rates.items()} == dict.fromkeys(rates, ("edge_of_grid",))
+    assert rates["P_T"].note == f"validation metric 0.804; {said}"
+    assert "distinguishable" not in rates["RI_T"].note
     assert any("training.rate_rule=best" in note for note in summary.notes)
     plain = ANALYSIS.summarise(table(*rows), Evidence())
     assert [choice["moved"] for choice in plain.facts["choices"].values()] == [False, False]
@@ -419,13 +422,12 @@ def test_the_summary_speaks_of_the_rate_that_was_chosen() -> None:
         "Chosen on validation data out of 0.1, 0.2: RI-T 0.1, P-T 0.1 (a run diverged at every rate: the lowest is "
         "taken)."
     )
-    numbers = {number.name: number for number in summary.numbers}
-    assert numbers["chosen rate of P-T"].note == "a run diverged at every rate: the lowest is taken"
-    assert (numbers["chosen rate of RI-T"].value, numbers["chosen rate of RI-T"].note) == (
-        0.1,
-        "validation metric 0.600",
-    )
-    assert numbers["chosen rate of RI-T"].n == 2
+    pre_trained, random = (estimate_of(summary, "chosen_rate", variant=variant) for variant in ("P_T", "RI_T"))
+    assert (pre_trained.value, pre_trained.flags[:1]) == (0.1, ("diverged",))
+    assert pre_trained.note == "a run diverged at every rate: the lowest is taken"
+    assert (random.value, random.n, random.unit, random.basis) == (0.1, 2, "rate", None)
+    assert "diverged" not in random.flags
+    assert (random.name, random.note) == ("chosen rate of RI-T", "validation metric 0.600")
     assert "P-T diverged at 0.1, 0.2" in summary.notes
 
 
@@ -436,7 +438,7 @@ def test_an_undefined_metric_leaves_the_choice_to_the_loss() -> None:
     undefined = rows.with_columns(pl.lit(None, pl.Float64).alias("validation_metric"))
     assert [choose(undefined, variant) for variant in ("P_T", "RI_T")] == [0.2, 0.1]
     note = "the metric is not defined on the validation images: chosen by the loss"
-    assert {number.note for number in ANALYSIS.summarise(undefined, Evidence()).numbers} == {note}
+    assert [item.note for item in ANALYSIS.summarise(undefined, Evidence()).estimates] == [note] * 2
 
 
 def test_report_seeds_never_tune(tmp_path) -> None:

@@ -18,9 +18,10 @@ from transferscope.analyses.rewind.summary import drops, summary_of
 from transferscope.analyses.shuffled_members import shuffled_members, shuffled_variants
 from transferscope.analyses.tuned import tuned_member
 from transferscope.frozen import derive_seed
+from transferscope.keys import shown
 from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.modules.rewind import ALL, ModuleSelection, Rewinding, Rewound, rewind
-from transferscope.plots.theme import colour, shown
+from transferscope.plots.theme import colour
 from transferscope.study.columns import schema
 
 SETTINGS = {"train_images": 60, "batch_norm_images": 64, "draws": 100, "max_seeds": 3}

@@ -115,8 +115,8 @@ def test_similarity_in_training_leaves_one_seed_out() -> None:
         for pair, chosen in {
             "P-T/P": same & (a == "P_T") & (at == 0) & (then == epoch),
             "RI-T/P": (a == "RI_T") & (b == "P_T") & seeds & (at == epoch) & (then == 0),
-            "P-T/its end": same & (a == "P_T") & (at == epoch) & (then == 10),
-            "RI-T/its end": same & (a == "RI_T") & (at == epoch) & (then == 10),
+            "P-T/end": same & (a == "P_T") & (at == epoch) & (then == 10),
+            "RI-T/end": same & (a == "RI_T") & (at == epoch) & (then == 10),
             "P-T/P-T": ~same & (a == "P_T") & (b == "P_T") & (at == epoch) & (then == epoch),
             "RI-T/RI-T": ~same & (a == "RI_T") & (b == "RI_T") & (at == epoch) & (then == epoch),
         }.items():

@@ -96,7 +96,7 @@ def test_one_colour_per_variant_everywhere() -> None:
                 if "domain" in scale and not any(isinstance(item, (int, float)) for item in scale["domain"]):
                     for label, tint in zip(scale["domain"], scale["range"], strict=True):
                         assert tint == wanted.get(label, tint)
-    known = [colour(name) for name in ("RI", "P", "RI-T", "P-T", "RI-T long")]
+    known = [colour(name) for name in ("RI", "P", "RI-T", "P-T", "RI-T-long")]
     assert len(set(known)) == 5
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.spectrum.analysis import Spectrum
 from transferscope.analyses.spectrum.rows import COMPARISONS, SUMMARIES
-from transferscope.context.bound import shown
+from transferscope.keys import shown
 from transferscope.study.columns import schema
 
 # Name, map of the layer, kind, singular values.

@@ -13,7 +13,7 @@ from tests.report import synthetic
 from tests.report.conftest import Run
 from tools.results import collect_evidence
 from tools.results.collect_evidence import STUDY_BUDGET, collect, main
-from tools.results.evidence_tables import BUDGET, small_table, table_bytes
+from tools.results.evidence_tables import BUDGET, ESTIMATES, small_table, table_bytes
 from tools.results.kept_results import read_kept
 from transferscope.analyses.contract import checked
 from transferscope.errors import AnalysisError, StudyError
@@ -32,8 +32,8 @@ def test_every_kept_file_has_its_hash_and_nothing_else_is_kept(kept: Path) -> No
     for name, digest in manifest["files"].items():
         assert hashlib.sha256((kept / name).read_bytes()).hexdigest() == digest
     names = ("outcome", "learning_curves", "block_shuffle", "mistakes", "similarity", "distance", "path")
-    for name in names:
-        assert {f"{name}.csv", f"{name}-numbers.csv"} <= set(manifest["files"])
+    assert {f"{name}.csv" for name in (*names, ESTIMATES)} <= set(manifest["files"])
+    assert {"study.yaml", "summary.json", "headline.csv"} <= set(manifest["files"])
 
 
 def test_the_manifest_says_with_what_it_was_made(kept: Path, finished: Run) -> None:
@@ -59,16 +59,15 @@ def test_nothing_kept_names_a_place_on_this_machine(kept: Path, finished: Run) -
 def test_kept_numbers_are_those_of_the_report(kept: Path, finished: Run) -> None:
     study = read_kept(kept)
     results = json.loads((finished.folder / "results.json").read_text())
+    limits = ("value", "low", "high", "simultaneous_low", "simultaneous_high")
+    assert set(study.estimates) == {item["slug"] for item in results["analyses"] if item["estimates"]}
     for item in results["analyses"]:
-        mine = study.numbers.get(item["slug"], ())
-        assert [number.name for number in mine] == [number["name"] for number in item["numbers"]]
-        for number, theirs in zip(mine, item["numbers"], strict=True):
-            assert (number.basis, number.n, number.unit, number.note) == tuple(
-                theirs[name] for name in ("basis", "n", "unit", "note")
-            )
-            for name in ("value", "low", "high"):
-                mine_is, theirs_is = getattr(number, name), theirs[name]
-                assert mine_is == (None if theirs_is is None else pytest.approx(theirs_is, rel=1e-5))
+        for number, theirs in zip(study.estimates.get(item["slug"], ()), item["estimates"], strict=True):
+            mine = {**vars(number), "flags": list(number.flags)}
+            theirs["at"] = {name: str(value) for name, value in theirs["at"].items()}  # a table has one type
+            for name in limits:
+                theirs[name] = None if theirs[name] is None else pytest.approx(theirs[name], rel=1e-5)
+            assert mine == theirs
     assert study.summary["verdict"] == results["verdict"]
 
 

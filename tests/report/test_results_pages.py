@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -19,7 +20,7 @@ from tools.results.collect_evidence import STUDY_BUDGET, collect
 from tools.results.kept_results import KeptResults, kept_results, read_kept
 from tools.results.results_barriers import barriers
 from tools.results.results_pages import main, results_page, write_results_pages
-from tools.results.results_study import study_page
+from tools.results.results_study import judged, study_page
 from transferscope.analyses.align.analysis import Align
 from transferscope.analyses.basin.analysis import Basins
 from transferscope.analyses.curve.analysis import Curve
@@ -29,7 +30,7 @@ from transferscope.analyses.module_path.analysis import ModulePath
 from transferscope.analyses.path.analysis import Path as PathAnalysis
 from transferscope.analyses.path_in_training.analysis import PathInTraining
 from transferscope.errors import AnalysisError
-from transferscope.report.numbers import minus_signs
+from transferscope.report.numbers import basis_words, interval_words, minus_signs, value_words
 from transferscope.study.columns import schema
 from transferscope.study.file import load_study
 
@@ -158,17 +159,18 @@ def test_every_number_is_in_the_page_with_what_it_rests_on(own_page: str, tiny: 
     for item in tiny.summary["analyses"]:
         assert f"## {item['title']}\n" in page
         assert minus_signs(item["verdict"]) in page
-    assert "| P-T − RI-T (top1, test) |" in page
-    for line in page.splitlines():
-        if line.startswith("| optimisation speed, P-T − RI-T |"):
-            assert "95 %, 3 seeds" in line
-            break
-    else:
-        pytest.fail("the speed is not in the page")
+    rows = [tuple(line.strip("| ").split(" | ")) for line in page.splitlines() if line.startswith("| ")]
+    for items in tiny.estimates.values():
+        for item in items:
+            fixed = item.low is not None
+            cells = (item.name, value_words(item.value, item.unit, fixed=fixed), interval_words(item))
+            assert (*cells, basis_words(item.basis, item.n, short=True)) in {row[:4] for row in rows}, item
+    (speed,) = (item for item in tiny.estimates["learning_curves"] if item.quantity == "speed_gap")
+    assert (speed.basis, speed.n) == ("seeds", 3)
 
 
 def test_a_real_study_measures_every_finding(page: str, own_page: str) -> None:
-    """Rules read names and columns of other modules: none may lose what it reads."""
+    """Rules read keys and coordinates of other modules: none may lose what it reads."""
     section = own_page[: own_page.index("\n## ")]
     for claim in CLAIMS:
         row = next(line for line in section.splitlines() if line.startswith(f"| {claim.sentence} |"))
@@ -217,13 +219,16 @@ def test_what_was_not_run_and_what_is_not_kept_is_said(results: Path, tmp_path: 
     analyses[1].update(inapplicable="there is no head", verdict=None)
     analyses[2].update(rows=9000, rows_kept=0)
     changed = KeptResults(
-        study.manifest, study.study_text, {**study.summary, "analyses": analyses}, study.headline, study.numbers, {}
+        study.manifest, study.study_text, {**study.summary, "analyses": analyses}, study.headline, study.estimates, {}
     )
     page = study_page(changed)
     assert "Not run: there is no head" in page
     assert "Its table of 9000 rows is too large to be kept here; the command above makes it." in page
-    # Its tables are gone: nothing is judged from them.
-    assert "| [tiny](results/tiny.md) | – |" in results_page([changed])
+    # Its tables are gone, its estimates are not: findings are judged by these alone.
+    assert judged(changed) == judged(study)
+    nothing = replace(changed, estimates={})
+    overview = next(line for line in results_page([nothing]).splitlines()[::-1] if "(results/tiny.md)" in line)
+    assert overview.strip("| ").split(" | ")[1:] == ["–"] * len(CLAIMS)
 
 
 # -- what is not as it was collected ---------------------------------------------------------------------

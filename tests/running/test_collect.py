@@ -55,8 +55,9 @@ def test_the_headline_is_what_the_outcome_says(finished: FinishedStudy) -> None:
     gap = finished.results.gap
     test = headline.filter(pl.col("split") == "test")
     values = dict(zip(test["variant"], test["value"], strict=True))
-    assert [dict(number.at) for number in gap] == [
-        {"variant": "P_T", "rival": "RI_T", "metric": "top1", "over": over} for over in ("seeds", "examples")
+    place = {"variant": "P_T", "rival": "RI_T", "metric": "top1"}
+    assert [(item.quantity, item.at) for item in gap] == [
+        ("gap", {**place, "over": over}) for over in ("seeds", "examples")
     ]
     assert [number.value for number in gap] == pytest.approx([values["P_T"] - values["RI_T"]] * 2)
 

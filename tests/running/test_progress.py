@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from transferscope.running.progress import EVENTS, Tally, duration, progress
+from transferscope.rounding import duration
+from transferscope.running.progress import EVENTS, Tally, progress
 
 
 class Clock:

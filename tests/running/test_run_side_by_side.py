@@ -75,8 +75,8 @@ def test_studies_share_networks(finished: FinishedStudy, tmp_path: Path, jobs: l
     run_study(tiny.study(finished.folder, {**changes, "seeds": [0, 1, 2]}), store, quiet=True)
     search = next(item for item in finished.results.analyses if item.analysis.name == "learning_rate")
     assert search.summary is not None
-    rates = {item.at["variant"]: item.value for item in search.summary.estimates}
-    assert sorted(trainings(jobs)) == [f"train P-T[2] at {rates['P_T']:g}", f"train RI-T[2] at {rates['RI_T']:g}"]
+    rates = {item.at["variant"]: item.value for item in search.summary.estimates if item.quantity == "chosen_rate"}
+    assert sorted(trainings(jobs)) == [f"train P-T[2] at {rates['P_T']}", f"train RI-T[2] at {rates['RI_T']}"]
 
 
 # -- executors -----------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ def copy(finished: FinishedStudy, tmp_path: Path) -> tuple[BoundStudy, Store]:
 
 
 def unit_of(bound: BoundStudy, seed: int = 1000) -> Unit:
+    """As the search over rates makes it."""
     member = Member(variant="RI_T", seed=seed, spec=bound.trained("RI_T", seed, 0.05))
     return Unit(members=(member,), settings={"rate_rule": bound.settings.training.rate_rule})
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -11,8 +11,10 @@ from tools.results.kept_results import KeptResults
 from tools.results.markdown import table
 from tools.results.results_study import Judged
 from transferscope.analyses.estimates import Estimate
-from transferscope.measures.meta_analysis import RandomEffects, random_effects
 from transferscope.report.numbers import MISSING, value_words
+
+if TYPE_CHECKING:
+    from transferscope.measures.meta_analysis import RandomEffects
 
 __all__ = ["Pooled", "pooled", "pooled_table", "target_of"]
 
@@ -24,15 +26,16 @@ class Pooled:
     Attributes:
         by_target: the mean where what counts are targets.
         by_source: the same for pre-trained networks.
-        deciding: the one with the wider interval, of those over three clusters or more.
+        deciding: the one with the wider interval, of those that have one (over three clusters or more); by targets
+            where neither has.
         verdict: by its interval.
         unit: of the number.
         left_out: how many studies have the number, but with a flag that forbids a claim.
     """
 
-    by_target: RandomEffects
-    by_source: RandomEffects
-    deciding: RandomEffects
+    by_target: "RandomEffects"
+    by_source: "RandomEffects"
+    deciding: "RandomEffects"
     verdict: Verdict
     unit: str
     left_out: int
@@ -54,8 +57,10 @@ def pooled(claim: Claim, studies: Sequence[KeptResults], found: Mapping[str, Jud
         found: the judgements, by the name of the study.
 
     Returns:
-        None where no study has the number.
+        None where no study has the number, or none has it without such a flag.
     """
+    from transferscope.measures.meta_analysis import random_effects
+
     measured = [(study, found[study.name][claim.key][1]) for study in studies]
     known = [(study, number) for study, number in measured if number is not None]
     used = [(study, number) for study, number in known if not doubt(number)]
@@ -93,7 +98,7 @@ def pooled_table(studies: Sequence[KeptResults], found: Mapping[str, Judged]) ->
         if item is None:
             continue
         mean = item.by_target
-        left = f"; {item.left_out} studies left out" if item.left_out else ""
+        left = f"; {item.left_out} {'study' if item.left_out == 1 else 'studies'} left out" if item.left_out else ""
         rows.append(
             (
                 str(place),

@@ -9,7 +9,7 @@ from tools.results.claims import CLAIMS, Claim, Verdict, doubt, judge
 from tools.results.kept_results import KeptResults
 from tools.results.markdown import folded, table
 from transferscope.analyses.estimates import Estimate
-from transferscope.context.bound import shown
+from transferscope.keys import shown
 from transferscope.report.numbers import MISSING, basis_words, interval_words, metric_words, minus_signs, value_words
 
 __all__ = ["Judged", "judged", "study_page"]

@@ -8,7 +8,7 @@ import polars as pl
 
 from transferscope.analyses.estimates import Estimate, Quantity, over_seeds, units
 from transferscope.bounds import MAGNITUDE
-from transferscope.context.members import shown
+from transferscope.keys import shown
 from transferscope.rounding import exact
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from transferscope.context.members import shown
 from transferscope.errors import AnalysisError
+from transferscope.keys import shown
 
 if TYPE_CHECKING:
     from transferscope.bounds import Bounds, Flag

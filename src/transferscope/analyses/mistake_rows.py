@@ -10,8 +10,8 @@ import polars as pl
 
 from transferscope.analyses.estimates import Estimate, Quantity, estimated
 from transferscope.analyses.predictions import Judgements
-from transferscope.context.bound import shown
 from transferscope.context.members import Member
+from transferscope.keys import shown
 from transferscope.study.columns import Column
 
 __all__ = ["PAIR_COLUMNS", "Counts", "Strata", "consistency", "pair_of", "row_of", "within_row"]

@@ -13,8 +13,9 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.path_pairs import members_of
 from transferscope.analyses.path_rows import clusters_of
 from transferscope.analyses.tuned import AbstractTuned
-from transferscope.context.bound import BoundStudy, shown
+from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
+from transferscope.keys import shown
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:

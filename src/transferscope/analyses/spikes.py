@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from transferscope.context.bound import shown
+from transferscope.keys import shown
 
 __all__ = ["spike_facts", "spike_note"]
 

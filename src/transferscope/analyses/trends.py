@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from transferscope.context.bound import shown
 from transferscope.errors import AnalysisError
+from transferscope.keys import shown
 
 if TYPE_CHECKING:
     from transferscope.measures.curves import Trend

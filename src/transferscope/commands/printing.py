@@ -117,7 +117,7 @@ def results_summary(results: "Results") -> None:
     """The answer in plain words and what limits it, the variants, the gap, one verdict per analysis, what to do."""
     import polars as pl
 
-    from transferscope.plots.theme import shown
+    from transferscope.keys import shown
     from transferscope.report.answer import answer
     from transferscope.report.next_steps import choices, next_steps
     from transferscope.report.numbers import basis_words, metric_words, points_words, span_words, value_words
@@ -138,7 +138,7 @@ def results_summary(results: "Results") -> None:
         ["network", "split", "metric", "#value", "interval or range", "over", "#learning rate", "note"],
         [
             (
-                row["variant"].replace("_", "-"),
+                shown(row["variant"]),
                 row["split"],
                 row["metric"],
                 metric_words(row["value"], metric),

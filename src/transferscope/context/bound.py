@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from transferscope.context.members import shown
 from transferscope.data.spec import DataSpec
 from transferscope.errors import AnalysisError
 from transferscope.specs.network import Checkpoint, File, NetworkSpec, Random, Start
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from transferscope.study.other_source import OtherSource
     from transferscope.study.settings import Study, VariantRecipe
 
-__all__ = ["BASELINES", "TRAINED", "BoundStudy", "recipe_of", "shown"]
+__all__ = ["BASELINES", "TRAINED", "BoundStudy", "recipe_of"]
 
 BASELINES = ("RI", "P")
 """Networks before training on the target; in every table."""

@@ -3,17 +3,7 @@
 from transferscope.frozen import Frozen
 from transferscope.specs.network import NetworkSpec
 
-__all__ = ["Member", "shown"]
-
-
-def shown(variant: str) -> str:
-    """A variant's name as shown to readers: ``P_T`` is P-T.
-
-    >>> shown("P_T"), shown("P_T_block_8")
-    ('P-T', 'P-T, blocks of 8 px')
-    """
-    start, block, side = variant.partition("_block_")
-    return start.replace("_", "-") + (f", blocks of {side} px" if block else "")
+__all__ = ["Member"]
 
 
 class Member(Frozen):

@@ -9,6 +9,7 @@ import altair as alt
 import polars as pl
 
 from transferscope.errors import AnalysisError
+from transferscope.keys import shown
 
 Panel: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
 """One part of a figure."""
@@ -31,7 +32,6 @@ __all__ = [
     "padded",
     "pair_rank",
     "scale",
-    "shown",
     "shown_column",
     "themed",
     "thinned",
@@ -42,7 +42,7 @@ _Arguments = ParamSpec("_Arguments")
 LIMIT = 5_000
 """Rows one picture may hold; tables are aggregated or thinned before."""
 
-VARIANTS = ("RI", "P", "RI-T", "P-T", "RI-T long")
+VARIANTS = ("RI", "P", "RI-T", "P-T", "RI-T-long")
 """Variants as shown, in their order."""
 
 NEUTRAL = {"ink": "#1b1f24", "muted": "#59636e", "rule": "#d1d9e0", "faint": "#eef1f4"}
@@ -58,7 +58,7 @@ _VARIANT_COLOURS = {
     "P": "#56B4E9",
     "RI-T": "#D55E00",
     "P-T": "#0072B2",
-    "RI-T long": "#8C3800",
+    "RI-T-long": "#8C3800",
 }
 _PAIR_COLOURS = {
     frozenset({"P-T"}): "#0072B2",
@@ -154,19 +154,10 @@ def charted(figures: Callable[_Arguments, tuple[Figure, ...]]) -> Callable[_Argu
     return chart
 
 
-def shown(variant: str) -> str:
-    """A variant or a network as readers know it.
-
-    >>> shown("P_T"), shown("RI_T_long"), shown("RI-T[0]"), shown("P_T_block_8")
-    ('P-T', 'RI-T long', 'RI-T[0]', 'P-T, blocks of 8 px')
-    """
-    return _BLOCK.sub(r", blocks of \1 px", variant).replace("_long", " long").replace("_", "-")
-
-
 def shown_column(column: str) -> pl.Expr:
     """As :func:`shown`, for every value of a column."""
     named = pl.col(column).str.replace(_BLOCK.pattern, ", blocks of $1 px")
-    return named.str.replace_all("_long", " long", literal=True).str.replace_all("_", "-", literal=True)
+    return named.str.replace_all("_", "-", literal=True)
 
 
 def colour(label: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from transferscope.analyses.spikes import spike_note
 from transferscope.analyses.summary import Summary
+from transferscope.keys import shown
 from transferscope.report.numbers import metric_words, value_words
 from transferscope.running.results import AnalysisResult, Results
 
@@ -132,7 +133,7 @@ def _advice(facts: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> 
     rate = "" if row["learning_rate"] is None else f" at rate {value_words(row['learning_rate'], 'rate')}"
     if facts["winner"] == "P_T":
         return f"{at} P-T{rate}."
-    name = facts["winner"].replace("_long", " long").replace("_", "-")
+    name = shown(facts["winner"])
     return f"{at} {name}{rate}: at their chosen rate the pre-trained weights do harm here."
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from transferscope.keys import shown
 from transferscope.report.answer import found
 from transferscope.report.numbers import MISSING, metric_words, value_words
 from transferscope.rounding import exact
@@ -130,7 +131,7 @@ def _matrix(variant: str, names: list[str], images: Images) -> Confusion:
         found_images = [images.get((variant, true, taken), 0.0) for taken in names]
         total = sum(found_images) or 1.0
         rows.append((true, tuple((_images(count), round(count / total, 3)) for count in found_images)))
-    return Confusion(variant.replace("_", "-"), tuple(rows))
+    return Confusion(shown(variant), tuple(rows))
 
 
 def _taken(images: Images) -> list[tuple[str, str, str, str]]:

@@ -49,7 +49,7 @@ GLOSSARY: dict[str, str] = {
     "recall": "The share of a class's images that a network finds.",
     "RI": "The same architecture with random weights, before training.",
     "RI-T": "RI, trained on the target task.",
-    "RI-T long": "RI-T trained for longer, towards its plateau: what the random start can reach without equal effort.",
+    "RI-T-long": "RI-T trained for longer, towards its plateau: what the random start can reach without equal effort.",
     "ruler": "Two pairs of networks whose answer is known: a run and its continuation must be connected, two random "
     "starts must not. Where they are not told apart, no other pair is judged.",
     "seed": "A number that fixes a run's new head, image order and augmentation. P-T[0] and RI-T[0] share theirs, so "

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.context.bound import shown
+from transferscope.keys import shown
 from transferscope.report.answer import found, with_setting
 from transferscope.report.modules_strip import modules_strip
 from transferscope.report.numbers import metric_words, value_words

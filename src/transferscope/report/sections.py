@@ -12,8 +12,9 @@ import yaml
 from markupsafe import Markup, escape
 
 from transferscope.analyses.estimates import Estimate
+from transferscope.keys import shown
 from transferscope.plots.export import inline_svg
-from transferscope.plots.theme import VARIANTS, Figure, colour, metric_name, shown, themed
+from transferscope.plots.theme import VARIANTS, Figure, colour, metric_name, themed
 from transferscope.report.cards import card
 from transferscope.report.figures import figures, is_drawn
 from transferscope.report.gallery import Pictures, galleries
@@ -25,7 +26,7 @@ from transferscope.report.numbers import (
     points_words,
     value_words,
 )
-from transferscope.running.progress import duration
+from transferscope.rounding import duration
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.study.columns import Column
 
@@ -76,7 +77,7 @@ _MEANINGS = {
     "P": "pre-trained, new head, untrained",
     "RI-T": "trained from the random start",
     "P-T": "trained from pre-trained weights",
-    "RI-T long": "trained longer from the random start",
+    "RI-T-long": "trained longer from the random start",
 }
 
 

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from transferscope.errors import nearest, printable
+from transferscope.rounding import duration
 from transferscope.streams import Lasting
 
-__all__ = ["EVENTS", "Tally", "duration", "progress"]
+__all__ = ["EVENTS", "Tally", "progress"]
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -270,23 +271,6 @@ class _Drawing:
                 count=tally.positions[network],
                 note=f"{tally.rates.get(network, 0.0):,.0f} images/s",
             )
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words, three digits at most.
-
-    Example:
-        >>> duration(0.42), duration(59.7), duration(75), duration(7260)
-        ('0.4 s', '1 min 0 s', '1 min 15 s', '2 h 1 min')
-    """
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _first(running: Mapping[str, float]) -> str:

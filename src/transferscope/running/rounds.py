@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from transferscope.analyses.contract import AbstractAnalysis, Unit
 from transferscope.analyses.evidence import Evidence
-from transferscope.context.bound import BoundStudy, shown
+from transferscope.context.bound import BoundStudy
 from transferscope.data.ablation_settings import words
 from transferscope.errors import AnalysisError
+from transferscope.keys import shown
 from transferscope.running.work import unit_key
 from transferscope.specs.network import NetworkSpec
 

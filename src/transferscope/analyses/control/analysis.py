@@ -17,8 +17,9 @@ from transferscope.analyses.learning_rate.analysis import Chosen, LearningRate, 
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import tuned_members
 from transferscope.bounds import DIFFERENCE, Flag
-from transferscope.context.bound import TRAINED, BoundStudy, shown
+from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
+from transferscope.keys import shown
 from transferscope.specs.architecture import CONTROL_METHODS, ControlMethod
 from transferscope.specs.network import Control as ControlStart
 from transferscope.specs.network import NetworkSpec, Start

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import altair as alt
 import polars as pl
 
+from transferscope.keys import shown
 from transferscope.plots.heat import RAMP
 from transferscope.plots.module_names import short_names
 from transferscope.plots.theme import (
@@ -18,7 +19,6 @@ from transferscope.plots.theme import (
     hover,
     metric_name,
     scale,
-    shown,
     shown_column,
     thinned,
 )

@@ -11,7 +11,7 @@ from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estim
 from transferscope.analyses.shuffled_members import shuffled_notes
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import MAGNITUDE, SHARE
-from transferscope.context.bound import shown
+from transferscope.keys import shown
 from transferscope.rounding import rounded
 
 __all__ = ["QUANTITIES", "free_modules", "summary_of"]

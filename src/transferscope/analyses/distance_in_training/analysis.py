@@ -14,8 +14,9 @@ from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.bounds import MAGNITUDE
-from transferscope.context.bound import TRAINED, BoundStudy, shown
+from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
+from transferscope.keys import shown
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from transferscope.analyses.summary import Summary
 from transferscope.analyses.trends import Curves, curves_of, improving, too_short
 from transferscope.analyses.tuned import AbstractTuned, tuned_members
 from transferscope.bounds import DIFFERENCE, SHARE
-from transferscope.context.bound import TRAINED, BoundStudy, shown
-from transferscope.keys import FINAL_GAP, SPEED_GAP
+from transferscope.context.bound import TRAINED, BoundStudy
+from transferscope.keys import FINAL_GAP, SPEED_GAP, shown
 from transferscope.rounding import exact
 from transferscope.study.columns import Column
 

@@ -12,8 +12,9 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.spikes import spike_facts, spike_note
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import Flag
-from transferscope.context.bound import TRAINED, BoundStudy, shown
+from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
+from transferscope.keys import shown
 from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column, schema
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from transferscope.analyses.gallery import Gallery, GalleryGroup, GalleryImage, gallery_files
 from transferscope.analyses.mistakes.thumbnails import thumbnails
 from transferscope.analyses.predictions import Judgements
-from transferscope.context.bound import shown
+from transferscope.keys import shown
 
 if TYPE_CHECKING:
     from transferscope.data.images import ImageSet

@@ -4,7 +4,8 @@ import altair as alt
 import polars as pl
 
 from transferscope.analyses.mistakes.plot_groups import classes_figure, strata_figure
-from transferscope.plots.theme import Figure, Panel, charted, hover, pair_rank, shown, shown_column
+from transferscope.keys import shown
+from transferscope.plots.theme import Figure, Panel, charted, hover, pair_rank, shown_column
 
 __all__ = ["chart", "figures"]
 

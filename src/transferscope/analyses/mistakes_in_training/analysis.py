@@ -15,7 +15,8 @@ from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_members
 from transferscope.bounds import DIFFERENCE
-from transferscope.context.bound import TRAINED, BoundStudy, shown
+from transferscope.context.bound import TRAINED, BoundStudy
+from transferscope.keys import shown
 from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column, schema
 

@@ -16,8 +16,8 @@ from transferscope.analyses.summary import Summary
 from transferscope.analyses.trends import curves_of, improving, too_short
 from transferscope.analyses.tuned import tuned_members
 from transferscope.bounds import DIFFERENCE, SHARE, Flag
-from transferscope.context.bound import BASELINES, TRAINED, BoundStudy, shown
-from transferscope.keys import gap_key
+from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
+from transferscope.keys import gap_key, shown
 from transferscope.rounding import exact
 from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column, schema

@@ -17,8 +17,9 @@ from transferscope.analyses.path_rows import LINE_COLUMNS, clusters_of, own_row,
 from transferscope.analyses.path_settings import evaluation_of, images_per_point
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
-from transferscope.context.bound import BoundStudy, shown
+from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
+from transferscope.keys import shown
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.path_rows import line_notes
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import MAGNITUDE
-from transferscope.context.members import shown
+from transferscope.keys import shown
 
 __all__ = ["QUANTITIES", "Connected", "connected_from", "summary"]
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from transferscope.keys import OWN_STATISTICS, RANDOM_DIRECTIONS
+from transferscope.keys import OWN_STATISTICS, RANDOM_DIRECTIONS, shown
 from transferscope.plots.heat import RAMP
-from transferscope.plots.theme import NEUTRAL, OURS, Figure, Panel, charted, hover, shown
+from transferscope.plots.theme import NEUTRAL, OURS, Figure, Panel, charted, hover
 
 __all__ = ["chart", "figures"]
 

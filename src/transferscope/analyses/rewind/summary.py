@@ -11,7 +11,7 @@ from transferscope.analyses.estimates import Estimate, Quantity, over_seeds, uni
 from transferscope.analyses.shuffled_members import shuffled_notes
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import DIFFERENCE
-from transferscope.context.bound import shown
+from transferscope.keys import shown
 from transferscope.rounding import exact
 
 __all__ = ["QUANTITIES", "drops", "summary_of"]

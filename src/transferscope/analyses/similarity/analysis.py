@@ -13,7 +13,8 @@ from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.bounds import DIFFERENCE
-from transferscope.context.bound import BASELINES, TRAINED, BoundStudy, shown
+from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
+from transferscope.keys import shown
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
-from transferscope.context.bound import BASELINES, TRAINED, BoundStudy, shown
+from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
 from transferscope.context.members import Member
+from transferscope.keys import shown
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ _KEPT = 0.9
 _COMPARED = {
     "P-T/P": "P-T at the epoch and P",
     "RI-T/P": "RI-T at the epoch and P",
-    "P-T/its end": "P-T at the epoch and at its end",
-    "RI-T/its end": "RI-T at the epoch and at its end",
+    "P-T/end": "P-T at the epoch and at its end",
+    "RI-T/end": "RI-T at the epoch and at its end",
     "P-T/P-T": "two P-T at the epoch",
     "RI-T/RI-T": "two RI-T at the epoch",
 }
@@ -186,8 +186,8 @@ def _compared(table: pl.DataFrame, last: int) -> pl.DataFrame:
         "P-T/P": (own & (a == "P_T") & (pl.col("epoch_a") == 0), "epoch_b"),
         # P is the start of P-T of the same seed.
         "RI-T/P": ((a == "RI_T") & (b == "P_T") & seeds & (then == 0), "epoch_a"),
-        "P-T/its end": (own & (a == "P_T") & (then == last), "epoch_a"),
-        "RI-T/its end": (own & (a == "RI_T") & (then == last), "epoch_a"),
+        "P-T/end": (own & (a == "P_T") & (then == last), "epoch_a"),
+        "RI-T/end": (own & (a == "RI_T") & (then == last), "epoch_a"),
         "P-T/P-T": (other & (a == "P_T") & (b == "P_T") & same_epoch, "epoch_a"),
         "RI-T/RI-T": (other & (a == "RI_T") & (b == "RI_T") & same_epoch, "epoch_a"),
     }
@@ -201,7 +201,7 @@ def _compared(table: pl.DataFrame, last: int) -> pl.DataFrame:
 
 def _settled(rows: pl.DataFrame, epochs: Sequence[int]) -> list[Estimate]:
     """The first epoch from which P-T's mean CKA with its own end stays at 0.9 or more."""
-    ends = rows.filter(pl.col("pair") == "P-T/its end")
+    ends = rows.filter(pl.col("pair") == "P-T/end")
     by_epoch = {epoch: units(ends.filter(pl.col("epoch") == epoch), "cka") for epoch in epochs}
     reached = {}
     for seed in by_epoch[epochs[-1]]:

@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from transferscope.context.bound import shown
-from transferscope.keys import ratio_key
+from transferscope.keys import ratio_key, shown
 
 if TYPE_CHECKING:
     from transferscope.measures.intervals import Interval

@@ -8,8 +8,7 @@ import polars as pl
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.spectrum.rows import COMPARISONS, CONTROLS, ratio_interval
 from transferscope.bounds import MAGNITUDE
-from transferscope.context.bound import shown
-from transferscope.keys import ratio_key
+from transferscope.keys import ratio_key, shown
 
 __all__ = ["QUANTITIES", "estimates", "notes", "verdict"]
 
