@@ -25,6 +25,8 @@ def test_reference_in_closed_form() -> None:
     # ψ'(1) = π²/6: with d = 2 and a variance of log s² of π²/3, d₀ is 2 and s₀² the geometric mean.
     step = math.pi / math.sqrt(3)
     assert reference.prior([5 * math.exp(-step), 5.0, 5 * math.exp(step)], 2) == pytest.approx((5.0, 2.0))
+    assert reference.moderate([1.0, 3.0], 2, 5.0, d0=0.0) == [1.0, 3.0]
+    assert reference.moderate([1.0, 3.0], 2, 5.0, d0=2.0) == [3.0, 4.0]
 
 
 @pytest.mark.parametrize("seeds", [3, 5])

@@ -152,8 +152,8 @@ class Coverage:
 
     @property
     def holds(self) -> bool:
-        """Whether neither mean nor worst module is below the required coverage by more than five standard errors."""
-        return self.mean >= REQUIRED - 5 * self.error and self.worst >= REQUIRED - 5 * self.module_error
+        """Whether the mean is the required coverage and the worst module not below it by over five standard errors."""
+        return self.mean >= REQUIRED and self.worst >= REQUIRED - 5 * self.module_error
 
 
 def coverage(values: Array, *, moderated: bool) -> Coverage:
