@@ -33,6 +33,7 @@ from torchvision.models import resnet18
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from transferscope.methods.alignment.align import align  # noqa: E402 - only found from the path set above
+from transferscope.methods.evaluation import Evaluation  # noqa: E402 - as below
 from transferscope.methods.landscape.linear_path import alpha_grid, linear_path  # noqa: E402 - as above
 from transferscope.networks.batchnorm import recompute  # noqa: E402 - as above
 
@@ -117,7 +118,13 @@ def measured(name: str, a: nn.Module, b: nn.Module, train: Batches, test: Batche
         recompute(net, train[:8])
     with torch.no_grad():
         before, after = (net(test[0][0]) for net in recomputed)
-    path = linear_path(a, aligned, {"test": test}, recompute_on=train[:8], alphas=alpha_grid(25, 0), device="cpu")
+    path = linear_path(
+        a,
+        aligned,
+        {"test": test},
+        evaluation=Evaluation(recompute_on=train[:8], device="cpu"),
+        alphas=alpha_grid(25, 0),
+    )
     return {
         "candidate": name,
         "seed": seed,

@@ -73,9 +73,10 @@ def forward_only(nets: dict[str, nn.Module], loader: DataLoader) -> None:
 
 
 def ours(nets: dict[str, nn.Module], loader: DataLoader, **options: str) -> np.ndarray:
+    from transferscope.methods.evaluation import Execution
     from transferscope.methods.similarity.cka import cka_networks
 
-    return cka_networks(nets, loader, modules=points(), device="cpu", **options).values
+    return cka_networks(nets, loader, modules=points(), execution=Execution(device="cpu", **options)).values
 
 
 def ours_fast(nets: dict[str, nn.Module], loader: DataLoader) -> np.ndarray:

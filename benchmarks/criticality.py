@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from transferscope.frozen import derive_seed
 from transferscope.measures.criticality import evaluate_grid, search_grid
 from transferscope.measures.metrics import per_example_loss
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.landscape import Landscape
 from transferscope.methods.modules.criticality import ALPHAS, SIGMAS, path_weights
 from transferscope.networks.modules import parts_parameters
@@ -98,10 +99,12 @@ class Kept:
         self.land = Landscape(
             (final, initial),
             {"train": batches},
-            batch_norm="none",
-            device="cpu",
-            memory_format="channels_last" if fast else "contiguous",
-            precision="bfloat16" if fast else "float32",
+            evaluation=Evaluation(
+                batch_norm="none",
+                device="cpu",
+                memory_format="channels_last" if fast else "contiguous",
+                precision="bfloat16" if fast else "float32",
+            ),
         )
         self.weights = path_weights("direct", ALPHAS, 0)
         self.evaluations = 0

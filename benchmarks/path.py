@@ -34,6 +34,7 @@ from torchvision.models import resnet18
 # In the place of this folder, whose files have the names of other modules.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
+from transferscope.methods.evaluation import Evaluation  # noqa: E402 - as below
 from transferscope.methods.landscape.linear_path import LinearPath, alpha_grid, linear_path  # noqa: E402 - only found from the path set above
 
 POINTS, IMAGES, SIZE, BATCH, CLASSES = 50, 200, 64, 100, 10
@@ -69,7 +70,9 @@ def networks(batches: Batches, steps: int) -> list[nn.Module]:
 
 def ours(nets: list[nn.Module], batches: Batches, **options: Any) -> LinearPath:
     grid = alpha_grid(COARSE if "refine" in options else POINTS, 0)
-    return linear_path(*nets, {"x": batches}, batch_norm="interpolate", alphas=grid, device="cpu", **options)
+    return linear_path(
+        *nets, {"x": batches}, evaluation=Evaluation(batch_norm="interpolate", device="cpu"), alphas=grid, **options
+    )
 
 
 def located(nets: list[nn.Module], batches: Batches) -> LinearPath:

@@ -28,6 +28,7 @@ from transferscope.data.sources.arrays import Arrays
 from transferscope.data.spec import DataSpec
 from transferscope.specs.network import NetworkSpec, Random
 from transferscope.specs.recipe import Recipe
+from transferscope.training.evaluation import EpochEvaluation
 from transferscope.training.loop import train
 
 SIZE, BATCH, CLASSES = 64, 32, 2
@@ -129,8 +130,7 @@ def main() -> None:
             spec,
             folder / "work",
             device=CPU,
-            tests=False,
-            train_evaluation=2,
+            measured=EpochEvaluation(tests=False, train_examples=2),
             stop_requested=between_updates,
         )
     # The first update allocates gradients and momentum: left out for all alike.

@@ -54,8 +54,12 @@ start = fit(network(), 4, 0)
 siblings = [fit(copy.deepcopy(start).train(), 4, seed) for seed in (1, 2)]
 strangers = [fit(network(), 8, seed) for seed in (3, 4)]
 
-related = transferscope.compare(*siblings, test, train=train, granularity="layer")
-unrelated = transferscope.compare(*strangers, test, train=train, granularity="layer")
+related = transferscope.compare(
+    *siblings, test, evaluation=transferscope.Evaluation(recompute_on=train), granularity="layer"
+)
+unrelated = transferscope.compare(
+    *strangers, test, evaluation=transferscope.Evaluation(recompute_on=train), granularity="layer"
+)
 print("Two networks trained on from one start:\n" + related.text)
 print("\nTwo networks from different random starts:\n" + unrelated.text)
 

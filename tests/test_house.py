@@ -1,5 +1,7 @@
 """The script that measures the house: what it counts is counted right."""
 
+from pathlib import Path
+
 from tools.house import circles, lines_by_kind, parameters
 
 TEXT = '''"""A module.
@@ -35,3 +37,14 @@ def test_circles_are_found_whole() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}
     assert circles(graph) == [["a", "b", "c"]]
     assert circles({**graph, "c": set()}) == []
+
+
+def test_no_function_takes_more_than_ten_parameters() -> None:
+    package = Path(__file__).parents[1] / "src" / "transferscope"
+    many = [
+        f"{path.relative_to(package)}: {name}"
+        for path in sorted(package.rglob("*.py"))
+        for count, name in parameters(path.read_text(encoding="utf-8"))
+        if count > 10
+    ]
+    assert not many, "put parameters that travel together into one frozen settings object"

@@ -11,7 +11,16 @@ import pytest
 import transferscope
 
 NAMES = [
+    "BasinGrid",
+    "ChoiceData",
+    "CkaEstimator",
+    "CriticalitySearch",
+    "Domain",
+    "Evaluation",
+    "Execution",
+    "ModuleSelection",
     "NetworkSpec",
+    "PathGrid",
     "Study",
     "TransferscopeError",
     "__version__",

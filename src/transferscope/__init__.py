@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from transferscope import measures as measures
     from transferscope.errors import TransferscopeError as TransferscopeError
     from transferscope.methods.alignment.align import align as align
+    from transferscope.methods.compare.compare import PathGrid as PathGrid
     from transferscope.methods.compare.compare import compare as compare
     from transferscope.methods.domains.distance import domain_distance as domain_distance
+    from transferscope.methods.domains.features import Domain as Domain
+    from transferscope.methods.evaluation import Evaluation as Evaluation
+    from transferscope.methods.evaluation import Execution as Execution
+    from transferscope.methods.landscape.basin import BasinGrid as BasinGrid
     from transferscope.methods.landscape.basin import basin_networks as basin_networks
     from transferscope.methods.landscape.curve import curve_path as curve_path
     from transferscope.methods.landscape.hessian import hessian as hessian
@@ -22,10 +27,14 @@ if TYPE_CHECKING:
     from transferscope.methods.landscape.plane import plane_around as plane_around
     from transferscope.methods.landscape.plane import plane_through as plane_through
     from transferscope.methods.landscape.radius_curves import radius_curves as radius_curves
+    from transferscope.methods.modules.choices import ChoiceData as ChoiceData
     from transferscope.methods.modules.choices import module_choices as module_choices
+    from transferscope.methods.modules.criticality import CriticalitySearch as CriticalitySearch
     from transferscope.methods.modules.criticality import criticality as criticality
     from transferscope.methods.modules.paths import module_paths as module_paths
+    from transferscope.methods.modules.rewind import ModuleSelection as ModuleSelection
     from transferscope.methods.modules.rewind import rewind as rewind
+    from transferscope.methods.similarity.cka import CkaEstimator as CkaEstimator
     from transferscope.methods.similarity.cka import cka as cka
     from transferscope.methods.similarity.cka import cka_networks as cka_networks
     from transferscope.methods.spectra import spectra as spectra
@@ -38,7 +47,16 @@ if TYPE_CHECKING:
 __version__ = version("transferscope")
 
 _PLACES = {
+    "BasinGrid": "transferscope.methods.landscape.basin",
+    "ChoiceData": "transferscope.methods.modules.choices",
+    "CkaEstimator": "transferscope.methods.similarity.cka",
+    "CriticalitySearch": "transferscope.methods.modules.criticality",
+    "Domain": "transferscope.methods.domains.features",
+    "Evaluation": "transferscope.methods.evaluation",
+    "Execution": "transferscope.methods.evaluation",
+    "ModuleSelection": "transferscope.methods.modules.rewind",
     "NetworkSpec": "transferscope.specs.network",
+    "PathGrid": "transferscope.methods.compare.compare",
     "Study": "transferscope.study.settings",
     "TransferscopeError": "transferscope.errors",
     "align": "transferscope.methods.alignment.align",
@@ -64,7 +82,16 @@ _PLACES = {
 }
 
 __all__ = [
+    "BasinGrid",
+    "ChoiceData",
+    "CkaEstimator",
+    "CriticalitySearch",
+    "Domain",
+    "Evaluation",
+    "Execution",
+    "ModuleSelection",
     "NetworkSpec",
+    "PathGrid",
     "Study",
     "TransferscopeError",
     "__version__",

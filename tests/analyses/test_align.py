@@ -13,6 +13,7 @@ from transferscope.analyses.align.analysis import Align, _unreadable
 from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.methods.alignment.align import align
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.linear_path import linear_path
 from transferscope.specs.architecture import Architecture
 from transferscope.study.columns import schema
@@ -52,9 +53,8 @@ def test_lines_are_those_of_the_aligned_networks(measured, trained: Trained) -> 
         a,
         found.network,
         {"test": context.batches("test")},
-        recompute_on=context.mixed_batches("train", 40),
+        evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         alphas=(0.0, 0.5, 1.0),
-        device="cpu",
     )
     rows = table.filter((pl.col("way") == "weights") & (pl.col("split") == "test"))
     points = rows.filter(pl.col("level") == "point")

@@ -12,6 +12,7 @@ from torch import nn
 from tests.alignable import NETWORKS, made, sorting, tangled, unseen, vgg
 from transferscope.errors import AlignmentError, LoaderError, MeasureError
 from transferscope.methods.alignment.align import Aligned, _check_function, align
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.linear_path import linear_path
 from transferscope.networks.permutations.groups import permutation_groups
 from transferscope.networks.permutations.trace import state_of
@@ -93,9 +94,9 @@ def test_a_permuted_copy_of_a_known_family_has_no_barrier(family) -> None:
     assert found.share > 0.95
     assert found.moved > 0.5
     barriers = [
-        linear_path(net, end, {"test": data}, recompute_on=data, alphas=(0.0, 0.5, 1.0), device="cpu").barrier(
-            "test", "loss"
-        )
+        linear_path(
+            net, end, {"test": data}, evaluation=Evaluation(recompute_on=data, device="cpu"), alphas=(0.0, 0.5, 1.0)
+        ).barrier("test", "loss")
         for end in (other, found.network)
     ]
     assert barriers[1].linear.value <= 1e-5

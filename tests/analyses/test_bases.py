@@ -85,4 +85,4 @@ def test_images_of_both_splits_and_their_cost(trained: Trained) -> None:
     assert sum(len(labels) for _, labels in data["test"]) == len(trained.context.indices("test", 8))
     assert sum(len(labels) for _, labels in data["train"]) == len(trained.context.indices("train"))
     # Statistics are recomputed unless the analysis lets its user choose.
-    assert "batch_norm" not in analysis.evaluation(trained.context)
+    assert analysis.evaluation(trained.context).batch_norm == "recompute"

@@ -17,7 +17,8 @@ from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.measures.basin import delta_grid
-from transferscope.methods.landscape.basin import basin_networks
+from transferscope.methods.evaluation import Evaluation
+from transferscope.methods.landscape.basin import BasinGrid, basin_networks
 from transferscope.study.columns import schema
 
 SMALL = {"points": 3, "draws": 2, "hull_draws": 2, "nodes": 1, "smallest": 0.5, "largest": 2.0}
@@ -49,10 +50,9 @@ def measured(trained: Trained):
     direct = basin_networks(
         [context.network(member.spec) for member in unit.members],
         {"train": context.batches("train", 40), "test": context.batches("test")},
-        recompute_on=context.mixed_batches("train", 40),
-        points=3, draws=2, nodes=1, deltas=lambda span: delta_grid(span, 0.5, 2.0),
+        evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
+        grid=BasinGrid(points=3, draws=2, nodes=1), deltas=lambda span: delta_grid(span, 0.5, 2.0),
         clusters={"train": groups[context.indices("train", 40)], "test": groups[context.indices("test")]},
-        device="cpu",
     )  # fmt: skip
     return table, direct
 

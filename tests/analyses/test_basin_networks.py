@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from tests.callers import gathered
 from transferscope.errors import MeasureError
 from transferscope.frozen import derive_seed
 from transferscope.measures.barriers import barrier
 from transferscope.measures.basin import delta_grid
 from transferscope.measures.simplex import half_normal_quadrature, outward, rim, segment_quadrature, simplex_draws
-from transferscope.methods.landscape.basin import basin_networks, evaluations
+from transferscope.methods.landscape.basin import BasinGrid, basin_networks, evaluations
 from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.networks.batchnorm import recompute
 
@@ -35,7 +36,9 @@ def batches(seed: int = 9, count: int = 2) -> list[tuple[torch.Tensor, torch.Ten
 
 def measured(networks, **options):
     settings = {"points": 5, "draws": 2, "nodes": 2, "deltas": lambda span: (0.0, span / 2, span), "device": "cpu"}
-    return basin_networks(networks, {"test": batches()}, **{"recompute_on": batches(5), **settings, **options})
+    return basin_networks(
+        networks, {"test": batches()}, **gathered(basin_networks, **{"recompute_on": batches(5), **settings, **options})
+    )
 
 
 def moved(networks, weights, noise=None, scale: float = 0.0) -> nn.Module:
@@ -163,7 +166,7 @@ def on_a_quadratic(monkeypatch, corners: list[torch.Tensor], **options):
 
     monkeypatch.setattr(Landscape, "evaluate", evaluate)
     data = {"test": [(torch.zeros(2, 3999), torch.zeros(2, dtype=torch.int64))]}
-    return basin_networks(networks, data, device="cpu", **options)
+    return basin_networks(networks, data, **gathered(basin_networks, device="cpu", **options))
 
 
 def test_closed_form_of_a_quadratic_landscape(monkeypatch) -> None:
@@ -236,7 +239,7 @@ def test_the_networks_given_are_left_as_they_are() -> None:
 def test_as_many_points_as_were_announced(corners: int) -> None:
     told: list[tuple[int, int]] = []
     measured([network(seed) for seed in range(corners)], on_point=lambda done, total: told.append((done, total)))
-    total = evaluations(corners, 5, 2, 2, 3)
+    total = evaluations(corners, BasinGrid(points=5, draws=2, nodes=2), 3)
     assert told == [(done + 1, total) for done in range(total)]
 
 

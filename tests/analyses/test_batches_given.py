@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import transferscope as ts
-from tests.callers import CPU, FUNCTIONS
+from tests.callers import CPU, FUNCTIONS, gathered
 from transferscope.errors import LoaderError
 from transferscope.networks.evaluate import logits
 
@@ -83,7 +83,7 @@ FORMS = {
 
 
 def losses(data, **more):
-    found = ts.linear_path(A, B, {"t": data}, alphas=(0, 0.5, 1), **CPU, **more)
+    found = ts.linear_path(A, B, {"t": data}, **gathered(ts.linear_path, alphas=(0, 0.5, 1), **CPU, **more))
     return [float(point.losses.mean()) for point in found.points["t"]]
 
 
@@ -91,7 +91,10 @@ def losses(data, **more):
 def test_batches_of_every_form_give_what_pairs_give(form: str) -> None:
     data = [FORMS[form](x, y) for x, y in PAIRS]
     assert losses(data) == losses(PAIRS)
-    assert np.array_equal(ts.cka(A, B, data, **CPU).values, ts.cka(A, B, PAIRS, **CPU).values)
+    assert np.array_equal(
+        ts.cka(A, B, data, execution=ts.Execution(**CPU)).values,
+        ts.cka(A, B, PAIRS, execution=ts.Execution(**CPU)).values,
+    )
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -111,9 +114,9 @@ def test_statistics_are_recomputed_on_inputs_alone() -> None:
     a, b = (nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)) for _ in range(2))
     data = {"t": PAIRS}
     found = [
-        ts.linear_path(a, b, data, alphas=(0, 1), recompute_on=[form(x, y) for x, y in PAIRS], **CPU).values(
-            "t", "loss"
-        )
+        ts.linear_path(
+            a, b, data, alphas=(0, 1), evaluation=ts.Evaluation(recompute_on=[form(x, y) for x, y in PAIRS], **CPU)
+        ).values("t", "loss")
         for form in (lambda x, y: (x, y), lambda x, y: x, lambda x, y: {"inputs": x.numpy()})
     ]
     assert np.array_equal(found[0], found[1])
@@ -161,7 +164,11 @@ X, Y = PAIRS[0]
     ],
 )
 def test_batches_that_cannot_be_read(batch, message: str) -> None:
-    for call in (losses, lambda data: logits(A, data, torch.device("cpu")), lambda data: ts.compare(A, B, data, **CPU)):
+    for call in (
+        losses,
+        lambda data: logits(A, data, torch.device("cpu")),
+        lambda data: ts.compare(A, B, data, evaluation=ts.Evaluation(**CPU)),
+    ):
         with pytest.raises(LoaderError, match=message):
             call([batch])
 
@@ -177,7 +184,7 @@ class Rows(Dataset):
 def test_loaders_of_data_sets() -> None:
     tensors = TensorDataset(torch.cat([x for x, _ in PAIRS]), torch.arange(24) % 3, torch.arange(24))
     assert losses(DataLoader(Rows(), batch_size=12)) == losses(DataLoader(tensors, batch_size=12)) == losses(PAIRS)
-    shuffled = ts.cka(A, B, DataLoader(Rows(), batch_size=12, shuffle=True), **CPU)
+    shuffled = ts.cka(A, B, DataLoader(Rows(), batch_size=12, shuffle=True), execution=ts.Execution(**CPU))
     assert (shuffled.examples, shuffled.shuffled) == (24, True)
 
 
@@ -191,7 +198,7 @@ def test_random_augmentation_of_arrays_is_seen() -> None:
             yield images, np.arange(12) % 3
 
     with pytest.raises(LoaderError, match="not deterministic"):
-        ts.linear_path(nn.Linear(400, 3), nn.Linear(400, 3), {"t": Augmented()}, **CPU)
+        ts.linear_path(nn.Linear(400, 3), nn.Linear(400, 3), {"t": Augmented()}, evaluation=ts.Evaluation(**CPU))
 
 
 @pytest.mark.kind("data-20")
@@ -205,12 +212,23 @@ def test_integers_are_kept_for_networks_that_take_them(dtype: torch.dtype) -> No
     a, b = (nn.Sequential(Scaling(), network) for network in networks())
     as_floats = [(images.float() / 255, Y)]
     assert losses_of(a, b, [(images, Y)]) == losses_of(*networks(), as_floats)
-    found = ts.compare(a, b, [{"image": images.numpy(), "label": Y}], points=3, refine=None, **CPU)
-    assert found.mistakes == ts.compare(*networks(), as_floats, points=3, refine=None, **CPU).mistakes
+    found = ts.compare(
+        a,
+        b,
+        [{"image": images.numpy(), "label": Y}],
+        path=ts.PathGrid(points=3, refine=None),
+        evaluation=ts.Evaluation(**CPU),
+    )
+    assert (
+        found.mistakes
+        == ts.compare(
+            *networks(), as_floats, path=ts.PathGrid(points=3, refine=None), evaluation=ts.Evaluation(**CPU)
+        ).mistakes
+    )
 
 
 def losses_of(a, b, data):
-    found = ts.linear_path(a, b, {"t": data}, alphas=(0, 0.5, 1), **CPU)
+    found = ts.linear_path(a, b, {"t": data}, alphas=(0, 0.5, 1), evaluation=ts.Evaluation(**CPU))
     return [float(point.losses.mean()) for point in found.points["t"]]
 
 

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from transferscope.errors import LoaderError, MeasureError
-from transferscope.methods.similarity.cka import cka_networks
+from transferscope.methods.evaluation import Execution
+from transferscope.methods.similarity.cka import CkaEstimator, cka_networks
 from transferscope.methods.similarity.cka_states import cka_states
 
 
@@ -30,7 +31,13 @@ def batches(sizes: tuple[int, ...] = (20, 20, 9)) -> list[torch.Tensor]:
 @pytest.mark.parametrize("maps", ["flattened", "pooled"])
 def test_equals_all_networks_at_once(kind, maps) -> None:
     models = {f"epoch {seed}": network(seed) for seed in range(4)}
-    whole = cka_networks(models, batches(), granularity="layer", device="cpu", kind=kind, maps=maps)
+    whole = cka_networks(
+        models,
+        batches(),
+        granularity="layer",
+        execution=Execution(device="cpu"),
+        estimator=CkaEstimator(kind=kind, maps=maps),
+    )
     found = cka_states({label: lambda model=model: model for label, model in models.items()}, batches(),
                        granularity="layer", device="cpu", kind=kind, maps=maps)  # fmt: skip
     assert (found.examples, found.batch_size, found.groups) == (49, 20, 1)

@@ -21,9 +21,11 @@ from tests.studies import Tiny
 from transferscope.errors import ActivationError, LoaderError, MeasureError
 from transferscope.measures.intervals import noninferior
 from transferscope.measures.metric_difference import gap_over_examples
-from transferscope.methods.compare.compare import compare
+from transferscope.methods.compare.compare import PathGrid, compare
+from transferscope.methods.evaluation import Evaluation, Execution
 from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
 from transferscope.methods.similarity.cka import cka
+from transferscope.networks import evaluate
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.evaluate import logits
 
@@ -38,7 +40,9 @@ def pair():
 def test_the_numbers_are_those_of_the_parts(pair) -> None:
     a, b = pair
     data, train = batches(60, 20), batches(40, 20, seed=3)
-    found = compare(a, b, data, train=train, points=5, refine=None, device="cpu")
+    found = compare(
+        a, b, data, evaluation=Evaluation(recompute_on=train, device="cpu"), path=PathGrid(points=5, refine=None)
+    )
     (first, labels), (second, _) = (logits(model, data, CPU) for model in pair)
     wrong = [(values.argmax(1) != labels) for values in (first, second)]
     assert found.examples == 60
@@ -56,8 +60,10 @@ def test_the_numbers_are_those_of_the_parts(pair) -> None:
     for part, distance in found.distance_by_module.items():
         own = [value for name, value in squares.items() if name.startswith(part + ".")]
         assert distance.l2 == pytest.approx(sum(own) ** 0.5)
-    assert np.allclose(found.similarity.values, cka(a, b, data, device="cpu").values)
-    path = linear_path(a, b, {"x": data}, recompute_on=train, alphas=alpha_grid(5, 0, 0), device="cpu")
+    assert np.allclose(found.similarity.values, cka(a, b, data, execution=Execution(device="cpu")).values)
+    path = linear_path(
+        a, b, {"x": data}, evaluation=Evaluation(recompute_on=train, device="cpu"), alphas=alpha_grid(5, 0, 0)
+    )
     assert found.path.alphas == (0.0, 0.25, 0.5, 0.75, 1.0)
     assert np.array_equal(found.path.values("held-out", "loss"), path.values("x", "loss"))
     assert found.error_barrier == path.barrier("x", "error")
@@ -69,13 +75,26 @@ def test_both_networks_are_left_as_they_were(pair) -> None:
     a, b = pair
     a.train()
     before = snapshot(a), snapshot(b)
-    compare(a, b, batches(), train=batches(), points=3, refine=None, device="cpu")
+    compare(
+        a,
+        b,
+        batches(),
+        evaluation=Evaluation(recompute_on=batches(), device="cpu"),
+        path=PathGrid(points=3, refine=None),
+    )
     assert same(before[0], snapshot(a))
     assert same(before[1], snapshot(b))
 
 
 def test_the_page(pair) -> None:
-    text = str(compare(*pair, batches(60, 20), train=batches(40, 20, seed=3), points=5, refine=None, device="cpu"))
+    text = str(
+        compare(
+            *pair,
+            batches(60, 20),
+            evaluation=Evaluation(recompute_on=batches(40, 20, seed=3), device="cpu"),
+            path=PathGrid(points=5, refine=None),
+        )
+    )
     lines = text.splitlines()
     assert lines[0].startswith("60 examples; top1: a 0.")
     for word in ("mistakes    common ", "consistency κ ", "distance    ‖a − b‖ = ", "path        error barrier ",
@@ -103,7 +122,7 @@ def test_the_words_follow_the_limits_of_the_error_barrier() -> None:
     a = trained(network(0, False, width=8))
     # Fewer than 183 of which none differs do not show that less than two points do.
     data = batches(60, 20) * 4
-    itself = compare(a, a, data, points=3, refine=None, device="cpu")
+    itself = compare(a, a, data, path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu"))
     assert "linearly connected along the straight line (error barrier below 2 points)" in itself.text
     opposite = network(0, False, width=8)
     with torch.no_grad():
@@ -116,7 +135,7 @@ def test_the_words_follow_the_limits_of_the_error_barrier() -> None:
         opposite.block[0].weight.copy_(a.block[0].weight[flip][:, flip])
         opposite.block[0].bias.copy_(a.block[0].bias[flip])
         opposite.head.weight.copy_(a.head.weight[:, flip])
-    far = compare(a, opposite, data, points=3, refine=None, device="cpu")
+    far = compare(a, opposite, data, path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu"))
     assert far.mistakes.only_a == far.mistakes.only_b == 0
     assert far.error_barrier.mean.interval.low > 0.02
     assert "a barrier of 2 points or more lies on the straight line between them: not in one basin" in far.text
@@ -127,18 +146,28 @@ def test_the_words_follow_the_limits_of_the_error_barrier() -> None:
     assert far.aligned.distance == pytest.approx(0, abs=1e-5)
     assert "why: the hidden units are in another order" in far.text
     assert "aligned     error barrier 0.0000 above the mean of the ends" in far.text
-    unasked = compare(a, opposite, data, points=3, refine=None, align_by=None, device="cpu")
+    unasked = compare(
+        a, opposite, data, path=PathGrid(points=3, refine=None), align_by=None, evaluation=Evaluation(device="cpu")
+    )
     assert (unasked.alignment, unasked.aligned, unasked.aligned_barrier) == (None, None, None)
-    few = compare(a, opposite, [(x[:4], y[:4]) for x, y in data[:1]], points=3, refine=None, device="cpu")
+    few = compare(
+        a,
+        opposite,
+        [(x[:4], y[:4]) for x, y in data[:1]],
+        path=PathGrid(points=3, refine=None),
+        evaluation=Evaluation(device="cpu"),
+    )
     assert "undecided whether a barrier of 2 points lies between them" in few.text
 
 
 def test_connected_networks_are_not_aligned_and_may_be_averaged() -> None:
     a = trained(network(0, False, width=8))
     # That two networks differ at none of few examples does not show that they never do.
-    few = compare(a, a, batches(60, 20), points=3, refine=None, device="cpu")
+    few = compare(a, a, batches(60, 20), path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu"))
     assert (few.average.loss.value, few.average.verdict) == (0, "undecided")
-    found = compare(a, a, batches(60, 20) * 14, points=3, refine=None, device="cpu")
+    found = compare(
+        a, a, batches(60, 20) * 14, path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu")
+    )
     assert (found.alignment, found.aligned) == (None, None)
     assert found.average.metric == found.metrics[0]
     assert (found.average.loss.value, found.average.verdict) == (0, "kept")
@@ -148,7 +177,14 @@ def test_connected_networks_are_not_aligned_and_may_be_averaged() -> None:
 def test_the_average_is_the_network_half_way_with_its_own_statistics(pair) -> None:
     a, b = pair
     data, train = batches(60, 20), batches(40, 20, seed=3)
-    found = compare(a, b, data, train=train, points=3, refine=None, align_by=None, device="cpu")
+    found = compare(
+        a,
+        b,
+        data,
+        evaluation=Evaluation(recompute_on=train, device="cpu"),
+        path=PathGrid(points=3, refine=None),
+        align_by=None,
+    )
     values, labels = logits(recomputed(between(a, b, 0.5), train), data, CPU)
     assert found.average.metric == pytest.approx(float((values.argmax(1) == labels).double().mean()))
     better = int(found.metrics[1] > found.metrics[0])
@@ -172,7 +208,13 @@ def test_what_cannot_be_aligned_is_left_out_with_its_reason() -> None:
             return self.last(hidden if float(hidden.sum()) > 0 else -hidden)
 
     torch.manual_seed(1)
-    found = compare(Odd(), Odd(), [(torch.randn(8, 4), torch.arange(8) % 3)], points=3, refine=None, device="cpu")
+    found = compare(
+        Odd(),
+        Odd(),
+        [(torch.randn(8, 4), torch.arange(8) % 3)],
+        path=PathGrid(points=3, refine=None),
+        evaluation=Evaluation(device="cpu"),
+    )
     assert found.alignment is None
     assert found.path is not None
     assert found.not_measured["aligned path"]
@@ -181,7 +223,15 @@ def test_what_cannot_be_aligned_is_left_out_with_its_reason() -> None:
 
 def test_heads_of_different_size_leave_the_trunk() -> None:
     a, b = network(0, False), Tiny(5, 4, False)
-    found = compare(a, b, batches(), head="head", points=5, refine=None, align_by=None, device="cpu")
+    found = compare(
+        a,
+        b,
+        batches(),
+        head="head",
+        path=PathGrid(points=5, refine=None),
+        align_by=None,
+        evaluation=Evaluation(device="cpu"),
+    )
     assert found.path.moved == "trunk"
     assert (found.mistakes, found.average, found.metrics[1]) == (None, None, None)
     assert found.not_measured["mistakes and metric of b"].startswith("its head has 5 outputs, that of a 3")
@@ -195,22 +245,31 @@ def test_heads_of_different_size_leave_the_trunk() -> None:
     assert set(found.distance_by_module) == {"stem", "block"}
     assert "trunk only: the head is that of a on the whole line, at b's end too" in found.text
     # Without the name of the head there is no telling what the trunk is.
-    assert compare(a, b, batches(), points=3, refine=None, device="cpu").path is None
+    assert (
+        compare(a, b, batches(), path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu")).path is None
+    )
 
 
 def test_the_page_says_how_finely_the_path_was_looked_at(pair) -> None:
     data = batches(60, 20)
-    found = compare(network(0, False), network(1, False), data, align_by=None, device="cpu")
+    found = compare(network(0, False), network(1, False), data, align_by=None, evaluation=Evaluation(device="cpu"))
     assert found.path.resolution.equivalent <= 49
     assert len(found.path.alphas) == found.path.resolution.evaluations <= 24
     assert found.path.resolution.text in found.text
-    assert "3 points in [0, 1]" in compare(*pair, data, train=data, points=3, refine=None, align_by=None).text
+    assert (
+        "3 points in [0, 1]"
+        in compare(
+            *pair, data, evaluation=Evaluation(recompute_on=data), path=PathGrid(points=3, refine=None), align_by=None
+        ).text
+    )
 
 
 def test_the_fast_way_says_how_far_off_it_is(pair) -> None:
     data, train = batches(60, 20), batches(40, 20, seed=3)
-    options = {"train": train, "points": 5, "refine": None, "device": "cpu"}
-    exact, fast = compare(*pair, data, **options), compare(*pair, data, fast=True, **options)
+    evaluation = Evaluation(recompute_on=train, device="cpu")
+    exact, fast = (
+        compare(*pair, data, evaluation, path=PathGrid(points=5, refine=None, fast=fast)) for fast in (False, True)
+    )
     recheck = fast.path.recheck
     assert exact.path.recheck is None
     assert "bfloat16" not in exact.text
@@ -233,7 +292,9 @@ def test_the_fast_way_says_how_far_off_it_is(pair) -> None:
 
 def test_the_network_after_aligning_is_reached_the_fast_way_too() -> None:
     a, b = (trained(network(seed, False, width=8)) for seed in (0, 1))
-    found = compare(a, b, batches(60, 20), points=3, refine=None, fast=True, device="cpu")
+    found = compare(
+        a, b, batches(60, 20), path=PathGrid(points=3, refine=None, fast=True), evaluation=Evaluation(device="cpu")
+    )
     assert found.aligned.recheck is not None
     assert found.text.count("computed in bfloat16, ends and maxima again in float32") == 2
 
@@ -241,7 +302,13 @@ def test_the_network_after_aligning_is_reached_the_fast_way_too() -> None:
 def test_what_is_being_done_is_told(pair) -> None:
     told: list[tuple[str, int, int]] = []
     data = batches(60, 20)
-    compare(*pair, data, train=data, points=3, refine=None, device="cpu", on_step=lambda *step: told.append(step))
+    compare(
+        *pair,
+        data,
+        evaluation=Evaluation(recompute_on=data, device="cpu"),
+        path=PathGrid(points=3, refine=None),
+        on_step=lambda *step: told.append(step),
+    )
     assert [step for step in told if step[0] == "path"] == [("path", done, 3) for done in (1, 2, 3)]
     assert [name for name, _, most in told if most == 0] == [
         "outputs and features",
@@ -255,7 +322,7 @@ def test_networks_that_guess_get_no_verdict() -> None:
     """Where classes are in another order all are wrong, and a path between two such networks has no barrier."""
     a, data = trained(network(0, False, width=8)), batches(60, 20) * 14
     turned = [(x, (y + 1) % 3) for x, y in data]
-    options = {"points": 3, "refine": None, "device": "cpu"}
+    options = {"path": PathGrid(points=3, refine=None), "evaluation": Evaluation(device="cpu")}
     right, wrong = compare(a, a, data, **options), compare(a, a, turned, **options)
     assert (right.guessing, wrong.guessing) == ((), ("a", "b"))
     assert right.chance == wrong.chance == pytest.approx(1 / 3)
@@ -275,17 +342,21 @@ def test_networks_that_guess_get_no_verdict() -> None:
 def test_heads_of_two_sizes_say_how_to_compare_the_rest(classes: int) -> None:
     torch.manual_seed(0)
     a, b = Tiny(3, 8, False), Tiny(classes, 8, False)
-    unnamed = compare(a, b, batches(), points=3, refine=None, device="cpu").not_measured["distance and path"]
+    unnamed = compare(
+        a, b, batches(), path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu")
+    ).not_measured["distance and path"]
     assert "the module 'head' has another size" in unnamed
     assert unnamed.endswith("name it (head='head'; of a path trunk_of='head'): the rest is then compared")
-    named = compare(a, b, batches(), head="head", points=3, refine=None, device="cpu")
+    named = compare(
+        a, b, batches(), head="head", path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu")
+    )
     assert "distance and path" not in named.not_measured
     assert named.path is not None
     assert "name it" not in named.not_measured.get("aligned path", "")
 
 
 def test_batch_norm_without_training_images_leaves_the_path_out(pair) -> None:
-    found = compare(*pair, batches(), device="cpu")
+    found = compare(*pair, batches(), evaluation=Evaluation(device="cpu"))
     assert (found.path, found.error_barrier, found.loss_barrier) == (None, None, None)
     assert found.not_measured["path"].startswith("the networks have batch norm, and no training batches were given")
     assert "left out    path: the networks have batch norm" in found.text
@@ -293,7 +364,7 @@ def test_batch_norm_without_training_images_leaves_the_path_out(pair) -> None:
 
 
 def test_networks_of_other_shapes_are_compared_as_far_as_they_can_be(pair) -> None:
-    found = compare(pair[0], Tiny(3, 6, True), batches(), train=batches(), device="cpu")
+    found = compare(pair[0], Tiny(3, 6, True), batches(), evaluation=Evaluation(recompute_on=batches(), device="cpu"))
     assert found.distance is None
     assert found.distance_by_module == {}
     assert list(found.not_measured) == ["distance and path"]
@@ -310,7 +381,9 @@ def test_a_loss_that_is_not_finite_leaves_its_barrier_out() -> None:
 
     torch.manual_seed(0)
     data = [(torch.randn(16, 4), torch.arange(16) % 3)]
-    found = compare(Between(0.0), Between(1.0), data, points=3, refine=None, device="cpu")
+    found = compare(
+        Between(0.0), Between(1.0), data, path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu")
+    )
     assert found.loss_barrier is None
     assert found.error_barrier is not None
     assert found.not_measured == {"loss barrier": "the loss of a network between them is not finite"}
@@ -319,7 +392,13 @@ def test_a_loss_that_is_not_finite_leaves_its_barrier_out() -> None:
 def test_limits_of_barriers_are_over_groups_where_they_are_named(pair) -> None:
     data, train = batches(60, 20), batches(40, 20, seed=3)
     groups = np.repeat(np.arange(10), 6)
-    found = compare(*pair, data, train=train, points=3, refine=None, clusters=groups, device="cpu")
+    found = compare(
+        *pair,
+        data,
+        evaluation=Evaluation(recompute_on=train, device="cpu"),
+        path=PathGrid(points=3, refine=None),
+        clusters=groups,
+    )
     assert found.loss_barrier == found.path.barrier("held-out", "loss", groups)
     assert found.loss_barrier.mean.interval.n == 10
 
@@ -329,7 +408,9 @@ def test_several_labels_are_judged_one_by_one() -> None:
     x = torch.randn(24, 4, generator=generator)
     y = (torch.rand(24, 3, generator=generator) < 0.5).to(torch.uint8)
     a, b = nn.Sequential(nn.Linear(4, 3)), nn.Sequential(nn.Linear(4, 3))
-    found = compare(a, b, [(x, y)], metric_name="auc", points=3, refine=None, device="cpu")
+    found = compare(
+        a, b, [(x, y)], evaluation=Evaluation(metric="auc", device="cpu"), path=PathGrid(points=3, refine=None)
+    )
     assert (found.examples, found.mistakes.examples) == (24, 72)
     assert found.text.startswith("24 examples; auc: a 0.")
 
@@ -338,7 +419,9 @@ def test_statistics_come_from_the_training_images_alone(pair) -> None:
     """What is left of a network's own statistics at the ends is nothing: they are recomputed there as well."""
     a, b = pair
     train = batches(40, 20, seed=3)
-    found = compare(a, b, batches(), train=train, points=3, refine=None, device="cpu")
+    found = compare(
+        a, b, batches(), evaluation=Evaluation(recompute_on=train, device="cpu"), path=PathGrid(points=3, refine=None)
+    )
     recompute(a, train)
     values, labels = logits(a, batches(), CPU)
     losses = nn.functional.cross_entropy(values.double(), labels, reduction="none").numpy()
@@ -347,15 +430,29 @@ def test_statistics_come_from_the_training_images_alone(pair) -> None:
 
 def test_what_cannot_be_compared_is_named(pair) -> None:
     with pytest.raises(MeasureError, match="points does not fit a path"):
-        compare(*pair, batches(), points=1, refine=None, device="cpu")
+        compare(*pair, batches(), path=PathGrid(points=1, refine=None), evaluation=Evaluation(device="cpu"))
     with pytest.raises(ActivationError, match="no module of network 'a' has an output that can be compared"):
         compare(
             nn.Linear(4, 3),
             nn.Linear(4, 3),
             [(torch.randn(8, 4), torch.arange(8) % 3)],
-            points=3,
-            refine=None,
-            device="cpu",
+            path=PathGrid(points=3, refine=None),
+            evaluation=Evaluation(device="cpu"),
         )
     with pytest.raises(LoaderError, match="can be read only once"):
-        compare(*pair, iter(batches()), device="cpu")
+        compare(*pair, iter(batches()), evaluation=Evaluation(device="cpu"))
+
+
+def test_loaders_are_found_deterministic_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing, the path, the order of hidden units and the path to the aligned network read the same two loaders."""
+    seen: list[int] = []
+    compare_passes = evaluate._compare_passes
+    monkeypatch.setattr(
+        evaluate, "_compare_passes", lambda data, read: (seen.append(id(data)), compare_passes(data, read))
+    )
+    data, train = batches(60, 20), batches(40, 20, seed=3)
+    evaluation = Evaluation(recompute_on=train, device="cpu")
+    assert compare(network(0), network(1), data, evaluation, path=PathGrid(points=3, refine=None)).aligned is not None
+    assert sorted(seen) == sorted([id(data), id(train)])
+    compare(network(0), network(1), data, evaluation, path=PathGrid(points=3, refine=None), align_by=None)
+    assert len(seen) == 4  # another call looks again

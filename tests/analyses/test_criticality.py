@@ -15,7 +15,8 @@ from transferscope.analyses.criticality.summary import free_modules, summary_of
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.tuned import tuned_member
-from transferscope.methods.modules.criticality import criticality
+from transferscope.methods.evaluation import Evaluation
+from transferscope.methods.modules.criticality import CriticalitySearch, criticality
 from transferscope.running.plan import plan_study
 from transferscope.study.columns import schema
 
@@ -72,15 +73,14 @@ def test_it_is_what_the_function_gives(found, trained) -> None:
         context.network(member.spec, 0),
         context.network(member.spec),
         context.batches("train", 60),
-        recompute_on=context.mixed_batches("train", 64),
+        evaluation=Evaluation(
+            recompute_on=context.mixed_batches("train", 64),
+            memory_format=context.memory_format,
+            metric=trained.study.metric,
+            device="cpu",
+        ),
         head="head",
-        alphas=(0.0, 0.5, 1.0),
-        sigmas=analysis.sigmas,
-        draws=2,
-        seed=context.seed("noise"),
-        memory_format=context.memory_format,
-        metric_name=trained.study.metric,
-        device="cpu",
+        search=CriticalitySearch(alphas=(0.0, 0.5, 1.0), sigmas=analysis.sigmas, draws=2, seed=context.seed("noise")),
     )
     rows = table.filter((pl.col("level") == "module") & (pl.col("network") == "P-T[1]") & (pl.col("view") == "direct"))
     rows = rows.filter(pl.col("limit") == "own").sort("position")

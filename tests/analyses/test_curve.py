@@ -15,6 +15,7 @@ from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves.analysis import LearningCurves
 from transferscope.measures.standard_error import standard_error
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.curve import curve_path
 from transferscope.running.work import TrainJob, do
 from transferscope.specs.network import Curve as CurveStart
@@ -37,9 +38,8 @@ def measured(trained: Trained):
     path = curve_path(
         *(context.network(member.spec) for member in unit.members),
         {"train": context.batches("train", 50), "test": context.batches("test")},
-        recompute_on=context.mixed_batches("train", 40),
+        evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         positions=(0.0, 0.25, 0.5, 0.75, 1.0),
-        device="cpu",
     )
     return unit, table, path
 

@@ -8,9 +8,11 @@ import torch
 from torch import nn
 
 from tests.analyses.lines_by_hand import batches, literal, network, recomputed
+from tests.callers import gathered
 from tests.reference.curve_reference import length, on_curve
 from transferscope.errors import MeasureError
 from transferscope.measures.barriers import barrier
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.curve import curve_path
 from transferscope.methods.landscape.landscape import Landscape
 from transferscope.methods.landscape.linear_path import linear_path
@@ -23,7 +25,7 @@ SHAPES = ("bezier", "chain")
 def walk(norm=True, shape="bezier", **changes):
     networks = tuple(network(seed, norm) for seed in (1, 2, 3))
     settings = {"recompute_on": batches(seed=5), "positions": POSITIONS, "device": "cpu", "shape": shape, **changes}
-    return networks, curve_path(*networks, {"test": batches()}, **settings)
+    return networks, curve_path(*networks, {"test": batches()}, **gathered(curve_path, **settings))
 
 
 def there(networks, shape, t):
@@ -57,10 +59,12 @@ def test_every_point_is_that_of_a_literal_curve(shape, norm):
 def test_the_ends_are_the_networks_bit_for_bit(shape):
     networks, path = walk(False, shape)
     for place, model in ((0, networks[0]), (-1, networks[1])):
-        alone = linear_path(model, model, {"test": batches()}, alphas=(0.0,), device="cpu").points["test"][0]
+        alone = linear_path(
+            model, model, {"test": batches()}, alphas=(0.0,), evaluation=Evaluation(device="cpu")
+        ).points["test"][0]
         for found in (path.points("test")[place], path.points("test", "line")[place], path.own["test"][place]):
             assert (found.losses == alone.losses).all()
-    land = Landscape(networks, {"test": batches()}, device="cpu")
+    land = Landscape(networks, {"test": batches()}, evaluation=Evaluation(device="cpu"))
     for t, model in ((0.0, networks[0]), (1.0, networks[1])):
         land.combine(curve_weights(shape, 0.4))
         land.combine(curve_weights(shape, t))
@@ -78,7 +82,10 @@ def test_ends_with_their_own_statistics_are_listed_apart():
 def test_the_line_is_that_of_a_linear_path():
     networks, path = walk()
     straight = linear_path(
-        *networks[:2], {"test": batches()}, recompute_on=batches(seed=5), alphas=POSITIONS, device="cpu"
+        *networks[:2],
+        {"test": batches()},
+        evaluation=Evaluation(recompute_on=batches(seed=5), device="cpu"),
+        alphas=POSITIONS,
     )
     for one, other in zip(path.points("test", "line"), straight.points["test"], strict=True):
         assert (one.losses == other.losses).all()
@@ -91,7 +98,9 @@ def test_the_line_is_that_of_a_linear_path():
 def test_it_is_what_a_bend_is_trained_on(shape):
     a, b, bend = (network(seed) for seed in (1, 2, 3))
     curve = CurveNetwork(bend, a.state_dict(), b.state_dict(), shape)
-    land = Landscape((a, b, bend), {"test": batches()}, recompute_on=batches(seed=5), device="cpu")
+    land = Landscape(
+        (a, b, bend), {"test": batches()}, evaluation=Evaluation(recompute_on=batches(seed=5), device="cpu")
+    )
     for t in POSITIONS:
         land.combine(curve_weights(shape, t))
         for name, value in curve.point(t).items():
@@ -124,9 +133,8 @@ def test_a_bend_on_the_line_makes_the_line():
             middle,
             {"test": batches()},
             shape=shape,
-            recompute_on=batches(seed=5),
+            evaluation=Evaluation(recompute_on=batches(seed=5), device="cpu"),
             positions=POSITIONS,
-            device="cpu",
         )
         for one, other in zip(path.points("test"), path.points("test", "line"), strict=True):
             assert one.losses == pytest.approx(other.losses, rel=1e-4, abs=1e-5)
@@ -140,9 +148,8 @@ def test_networks_are_left_as_they_are_and_progress_is_told():
     curve_path(
         *networks,
         {"test": batches()},
-        recompute_on=batches(seed=5),
+        evaluation=Evaluation(recompute_on=batches(seed=5), device="cpu"),
         positions=(0.0, 0.5, 1.0),
-        device="cpu",
         on_point=lambda done, of: told.append((done, of)),
     )
     assert told == [(1, 3), (2, 3), (3, 3)]
@@ -165,7 +172,9 @@ def test_positions_run_from_end_to_end(positions):
 
 def test_a_bend_of_another_size_and_missing_statistics_are_named():
     with pytest.raises(MeasureError, match="their parameters or buffers differ"):
-        curve_path(network(1), network(2), network(3, width=5), {"test": batches()}, device="cpu")
+        curve_path(
+            network(1), network(2), network(3, width=5), {"test": batches()}, evaluation=Evaluation(device="cpu")
+        )
     with pytest.raises(MeasureError, match="nothing to recompute its statistics on"):
         walk(recompute_on=None)
 
@@ -181,7 +190,7 @@ def test_a_convex_loss_has_no_barrier_over_the_chord_of_a_line():
     a, b, bend = linear(1), linear(2), linear(3)
     with torch.no_grad():
         bend[1].weight.mul_(0.01)
-    path = curve_path(a, b, bend, {"test": batches()}, shape="chain", device="cpu")
+    path = curve_path(a, b, bend, {"test": batches()}, shape="chain", evaluation=Evaluation(device="cpu"))
     losses = [point.losses.mean() for point in path.points("test")]
     assert max(losses) <= max(losses[0], losses[-1]) + 1e-9
     assert path.barrier("test", "loss", "line").linear.value == pytest.approx(0, abs=1e-9)

@@ -12,7 +12,9 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from torchvision.ops import FrozenBatchNorm2d
 
 import transferscope as ts
+from tests.callers import gathered
 from transferscope.errors import TransferscopeError
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.landscape import Landscape
 from transferscope.networks.batchnorm import recompute, tracked_norms
 
@@ -22,7 +24,7 @@ IMAGES = [(3 * torch.randn(12, 3, 6, 6, generator=torch.Generator().manual_seed(
 
 
 def path(a: nn.Module, b: nn.Module, data: list, **settings):
-    return ts.linear_path(a, b, {"t": data}, alphas=(0, 0.5, 1), device="cpu", **settings)
+    return ts.linear_path(a, b, {"t": data}, **gathered(ts.linear_path, alphas=(0, 0.5, 1), device="cpu", **settings))
 
 
 def losses(found) -> list[float]:
@@ -98,7 +100,7 @@ def test_the_same_function_with_its_singular_vectors_turned_round_has_no_barrier
 def test_singular_vectors_are_those_of_the_weights_at_every_point(name: str) -> None:
     make, data = SPECTRAL[name]
     torch.manual_seed(0)
-    land = Landscape((make().eval(), make().eval()), {"t": data}, device="cpu")
+    land = Landscape((make().eval(), make().eval()), {"t": data}, evaluation=Evaluation(device="cpu"))
     for go in (lambda: land.combine((0.5, 0.5)), lambda: land.combine((-0.5, 1.5)), lambda: land.shift(
             {key: torch.randn_like(p) for key, p in land.parameters.items()}, 3.0)):  # fmt: skip
         go()
@@ -125,7 +127,7 @@ def test_what_is_kept_before_a_cut_is_equal_to_full_passes() -> None:
         return nn.Sequential(first, nn.ReLU(), nn.Linear(32, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
 
     torch.manual_seed(0)
-    land = Landscape((make(), make()), {"t": VECTORS}, device="cpu")
+    land = Landscape((make(), make()), {"t": VECTORS}, evaluation=Evaluation(device="cpu"))
     moving = {"4.weight", "4.bias"}
     values = []
     for focus in (None, moving):
@@ -174,7 +176,7 @@ def test_a_parametrisation_of_ones_own_with_state_is_refused_by_name(apart: bool
     with pytest.raises(TransferscopeError, match=r"0\.parametrizations\.weight\.0\.typical"):
         path(a, b, VECTORS)
     with pytest.raises(TransferscopeError, match="typical"):
-        Landscape((a,), {"t": VECTORS}, device="cpu")
+        Landscape((a,), {"t": VECTORS}, evaluation=Evaluation(device="cpu"))
     assert path(a, b, VECTORS, batch_norm="none").batch_norm == "none"
 
 
@@ -298,13 +300,15 @@ def test_statistics_of_an_unknown_class_are_refused_or_said(make) -> None:
     a = normed(make())
     for call in (
         lambda: path(a, ten_times(a), IMAGES, recompute_on=IMAGES),
-        lambda: Landscape((a,), {"t": IMAGES}, device="cpu"),
+        lambda: Landscape((a,), {"t": IMAGES}, evaluation=Evaluation(device="cpu")),
     ):
         with pytest.raises(TransferscopeError, match=r"follow the data in training.*1\.(running_mean|shift)"):
             call()
     assert path(a, ten_times(a), IMAGES, batch_norm="interpolate").batch_norm == "interpolate"
-    assert Landscape((a,), {"t": IMAGES}, batch_norm="none", device="cpu").policy == "none"
-    found = ts.compare(a, ten_times(a), IMAGES, points=3, refine=None, device="cpu")
+    assert Landscape((a,), {"t": IMAGES}, evaluation=Evaluation(batch_norm="none", device="cpu")).policy == "none"
+    found = ts.compare(
+        a, ten_times(a), IMAGES, path=ts.PathGrid(points=3, refine=None), evaluation=ts.Evaluation(device="cpu")
+    )
     assert found.path is None
     assert "follow the data in training" in found.not_measured["path"]
 
@@ -326,7 +330,7 @@ def test_frozen_statistics_are_constants_where_they_are_equal() -> None:
 def test_kept_statistics_of_an_instance_norm_before_a_cut_are_those_of_full_passes() -> None:
     torch.manual_seed(0)
     a, b = (normed(nn.InstanceNorm2d(6, track_running_stats=True)) for _ in range(2))
-    land = Landscape((a, b), {"t": IMAGES}, recompute_on=IMAGES, device="cpu")
+    land = Landscape((a, b), {"t": IMAGES}, evaluation=Evaluation(recompute_on=IMAGES, device="cpu"))
     moving = {"5.weight", "5.bias"}
     values = []
     for focus in (None, moving):

@@ -17,7 +17,7 @@ from transferscope.context.bind import bind
 from transferscope.data.sources import Elpv
 from transferscope.errors import AnalysisError, ArchitectureError, LoaderError, MeasureError
 from transferscope.methods.domains.distance import compare_domains
-from transferscope.methods.domains.features import observe
+from transferscope.methods.domains.features import Domain, observe
 from transferscope.running.run import run_study
 from transferscope.store import Store
 
@@ -38,7 +38,9 @@ def pictures(count: int, seed: int, brighter: float = 0.0) -> Tensor:
 
 def test_far_sets_are_far_and_near_ones_are_not() -> None:
     source = [pictures(50, 0), pictures(50, 1)]
-    near, far = (domain_distance(network(), source, [pictures(80, 2, by)], device="cpu") for by in (0.0, 0.4))
+    near, far = (
+        domain_distance(network(), Domain(source), Domain([pictures(80, 2, by)]), device="cpu") for by in (0.0, 0.4)
+    )
     for quantity in ("frechet", "kernel", "proxy_a", "colour"):
         row = far.row(quantity)
         assert row.excess_low is not None
@@ -61,8 +63,8 @@ def test_batch_norm_statistics_need_no_source() -> None:
         entering = model[0](x)
     model[1].running_mean = entering.mean((0, 2, 3))
     model[1].running_var = entering.var((0, 2, 3), correction=0)
-    home = domain_distance(model, None, [x[:40], x[40:]], device="cpu")
-    away = domain_distance(model, None, [x + 0.4], device="cpu")
+    home = domain_distance(model, None, Domain([x[:40], x[40:]]), device="cpu")
+    away = domain_distance(model, None, Domain([x + 0.4]), device="cpu")
     assert home.row("batch_norm", "target to statistics").value == pytest.approx(0, abs=1e-9)
     row = away.row("batch_norm", "target to statistics", "1")
     moved = model[0].weight.sum((1, 2, 3)) * 0.4
@@ -76,7 +78,9 @@ def test_batch_norm_statistics_need_no_source() -> None:
 def test_the_jackknife_is_about_the_spread_over_samples() -> None:
     model = network()
     rows = [
-        domain_distance(model, None, [pictures(60, seed, 0.2)], device="cpu").row("batch_norm", "target to statistics")
+        domain_distance(model, None, Domain([pictures(60, seed, 0.2)]), device="cpu").row(
+            "batch_norm", "target to statistics"
+        )
         for seed in range(30)
     ]
     spread = np.std([row.value for row in rows], ddof=1)
@@ -87,7 +91,7 @@ def test_colours_are_those_before_normalisation() -> None:
     mean, std = (0.5, 0.4, 0.3), (0.2, 0.1, 0.3)
     raw = pictures(30, 0)
     changed = (raw - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-    found = domain_distance(network(), None, [changed], mean=mean, std=std, device="cpu")
+    found = domain_distance(network(), None, Domain([changed], mean=mean, std=std), device="cpu")
     for channel, name in enumerate(("red", "green", "blue")):
         value = found.row("colour mean", "target", name).value
         assert value == pytest.approx(float(raw[:, channel].mean()), abs=1e-6)
@@ -97,17 +101,17 @@ def test_colours_are_those_before_normalisation() -> None:
 def test_flat_images_are_counted_and_left_out() -> None:
     images = pictures(10, 0)
     images[:4] = 0.25
-    row = domain_distance(network(), None, [images], device="cpu").row("spectrum slope", "target")
+    row = domain_distance(network(), None, Domain([images]), device="cpu").row("spectrum slope", "target")
     assert row.examples == 6
     assert row.note == "4 images without variation are left out"
-    flat = domain_distance(network(), None, [images[:4]], device="cpu").row("spectrum slope", "target")
+    flat = domain_distance(network(), None, Domain([images[:4]]), device="cpu").row("spectrum slope", "target")
     assert (flat.value, flat.standard_error, flat.examples) == (None, None, 0)
 
 
 def test_a_network_is_given_back_as_it_was() -> None:
     model = network().train()
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    domain_distance(model, [pictures(20, 0)], [pictures(20, 1)], device="cpu", draws=2)
+    domain_distance(model, Domain([pictures(20, 0)]), Domain([pictures(20, 1)]), device="cpu", draws=2)
     assert model.training
     assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
@@ -115,28 +119,28 @@ def test_a_network_is_given_back_as_it_was() -> None:
 
 def test_other_than_pictures_have_no_looks() -> None:
     model = nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 2))
-    found = domain_distance(model, [torch.randn(30, 4)], [torch.randn(30, 4)], device="cpu", draws=3)
+    found = domain_distance(model, Domain([torch.randn(30, 4)]), Domain([torch.randn(30, 4)]), device="cpu", draws=3)
     assert {row.quantity for row in found.rows} == {"frechet", "kernel", "proxy_a"}
 
 
 def test_the_head_may_be_named_and_must_be_there() -> None:
     x = [pictures(20, 0)]
-    named = domain_distance(network(), x, [pictures(20, 1)], head="5", device="cpu")
-    assert named == domain_distance(network(), x, [pictures(20, 1)], device="cpu")
+    named = domain_distance(network(), Domain(x), Domain([pictures(20, 1)]), head="5", device="cpu")
+    assert named == domain_distance(network(), Domain(x), Domain([pictures(20, 1)]), device="cpu")
     with pytest.raises(ArchitectureError, match="no classifying module was found in Sequential"):
-        domain_distance(nn.Sequential(nn.Conv2d(3, 4, 3)), None, x)
+        domain_distance(nn.Sequential(nn.Conv2d(3, 4, 3)), None, Domain(x))
     with pytest.raises(LoaderError, match="can be read only once"):
-        domain_distance(network(), None, iter(x))
+        domain_distance(network(), None, Domain(iter(x)))
     with pytest.raises(MeasureError, match="groups must name the group of each image"):
-        domain_distance(network(), None, x, groups_b=["a"], device="cpu")
+        domain_distance(network(), None, Domain(x, ["a"]), device="cpu")
 
 
 def test_groups_are_not_torn_apart() -> None:
     # Ten copies of each of five pictures: to halves that share pictures the sets would look equal.
     source, target = pictures(5, 0).repeat_interleave(10, 0), pictures(50, 1)
     groups = np.repeat(np.arange(5), 10)
-    torn = domain_distance(network(), [source], [target], device="cpu").row("frechet")
-    whole = domain_distance(network(), [source], [target], groups_a=groups, device="cpu").row("frechet")
+    torn = domain_distance(network(), Domain([source]), Domain([target]), device="cpu").row("frechet")
+    whole = domain_distance(network(), Domain([source], groups), Domain([target]), device="cpu").row("frechet")
     assert torn.null is not None
     assert whole.null is not None
     assert whole.null > 3 * torn.null
@@ -161,7 +165,7 @@ def test_it_is_what_two_loaders_give(tmp_path) -> None:
     assert not (np.diff(indices) > 0).all()
     member = context.study.untrained("RI", 0)
     sides = [
-        observe(context.network(member), context.sample(data, part, 80)[0], "head", device="cpu")
+        observe(context.network(member), Domain(context.sample(data, part, 80)[0]), "head", device="cpu")
         for data, part in ((source, "test"), (context.study.data, "train"))
     ]
     assert sides[0].examples == len(indices)

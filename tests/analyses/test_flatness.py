@@ -17,6 +17,7 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.flatness.analysis import Flatness
 from transferscope.analyses.flatness.summary import _HESSIANS, _RULERS
 from transferscope.errors import MeasureError
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape import hessian as hessian_module
 from transferscope.methods.landscape.hessian import hessian
 from transferscope.methods.landscape.radius_curves import radius_curves
@@ -66,7 +67,7 @@ def test_curves_are_those_of_the_library(trained: Trained, units) -> None:
         found = radius_curves(
             network, {"train": context.batches("train", 40), "test": context.batches("test", 30)},
             [share * length for share in shares], 2, seed=context.seed("flatness"),
-            recompute_on=context.mixed_batches("train", 40), device="cpu",
+            evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         )  # fmt: skip
         for split, limit in (("train", 40), ("test", 30)):
             groups = np.asarray(context.images().groups)[context.indices(split, limit)]
@@ -94,7 +95,7 @@ def test_hessians_are_those_of_the_library(trained: Trained, units) -> None:
     table = checked(SMALL, SMALL.measure(unit, context).table)
     found = hessian(
         context.network(unit.members[0].spec), context.batches("train", 20), count=2, probes=2, tolerance=0.05,
-        most_products=300, recompute_on=context.mixed_batches("train", 40), device="cpu",
+        most_products=300, evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         seed=context.seed("flatness", "hessian"),
     )  # fmt: skip
     assert table["level"].to_list() == ["eigenvalue", "eigenvalue", "trace"]

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from transferscope.errors import MeasureError
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.landscape import Landscape
 from transferscope.networks.batchnorm import batch_norm_state, recompute
 
@@ -29,7 +30,9 @@ def batches(seed: int = 9, count: int = 2) -> list[tuple[torch.Tensor, torch.Ten
 
 def three(**options) -> tuple[list[nn.Module], Landscape]:
     networks = [network(seed) for seed in range(3)]
-    return networks, Landscape(networks, {"test": batches()}, recompute_on=batches(5), device="cpu", **options)
+    return networks, Landscape(
+        networks, {"test": batches()}, evaluation=Evaluation(**{"recompute_on": batches(5), "device": "cpu", **options})
+    )
 
 
 def test_at_a_network_every_tensor_is_its_own_bit_for_bit() -> None:

@@ -5,6 +5,7 @@ import timm
 import torch
 from torch import nn
 
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.landscape import Landscape
 from transferscope.networks.modules import parts_parameters
 
@@ -38,8 +39,7 @@ def landscape(name: str) -> Landscape:
     return Landscape(
         [network(name, 0), network(name, 1)],
         {"train": batches(1), "test": batches(2)},
-        recompute_on=batches(3),
-        device="cpu",
+        evaluation=Evaluation(recompute_on=batches(3), device="cpu"),
     )
 
 
@@ -75,7 +75,10 @@ def test_a_network_that_keeps_values_of_its_weights_is_evaluated_where_it_is() -
     with torch.no_grad():
         for parameter in (*networks[0].parameters(), *networks[1].parameters()):
             parameter.normal_(std=0.5)  # some start at 0, which would hide it
-    plain, kept = (Landscape(networks, {"test": batches(2)}, batch_norm="none", device="cpu") for _ in range(2))
+    plain, kept = (
+        Landscape(networks, {"test": batches(2)}, evaluation=Evaluation(batch_norm="none", device="cpu"))
+        for _ in range(2)
+    )
     bias = next(name for name in plain.parameters if "attention_biases" in name)
     assert kept.focus([bias]).startswith("kept before")
     found = []
@@ -111,7 +114,10 @@ def test_a_change_before_the_cut_is_noticed() -> None:
 
 def test_statistics_kept_as_they_are_allow_it_too() -> None:
     networks = [network("resnet", 0), network("resnet", 1)]
-    plain, kept = (Landscape(networks, {"test": batches(2)}, batch_norm="none", device="cpu") for _ in range(2))
+    plain, kept = (
+        Landscape(networks, {"test": batches(2)}, evaluation=Evaluation(batch_norm="none", device="cpu"))
+        for _ in range(2)
+    )
     names = parts_parameters(plain.network, "block")["layer4.0"]
     assert kept.focus(names) == "kept before layer4.0 (graph)"
     for alpha in (0.0, 0.5, 1.0):
@@ -121,6 +127,8 @@ def test_statistics_kept_as_they_are_allow_it_too() -> None:
 
 
 def test_interpolated_statistics_take_full_passes() -> None:
-    land = Landscape([network("resnet", 0)], {"test": batches(2)}, batch_norm="interpolate", device="cpu")
+    land = Landscape(
+        [network("resnet", 0)], {"test": batches(2)}, evaluation=Evaluation(batch_norm="interpolate", device="cpu")
+    )
     assert land.focus(["fc.weight"]) == "full pass (batch norm: interpolate)"
     assert land.focus(None) == "full pass"

@@ -11,6 +11,7 @@ from torch import nn
 from tests.analyses.lines_by_hand import CPU, Exploding, batches, between, literal, network, recomputed, same, snapshot
 from tests.studies import Tiny
 from transferscope.errors import LoaderError, MeasureError
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
 from transferscope.networks.evaluate import logits
 
@@ -23,7 +24,9 @@ ALPHAS = (-0.25, 0.0, 0.3, 0.5, 1.0, 1.25)
 @pytest.mark.parametrize("norm", [False, True])
 def test_the_ends_are_the_networks_themselves_bit_for_bit(norm: bool) -> None:
     a, b, data = network(0, norm), network(1, norm), batches()
-    path = linear_path(a, b, {"held-out": data}, batch_norm="interpolate", alphas=ALPHAS, device="cpu")
+    path = linear_path(
+        a, b, {"held-out": data}, evaluation=Evaluation(batch_norm="interpolate", device="cpu"), alphas=ALPHAS
+    )
     for model, alpha, own in zip((a, b), (0.0, 1.0), path.own["held-out"], strict=True):
         values, labels = logits(model, data, CPU)
         losses = nn.functional.cross_entropy(values.double(), labels, reduction="none").numpy()
@@ -38,7 +41,7 @@ def test_the_ends_are_the_networks_themselves_bit_for_bit(norm: bool) -> None:
 
 def test_every_point_without_batch_norm_is_the_literal_network() -> None:
     a, b, data = network(0, False), network(1, False), batches()
-    path = linear_path(a, b, {"x": data}, alphas=ALPHAS, device="cpu")
+    path = linear_path(a, b, {"x": data}, alphas=ALPHAS, evaluation=Evaluation(device="cpu"))
     for alpha, point in zip(ALPHAS, path.points["x"], strict=True):
         losses, errors = literal(between(a, b, alpha), data)
         np.testing.assert_allclose(point.losses, losses, rtol=1e-5, atol=1e-6)
@@ -49,7 +52,7 @@ def test_every_point_without_batch_norm_is_the_literal_network() -> None:
 
 def test_statistics_are_recomputed_at_every_point_ends_included() -> None:
     a, b, data, train = network(0), network(1), batches(), batches(30, 15, seed=3)
-    path = linear_path(a, b, {"x": data}, recompute_on=train, alphas=ALPHAS, device="cpu")
+    path = linear_path(a, b, {"x": data}, evaluation=Evaluation(recompute_on=train, device="cpu"), alphas=ALPHAS)
     assert path.batch_norm == "recompute"
     for alpha, point in zip(ALPHAS, path.points["x"], strict=True):
         losses, errors = literal(recomputed(between(a, b, alpha), train), data)
@@ -62,7 +65,9 @@ def test_statistics_are_recomputed_at_every_point_ends_included() -> None:
 
 def test_interpolated_statistics_are_those_of_the_line() -> None:
     a, b, data = network(0), network(1), batches()
-    path = linear_path(a, b, {"x": data}, batch_norm="interpolate", alphas=(0.0, 0.3, 1.0), device="cpu")
+    path = linear_path(
+        a, b, {"x": data}, evaluation=Evaluation(batch_norm="interpolate", device="cpu"), alphas=(0.0, 0.3, 1.0)
+    )
     middle = between(a, b, 0.3)
     buffers = dict(a.named_buffers()), dict(b.named_buffers())
     for name, buffer in middle.named_buffers():
@@ -86,9 +91,11 @@ def test_the_callers_networks_are_left_as_they_were(fails: bool) -> None:
     before = snapshot(a), snapshot(b)
     if fails:
         with pytest.raises(LoaderError):
-            linear_path(a, b, {"x": batches()}, recompute_on=[], alphas=(0.0, 1.0), device="cpu")
+            linear_path(a, b, {"x": batches()}, evaluation=Evaluation(recompute_on=[], device="cpu"), alphas=(0.0, 1.0))
     else:
-        linear_path(a, b, {"x": batches()}, recompute_on=batches(), alphas=(0.0, 0.5, 1.0), device="cpu")
+        linear_path(
+            a, b, {"x": batches()}, evaluation=Evaluation(recompute_on=batches(), device="cpu"), alphas=(0.0, 0.5, 1.0)
+        )
     assert same(before[0], snapshot(a))
     assert same(before[1], snapshot(b))
 
@@ -99,14 +106,20 @@ def test_frozen_parameters_count_in_the_distance() -> None:
         b.stem[0].bias += 2.0
     for model in (a, b):
         model.stem.requires_grad_(False)
-    path = linear_path(a, b, {"x": batches()}, alphas=(0.0, 1.0), device="cpu")
+    path = linear_path(a, b, {"x": batches()}, alphas=(0.0, 1.0), evaluation=Evaluation(device="cpu"))
     assert path.distance == pytest.approx(2 * math.sqrt(4))
 
 
 def test_channels_last_is_the_same_path() -> None:
     a, b, data = network(0), network(1), batches()
     kinds = [
-        linear_path(a, b, {"x": data}, recompute_on=data, alphas=(0.0, 0.5, 1.0), device="cpu", memory_format=kind)
+        linear_path(
+            a,
+            b,
+            {"x": data},
+            evaluation=Evaluation(recompute_on=data, device="cpu", memory_format=kind),
+            alphas=(0.0, 0.5, 1.0),
+        )
         for kind in ("contiguous", "channels_last")
     ]
     for one, two in zip(*(path.points["x"] for path in kinds), strict=True):
@@ -116,9 +129,13 @@ def test_channels_last_is_the_same_path() -> None:
 def test_progress_is_told_point_by_point() -> None:
     told = []
     linear_path(
-        network(0, False), network(1, False), {"x": batches()}, alphas=(0.0, 0.5, 1.0), device="cpu",
+        network(0, False),
+        network(1, False),
+        {"x": batches()},
+        alphas=(0.0, 0.5, 1.0),
+        evaluation=Evaluation(device="cpu"),
         on_point=lambda done, of: told.append((done, of)),
-    )  # fmt: skip
+    )
     assert told == [(1, 3), (2, 3), (3, 3)]
 
 
@@ -134,7 +151,9 @@ def test_a_convex_loss_has_no_barrier_over_the_line() -> None:
         for k, model in enumerate((a, b)):
             for parameter in model.parameters():
                 parameter.copy_(2 * torch.randn(parameter.shape, generator=generator) * (k + 1))
-    found = linear_path(a, b, {"x": [(x, y)]}, alphas=alpha_grid(25, 0.5, 3), device="cpu").barrier("x", "loss")
+    found = linear_path(
+        a, b, {"x": [(x, y)]}, alphas=alpha_grid(25, 0.5, 3), evaluation=Evaluation(device="cpu")
+    ).barrier("x", "loss")
     assert found.linear.value == pytest.approx(0, abs=1e-7)
     assert found.mean.value == pytest.approx(abs(found.first - found.second) / 2, rel=1e-6)
     assert found.minimum_gap < 0
@@ -142,7 +161,13 @@ def test_a_convex_loss_has_no_barrier_over_the_line() -> None:
 
 def test_a_network_and_itself_have_no_barrier() -> None:
     a = network(0)
-    path = linear_path(a, a, {"x": batches()}, recompute_on=batches(), alphas=alpha_grid(5, 0.5, 1), device="cpu")
+    path = linear_path(
+        a,
+        a,
+        {"x": batches()},
+        evaluation=Evaluation(recompute_on=batches(), device="cpu"),
+        alphas=alpha_grid(5, 0.5, 1),
+    )
     assert path.distance == 0
     for quantity in ("loss", "error"):
         assert path.barrier("x", quantity).mean.value == 0
@@ -154,7 +179,7 @@ def test_several_labels_have_a_share_of_wrong_labels() -> None:
     x = torch.randn(20, 4, generator=generator)
     y = (torch.rand(20, 3, generator=generator) < 0.5).to(torch.uint8)
     a, b = nn.Linear(4, 3), nn.Linear(4, 3)
-    path = linear_path(a, b, {"x": [(x, y)]}, alphas=(0.0, 1.0), metric_name="auc", device="cpu")
+    path = linear_path(a, b, {"x": [(x, y)]}, alphas=(0.0, 1.0), evaluation=Evaluation(metric="auc", device="cpu"))
     with torch.no_grad():
         wrong = ((a(x) >= 0).int() != y.int()).double().mean(1)
     assert path.points["x"][0].errors.tolist() == pytest.approx(wrong.tolist())
@@ -164,7 +189,7 @@ def test_examples_that_overflow_have_an_infinite_loss_and_are_wrong() -> None:
     torch.manual_seed(0)
     a, b = Exploding(0.0), Exploding(1.0)
     x, y = torch.randn(16, 4), torch.arange(16) % 3
-    path = linear_path(a, b, {"x": [(x, y)]}, alphas=(-0.5, 0.0, 0.5, 1.0, 1.5), device="cpu")
+    path = linear_path(a, b, {"x": [(x, y)]}, alphas=(-0.5, 0.0, 0.5, 1.0, 1.5), evaluation=Evaluation(device="cpu"))
     over = (x[:, 0] > 0).numpy()
     for index in (0, 4):
         point = path.points["x"][index]
@@ -182,7 +207,14 @@ def test_examples_that_overflow_have_an_infinite_loss_and_are_wrong() -> None:
 def test_where_only_the_trunk_moves_the_head_is_that_of_the_first(classes: int) -> None:
     a, b = network(0), Tiny(classes, 4, True)
     data = {"x": batches()}
-    path = linear_path(a, b, data, batch_norm="interpolate", trunk_of="head", alphas=(0.0, 0.5, 1.0), device="cpu")
+    path = linear_path(
+        a,
+        b,
+        data,
+        evaluation=Evaluation(batch_norm="interpolate", device="cpu"),
+        trunk_of="head",
+        alphas=(0.0, 0.5, 1.0),
+    )
     assert path.moved == "trunk"
     mixed = copy.deepcopy(a)
     mixed.stem.load_state_dict(b.stem.state_dict())

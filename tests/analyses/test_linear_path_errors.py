@@ -8,16 +8,20 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.analyses.lines_by_hand import batches, images, network
+from tests.callers import gathered
 from tests.studies import Tiny
 from transferscope.errors import ArchitectureError, LoaderError, MeasureError, ModuleNameError
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.linear_path import linear_path
 
 
 def test_a_trunk_that_differs_and_a_head_that_is_not_there_are_named() -> None:
     with pytest.raises(MeasureError, match="no straight line between these trunks"):
-        linear_path(network(0), network(1, width=5), {"x": batches()}, trunk_of="head", device="cpu")
+        linear_path(
+            network(0), network(1, width=5), {"x": batches()}, trunk_of="head", evaluation=Evaluation(device="cpu")
+        )
     with pytest.raises(ModuleNameError, match="no module named 'heads'"):
-        linear_path(network(0), network(1), {"x": batches()}, trunk_of="heads", device="cpu")
+        linear_path(network(0), network(1), {"x": batches()}, trunk_of="heads", evaluation=Evaluation(device="cpu"))
 
 
 @pytest.mark.parametrize(
@@ -32,7 +36,7 @@ def test_a_trunk_that_differs_and_a_head_that_is_not_there_are_named() -> None:
 )
 def test_networks_of_another_shape_have_no_line(other, names) -> None:
     with pytest.raises(MeasureError, match="no straight line between these networks") as caught:
-        linear_path(network(0), other(), {"x": batches()}, recompute_on=batches(), device="cpu")
+        linear_path(network(0), other(), {"x": batches()}, evaluation=Evaluation(recompute_on=batches(), device="cpu"))
     assert names in str(caught.value)
 
 
@@ -40,12 +44,12 @@ def test_networks_whose_buffers_differ_have_no_line() -> None:
     a, b = network(0, False), network(1, False)
     a.register_buffer("scale", torch.ones(1))
     with pytest.raises(MeasureError, match=r"parameters or buffers differ\n.*\n  got:      scale"):
-        linear_path(a, b, {"x": batches()}, device="cpu")
+        linear_path(a, b, {"x": batches()}, evaluation=Evaluation(device="cpu"))
 
 
 def test_batch_norm_needs_images_or_an_explicit_no() -> None:
     with pytest.raises(MeasureError, match="nothing to recompute its statistics on") as caught:
-        linear_path(network(0), network(1), {"x": batches()}, device="cpu")
+        linear_path(network(0), network(1), {"x": batches()}, evaluation=Evaluation(device="cpu"))
     assert "batch_norm='interpolate'" in str(caught.value)
 
 
@@ -55,13 +59,13 @@ def test_a_loader_that_does_not_repeat_itself_is_found_first(where: str) -> None
     given = {"data": {"x": batches()}, "recompute_on": batches()}
     given[where] = {"x": shuffled} if where == "data" else shuffled
     with pytest.raises(LoaderError, match="not deterministic"):
-        linear_path(network(0), network(1), device="cpu", **given)
+        linear_path(network(0), network(1), **gathered(linear_path, device="cpu", **given))
 
 
 def test_a_loader_that_leaves_examples_out_is_found() -> None:
     loader = DataLoader(TensorDataset(*images(25)), batch_size=8, drop_last=True)
     with pytest.raises(LoaderError, match="leaves examples out"):
-        linear_path(network(0), network(1), {"x": loader}, recompute_on=batches(), device="cpu")
+        linear_path(network(0), network(1), {"x": loader}, evaluation=Evaluation(recompute_on=batches(), device="cpu"))
 
 
 def test_a_network_that_does_not_repeat_itself_is_found() -> None:
@@ -70,23 +74,36 @@ def test_a_network_that_does_not_repeat_itself_is_found() -> None:
             return nn.functional.dropout(super().forward(x), 0.5, training=True)
 
     with pytest.raises(ArchitectureError, match="other outputs for the same images"):
-        linear_path(Noisy(4, 3), Noisy(4, 3), {"x": [(torch.randn(9, 4), torch.arange(9) % 3)]}, device="cpu")
+        linear_path(
+            Noisy(4, 3),
+            Noisy(4, 3),
+            {"x": [(torch.randn(9, 4), torch.arange(9) % 3)]},
+            evaluation=Evaluation(device="cpu"),
+        )
 
 
 @pytest.mark.parametrize("alphas", [(), (0.5, 0.0), (0.0, 0.0, 1.0), (0.0, math.inf), (math.nan, 1.0)])
 def test_alphas_must_ascend(alphas) -> None:
     with pytest.raises(MeasureError, match="alphas must ascend, each once"):
-        linear_path(network(0), network(1), {"x": batches()}, recompute_on=batches(), alphas=alphas, device="cpu")
+        linear_path(
+            network(0),
+            network(1),
+            {"x": batches()},
+            evaluation=Evaluation(recompute_on=batches(), device="cpu"),
+            alphas=alphas,
+        )
 
 
 def test_a_path_needs_data() -> None:
     with pytest.raises(MeasureError, match="a landscape needs data"):
-        linear_path(network(0, False), network(1, False), {}, device="cpu")
+        linear_path(network(0, False), network(1, False), {}, evaluation=Evaluation(device="cpu"))
     with pytest.raises(LoaderError, match="gives no batch"):
-        linear_path(network(0, False), network(1, False), {"x": []}, device="cpu")
+        linear_path(network(0, False), network(1, False), {"x": []}, evaluation=Evaluation(device="cpu"))
 
 
 def test_a_barrier_needs_both_ends() -> None:
-    path = linear_path(network(0, False), network(1, False), {"x": batches()}, alphas=(0.0, 0.5), device="cpu")
+    path = linear_path(
+        network(0, False), network(1, False), {"x": batches()}, alphas=(0.0, 0.5), evaluation=Evaluation(device="cpu")
+    )
     with pytest.raises(MeasureError, match="α = 1 is not in the grid"):
         path.barrier("x", "loss")

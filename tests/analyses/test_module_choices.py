@@ -14,7 +14,8 @@ from tests.studies import tiny_network
 from transferscope.errors import MeasureError
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.measures.metrics import metric
-from transferscope.methods.modules.choices import module_choices
+from transferscope.methods.evaluation import Evaluation
+from transferscope.methods.modules.choices import ChoiceData, module_choices
 from transferscope.networks.modules import parts_parameters
 from transferscope.plots.export import svg
 from transferscope.plots.module_choices import figure
@@ -44,7 +45,13 @@ def test_losses_are_those_of_networks_changed_by_hand() -> None:
     final = tiny()
     initial = moved(final, 1)
     before = {name: value.clone() for name, value in final.state_dict().items()}
-    found = module_choices(initial, final, VALIDATION, TEST, train=TRAIN, head="head", device="cpu")
+    found = module_choices(
+        initial,
+        final,
+        ChoiceData(VALIDATION, TEST),
+        evaluation=Evaluation(recompute_on=TRAIN, device="cpu"),
+        head="head",
+    )
     parts = parts_parameters(final, "block", "head")
     assert [item.name for item in found.modules] == list(parts)
     own = {"validation": accuracy(final, final, [], VALIDATION), "test": accuracy(final, final, [], TEST)}
@@ -70,9 +77,22 @@ def test_losses_are_those_of_networks_changed_by_hand() -> None:
 def test_lists_are_chosen_on_validation_examples_alone() -> None:
     final = tiny()
     initial = moved(final, 1)
-    found = module_choices(initial, final, VALIDATION, TEST, train=TRAIN, head="head", margin=0.2, device="cpu")
-    again = module_choices(initial, final, VALIDATION, batches(9, (30,)), train=TRAIN, head="head", margin=0.2,
-                           device="cpu")  # fmt: skip
+    found = module_choices(
+        initial,
+        final,
+        ChoiceData(VALIDATION, TEST),
+        evaluation=Evaluation(recompute_on=TRAIN, device="cpu"),
+        head="head",
+        margin=0.2,
+    )
+    again = module_choices(
+        initial,
+        final,
+        ChoiceData(VALIDATION, batches(9, (30,))),
+        evaluation=Evaluation(recompute_on=TRAIN, device="cpu"),
+        head="head",
+        margin=0.2,
+    )
     assert (found.reset.names, found.zero.names) == (again.reset.names, again.zero.names)
     assert len(found.reset.names) > 1
     parts = parts_parameters(final, "block", "head")
@@ -92,7 +112,9 @@ def test_what_never_moved_can_go_back_and_what_adds_nothing_can_go() -> None:
         for network_ in (initial, final):
             network_.layer2[1].bn2.weight.zero_()
             network_.layer2[1].bn2.bias.zero_()
-    found = module_choices(initial, final, VALIDATION, TEST, train=TRAIN, head="fc", device="cpu")
+    found = module_choices(
+        initial, final, ChoiceData(VALIDATION, TEST), evaluation=Evaluation(recompute_on=TRAIN, device="cpu"), head="fc"
+    )
     still = next(item for item in found.modules if item.name == "layer1.0")
     assert still.reset.unchanged
     assert (still.reset.test.loss.low, still.reset.test.loss.high, still.reset.test.verdict) == (0.0, 0.0, "kept")
@@ -106,14 +128,26 @@ def test_what_never_moved_can_go_back_and_what_adds_nothing_can_go() -> None:
 
 def test_a_new_head_is_left_out() -> None:
     final = tiny()
-    found = module_choices(moved(final, 1), final, VALIDATION, TEST, train=TRAIN, new_head="head", device="cpu")
+    found = module_choices(
+        moved(final, 1),
+        final,
+        ChoiceData(VALIDATION, TEST),
+        evaluation=Evaluation(recompute_on=TRAIN, device="cpu"),
+        new_head="head",
+    )
     assert "head" not in [item.name for item in found.modules]
     assert found.parameters == sum(parameter.numel() for parameter in final.parameters())
 
 
 def test_the_page_and_the_picture_hold_every_module() -> None:
     final = tiny()
-    found = module_choices(moved(final, 1), final, VALIDATION, TEST, train=TRAIN, head="head", device="cpu")
+    found = module_choices(
+        moved(final, 1),
+        final,
+        ChoiceData(VALIDATION, TEST),
+        evaluation=Evaluation(recompute_on=TRAIN, device="cpu"),
+        head="head",
+    )
     drawn = svg(figure(found.table, found.metric_name, found.margin).chart())
     for item in found.modules:
         assert f"\n{item.name} " in found.text
@@ -129,13 +163,29 @@ def test_the_page_and_the_picture_hold_every_module() -> None:
 def test_bad_input_is_named() -> None:
     final = tiny()
     with pytest.raises(MeasureError, match="the margin must be positive"):
-        module_choices(final, final, VALIDATION, TEST, train=TRAIN, margin=0.0, device="cpu")
+        module_choices(
+            final,
+            final,
+            ChoiceData(VALIDATION, TEST),
+            evaluation=Evaluation(recompute_on=TRAIN, device="cpu"),
+            margin=0.0,
+        )
     with pytest.raises(MeasureError, match="no module besides its head"):
-        module_choices(nn.Sequential(nn.Linear(2, 3)), nn.Sequential(nn.Linear(2, 3)), VALIDATION, TEST, train=TRAIN,
-                       new_head="0", device="cpu")  # fmt: skip
+        module_choices(
+            nn.Sequential(nn.Linear(2, 3)),
+            nn.Sequential(nn.Linear(2, 3)),
+            ChoiceData(VALIDATION, TEST),
+            evaluation=Evaluation(recompute_on=TRAIN, device="cpu"),
+            new_head="0",
+        )
     torch.manual_seed(0)
     two = tiny_network(2).eval()
     both = [(images, labels % 2) for images, labels in TRAIN]
     one_class = [(torch.zeros(4, 3, 32, 32), torch.zeros(4, dtype=torch.int64))]
     with pytest.raises(MeasureError, match="the metric is not defined on these examples"):
-        module_choices(moved(two, 1), two, one_class, both, train=both, metric_name="auc", device="cpu")
+        module_choices(
+            moved(two, 1),
+            two,
+            ChoiceData(one_class, both),
+            evaluation=Evaluation(recompute_on=both, metric="auc", device="cpu"),
+        )

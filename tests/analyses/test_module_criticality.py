@@ -8,9 +8,11 @@ from scipy import stats
 from torch import nn
 
 from tests.analyses.test_landscape_focus import batches, network
+from tests.callers import gathered
 from tests.reference.criticality_reference import naive_grid
 from transferscope.errors import MeasureError, ModuleNameError
-from transferscope.methods.modules.criticality import criticality
+from transferscope.methods.evaluation import Evaluation
+from transferscope.methods.modules.criticality import CriticalitySearch, criticality
 from transferscope.networks.modules import parts_parameters
 
 ALPHAS = (0.0, 0.5, 1.0)
@@ -32,9 +34,13 @@ def test_every_point_is_that_of_full_passes_to_the_last_bit() -> None:
     parts = parts_parameters(final, "block")
     some = [list(parts)[place] for place in (0, 4, -1)]
     found = criticality(
-        initial, final, batches(1), recompute_on=batches(3), alphas=ALPHAS, sigmas=SIGMAS, draws=2, grid="full",
-        margin=0.1, seed=5, modules=some, device="cpu",
-    )  # fmt: skip
+        initial,
+        final,
+        batches(1),
+        evaluation=Evaluation(recompute_on=batches(3), device="cpu"),
+        search=CriticalitySearch(alphas=ALPHAS, sigmas=SIGMAS, draws=2, grid="full", margin=0.1, seed=5),
+        modules=some,
+    )
     assert [module.name for module in found.modules] == some
     for module in found.modules:
         wanted = naive_grid(
@@ -54,9 +60,13 @@ def test_the_search_finds_what_the_grid_finds(name: str, every: int) -> None:
     results = {}
     for grid in ("search", "full"):
         results[grid] = criticality(
-            initial, final, batches(1), recompute_on=batches(3), draws=2, grid=grid, margin=0.2, device="cpu",
-            alphas=ALPHAS, modules=None if every == 1 else parts,
-        )  # fmt: skip
+            initial,
+            final,
+            batches(1),
+            evaluation=Evaluation(recompute_on=batches(3), device="cpu"),
+            search=CriticalitySearch(draws=2, grid=grid, margin=0.2, alphas=ALPHAS),
+            modules=None if every == 1 else parts,
+        )
     assert [module.name for module in results["full"].modules] == parts
     for searched, whole in zip(results["search"].modules, results["full"].modules, strict=True):
         assert searched.criticality.mu == whole.criticality.mu
@@ -81,7 +91,14 @@ def test_modules_that_do_not_matter_have_none() -> None:
     initial.still.load_state_dict(final.still.state_dict())
     # Labels are what the trained network says, so that every change of its outputs is an error.
     data = [(images, final(images).argmax(1)) for images, _ in batches(1)]
-    result = criticality(initial, final, data, granularity="layer", draws=2, device="cpu")
+    result = criticality(
+        initial,
+        final,
+        data,
+        granularity="layer",
+        search=CriticalitySearch(draws=2),
+        evaluation=Evaluation(device="cpu"),
+    )
     found = {module.name: module for module in result.modules}
     assert found["ignored"].criticality.mu == 0
     assert found["ignored"].criticality.at_largest_sigma
@@ -103,9 +120,14 @@ def test_a_linear_network_of_two_layers_in_closed_form() -> None:
     data = [(torch.tensor([1.0, 3.0, -2.0, -0.5]).reshape(4, 1, 1, 1), torch.tensor([0, 0, 1, 1]))]
     alphas, sigmas, draws = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), (0.1, 0.4), 200
     found = criticality(
-        linear(-0.5, 1.0), linear(1.5, 1.0), data, granularity="layer", modules=["1"], alphas=alphas, sigmas=sigmas,
-        draws=draws, margin=0.1, grid="full", device="cpu",
-    )  # fmt: skip
+        linear(-0.5, 1.0),
+        linear(1.5, 1.0),
+        data,
+        granularity="layer",
+        modules=["1"],
+        search=CriticalitySearch(alphas=alphas, sigmas=sigmas, draws=draws, margin=0.1, grid="full"),
+        evaluation=Evaluation(device="cpu"),
+    )
     (first,) = found.modules
     assert (found.final, found.epsilon, first.distance) == (0.0, 0.1, 2.0)
     for point in first.criticality.points:
@@ -122,10 +144,16 @@ def test_views() -> None:
     final = network("resnet", 0)
     initial, middle = moved(final, 1, 0.3), moved(final, 2, 0.1)
     common = {"recompute_on": batches(3), "draws": 2, "margin": 0.1, "modules": ["fc"], "device": "cpu"}
-    last = criticality(initial, final, batches(1), view="final", grid="full", **common).modules[0]
+    last = criticality(
+        initial, final, batches(1), **gathered(criticality, view="final", grid="full", **common)
+    ).modules[0]
     assert last.distances == pytest.approx((last.distance,))
     way = criticality(
-        initial, final, batches(1), view="optimisation", checkpoints=[middle], grid="full", **common
+        initial,
+        final,
+        batches(1),
+        checkpoints=[middle],
+        **gathered(criticality, view="optimisation", grid="full", **common),
     ).modules[0]
     apart = sum(
         float((a - b).detach().square().sum())
@@ -139,7 +167,14 @@ def test_networks_are_left_as_they_were() -> None:
     final = network("resnet", 0)
     initial = moved(final, 1)
     before = [{k: v.clone() for k, v in net.state_dict().items()} for net in (initial, final)]
-    criticality(initial, final, batches(1), recompute_on=batches(3), draws=2, modules=["fc"], device="cpu")
+    criticality(
+        initial,
+        final,
+        batches(1),
+        evaluation=Evaluation(recompute_on=batches(3), device="cpu"),
+        search=CriticalitySearch(draws=2),
+        modules=["fc"],
+    )
     for net, state in zip((initial, final), before, strict=True):
         assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
 
@@ -152,14 +187,16 @@ def test_networks_are_left_as_they_were() -> None:
         ({"alphas": (0.5, 1.0)}, MeasureError, "with 0 among them"),
         ({"view": "optimisation"}, MeasureError, "needs checkpoints"),
         ({"epsilon": 0.0}, MeasureError, "ε lies below"),
-        ({"metric_name": "auc"}, MeasureError, "metric is not defined on these images"),
+        ({"metric": "auc"}, MeasureError, "metric is not defined on these images"),
     ],
 )
 def test_bad_input_is_named(options, error, match) -> None:
     final = network("resnet", 0)
     data = batches(1)
-    if options.get("metric_name") == "auc":
+    if options.get("metric") == "auc":
         data = [(images, torch.zeros(len(images), 2, dtype=torch.uint8)) for images, _ in data]
         final.fc = nn.Linear(16, 2)
     with pytest.raises(error, match=match):
-        criticality(moved(final, 1), final, data, recompute_on=batches(3), device="cpu", **options)
+        criticality(
+            moved(final, 1), final, data, **gathered(criticality, recompute_on=batches(3), device="cpu", **options)
+        )

@@ -18,15 +18,22 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.module_path.analysis import ALL, TRUNK, ModulePath
 from transferscope.measures.barriers import barrier
 from transferscope.measures.standard_error import standard_error
+from transferscope.methods.evaluation import Evaluation, Execution
 from transferscope.methods.landscape.linear_path import linear_path
 from transferscope.methods.modules.paths import module_paths
 from transferscope.methods.similarity.cka import cka
 from transferscope.study.columns import schema
 
 ANALYSIS = ModulePath(
-    points=3, batch_norm_images=40, train_images=50, test_images=None, cka_images=40, cka_batch=20,
-    pairs=("P_T/P_T",), max_pairs=1,
-)  # fmt: skip
+    points=3,
+    batch_norm_images=40,
+    train_images=50,
+    test_images=None,
+    cka_images=40,
+    cka_batch=20,
+    pairs=("P_T/P_T",),
+    max_pairs=1,
+)
 PARTS = ["stem", "block", "head"]
 
 
@@ -49,9 +56,11 @@ def test_rows_are_those_of_the_library(measured: Measured, unit: Unit, trained: 
     assert set(measured.table["module"]) == {*PARTS, ALL, TRUNK, "(none)"}
     for member, ends in zip(unit.members, (networks, networks[::-1]), strict=True):
         found = module_paths(
-            *ends, {"test": context.batches("test")}, recompute_on=context.mixed_batches("train", 40),
-            alphas=(0.0, 0.5, 1.0), device="cpu",
-        )  # fmt: skip
+            *ends,
+            {"test": context.batches("test")},
+            evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
+            alphas=(0.0, 0.5, 1.0),
+        )
         rows = measured.table.filter((pl.col("rest") == member.label) & (pl.col("split") == "test"))
         for place, module in enumerate(PARTS):
             line = found.modules[module]
@@ -88,9 +97,11 @@ def test_rows_are_those_of_the_library(measured: Measured, unit: Unit, trained: 
 def test_all_modules_at_once_are_the_path_of_the_pair(measured: Measured, unit: Unit, trained: Trained) -> None:
     context = trained.context
     path = linear_path(
-        *(context.network(member.spec) for member in unit.members), {"test": context.batches("test")},
-        recompute_on=context.mixed_batches("train", 40), alphas=(0.0, 0.5, 1.0), device="cpu",
-    )  # fmt: skip
+        *(context.network(member.spec) for member in unit.members),
+        {"test": context.batches("test")},
+        evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
+        alphas=(0.0, 0.5, 1.0),
+    )
     rows = measured.table.filter(
         (pl.col("module") == ALL) & (pl.col("split") == "test") & (pl.col("rest") == unit.members[0].label)
     )
@@ -116,7 +127,9 @@ def test_similarity_and_distance_are_those_of_the_other_analyses(
         assert here["parameters"].unique().to_list() == [row["parameters"]]
     context = trained.context
     found = cka(
-        *(context.network(m.spec) for m in (first, second)), context.mixed_batches("test", 40, 20), device="cpu"
+        *(context.network(m.spec) for m in (first, second)),
+        context.mixed_batches("test", 40, 20),
+        execution=Execution(device="cpu"),
     )
     for place, module in enumerate(PARTS):
         values = barriers.filter(pl.col("module") == module)["cka"].unique().to_list()
@@ -169,8 +182,10 @@ def test_units_are_pairs_of_each_kind(trained: Trained) -> None:
     labels = [[member.label for member in unit.members] for unit in asked.units(trained.study, evidence)]
     assert labels == [
         *([f"{v}[{a}]", f"{v}[{b}]"] for v in ("P-T", "RI-T") for a, b in ((0, 1), (0, 2), (1, 2))),
-        ["P-T[0]", "RI-T[0]"], ["P-T[1]", "RI-T[1]"], ["P-T[2]", "RI-T[2]"],
-    ]  # fmt: skip
+        ["P-T[0]", "RI-T[0]"],
+        ["P-T[1]", "RI-T[1]"],
+        ["P-T[2]", "RI-T[2]"],
+    ]
     every = asked.model_copy(update={"max_pairs": None})
     assert len(list(every.units(trained.study, evidence))) == 6 + 6 + 4
     first = next(iter(asked.units(trained.study, evidence)))
@@ -198,18 +213,43 @@ def barriers(*pairs: dict[str, tuple], policy: str = "recompute") -> pl.DataFram
     """Test rows of pairs: by module the error's barrier and simultaneous limits, the same in both directions."""
     rows = [
         {
-            "level": "barrier", "pair": "P-T/P-T", "a": f"P-T[{ends[0]}]", "seed_a": ends[0], "b": f"P-T[{ends[1]}]",
-            "seed_b": ends[1], "rest": f"P-T[{ends[side]}]", "module": module,
-            "position": -1 if module == TRUNK else place, "head": False, "parameters": 10, "l2": 1.0,
-            "relative": 0.1 * place + 0.01 * k, "cka": None if module == TRUNK else 1 - 0.1 * place, "split": "test",
-            "batch_norm": policy, "examples": 400, "alpha": 0.5, "quantity": quantity, "baseline": baseline,
-            "barrier": height, "barrier_se": 0.001, "low": low, "high": high, "simultaneous_low": low,
-            "simultaneous_high": high, "family": 6, "n": 400, "midpoint_gap": 0.0, "smallest_gap": 0.0,
+            "level": "barrier",
+            "pair": "P-T/P-T",
+            "a": f"P-T[{ends[0]}]",
+            "seed_a": ends[0],
+            "b": f"P-T[{ends[1]}]",
+            "seed_b": ends[1],
+            "rest": f"P-T[{ends[side]}]",
+            "module": module,
+            "position": -1 if module == TRUNK else place,
+            "head": False,
+            "parameters": 10,
+            "l2": 1.0,
+            "relative": 0.1 * place + 0.01 * k,
+            "cka": None if module == TRUNK else 1 - 0.1 * place,
+            "split": "test",
+            "batch_norm": policy,
+            "examples": 400,
+            "alpha": 0.5,
+            "quantity": quantity,
+            "baseline": baseline,
+            "barrier": height,
+            "barrier_se": 0.001,
+            "low": low,
+            "high": high,
+            "simultaneous_low": low,
+            "simultaneous_high": high,
+            "family": 6,
+            "n": 400,
+            "midpoint_gap": 0.0,
+            "smallest_gap": 0.0,
         }
-        for k, (ends, modules) in enumerate(zip(seed_pairs(len(pairs)), pairs, strict=True)) for side in (0, 1)
+        for k, (ends, modules) in enumerate(zip(seed_pairs(len(pairs)), pairs, strict=True))
+        for side in (0, 1)
         for place, (module, (height, low, high)) in enumerate(modules.items())
-        for quantity in ("loss", "error") for baseline in ("linear", "mean")
-    ]  # fmt: skip
+        for quantity in ("loss", "error")
+        for baseline in ("linear", "mean")
+    ]
     return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(ModulePath.columns)))
 
 
@@ -252,9 +292,10 @@ def test_a_module_is_judged_over_seeds_or_over_examples(pairs: list[tuple], judg
     found = of(table)
     assert (found.verdict, found.basis) == (judged, basis)
     words = {
-        "seeds": "simultaneous 95 % intervals over 3 seeds", None: "without limits", "examples": "for this pair of"
-        if len(pairs) == 1 else f"for the worst of {len(pairs)} pairs of networks",
-    }  # fmt: skip
+        "seeds": "simultaneous 95 % intervals over 3 seeds",
+        None: "without limits",
+        "examples": "for this pair of" if len(pairs) == 1 else f"for the worst of {len(pairs)} pairs of networks",
+    }
     assert words[basis] in ANALYSIS.summarise(table, Evidence()).verdict
 
 
@@ -295,8 +336,11 @@ def test_every_module_has_its_number_and_what_goes_with_it() -> None:
     assert trunk.name == "error barrier of the trunk at once, P-T/P-T (test, mean baseline)"
     assert (trunk.value, trunk.basis, trunk.at["moved"]) == (0.05, "examples", "at once")
     assert [item.at["module"] for item in estimates_of(summary, "error_barrier", baseline="mean")] == [
-        TRUNK, "stem", "block", "head",
-    ]  # fmt: skip
+        TRUNK,
+        "stem",
+        "block",
+        "head",
+    ]
     for beside, sign in (("cka", -1), ("relative", 1)):
         tau = estimate_of(summary, "barrier_rank_agreement", beside=beside, pair="P-T/P-T")
         assert tau.value == pytest.approx(sign)

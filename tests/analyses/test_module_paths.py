@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
+from tests.callers import gathered
 from tests.reference.lines_reference import examples, mixed, restatistics
 from tests.studies import Tiny
 from transferscope.errors import LoaderError, MeasureError, ModuleNameError
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.linear_path import linear_path
 from transferscope.methods.modules.paths import ModuleLines, module_paths
 from transferscope.networks.modules import parts_parameters
@@ -35,7 +37,7 @@ def network(seed: int, norm: bool = True, width: int = 4) -> nn.Module:
 
 def lines(a: nn.Module, b: nn.Module, **changes) -> ModuleLines:
     settings = {"alphas": GRID, "recompute_on": batches(30, 15, seed=3), "device": "cpu", **changes}
-    return module_paths(a, b, {"test": batches()}, **settings)
+    return module_paths(a, b, {"test": batches()}, **gathered(module_paths, **settings))
 
 
 @pytest.mark.parametrize("granularity", ["block", "layer"])
@@ -63,7 +65,13 @@ def test_all_modules_at_once_are_the_straight_line() -> None:
     a, b = network(0), network(1)
     names = [name for name, _ in a.named_parameters()]
     found = lines(a, b, modules={"everything": names})
-    path = linear_path(a, b, {"test": batches()}, recompute_on=batches(30, 15, seed=3), alphas=GRID, device="cpu")
+    path = linear_path(
+        a,
+        b,
+        {"test": batches()},
+        evaluation=Evaluation(recompute_on=batches(30, 15, seed=3), device="cpu"),
+        alphas=GRID,
+    )
     for one, two in zip(found.modules["everything"].points["test"], path.points["test"], strict=True):
         assert np.array_equal(one.losses, two.losses)
     assert found.modules["everything"].distance == path.distance
@@ -155,7 +163,7 @@ def test_a_module_whose_output_is_ignored_has_no_barrier() -> None:
     torch.manual_seed(0)
     a, b = Ignoring(), Ignoring()
     data = {"test": [(torch.randn(20, 4), torch.arange(20) % 3)]}
-    found = module_paths(a, b, data, alphas=GRID, device="cpu")
+    found = module_paths(a, b, data, alphas=GRID, evaluation=Evaluation(device="cpu"))
     assert found.modules["ignored"].distance > 0
     assert found.barrier("ignored", "test", "loss").mean.value == 0
     assert found.barrier("used", "test", "loss").mean.value > 0

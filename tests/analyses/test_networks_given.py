@@ -2,12 +2,15 @@
 
 import random
 import types
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import transferscope as ts
 from tests.callers import FUNCTIONS
 
 pytestmark = pytest.mark.kind("F9")
@@ -103,6 +106,23 @@ def assert_same(before, after) -> None:
             )
         elif part != "values":
             assert before[part] == after[part], part
+
+
+@pytest.mark.parametrize(
+    ("call", "place"),
+    [
+        (lambda a: ts.linear_path(a, a, {}, device="cpu"), r"evaluation=Evaluation\(device=\.\.\.\)"),
+        (lambda a: ts.cka(a, loader=[], kind="rbf"), r"estimator=CkaEstimator\(kind=\.\.\.\)"),
+    ],
+)
+def test_a_keyword_of_a_settings_object_says_where_it_belongs(call: Callable[[nn.Module], Any], place: str) -> None:
+    with pytest.raises(TypeError, match=place):
+        call(nn.Linear(2, 2))
+
+
+def test_an_unknown_keyword_is_still_one() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'devise'"):
+        ts.cka(nn.Linear(2, 2), loader=[], devise="cpu")
 
 
 @pytest.mark.parametrize("event", ["success", "error in the network", "error in the loader"])

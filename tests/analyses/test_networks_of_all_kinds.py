@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.utils import parametrizations, prune
 
 import transferscope as ts
-from tests.callers import CPU, DISTINCT, FUNCTIONS
+from tests.callers import CPU, DISTINCT, FUNCTIONS, gathered
 from transferscope.errors import AlignmentError, ArchitectureError, LoaderError, MeasureError, TransferscopeError
 from transferscope.networks.features import pooled_features
 from transferscope.networks.modules import hookable_parts, named_parts, parts_parameters
@@ -27,7 +27,7 @@ def small(seed: int = 0) -> nn.Sequential:
 
 
 def path(a: nn.Module, b: nn.Module, data=None, **more) -> list[float]:
-    found = ts.linear_path(a, b, {"t": data or PAIRS}, alphas=(0, 0.5, 1), **CPU, **more)
+    found = ts.linear_path(a, b, {"t": data or PAIRS}, **gathered(ts.linear_path, alphas=(0, 0.5, 1), **CPU, **more))
     return [float(point.losses.mean()) for point in found.points["t"]]
 
 
@@ -89,9 +89,11 @@ def test_a_wrapper_changes_the_beginning_of_names_alone(name: str, make, granula
     assert parts_parameters(wrapped, granularity) == {
         f"{prefix}{part}": [f"{prefix}{parameter}" for parameter in parameters] for part, parameters in expected.items()
     }
-    found = ts.cka(wrapped, loader=PAIRS, granularity=granularity, **CPU)
+    found = ts.cka(wrapped, loader=PAIRS, granularity=granularity, execution=ts.Execution(**CPU))
     assert list(found.modules["a"]) == [f"{prefix}{part}" for part in hookable_parts(bare, granularity)]
-    assert np.array_equal(found.values, ts.cka(bare, loader=PAIRS, granularity=granularity, **CPU).values)
+    assert np.array_equal(
+        found.values, ts.cka(bare, loader=PAIRS, granularity=granularity, execution=ts.Execution(**CPU)).values
+    )
 
 
 @pytest.mark.kind("F10")
@@ -131,7 +133,7 @@ def test_a_network_that_is_spread_over_processes(tmp_path) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
         a, b = (nn.parallel.DistributedDataParallel(small(seed)) for seed in (0, 1))
-        assert ts.cka(a, loader=PAIRS, **CPU).modules["a"] == ("module.0", "module.3")
+        assert ts.cka(a, loader=PAIRS, execution=ts.Execution(**CPU)).modules["a"] == ("module.0", "module.3")
         assert path(a, b) == path(small(0), small(1))
     finally:
         torch.distributed.destroy_process_group()
@@ -170,8 +172,8 @@ def test_compiled_networks_are_those_that_were_compiled(form: str) -> None:
     a, b = (COMPILED[form](small(seed)) for seed in (0, 1))
     x = PAIRS[0][0]
     before = a(x)
-    expected = ts.cka(small(0), small(1), PAIRS, granularity="layer", **CPU)
-    found = ts.cka(a, b, PAIRS, granularity="layer", **CPU)
+    expected = ts.cka(small(0), small(1), PAIRS, granularity="layer", execution=ts.Execution(**CPU))
+    found = ts.cka(a, b, PAIRS, granularity="layer", execution=ts.Execution(**CPU))
     assert np.array_equal(found.values, expected.values)
     if form in ("torch.compile", "network.compile"):
         assert found.modules["a"] == expected.modules["a"]
@@ -337,7 +339,7 @@ def test_a_copy_never_runs_parts_of_the_network_itself() -> None:
     for network in (replaced, hooked):
         with pytest.raises(ArchitectureError, match=r"cannot be copied(?s:.*)types\.MethodType"):
             path(network, small(1))
-        assert ts.cka(network, loader=PAIRS, **CPU).examples == 24
+        assert ts.cka(network, loader=PAIRS, execution=ts.Execution(**CPU)).examples == 24
 
 
 @pytest.mark.kind("F13")
@@ -346,7 +348,7 @@ def test_what_cannot_be_copied_is_told() -> None:
     network.lock = threading.Lock()
     with pytest.raises(ArchitectureError, match=r"cannot be copied: TypeError(?s:.*)lock(?s:.*)__deepcopy__"):
         path(network, small(1))
-    assert ts.cka(network, loader=PAIRS, **CPU).examples == 24
+    assert ts.cka(network, loader=PAIRS, execution=ts.Execution(**CPU)).examples == 24
 
 
 @pytest.mark.kind("F9")
@@ -393,7 +395,7 @@ def test_layers_called_by_keyword_give_what_others_give() -> None:
     first, second = (ts.spectra(make(0), PAIRS[0][0]) for make in (Named, Positional))
     assert [(o.operator.name, o.size) for o in first.found] == [(o.operator.name, o.size) for o in second.found]
     assert first.skipped == second.skipped
-    named, positional = (ts.domain_distance(make(0), None, PAIRS, **CPU) for make in (Named, Positional))
+    named, positional = (ts.domain_distance(make(0), None, ts.Domain(PAIRS), **CPU) for make in (Named, Positional))
     assert named.rows == positional.rows
 
 
@@ -422,7 +424,7 @@ def test_indices_are_kept(name: str, dtype: torch.dtype) -> None:
 @pytest.mark.kind("F19")
 def test_the_hessian_of_a_network_of_indices() -> None:
     network = Words().double()
-    found = ts.hessian(network, WORDS, tolerance=1e-6, dtype="float64", **CPU)
+    found = ts.hessian(network, WORDS, tolerance=1e-6, dtype="float64", evaluation=ts.Evaluation(**CPU))
     parameters = dict(network.named_parameters())
     flat = torch.cat([p.detach().flatten() for p in parameters.values()])
 
@@ -466,8 +468,11 @@ def test_inputs_come_in_the_type_of_the_network(name: str, of_network, of_inputs
 def test_the_type_of_inputs_changes_no_number() -> None:
     wide = [(x.double(), y) for x, y in PAIRS]
     assert path(small(0), small(1), wide) == path(small(0), small(1))
-    assert np.array_equal(ts.cka(small(0), loader=wide, **CPU).values, ts.cka(small(0), loader=PAIRS, **CPU).values)
-    mixed = ts.cka_networks({"a": small(0), "b": small(0).double()}, wide, **CPU)
+    assert np.array_equal(
+        ts.cka(small(0), loader=wide, execution=ts.Execution(**CPU)).values,
+        ts.cka(small(0), loader=PAIRS, execution=ts.Execution(**CPU)).values,
+    )
+    mixed = ts.cka_networks({"a": small(0), "b": small(0).double()}, wide, execution=ts.Execution(**CPU))
     assert mixed.between("a", "b").diagonal().tolist() == pytest.approx([1, 1], abs=1e-5)
     half = path(small(0).bfloat16(), small(1).bfloat16())
     assert half == pytest.approx(path(small(0), small(1)), rel=0.02)
@@ -517,7 +522,9 @@ def test_why_there_is_no_line_between_networks(b, cause: str) -> None:
     a = cached(False)
     with pytest.raises(MeasureError, match=cause):
         path(a, b())
-    compared = ts.compare(a, b(), PAIRS, points=3, refine=None, align_by=None, **CPU)
+    compared = ts.compare(
+        a, b(), PAIRS, path=ts.PathGrid(points=3, refine=None), align_by=None, evaluation=ts.Evaluation(**CPU)
+    )
     assert {"path", "distance and path"} & compared.not_measured.keys()
 
 
@@ -548,7 +555,10 @@ def test_other_causes_of_no_line() -> None:
 )
 def test_why_labels_do_not_fit(network, labels, message: str) -> None:
     data = [(x, labels(y)) for x, y in PAIRS]
-    for call in (lambda: path(network(), network(), data), lambda: ts.compare(network(), network(), data, **CPU)):
+    for call in (
+        lambda: path(network(), network(), data),
+        lambda: ts.compare(network(), network(), data, evaluation=ts.Evaluation(**CPU)),
+    ):
         with pytest.raises(MeasureError, match=message):
             call()
 

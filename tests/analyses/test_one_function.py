@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import transferscope as ts
+from tests.callers import gathered
 from transferscope.errors import TransferscopeError
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.landscape import Landscape
 
 VECTORS = [(torch.randn(24, 16, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 4)]
@@ -134,7 +136,7 @@ def pair(name: str) -> tuple[nn.Module, nn.Module, list]:
 def path(a: nn.Module, b: nn.Module, data: list, **settings):
     if "recompute_on" not in settings and "batch_norm" not in settings:
         settings["recompute_on"] = data
-    return ts.linear_path(a, b, {"t": data}, alphas=(0, 0.5, 1), device="cpu", **settings)
+    return ts.linear_path(a, b, {"t": data}, **gathered(ts.linear_path, alphas=(0, 0.5, 1), device="cpu", **settings))
 
 
 def losses(found) -> list[float]:
@@ -160,10 +162,10 @@ def test_there_is_no_line_between_networks_of_unlike_code(name: str) -> None:
 def test_nor_a_plane_or_a_comparison_or_an_alignment(name: str) -> None:
     a, b, data = pair(name)
     with pytest.raises(TransferscopeError):
-        Landscape((a, copy.deepcopy(a), b), {"t": data}, device="cpu")
+        Landscape((a, copy.deepcopy(a), b), {"t": data}, evaluation=Evaluation(device="cpu"))
     with pytest.raises(TransferscopeError):
         ts.align(a, b, data, device="cpu")
-    found = ts.compare(a, b, data, points=3, refine=None, device="cpu")
+    found = ts.compare(a, b, data, path=ts.PathGrid(points=3, refine=None), evaluation=ts.Evaluation(device="cpu"))
     assert found.path is None
     assert found.average is None
     assert found.aligned is None
@@ -295,9 +297,9 @@ def test_the_check_costs_two_passes_of_a_few_images() -> None:
         return nn.Sequential(Counted(16, 4))
 
     many = [(torch.zeros(500, 16), torch.zeros(500, dtype=torch.long))]
-    Landscape((one(),), {"t": many}, device="cpu")
+    Landscape((one(),), {"t": many}, evaluation=Evaluation(device="cpu"))
     alone = len(calls)
     calls.clear()
-    Landscape((one(), one()), {"t": many}, device="cpu")
+    Landscape((one(), one()), {"t": many}, evaluation=Evaluation(device="cpu"))
     assert len(calls) == alone + 2
     assert max(calls) <= 32

@@ -15,6 +15,7 @@ from transferscope.analyses.path.analysis import Path
 from transferscope.analyses.path_pairs import KINDS, POSITIVE, again
 from transferscope.analyses.tuned import tuned_member, tuned_members
 from transferscope.measures.standard_error import standard_error
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.linear_path import linear_path
 from transferscope.networks.evaluate import logits
 from transferscope.running.work import TrainJob, do
@@ -30,9 +31,8 @@ def measured(trained: Trained):
     path = linear_path(
         *(context.network(member.spec) for member in unit.members),
         {"train": context.batches("train", 50), "test": context.batches("test")},
-        recompute_on=context.mixed_batches("train", 40),
+        evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         alphas=(-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5),
-        device="cpu",
     )
     return unit, table, path
 

@@ -19,6 +19,7 @@ from transferscope.analyses.path_in_training.summary import Connected, connected
 from transferscope.analyses.tuned import tuned_member
 from transferscope.context.context import Context
 from transferscope.measures.barriers import barrier
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.linear_path import linear_path
 from transferscope.study.columns import schema
 
@@ -69,9 +70,12 @@ def test_every_line_is_the_one_between_its_checkpoints(trained: Trained, units, 
         if (line, a) in (("end", "P-T[1]"), ("start", "P-T[1]")):
             continue  # the same as of P-T[0]
         path = linear_path(
-            context.network(specs[a], epoch_a), context.network(specs[b], epoch_b), data,
-            recompute_on=context.mixed_batches("train", 40), alphas=(0.0, 0.5, 1.0), device="cpu",
-        )  # fmt: skip
+            context.network(specs[a], epoch_a),
+            context.network(specs[b], epoch_b),
+            data,
+            evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
+            alphas=(0.0, 0.5, 1.0),
+        )
         of = rows.filter(
             (pl.col("line") == line) & (pl.col("a") == a) & (pl.col("b") == b) & (pl.col("epoch") == epoch)
         )
@@ -170,11 +174,18 @@ def judged(*limits: tuple[float | None, float | None]) -> Connected:
     """Epochs 0, 1, ... with (low, high) of the barrier."""
     return connected_from(
         [
-            {"epoch": epoch, "barrier": low or 0.0, "low": low, "high": high, "simultaneous_low": low,
-             "simultaneous_high": high, "n": 100}
+            {
+                "epoch": epoch,
+                "barrier": low or 0.0,
+                "low": low,
+                "high": high,
+                "simultaneous_low": low,
+                "simultaneous_high": high,
+                "n": 100,
+            }
             for epoch, (low, high) in enumerate(limits)
         ]
-    )  # fmt: skip
+    )
 
 
 BELOW, ABOVE, OPEN = (0.0, 0.01), (0.05, 0.08), (0.01, 0.03)
@@ -204,11 +215,25 @@ def test_connected_is_said_where_it_stays(limits, by, after, words) -> None:
 
 def test_which_epoch_is_the_last_apart_is_looked_for_among_all() -> None:
     rows = [
-        {"epoch": 3, "barrier": 0.0, "low": 0.0, "high": 0.01, "simultaneous_low": 0.0, "simultaneous_high": 0.03,
-         "n": 9},
-        {"epoch": 1, "barrier": 0.03, "low": 0.021, "high": 0.04, "simultaneous_low": 0.01, "simultaneous_high": 0.05,
-         "n": 9},
-    ]  # fmt: skip
+        {
+            "epoch": 3,
+            "barrier": 0.0,
+            "low": 0.0,
+            "high": 0.01,
+            "simultaneous_low": 0.0,
+            "simultaneous_high": 0.03,
+            "n": 9,
+        },
+        {
+            "epoch": 1,
+            "barrier": 0.03,
+            "low": 0.021,
+            "high": 0.04,
+            "simultaneous_low": 0.01,
+            "simultaneous_high": 0.05,
+            "n": 9,
+        },
+    ]
     found = connected_from(rows)
     assert found == Connected(by=3, after=None, epochs=(1, 3))
     assert found.words == "undecided (by epoch 3)"
@@ -219,17 +244,40 @@ def barriers(line: str, *runs: list[tuple], policy: str = "recompute") -> pl.Dat
     pairs = seed_pairs(len(runs)) if line == "across" else [(k, k) for k in range(len(runs))]
     rows = [
         {
-            "level": "barrier", "line": line, "variant": "P_T",
+            "level": "barrier",
+            "line": line,
+            "variant": "P_T",
             "pair": "P-T/P-T" if line == "across" else "P-T to its end",
-            "a": f"P-T[{one}]", "seed_a": one, "epoch_a": epoch, "b": f"P-T[{two}]",
-            "seed_b": two, "epoch_b": epoch, "epoch": epoch, "l2": 1.0, "split": "test", "batch_norm": policy,
-            "examples": 400, "alpha": 0.5, "quantity": quantity, "baseline": baseline, "barrier": low,
-            "barrier_se": 0.01, "low": low, "high": high, "simultaneous_low": low, "simultaneous_high": high,
-            "family": 3, "n": 400, "midpoint_gap": 0.0, "smallest_gap": 0.0,
+            "a": f"P-T[{one}]",
+            "seed_a": one,
+            "epoch_a": epoch,
+            "b": f"P-T[{two}]",
+            "seed_b": two,
+            "epoch_b": epoch,
+            "epoch": epoch,
+            "l2": 1.0,
+            "split": "test",
+            "batch_norm": policy,
+            "examples": 400,
+            "alpha": 0.5,
+            "quantity": quantity,
+            "baseline": baseline,
+            "barrier": low,
+            "barrier_se": 0.01,
+            "low": low,
+            "high": high,
+            "simultaneous_low": low,
+            "simultaneous_high": high,
+            "family": 3,
+            "n": 400,
+            "midpoint_gap": 0.0,
+            "smallest_gap": 0.0,
         }
-        for (one, two), limits in zip(pairs, runs, strict=True) for epoch, (low, high) in enumerate(limits)
-        for quantity in ("loss", "error") for baseline in ("linear", "mean")
-    ]  # fmt: skip
+        for (one, two), limits in zip(pairs, runs, strict=True)
+        for epoch, (low, high) in enumerate(limits)
+        for quantity in ("loss", "error")
+        for baseline in ("linear", "mean")
+    ]
     return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(PathInTraining.columns)))
 
 
@@ -294,9 +342,10 @@ def test_a_run_on_its_way_down_has_no_hill() -> None:
 def test_a_barrier_that_is_not_finite_is_no_mean_of_the_others() -> None:
     table = barriers("end", [ABOVE, BELOW], [ABOVE, BELOW])
     table = table.with_columns(
-        line=pl.lit("start"), pair=pl.lit("P/P-T"),
+        line=pl.lit("start"),
+        pair=pl.lit("P/P-T"),
         barrier=pl.when((pl.col("a") == "P-T[0]") & (pl.col("epoch") == 1)).then(None).otherwise(pl.col("barrier")),
-    )  # fmt: skip
+    )
     (lost,) = ANALYSIS.summarise(table, Evidence()).estimates
     assert (lost.value, lost.n, lost.flags) == (None, 2, ("incomplete",))
 

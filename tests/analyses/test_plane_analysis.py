@@ -14,6 +14,7 @@ from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.plane.analysis import Plane
 from transferscope.measures.standard_error import standard_error
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.plane import plane_through
 from transferscope.networks.batchnorm import recompute
 from transferscope.study.columns import schema
@@ -48,9 +49,8 @@ def test_rows_are_the_plane(tables, trained: Trained) -> None:
     direct = plane_through(
         [context.network(member.spec) for member in unit.members],
         {"train": context.batches("train", 40), "test": context.batches("test", 30)},
-        recompute_on=context.mixed_batches("train", 40),
+        evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         resolution=5,
-        device="cpu",
     )
     table = tables["through"]
     for split in ("train", "test"):

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from tests.callers import gathered
 from transferscope.errors import MeasureError
 from transferscope.frozen import derive_seed
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.methods.landscape.plane import plane_around, plane_through
 from transferscope.networks.batchnorm import recompute
@@ -35,11 +37,11 @@ OPTIONS = {"recompute_on": batches(5), "resolution": 5, "device": "cpu"}
 
 
 def through(networks, **options):
-    return plane_through(networks, {"test": batches()}, **{**OPTIONS, **options})
+    return plane_through(networks, {"test": batches()}, **gathered(plane_through, **{**OPTIONS, **options}))
 
 
 def around(model, **options):
-    return plane_around(model, {"test": batches()}, **{**OPTIONS, **options})
+    return plane_around(model, {"test": batches()}, **gathered(plane_around, **{**OPTIONS, **options}))
 
 
 def values(model: nn.Module) -> tuple[float, float]:
@@ -168,12 +170,12 @@ def test_on_a_quadratic_landscape_the_loss_is_the_squared_distance(monkeypatch) 
     centre = networks[0].weight.detach().flatten().double()
     quadratic(monkeypatch, centre)
     data = {"test": [(torch.zeros(2, 50), torch.zeros(2, dtype=torch.int64))]}
-    found = plane_through(networks, data, resolution=9, device="cpu")
+    found = plane_through(networks, data, resolution=9, evaluation=Evaluation(device="cpu"))
     assert found.batch_norm == "no batch norm"
     wanted = found.x[None] ** 2 + found.y[:, None] ** 2
     assert found.loss["test"] == pytest.approx(wanted, rel=1e-4, abs=1e-5)
     # The same ℓ2 radius around a network costs the same in every direction.
-    alone = plane_around(networks[0], data, resolution=9, device="cpu")
+    alone = plane_around(networks[0], data, resolution=9, evaluation=Evaluation(device="cpu"))
     cross = 2 * alone.cosine * alone.x[None] * alone.y[:, None]
     assert alone.loss["test"] == pytest.approx(alone.x[None] ** 2 + alone.y[:, None] ** 2 + cross, rel=1e-4, abs=1e-5)
 

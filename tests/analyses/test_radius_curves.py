@@ -13,6 +13,7 @@ from tests.studies import tiny_network
 from transferscope.errors import LoaderError, MeasureError
 from transferscope.frozen import derive_seed
 from transferscope.measures.standard_error import standard_error
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.radius_curves import radius_curves
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.evaluate import logits
@@ -45,7 +46,7 @@ def test_the_mean_rise_on_a_quadratic_is_its_closed_form() -> None:
     torch.manual_seed(0)
     at, h = torch.randn(3, 5), torch.rand(3, 5) * 4
     radii = (0.0, 0.5, 2.0)
-    found = radius_curves(Quadratic(h, at), DATA, radii, 400, device="cpu")
+    found = radius_curves(Quadratic(h, at), DATA, radii, 400, evaluation=Evaluation(device="cpu"))
     assert found.norm == pytest.approx(float(at.norm()))
     assert found.parameters == 15
     centre = 0.3 + float((h * at**2).sum()) / 2
@@ -68,7 +69,9 @@ def test_an_isotropic_quadratic_rises_by_half_its_curvature_times_the_squared_ra
             margin = torch.log(torch.expm1(loss)).expand(len(images))
             return torch.stack([torch.zeros_like(margin), margin], dim=1)
 
-    found = radius_curves(Shifted(torch.ones(1), torch.ones(4, 6)), DATA, (0.1, 0.7, 1.9), 3, device="cpu")
+    found = radius_curves(
+        Shifted(torch.ones(1), torch.ones(4, 6)), DATA, (0.1, 0.7, 1.9), 3, evaluation=Evaluation(device="cpu")
+    )
     for radius, rise in zip(found.radii, found.rises("train", "loss"), strict=True):
         assert rise.rise == pytest.approx(1.5 * radius**2, rel=1e-4)
         assert rise.se_directions == pytest.approx(0, abs=1e-5)  # the same in every direction
@@ -85,7 +88,7 @@ def test_every_point_is_that_of_a_literal_loop(policy, batch_norm) -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     found = radius_curves(
         network, {"a": [(images, labels)], "b": [(images[:7], labels[:7])]}, (0.3, 1.0), 2, seed=4,
-        one_dimensional=policy, recompute_on=statistics, batch_norm=batch_norm, device="cpu",
+        one_dimensional=policy, evaluation=Evaluation(recompute_on=statistics, batch_norm=batch_norm, device="cpu"),
     )  # fmt: skip
     assert found.batch_norm == batch_norm
     own = {name: value.detach() for name, value in network.named_parameters()}
@@ -111,7 +114,7 @@ def test_both_standard_errors_are_those_of_the_definition() -> None:
     network = tiny_network(3, width=4, norm=False)
     images, labels = noise()
     groups = np.arange(24) // 3
-    found = radius_curves(network, {"train": [(images, labels)]}, (0.5,), 4, device="cpu")
+    found = radius_curves(network, {"train": [(images, labels)]}, (0.5,), 4, evaluation=Evaluation(device="cpu"))
     assert found.batch_norm == "no batch norm"
     losses = np.stack([point.losses for point in found.points["train"][0]])
     own = found.centre["train"].losses
@@ -123,7 +126,9 @@ def test_both_standard_errors_are_those_of_the_definition() -> None:
     (error,) = found.rises("train", "error")
     errors = np.stack([point.errors for point in found.points["train"][0]])
     assert error.rise == pytest.approx(errors.mean() - found.centre["train"].errors.mean())
-    (single,) = radius_curves(network, {"train": [(images, labels)]}, (0.5,), 1, device="cpu").rises("train", "loss")
+    (single,) = radius_curves(
+        network, {"train": [(images, labels)]}, (0.5,), 1, evaluation=Evaluation(device="cpu")
+    ).rises("train", "loss")
     assert single.se_directions is None
     assert single.value == pytest.approx(losses[0].mean())  # the first direction does not depend on how many
 
@@ -139,7 +144,7 @@ def test_scaling_filters_before_batch_norm_changes_equal_radii_and_not_relative_
         scaled.block[0].weight.mul_(3)
 
     def losses(model: nn.Module, radii: list[float]) -> list[float]:
-        found = radius_curves(model, data, radii, 2, recompute_on=statistics, device="cpu")
+        found = radius_curves(model, data, radii, 2, evaluation=Evaluation(recompute_on=statistics, device="cpu"))
         return [rise.value for rise in found.rises("train", "loss")]
 
     norms = [
@@ -163,7 +168,9 @@ def test_a_loss_without_bound_has_no_mean() -> None:
             far = (self.weight - 1).abs().max() > 0.1
             return torch.full((len(images), 2), math.inf if far else 0.0)
 
-    near, far = radius_curves(Exploding(), DATA, (0.01, 3.0), 2, device="cpu").rises("train", "loss")
+    near, far = radius_curves(Exploding(), DATA, (0.01, 3.0), 2, evaluation=Evaluation(device="cpu")).rises(
+        "train", "loss"
+    )
     assert near.value == pytest.approx(math.log(2))
     assert (far.value, far.rise, far.se_directions, far.se_examples) == (math.inf, math.inf, None, None)
 
@@ -173,7 +180,13 @@ def test_the_network_keeps_its_modes_gradients_and_hooks() -> None:
     network.head.weight.requires_grad_(False)
     handle = network.register_forward_hook(lambda *_: None)
     images, labels = noise()
-    radius_curves(network, {"train": [(images, labels)]}, (0.5,), 1, recompute_on=[(images, labels)], device="cpu")
+    radius_curves(
+        network,
+        {"train": [(images, labels)]},
+        (0.5,),
+        1,
+        evaluation=Evaluation(recompute_on=[(images, labels)], device="cpu"),
+    )
     assert all(module.training for module in network.modules())
     assert [p.requires_grad for p in network.parameters()].count(False) == 1
     assert list(network._forward_hooks) == [handle.id]
@@ -191,13 +204,21 @@ def test_the_network_keeps_its_modes_gradients_and_hooks() -> None:
 )
 def test_radii_and_directions_that_are_none(radii, directions, message) -> None:
     with pytest.raises(MeasureError, match=message):
-        radius_curves(Quadratic(torch.ones(2, 2), torch.ones(2, 2)), DATA, radii, directions, device="cpu")
+        radius_curves(
+            Quadratic(torch.ones(2, 2), torch.ones(2, 2)), DATA, radii, directions, evaluation=Evaluation(device="cpu")
+        )
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
     images, labels = noise()
     network = tiny_network(3, width=4)
     with pytest.raises(MeasureError, match="nothing to recompute its statistics on"):
-        radius_curves(network, {"train": [(images, labels)]}, (1.0,), 1, device="cpu")
+        radius_curves(network, {"train": [(images, labels)]}, (1.0,), 1, evaluation=Evaluation(device="cpu"))
     with pytest.raises(LoaderError, match="read only once"):
-        radius_curves(Quadratic(torch.ones(2, 2), torch.ones(2, 2)), {"a": iter(())}, (1.0,), 1, device="cpu")
+        radius_curves(
+            Quadratic(torch.ones(2, 2), torch.ones(2, 2)),
+            {"a": iter(())},
+            (1.0,),
+            1,
+            evaluation=Evaluation(device="cpu"),
+        )

@@ -8,6 +8,7 @@ from torch import nn
 from tests.analyses.lines_by_hand import batches, network
 from transferscope.errors import MeasureError
 from transferscope.measures.barriers import barrier
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.line_points import Recheck
 from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
 
@@ -30,8 +31,8 @@ def hilly(at: float) -> nn.Module:
 def test_several_hills_are_found_as_on_the_dense_grid() -> None:
     hills = {"x": [(torch.ones(12, 1), torch.zeros(12, dtype=torch.long))]}
     ends = hilly(0.0), hilly(1.0)
-    dense = linear_path(*ends, hills, alphas=alpha_grid(49, 0), device="cpu")
-    found = linear_path(*ends, hills, refine=0.021, device="cpu")
+    dense = linear_path(*ends, hills, alphas=alpha_grid(49, 0), evaluation=Evaluation(device="cpu"))
+    found = linear_path(*ends, hills, refine=0.021, evaluation=Evaluation(device="cpu"))
     inside = [alpha for alpha in found.alphas if 0 <= alpha <= 1]
     assert found.resolution is not None
     assert found.resolution.bracket <= 0.021
@@ -46,7 +47,9 @@ def test_several_hills_are_found_as_on_the_dense_grid() -> None:
 
 
 def test_limits_of_a_refined_path_allow_for_the_finest_grid() -> None:
-    path = linear_path(network(0, False), network(1, False), {"x": batches()}, refine=0.05, device="cpu")
+    path = linear_path(
+        network(0, False), network(1, False), {"x": batches()}, refine=0.05, evaluation=Evaluation(device="cpu")
+    )
     wanted = barrier(path.alphas, path.values("x", "error"), family=path.resolution.equivalent)
     assert path.barrier("x", "error") == wanted
     narrow = barrier(path.alphas, path.values("x", "error"))
@@ -57,7 +60,7 @@ def test_limits_of_a_refined_path_allow_for_the_finest_grid() -> None:
 def test_progress_of_a_refined_path_stays_below_what_it_may_take() -> None:
     told = []
     linear_path(
-        network(0, False), network(1, False), {"x": batches()}, refine=0.021, device="cpu",
+        network(0, False), network(1, False), {"x": batches()}, refine=0.021, evaluation=Evaluation(device="cpu"),
         on_point=lambda done, of: told.append((done, of)),
     )  # fmt: skip
     assert [done for done, _ in told] == list(range(1, len(told) + 1))
@@ -66,7 +69,8 @@ def test_progress_of_a_refined_path_stays_below_what_it_may_take() -> None:
 
 def test_the_fast_way_says_how_far_off_it_is() -> None:
     a, b, data = network(0), network(1), {"x": batches()}
-    options = {"recompute_on": batches(30, 15, seed=3), "alphas": alpha_grid(9, 0.5, 1), "device": "cpu"}
+    evaluation = Evaluation(recompute_on=batches(30, 15, seed=3), device="cpu")
+    options = {"evaluation": evaluation, "alphas": alpha_grid(9, 0.5, 1)}
     exact, fast = linear_path(a, b, data, **options), linear_path(a, b, data, fast=True, **options)
     assert exact.recheck is None
     recheck = fast.recheck
@@ -90,7 +94,7 @@ def test_the_fast_way_says_how_far_off_it_is() -> None:
 
 def test_a_network_and_itself_are_still_checked_between() -> None:
     a = network(0, False)
-    path = linear_path(a, a, {"x": batches()}, fast=True, alphas=alpha_grid(5, 0), device="cpu")
+    path = linear_path(a, a, {"x": batches()}, fast=True, alphas=alpha_grid(5, 0), evaluation=Evaluation(device="cpu"))
     assert len(path.recheck.alphas) >= 3
 
 
@@ -104,4 +108,11 @@ def test_what_bfloat16_changed_is_said_in_a_sentence() -> None:
 @pytest.mark.parametrize("alphas", [(0.0, 0.5), (0.5, 1.0)])
 def test_only_a_path_with_both_ends_is_refined(alphas) -> None:
     with pytest.raises(MeasureError, match="only a path with both ends can be refined"):
-        linear_path(network(0, False), network(1, False), {"x": batches()}, refine=0.1, alphas=alphas, device="cpu")
+        linear_path(
+            network(0, False),
+            network(1, False),
+            {"x": batches()},
+            refine=0.1,
+            alphas=alphas,
+            evaluation=Evaluation(device="cpu"),
+        )

@@ -19,7 +19,8 @@ from transferscope.analyses.shuffled_members import shuffled_members, shuffled_v
 from transferscope.analyses.tuned import tuned_member
 from transferscope.frozen import derive_seed
 from transferscope.keys import shown
-from transferscope.methods.modules.rewind import ALL, Rewinding, Rewound, rewind
+from transferscope.methods.evaluation import Evaluation
+from transferscope.methods.modules.rewind import ALL, ModuleSelection, Rewinding, Rewound, rewind
 from transferscope.plots.theme import colour
 from transferscope.study.columns import schema
 
@@ -68,12 +69,13 @@ def test_it_is_what_the_function_gives(found, trained, variant) -> None:
         {"train": context.batches("train", 60), "test": context.batches("test")},
         random=context.network(study.untrained("RI", seed)),
         checkpoints={2: context.network(member.spec, 2)},
-        groups=[GROUP],
-        recompute_on=context.mixed_batches("train", 64),
-        head="head",
-        metric_name=study.metric,
-        memory_format=context.memory_format,
-        device="cpu",
+        modules=ModuleSelection(groups=[GROUP], head="head"),
+        evaluation=Evaluation(
+            recompute_on=context.mixed_batches("train", 64),
+            metric=study.metric,
+            memory_format=context.memory_format,
+            device="cpu",
+        ),
     )
     for split in ("train", "test"):
         rows = table.filter((pl.col("network") == member.label) & (pl.col("split") == split))
@@ -289,9 +291,11 @@ def test_a_shuffled_network_sees_shuffled_images(trained) -> None:
         context.network(plain.spec, 0),
         context.network(plain.spec),
         {"test": context.batches("test", ablation=member.spec.data.ablation)},
-        recompute_on=context.mixed_batches("train", 64, ablation=member.spec.data.ablation),
-        metric_name=study.metric,
-        device="cpu",
+        evaluation=Evaluation(
+            recompute_on=context.mixed_batches("train", 64, ablation=member.spec.data.ablation),
+            metric=study.metric,
+            device="cpu",
+        ),
     )
     final = table.filter((pl.col("level") == "final") & (pl.col("split") == "test"))
     assert final["loss"][0] == float(alone.final["test"].losses.mean())

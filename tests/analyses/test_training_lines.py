@@ -7,6 +7,7 @@ from torch import nn
 
 from tests.analyses.test_module_paths import batches, network
 from transferscope.errors import MeasureError
+from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.checkpoint_lines import TrainingLines
 from transferscope.methods.landscape.landscape import Landscape
 from transferscope.methods.landscape.linear_path import linear_path
@@ -25,7 +26,11 @@ class Counting(list[tuple[torch.Tensor, torch.Tensor]]):
 
 
 def land(networks: list[nn.Module], data, **changes) -> Landscape:
-    return Landscape(networks, {"test": data}, recompute_on=batches(30, 15, seed=3), device="cpu", **changes)
+    return Landscape(
+        networks,
+        {"test": data},
+        evaluation=Evaluation(**{"recompute_on": batches(30, 15, seed=3), "device": "cpu", **changes}),
+    )
 
 
 @pytest.mark.parametrize("policy", ["recompute", "interpolate"])
@@ -36,9 +41,12 @@ def test_lines_are_those_of_linear_path(policy: str) -> None:
     for i, j in ((0, 1), (1, 2), (0, 2)):
         found = lines.between((i, states[i]), (j, states[j]))
         wanted = linear_path(
-            models[i], models[j], {"test": batches()}, recompute_on=batches(30, 15, seed=3), batch_norm=policy,
-            alphas=ALPHAS, device="cpu",
-        )  # fmt: skip
+            models[i],
+            models[j],
+            {"test": batches()},
+            evaluation=Evaluation(recompute_on=batches(30, 15, seed=3), batch_norm=policy, device="cpu"),
+            alphas=ALPHAS,
+        )
         assert (found.distance, found.batch_norm, found.alphas) == (wanted.distance, wanted.batch_norm, ALPHAS)
         for one, two in zip(found.points["test"], wanted.points["test"], strict=True):
             assert np.array_equal(one.losses, two.losses)

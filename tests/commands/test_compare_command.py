@@ -8,23 +8,28 @@ import pytest
 
 import transferscope.files.compare as compare_module
 from tests.commands.calling import call
+from transferscope.files.networks import FileSettings
+from transferscope.methods.compare.compare import PathGrid
+from transferscope.specs.architecture import FileWeights
+
+
+def files(first: str | None, second: str | None) -> tuple[FileWeights, FileWeights]:
+    return FileWeights(path="a.pt", which=first), FileWeights(path="b.pt", which=second)
 
 
 def test_compare_hands_over_what_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
 
     def compare_files(
-        a: Path,
-        b: Path,
-        *,
+        *given: object,
+        path: PathGrid,
         on_step: Callable[[str, int, int], None],
         on_note: Callable[[str], None],
-        **options: object,
     ) -> object:
         on_note("images of 224 pixels")
         on_step("path", 1, 24)
         on_step("average", 0, 0)
-        seen.append((a, b, options))
+        seen.append((*given, path))
         return types.SimpleNamespace(text="they are alike")
 
     monkeypatch.setattr(compare_module, "compare_files", compare_files)
@@ -34,11 +39,13 @@ def test_compare_hands_over_what_was_given(monkeypatch: pytest.MonkeyPatch) -> N
     more = ["--image-size", "32", "--which", "ema", "--fast", "--quiet"]
     out, err = call("compare", "a.pt", "b.pt", "--data", "photos", *more)
     assert err == ""
-    given = {"model": "timm:resnet18", "data": Path("photos"), "image_size": None, "which": (None, None), "fast": False}
-    changed = {"model": None, "data": Path("photos"), "image_size": 32, "which": ("ema", "ema"), "fast": True}
-    assert seen == [(Path("a.pt"), Path("b.pt"), given), (Path("a.pt"), Path("b.pt"), changed)]
+    photos, slow = Path("photos"), PathGrid()
+    assert seen == [
+        (*files(None, None), FileSettings(photos, "timm:resnet18"), slow),
+        (*files("ema", "ema"), FileSettings(photos, image_size=32), PathGrid(fast=True)),
+    ]
     call("compare", "a.pt", "b.pt", "--data", "photos", "--which", "raw", "--which", "ema")
-    assert seen[-1] == (Path("a.pt"), Path("b.pt"), {**given, "model": None, "which": ("raw", "ema")})
+    assert seen[-1] == (*files("raw", "ema"), FileSettings(photos), slow)
     _, err = call("compare", "a.pt", "b.pt", "--data", "photos", *["--which", "ema"] * 3, code=2)
     assert "--which was given too often" in err
     _, err = call("compare", "a.pt", "b.pt", code=2)

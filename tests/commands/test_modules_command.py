@@ -12,6 +12,7 @@ from PIL import Image
 from tests.commands.calling import call
 from tests.studies import NAME, SIZE
 from transferscope.files.modules import module_files
+from transferscope.files.networks import FileSettings
 from transferscope.methods.landscape.landscape import Landscape
 from transferscope.networks.architectures import build
 from transferscope.networks.weights import write_state
@@ -95,10 +96,9 @@ def test_the_plan_bounds_what_is_done_and_progress_counts_to_its_end(
     plans, steps = [], []
     monkeypatch.setattr(Landscape, "evaluate", noted)
     module_files(
-        Path(tuned),
+        FileWeights(path=tuned),
         FileWeights(path=other),
-        model=NAME,
-        data=pictures,
+        FileSettings(pictures, NAME),
         on_step=lambda *step: steps.append(step),
         on_plan=lambda work, seconds: plans.append((work, seconds)),
     )

@@ -100,7 +100,14 @@ class _Times(nn.Module):
 def test_networks_of_any_unit_are_compared(factor: float, settings: dict) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(6, 5), _Times(factor))
-    found = ts.cka(network, loader=[X, Y], granularity="layer", device="cpu", modules=["0", "1"], **settings)
+    found = ts.cka(
+        network,
+        loader=[X, Y],
+        granularity="layer",
+        execution=ts.Execution(device="cpu"),
+        modules=["0", "1"],
+        estimator=ts.CkaEstimator(**settings),
+    )
     assert not found.null.any()
     assert found.values == pytest.approx(1.0, abs=1e-6)
 
@@ -151,9 +158,22 @@ def exact(network: nn.Module, other: nn.Module, batches: list[Tensor], kind: str
 def test_an_offset_does_not_hide_what_is_left_in_bfloat16(offset: float, width: int, kind) -> None:
     a, b = shifted(offset, width), shifted(offset, width, 1)
     batches = [draw(64, 20, seed=seed) for seed in (1, 2)]
-    own = ts.cka(a, loader=batches, precision="bfloat16", kind=kind, granularity="layer", device="cpu")
+    own = ts.cka(
+        a,
+        loader=batches,
+        execution=ts.Execution(precision="bfloat16", device="cpu"),
+        estimator=ts.CkaEstimator(kind=kind),
+        granularity="layer",
+    )
     assert own.values == pytest.approx(1.0, abs=1e-9)
-    found = ts.cka(a, b, batches, precision="bfloat16", kind=kind, granularity="layer", device="cpu")
+    found = ts.cka(
+        a,
+        b,
+        batches,
+        execution=ts.Execution(precision="bfloat16", device="cpu"),
+        estimator=ts.CkaEstimator(kind=kind),
+        granularity="layer",
+    )
     assert float(found.between("a", "b")[0, 0]) == pytest.approx(exact(a, b, batches, kind), abs=0.03)
 
 
@@ -195,5 +215,11 @@ def test_what_is_rounding_alone_has_no_cka(value: float, width: int) -> None:
         network[0].weight.mul_(1e-6)
         network[0].bias.fill_(-1.0)
         network[2].bias.fill_(value)
-    found = ts.cka(network, loader=[X], precision="bfloat16", granularity="layer", device="cpu", modules=["2"])
+    found = ts.cka(
+        network,
+        loader=[X],
+        execution=ts.Execution(precision="bfloat16", device="cpu"),
+        granularity="layer",
+        modules=["2"],
+    )
     assert found.null.all()

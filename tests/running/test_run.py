@@ -11,8 +11,9 @@ from tests.running import tiny
 from tests.running.conftest import FinishedStudy
 from tests.running.small_runs import SMALL, trainings
 from transferscope.analyses.contract import checked
+from transferscope.analyses.finished import table_of
 from transferscope.context.bind import bind
-from transferscope.running.run import run_study, table_of
+from transferscope.running.run import run_study
 from transferscope.store import Store
 from transferscope.store.verify import verify
 from transferscope.study.registry import BUILT_IN, parse_analysis

@@ -2,6 +2,7 @@
 
 import torch
 
+from tests.callers import gathered
 from tests.training.conftest import spec, tiny
 from transferscope.training.loop import train
 
@@ -25,4 +26,4 @@ def same(first, second):
 
 def run(images, splits, folder, model=None, *, classes=2, seed=0, options=None, **recipe):
     model = tiny(classes=classes) if model is None else model
-    return train(model, images, splits, spec(classes, seed, **recipe), folder, **(options or {}))
+    return train(model, images, splits, spec(classes, seed, **recipe), folder, **gathered(train, **(options or {})))

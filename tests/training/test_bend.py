@@ -4,6 +4,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from tests.callers import gathered
 from tests.reference.curve_reference import drawn, on_curve, regularised_gradient
 from tests.training.conftest import spec, tiny
 from transferscope.data.batches import evaluation_batches
@@ -52,7 +53,7 @@ def run(images, splits, folder, *, shape="bezier", seed=0, options=None, dropout
             model, optimiser, first=a.state_dict(), second=b.state_dict(), shape=shape, statistics=statistics, seed=seed
         )
 
-    found = train(bend, images, splits, given, folder, subject=subject, **(options or {}))
+    found = train(bend, images, splits, given, folder, subject=subject, **gathered(train, **(options or {})))
     return found, a, b, bend, statistics
 
 

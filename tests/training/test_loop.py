@@ -210,7 +210,7 @@ class TestOptions:
         assert same(without.state, plain.state)
 
     def test_the_training_split_can_be_measured_in_part(self, images, splits, tmp_path, plain):
-        part = run(images, splits, tmp_path / "b", tiny(dropout=0.1), options={"train_evaluation": 10})
+        part = run(images, splits, tmp_path / "b", tiny(dropout=0.1), options={"train_examples": 10})
         shares = [10 * value for value in part.history["train_metric"]]
         assert shares == pytest.approx([round(share) for share in shares])
         assert part.history["train_loss"].to_list() != plain.history["train_loss"].to_list()
@@ -218,7 +218,7 @@ class TestOptions:
         assert same(part.state, plain.state)
         asked = run(images, splits, tmp_path / "recipe", tiny(dropout=0.1), train_evaluation=10)
         assert asked.history.equals(part.history)
-        more = run(images, splits, tmp_path / "c", tiny(dropout=0.1), options={"train_evaluation": 50})
+        more = run(images, splits, tmp_path / "c", tiny(dropout=0.1), options={"train_examples": 50})
         assert more.history.equals(plain.history)
 
     def test_no_validation_no_best(self, images, splits, tmp_path):

@@ -1,7 +1,7 @@
 """The tables that finished units make."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import polars as pl
 
@@ -13,7 +13,7 @@ from transferscope.errors import StoreError
 from transferscope.store import Store
 from transferscope.study.columns import schema
 
-__all__ = ["finished_table"]
+__all__ = ["finished_table", "table_of"]
 
 
 def finished_table(analysis: AbstractAnalysis, study: BoundStudy, store: Store) -> pl.DataFrame:
@@ -33,6 +33,16 @@ def finished_table(analysis: AbstractAnalysis, study: BoundStudy, store: Store) 
     return _table(analysis, study, store, {})
 
 
+def table_of(analysis: AbstractAnalysis, store: Store, keys: Iterable[str]) -> pl.DataFrame:
+    """The table of an analysis: the rows of measured units, in the order of their keys.
+
+    Raises:
+        StoreError: a unit is not measured yet.
+    """
+    frames = [pl.DataFrame([], schema=schema(analysis.columns)), *(_read(analysis, key, store) for key in keys)]
+    return checked(analysis, pl.concat(frames))
+
+
 def _table(
     analysis: AbstractAnalysis, study: BoundStudy, store: Store, tables: dict[str, pl.DataFrame]
 ) -> pl.DataFrame:
@@ -43,9 +53,8 @@ def _table(
     keys: list[str] = []
     while new := [key for key in _keys(analysis, study, tables) if key not in keys]:
         keys += dict.fromkeys(new)
-        frames = [pl.DataFrame([], schema=schema(analysis.columns)), *(_read(analysis, key, store) for key in keys)]
-        tables[analysis.key] = checked(analysis, pl.concat(frames))
-    return tables.setdefault(analysis.key, pl.DataFrame([], schema=schema(analysis.columns)))
+        tables[analysis.key] = table_of(analysis, store, keys)
+    return tables.setdefault(analysis.key, table_of(analysis, store, ()))
 
 
 def _keys(analysis: AbstractAnalysis, study: BoundStudy, tables: dict[str, pl.DataFrame]) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """What analyses that evaluate networks on images have in common: how many images, loaders, and the cost of a point."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -11,14 +11,16 @@ if TYPE_CHECKING:
     from transferscope.data.ablation_settings import Ablation
     from transferscope.data.batches import EvaluationBatches
     from transferscope.data.spec import Split
+    from transferscope.methods.evaluation import Evaluation
+    from transferscope.methods.landscape.buffer_rules import BatchNormPolicy
 
-__all__ = ["OnImages"]
+__all__ = ["OnImages", "evaluation_of"]
 
 
 class OnImages(Frozen):
     """Settings of an analysis that evaluates networks on training and test images.
 
-    One that lets its user choose the batch-norm policy declares ``batch_norm``; statistics are recomputed else.
+    One that lets its user choose declares ``batch_norm`` (statistics are recomputed else) or ``memory``.
 
     Attributes:
         batch_norm_images: training images the statistics are recomputed on; the same at every point.
@@ -47,13 +49,36 @@ class OnImages(Frozen):
         """The images that are evaluated, by split."""
         return {split: context.batches(split, limit, ablation=ablation) for split, limit in self.limits.items()}
 
-    def evaluation(self, context: "Context", ablation: "Ablation | None" = None) -> dict[str, Any]:
-        """How networks are evaluated, as the methods of a landscape take it: batch norm, metric, device, layout."""
-        chosen = {"batch_norm": self.batch_norm} if hasattr(self, "batch_norm") else {}
-        return {
-            **chosen,
-            "recompute_on": context.mixed_batches("train", self.batch_norm_images, ablation=ablation),
-            "metric_name": context.study.metric,
-            "device": context.device,
-            "memory_format": context.memory_format,
-        }
+    def evaluation(self, context: "Context", ablation: "Ablation | None" = None) -> "Evaluation":
+        """How networks are evaluated: with the study's metric, where it runs, by these settings."""
+        chosen = {name: getattr(self, name) for name in ("batch_norm", "memory") if hasattr(self, name)}
+        return evaluation_of(context, self.batch_norm_images, ablation=ablation, **chosen)
+
+
+def evaluation_of(
+    context: "Context",
+    batch_norm_images: int,
+    batch_norm: "BatchNormPolicy" = "recompute",
+    *,
+    ablation: "Ablation | None" = None,
+    memory: int = 1024,
+) -> "Evaluation":
+    """How the networks of a study are evaluated: with its metric, where it runs.
+
+    Args:
+        context: of the study.
+        batch_norm_images: training images batch norm's statistics are recomputed on.
+        batch_norm: ``recompute``, or ``interpolate`` or ``none`` to switch that off.
+        ablation: of the images.
+        memory: MiB that may be kept of what lies before a module that changes alone.
+    """
+    from transferscope.methods.evaluation import Evaluation
+
+    return Evaluation(
+        recompute_on=context.mixed_batches("train", batch_norm_images, ablation=ablation),
+        batch_norm=batch_norm,
+        metric=context.study.metric,
+        device=context.device,
+        memory_format=context.memory_format,
+        memory=memory,
+    )

@@ -44,16 +44,17 @@ def compare(
         quiet: show no progress.
     """
     from transferscope.files.compare import compare_files
+    from transferscope.files.networks import FileSettings
+    from transferscope.methods.compare.compare import PathGrid
+    from transferscope.specs.architecture import FileWeights
 
+    first, second = of_each(which)
     with progress(quiet=quiet) as (on_step, on_note):
         found = compare_files(
-            a,
-            b,
-            model=model,
-            data=data,
-            image_size=image_size,
-            which=of_each(which),
-            fast=fast,
+            FileWeights(path=str(a), which=first),
+            FileWeights(path=str(b), which=second),
+            FileSettings(data, model, image_size),
+            path=PathGrid(fast=fast),
             on_step=on_step,
             on_note=on_note,
         )

@@ -50,6 +50,7 @@ def modules(
     if picture is not None and picture.suffix not in _PICTURES:
         raise OptionError("the picture is of an unknown kind", expected=" or ".join(_PICTURES), got=repr(picture.name))
     from transferscope.files.modules import module_files
+    from transferscope.files.networks import FileSettings
     from transferscope.specs.architecture import FileWeights, weights_from_text
 
     weights = cast("Weights", weights_from_text(pretrained))
@@ -58,12 +59,9 @@ def modules(
         weights = FileWeights(path=weights.path, which=second)
     with progress(quiet=quiet) as (on_step, on_note):
         found = module_files(
-            finetuned,
+            FileWeights(path=str(finetuned), which=first),
             weights,
-            model=model,
-            data=data,
-            image_size=image_size,
-            which=first,
+            FileSettings(data, model, image_size),
             margin=margin,
             on_step=on_step,
             on_note=on_note,

@@ -16,6 +16,7 @@ from transferscope.frozen import derive_seed
 from transferscope.networks.architectures import build, head_name
 from transferscope.networks.batchnorm import has_batch_norm, recompute
 from transferscope.networks.controls import initialise
+from transferscope.networks.mixing import mix
 from transferscope.networks.transplants import transplant
 from transferscope.networks.weights import LoadReport, load, state_hash, take
 from transferscope.specs.network import STATISTICS_IMAGES, Checkpoint, Control, Curve, File, NetworkSpec, Transplant
@@ -172,12 +173,8 @@ def _load(
 
 def _between(model: nn.Module, first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
     """The midpoint of two networks; counters, which have no middle, are those of the first."""
-    model.load_state_dict(
-        {
-            name: torch.lerp(value, second[name], 0.5) if value.is_floating_point() else value
-            for name, value in first.items()
-        }
-    )
+    for name, target in model.state_dict().items():
+        mix(target, (first[name], second[name]), (0.5, 0.5))
 
 
 def _estimate_statistics(model: nn.Module, spec: NetworkSpec, of_start: DataSpec | None, origins: Origins) -> None:

@@ -4,13 +4,22 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from transferscope.data.sources import AbstractSource
 from transferscope.files.images import image_size_of, stored_images
-from transferscope.files.networks import architecture_of, check_classes, check_size, classes_of, facts_of, network_of
-from transferscope.methods.compare.compare import OnStep, compare
+from transferscope.files.networks import (
+    FileSettings,
+    architecture_of,
+    check_classes,
+    check_size,
+    classes_of,
+    facts_of,
+    network_of,
+)
+from transferscope.methods.compare.compare import OnStep, PathGrid, compare
 from transferscope.methods.compare.comparison import Comparison
+from transferscope.methods.evaluation import Evaluation
 from transferscope.networks.architectures import head_name
 from transferscope.networks.evaluate import resolve_device
+from transferscope.specs.architecture import FileWeights
 
 __all__ = ["compare_files"]
 
@@ -18,17 +27,11 @@ _STATISTICS_IMAGES = 1024
 
 
 def compare_files(
-    a: Path,
-    b: Path,
+    a: FileWeights,
+    b: FileWeights,
+    given: FileSettings,
     *,
-    model: str | None = None,
-    data: Path | AbstractSource,
-    image_size: int | None = None,
-    which: tuple[str | None, str | None] = (None, None),
-    device: str = "auto",
-    points: int = 13,
-    refine: float | None = 0.021,
-    fast: bool = False,
+    path: PathGrid = PathGrid(),
     on_step: OnStep | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Comparison:
@@ -45,15 +48,8 @@ def compare_files(
     Args:
         a: a file of safetensors or of ``torch.save``, the index of its parts, or their folder.
         b: another of the same architecture.
-        model: ``timm:NAME`` and so on; None reads it from the files' metadata.
-        data: class folders, Parquet or NumPy files, or any data source.
-        image_size: height and width in pixels; None takes the metadata's, else what timm declares for the architecture,
-            else 224.
-        which: of the networks in each file: as of :class:`~transferscope.specs.architecture.FileWeights`.
-        device: where to compute.
-        points: of the path, from α = 0 to 1.
-        refine: tolerance in α to which its maxima are then located; None for ``points`` alone.
-        fast: the path in bfloat16 and channels_last, ends and maxima again in float32.
+        given: images, and what the files do not say of themselves.
+        path: how finely, and how precisely, the path between the networks is measured.
         on_step: as of :func:`~transferscope.methods.compare.compare.compare`.
         on_note: told, before images are decoded, at which size and how normalised, and what was found in the files.
 
@@ -63,31 +59,28 @@ def compare_files(
         WeightsError: a file cannot be read, or does not fit, or the two were trained on images prepared differently.
         DataError: the images cannot be used, or have another number of classes than the first network.
     """
-    facts = facts_of(a, b, image_size)
-    architecture = architecture_of(a, b, model, facts)
-    found_in = [network_of(path, architecture, word) for path, word in zip((a, b), which, strict=True)]
+    files = (Path(a.path), Path(b.path))
+    facts = facts_of(*files, given.image_size)
+    architecture = architecture_of(*files, given.model, facts)
+    found_in = [network_of(weights, architecture) for weights in (a, b)]
     networks, remarks = [network for network, _ in found_in], tuple(text for _, texts in found_in for text in texts)
     if on_note is not None:
         for remark in remarks:
             on_note(remark)
-    size = image_size_of(architecture, facts, image_size)
+    size = image_size_of(architecture, facts, given.image_size)
     check_size(networks[0], architecture, size)
-    where = resolve_device(device)
-    with stored_images(data, size, architecture, facts, a, where, on_note) as found:
+    where = resolve_device(given.device)
+    with stored_images(given.data, size, architecture, facts, files[0], where, on_note) as found:
         classes = [classes_of(network, architecture) for network in networks]
         check_classes(found.images, classes[0], f" (and {classes[1]} of the second network)")
         compared = compare(
             networks[0],
             networks[1],
             found.batches("test"),
-            train=found.batches("train", _STATISTICS_IMAGES),
-            metric_name=found.metric,
+            Evaluation(recompute_on=found.batches("train", _STATISTICS_IMAGES), metric=found.metric, device=where),
             clusters=found.clusters("test"),
             head=head_name(networks[0], architecture),
-            device=where,
-            points=points,
-            refine=refine,
-            fast=fast,
+            path=path,
             on_step=on_step,
         )
         return replace(compared, notes=(*found.notes("test"), *remarks))

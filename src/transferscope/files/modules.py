@@ -9,18 +9,26 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from transferscope.data.sources import AbstractSource
 from transferscope.files.images import image_size_of, stored_images
-from transferscope.files.networks import architecture_of, check_classes, check_size, classes_of, facts_of, network_of
+from transferscope.files.networks import (
+    FileSettings,
+    architecture_of,
+    check_classes,
+    check_size,
+    classes_of,
+    facts_of,
+    network_of,
+)
 from transferscope.methods.compare.compare import OnStep
-from transferscope.methods.modules.choices import ModuleWork, module_choices, module_work
+from transferscope.methods.evaluation import Evaluation
+from transferscope.methods.modules.choices import ChoiceData, ModuleWork, module_choices, module_work
 from transferscope.methods.modules.choices_result import ModuleChoices
 from transferscope.networks.architectures import build, head_name
 from transferscope.networks.copies import copied
 from transferscope.networks.evaluate import resolve_device
 from transferscope.networks.modules import Granularity
 from transferscope.networks.weights import load, take
-from transferscope.specs.architecture import Weights
+from transferscope.specs.architecture import FileWeights, Weights
 
 __all__ = ["module_files"]
 
@@ -29,18 +37,14 @@ _NOISY_IMAGES = 128
 
 
 def module_files(
-    finetuned: Path,
+    finetuned: FileWeights,
     pretrained: Weights,
+    given: FileSettings,
     *,
-    model: str | None = None,
-    data: Path | AbstractSource,
-    image_size: int | None = None,
-    which: str | None = None,
     granularity: Granularity = "block",
     margin: float = 0.005,
     batch_norm: Literal["recompute", "none"] = "recompute",
     train_images: int = _TRAIN_IMAGES,
-    device: str = "auto",
     on_step: OnStep | None = None,
     on_note: Callable[[str], None] | None = None,
     on_plan: Callable[[ModuleWork, float], None] | None = None,
@@ -53,15 +57,11 @@ def module_files(
     Args:
         finetuned: a file of safetensors or of ``torch.save``, the index of its parts, or their folder.
         pretrained: the weights it came from.
-        model: ``timm:NAME`` and so on; None reads it from the metadata of ``finetuned``.
-        data: class folders, Parquet or NumPy files, or any data source.
-        image_size: height and width in pixels; None takes the metadata's, else the architecture's, else 224.
-        which: of the networks in ``finetuned``: as of :class:`~transferscope.specs.architecture.FileWeights`.
+        given: images, and what the file does not say of itself.
         granularity: of the modules.
         margin: loss of the metric that counts as none.
         batch_norm: ``recompute`` its statistics for every change, or ``none``.
         train_images: for batch norm; μ is found on at most 128 of them.
-        device: where to compute.
         on_step: told what is being done.
         on_note: told, before images are decoded, at which size and how normalised, and what was found in the files.
         on_plan: told, before anything is evaluated, what will be done at most, and in how many seconds at most: by the
@@ -72,9 +72,10 @@ def module_files(
         WeightsError: a file cannot be read, or does not fit.
         DataError: the images cannot be used, or have another number of classes than the network.
     """
-    facts = facts_of(finetuned, finetuned, image_size)
-    architecture = architecture_of(finetuned, finetuned, model, facts)
-    network, remarks = network_of(finetuned, architecture, which)
+    file = Path(finetuned.path)
+    facts = facts_of(file, file, given.image_size)
+    architecture = architecture_of(file, file, given.model, facts)
+    network, remarks = network_of(finetuned, architecture)
     classes = classes_of(network, architecture)
     start = build(architecture, classes, 0)
     head = head_name(start, architecture)
@@ -86,10 +87,10 @@ def module_files(
         for remark in remarks:
             on_note(remark)
     own_head = any(name.startswith(f"{head}.") for name in report.loaded)
-    size = image_size_of(architecture, facts, image_size)
+    size = image_size_of(architecture, facts, given.image_size)
     check_size(network, architecture, size)
-    where = resolve_device(device)
-    with stored_images(data, size, architecture, facts, finetuned, where, on_note) as found:
+    where = resolve_device(given.device)
+    with stored_images(given.data, size, architecture, facts, file, where, on_note) as found:
         check_classes(found.images, classes)
         validation, test, train, noisy = (
             found.batches("validation"),
@@ -113,18 +114,12 @@ def module_files(
         choices = module_choices(
             start.eval(),
             network,
-            validation,
-            test,
-            train=train,
-            noisy=noisy,
+            ChoiceData(validation, test, noisy, found.clusters("test")),
+            Evaluation(recompute_on=train, batch_norm=batch_norm, metric=found.metric, device=where),
             new_head=None if own_head else head,
             head=head,
             granularity=granularity,
             margin=margin,
-            metric_name=found.metric,
-            clusters=found.clusters("test"),
-            batch_norm=batch_norm,
-            device=where,
             on_step=on_step,
         )
         return replace(choices, notes=(*found.notes("test"), *remarks))

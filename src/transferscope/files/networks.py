@@ -1,20 +1,40 @@
 """Networks stored in files, with what the files say of them."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from transferscope.data.images import ImageSet
+from transferscope.data.sources import AbstractSource
 from transferscope.errors import ArchitectureError, DataError, WeightsError
 from transferscope.networks.architectures import build, head_name, input_size
 from transferscope.networks.weights import CANDIDATES, fitting_architectures, load, read_file, read_metadata, take
 from transferscope.specs.architecture import Architecture, FileWeights
 
-__all__ = ["architecture_of", "check_classes", "check_size", "classes_of", "facts_of", "network_of"]
+__all__ = ["FileSettings", "architecture_of", "check_classes", "check_size", "classes_of", "facts_of", "network_of"]
 
 _PREPARED = ("image_size", "mean", "std", "splits")
+
+
+@dataclass(frozen=True)
+class FileSettings:
+    """Images for networks given as files, and what the files do not say of themselves.
+
+    Attributes:
+        data: class folders, Parquet or NumPy files, or any data source.
+        model: ``timm:NAME`` and so on; None reads it from the files' metadata.
+        image_size: height and width in pixels; None takes the metadata's, else what timm declares for the architecture,
+            else 224.
+        device: where to compute.
+    """
+
+    data: Path | AbstractSource
+    model: str | None = None
+    image_size: int | None = None
+    device: str = "auto"
 
 
 def facts_of(a: Path, b: Path, image_size: int | None) -> dict[str, str]:
@@ -89,13 +109,12 @@ def architecture_of(a: Path, b: Path, model: str | None, facts: dict[str, str]) 
     )
 
 
-def network_of(path: Path, architecture: Architecture, which: str | None = None) -> tuple[nn.Module, tuple[str, ...]]:
+def network_of(weights: FileWeights, architecture: Architecture) -> tuple[nn.Module, tuple[str, ...]]:
     """The network stored in a file, with its own head.
 
     Args:
-        path: the file.
+        weights: the file.
         architecture: it was saved from.
-        which: as of :class:`~transferscope.specs.architecture.FileWeights`.
 
     Returns:
         The network, and what a reader must know of how it was found in the file.
@@ -104,7 +123,8 @@ def network_of(path: Path, architecture: Architecture, which: str | None = None)
         WeightsError: the file cannot be read, or does not fit.
         ArchitectureError: the architecture cannot be built.
     """
-    taken = take(FileWeights(path=str(path), which=which), architecture)
+    path = Path(weights.path)
+    taken = take(weights, architecture)
     head = head_name(build(architecture, 2, 0), architecture)
     counts = {tensor.shape[0] for name, tensor in taken.state.items() if name.startswith(f"{head}.") and tensor.ndim}
     if len(counts) != 1:

@@ -3,7 +3,7 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, ParamSpec, TypeVar, final
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from transferscope.errors import ArchitectureError
-from transferscope.networks.evaluate import preserved
+from transferscope.networks.evaluate import batches_checked_once, preserved
 from transferscope.networks.initialisation import randomness_untouched
 
 __all__ = ["given", "takes_networks"]
@@ -93,6 +93,7 @@ def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a function look at its caller's networks through :func:`given`, and leave nothing changed, also after errors.
 
     Networks are given back as of :func:`~transferscope.networks.evaluate.preserved`, global random state as it was.
+    Batches that one of its steps found deterministic are not read again to find that out.
     Compiled modules run as they were written, so that hooks are called.
 
     Args:
@@ -104,6 +105,7 @@ def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            _check_keywords(function.__name__, kwargs, signature)
             bound = signature.bind(*args, **kwargs)
             known: dict[int, nn.Module] = {}
 
@@ -126,6 +128,7 @@ def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 stack.enter_context(torch.inference_mode(False))
                 stack.enter_context(torch.enable_grad())
                 stack.enter_context(randomness_untouched())
+                stack.enter_context(batches_checked_once())
                 for network in known.values():
                     stack.enter_context(preserved(network))
                 if any(map(_runs_compiled, known.values())):
@@ -135,6 +138,15 @@ def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return call
 
     return decorate
+
+
+def _check_keywords(function: str, given_words: Iterable[str], signature: inspect.Signature) -> None:
+    """Say where a setting belongs that is a field of a settings object."""
+    for word in given_words:
+        for name, parameter in signature.parameters.items():
+            kind = type(parameter.default)
+            if word not in signature.parameters and word in getattr(kind, "__dataclass_fields__", ()):
+                raise TypeError(f"{function}() takes {word!r} within {name}: {name}={kind.__name__}({word}=...)")
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

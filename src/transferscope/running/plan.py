@@ -11,6 +11,7 @@ import polars as pl
 
 from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.finished import table_of
 from transferscope.analyses.unit_keys import unit_key
 from transferscope.context.bind import bind
 from transferscope.context.bound import BoundStudy
@@ -22,7 +23,7 @@ from transferscope.networks.evaluate import resolve_device
 from transferscope.networks.probe_speed import step_seconds
 from transferscope.running.failures import isolated
 from transferscope.running.rounds import Piece, Round, expand, with_needs
-from transferscope.running.run import asked_of, table_of
+from transferscope.running.run import asked_of
 from transferscope.specs.network import NetworkSpec
 from transferscope.store import Entry, Store
 from transferscope.study.settings import Study
@@ -289,7 +290,6 @@ def _steps(study: BoundStudy, store: Store) -> list[_Step]:
     done: set[str] = set()
     tables: dict[str, pl.DataFrame] = {}
     measured: dict[str, list[str]] = {}
-    pieces: dict[str, list[Piece]] = {}
     more: dict[str, int] = {}
     named: set[str] = set()
     steps: list[_Step] = []
@@ -310,7 +310,6 @@ def _steps(study: BoundStudy, store: Store) -> list[_Step]:
             continue
         expanded = {piece.analysis.key: piece.analysis for piece in step.pieces}
         for piece in step.pieces:
-            pieces.setdefault(piece.analysis.key, []).append(piece)
             measured.setdefault(piece.analysis.key, []).append(piece.key)
         further: dict[str, int] = {}
         units = 0
@@ -319,8 +318,8 @@ def _steps(study: BoundStudy, store: Store) -> list[_Step]:
         for key, analysis in expanded.items():
             # Whoever needs an analysis may have a unit for each of its further trainings as well.
             units += sum(more.get(need.key, 0) for need in with_needs(study, analysis.needs(study)))
-            if all(_usable(store.entry("units", piece.key)) for piece in pieces[key]):
-                tables[key] = table_of(analysis, store, pieces[key])
+            if all(_usable(store.entry("units", name)) for name in measured[key]):
+                tables[key] = table_of(analysis, store, measured[key])
                 continue
             supposed = True
             with isolated(analysis, "planning"):

@@ -1,15 +1,13 @@
 """Run a study: round after round, until every analysis is a table; what the store has is not done again."""
 
-import io
 import json
 from collections.abc import Callable, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
-from transferscope.analyses.contract import AbstractAnalysis, analysis_of, checked
+from transferscope.analyses.contract import AbstractAnalysis, analysis_of
+from transferscope.analyses.finished import table_of
 from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.context.bind import bind
 from transferscope.context.bound import BoundStudy
@@ -27,10 +25,9 @@ from transferscope.running.rounds import Piece, Round, expand, with_needs
 from transferscope.running.work import Job, MeasureJob, TrainJob, do, forget
 from transferscope.store import Store
 from transferscope.store.system_errors import translated
-from transferscope.study.columns import schema
 from transferscope.study.settings import Study
 
-__all__ = ["analysis_text", "asked_of", "run_study", "table_of"]
+__all__ = ["analysis_text", "asked_of", "run_study"]
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -144,7 +141,8 @@ def _rounds(study: BoundStudy, store: Store, finished: Finished, on_event: OnEve
         for analysis in {piece.analysis.key: piece.analysis for piece in pieces}.values():
             if analysis.key not in finished.failed:
                 with isolated(analysis, "reading what it measured (see `version`)", finished.failed):
-                    finished.tables[analysis.key] = table_of(analysis, store, finished.pieces[analysis.key])
+                    keys = [piece.key for piece in finished.pieces[analysis.key]]
+                    finished.tables[analysis.key] = table_of(analysis, store, keys)
         for analysis in (*asked_of(study), *analyses):
             if analysis.key in finished.failed and analysis.key not in told:
                 told.add(analysis.key)
@@ -240,14 +238,6 @@ def _affinity(job: Job) -> str:
 def analysis_text(analysis: AbstractAnalysis) -> str:
     """An analysis as JSON text, read back by ``parse_analysis``."""
     return json.dumps({analysis.name: analysis.model_dump(mode="json")}, sort_keys=True)
-
-
-def table_of(analysis: AbstractAnalysis, store: Store, pieces: Sequence[Piece]) -> pl.DataFrame:
-    """The table of an analysis: the rows of its measured units, in their order."""
-    frames = [
-        pl.read_parquet(io.BytesIO(store.entry("units", piece.key).read_bytes("table.parquet"))) for piece in pieces
-    ]
-    return checked(analysis, pl.concat([pl.DataFrame([], schema=schema(analysis.columns)), *frames]))
 
 
 def _silent(event: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from transferscope.running.failures import Failure, failure_of
 from transferscope.specs.network import NetworkSpec
 from transferscope.store import Store
 from transferscope.study.registry import parse_analysis
+from transferscope.training.evaluation import EpochEvaluation
 from transferscope.training.loop import train
 
 __all__ = ["Job", "MeasureJob", "TrainJob", "do", "forget", "metadata", "unit_key"]
@@ -124,10 +125,12 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
             store.working("networks", spec.key),
             device=context.device,
             on_event=lambda event: on_event({**event, "label": job.label}),
-            task="multi" if images.multi_label else "single",
-            metric=spec.recipe.metric,
-            evaluation_batch_size=job.study.settings.compute.evaluation_batch,
-            train_evaluation=spec.recipe.train_evaluation,
+            measured=EpochEvaluation(
+                task="multi" if images.multi_label else "single",
+                metric=spec.recipe.metric,
+                batch_size=job.study.settings.compute.evaluation_batch,
+                train_examples=spec.recipe.train_evaluation,
+            ),
             subject=subject_of(spec, context),
         )
         facts = {

@@ -18,7 +18,27 @@ from transferscope.networks.evaluate import logits
 from transferscope.specs.recipe import Recipe
 from transferscope.training.objective import Task
 
-__all__ = ["Clean", "CleanEvaluation"]
+__all__ = ["Clean", "CleanEvaluation", "EpochEvaluation"]
+
+
+@dataclass(frozen=True)
+class EpochEvaluation:
+    """What is measured of a network after each epoch. All of it is part of a training's identity, in this order.
+
+    Attributes:
+        task: ``single``, or ``multi`` for several labels at once: of the training's loss as well.
+        metric: ``top1``, ``top5`` or ``auc``; None for the recipe's.
+        batch_size: images per batch of evaluation.
+        tests: measure the test split too (display only).
+        train_examples: at most so many training images, a stratified subset that is the same for every network
+            trained on the same examples; None for the recipe's number, or all where it names none.
+    """
+
+    task: Task = "single"
+    metric: str | None = None
+    batch_size: int = 256
+    tests: bool = True
+    train_examples: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,12 +64,7 @@ class CleanEvaluation:
         data: gives mean, standard deviation and ablation.
         recipe: gives precision and memory format.
         device: where to compute.
-        task: ``single`` or ``multi``.
-        metric: ``top1``, ``top5`` or ``auc``.
-        batch_size: of evaluation.
-        tests: measure the test split too.
-        train_examples: at most so many training images, a stratified subset that is the same for every
-            network trained on the same examples; None for all.
+        measured: what is measured, and how.
     """
 
     def __init__(
@@ -59,16 +74,13 @@ class CleanEvaluation:
         data: DataSpec,
         recipe: Recipe,
         device: torch.device,
-        *,
-        task: Task,
-        metric: str,
-        batch_size: int,
-        tests: bool,
-        train_examples: int | None,
+        measured: EpochEvaluation,
     ) -> None:
-        self._task, self._metric, self._recipe, self._device = task, metric, recipe, device
+        self._task, self._recipe, self._device = measured.task, recipe, device
+        self._metric = measured.metric or recipe.metric
+        train_examples = measured.train_examples
         self._batches: dict[Split, EvaluationBatches] = {}
-        names: tuple[Split, ...] = ("train", "validation", "test") if tests else ("train", "validation")
+        names: tuple[Split, ...] = ("train", "validation", "test") if measured.tests else ("train", "validation")
         for name in names:
             indices = splits.get(name)
             if indices is None or len(indices) == 0:
@@ -80,7 +92,7 @@ class CleanEvaluation:
                 indices,
                 data.mean,
                 data.std,
-                batch_size,
+                measured.batch_size,
                 device,
                 recipe.memory_format,
                 ablation=data.ablation,

@@ -7,7 +7,7 @@ measure, save, report. What an update does is :func:`_train_epoch`.
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from transferscope.networks.evaluate import autocast
 from transferscope.specs.network import NetworkSpec
 from transferscope.specs.recipe import Recipe
 from transferscope.training.checkpoints import WorkingFolder, cpu_state
-from transferscope.training.evaluation import CleanEvaluation
+from transferscope.training.evaluation import CleanEvaluation, EpochEvaluation
 from transferscope.training.history import EpochRow, EpochTiming, best_epoch, history_frame
 from transferscope.training.mixup import Mixup
 from transferscope.training.objective import Task, divergence_limit, mixed_loss, training_loss
@@ -89,11 +89,7 @@ def train(
     *,
     device: torch.device | str = "cpu",
     on_event: OnEvent | None = None,
-    task: Task = "single",
-    metric: str | None = None,
-    evaluation_batch_size: int = 256,
-    tests: bool = True,
-    train_evaluation: int | None = None,
+    measured: EpochEvaluation = EpochEvaluation(),
     stop_requested: Callable[[], bool] | None = None,
     subject: Subject = WholeNetwork,
 ) -> Training:
@@ -125,12 +121,7 @@ def train(
         working: folder of this training alone, for partial work and kept epochs.
         device: where to train.
         on_event: told what happens.
-        task: ``single`` or ``multi`` (several labels at once).
-        metric: of the history: ``top1``, ``top5`` or ``auc``; None for the recipe's.
-        evaluation_batch_size: images per batch of the clean evaluation.
-        tests: also measure the test split after each epoch (display only).
-        train_evaluation: measure the clean training loss and metric on a fixed stratified subset of at most
-            so many training images; None for the recipe's.
+        measured: what is measured after each epoch, and with which labels the network is trained.
         stop_requested: asked before each update; the training stops when it says True.
         subject: what an update computes with and what is measured, made of the network and its optimiser: the
             network itself, or for example :class:`~transferscope.training.bend.BendOfCurve`.
@@ -147,27 +138,18 @@ def train(
         StopRequested: ``stop_requested`` said so.
     """
     recipe, data = recipe_and_data(spec)
-    examples = training_examples(images, splits, spec, task)
+    examples = training_examples(images, splits, spec, measured.task)
     per_epoch = updates_per_epoch(len(examples), recipe.batch_size)
     device = torch.device(device)
     notify = on_event or _silent
-    metric = metric or recipe.metric
-    train_evaluation = train_evaluation or recipe.train_evaluation
-    options = [task, metric, evaluation_batch_size, tests, train_evaluation]
-    # What other pixels taught must not be saved.
-    folder = WorkingFolder(working, training_identity(spec, splits, options), images.check)
-    clean = CleanEvaluation(
-        images,
-        splits,
-        data,
-        recipe,
-        device,
-        task=task,
-        metric=metric,
-        batch_size=evaluation_batch_size,
-        tests=tests,
-        train_examples=train_evaluation,
+    measured = replace(
+        measured,
+        metric=measured.metric or recipe.metric,
+        train_examples=measured.train_examples or recipe.train_evaluation,
     )
+    # What other pixels taught must not be saved.
+    folder = WorkingFolder(working, training_identity(spec, splits, list(astuple(measured))), images.check)
+    clean = CleanEvaluation(images, splits, data, recipe, device, measured)
     channels_last = recipe.memory_format == "channels_last"
     model.to(device).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     with training_mode(model, recipe), deterministic_kernels():
@@ -181,7 +163,7 @@ def train(
             load_optimiser_state(optimiser, saved.optimiser)
         # Of the epoch before: an epoch's timing is part of what is written.
         writing_seconds = 0.0
-        limit = _loss_limit(saved.progress.rows[0], recipe, spec.classes, task)
+        limit = _loss_limit(saved.progress.rows[0], recipe, spec.classes, measured.task)
         while not saved.progress.diverged and saved.progress.epoch < recipe.epochs:
             epoch = saved.progress.epoch + 1
             started = time.perf_counter()
@@ -190,16 +172,25 @@ def train(
                     images, examples, data.mean, data.std, recipe, spec.seed, epoch, device, ablation=data.ablation
                 )
                 passed = _train_epoch(
-                    trained_as, optimiser, batches, recipe, spec, epoch, per_epoch, task, notify, stop_requested
+                    trained_as,
+                    optimiser,
+                    batches,
+                    recipe,
+                    spec,
+                    epoch,
+                    per_epoch,
+                    measured.task,
+                    notify,
+                    stop_requested,
                 )
             trained = time.perf_counter()
             row = _measured(trained_as, clean, passed, epoch, saved.progress.rows[-1].updates, limit)
-            measured = time.perf_counter()
+            evaluated = time.perf_counter()
             timing = timed(
-                epoch, passed.images, trained - started, measured - trained, device, passed.phases, writing_seconds
+                epoch, passed.images, trained - started, evaluated - trained, device, passed.phases, writing_seconds
             )
             saved = _save(folder, saved, cpu_state(model), optimiser_state(optimiser), row, timing, recipe)
-            writing_seconds = time.perf_counter() - measured
+            writing_seconds = time.perf_counter() - evaluated
             notify({"kind": "epoch", "network": spec.key, "epochs": recipe.epochs, **vars(row)})
     progress = saved.progress
     if progress.state_epoch != progress.epoch:

@@ -117,7 +117,7 @@ class Align(AbstractWays):
                 a,
                 b if aligned is None else aligned.network,
                 self.data(context),
-                **self.evaluation(context),
+                evaluation=self.evaluation(context),
                 alphas=alpha_grid(self.points, 0),
             )
             facts = {"way": method or UNALIGNED, "distance": path.distance, **_facts(aligned)}

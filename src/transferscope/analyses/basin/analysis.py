@@ -25,6 +25,7 @@ from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
+    from transferscope.methods.landscape.basin import BasinGrid
     from transferscope.study.settings import Study
 
 __all__ = ["Basins", "published_rows"]
@@ -176,9 +177,14 @@ class Basins(AbstractTuned, OnImages):
         corners = len(unit.members)
         if not corners:
             return 0
-        draws = self.draws if corners == 2 else self.hull_draws
         deltas = len(delta_grid(1.0, self.smallest, self.largest, self.per_doubling))
-        return evaluations(corners, self.points, draws, self.nodes, deltas) * self.per_point
+        return evaluations(corners, self._grid(corners), deltas) * self.per_point
+
+    def _grid(self, corners: int) -> "BasinGrid":
+        from transferscope.methods.landscape.basin import BasinGrid
+
+        draws = self.draws if corners == 2 else self.hull_draws
+        return BasinGrid(points=self.points, draws=draws, nodes=self.nodes)
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Test the set between the members; none of a diverged one."""
@@ -193,10 +199,8 @@ class Basins(AbstractTuned, OnImages):
         found = basin_networks(
             [context.network(member.spec) for member in unit.members],
             self.data(context),
-            **self.evaluation(context),
-            points=self.points,
-            draws=self.draws if len(unit.members) == 2 else self.hull_draws,
-            nodes=self.nodes,
+            evaluation=self.evaluation(context),
+            grid=self._grid(len(unit.members)),
             deltas=partial(
                 delta_grid, smallest=self.smallest, largest=self.largest, per_doubling=self.per_doubling
             ),

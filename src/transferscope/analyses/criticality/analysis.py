@@ -12,6 +12,7 @@ from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.criticality.summary import QUANTITIES, summary_of
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.images import evaluation_of
 from transferscope.analyses.modules import OnModules
 from transferscope.analyses.shuffled_members import blocks_misfit, check_variants, members_of, shuffled_variants
 from transferscope.analyses.summary import Summary
@@ -242,11 +243,7 @@ class Criticality(AbstractTuned, OnModules):
         land = Landscape(
             networks,
             {"train": context.batches("train", self.train_images, ablation=ablation)},
-            recompute_on=context.mixed_batches("train", self.batch_norm_images, ablation=ablation),
-            batch_norm=self.batch_norm,
-            metric_name=context.study.metric,
-            device=context.device,
-            memory_format=context.memory_format,
+            evaluation=evaluation_of(context, self.batch_norm_images, self.batch_norm, ablation=ablation),
         )
         alphas = [index / (self.places - 1) for index in range(self.places)]
         return ModuleGrid(

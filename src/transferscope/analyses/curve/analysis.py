@@ -102,7 +102,7 @@ class Curve(AbstractWays):
             context.network(bend.spec),
             self.data(context),
             shape=self.shape,
-            **self.evaluation(context),
+            evaluation=self.evaluation(context),
             positions=[index / (self.points - 1) for index in range(self.points)],
         )
         recipe = bend.spec.recipe

@@ -164,7 +164,7 @@ class DomainDistance(AbstractAnalysis):
     def _observed(self, unit: Unit, context: "Context", data: "DataSpec", split: "Split | None") -> "Observed":
         import numpy as np
 
-        from transferscope.methods.domains.features import observe
+        from transferscope.methods.domains.features import Domain, observe
         from transferscope.networks.architectures import head_name
 
         spec = unit.members[0].spec
@@ -173,12 +173,9 @@ class DomainDistance(AbstractAnalysis):
         groups = context.images(data).groups
         return observe(
             model,
-            batches,
+            Domain(batches, None if groups is None else np.asarray(groups)[indices], data.mean, data.std),
             head_name(model, spec.architecture),
             granularity=self.granularity,
-            mean=data.mean,
-            std=data.std,
-            groups=None if groups is None else np.asarray(groups)[indices],
             device=context.device,
             memory_format=context.memory_format,
         )

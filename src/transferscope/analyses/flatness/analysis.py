@@ -11,7 +11,7 @@ from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.flatness.summary import QUANTITIES, summary_of
-from transferscope.analyses.images import OnImages
+from transferscope.analyses.images import OnImages, evaluation_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.context.bound import TRAINED, BoundStudy
@@ -185,7 +185,7 @@ class Flatness(AbstractTuned, OnImages):
             # The same for every network of the study: directions pair as seeds do.
             seed=context.seed("flatness"),
             one_dimensional=self.one_dimensional,
-            **self.evaluation(context),
+            evaluation=self.evaluation(context),
         )
         groups = context.images().groups
         for split in self.splits:
@@ -223,10 +223,7 @@ class Flatness(AbstractTuned, OnImages):
                 tolerance=self.tolerance,
                 most_products=self.most_products,
                 dtype=self.dtype,
-                recompute_on=context.mixed_batches("train", self.batch_norm_images),
-                batch_norm=self.batch_norm,
-                device=context.device,
-                memory_format=context.memory_format,
+                evaluation=evaluation_of(context, self.batch_norm_images, self.batch_norm),
                 seed=context.seed("flatness", "hessian"),
             )
         except MeasureError as error:

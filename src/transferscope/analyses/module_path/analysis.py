@@ -152,9 +152,8 @@ class ModulePath(AbstractTuned, OnImages, OnModules):
                 modules=moved,
                 granularity=self.granularity,
                 head=head,
-                **self.evaluation(context),
+                evaluation=self.evaluation(context),
                 alphas=alpha_grid(self.points, 0),
-                memory=self.memory,
             )
             # Both directions of all modules of a pair are one family; whole networks are not members of it.
             family = 2 * sum(module not in _GROUPS for module in lines.modules)
@@ -173,14 +172,14 @@ class ModulePath(AbstractTuned, OnImages, OnModules):
         """CKA of like modules of the two networks as they were trained."""
         import numpy as np
 
+        from transferscope.methods.evaluation import Execution
         from transferscope.methods.similarity.cka import cka
 
         found = cka(
             *networks,
             context.mixed_batches("test", self.cka_images, self.cka_batch),
             granularity=self.granularity,
-            device=context.device,
-            memory_format=context.memory_format,
+            execution=Execution(device=context.device, memory_format=context.memory_format),
         )
         values = found.between("a", "b")
         null = np.ma.getmaskarray(values)

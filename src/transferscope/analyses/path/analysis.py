@@ -134,7 +134,7 @@ class Path(AbstractTuned, OnImages):
         path = linear_path(
             *ends,
             self.data(context),
-            **self.evaluation(context),
+            evaluation=self.evaluation(context),
             alphas=alpha_grid(_RULER_POINTS, 0) if ruler else alpha_grid(self.points, self.extrapolate, self.outer),
             refine=None if ruler else self.refine,
             trunk_of=head_name(ends[0], first.spec.architecture) if moved == "trunk" else None,

@@ -128,7 +128,7 @@ class PathInTraining(AbstractTuned, OnImages):
         land = Landscape(
             (anywhere, anywhere),
             self.data(context),
-            **self.evaluation(context),
+            evaluation=self.evaluation(context),
         )
         lines = TrainingLines(land, alpha_grid(self.points, 0))
         clusters = clusters_of(context, self.limits)

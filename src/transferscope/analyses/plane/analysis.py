@@ -149,7 +149,11 @@ class Plane(AbstractTuned, OnImages):
 
         data = self.data(context)
         networks = [context.network(member.spec) for member in unit.members]
-        shared = {"resolution": self.resolution, "tolerance": self.tolerance, **self.evaluation(context)}
+        shared: dict[str, Any] = {
+            "evaluation": self.evaluation(context),
+            "resolution": self.resolution,
+            "tolerance": self.tolerance,
+        }
         if len(networks) == 3:
             found = plane_through(networks, data, margin=self.margin, **shared)
         else:

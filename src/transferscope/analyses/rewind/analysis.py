@@ -213,7 +213,7 @@ class Rewind(AbstractTuned, OnImages, OnModules):
         return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def _rewound(self, member: Member, context: "Context") -> "Rewinding":
-        from transferscope.methods.modules.rewind import rewind
+        from transferscope.methods.modules.rewind import ModuleSelection, rewind
         from transferscope.networks.architectures import head_name
 
         spec = member.spec
@@ -231,12 +231,13 @@ class Rewind(AbstractTuned, OnImages, OnModules):
             self.data(context, ablation),
             random=random,
             checkpoints={epoch: context.network(spec, epoch) for epoch in between},
-            groups=self.groups,
-            cumulative=self.cumulative,
-            **self.evaluation(context, ablation),
-            granularity=self.granularity,
-            head=head_name(final, spec.architecture),
-            memory=self.memory,
+            modules=ModuleSelection(
+                groups=self.groups,
+                cumulative=self.cumulative,
+                granularity=self.granularity,
+                head=head_name(final, spec.architecture),
+            ),
+            evaluation=self.evaluation(context, ablation),
         )
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:

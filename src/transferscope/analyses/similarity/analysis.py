@@ -144,7 +144,8 @@ class Similarity(AbstractTuned, OnModules):
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """One pass over the test images through all networks."""
-        from transferscope.methods.similarity.cka import cka_networks
+        from transferscope.methods.evaluation import Execution
+        from transferscope.methods.similarity.cka import CkaEstimator, cka_networks
         from transferscope.methods.similarity.pooled_features import PooledFeatures
 
         features = PooledFeatures() if self.agreement else None
@@ -153,10 +154,8 @@ class Similarity(AbstractTuned, OnModules):
             {label: context.network(member.spec) for label, member in members.items()},
             context.mixed_batches("test", self.test_images, self.batch_size),
             granularity=self.granularity,
-            device=context.device,
-            memory_format=context.memory_format,
-            kind=self.kind,
-            maps=self.maps,
+            execution=Execution(device=context.device, memory_format=context.memory_format),
+            estimator=CkaEstimator(kind=self.kind, maps=self.maps),
             on_features=None if features is None else features.take,
         )
         checks = {} if features is None else features.compared()

@@ -13,7 +13,7 @@ from transferscope.errors import AlignmentError
 from transferscope.methods.alignment.activation_matching import activation_matching
 from transferscope.methods.alignment.permuted_state import Match
 from transferscope.methods.alignment.weight_matching import weight_matching
-from transferscope.methods.landscape.landscape import Batches
+from transferscope.methods.evaluation import Batches
 from transferscope.networks.alike import unlike
 from transferscope.networks.batch import first_inputs
 from transferscope.networks.evaluate import (

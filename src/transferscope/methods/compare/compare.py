@@ -1,11 +1,11 @@
 """Two networks and data, no study: what they share, how far they are apart, and what lies between them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 
 from transferscope.errors import AlignmentError, ArchitectureError, MeasureError
@@ -15,20 +15,38 @@ from transferscope.measures.metrics import chance_level, metric, predictions
 from transferscope.measures.mistakes import Mistakes, compare_mistakes
 from transferscope.methods.alignment.align import Method, align
 from transferscope.methods.compare.comparison import Comparison
+from transferscope.methods.evaluation import Batches, Evaluation, outputs_of
 from transferscope.methods.landscape.average import average_of
 from transferscope.methods.landscape.linear_path import LinearPath, alpha_grid, linear_path
 from transferscope.methods.similarity.cka import cka
 from transferscope.networks.alike import unlike
 from transferscope.networks.batchnorm import has_batch_norm
-from transferscope.networks.evaluate import check_deterministic, logits, resolve_device
+from transferscope.networks.evaluate import check_deterministic, resolve_device
 from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
+from transferscope.readable import readable
 
-__all__ = ["OnStep", "compare"]
+__all__ = ["OnStep", "PathGrid", "compare"]
 
-Batches = Iterable[object]
 OnStep = Callable[[str, int, int], None]
 """Told what is being done, how many points of it are done, and of how many at most (0 where it is one step)."""
+
+
+@readable
+@dataclass(frozen=True, kw_only=True)
+class PathGrid:
+    """At how many points, and with how many digits, the straight line between two networks is measured.
+
+    Attributes:
+        points: from α = 0 to 1, evenly spaced, at least 2; at least 3 where they are refined.
+        refine: tolerance in α to which maxima are then located; see
+            :func:`~transferscope.methods.landscape.linear_path.linear_path`. None evaluates ``points`` alone.
+        fast: in bfloat16 and channels_last, ends and maxima again in float32.
+    """
+
+    points: int = 13
+    refine: float | None = 0.021
+    fast: bool = False
 
 
 @takes_networks("a", "b")
@@ -36,18 +54,13 @@ def compare(
     a: nn.Module,
     b: nn.Module,
     data: Batches,
+    evaluation: Evaluation = Evaluation(),
     *,
-    train: Batches | None = None,
-    metric_name: str = "top1",
     granularity: Granularity = "block",
     head: str | None = None,
-    points: int = 13,
-    refine: float | None = 0.021,
-    fast: bool = False,
+    path: PathGrid = PathGrid(),
     align_by: Method | None = "activations",
     clusters: npt.ArrayLike | None = None,
-    device: str | torch.device = "auto",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
     on_step: OnStep | None = None,
 ) -> Comparison:
     """Compare two trained networks of one architecture on held-out data. Both are left as they are.
@@ -57,24 +70,17 @@ def compare(
         b: second network.
         data: batches of (images, labels) that can be iterated again, the same each time; in mixed order, for CKA is
             estimated batch by batch. Labels are those of a's classes.
-        train: batches of training images; needed for the path of networks with batch norm, whose statistics are
-            recomputed on them at every point; in mixed order as well. Without them that path is left out, with the
-            reason.
-        metric_name: ``top1``, ``top5`` or ``auc``.
+        evaluation: metric, device, and training images to recompute batch norm on at every point of the path; without
+            them the path of networks with batch norm is left out, with the reason.
         granularity: of the modules: ``stage``, ``block`` or ``layer``.
         head: name of the classifying module. Where the heads differ in size only the trunk moves on the path, under
             the head of a; without the name that path is left out.
-        points: of the path, from α = 0 to 1, evenly spaced.
-        refine: tolerance in α to which maxima are then located; see
-            :func:`~transferscope.methods.landscape.linear_path.linear_path`. None evaluates ``points`` alone.
-        fast: the path in bfloat16 and channels_last, ends and maxima again in float32.
+        path: how finely, and how precisely, the path is measured.
         align_by: where the networks are not found to be linearly connected, put b's hidden units in the order of a's
             (by ``activations`` on training images, or on ``data`` where there are none; or by ``weights``) and measure
             the path again: whether the order is all that lies between them. What cannot be aligned is listed with its
             reason. None leaves it out.
         clusters: group (patient, panel) of each example of ``data``: limits are then over groups.
-        device: where to compute.
-        memory_format: of weights and images.
         on_step: told what is being done.
 
     Returns:
@@ -82,7 +88,7 @@ def compare(
 
     Raises:
         LoaderError: a loader does not give the same batches twice, or too few examples.
-        MeasureError: ``points`` is below 2, or below 3 and to be refined.
+        MeasureError: the path has points below 2, or below 3 and to be refined.
         ActivationError: a network has no module whose output can be compared (a single bare layer).
 
     Example:
@@ -90,20 +96,21 @@ def compare(
         >>> _ = torch.manual_seed(0)
         >>> a, b = (nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)) for _ in range(2))
         >>> data = [(torch.randn(8, 4), torch.arange(8) % 3)]
-        >>> found = compare(a, b, data, device="cpu", points=3, refine=None)
+        >>> found = compare(a, b, data, Evaluation(device="cpu"), path=PathGrid(points=3, refine=None))
         >>> found.mistakes.examples, len(found.path.alphas)
         (8, 3)
     """
-    if points < 2:
-        raise MeasureError("points does not fit a path", expected="at least 2: its ends", got=str(points))
+    if path.points < 2:
+        raise MeasureError("points does not fit a path", expected="at least 2: its ends", got=str(path.points))
     check_deterministic(data)
-    where = resolve_device(device)
+    evaluation = replace(evaluation, device=resolve_device(evaluation.device))
+    train = evaluation.recompute_on
     missing: dict[str, str] = {}
     tell = on_step or _silent
     tell("outputs and features", 0, 0)
-    outputs_a, labels = logits(a, data, where, memory_format=memory_format)
-    outputs_b, _ = logits(b, data, where, memory_format=memory_format)
-    similarity = cka(a, b, data, granularity=granularity, device=where, memory_format=memory_format)
+    outputs_a, labels = outputs_of(a, data, evaluation)
+    outputs_b, _ = outputs_of(b, data, evaluation)
+    similarity = cka(a, b, data, granularity=granularity, execution=evaluation)
     alike = outputs_a.shape[1] == outputs_b.shape[1]
     if not alike:
         missing["mistakes and metric of b"] = (
@@ -116,74 +123,68 @@ def compare(
             a,
             second,
             {"held-out": data},
-            recompute_on=train,
-            alphas=alpha_grid(points, 0.0, 0),
-            refine=refine,
+            evaluation,
+            alphas=alpha_grid(path.points, 0.0, 0),
+            refine=path.refine,
             trunk_of=None if alike else head,
-            fast=fast,
-            metric_name=metric_name,
-            device=where,
-            memory_format=memory_format,
+            fast=path.fast,
             on_point=lambda done, most: tell(name, done, most),
         )
 
-    path = aligned = average = alignment = None
+    line = aligned = average = alignment = None
     if whole is not None and has_batch_norm(a) and train is None:
         missing["path"] = (
-            "the networks have batch norm, and no training batches were given (train=...) to recompute its "
-            "statistics on; without that every barrier is an artefact"
+            "the networks have batch norm, and no training batches were given (Evaluation(recompute_on=...)) to "
+            "recompute its statistics on; without that every barrier is an artefact"
         )
     elif whole is not None and (apart := unlike(a, b, without=None if alike else head)) is not None:
         missing["path"] = f"{apart.cause} ({apart.got}): {apart.hint}"
     elif whole is not None:
         try:
-            path = walk(b, "path")
+            line = walk(b, "path")
         except ArchitectureError as error:
             missing["path"] = " ".join(str(error).split())
-        if path is not None and alike:
+        if line is not None and alike:
             tell("average", 0, 0)
             average = average_of(
                 (a, b),
                 (outputs_a, outputs_b),
                 labels,
                 data,
-                recompute_on=train,
-                metric_name=metric_name,
-                clusters=clusters,
-                device=where,
-                memory_format=memory_format,
+                evaluation,
+                clusters,
             )
-    error_barrier = _barrier(path, "error", clusters, missing)
+    error_barrier = _barrier(line, "error", clusters, missing)
     unstable = error_barrier is not None and stability(error_barrier.mean.interval) != "stable"
     if align_by is not None and unstable and not alike:
         missing["aligned path"] = "the heads differ in size: hidden units are matched between networks with equal heads"
     elif align_by is not None and unstable:
         tell("order of the hidden units", 0, 0)
         try:
-            alignment = align(a, b, data if train is None else train, method=align_by, device=where)
+            alignment = align(a, b, data if train is None else train, method=align_by, device=evaluation.device)
             aligned = walk(alignment.network, "path to the aligned network")
         except AlignmentError as error:
             missing["aligned path"] = " ".join(str(error).split())
     return Comparison(
         examples=len(labels),
-        metric_name=metric_name,
+        metric_name=evaluation.metric,
         metrics=(
-            metric(outputs_a, labels, metric_name),
-            metric(outputs_b, labels, metric_name) if alike else None,
+            metric(outputs_a, labels, evaluation.metric),
+            metric(outputs_b, labels, evaluation.metric) if alike else None,
         ),
         mistakes=_mistakes(outputs_a, outputs_b, labels) if alike else None,
         similarity=similarity,
         distance=whole,
         distance_by_module=by_module,
-        path=path,
+        path=line,
         error_barrier=error_barrier,
-        loss_barrier=_barrier(path, "loss", clusters, missing),
+        loss_barrier=_barrier(line, "loss", clusters, missing),
         alignment=alignment,
         aligned=aligned,
         aligned_barrier=_barrier(aligned, "error", clusters, missing),
         average=average,
         not_measured=missing,
-        chance=chance_level(metric_name, outputs_a.shape[1]),
+        chance=chance_level(evaluation.metric, outputs_a.shape[1]),
     )
 
 

@@ -1,9 +1,9 @@
 """How far two sets of images are apart for a network, and in themselves: no study needed."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +22,9 @@ from transferscope.measures.domain import (
     proxy_a_distance,
 )
 from transferscope.measures.standard_error import standard_error
-from transferscope.methods.domains.features import COLOURS, FOLDS, Groups, Observed, observe
+from transferscope.methods.domains.features import COLOURS, FOLDS, Domain, Observed, observe
 from transferscope.networks.batchnorm_inputs import LayerMoments
+from transferscope.networks.evaluate import MemoryFormat
 from transferscope.networks.features import FEATURES
 from transferscope.networks.given import takes_networks
 from transferscope.networks.loader_check import check_repeatable
@@ -308,20 +309,16 @@ class DomainComparison:
 @takes_networks("model")
 def domain_distance(
     model: nn.Module,
-    loader_a: Iterable[Any] | None,
-    loader_b: Iterable[Any],
+    source: Domain | None,
+    target: Domain,
     *,
     head: str | None = None,
     granularity: Granularity = "stage",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    groups_a: Groups = None,
-    groups_b: Groups = None,
     draws: int = 20,
     penalty: float = 0.01,
     seed: int = 0,
     device: str | torch.device = "auto",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
+    memory_format: MemoryFormat = "contiguous",
 ) -> DomainComparison:
     """How far two sets of images are apart in a network's features, and in colour and spectrum.
 
@@ -332,15 +329,10 @@ def domain_distance(
 
     Args:
         model: whose features; as a rule the pre-trained network.
-        loader_a: the first set (the source): images, or tuples that start with them, in mixed order. None: only what
-            needs no source images.
-        loader_b: the second set (the target).
+        source: the first set. None: only what needs no source images.
+        target: the second set.
         head: the classifying module, whose input are the features; the last ``nn.Linear`` where None.
         granularity: of the parts for which Fréchet distance is also given.
-        mean: that was subtracted from the images, per channel; colours are then those of the images before.
-        std: by which they were divided.
-        groups_a: ``examples`` of the first set, what must not be torn apart (a patient, a panel).
-        groups_b: of the second.
         draws: of random halves, for null and standard errors.
         penalty: of the linear domain classifier.
         seed: of the draws.
@@ -359,7 +351,7 @@ def domain_distance(
         >>> _ = torch.manual_seed(0)
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
         >>> near, far = [torch.rand(40, 3, 8, 8)], [torch.rand(40, 3, 8, 8) + 1]
-        >>> found = domain_distance(net, near, far, device="cpu")
+        >>> found = domain_distance(net, Domain(near), Domain(far), device="cpu")
         >>> row = found.row("frechet")
         >>> row.examples, row.excess_low > 0
         (20, True)
@@ -374,24 +366,14 @@ def domain_distance(
             )
         head = linear[-1]
     sides: list[Observed | None] = []
-    for loader, groups in ((loader_a, groups_a), (loader_b, groups_b)):
-        if loader is None:
-            sides.append(None)
-            continue
-        check_repeatable(loader)
+    for domain in (source, target):
+        if domain is not None:
+            check_repeatable(domain.loader)
         sides.append(
-            observe(
-                model,
-                loader,
-                head,
-                granularity=granularity,
-                mean=mean,
-                std=std,
-                groups=groups,
-                device=device,
-                memory_format=memory_format,
-            )
+            None
+            if domain is None
+            else observe(model, domain, head, granularity=granularity, device=device, memory_format=memory_format)
         )
-    source, target = sides
-    assert target is not None
-    return DomainComparison(tuple(compare_domains(source, target, draws=draws, penalty=penalty, seed=seed)))
+    first, second = sides
+    assert second is not None
+    return DomainComparison(tuple(compare_domains(first, second, draws=draws, penalty=penalty, seed=seed)))

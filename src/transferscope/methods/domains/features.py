@@ -15,15 +15,34 @@ from transferscope.networks.batch import inputs_of
 from transferscope.networks.batchnorm_inputs import InputMoments, LayerMoments, input_moments
 from transferscope.networks.features import FEATURES, pooled_features
 from transferscope.networks.modules import Granularity
+from transferscope.readable import readable
 
-__all__ = ["COLOURS", "FOLDS", "Groups", "Observed", "observe"]
+__all__ = ["COLOURS", "FOLDS", "Domain", "Observed", "observe"]
 
 FOLDS = 20
 """Into which images are dealt for the jackknife of batch-norm moments."""
 COLOURS = ("red", "green", "blue")
 """Channels, as they are named."""
 
-Groups = Sequence[str] | npt.NDArray[Any] | None
+
+@readable
+@dataclass(frozen=True)
+class Domain:
+    """A set of images, and what is known of them.
+
+    Attributes:
+        loader: images, or tuples that start with them, in mixed order; see
+            :func:`~transferscope.networks.batch.inputs_of`.
+        groups: ``examples``, what must not be torn apart (a patient, a panel); None where unknown.
+        mean: that was subtracted from the images, per channel; colours are then those of the images before. None if
+            nothing was.
+        std: by which they were divided.
+    """
+
+    loader: Iterable[Any]
+    groups: Sequence[str] | npt.NDArray[Any] | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -49,13 +68,10 @@ class Observed:
 
 def observe(
     model: nn.Module,
-    loader: Iterable[Any],
+    domain: Domain,
     head: str,
     *,
     granularity: Granularity = "stage",
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    groups: Groups = None,
     device: str | torch.device = "auto",
     memory_format: Literal["contiguous", "channels_last"] = "contiguous",
 ) -> Observed:
@@ -63,12 +79,9 @@ def observe(
 
     Args:
         model: the network.
-        loader: of images: see :func:`~transferscope.networks.batch.inputs_of`; in mixed order.
+        domain: the set of images.
         head: the classifying module.
         granularity: of the parts.
-        mean: per channel, that was subtracted from the images; None if nothing was.
-        std: per channel, by which they were divided.
-        groups: ``examples``, what must not be torn apart (patient, panel).
         device: where to compute.
         memory_format: of weights and images.
 
@@ -82,12 +95,12 @@ def observe(
     slopes: list[Tensor] = []
 
     def watched(moments: InputMoments) -> Iterator[Tensor]:
-        for batch in loader:
+        for batch in domain.loader:
             images = inputs_of(batch)
             moments.begin(len(images))
             pixels = images.detach().cpu().double()
-            if mean is not None and std is not None:
-                pixels = pixels * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
+            if domain.mean is not None and domain.std is not None:
+                pixels = pixels * torch.tensor(domain.std)[:, None, None] + torch.tensor(domain.mean)[:, None, None]
             if pixels.ndim == 4 and pixels.shape[1] == len(COLOURS):
                 colours.append(colour_moments(pixels))
             if pixels.ndim == 4 and pixels.shape[2] == pixels.shape[3] >= 8:
@@ -104,7 +117,7 @@ def observe(
             memory_format=memory_format,
         )
     examples = len(found.tables[FEATURES])
-    names = None if groups is None else np.asarray(groups)
+    names = None if domain.groups is None else np.asarray(domain.groups)
     if names is not None and names.shape != (examples,):
         raise MeasureError("groups must name the group of each image", expected=f"({examples},)", got=str(names.shape))
     return Observed(

@@ -1,26 +1,24 @@
 """The average of two networks' weights, against the two: whether it is safe to take it in their place."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 
 from transferscope.measures.barriers import interpolate
 from transferscope.measures.intervals import Interval, noninferior
 from transferscope.measures.metric_difference import gap_over_examples
 from transferscope.measures.metrics import metric
+from transferscope.methods.evaluation import Batches, Evaluation, outputs_of
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.copies import copied
 from transferscope.networks.derived_buffers import converge_spectral_norms
-from transferscope.networks.evaluate import logits
+from transferscope.networks.evaluate import resolve_device
 
 __all__ = ["Average", "average_of"]
 
 _DRAWS = 2000
-Batches = Iterable[object]
 
 
 @dataclass(frozen=True)
@@ -49,12 +47,8 @@ def average_of(
     outputs: tuple[Tensor, Tensor],
     labels: Tensor,
     data: Batches,
-    *,
-    recompute_on: Batches | None,
-    metric_name: str,
+    evaluation: Evaluation,
     clusters: npt.ArrayLike | None,
-    device: torch.device,
-    memory_format: Literal["contiguous", "channels_last"],
     margin: float = 0.005,
 ) -> Average | None:
     """Average two networks of one shape and evaluate it; both are left as they are. None where no metric is defined.
@@ -64,24 +58,26 @@ def average_of(
         outputs: their logits on ``data``.
         labels: of ``data``.
         data: held-out batches.
-        recompute_on: training images for batch norm; None where there is none.
-        metric_name: ``top1``, ``top5`` or ``auc``.
+        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
         clusters: group of each example.
-        device: where to compute.
-        memory_format: of weights and images.
         margin: the largest loss of the metric that counts as nothing.
     """
-    first, second = (metric(each, labels, metric_name) for each in outputs)
+    first, second = (metric(each, labels, evaluation.metric) for each in outputs)
     if first is None or second is None:
         return None
     middle = copied(networks[0])
     middle.load_state_dict(interpolate(networks[0].state_dict(), networks[1].state_dict(), 0.5))
-    middle = middle.to(device).eval()
+    middle = middle.to(resolve_device(evaluation.device)).eval()
     converge_spectral_norms(middle)
-    if recompute_on is not None:
-        recompute(middle, recompute_on, memory_format=memory_format)
-    found, _ = logits(middle, data, device, memory_format=memory_format)
+    if evaluation.recompute_on is not None:
+        recompute(
+            middle,
+            evaluation.recompute_on,
+            precision=evaluation.precision,
+            memory_format=evaluation.memory_format,
+        )
+    found, _ = outputs_of(middle, data, evaluation)
     better = 0 if first >= second else 1
-    loss = gap_over_examples([outputs[better]], [found], labels, metric_name, clusters, _DRAWS, 0)
+    loss = gap_over_examples([outputs[better]], [found], labels, evaluation.metric, clusters, _DRAWS, 0)
     verdict = noninferior(loss, margin).verdict
-    return Average(metric(found, labels, metric_name), better, loss, verdict, margin)
+    return Average(metric(found, labels, evaluation.metric), better, loss, verdict, margin)

@@ -22,11 +22,12 @@ from transferscope.measures.simplex import (
     segment_quadrature,
     simplex_draws,
 )
-from transferscope.methods.landscape.landscape import Batches, BatchNormPolicy, Landscape, LandscapePoint
+from transferscope.methods.evaluation import Batches, Evaluation
+from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
 
-__all__ = ["NetworkBasin", "basin_networks", "evaluations"]
+__all__ = ["BasinGrid", "NetworkBasin", "basin_networks", "evaluations"]
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Quantity: TypeAlias = Literal["loss", "error"]
@@ -96,30 +97,40 @@ class _Set:
     reach_weights: Array | None
 
 
-def evaluations(corners: int, points: int, draws: int, nodes: int, deltas: int) -> int:
+@dataclass(frozen=True, kw_only=True)
+class BasinGrid:
+    """At how many points the set between networks is measured.
+
+    Attributes:
+        points: of the quadrature (odd, ends included), or uniform points of the hull, at least 2.
+        draws: at least 1; without a second there is no standard error over them.
+        nodes: of the quadrature of |ν|, for a segment.
+    """
+
+    points: int = 25
+    draws: int = 4
+    nodes: int = 4
+
+
+def evaluations(corners: int, grid: BasinGrid, deltas: int) -> int:
     """How many points of parameter space a test evaluates, ``deltas`` counting 0."""
     if corners == 2:
-        return points + (deltas - 1) * 2 * (draws + nodes)
-    return corners + corners * (corners - 1) // 2 + 1 + points + draws + (deltas - 1) * 2 * draws
+        return grid.points + (deltas - 1) * 2 * (grid.draws + grid.nodes)
+    marks = corners + corners * (corners - 1) // 2 + 1
+    return marks + grid.points + grid.draws + (deltas - 1) * 2 * grid.draws
 
 
 @takes_networks("networks")
 def basin_networks(
     networks: Sequence[nn.Module],
     data: Mapping[str, Batches],
+    evaluation: Evaluation = Evaluation(),
     *,
-    recompute_on: Batches | None = None,
-    batch_norm: BatchNormPolicy = "recompute",
-    points: int = 25,
-    draws: int = 4,
-    nodes: int = 4,
+    grid: BasinGrid = BasinGrid(),
     deltas: Callable[[float], Sequence[float]] = delta_grid,
     tau: float = 0.02,
     seed: int = 0,
     clusters: Mapping[str, npt.ArrayLike | None] | None = None,
-    metric_name: str = "top1",
-    device: str | torch.device = "auto",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
     on_point: Callable[[int, int], None] | None = None,
 ) -> NetworkBasin:
     """Test whether the set between networks is an (ε, δ)-basin of loss and error; see :func:`measures.basin.basin`.
@@ -134,18 +145,12 @@ def basin_networks(
     Args:
         networks: of one architecture, with heads of one size, no one in the span of the others. Left as they are.
         data: loaders by split; each must give the same batches twice.
-        recompute_on: batches of *training* images for batch norm's running statistics; needed where there is any.
-        batch_norm: ``recompute``; ``interpolate`` and ``none`` make artefacts, and the result says so.
-        points: of the quadrature (odd, ends included), or uniform points of the hull, at least 2.
-        draws: at least 1; without a second there is no standard error over them.
-        nodes: of the quadrature of |ν|, for a segment.
+        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
+        grid: at how many points and draws.
         deltas: the grid of δ for the mean distance of the networks; 0 first.
         tau: a fixed threshold beside 2ε, in nats and as a share of wrong labels.
         seed: of all draws.
         clusters: by split, the group of each example; None where each is its own.
-        metric_name: ``top1``, ``top5`` or ``auc``.
-        device: where to compute.
-        memory_format: of weights and images.
         on_point: told how many points are done, of how many.
 
     Raises:
@@ -158,17 +163,10 @@ def basin_networks(
     """
     if len(networks) < 2:
         raise MeasureError("a basin is tested between networks", expected="at least two", got=str(len(networks)))
+    points, draws = grid.points, grid.draws
     if draws < 1 or points < 2:
         raise MeasureError("a basin needs points and draws", expected="points ≥ 2, draws ≥ 1", got=f"{points}, {draws}")
-    land = Landscape(
-        networks,
-        data,
-        recompute_on=recompute_on,
-        batch_norm=batch_norm,
-        metric_name=metric_name,
-        device=device,
-        memory_format=memory_format,
-    )
+    land = Landscape(networks, data, evaluation)
     distances = _distances(land)
     if not np.isfinite(distances).all():
         raise MeasureError("a network has weights that are not finite", expected="finite distances", got="∞ or NaN")
@@ -181,13 +179,13 @@ def basin_networks(
             hint="leave out copies, averages and points of one line",
         )
     off = distances[~np.eye(len(distances), dtype=bool)]
-    grid = tuple(float(value) for value in deltas(float(off.mean())))
-    between = _segment(distances, points, draws, nodes) if len(networks) == 2 else _hull(distances, points, draws, seed)
-    walk = _Walk(land, seed, on_point, evaluations(len(networks), points, draws, nodes, len(grid)))
+    radii = tuple(float(value) for value in deltas(float(off.mean())))
+    between = _segment(distances, grid) if len(networks) == 2 else _hull(distances, grid, seed)
+    walk = _Walk(land, seed, on_point, evaluations(len(networks), grid, len(radii)))
     inside = walk.at(between.inside)
     start = walk.starts(between, inside)
-    noise = walk.noise(between, grid, start)
-    out = walk.outward(between, grid, start)
+    noise = walk.noise(between, radii, start)
+    out = walk.outward(between, radii, start)
     corners = list(range(len(networks))) if len(networks) > 2 else [0, points - 1]
     found: dict[str, dict[Quantity, Basin | None]] = {split: {} for split in land.splits}
     rises: dict[str, dict[Quantity, Interval | None]] = {split: {} for split in land.splits}
@@ -200,7 +198,7 @@ def basin_networks(
                 table[between.interior],
                 noise[split, quantity],
                 out[split, quantity],
-                grid,
+                radii,
                 interior_weights=between.interior_weights,
                 outward_weights=between.reach_weights,
                 clusters=groups,
@@ -231,25 +229,25 @@ def _distances(land: Landscape) -> Array:
     return table
 
 
-def _segment(distances: Array, points: int, draws: int, nodes: int) -> _Set:
-    alphas, weights = segment_quadrature(points)
-    reaches, reach_weights = half_normal_quadrature(nodes)
+def _segment(distances: Array, grid: BasinGrid) -> _Set:
+    alphas, weights = segment_quadrature(grid.points)
+    reaches, reach_weights = half_normal_quadrature(grid.nodes)
     ends = np.eye(2)
     ways = outward(ends[::-1], ends, distances**2)
     return _Set(
         inside=np.stack([1 - alphas, alphas], axis=1),
-        interior=slice(0, points),
+        interior=slice(0, grid.points),
         interior_weights=weights,
-        rims=np.broadcast_to(ends, (draws, 2, 2)),
-        exits=np.broadcast_to(ends, (nodes, 2, 2)),
-        ways=np.broadcast_to(ways, (nodes, 2, 2)),
+        rims=np.broadcast_to(ends, (grid.draws, 2, 2)),
+        exits=np.broadcast_to(ends, (grid.nodes, 2, 2)),
+        ways=np.broadcast_to(ways, (grid.nodes, 2, 2)),
         reaches=reaches,
         reach_weights=reach_weights,
     )
 
 
-def _hull(distances: Array, points: int, draws: int, seed: int) -> _Set:
-    corners = len(distances)
+def _hull(distances: Array, grid: BasinGrid, seed: int) -> _Set:
+    corners, points, draws = len(distances), grid.points, grid.draws
     generator = np.random.default_rng(derive_seed(seed, "hull"))
     edges = [(np.eye(corners)[i] + np.eye(corners)[j]) / 2 for i in range(corners) for j in range(i)]
     marks = np.stack([*np.eye(corners), *edges, np.full(corners, 1 / corners)])

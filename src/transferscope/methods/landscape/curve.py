@@ -6,14 +6,14 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from transferscope.errors import MeasureError
 from transferscope.measures.barriers import Barrier
 from transferscope.measures.curve_length import curve_lengths
+from transferscope.methods.evaluation import Batches, Evaluation
 from transferscope.methods.landscape.barrier import barrier_of
-from transferscope.methods.landscape.landscape import Batches, Landscape, LandscapePoint
+from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.networks.curve import curve_weights
 from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
@@ -79,13 +79,10 @@ def curve_path(
     b: nn.Module,
     bend: nn.Module,
     data: Mapping[str, Batches],
+    evaluation: Evaluation = Evaluation(),
     *,
     shape: CurveShape = "bezier",
-    recompute_on: Batches | None = None,
     positions: Sequence[float] | None = None,
-    metric_name: str = "top1",
-    device: str | torch.device = "auto",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
     on_point: Callable[[int, int], None] | None = None,
 ) -> CurvePath:
     """Evaluate a curve between two networks, and the straight line beside it.
@@ -103,11 +100,8 @@ def curve_path(
         bend: φ, as trained by :class:`~transferscope.training.bend.BendOfCurve`. Left as it is.
         data: loaders by split; each must give the same batches twice.
         shape: that the bend was trained for: ``bezier`` or ``chain``.
-        recompute_on: batches of *training* images for the running statistics; needed where there is batch norm.
+        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
         positions: t, ascending from 0 to 1; 25 evenly spaced ones by default. A chain is kinked at ½.
-        metric_name: ``top1``, ``top5`` or ``auc``.
-        device: where to compute.
-        memory_format: of weights and images.
         on_point: told how many points are done, of how many.
 
     Raises:
@@ -126,14 +120,13 @@ def curve_path(
             expected="0 first, 1 last, each once",
             got=str(grid),
         )
-    land = Landscape(
-        (a, b, bend),
-        data,
-        recompute_on=recompute_on,
-        metric_name=metric_name,
-        device=device,
-        memory_format=memory_format,
-    )
+    if evaluation.batch_norm != "recompute":
+        raise MeasureError(
+            "running statistics of the bend belong to no point of the curve",
+            expected="batch_norm='recompute'",
+            got=repr(evaluation.batch_norm),
+        )
+    land = Landscape((a, b, bend), data, evaluation)
     own: list[dict[str, LandscapePoint]] = []
     found: dict[Way, list[dict[str, LandscapePoint]]] = {"curve": [], "line": []}
     for place, t in enumerate(grid):

@@ -1,7 +1,7 @@
 """The Hessian of a network's loss: largest eigenvalues and trace, from products with vectors."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal, final
 
@@ -14,7 +14,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transferscope.errors import MeasureError
 from transferscope.measures.curvature import hutchinson_trace, top_eigenpairs
 from transferscope.measures.distance import parameter_norm
-from transferscope.methods.landscape.landscape import Batches, Landscape
+from transferscope.methods.evaluation import Batches, Evaluation
+from transferscope.methods.landscape.landscape import Landscape
 from transferscope.networks.batch import labelled
 from transferscope.networks.evaluate import in_format
 from transferscope.networks.given import takes_networks
@@ -59,16 +60,13 @@ class Hessian:
 def hessian(
     network: nn.Module,
     batches: Batches,
+    evaluation: Evaluation = Evaluation(),
     *,
     count: int = 1,
     probes: int = 30,
     tolerance: float = 1e-3,
     most_products: int = 500,
     dtype: Literal["float32", "float64"] = "float32",
-    recompute_on: Batches | None = None,
-    batch_norm: Literal["recompute", "none"] = "recompute",
-    device: str | torch.device = "auto",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
     seed: int = 0,
 ) -> Hessian:
     """Largest eigenvalues and trace of the Hessian of the mean cross-entropy, over all parameters.
@@ -88,10 +86,7 @@ def hessian(
         tolerance: relative, of the eigenvalues.
         most_products: about where the search for eigenvalues ends without convergence.
         dtype: of weights, images and products; ``float64`` for tolerances below about 1e-5.
-        recompute_on: batches of training images for batch norm's statistics.
-        batch_norm: ``recompute`` them once, or ``none`` to keep the network's own.
-        device: where to compute.
-        memory_format: of weights and images.
+        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
         seed: of the first vector and the probes.
 
     Raises:
@@ -104,15 +99,11 @@ def hessian(
     forward-mode formulas of some operations are off (layer norm in torch) or missing (group norm).
     """
     split, task = "curvature", _task(batches)
-    landscape = Landscape(
-        [network],
-        {split: batches},
-        recompute_on=recompute_on,
-        batch_norm=batch_norm,
-        metric_name="top1" if task == "single" else "auc",  # not used, but must fit the labels
-        device=device,
-        memory_format=memory_format,
-    )
+    if evaluation.precision != "float32":
+        raise MeasureError("products need digits", expected="precision='float32'", got=repr(evaluation.precision))
+    # The metric is not used, but must fit the labels.
+    measured = replace(evaluation, metric="top1" if task == "single" else "auc")
+    landscape = Landscape([network], {split: batches}, measured)
     wide = torch.float64 if dtype == "float64" else torch.float32
     if landscape.device.type == "mps" and dtype == "float64":
         raise MeasureError("this device has no float64", expected="dtype='float32', or device='cpu'", got="mps")
@@ -121,7 +112,7 @@ def hessian(
     model = landscape.network.to(wide).requires_grad_(True)
     parameters = list(model.parameters())
     size = sum(parameter.numel() for parameter in parameters)
-    data = _Prepared(batches, landscape.device, wide, memory_format, task)
+    data = _Prepared(batches, landscape.device, wide, evaluation.memory_format, task)
 
     def product(vector: npt.NDArray[Any]) -> npt.ArrayLike:
         given = torch.as_tensor(vector, dtype=wide).to(landscape.device)

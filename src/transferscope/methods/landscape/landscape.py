@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transferscope.errors import MeasureError
 from transferscope.measures.metric_difference import judged as judged_of
 from transferscope.measures.metrics import correct, metric, per_example_loss
+from transferscope.methods.evaluation import Batches, Evaluation
 from transferscope.methods.landscape.buffer_rules import BatchNormPolicy, buffer_rules
 from transferscope.networks.alike import unlike
 from transferscope.networks.batch import first_inputs
@@ -35,10 +36,9 @@ from transferscope.networks.modules import Granularity
 from transferscope.networks.one_function import check_one_function
 from transferscope.readable import readable
 
-__all__ = ["POLICIES", "BatchNormPolicy", "Batches", "Landscape", "LandscapePoint"]
+__all__ = ["POLICIES", "BatchNormPolicy", "Landscape", "LandscapePoint"]
 
 POLICIES: tuple[BatchNormPolicy, ...] = ("recompute", "interpolate", "none")
-Batches = Iterable[object]
 _LOOKED_AT = 8
 _COMPARED = 32
 
@@ -74,19 +74,11 @@ class Landscape:
     Args:
         networks: of one architecture, with heads of one size; the first is where the landscape starts.
         data: loaders by split; each must give the same batches twice.
-        recompute_on: batches of *training* images for batch norm's running statistics, the same at every point; needed
-            where there is batch norm and the policy is ``recompute``.
-        batch_norm: what happens to running statistics at a point: ``recompute`` estimates them anew on
-            ``recompute_on``; ``interpolate`` combines them like weights; ``none`` keeps those of the first network.
-            Both of the latter make barriers that are artefacts.
-        metric_name: ``top1``, ``top5`` or ``auc``.
-        device: where to compute.
-        memory_format: of weights and images.
-        precision: ``bfloat16`` for autocast.
+        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
 
     Attributes:
         network: the copy that is moved, in evaluation mode.
-        policy: ``batch_norm``, or ``no batch norm``.
+        policy: what happens to running statistics, or ``no batch norm``.
         ends: for each network its parameters and buffers by name, on the device.
         parameters: the live parameters of ``network`` by name; change them in place to be anywhere else.
 
@@ -102,14 +94,9 @@ class Landscape:
         self,
         networks: Sequence[nn.Module],
         data: Mapping[str, Batches],
-        *,
-        recompute_on: Batches | None = None,
-        batch_norm: BatchNormPolicy = "recompute",
-        metric_name: str = "top1",
-        device: str | torch.device = "auto",
-        memory_format: Literal["contiguous", "channels_last"] = "contiguous",
-        precision: Literal["float32", "bfloat16"] = "float32",
+        evaluation: Evaluation = Evaluation(),
     ) -> None:
+        batch_norm, recompute_on = evaluation.batch_norm, evaluation.recompute_on
         if not networks:
             raise MeasureError("a landscape needs a network", expected="at least one", got="none")
         if not data:
@@ -119,17 +106,16 @@ class Landscape:
         if batch_norm == "recompute" and recompute_on is None and has_batch_norm(networks[0]):
             raise MeasureError(
                 "the networks have batch norm, but there is nothing to recompute its statistics on",
-                expected="recompute_on: batches of training images",
+                expected="Evaluation(recompute_on=...): batches of training images",
                 hint="or switch it off with batch_norm='interpolate': the result then says so",
             )
         for batches in data.values():
             check_deterministic(batches)
         if recompute_on is not None:
             check_deterministic(recompute_on, labels=False)
-        self.device = resolve_device(device)
-        self.memory_format: Literal["contiguous", "channels_last"] = memory_format
-        self.precision: Literal["float32", "bfloat16"] = precision
-        self.metric_name = metric_name
+        self.device = resolve_device(evaluation.device)
+        self.memory_format, self.precision = evaluation.memory_format, evaluation.precision
+        self.metric_name = evaluation.metric
         self._data = dict(data)
         self._recompute_on = recompute_on
         self._traces: dict[tuple[Granularity, str | None], Trace] = {}
@@ -137,7 +123,7 @@ class Landscape:
         # Where each tensor was last put, and its version then: what is there already is not written again.
         self._at: dict[str, tuple[int, tuple[float, ...]]] = {}
         self.network = copied(networks[0]).to(self.device).eval()
-        if memory_format == "channels_last":
+        if self.memory_format == "channels_last":
             self.network = self.network.to(memory_format=torch.channels_last)
         self._live = _tensors(self.network)
         self.parameters = dict(self.network.named_parameters())

@@ -2,19 +2,19 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from transferscope.errors import MeasureError, ModuleNameError, nearest
 from transferscope.measures.barriers import Barrier
 from transferscope.measures.refinement import Resolution
+from transferscope.methods.evaluation import Batches, Evaluation
 from transferscope.methods.landscape.barrier import barrier_of, values_of
-from transferscope.methods.landscape.landscape import Batches, BatchNormPolicy, Landscape, LandscapePoint
+from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.methods.landscape.line_points import LinePoints, Recheck
 from transferscope.networks.alike import unlike
 from transferscope.networks.copies import copied
@@ -100,16 +100,12 @@ def linear_path(
     a: nn.Module,
     b: nn.Module,
     data: Mapping[str, Batches],
+    evaluation: Evaluation = Evaluation(),
     *,
-    recompute_on: Batches | None = None,
-    batch_norm: BatchNormPolicy = "recompute",
     alphas: Sequence[float] | None = None,
     refine: float | None = None,
     trunk_of: str | None = None,
     fast: bool = False,
-    metric_name: str = "top1",
-    device: str | torch.device = "auto",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
     on_point: Callable[[int, int], None] | None = None,
 ) -> LinearPath:
     """Evaluate the straight line between two networks of one architecture.
@@ -122,8 +118,7 @@ def linear_path(
         a: α = 0. Left as it is.
         b: α = 1. Left as it is.
         data: loaders by split; each must give the same batches twice.
-        recompute_on: batches of *training* images for the running statistics; needed where there is batch norm.
-        batch_norm: ``recompute``, or ``interpolate`` or ``none`` to switch it off, which the result says.
+        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
         alphas: where to evaluate; :func:`alpha_grid` by default, of 13 points where it is refined.
         refine: tolerance in α: halve the intervals of ``alphas`` in [0, 1] in which the maximum of loss or error, on
             any split and over either baseline, lies or may lie, until they are no wider; see
@@ -132,9 +127,6 @@ def linear_path(
         trunk_of: name of the head: all else moves, the head stays that of ``a``, at α = 1 too. Needed where the heads
             differ in size; the second end is then not ``b`` but its trunk under the head of ``a``.
         fast: compute in bfloat16 and channels_last; ends and maxima again in float32 (the difference is in the result).
-        metric_name: ``top1``, ``top5`` or ``auc``.
-        device: where to compute.
-        memory_format: of weights and images.
         on_point: told how many points are done, of how many at most.
 
     Raises:
@@ -153,16 +145,9 @@ def linear_path(
         raise MeasureError("alphas must ascend, each once", expected="for example alpha_grid()", got=str(grid))
     if refine is not None and not ({0.0, 1.0} <= set(grid)):
         raise MeasureError("only a path with both ends can be refined", expected="0 and 1 among alphas", got=str(grid))
-    land = Landscape(
-        (a, b if trunk_of is None else with_head_of(a, b, trunk_of)),
-        data,
-        recompute_on=recompute_on,
-        batch_norm=batch_norm,
-        metric_name=metric_name,
-        device=device,
-        memory_format="channels_last" if fast else memory_format,
-        precision="bfloat16" if fast else "float32",
-    )
+    if fast:
+        evaluation = replace(evaluation, memory_format="channels_last", precision="bfloat16")
+    land = Landscape((a, b if trunk_of is None else with_head_of(a, b, trunk_of)), data, evaluation)
     line = LinePoints(land, on_point)
     line.visit(grid)
     if refine is not None:

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from transferscope.errors import MeasureError
 from transferscope.frozen import derive_seed
 from transferscope.measures.plane import coarse_to_fine, triangle, weights_at
-from transferscope.methods.landscape.landscape import Batches, BatchNormPolicy, Landscape, LandscapePoint
+from transferscope.methods.evaluation import Batches, Evaluation
+from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.networks.directions import OneDimensional, direction_norm, filter_normalised
 from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
@@ -73,15 +73,11 @@ class Plane:
 def plane_through(
     networks: Sequence[nn.Module],
     data: Mapping[str, Batches],
+    evaluation: Evaluation = Evaluation(),
     *,
-    recompute_on: Batches | None = None,
-    batch_norm: BatchNormPolicy = "recompute",
     resolution: int = 17,
     margin: float = 0.25,
     tolerance: float = 0.02,
-    metric_name: str = "top1",
-    device: str | torch.device = "auto",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
     on_point: Callable[[int], None] | None = None,
 ) -> Plane:
     """The plane through three networks: θ_1 at the origin, θ_2 on the x axis, θ_3 above it; distances are kept.
@@ -92,15 +88,11 @@ def plane_through(
     Args:
         networks: three, of one architecture, with heads of one size. Left as they are.
         data: loaders by split; each must give the same batches twice.
-        recompute_on: batches of *training* images for batch norm's running statistics; needed where there is any.
-        batch_norm: ``recompute``; ``interpolate`` and ``none`` make artefacts, and the result says so.
+        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
         resolution: points a side: odd, at least 5.
         margin: around the triangle on all sides, as a share of the longer of its width and height.
         tolerance: a finer grid is evaluated where interpolation from the coarser one was off by more, in error or
             in 1 − exp(−loss), on any split. See :func:`measures.plane.coarse_to_fine`.
-        metric_name: ``top1``, ``top5`` or ``auc``.
-        device: where to compute.
-        memory_format: of weights and images.
         on_point: told how many grid points are done.
 
     Raises:
@@ -114,15 +106,7 @@ def plane_through(
         raise MeasureError("a plane goes through three networks", expected="three", got=str(len(networks)))
     if not margin >= 0:
         raise MeasureError("a margin is a share", expected="at least 0", got=str(margin))
-    land = Landscape(
-        networks,
-        data,
-        recompute_on=recompute_on,
-        batch_norm=batch_norm,
-        metric_name=metric_name,
-        device=device,
-        memory_format=memory_format,
-    )
+    land = Landscape(networks, data, evaluation)
     corners = triangle([[land.distance(a, b) for b in range(3)] for a in range(3)])
     low, high = corners.min(axis=0), corners.max(axis=0)
     air = margin * float((high - low).max())
@@ -142,17 +126,13 @@ def plane_through(
 def plane_around(
     network: nn.Module,
     data: Mapping[str, Batches],
+    evaluation: Evaluation = Evaluation(),
     *,
     seed: int = 0,
     reach: float = 1.0,
     one_dimensional: OneDimensional = "zero",
-    recompute_on: Batches | None = None,
-    batch_norm: BatchNormPolicy = "recompute",
     resolution: int = 17,
     tolerance: float = 0.02,
-    metric_name: str = "top1",
-    device: str | torch.device = "auto",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
     on_point: Callable[[int], None] | None = None,
 ) -> Plane:
     """The plane of two random filter-normalised directions around a network, which is its centre.
@@ -168,13 +148,9 @@ def plane_around(
         reach: how far along each direction to either side, in units of the direction (which is as long as the
             network's weights).
         one_dimensional: biases and parameters of norms stay (``zero``), or are one filter each (``normalise``).
-        recompute_on: as of :func:`plane_through`.
-        batch_norm: as of :func:`plane_through`.
+        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
         resolution: as of :func:`plane_through`.
         tolerance: as of :func:`plane_through`.
-        metric_name: as of :func:`plane_through`.
-        device: as of :func:`plane_through`.
-        memory_format: as of :func:`plane_through`.
         on_point: as of :func:`plane_through`.
 
     Raises:
@@ -186,15 +162,7 @@ def plane_around(
     """
     if not (np.isfinite(reach) and reach > 0):
         raise MeasureError("a plane reaches somewhere", expected="a reach above 0", got=str(reach))
-    land = Landscape(
-        (network,),
-        data,
-        recompute_on=recompute_on,
-        batch_norm=batch_norm,
-        metric_name=metric_name,
-        device=device,
-        memory_format=memory_format,
-    )
+    land = Landscape((network,), data, evaluation)
     land.combine((1.0,))
     directions = [
         filter_normalised(land.parameters, derive_seed(seed, "plane", axis), one_dimensional) for axis in (0, 1)

@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from transferscope.errors import MeasureError
 from transferscope.frozen import derive_seed
 from transferscope.measures.standard_error import standard_error
-from transferscope.methods.landscape.landscape import Batches, Landscape, LandscapePoint
+from transferscope.methods.evaluation import Batches, Evaluation
+from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.networks.directions import OneDimensional, direction_norm, filter_normalised, moved_names
 from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
@@ -86,13 +86,9 @@ def radius_curves(
     radii: Sequence[float],
     directions: int = 5,
     *,
+    evaluation: Evaluation = Evaluation(),
     seed: int = 0,
     one_dimensional: OneDimensional = "zero",
-    recompute_on: Batches | None = None,
-    batch_norm: Literal["recompute", "none"] = "recompute",
-    metric_name: str = "top1",
-    device: str | torch.device = "auto",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
 ) -> RadiusCurves:
     """Loss and error at θ + R·d/‖d‖₂ for random filter-normalised directions d and every radius R.
 
@@ -110,11 +106,7 @@ def radius_curves(
         directions: how many.
         seed: of the directions.
         one_dimensional: ``zero`` leaves biases and the parameters of norms where they are; ``normalise`` moves them.
-        recompute_on: batches of training images for batch norm's statistics, the same at every point.
-        batch_norm: ``recompute`` them at every point, the network itself included, or ``none`` to keep its own.
-        metric_name: ``top1``, ``top5`` or ``auc``.
-        device: where to compute.
-        memory_format: of weights and images.
+        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
 
     Raises:
         MeasureError: no radius or a negative one, no direction, nothing to move or to recompute batch norm on.
@@ -128,15 +120,7 @@ def radius_curves(
         raise MeasureError("curves need radii", expected="finite ℓ2 distances of at least 0", got=str(list(asked)))
     if directions < 1:
         raise MeasureError("curves need a direction", expected="at least 1", got=str(directions))
-    landscape = Landscape(
-        [network],
-        data,
-        recompute_on=recompute_on,
-        batch_norm=batch_norm,
-        metric_name=metric_name,
-        device=device,
-        memory_format=memory_format,
-    )
+    landscape = Landscape([network], data, evaluation)
     start = {name: landscape.ends[0][name] for name in landscape.parameters}
     moved = moved_names(start, one_dimensional)
     landscape.combine([1.0])

@@ -1,7 +1,7 @@
 """Which modules of a fine-tuned network can go back to their pre-trained value, or go altogether, without loss."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -13,19 +13,47 @@ from transferscope.errors import MeasureError
 from transferscope.measures.equivalence import noninferior
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.methods.compare.compare import OnStep
-from transferscope.methods.landscape.landscape import Batches, Landscape
+from transferscope.methods.evaluation import Batches, Evaluation
+from transferscope.methods.landscape.landscape import Landscape
 from transferscope.methods.modules.choices_result import Change, ModuleChoice, ModuleChoices, Together
-from transferscope.methods.modules.criticality import ALPHAS, SIGMAS, criticality
-from transferscope.methods.modules.rewind import Rewinding, Rewound, group_name, rewind, without_weights
+from transferscope.methods.modules.criticality import ALPHAS, SIGMAS, CriticalitySearch, criticality
+from transferscope.methods.modules.rewind import (
+    ModuleSelection,
+    Rewinding,
+    Rewound,
+    group_name,
+    rewind,
+    without_weights,
+)
 from transferscope.networks.batchnorm import tracked_norms
 from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
+from transferscope.readable import readable
 
-__all__ = ["ModuleWork", "module_choices", "module_work"]
+__all__ = ["ChoiceData", "ModuleWork", "module_choices", "module_work"]
 
 _CHOOSES = "validation"
 _DRAWS = 2  # of noise, for μ
 _ONE_SIDED = 0.90  # the ends of such an interval are one-sided 95 % limits
+
+
+@readable
+@dataclass(frozen=True)
+class ChoiceData:
+    """Examples on which modules are chosen, and others on which the choice is judged.
+
+    Attributes:
+        validation: examples that choose.
+        test: examples that judge.
+        noisy: training examples for μ, whose search evaluates many points: fewer than batch norm needs; None takes
+            those that batch norm is recomputed on.
+        clusters: group of each test example, drawn together in the bootstrap; None draws examples.
+    """
+
+    validation: Batches
+    test: Batches
+    noisy: Batches | None = None
+    clusters: npt.ArrayLike | None = None
 
 
 @dataclass(frozen=True)
@@ -93,20 +121,13 @@ def module_work(
 def module_choices(
     pretrained: nn.Module,
     finetuned: nn.Module,
-    validation: Batches,
-    test: Batches,
+    data: ChoiceData,
+    evaluation: Evaluation,
     *,
-    train: Batches,
-    noisy: Batches | None = None,
     new_head: str | None = None,
     head: str | None = None,
     granularity: Granularity = "block",
     margin: float = 0.005,
-    metric_name: str = "top1",
-    clusters: npt.ArrayLike | None = None,
-    batch_norm: Literal["recompute", "none"] = "recompute",
-    memory: int = 1024,
-    device: str | torch.device = "auto",
     on_step: OnStep | None = None,
 ) -> ModuleChoices:
     """Put every module back to its pre-trained value, and to 0, and say what of it costs nothing.
@@ -117,19 +138,12 @@ def module_choices(
     Args:
         pretrained: of the architecture and the number of classes of ``finetuned``. Left as it is.
         finetuned: what came of it. Left as it is.
-        validation: examples that choose.
-        test: examples that judge.
-        train: examples of the training, for batch norm where the policy is ``recompute``.
-        noisy: fewer of them, for μ, whose search evaluates many points; None takes ``train``.
+        data: examples that choose and judge.
+        evaluation: examples of the training to recompute batch norm on, metric, device: see :class:`Evaluation`.
         new_head: the head's name, where the pre-trained network has none for these classes: it is left out.
         head: the classifying module, where it is not new, a part of its own.
         granularity: ``stage``, ``block`` or ``layer``.
         margin: loss of the metric that counts as none, above 0.
-        metric_name: ``top1``, ``top5`` or ``auc``.
-        clusters: group of each test example, drawn together in the bootstrap; None draws examples.
-        batch_norm: ``recompute`` running statistics for every change, or ``none`` to keep the fine-tuned network's.
-        memory: MiB that may be kept of what lies before a module.
-        device: where to compute.
         on_step: as of :func:`~transferscope.methods.compare.compare.compare`.
 
     Raises:
@@ -144,41 +158,28 @@ def module_choices(
     names = [name for name in parts if name != new_head]
     if not names:
         raise MeasureError("the network has no module besides its head", got=f"granularity {granularity!r}")
-    change = partial(
-        rewind,
-        pretrained,
-        finetuned,
-        {_CHOOSES: validation, "test": test},
-        recompute_on=train,
-        batch_norm=batch_norm,
-        granularity=granularity,
-        head=new_head or head,
-        metric_name=metric_name,
-        memory=memory,
-        device=device,
-    )
+    few = data.noisy if data.noisy is not None else evaluation.recompute_on
+    if few is None:
+        raise MeasureError("μ is found on training examples", expected="Evaluation(recompute_on=...)", got="None")
+    select = partial(ModuleSelection, granularity=granularity, head=new_head or head)
+    change = partial(rewind, pretrained, finetuned, {_CHOOSES: data.validation, "test": data.test}, evaluation)
     work = module_work(finetuned, 0, 0, train=0, noisy=0, new_head=new_head, head=head, granularity=granularity)
     steps = _Steps(on_step, work.points)
     steps.begin("single modules", 0)
-    found = change(zero=True, modules=names, on_point=steps.one)
+    found = change(zero=True, modules=select(names=names), on_point=steps.one)
     final = found.final["test"]
     if final.metric is None or found.final[_CHOOSES].metric is None:
         raise MeasureError("the metric is not defined on these examples", expected="examples of every class")
     steps.begin("noise", work.single)
-    few = train if noisy is None else noisy
     bounds = criticality(
         pretrained,
         finetuned,
         few,
-        recompute_on=few,
+        replace(evaluation, recompute_on=few),
         modules=names,
         granularity=granularity,
         head=new_head or head,
-        draws=_DRAWS,
-        batch_norm=batch_norm,
-        metric_name=metric_name,
-        memory=memory,
-        device=device,
+        search=CriticalitySearch(draws=_DRAWS),
         on_module=partial(steps.one, (work.noise - 1) // work.modules),
     )
     every = bonferroni_confidence(len(names), _ONE_SIDED)
@@ -192,37 +193,31 @@ def module_choices(
                 parameters=item.parameters,
                 distance=back.distance,
                 relative=back.distance / norm if norm else None,
-                reset=_change(found, back, margin, every, clusters),
-                zero=_change(found, gone, margin, every, clusters),
+                reset=_change(found, back, margin, every, data.clusters),
+                zero=_change(found, gone, margin, every, data.clusters),
                 mu=item.criticality.mu,
                 sigma=item.criticality.sigma,
             )
         )
 
     def several(to: Literal["initial", "zero"]) -> Together:
-        land = Landscape(
-            (finetuned, pretrained if to == "initial" else without_weights(finetuned)),
-            {_CHOOSES: validation},
-            recompute_on=train,
-            batch_norm=batch_norm,
-            metric_name=metric_name,
-            device=device,
-        )
+        other = pretrained if to == "initial" else without_weights(finetuned)
+        land = Landscape((finetuned, other), {_CHOOSES: data.validation}, evaluation)
         steps.begin("several modules at once", work.single + work.noise + (to == "zero") * work.together // 2)
         changes = {item.name: item.reset if to == "initial" else item.zero for item in modules}
         kept = _grown(land, _cheapest_first(changes, margin), parts, margin, steps.one)
         chosen = tuple(name for name in names if name in kept)
         if not chosen:
             return Together((), 0, None)
-        together = change(zero=to == "zero", modules=(), groups=[chosen], on_point=steps.one)
+        together = change(zero=to == "zero", modules=select(names=(), groups=[chosen]), on_point=steps.one)
         item = together.at(group_name(chosen), to)
-        return Together(chosen, item.parameters, _change(together, item, margin, _ONE_SIDED, clusters))
+        return Together(chosen, item.parameters, _change(together, item, margin, _ONE_SIDED, data.clusters))
 
     return ModuleChoices(
         modules=tuple(modules),
         reset=several("initial"),
         zero=several("zero"),
-        metric_name=metric_name,
+        metric_name=evaluation.metric,
         metric=final.metric,
         examples=(len(found.final[_CHOOSES].losses), len(final.losses)),
         parameters=sum(parameter.numel() for parameter in finetuned.parameters()),

@@ -17,7 +17,8 @@ from transferscope.measures.criticality import (
     network_criticality,
     search_grid,
 )
-from transferscope.methods.landscape.landscape import Batches, BatchNormPolicy, Landscape, LandscapePoint
+from transferscope.methods.evaluation import Batches, Evaluation
+from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 from transferscope.readable import readable
@@ -27,6 +28,7 @@ __all__ = [
     "SIGMAS",
     "CriticalModule",
     "CriticalityResult",
+    "CriticalitySearch",
     "ModuleGrid",
     "Quantity",
     "View",
@@ -39,6 +41,35 @@ SIGMAS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 Quantity = Literal["error", "loss"]
 View = Literal["direct", "optimisation", "final"]
 _SPLIT = "train"
+
+
+@readable
+@dataclass(frozen=True, kw_only=True)
+class CriticalitySearch:
+    """How μ of a module is looked for.
+
+    Attributes:
+        view: ``direct``: the straight line from θ_i^0 to θ_i^F; ``optimisation``: the module's values in checkpoints,
+            ‖θ_i^t − θ_i^0‖² in place of α²‖·‖²; ``final``: α = 1 alone.
+        alphas: in [0, 1], with 0 among them.
+        sigmas: noise scales in (0, 1], standard deviation of each parameter.
+        draws: of noise, at least 2.
+        epsilon: largest L that counts as kept; None for that of the trained network plus ``margin``.
+        margin: see ``epsilon``.
+        quantity: ``error`` is 1 − metric, ``loss`` the mean loss.
+        grid: ``search`` finds μ alone and leaves out what cannot become the minimum; ``full`` evaluates every point.
+        seed: of the noise.
+    """
+
+    view: View = "direct"
+    alphas: Sequence[float] = ALPHAS
+    sigmas: Sequence[float] = SIGMAS
+    draws: int = 5
+    epsilon: float | None = None
+    margin: float = 0.01
+    quantity: Quantity = "error"
+    grid: Literal["search", "full"] = "search"
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,27 +126,13 @@ def criticality(
     initial: nn.Module,
     final: nn.Module,
     data: Batches,
+    evaluation: Evaluation = Evaluation(),
     *,
-    recompute_on: Batches | None = None,
     modules: Sequence[str] | None = None,
     granularity: Granularity = "block",
     head: str | None = None,
-    view: View = "direct",
     checkpoints: Sequence[nn.Module] = (),
-    alphas: Sequence[float] = ALPHAS,
-    sigmas: Sequence[float] = SIGMAS,
-    draws: int = 5,
-    epsilon: float | None = None,
-    margin: float = 0.01,
-    quantity: Quantity = "error",
-    grid: Literal["search", "full"] = "search",
-    batch_norm: BatchNormPolicy = "recompute",
-    metric_name: str = "top1",
-    memory: int = 1024,
-    seed: int = 0,
-    device: str | torch.device = "auto",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
-    precision: Literal["float32", "bfloat16"] = "float32",
+    search: CriticalitySearch = CriticalitySearch(),
     on_module: Callable[[], None] | None = None,
 ) -> CriticalityResult:
     """How far each module can go back to its initial value, and how much noise it bears, before the error rises.
@@ -130,27 +147,12 @@ def criticality(
         initial: θ^0: before the training (for P-T the pre-trained values, the head its random start). Left as it is.
         final: θ^F: after it. Left as it is.
         data: a fixed part of the training images under the evaluation transform.
-        recompute_on: batches of training images for batch norm; needed where the policy is ``recompute``.
+        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
         modules: names at ``granularity``; None for all.
         granularity: ``stage``, ``block`` or ``layer``.
         head: the classifying module, a part of its own.
-        view: ``direct``: the straight line from θ_i^0 to θ_i^F; ``optimisation``: the module's values in
-            ``checkpoints``, ‖θ_i^t − θ_i^0‖² in place of α²‖·‖²; ``final``: α = 1 alone.
-        checkpoints: of the training, in its order, where ``view`` is ``optimisation``.
-        alphas: in [0, 1], with 0 among them.
-        sigmas: noise scales in (0, 1], standard deviation of each parameter.
-        draws: of noise, at least 2.
-        epsilon: largest L that counts as kept; None for that of the trained network plus ``margin``.
-        margin: see ``epsilon``.
-        quantity: ``error`` is 1 − metric, ``loss`` the mean loss.
-        grid: ``search`` finds μ alone and leaves out what cannot become the minimum; ``full`` evaluates every point.
-        batch_norm: ``recompute``, or ``none`` to keep the trained network's statistics.
-        metric_name: ``top1``, ``top5`` or ``auc``.
-        memory: MiB that may be kept of what lies before a module.
-        seed: of the noise.
-        device: where to compute.
-        memory_format: of weights and images.
-        precision: ``bfloat16`` for autocast.
+        checkpoints: of the training, in its order, where the view is ``optimisation``.
+        search: path, noise, and what counts as kept.
         on_module: told after every module.
 
     Raises:
@@ -160,8 +162,9 @@ def criticality(
 
     Reference: Chatterji, Neyshabur & Sedghi (2020), Def. 3.1; Neyshabur et al. 2020, Fig. 6.
     """
-    if draws < 2:
-        raise MeasureError("noise needs draws", expected="at least 2, for a standard error", got=str(draws))
+    if search.draws < 2:
+        raise MeasureError("noise needs draws", expected="at least 2, for a standard error", got=str(search.draws))
+    sigmas = search.sigmas
     parts = parts_parameters(final, granularity, head)
     wanted = list(parts) if modules is None else list(modules)
     for name in wanted:
@@ -169,27 +172,18 @@ def criticality(
             raise ModuleNameError(f"there is no module {name!r} at granularity {granularity!r}",
                                   hint=nearest(name, parts))  # fmt: skip
     grids = ModuleGrid(
-        Landscape(
-            (final, initial, *checkpoints),
-            {_SPLIT: data},
-            recompute_on=recompute_on,
-            batch_norm=batch_norm,
-            metric_name=metric_name,
-            device=device,
-            memory_format=memory_format,
-            precision=precision,
-        ),
-        quantity,
-        path_weights(view, alphas, len(checkpoints)),
-        draws,
-        seed,
+        Landscape((final, initial, *checkpoints), {_SPLIT: data}, evaluation),
+        search.quantity,
+        path_weights(search.view, search.alphas, len(checkpoints)),
+        search.draws,
+        search.seed,
     )
     own = grids.final()
-    limit = own + margin if epsilon is None else epsilon
+    limit = own + search.margin if search.epsilon is None else search.epsilon
     found = []
     for name in wanted:
-        evaluation = grids.focus(name, parts[name], memory, granularity, head)
-        way = search_grid if grid == "search" else evaluate_grid
+        evaluated = grids.focus(name, parts[name], evaluation.memory, granularity, head)
+        way = search_grid if search.grid == "search" else evaluate_grid
         result = way(lambda place, column: grids.at(place, sigmas[column]), grids.squared, sigmas, limit, own)
         found.append(
             CriticalModule(
@@ -198,7 +192,7 @@ def criticality(
                 distance=math.sqrt(grids.moved),
                 distances=tuple(math.sqrt(value) for value in grids.squared),
                 criticality=result,
-                evaluation=evaluation,
+                evaluation=evaluated,
                 evaluations=grids.evaluations,
             )
         )
@@ -209,10 +203,10 @@ def criticality(
         network=network_criticality([m.criticality.mu for m in found], [m.parameters for m in found]),
         final=own,
         epsilon=limit,
-        quantity=quantity,
+        quantity=search.quantity,
         batch_norm=grids.land.policy,
-        view=view,
-        draws=draws,
+        view=search.view,
+        draws=search.draws,
     )
 
 

@@ -13,8 +13,9 @@ from torch import nn
 from transferscope.errors import MeasureError, nearest
 from transferscope.measures.barriers import Barrier
 from transferscope.measures.families import bonferroni_confidence
+from transferscope.methods.evaluation import Batches, Evaluation
 from transferscope.methods.landscape.barrier import barrier_of, values_of
-from transferscope.methods.landscape.landscape import Batches, BatchNormPolicy, Landscape, LandscapePoint
+from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.methods.landscape.linear_path import alpha_grid
 from transferscope.networks.batchnorm import batch_norm_state
 from transferscope.networks.given import takes_networks
@@ -106,18 +107,12 @@ def module_paths(
     a: nn.Module,
     b: nn.Module,
     data: Mapping[str, Batches],
+    evaluation: Evaluation = Evaluation(),
     *,
     modules: Mapping[str, Collection[str]] | None = None,
     granularity: Granularity = "block",
     head: str | None = None,
-    recompute_on: Batches | None = None,
-    batch_norm: BatchNormPolicy = "recompute",
     alphas: Sequence[float] | None = None,
-    metric_name: str = "top1",
-    device: str | torch.device = "auto",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
-    precision: Literal["float32", "bfloat16"] = "float32",
-    memory: int = 1024,
     on_point: Callable[[int, int], None] | None = None,
 ) -> ModuleLines:
     """Interpolate one module after the other between two networks; the rest stays at ``a``.
@@ -137,14 +132,8 @@ def module_paths(
             where None. Buffers move with the parameters beside them.
         granularity: of the modules: ``stage``, ``block`` or ``layer``.
         head: the classifying module, which is then a part of its own.
-        recompute_on: batches of *training* images for the running statistics; needed where there is batch norm.
-        batch_norm: ``recompute``, or ``interpolate`` or ``none`` to switch it off, which the result says.
+        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
         alphas: where to evaluate, 0 and 1 among them; nine points from 0 to 1 by default.
-        metric_name: ``top1``, ``top5`` or ``auc``.
-        device: where to compute.
-        memory_format: of weights and images.
-        precision: ``bfloat16`` for autocast.
-        memory: MiB that may be kept of what lies before a module.
         on_point: told how many points are done, of how many.
 
     Raises:
@@ -159,7 +148,8 @@ def module_paths(
     Example:
         >>> _ = torch.manual_seed(0)
         >>> a, b = (nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 3)) for _ in range(2))
-        >>> found = module_paths(a, b, {"test": [(torch.randn(8, 4), torch.arange(8) % 3)]}, device="cpu")
+        >>> data = {"test": [(torch.randn(8, 4), torch.arange(8) % 3)]}
+        >>> found = module_paths(a, b, data, Evaluation(device="cpu"))
         >>> list(found.modules), found.barrier("2", "test", "loss").linear.value  # convex in the last layer
         (['0', '2'], 0.0)
     """
@@ -168,16 +158,7 @@ def module_paths(
         raise MeasureError(
             "alphas must ascend, each once, with both ends", expected="0 and 1 among them", got=str(grid)
         )
-    land = Landscape(
-        (a, b),
-        data,
-        recompute_on=recompute_on,
-        batch_norm=batch_norm,
-        metric_name=metric_name,
-        device=device,
-        memory_format=memory_format,
-        precision=precision,
-    )
+    land = Landscape((a, b), data, evaluation)
     chosen = {
         name: set(of) for name, of in (parts_parameters(a, granularity, head) if modules is None else modules).items()
     }
@@ -195,7 +176,7 @@ def module_paths(
             words = "not at all: the module is equal in both networks"
         else:
             land.combine((1.0, 0.0))
-            words = land.focus(parameters, memory=memory, granularity=granularity, head=head)
+            words = land.focus(parameters, memory=evaluation.memory, granularity=granularity, head=head)
             for alpha in grid:
                 if alpha != 0:
                     land.combine((1 - alpha, alpha), only=moving)

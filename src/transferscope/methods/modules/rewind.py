@@ -12,18 +12,39 @@ from torch import nn
 from transferscope.errors import MeasureError, ModuleNameError, nearest
 from transferscope.measures.intervals import Interval
 from transferscope.measures.metric_difference import difference_over_examples
-from transferscope.methods.landscape.landscape import Batches, Landscape, LandscapePoint
+from transferscope.methods.evaluation import Batches, Evaluation
+from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.networks.copies import copied
 from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 from transferscope.readable import readable
 
-__all__ = ["ALL", "Rewinding", "Rewound", "Target", "group_name", "rewind", "without_weights"]
+__all__ = ["ALL", "ModuleSelection", "Rewinding", "Rewound", "Target", "group_name", "rewind", "without_weights"]
 
 ALL = "(all)"
 """All modules at once: rewound to the initial value this is the initial network."""
 Target = Literal["initial", "random", "zero", "epoch"]
 UNMOVED = "not evaluated: equal to its final value"
+
+
+@readable
+@dataclass(frozen=True, kw_only=True)
+class ModuleSelection:
+    """Which modules of a network are changed, one at a time and several together.
+
+    Attributes:
+        names: at ``granularity``; None for all.
+        granularity: ``stage``, ``block`` or ``layer``.
+        head: the classifying module, a part of its own.
+        groups: modules to be changed together.
+        cumulative: also the first k and the last k of ``names``, for every k.
+    """
+
+    names: Sequence[str] | None = None
+    granularity: Granularity = "block"
+    head: str | None = None
+    groups: Sequence[Sequence[str]] = ()
+    cumulative: bool = False
 
 
 @readable
@@ -144,22 +165,12 @@ def rewind(
     initial: nn.Module,
     final: nn.Module,
     data: Mapping[str, Batches],
+    evaluation: Evaluation = Evaluation(),
     *,
     random: nn.Module | None = None,
     zero: bool = False,
     checkpoints: Mapping[int, nn.Module] | None = None,
-    modules: Sequence[str] | None = None,
-    groups: Sequence[Sequence[str]] = (),
-    cumulative: bool = False,
-    recompute_on: Batches | None = None,
-    batch_norm: Literal["recompute", "none"] = "recompute",
-    granularity: Granularity = "block",
-    head: str | None = None,
-    metric_name: str = "top1",
-    memory: int = 1024,
-    device: str | torch.device = "auto",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
-    precision: Literal["float32", "bfloat16"] = "float32",
+    modules: ModuleSelection = ModuleSelection(),
     on_point: Callable[[], None] | None = None,
 ) -> Rewinding:
     """Put each module back to its initial value, a random one and each checkpoint's, all others at their final value.
@@ -175,19 +186,8 @@ def rewind(
         zero: also with all parameters of a module at 0: it puts out nothing, what a residual connection leads past it
             stays.
         checkpoints: of the training, by epoch.
-        modules: names at ``granularity``; None for all.
-        groups: modules to be put back together.
-        cumulative: also the first k and the last k of ``modules``, for every k.
-        recompute_on: batches of training images for batch norm; needed where the policy is ``recompute``.
-        batch_norm: ``recompute`` running statistics at every point, the final network's included, or ``none`` to keep
-            the final network's.
-        granularity: ``stage``, ``block`` or ``layer``.
-        head: the classifying module, a part of its own.
-        metric_name: ``top1``, ``top5`` or ``auc``.
-        memory: MiB that may be kept of what lies before the modules.
-        device: where to compute.
-        memory_format: of weights and images.
-        precision: ``bfloat16`` for autocast.
+        modules: which are put back, alone and together.
+        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
         on_point: told after every network: the final one with either statistics, then each change.
 
     Raises:
@@ -196,25 +196,15 @@ def rewind(
 
     Reference: Zhang, Bengio & Singer (2019), "Are all layers created equal?"; Neyshabur et al. 2020, Fig. 5.
     """
-    parts = parts_parameters(final, granularity, head)
-    wanted = list(parts) if modules is None else list(modules)
-    together = _together(wanted, groups, cumulative, parts, granularity)
+    parts = parts_parameters(final, modules.granularity, modules.head)
+    together = _together(modules, parts)
     places: list[tuple[Target, int | None, nn.Module]] = [("initial", None, initial)]
     if random is not None:
         places.append(("random", None, random))
     if zero:
         places.append(("zero", None, without_weights(final)))
     places += [("epoch", epoch, network) for epoch, network in sorted((checkpoints or {}).items())]
-    land = Landscape(
-        (final, *(network for _, _, network in places)),
-        data,
-        recompute_on=recompute_on,
-        batch_norm=batch_norm,
-        metric_name=metric_name,
-        device=device,
-        memory_format=memory_format,
-        precision=precision,
-    )
+    land = Landscape((final, *(network for _, _, network in places)), data, evaluation)
     shares = [tuple(float(index == place) for index in range(len(land.ends))) for place in range(len(land.ends))]
     land.combine(shares[0])
     tell = on_point or _silent
@@ -227,17 +217,17 @@ def rewind(
         parameters = [parameter for member in members for parameter in parts[member]]
         size = sum(land.parameters[parameter].numel() for parameter in parameters)
         land.combine(shares[0])
-        evaluation = land.focus(parameters, memory=memory, granularity=granularity, head=head)
+        evaluated = land.focus(parameters, memory=evaluation.memory, granularity=modules.granularity, head=modules.head)
         for place, (to, epoch, _) in enumerate(places, start=1):
             distance = land.distance(0, place, only=set(parameters))
             points = reached
             if distance != 0:
                 land.combine(shares[place], only=parameters)
                 points = land.evaluate(judged=True)
-            words = evaluation if distance != 0 else UNMOVED
+            words = evaluated if distance != 0 else UNMOVED
             rewound.append(Rewound(name, members, size, to, epoch, distance, points, words))
             tell()
-    return Rewinding(reached, own, tuple(rewound), land.policy, metric_name)
+    return Rewinding(reached, own, tuple(rewound), land.policy, evaluation.metric)
 
 
 def _silent() -> None:
@@ -257,19 +247,14 @@ def without_weights(network: nn.Module) -> nn.Module:
     return empty
 
 
-def _together(
-    wanted: Sequence[str],
-    groups: Sequence[Sequence[str]],
-    cumulative: bool,
-    parts: Mapping[str, Sequence[str]],
-    granularity: str,
-) -> dict[str, tuple[str, ...]]:
+def _together(modules: ModuleSelection, parts: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     """What is put back at once, by name: single modules first, all of them last."""
-    for members in ((name,) for name in wanted), groups:
+    wanted = list(parts) if modules.names is None else list(modules.names)
+    for members in ((name,) for name in wanted), modules.groups:
         for group in members:
-            _check_group(group, parts, granularity)
-    found = {name: (name,) for name in wanted} | {group_name(group): tuple(group) for group in groups}
-    if cumulative:
+            _check_group(group, parts, modules.granularity)
+    found = {name: (name,) for name in wanted} | {group_name(group): tuple(group) for group in modules.groups}
+    if modules.cumulative:
         found |= dict(_cumulative(wanted))
     return found | {ALL: tuple(parts)}
 

@@ -9,7 +9,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from transferscope.errors import LoaderError, MeasureError, ModuleNameError, nearest
 from transferscope.measures.cka import CkaSums, Kind, cka_compute, cka_update, smallest_batch
+from transferscope.methods.evaluation import Execution
 from transferscope.methods.similarity.cka_points import Maps, ObservedNetwork
 from transferscope.methods.similarity.cka_result import CkaResult
 from transferscope.networks.activations import ActivationRecorder
@@ -31,12 +32,30 @@ from transferscope.networks.evaluate import (
 from transferscope.networks.given import takes_networks
 from transferscope.networks.loader_check import LoaderFacts, check_repeatable
 from transferscope.networks.modules import Granularity, hookable_parts
+from transferscope.readable import readable
 
-__all__ = ["CkaResult", "cka", "cka_networks"]
+__all__ = ["CkaEstimator", "CkaResult", "cka", "cka_networks"]
 
 _PROBE = 3
 
 Modules = Sequence[str] | Mapping[str, Sequence[str]] | None
+
+
+@readable
+@dataclass(frozen=True, kw_only=True)
+class CkaEstimator:
+    """How CKA is estimated.
+
+    Attributes:
+        kind: ``unbiased``, ``biased`` (averaged over minibatches; depends on the batch size), both with the linear
+            kernel; or ``rbf``: the RBF kernel with the unbiased estimator.
+        maps: ``flattened``, or ``pooled``: averaged over positions.
+        bandwidth: of the RBF kernel, as a multiple of the median distance of each batch.
+    """
+
+    kind: Kind = "unbiased"
+    maps: Maps = "flattened"
+    bandwidth: float = 1.0
 
 
 def _names(
@@ -79,12 +98,8 @@ def cka_networks(
     *,
     modules: Modules = None,
     granularity: Granularity = "block",
-    device: str | torch.device = "auto",
-    precision: Literal["float32", "bfloat16"] = "float32",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
-    kind: Kind = "unbiased",
-    maps: Maps = "flattened",
-    bandwidth: float = 1.0,
+    execution: Execution = Execution(),
+    estimator: CkaEstimator = CkaEstimator(),
     repeatable: bool = True,
     on_batch: Callable[[int], None] | None = None,
     on_features: Callable[[str, str, Tensor], None] | None = None,
@@ -104,13 +119,8 @@ def cka_networks(
         modules: names of modules (``relu#2`` is the second call), one list for all or one for each label; all
             parts of ``granularity`` where None.
         granularity: ``stage``, ``block`` or ``layer``.
-        device: ``auto``, ``cpu``, ``cuda``, ``mps``.
-        precision: of the forward passes; ``bfloat16`` is faster and off by about 1e-3.
-        memory_format: of the forward passes.
-        kind: ``unbiased``, ``biased`` (averaged over minibatches; depends on the batch size), both with the linear
-            kernel; or ``rbf``: the RBF kernel with the unbiased estimator.
-        maps: ``flattened``, or ``pooled``: averaged over positions.
-        bandwidth: of the RBF kernel, as a multiple of the median distance of each batch.
+        execution: device and number format of the forward passes.
+        estimator: kernel, estimator, and what becomes of convolution maps.
         repeatable: check first that the loader gives the same examples each time; False to take one that does
             not.
         on_batch: called with the number of examples counted so far.
@@ -128,18 +138,19 @@ def cka_networks(
     Example:
         >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).requires_grad_(False)
         >>> batches = [torch.arange(30.0).reshape(10, 3).sin(), torch.arange(30.0).reshape(10, 3).cos()]
-        >>> result = cka_networks({"P": net}, batches, device="cpu")
+        >>> result = cka_networks({"P": net}, batches, execution=Execution(device="cpu"))
         >>> result.modules, result.between("P", "P").round(6).diagonal().tolist()
         ({'P': ('0', '2')}, [1.0, 1.0])
     """
     _check_choice("granularity", granularity, ("stage", "block", "layer"))
+    precision, memory_format, kind, maps = execution.precision, execution.memory_format, estimator.kind, estimator.maps
     _check_choice("precision", precision, ("float32", "bfloat16"))
     _check_choice("memory_format", memory_format, ("contiguous", "channels_last"))
     _check_choice("kind", kind, ("unbiased", "biased", "rbf"))
     _check_choice("maps", maps, ("flattened", "pooled"))
     if not networks:
         raise MeasureError("there is no network to compare", expected="at least one network", got="none")
-    where = resolve_device(device)
+    where = resolve_device(execution.device)
     names = _names(networks, modules, granularity)
     # A network that comes under two labels is run once.
     observed: dict[tuple[int, tuple[str, ...]], ObservedNetwork] = {}
@@ -159,7 +170,7 @@ def cka_networks(
         batches = (in_format(inputs_of(batch).to(where), memory_format) for batch in loader)
         # Around the networks only: neither the data set's transforms nor the sums are to lose digits.
         cast = functools.partial(autocast, where, precision)
-        counted = _count(seen, batches, kind, bandwidth, stack, cast, on_batch)
+        counted = _count(seen, batches, estimator, stack, cast, on_batch)
     matrix = cka_compute(counted.sums)
     places = _places(networks, names, observed)
     index = [place for spots in places.values() for place in spots]
@@ -220,12 +231,12 @@ class _Counted:
 def _count(
     seen: Sequence[ObservedNetwork],
     batches: Iterable[Tensor],
-    kind: Kind,
-    bandwidth: float,
+    estimator: CkaEstimator,
     stack: contextlib.ExitStack,
     cast: Callable[[], contextlib.AbstractContextManager[Any]],
     on_batch: Callable[[int], None] | None,
 ) -> _Counted:
+    kind = estimator.kind
     sums: CkaSums | None = None
     recorders: list[ActivationRecorder] = []
     grams, offsets, dtype = torch.empty(0, 0, 0), torch.empty(0, 2), torch.float32
@@ -258,7 +269,7 @@ def _count(
         coarsest = max((network.coarsest for network in seen), key=lambda dtype: torch.finfo(dtype).eps)
         # The sums are float64, which MPS does not have.
         here = [tensor.cpu() if tensor.device.type == "mps" else tensor for tensor in (grams, offsets)]
-        sums = cka_update(sums, *here, kind=kind, feature_dtype=coarsest, bandwidth=bandwidth)
+        sums = cka_update(sums, *here, kind=kind, feature_dtype=coarsest, bandwidth=estimator.bandwidth)
         last = len(inputs)
         if on_batch is not None:
             on_batch(sums.examples)
@@ -286,12 +297,8 @@ def cka(
     *,
     modules: Modules = None,
     granularity: Granularity = "block",
-    device: str | torch.device = "auto",
-    precision: Literal["float32", "bfloat16"] = "float32",
-    memory_format: Literal["contiguous", "channels_last"] = "contiguous",
-    kind: Kind = "unbiased",
-    maps: Maps = "flattened",
-    bandwidth: float = 1.0,
+    execution: Execution = Execution(),
+    estimator: CkaEstimator = CkaEstimator(),
     repeatable: bool = True,
     on_batch: Callable[[int], None] | None = None,
 ) -> CkaResult:
@@ -304,12 +311,8 @@ def cka(
         loader: as of :func:`cka_networks`; required.
         modules: as of :func:`cka_networks`, by the labels ``a`` and ``b`` where they differ.
         granularity: as of :func:`cka_networks`.
-        device: as of :func:`cka_networks`.
-        precision: as of :func:`cka_networks`.
-        memory_format: as of :func:`cka_networks`.
-        kind: as of :func:`cka_networks`.
-        maps: as of :func:`cka_networks`.
-        bandwidth: as of :func:`cka_networks`.
+        execution: as of :func:`cka_networks`.
+        estimator: as of :func:`cka_networks`.
         repeatable: as of :func:`cka_networks`.
         on_batch: as of :func:`cka_networks`.
 
@@ -331,12 +334,8 @@ def cka(
         loader,
         modules=modules,
         granularity=granularity,
-        device=device,
-        precision=precision,
-        memory_format=memory_format,
-        kind=kind,
-        maps=maps,
-        bandwidth=bandwidth,
+        execution=execution,
+        estimator=estimator,
         repeatable=repeatable,
         on_batch=on_batch,
     )
