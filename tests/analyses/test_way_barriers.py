@@ -103,7 +103,7 @@ def test_a_column_over_pairs_leaves_one_seed_out() -> None:
 
 @pytest.mark.parametrize("kind", [Align, Curve])
 def test_settings_of_its_own_come_before_those_that_ways_share(kind: type) -> None:
-    shared = ["points", "batch_norm_images", "train_images", "test_images", "variants", "max_pairs"]
+    shared = ["batch_norm_images", "train_images", "test_images", "points", "variants", "max_pairs"]
     assert kind.setting_names()[-6:] == shared
     assert kind.setting_names()[0] in ("methods", "shape")
     assert list(setting_meanings(kind)) == kind.setting_names()

@@ -7,7 +7,7 @@ from filelock import FileLock
 
 from tests.report import synthetic
 from tests.studies import NAME, SIZE, arrays
-from transferscope.report import render
+from transferscope.report import render, sections
 from transferscope.running.run import run_study
 from transferscope.study.file import load_study
 
@@ -81,7 +81,7 @@ def finished(shared: Path) -> Run:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here outlives the session
                 results = run_study(load_study(study, allow_code=True), folder / "store", quiet=True)
-                patch.setattr(render, "drawings", lambda results: dict.fromkeys(render.slugs(results), ()))
+                patch.setattr(sections, "figures", lambda kind, table, metric: ())
                 render.write_report(results, folder / "report")
     return Run(study, folder / "report")
 

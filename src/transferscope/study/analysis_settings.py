@@ -46,20 +46,18 @@ class AnalysisSettings(Frozen):
         return {"analysis": self.name, "version": self.version, **super().identity()}
 
 
-def answered(
-    analysis: AnalysisSettings, question: Literal["misfit", "data_sources", "other_sources"], study: Any
-) -> Any:
+def answered(analysis: AnalysisSettings, asked: Literal["misfit", "data_sources", "other_sources"], study: Any) -> Any:
     """What an analysis says of a study before anything is done; it may be of somebody else's package.
 
     Raises:
         AnalysisError: it fails with an error that is none of ours.
     """
     try:
-        found = getattr(analysis, question)(study)
-        return found if question == "misfit" else tuple(found)
+        found = getattr(analysis, asked)(study)
+        return found if asked == "misfit" else tuple(found)
     except TransferscopeError:
         raise
     except Exception as error:
         raise AnalysisError(
-            f"the analysis {analysis.name!r} cannot say its {question}", got=f"{type(error).__name__}: {error}"
+            f"the analysis {analysis.name!r} cannot say its {asked}", got=f"{type(error).__name__}: {error}"
         ) from error
