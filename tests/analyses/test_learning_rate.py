@@ -234,7 +234,7 @@ def test_the_summary_says_by_key_and_in_words_what_is_not_distinguishable() -> N
     assert {variant: rate.flags for variant, rate in rates.items()} == dict.fromkeys(rates, ("edge_of_grid",))
     assert rates["P_T"].note == f"validation metric 0.804; {said}"
     assert "distinguishable" not in rates["RI_T"].note
-    assert any("training.rate_rule=best" in note for note in summary.notes)
+    assert any("training.rate_rule: best" in note for note in summary.notes)
     plain = ANALYSIS.summarise(table(*rows), Evidence())
     assert [choice["moved"] for choice in plain.facts["choices"].values()] == [False, False]
     assert not any("rate_rule" in note for note in plain.notes)

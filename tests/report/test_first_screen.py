@@ -124,7 +124,7 @@ def test_a_spike_of_the_loss_stands_beside_the_answer() -> None:
         curves = replace(synthetic.result("learning_curves"), summary=replace(SILENT, facts=facts))
         said = " ".join(answer(results(curves)).caveats)
         assert ("P-T[0] at 0.09 from 0.5 to 22 in epoch 3, back in epoch 5" in said) == bool(spikes)
-        assert ("`--set training.learning_rates=[0.03,0.09]`" in said) == bool(spikes)
+        assert ("--set 'training.learning_rates=[0.03,0.09]'`" in said) == bool(spikes)
 
 
 @pytest.mark.kind("C11")

@@ -320,7 +320,7 @@ class LearningRate(AbstractAnalysis):
         if any(choice.moved for choice in choices.values()):
             notes.append(
                 "of rates whose validation metric is within one standard error of the best the smallest is taken; "
-                "`--set training.rate_rule=best` takes the best"
+                "the setting `training.rate_rule: best` takes the best"
             )
         spikes = [
             {name.removeprefix("spike_"): value for name, value in row.items()}
