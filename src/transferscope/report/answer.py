@@ -162,7 +162,7 @@ def _caveats(results: Results, facts: Mapping[str, Any]) -> list[str]:
         note = spike_note(spikes)
         smaller = min(run["learning_rate"] for run in spikes) / 3
         grid = f"training.learning_rates=[{smaller:.6g},{3 * smaller:.6g}]"
-        said.append(f"{note[0].upper()}{note[1:]}. Smaller grid are steadier: {with_setting(results, grid)}.")
+        said.append(f"{note[0].upper()}{note[1:]}. Smaller rates are steadier: {with_setting(results, grid)}.")
     return said
 
 
