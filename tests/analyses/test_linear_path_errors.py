@@ -24,6 +24,12 @@ def test_a_trunk_that_differs_and_a_head_that_is_not_there_are_named() -> None:
         linear_path(network(0), network(1), {"x": batches()}, trunk_of="heads", evaluation=Evaluation(device="cpu"))
 
 
+def test_a_loader_without_the_name_of_its_split_is_told_what_is_expected() -> None:
+    with pytest.raises(MeasureError, match="by the name of their split") as caught:
+        linear_path(network(0), network(1), batches(), evaluation=Evaluation(device="cpu"))
+    assert '{"test": loader}' in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("other", "names"),
     [

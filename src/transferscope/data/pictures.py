@@ -89,7 +89,7 @@ def loaded(image: Image.Image) -> Image.Image:
         closed = stream is None or stream.closed
         if closed and not file:
             raise UnreadableError(one_line(error)) from error
-        again: Any = Path(os.fsdecode(file)).open("rb") if closed else stream  # noqa: SIM115
+        again: Any = Path(os.fsdecode(file)).open("rb") if closed else stream  # noqa: SIM115 - closed below, ours or not
         with again:
             bare = _bare(again, decoded=True)
             if bare is None:
