@@ -17,11 +17,12 @@ from transferscope.study.registry import BUILT_IN
 ROOT = Path(__file__).parents[1] / "src" / "transferscope"
 PACKAGE = "transferscope"
 
-SPINE = {"bounds", "errors", "factories", "frozen", "keys", "readable", "rounding"}
+SPINE = {"arguments", "bounds", "errors", "factories", "frozen", "keys", "readable", "rounding"}
 # Layers from the lowest to the highest -> the lower ones that each may import: picture in docs/architecture.md.
 MAY: dict[str, set[str]] = {
     "bounds": set(),
     "errors": set(),
+    "arguments": {"errors"},
     "factories": {"errors"},
     "frozen": set(),
     "keys": set(),
@@ -29,7 +30,7 @@ MAY: dict[str, set[str]] = {
     "readable": set(),
     "rounding": set(),
     "published": set(),
-    "measures": {"bounds", "errors"},
+    "measures": {"arguments", "bounds", "errors"},
     "store": {"errors"},
     "data": {*SPINE, "store"},
     "specs": {"frozen", "data"},
@@ -88,7 +89,18 @@ NEEDS: dict[str, set[str]] = {
 }
 # Libraries that only some parts may use; those of a question's plot are the plots'.
 LIBRARIES: dict[str, set[str]] = {
-    "torch": {"analyses", "context", "data", "files", "measures", "methods", "networks", "running", "training"},
+    "torch": {
+        "analyses",
+        "arguments",
+        "context",
+        "data",
+        "files",
+        "measures",
+        "methods",
+        "networks",
+        "running",
+        "training",
+    },
     "timm": {"networks"},
     "torchvision": {"data", "networks"},
     "altair": {"plots"},

@@ -1,11 +1,14 @@
-"""Arguments of measures as plain values: measures keep no gradient, whatever comes in."""
+"""Arguments of measures as plain values: measures keep no gradient, whatever comes in, and take what fits alone."""
 
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
+import numpy.typing as npt  # noqa: F401 - of the example
 import torch
 from torch import Tensor
+
+from transferscope.arguments import checked
 
 __all__ = ["of_arrays", "of_tensors"]
 
@@ -16,7 +19,10 @@ R = TypeVar("R")
 def of_tensors(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function of tensors see them detached, those in lists and dictionaries too.
 
-    >>> of_tensors(lambda x: x.requires_grad)(torch.ones(1, requires_grad=True))
+    >>> @of_tensors
+    ... def keeps(x: Tensor) -> bool:
+    ...     return x.requires_grad
+    >>> keeps(torch.ones(1, requires_grad=True))
     False
     """
     return _with(function, torch.Tensor.detach)
@@ -25,13 +31,18 @@ def of_tensors(function: Callable[P, R]) -> Callable[P, R]:
 def of_arrays(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function of arrays take tensors in their place, of any device and floating-point type.
 
-    >>> of_arrays(lambda x: type(x).__name__)(torch.ones(1, dtype=torch.bfloat16, requires_grad=True))
+    >>> @of_arrays
+    ... def kind(x: npt.ArrayLike) -> str:
+    ...     return type(x).__name__
+    >>> kind(torch.ones(1, dtype=torch.bfloat16, requires_grad=True))
     'ndarray'
     """
     return _with(function, _array)
 
 
 def _with(function: Callable[P, R], change: Callable[[Tensor], Any]) -> Callable[P, R]:
+    function = checked(function)
+
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
         plain = [_changed(item, change) for item in args]

@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError, nearest
 from transferscope.measures.arguments import of_arrays, of_tensors
 from transferscope.measures.intervals import Interval
@@ -140,6 +141,7 @@ def barrier(
     )
 
 
+@checked
 def stability(error_barrier: Interval, limit: float = 0.02) -> Literal["stable", "unstable", "undecided"]:
     """Whether two networks are linearly connected, by the mean-baseline barrier of their *error*.
 

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_arrays
 from transferscope.measures.intervals import Interval
@@ -91,6 +92,7 @@ class Basin:
     resolved: bool | None
 
 
+@checked
 def delta_grid(span: float, smallest: float = 1 / 16, largest: float = 4.0, per_doubling: int = 1) -> tuple[float, ...]:
     """0, and noise scales from ``smallest·span`` to ``largest·span``, ``per_doubling`` to each factor of 2.
 

@@ -10,6 +10,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_tensors
 
@@ -112,6 +113,7 @@ def dead_channels(mean: Tensor, square: Tensor, count: int) -> Tensor:
     return deviation <= _DEAD * torch.maximum(mean.abs(), deviation.max())
 
 
+@checked
 def channel_correlation(moments: ChannelMoments) -> tuple[Tensor, Tensor, Tensor]:
     """Pearson's correlation of every channel of a with every channel of b.
 
@@ -205,6 +207,7 @@ class Reuse:
     dead: Tensor
 
 
+@checked
 def reuse(choosing: ChannelMoments, scoring: ChannelMoments, threshold: float = 0.5) -> Reuse:
     """Match the channels of a with those of b on one half of the data, and score the matching on the other.
 

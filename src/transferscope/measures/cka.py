@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_tensors
 from transferscope.measures.grams import (
@@ -241,6 +242,7 @@ class CkaMatrix:
     reasons: tuple[str | None, ...]
 
 
+@checked
 def cka_compute(sums: CkaSums) -> CkaMatrix:
     """CKA from what the batches summed up to: averaged first, divided last.
 

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from scipy import integrate
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 
 __all__ = ["curve_lengths"]
@@ -13,6 +14,7 @@ __all__ = ["curve_lengths"]
 _ROUNDING = 1e-6
 
 
+@checked
 def curve_lengths(
     shape: Literal["bezier", "chain"],
     positions: Sequence[float],

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 
 __all__ = [
@@ -84,6 +85,7 @@ class Spike:
     back: int | None
 
 
+@checked
 def optimisation_speed(curves: Sequence[Curve]) -> list[float] | None:
     """Mean of each clean training metric over the epochs common to all curves, epoch 0 left out.
 
@@ -114,6 +116,7 @@ def optimisation_speed(curves: Sequence[Curve]) -> list[float] | None:
     return [math.fsum(curve[epoch] for epoch in common) / len(common) for curve in curves]
 
 
+@checked
 def common_thresholds(curves: Sequence[Curve], count: int = 5, *, higher_is_better: bool = True) -> list[float]:
     """Evenly spaced levels that no curve starts at and at least one reaches.
 
@@ -151,6 +154,7 @@ def common_thresholds(curves: Sequence[Curve], count: int = 5, *, higher_is_bett
     return [sign * level for level in levels]
 
 
+@checked
 def steps_to_threshold(curve: Curve, threshold: float, *, higher_is_better: bool = True) -> Reached:
     """The first measured epoch at which the curve is at or beyond a threshold.
 
@@ -182,6 +186,7 @@ def steps_to_threshold(curve: Curve, threshold: float, *, higher_is_better: bool
     return Reached(None, after)
 
 
+@checked
 def speed_from_equal_loss(losses: Sequence[Curve], metrics: Sequence[Curve]) -> list[float] | None:
     """Optimisation speed counted from the moment each network has the same training loss.
 
@@ -230,6 +235,7 @@ def speed_from_equal_loss(losses: Sequence[Curve], metrics: Sequence[Curve]) -> 
     ]
 
 
+@checked
 def still_improving(curve: Curve, *, level: float = 0.05, higher_is_better: bool = True) -> Trend | None:
     """Whether a validation curve still rises at its end, against its own noise.
 
@@ -275,6 +281,7 @@ def still_improving(curve: Curve, *, level: float = 0.05, higher_is_better: bool
     return Trend(slope, error, p_value, p_value < level, upper, len(window))
 
 
+@checked
 def loss_spikes(losses: Curve) -> tuple[Spike, ...]:
     """Where a loss rises far above its earlier level, against its own noise.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError, nearest
 from transferscope.measures.arguments import of_tensors
 
@@ -128,6 +129,7 @@ def distance_by_module(
     }
 
 
+@checked
 def group_by_module(names: Iterable[str], modules: Sequence[str]) -> dict[str, list[str]]:
     """Which parameters belong to which module: the longest module name that is the parameter's name or leads
     it.
@@ -166,6 +168,7 @@ def group_by_module(names: Iterable[str], modules: Sequence[str]) -> dict[str, l
     return {**groups, "": rest} if rest else groups
 
 
+@checked
 def split_head(parameters: Parameters, head: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Trunk and head apart: heads start anew for each task, so their distance says little about transfer.
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 from transferscope.measures.interval import Interval
 
@@ -25,6 +26,7 @@ class Noninferiority:
     margin: float
 
 
+@checked
 def noninferior(loss: Interval, margin: float = 0.005) -> Noninferiority:
     """ "Kept", "negligible", "as good as": the upper one-sided 95 % limit of the loss is below a margin.
 

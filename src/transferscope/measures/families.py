@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_arrays
 
@@ -61,6 +62,7 @@ def bonferroni(p: Sequence[float | None]) -> list[float | None]:
     return [min(1.0, len(tested) * value) if value is not None else None for value in p]
 
 
+@checked
 def bonferroni_confidence(count: int, confidence: float = 0.95) -> float:
     """The confidence of each of ``count`` intervals that hold all at once: 1 − (1 − confidence) / count.
 

@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_tensors
 
@@ -41,6 +42,7 @@ BLOCK_BYTES = 16 * 2**20
 """Memory of one block of work on Gram matrices, about."""
 
 
+@checked
 def smallest_batch(kind: Kind) -> int:
     """The fewest examples a batch may have: 4 for ``unbiased`` and ``rbf``, 2 for ``biased``."""
     return 2 if kind == "biased" else 4

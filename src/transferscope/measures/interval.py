@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from transferscope.arguments import checked
 from transferscope.bounds import DIFFERENCE, MAGNITUDE, SHARE, Basis, Bounds, Flag
 from transferscope.errors import MeasureError
 
@@ -52,6 +53,7 @@ class Interval:
     flags: tuple[Flag, ...] = ()
 
 
+@checked
 def within(interval: Interval, bounds: Bounds | None) -> Interval:
     """The interval without what the number cannot be.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_tensors
 from transferscope.measures.grams import power_of_two
@@ -107,6 +108,7 @@ def decompose(features: Tensor) -> Decomposition | None:
     return Decomposition(basis[:, :rank].contiguous(), scales[:rank] / scale) if rank else None
 
 
+@checked
 def canonical_correlation(a: Decomposition, b: Decomposition) -> Cca:
     """Mean of the squared canonical correlations of two decompositions: ``‖U_a' U_b‖_F² / min(rank_a, rank_b)``.
 
@@ -152,6 +154,7 @@ def mean_squared_cca(a: Tensor, b: Tensor) -> float | None:
     return None if first is None or second is None else canonical_correlation(first, second).value
 
 
+@checked
 def procrustes_of(a: Decomposition, b: Decomposition) -> float:
     """:func:`procrustes_similarity` of two decompositions: ``‖S_a U_a' U_b S_b‖_* / (‖S_a‖ ‖S_b‖)``.
 

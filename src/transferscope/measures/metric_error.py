@@ -5,12 +5,14 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_arrays
 
 __all__ = ["auc_error", "metric_error", "share_error"]
 
 
+@checked
 def share_error(share: float, examples: int) -> float:
     """Standard error of a share of examples, with two successes and two failures added (Agresti–Coull).
 
@@ -37,6 +39,7 @@ def share_error(share: float, examples: int) -> float:
     return math.sqrt(centre * (1 - centre) / (examples + 4))
 
 
+@checked
 def auc_error(area: float, positives: int, negatives: int) -> float:
     """Standard error of an area under the receiver operating characteristic, by Hanley and McNeil.
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError, nearest
 from transferscope.measures.arguments import of_arrays, of_tensors
 
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 
+@checked
 def chance_level(metric: str, classes: int) -> float:
     """What guessing reaches: 0.5 for AUC, k of the classes for top-k.
 

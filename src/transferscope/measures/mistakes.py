@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError, nearest
 from transferscope.measures.arguments import of_arrays
 from transferscope.measures.bootstrap import Statistic
@@ -175,6 +176,7 @@ def weighted_mistakes(
     }
 
 
+@checked
 def mistake_statistic(name: str) -> Statistic:
     """One statistic as a function of weights and indicators, for ``bootstrap_interval``.
 

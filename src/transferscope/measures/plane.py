@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 
 __all__ = ["Surface", "coarse_to_fine", "strides", "triangle", "weights_at"]
@@ -105,6 +106,7 @@ def strides(resolution: int) -> tuple[int, ...]:
     return tuple(reversed(found))
 
 
+@checked
 def coarse_to_fine(
     evaluate: Callable[[int, int], npt.ArrayLike],
     resolution: int,

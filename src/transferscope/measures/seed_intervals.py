@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_arrays
 from transferscope.measures.interval import Bounds, Interval, check_confidence, equal, finite, within
@@ -110,6 +111,7 @@ def seeds_p_value(
     return float(2 * stats.t.sf(abs(mean / error), len(data) - 1))
 
 
+@checked
 def seed_pairs_interval(
     pairs: Mapping[tuple[int, int], float],
     confidence: float = 0.95,

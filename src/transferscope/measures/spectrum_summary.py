@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 from transferscope.measures.spectra import Spectrum
 
@@ -35,6 +36,7 @@ class SpectrumSummary:
     energy: float | None
 
 
+@checked
 def spectrum_summary(spectrum: Spectrum, top: float = 0.1) -> SpectrumSummary:
     """Norms and ranks of an operator.
 
@@ -77,6 +79,7 @@ def spectrum_summary(spectrum: Spectrum, top: float = 0.1) -> SpectrumSummary:
     )
 
 
+@checked
 def top_energy(spectrum: Spectrum, k: int) -> float | None:
     """Share of Σσ² in the k largest singular values.
 
@@ -103,6 +106,7 @@ def top_energy(spectrum: Spectrum, k: int) -> float | None:
     return min(1.0, float((taken * squares).sum() / (spectrum.multiplicity * squares).sum()))
 
 
+@checked
 def spectrum_curve(spectrum: Spectrum, points: int = 200) -> tuple[Tensor, Tensor]:
     """The spectrum as a curve that serves linear and logarithmic axes: the value at some ranks, the ends among them.
 

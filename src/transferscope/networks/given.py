@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from transferscope.arguments import checks_of
 from transferscope.errors import ArchitectureError
 from transferscope.networks.evaluate import batches_checked_once, preserved
 from transferscope.networks.initialisation import randomness_untouched
@@ -94,7 +95,8 @@ def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     Networks are given back as of :func:`~transferscope.networks.evaluate.preserved`, global random state as it was.
     Batches that one of its steps found deterministic are not read again to find that out.
-    Compiled modules run as they were written, so that hooks are called.
+    Compiled modules run as they were written, so that hooks are called. All arguments are of the kinds that the
+    annotations name: see :mod:`transferscope.arguments`.
 
     Args:
         names: of the arguments that are networks, or sequences or mappings of networks; None is left alone.
@@ -123,6 +125,9 @@ def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             for name in names:
                 if name in bound.arguments:
                     bound.arguments[name] = looked_at(bound.arguments[name])
+            for name, check in checks_of(function).items():
+                if name in bound.arguments:
+                    bound.arguments[name] = check(bound.arguments[name])
             with ExitStack() as stack:
                 # Whatever the caller is in: what is computed is the same.
                 stack.enter_context(torch.inference_mode(False))

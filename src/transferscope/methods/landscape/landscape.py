@@ -99,12 +99,6 @@ class Landscape:
         batch_norm, recompute_on = evaluation.batch_norm, evaluation.recompute_on
         if not networks:
             raise MeasureError("a landscape needs a network", expected="at least one", got="none")
-        if not isinstance(data, Mapping):
-            raise MeasureError(
-                "data are loaders by the name of their split",
-                expected='a dictionary such as {"test": loader}',
-                got=type(data).__name__,
-            )
         if not data:
             raise MeasureError("a landscape needs data", expected="at least one split", got="none")
         for other in networks[1:]:
