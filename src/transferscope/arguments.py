@@ -10,8 +10,10 @@ import inspect
 import math
 import numbers
 import operator
+import os
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -22,12 +24,14 @@ from torch.utils.data import Dataset
 
 from transferscope.errors import LoaderError, MeasureError, TransferscopeError, nearest
 
-__all__ = ["checked", "checks_of"]
+__all__ = ["checked", "checks_of", "is_plain"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Check = Callable[[Any], Any]
 
+_LEAST = {"seed": 0, "draws": 1, "classes": 1, "positions": 1, "probes": 1, "restarts": 1, "resolution": 1}
+"""The smallest whole number that an argument of a name can be."""
 _GROUPS = ("clusters", "groups", "groups_a", "groups_b")
 """Arrays of whatever tells groups apart: numbers or names."""
 _LIKE_ARRAYS = set(get_args(npt.ArrayLike))
@@ -90,6 +94,8 @@ def checks_of(function: Callable[..., object]) -> dict[str, Check]:
 def _named(function: str, name: str, check: Check, value: Any) -> Any:
     try:
         fit = check(value)
+        if isinstance(fit, int) and fit < _LEAST.get(name, fit):
+            raise _MisfitError(f"a whole number of at least {_LEAST[name]}", fit)
         # Within others it may stand for what is not known.
         if isinstance(fit, float) and math.isnan(fit):
             raise _MisfitError("a number", fit)
@@ -114,6 +120,8 @@ def _check(hint: Any, array: Check) -> Check:
         return _union(inner, array)
     if origin is Literal:
         return functools.partial(_option, inner)
+    if hint is Path:
+        return _path
     if hint in _SCALARS:
         return _SCALARS[hint]
     if origin is np.ndarray:
@@ -199,20 +207,28 @@ def _text(value: Any) -> str:
     return value
 
 
+def _path(value: Any) -> Path:
+    if not isinstance(value, (str, os.PathLike)):
+        raise _MisfitError("a path", value)
+    return Path(value)
+
+
 def _tensor(value: Any) -> Tensor:
     if isinstance(value, (np.ndarray, np.generic, list, tuple)):
         array = _array(value, "a tensor")
         value = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=True))
     if not isinstance(value, Tensor):
         raise _MisfitError("a tensor", value)
-    if value.is_complex() or value.layout != torch.strided or value.is_quantized or value.is_meta:
+    if value.is_complex() or not is_plain(value):
         raise _MisfitError("a dense tensor of real numbers that holds values", value)
+    if value.ndim == 0:
+        raise _MisfitError("a tensor with axes", value)
     return value.to(_WIDER[value.dtype]) if value.dtype in _WIDER else value
 
 
 def _array(value: Any, expected: str = "an array") -> npt.NDArray[Any]:
     array = _as_array(value, expected)
-    if not _is_real(array) or (array.size == 0 and array.ndim == 0):
+    if not _is_real(array) or array.ndim == 0:
         raise _MisfitError(f"{expected} of real numbers", value)
     return array
 
@@ -227,12 +243,18 @@ def _groups(value: Any) -> Any:
 
 
 def _as_array(value: Any, expected: str) -> npt.NDArray[Any]:
-    if value is None or isinstance(value, (str, bytes, Mapping, Set, nn.Module)):
+    no_array = isinstance(value, Tensor) and not is_plain(value)
+    if value is None or no_array or isinstance(value, (str, bytes, Mapping, Set, nn.Module)):
         raise _MisfitError(expected, value)
     try:
         return np.asarray(value.detach().cpu().float() if _is_half(value) else value)
     except (TypeError, ValueError, RuntimeError) as error:  # rows of unequal lengths; objects that are no numbers
         raise _MisfitError(f"{expected}: rows of one length", value) from error
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether it can be computed with and read: neither sparse nor quantised, and not without values."""
+    return tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
 
 
 def _is_half(value: object) -> bool:
@@ -244,16 +266,18 @@ def _is_real(value: Tensor | npt.NDArray[Any]) -> bool:
 
 
 def _items(check: Check, origin: type, value: Any) -> Any:
-    arrays = isinstance(value, (np.ndarray, Tensor)) and value.ndim > 0
-    plain = isinstance(value, (str, bytes, nn.Module, type))
-    if plain or not (arrays or isinstance(value, Iterable if origin is not Sequence else Sequence)):
+    wrong = isinstance(value, (str, bytes, nn.Module, type))
+    if isinstance(value, (np.ndarray, Tensor)):
+        wrong = value.ndim == 0 or (isinstance(value, Tensor) and not is_plain(value))
+    elif not isinstance(value, Iterable if origin is not Sequence else Sequence):
+        wrong = True
+    if wrong:
         hint = f"one of them alone is [{value!r}]" if isinstance(value, str) else None
         raise _MisfitError("several, as a list or tuple", value, hint)
+    if isinstance(value, (np.ndarray, Tensor)):
+        return _each(check, list(value) if value.ndim > 1 else value.tolist())
     if not isinstance(value, (list, tuple)):
-        # What can be read only once is left to the function, and sets and arrays stay what they are.
-        if isinstance(value, (np.ndarray, Tensor)):
-            _each(check, value.tolist())
-        return value
+        return value  # what can be read only once is left to the function
     found = _each(check, value)
     return value if all(a is b for a, b in zip(found, value, strict=True)) else type(value)(found)
 
@@ -269,7 +293,8 @@ def _each(check: Check, values: Iterable[Any]) -> list[Any]:
 
 
 def _several(checks: Sequence[Check], value: Any) -> Any:
-    if not isinstance(value, (list, tuple, np.ndarray)) or len(value) != len(checks):
+    array = isinstance(value, np.ndarray) and value.ndim > 0
+    if not (array or isinstance(value, (list, tuple))) or len(value) != len(checks):
         raise _MisfitError(f"{len(checks)} of them, as a tuple", value)
     return tuple(_each(lambda pair: pair[0](pair[1]), zip(checks, value, strict=True)))
 

@@ -8,12 +8,27 @@ import numpy.typing as npt  # noqa: F401 - of the example
 import torch
 from torch import Tensor
 
-from transferscope.arguments import checked
+from transferscope.arguments import checked, is_plain
+from transferscope.errors import MeasureError
 
-__all__ = ["of_arrays", "of_tensors"]
+__all__ = ["check_axes", "of_arrays", "of_tensors"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def check_axes(name: str, array: Any, *axes: int | None) -> None:
+    """Raise a MeasureError where an array has other axes.
+
+    >>> check_axes("weights", torch.ones(2, 3), None, 3)
+    """
+    shape = tuple(array.shape)
+    if len(shape) != len(axes) or any(size != (axis or max(1, size)) for size, axis in zip(shape, axes, strict=True)):
+        raise MeasureError(
+            f"{name} does not fit the other arguments",
+            expected=f"the axes ({', '.join('any' if axis is None else str(axis) for axis in axes)})",
+            got=str(shape),
+        )
 
 
 def of_tensors(function: Callable[P, R]) -> Callable[P, R]:
@@ -54,7 +69,7 @@ def _with(function: Callable[P, R], change: Callable[[Tensor], Any]) -> Callable
 
 def _changed(item: Any, change: Callable[[Tensor], Any]) -> Any:
     if isinstance(item, Tensor):
-        return change(item)
+        return change(item) if is_plain(item) else item  # refused at the door
     if type(item) in (list, tuple) and any(isinstance(part, (Tensor, list, tuple)) for part in item):
         return type(item)(_changed(part, change) for part in item)
     if isinstance(item, Mapping) and any(isinstance(part, Tensor) for part in item.values()):

@@ -108,7 +108,7 @@ def delta_grid(span: float, smallest: float = 1 / 16, largest: float = 4.0, per_
     >>> delta_grid(2.0, 0.5, 4.0)
     (0.0, 1.0, 2.0, 4.0, 8.0)
     """
-    if not (math.isfinite(span) and span > 0 and 0 < smallest < largest and per_doubling >= 1):
+    if not (math.isfinite(span) and span > 0 and 0 < smallest < largest < math.inf and per_doubling >= 1):
         raise MeasureError(
             "no grid of δ can be made of these numbers",
             expected="span > 0, 0 < smallest < largest, per_doubling of at least 1",

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import of_arrays
+from transferscope.measures.arguments import check_axes, of_arrays
 
 __all__ = ["Statistic", "bootstrap_draws", "bootstrap_weights", "weighted_mean"]
 
@@ -120,5 +120,7 @@ def weighted_mean(weights: npt.NDArray[np.float64], values: npt.NDArray[np.float
     Returns:
         ``draws``.
     """
+    check_axes("values", values, None)
+    check_axes("weights", weights, None, len(values))
     result: npt.NDArray[np.float64] = (weights @ values) / weights.sum(axis=1)
     return result

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from transferscope.arguments import checked
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import of_tensors
+from transferscope.measures.arguments import check_axes, of_tensors
 
 __all__ = [
     "ChannelMoments",
@@ -109,8 +109,10 @@ def dead_channels(mean: Tensor, square: Tensor, count: int) -> Tensor:
     Returns:
         bool, ``channels``.
     """
+    check_axes("mean", mean, None)
+    check_axes("square", square, len(mean))
     deviation = (square / max(1, count)).sqrt()
-    return deviation <= _DEAD * torch.maximum(mean.abs(), deviation.max())
+    return deviation <= _DEAD * torch.maximum(mean.to(deviation.dtype).abs(), deviation.max())
 
 
 @checked
@@ -167,6 +169,10 @@ def match_channels(correlation: Tensor, dead_a: Tensor, dead_b: Tensor) -> Match
             "correlations and dead channels do not fit each other",
             expected=f"{(len(dead_a), len(dead_b))}",
             got=str(tuple(correlation.shape)),
+        )
+    if dead_a.dtype != torch.bool or dead_b.dtype != torch.bool:
+        raise MeasureError(
+            "a channel is dead or not", expected="tensors of bool", got=f"{dead_a.dtype} and {dead_b.dtype}"
         )
     if not bool(torch.isfinite(correlation).all()):
         raise MeasureError("a correlation is not finite", expected="finite activations", hint="leave out diverged runs")

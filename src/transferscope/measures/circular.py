@@ -4,11 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import of_tensors
+from transferscope.measures.arguments import check_axes, of_tensors
 from transferscope.measures.spectra import convolution_spectrum
 
 __all__ = ["CircularDifference", "circular_difference", "small_size"]
@@ -100,6 +101,8 @@ def circular_difference(
         raise MeasureError(
             "only maps of one to three axes can be padded", expected="1, 2 or 3 axes", got=f"{axes} axes"
         )
+    for name, setting in (("stride", stride), ("dilation", dilation), ("padding", padding)):
+        check_axes(name, np.asarray(setting), axes)
     kernel = weight.detach().to("cpu", torch.float64)
     circular = convolution_spectrum(kernel, size, stride=stride, dilation=dilation, groups=groups)
     largest = float(circular.values[0])

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from transferscope.arguments import checked
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import of_tensors
+from transferscope.measures.arguments import check_axes, of_tensors
 from transferscope.measures.grams import (
     BLOCK_BYTES,
     Estimator,
@@ -108,6 +108,7 @@ def hsic_pairs(grams: Tensor, kind: Estimator = "unbiased") -> Tensor:
         MeasureError: not square, or too few examples.
     """
     n = check_grams(grams, kind)
+    check_axes("grams", grams, None, n, n)
     points = grams.shape[0]
     rows = grams.sum(-1, dtype=torch.float64)
     diagonal = grams.diagonal(dim1=-2, dim2=-1).to(torch.float64)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import of_tensors
+from transferscope.measures.arguments import check_axes, of_tensors
 from transferscope.measures.logistic import fit_logistic, scaling
 
 __all__ = [
@@ -99,7 +99,11 @@ def frechet_gaussian(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covar
     >>> round(frechet_gaussian(torch.zeros(3), one, torch.zeros(3), 4 * one), 9)
     3.0
     """
+    check_axes("mean_a", mean_a, None)
     size = len(mean_a)
+    check_axes("mean_b", mean_b, size)
+    if not all(bool(torch.isfinite(part).all()) for part in (mean_a, covariance_a, mean_b, covariance_b)):
+        raise MeasureError("a mean or covariance is not finite", expected="finite numbers", got="NaN or infinity")
     for matrix in (covariance_a, covariance_b):
         if matrix.shape != (size, size) or len(mean_b) != size:
             raise MeasureError(

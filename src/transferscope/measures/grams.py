@@ -15,7 +15,7 @@ from torch import Tensor
 
 from transferscope.arguments import checked
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import of_tensors
+from transferscope.measures.arguments import check_axes, of_tensors
 
 __all__ = [
     "BLOCK_BYTES",
@@ -259,6 +259,7 @@ def rbf_grams(grams: Tensor, bandwidth: float = 1.0, floors: Tensor | None = Non
             "the width of the RBF kernel does not fit", expected="a positive multiple", got=str(bandwidth)
         )
     n = check_grams(grams, "biased")
+    check_axes("grams", grams, None, n, n)
     points = grams.shape[0]
     above = torch.triu_indices(n, n, 1, device=grams.device)
     pairs = above.shape[1]

@@ -182,8 +182,8 @@ def _table(features: Tensor, what: str) -> Tensor:
 def _targets(labels: Tensor, examples: int, classes: int, task: str) -> Array:
     values = labels.detach().cpu()
     if task == "single":
-        fits = values.shape == (examples,) and int(values.min()) >= 0 and int(values.max()) < classes
-        if not fits or values.is_floating_point():
+        whole = not values.is_floating_point() and values.dtype != torch.bool and values.shape == (examples,)
+        if not whole or int(values.min()) < 0 or int(values.max()) >= classes:
             raise MeasureError(
                 "labels do not fit the features",
                 expected=f"({examples},) whole numbers from 0 to {classes - 1}",

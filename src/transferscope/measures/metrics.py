@@ -14,7 +14,7 @@ from torch import Tensor
 
 from transferscope.arguments import checked
 from transferscope.errors import MeasureError, nearest
-from transferscope.measures.arguments import of_arrays, of_tensors
+from transferscope.measures.arguments import check_axes, of_arrays, of_tensors
 
 __all__ = [
     "METRICS",
@@ -250,6 +250,9 @@ def weighted_auc(scores: npt.ArrayLike, positive: npt.ArrayLike, weights: npt.Ar
     [0.875]
     """
     score = np.asarray(scores, dtype=np.float64)
+    check_axes("scores", score, None)
+    check_axes("positive", np.asarray(positive), len(score))
+    check_axes("weights", np.asarray(weights), None, len(score))
     order = np.argsort(score, kind="stable")
     score = score[order]
     is_positive = np.asarray(positive, dtype=bool)[order]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from transferscope.arguments import checked
 from transferscope.errors import MeasureError, nearest
-from transferscope.measures.arguments import of_arrays
+from transferscope.measures.arguments import check_axes, of_arrays
 from transferscope.measures.bootstrap import Statistic
 
 __all__ = [
@@ -159,6 +159,8 @@ def weighted_mistakes(
         ``draws`` for each name of :data:`MISTAKE_STATISTICS`; NaN where it is not defined (callers turn it
         into a named null).
     """
+    check_axes("indicators", indicators, None, 5)
+    check_axes("weights", weights, None, len(indicators))
     common, only_a, only_b, right, same = (weights @ indicators).T
     total = common + only_a + only_b + right
     right_a, right_b = right + only_b, right + only_a
@@ -221,6 +223,8 @@ def mistakes_by_group(
     a, b, y, group = (np.asarray(array) for array in (predicted_a, predicted_b, labels, groups))
     if group.shape != y.shape:
         raise MeasureError("groups must name the group of each example", expected=str(y.shape), got=str(group.shape))
+    if group.dtype.kind not in "biu":
+        raise MeasureError("groups are whole numbers", expected="the number of each group", got=str(group.dtype))
     mistake_indicators(a, b, y)  # for its checks
     return {
         int(name): compare_mistakes(a[group == name], b[group == name], y[group == name]) for name in np.unique(group)

@@ -92,7 +92,7 @@ def rsa_of(a: Tensor | None, b: Tensor | None) -> float | None:
             expected="equally many pairs",
             got=f"{len(a)} and {len(b)}",
         )
-    return max(-1.0, min(1.0, float(a @ b)))
+    return max(-1.0, min(1.0, float(a.double() @ b.double())))
 
 
 @of_tensors

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import of_arrays
+from transferscope.measures.arguments import check_axes, of_arrays
 
 __all__ = ["DIFFICULTIES", "QUARTERS", "difficulty_strata", "quarter_strata", "stratified_kappa"]
 
@@ -97,6 +97,9 @@ def stratified_kappa(
     >>> stratified_kappa(np.ones((1, 4)), table, np.zeros(4, dtype=np.int64)).tolist()
     [0.5]
     """
+    check_axes("indicators", indicators, None, 5)
+    check_axes("weights", weights, None, len(indicators))
+    check_axes("strata", strata, len(indicators))
     above, below = np.zeros(len(weights)), np.zeros(len(weights))
     for stratum in np.unique(strata):
         inside = strata == stratum

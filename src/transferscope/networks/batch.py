@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferscope.arguments import is_plain
 from transferscope.errors import LoaderError
 
 __all__ = ["first_inputs", "inputs_and_labels", "inputs_of", "labelled", "labels_of"]
@@ -179,7 +180,7 @@ def _input_tensor(item: object, batch: object) -> Tensor:
     if isinstance(item, np.ndarray) and item.dtype.kind in "fiub":
         # torch takes no reversed axes and warns of memory that must not be written to.
         item = torch.from_numpy(item if item.flags.writeable and min(item.strides, default=1) >= 0 else item.copy())
-    if not isinstance(item, Tensor) or item.ndim == 0:
+    if not isinstance(item, Tensor) or item.ndim == 0 or not is_plain(item):
         raise LoaderError(
             "a batch of the loader holds no input that a network could take",
             expected=f"a tensor, (tensor, labels, ...), or a mapping with one of {', '.join(_INPUTS)}",

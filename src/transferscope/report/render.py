@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from importlib import resources
@@ -12,6 +13,7 @@ import polars as pl
 from markupsafe import Markup, escape
 
 from transferscope.analyses.estimates import frame
+from transferscope.errors import AnalysisError
 from transferscope.plots.export import png, svg
 from transferscope.plots.theme import metric_name
 from transferscope.report.answer import answer
@@ -135,8 +137,17 @@ def write_report(results: Results, folder: Path) -> Path:
 
 def written_report(results: Results, folder: Path) -> tuple[Path, Results]:
     """As :func:`write_report`; with the results as they are shown, which say whose figures or cards failed."""
+    if not isinstance(results, Results):
+        raise AnalysisError(
+            "these are no results of a study",
+            expected="what run_study gives",
+            got=type(results).__name__,
+            hint="write_report(run_study(load_study(path), store), folder)",
+        )
+    if not isinstance(folder, (str, os.PathLike)):
+        raise AnalysisError("a report is written into a folder", expected="a path", got=type(folder).__name__)
     with translated(None, "use"):
-        return _written(results, folder)
+        return _written(results, Path(folder))
 
 
 def _written(results: Results, folder: Path) -> tuple[Path, Results]:

@@ -9,6 +9,7 @@ from typing import Any
 from transferscope.analyses.contract import AbstractAnalysis, analysis_of
 from transferscope.analyses.finished import table_of
 from transferscope.analyses.outcome.analysis import Outcome
+from transferscope.arguments import checked
 from transferscope.context.bind import bind
 from transferscope.context.bound import BoundStudy
 from transferscope.context.context import Context
@@ -32,6 +33,7 @@ __all__ = ["analysis_text", "asked_of", "run_study"]
 OnEvent = Callable[[dict[str, Any]], None]
 
 
+@checked
 def run_study(study: Study, store_root: Path, *, quiet: bool = False, command: str = "") -> Results:
     """Train, measure and summarise everything a study asks for.
 

@@ -48,6 +48,10 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), *, allow_code: b
             with its place, line or override, what was expected and what came, and the nearest names where
             one is misspelt.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise StudyError("this is no path of a study", expected="a str or Path", got=type(path).__name__)
+    if not isinstance(overrides, (list, tuple)) or not all(isinstance(text, str) for text in overrides):
+        raise StudyError("overrides are texts", expected='several, such as ["seeds.0=7"]', got=repr(overrides))
     return _study(read_document(Path(path)), Path(path), overrides, allow_code)
 
 

@@ -81,16 +81,6 @@ def _as_tuple(names: Sequence[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-def _check_choice(setting: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise MeasureError(
-            f"{setting} is not one of its choices",
-            expected=", ".join(choices),
-            got=repr(value),
-            hint=nearest(str(value), choices),
-        )
-
-
 @takes_networks("networks")
 def cka_networks(
     networks: Mapping[str, nn.Module],
@@ -142,12 +132,7 @@ def cka_networks(
         >>> result.modules, result.between("P", "P").round(6).diagonal().tolist()
         ({'P': ('0', '2')}, [1.0, 1.0])
     """
-    _check_choice("granularity", granularity, ("stage", "block", "layer"))
     precision, memory_format, kind, maps = execution.precision, execution.memory_format, estimator.kind, estimator.maps
-    _check_choice("precision", precision, ("float32", "bfloat16"))
-    _check_choice("memory_format", memory_format, ("contiguous", "channels_last"))
-    _check_choice("kind", kind, ("unbiased", "biased", "rbf"))
-    _check_choice("maps", maps, ("flattened", "pooled"))
     if not networks:
         raise MeasureError("there is no network to compare", expected="at least one network", got="none")
     where = resolve_device(execution.device)
