@@ -79,7 +79,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "linear_path": {"a": A, "b": B, "data": DATA, "evaluation": CPU, "alphas": (0, 0.5, 1), "refine": None},
     "load_study": {"path": "no-such-study.yaml", "overrides": ()},
     "module_choices": {
-        "pretrained": A, "finetuned": B, "data": ts.ChoiceData(BATCHES, BATCHES), "margin": 0.005,
+        "pretrained": A, "finetuned": B, "data": ts.ChoiceData(BATCHES, BATCHES),
         "evaluation": ts.Evaluation(device="cpu", recompute_on=BATCHES),
     },
     "module_paths": {

@@ -128,7 +128,8 @@ def _check(hint: Any, array: Check) -> Check:
         return array
     if isinstance(origin, type):
         if issubclass(origin, Mapping):
-            return functools.partial(_mapping, _check(inner[0], array), _check(inner[1], array), Tensor in inner)
+            each = _parameter if inner[1] is Tensor else _check(inner[1], array)
+            return functools.partial(_mapping, _check(inner[0], array), each)
         if origin is Iterable and inner[0] in (Any, object):
             return _batches
         if origin is tuple and inner[-1] is not Ellipsis:
@@ -226,6 +227,11 @@ def _tensor(value: Any) -> Tensor:
     return value.to(_WIDER[value.dtype]) if value.dtype in _WIDER else value
 
 
+def _parameter(value: Any) -> Tensor:
+    # Of a network, whose own it is what it holds: counters without axes, complex numbers.
+    return value if isinstance(value, Tensor) else _tensor(value)
+
+
 def _array(value: Any, expected: str = "an array") -> npt.NDArray[Any]:
     array = _as_array(value, expected)
     if not _is_real(array) or array.ndim == 0:
@@ -299,10 +305,10 @@ def _several(checks: Sequence[Check], value: Any) -> Any:
     return tuple(_each(lambda pair: pair[0](pair[1]), zip(checks, value, strict=True)))
 
 
-def _mapping(key: Check, check: Check, tensors: bool, value: Any) -> Any:
+def _mapping(key: Check, check: Check, value: Any) -> Any:
     if not isinstance(value, Mapping):
         hint = None
-        if tensors:
+        if check is _parameter:
             hint = "of a network: dict(network.named_parameters())"
         elif check is _batches:
             raise _MisfitError('loaders by the name of their split: a dictionary such as {"test": loader}', value)

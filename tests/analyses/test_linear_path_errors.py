@@ -25,7 +25,7 @@ def test_a_trunk_that_differs_and_a_head_that_is_not_there_are_named() -> None:
 
 
 def test_a_loader_without_the_name_of_its_split_is_told_what_is_expected() -> None:
-    with pytest.raises(MeasureError, match="by the name of their split") as caught:
+    with pytest.raises(MeasureError, match="cannot take this as data") as caught:
         linear_path(network(0), network(1), batches(), evaluation=Evaluation(device="cpu"))
     assert '{"test": loader}' in str(caught.value)
 

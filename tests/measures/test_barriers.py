@@ -229,7 +229,7 @@ def test_callers_tensors_are_unchanged_and_no_gradient_is_kept() -> None:
         (lambda: barrier([0.0, 1.0], np.zeros((2, 3)), clusters=[0]), "clusters must name the group"),
         (lambda: barrier([0.0, 1.0], [1.0, 1.0], confidence=95), "a confidence is a share"),
         (lambda: stability(Interval(0.0, 0.0, 0.0, 9, "seeds", 0.8)), "limits of this barrier"),
-        (lambda: interpolate(network(1), network(2), float("nan")), "α must be finite"),
+        (lambda: interpolate(network(1), network(2), float("inf")), "α must be finite"),
         (lambda: interpolate({"w": torch.ones(1)}, {"v": torch.ones(1)}, 0.5), "'v' is only in the second"),
         (lambda: interpolate({"w": torch.ones(1)}, {}, 0.5), "'w' is only in the first"),
         (lambda: interpolate({"w": torch.ones(1)}, {"w": torch.ones(2)}, 0.5), "'w' differs in shape or type"),

@@ -49,8 +49,6 @@ def dissimilarities(features: Tensor, kind: Dissimilarity = "euclidean") -> Tens
     rows, columns = torch.triu_indices(n, n, 1)
     if kind == "euclidean":
         return torch.pdist(flat) / scale
-    if kind != "correlation":
-        raise MeasureError("there is no such dissimilarity", expected="euclidean or correlation", got=repr(kind))
     centred = flat - flat.mean(1, keepdim=True)
     norms = centred.norm(dim=1)
     rounding = torch.finfo(features.dtype).eps * flat.norm(dim=1)
