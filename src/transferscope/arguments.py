@@ -347,7 +347,8 @@ def _instance(kind: type, value: Any) -> Any:
     if not isinstance(value, kind):
         raise _MisfitError(f"a {kind.__module__}.{kind.__name__}".replace("a builtins.", "a "), value)
     if dataclasses.is_dataclass(value):
-        for name, check in _fields(type(value)).items():
+        kind_of: Any = type(value)
+        for name, check in _fields(kind_of).items():
             try:
                 check(getattr(value, name))
             except _MisfitError as misfit:

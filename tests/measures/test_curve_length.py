@@ -57,7 +57,7 @@ def test_closed_forms():
 
 @pytest.mark.parametrize("sides", [(1, 1, 3), (3, 1, 1), (1, float("nan"), 1), (-1, 1, 1), (float("inf"), 1, 1)])
 def test_distances_of_no_triangle(sides):
-    with pytest.raises(MeasureError, match="those of no triangle|as from_bend"):
+    with pytest.raises(MeasureError, match=r"those of no triangle|as from_bend"):
         curve_lengths("bezier", AT, *sides)
 
 
