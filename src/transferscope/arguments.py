@@ -272,14 +272,15 @@ def _is_real(value: Tensor | npt.NDArray[Any]) -> bool:
 
 
 def _items(check: Check, origin: type, value: Any) -> Any:
+    if isinstance(value, str) and check is _text:
+        return [value]  # one name is what is meant, not its letters
     wrong = isinstance(value, (str, bytes, nn.Module, type))
     if isinstance(value, (np.ndarray, Tensor)):
         wrong = value.ndim == 0 or (isinstance(value, Tensor) and not is_plain(value))
     elif not isinstance(value, Iterable if origin is not Sequence else Sequence):
         wrong = True
     if wrong:
-        hint = f"one of them alone is [{value!r}]" if isinstance(value, str) else None
-        raise _MisfitError("several, as a list or tuple", value, hint)
+        raise _MisfitError("several, as a list or tuple", value)
     if isinstance(value, (np.ndarray, Tensor)):
         return _each(check, list(value) if value.ndim > 1 else value.tolist())
     if not isinstance(value, (list, tuple)):

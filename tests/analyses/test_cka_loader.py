@@ -345,13 +345,13 @@ def test_errors():
         cka_networks({}, BATCHES)
     with pytest.raises(LoaderError, match="there is no loader"):
         cka(model)
-    with pytest.raises(MeasureError, match=r"precision is not one of its choices[\s\S]*bfloat16"):
+    with pytest.raises(MeasureError, match=r"cannot take this as execution.precision[\s\S]*bfloat16"):
         cka(model, loader=BATCHES, execution=Execution(precision="bfloat"))
-    with pytest.raises(MeasureError, match="granularity is not one of its choices"):
+    with pytest.raises(MeasureError, match="cannot take this as granularity"):
         cka(model, loader=BATCHES, granularity="blocks")
-    with pytest.raises(MeasureError, match="memory_format is not one of its choices"):
+    with pytest.raises(MeasureError, match="cannot take this as execution.memory_format"):
         cka(model, loader=BATCHES, execution=Execution(memory_format="last"))
-    with pytest.raises(MeasureError, match="kind is not one of its choices"):
+    with pytest.raises(MeasureError, match="cannot take this as estimator.kind"):
         cka(model, loader=BATCHES, estimator=CkaEstimator(kind="debiased"))
     with pytest.raises(StudyError, match="is not a device"):
         cka(model, loader=BATCHES, execution=Execution(device="gpu"))
