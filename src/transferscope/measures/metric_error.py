@@ -142,7 +142,7 @@ def metric_error(
     return math.fsum(auc_error(value, *side) for side in sides) / len(sides)
 
 
-def _check(value: float, examples: int) -> None:
+def _check(value: float, examples: float) -> None:
     if not 0 <= value <= 1 or examples < 1:
         raise MeasureError(
             "the standard error of a metric needs its value and examples",
