@@ -63,6 +63,7 @@ KINDS = {
     "data-23": "raw and averaged weights side by side",
     "F1": "one architecture by names and shapes, another function",
     "F2": "buffers that are functions of weights",
+    "masks": "two networks pruned with unlike masks",
     "F4": "running statistics known by class alone",
     "F8": "Hessian products that are not symmetric",
     "F9": "a network handed in is not the same afterwards",

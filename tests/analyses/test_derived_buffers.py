@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize, prune
+from torch.nn.utils import parametrizations, parametrize
 from torchvision.ops import FrozenBatchNorm2d
 
 import transferscope as ts
@@ -191,15 +191,6 @@ def test_orthogonal_weights_around_another_base_are_refused_by_name() -> None:
     with torch.no_grad():
         b[0].parametrizations.weight.original.add_(0.1)
     assert np.isfinite(losses(path(a, b, VECTORS))).all()
-
-
-@pytest.mark.kind("F2")
-def test_masks_of_pruning_move_like_the_weights_they_multiply() -> None:
-    torch.manual_seed(0)
-    a, b = (flat(prune.l1_unstructured(nn.Linear(16, 32), "weight", 0.5)).eval() for _ in range(2))
-    with torch.no_grad():
-        own = [float(nn.functional.cross_entropy(each(VECTORS[0][0]), VECTORS[0][1])) for each in (a, b)]
-    assert losses(path(a, b, VECTORS))[::2] == pytest.approx(own, abs=1e-6)
 
 
 def normed(norm: nn.Module) -> nn.Module:

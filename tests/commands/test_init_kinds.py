@@ -2,6 +2,8 @@
 
 import io
 import os
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -203,3 +205,17 @@ def test_pipes_are_refused(here: Path, arguments: list[str]) -> None:
     os.mkfifo(here / arguments[1])
     _, err = call(*arguments, code=2)
     assert "pipe" in err
+
+
+@pytest.mark.kind("C5")
+def test_a_hint_with_a_setting_is_the_whole_command_that_was_typed(here: Path) -> None:
+    table(here / "d" / "x.parquet", {"image": "picture", "label": "category"})
+    _, err = call("init", "d", "--name", "own", "--set", "seeds=[4]", code=2)
+    start = "transferscope init d --name own --set 'seeds=[4]' "
+    assert f"{start}--set target.data.image_column=" in err
+    assert err.count("--set target.data.image_column") == err.count(f"{start}--set target.data.image_column")
+    settings = ["--set", "target.data.image_column=picture"]
+    _, err = call("init", "d", *settings, code=2)
+    command = next(part for part in re.findall(r"transferscope (init d [^`();,\n]*)", err) if "label_column" in part)
+    call(*[word.replace("=NAME", "=category") for word in shlex.split(command)])
+    assert len(load_study(here / "d.yaml").target.data.listing().names) == 12

@@ -212,3 +212,13 @@ def test_a_plan_says_each_note_once(monkeypatch: pytest.MonkeyPatch) -> None:
     out, _ = call("plan", "study.yaml")
     assert out.count("two pictures are equal") == 1
     assert "note: two pictures are equal" in out
+
+
+@pytest.mark.kind("C5")
+def test_next_steps_without_a_study_name_those_of_the_store(calls: Calls) -> None:
+    out, _ = call("status", "--store", "new")
+    assert "transferscope demo --store new" in out
+    call("run", "study.yaml", "--store", "my store")
+    _, err = call("status", "--set", "seeds=[1]", "--store", "my store", code=2)
+    assert "transferscope status 'my store/reports/cells/study.yaml' --set 'seeds=[1]' --store 'my store'" in err
+    assert "STUDY" not in out + err

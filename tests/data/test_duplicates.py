@@ -9,10 +9,11 @@ from PIL import Image
 
 from tests.data.broken_pictures import SIZE, encoded, folder_with, opened
 from tests.data.making import folder_of, picture, random_set
+from transferscope.data import near_duplicates
 from transferscope.data.decoding import Decoding
 from transferscope.data.duplicates import grouped_duplicates, twin_numbers
 from transferscope.data.images import ImageSet
-from transferscope.data.near_duplicates import near_pairs, thumbnail
+from transferscope.data.near_duplicates import near_duplicate_notes, near_pairs, thumbnail
 from transferscope.data.sources import Arrays, Folder
 from transferscope.data.spec import SplitSettings
 from transferscope.data.splits import make_splits
@@ -206,3 +207,27 @@ def test_near_pairs_are_those_of_all_comparisons() -> None:
     found = near_pairs([thumbnail(one) for one in pixels], pixels, np.arange(300))
     assert set(found) >= {(k, k + 200) for k in range(100) if k != 7}
     assert near_pairs([], pixels[:0], np.arange(0)) == []
+
+
+@pytest.mark.parametrize("sort", ["spread", "alike"])
+def test_near_pairs_of_thumbnails_in_many_cubes(sort: str) -> None:
+    rng = np.random.default_rng(1)
+    noise = np.kron(rng.normal(size=(900, 4, 4)), np.ones((2, 2)))
+    ramp = 60 * np.linspace(-1, 1, 8)[:, None]
+    grids = np.clip(128 + (30 * noise if sort == "spread" else ramp + 8 * noise), 0, 255).astype(np.uint8)
+    grids[600:] = np.clip(grids[:300] + rng.integers(-2, 3, (300, 8, 8)), 0, 255)
+    flat = grids.reshape(900, -1)
+    correlations = np.triu(np.corrcoef(flat), 1)
+    clear = np.abs(correlations - 0.995) > 1e-6
+    expected = {(int(a), int(b)) for a, b in zip(*np.nonzero((correlations > 0.995) & clear), strict=True)}
+    found = near_pairs([grid.tobytes() for grid in grids], grids[..., None], np.arange(900))
+    assert set(found) == expected
+    assert len(expected) > 250
+
+
+def test_too_many_pictures_that_look_alike_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = np.stack([np.asarray(blobs(seed).resize((16, 16))) for seed in range(30)])
+    thumbnails = [thumbnail(one) for one in pixels]
+    monkeypatch.setattr(near_duplicates, "_MOST_COMPARISONS", 30)
+    assert near_pairs(thumbnails, pixels, np.arange(30)) is None
+    assert "not looked for" in near_duplicate_notes([f"{k}.png" for k in range(30)], None, None)[0]

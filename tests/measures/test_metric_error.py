@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transferscope.errors import MeasureError
-from transferscope.measures.metric_error import auc_error, metric_error, share_error
+from transferscope.measures.metric_error import auc_error, independent_examples, metric_error, share_error
 from transferscope.measures.metrics import weighted_auc
 
 exact = settings(derandomize=True, deadline=None, max_examples=60)
@@ -80,3 +80,33 @@ def test_of_several_labels_it_is_the_mean_over_those_that_the_metric_is_the_mean
 def test_what_cannot_be_is_an_error(wrong) -> None:
     with pytest.raises(MeasureError):
         wrong()
+
+
+@exact
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["top1", "auc"]))
+def test_examples_that_stand_there_several_times_know_nothing_more(seed: int, metric: str) -> None:
+    draw = np.random.default_rng(seed)
+    labels = np.r_[0, 1, draw.integers(0, 2, 20)]
+    copies = int(draw.integers(2, 5))
+    order = draw.permutation(copies * len(labels))
+    repeated, owners = (np.tile(each, copies)[order] for each in (labels, np.arange(len(labels))))
+    alone = metric_error(0.8, labels, metric)
+    assert metric_error(0.8, repeated, metric, owners) == pytest.approx(alone)
+    assert metric_error(0.8, repeated, metric) < alone
+    assert metric_error(0.8, labels, metric, np.arange(len(labels))) == alone
+
+
+def test_groups_that_agree_wholly_have_the_spread_of_their_simulation() -> None:
+    """Groups of unlike size, each all right or all wrong: the standard deviation of the share over many draws."""
+    sizes = np.array([1] * 60 + [5] * 20 + [20] * 4)
+    right = np.random.default_rng(0).random((20_000, len(sizes))) < 0.7
+    spread = float(((right * sizes).sum(axis=1) / sizes.sum()).std())
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    assert share_error(0.7, independent_examples(groups)) == pytest.approx(spread, rel=0.05)
+
+
+def test_groups_of_another_length_are_refused() -> None:
+    with pytest.raises(MeasureError, match="the group of each example"):
+        metric_error(0.5, [0, 1, 1], "top1", [0, 1])
+    with pytest.raises(MeasureError, match="by their groups"):
+        independent_examples([])

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from transferscope.errors import LoaderError
 from transferscope.networks.batch import inputs_of
+from transferscope.networks.initialisation import randomness_untouched
 from transferscope.networks.loader_check import LoaderFacts, check_repeatable
 
 DATA = TensorDataset(torch.arange(46.0)[:, None].expand(46, 3).clone(), torch.zeros(46))
@@ -90,3 +91,20 @@ def test_inputs_of():
     for batch in ({"n": x}, [], (3, x)):
         with pytest.raises(LoaderError, match="holds no input that a network could take"):
             inputs_of(batch)
+
+
+def test_looking_changes_no_random_state_of_an_accelerator(monkeypatch):
+    """Two devices that are in use, and one kind that is not and must not be started."""
+    states = [torch.tensor([1]), torch.tensor([2])]
+
+    def put_back(given):
+        states[:] = given
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", lambda: [state.clone() for state in states])
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", put_back)
+    monkeypatch.setattr(torch.xpu, "is_initialized", lambda: False)
+    monkeypatch.setattr(torch.xpu, "get_rng_state_all", lambda: pytest.fail("it was started"))
+    with randomness_untouched():
+        states[:] = [torch.tensor([7]), torch.tensor([8])]
+    assert [int(state) for state in states] == [1, 2]

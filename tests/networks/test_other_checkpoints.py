@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn.utils import prune
 
 from tests.situations.checkpoints import WRAPPERS, Hostile, network, other, trunk, under
 from transferscope.errors import WeightsError
@@ -115,6 +116,29 @@ def test_what_is_not_surely_the_network_is_refused(tmp_path, state, change, mess
     with pytest.raises(WeightsError, match=message) as caught:
         taken(tmp_path / "w.pt", change(state))
     assert caught.value.hint
+
+
+@pytest.mark.kind("masks")
+@pytest.mark.parametrize("prefix", ["", "module.", "net.backbone."])
+def test_a_network_saved_while_it_is_pruned(tmp_path, state, prefix):
+    model, expected = build(RESNET, 3, 0), dict(state)
+    model.load_state_dict(state)
+    for name in ("fc", "layer1.0.conv1"):
+        module = model.get_submodule(name)
+        prune.l1_unstructured(module, "weight", 0.5)
+        size = state[f"{name}.weight"].abs()
+        expected[f"{name}.weight"] = torch.where(size > size.median(), state[f"{name}.weight"], 0.0)
+    found = taken(tmp_path / "w.pt", {"state_dict": under(prefix, model.state_dict())})
+    assert equal(dict(sorted(found.state.items())), dict(sorted(expected.items())))
+    assert "2 pruned weights are taken times their masks" in found.remarks
+    assert not any("left out" in remark for remark in found.remarks)
+    load(build(RESNET, 3, 1), found.state, "fc", new_head=False)
+    # A network that is pruned itself gets what the file holds.
+    twin = build(RESNET, 3, 1)
+    for name in ("fc", "layer1.0.conv1"):
+        prune.identity(twin.get_submodule(name), "weight")
+    load(twin, read_file(tmp_path / "w.pt"), "fc", new_head=False)
+    assert equal(twin.state_dict(), model.state_dict())
 
 
 @pytest.mark.kind("data-9")

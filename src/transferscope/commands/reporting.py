@@ -1,5 +1,6 @@
 """Errors and Ctrl-C at the command line: one message, one exit code, no traceback unless asked for."""
 
+import re
 import shlex
 import traceback
 from typing import Any
@@ -22,7 +23,7 @@ from transferscope.errors import (
 )
 from transferscope.streams import lost_output, told
 
-__all__ = ["FAILED", "INVALID", "ReportingGroup", "command_line"]
+__all__ = ["FAILED", "INVALID", "ReportingGroup", "command_line", "with_command"]
 
 FAILED = 1
 """Exit code: something went wrong, or the user stopped."""
@@ -31,6 +32,10 @@ INVALID = 2
 
 _INVALID = (StudyError, ArchitectureError, WeightsError, ModuleNameError, DataError, LoaderError, OptionError)
 _RESUMABLE = ("demo", "run")
+_CHANGED_BY_SET = dict.fromkeys(("demo", "init", "plan", "run", "status", "report", "export"), ".") | dict.fromkeys(
+    ("compare", "modules"), r"target\.data\."
+)
+"""What the settings of a command's ``--set`` begin with, as a regular expression."""
 _ARGUMENTS = "transferscope.arguments"
 _DEBUG = "transferscope.debug"
 
@@ -74,6 +79,10 @@ class ReportingGroup(TyperGroup):
     def _ended(self, ctx: Any, error: TransferscopeError) -> typer.Exit:
         """One message for the user, and the exit code."""
         self._trace(ctx)
+        words = ctx.find_root().meta.get(_ARGUMENTS, [])
+        settings = "" if "--" in words else _CHANGED_BY_SET.get(next(iter(words), ""), "")
+        if error.hint and settings:
+            error.hint = with_command(error.hint, command_line(ctx), settings)
         told(f"error: {error}")
         if isinstance(error, (StoreError, WorkerError)) and _resumable(ctx):
             told(f"go on with: {command_line(ctx)}")
@@ -83,6 +92,21 @@ class ReportingGroup(TyperGroup):
     def _trace(ctx: Any) -> None:
         if ctx.meta.get(_DEBUG):
             traceback.print_exc()
+
+
+def with_command(hint: str, command: str, settings: str = ".") -> str:
+    """A hint whose ``--set NAME=VALUE`` are whole commands: the one that was typed, with the setting behind it.
+
+    Args:
+        hint: settings that stand in a command already stay there.
+        command: as typed, quoted.
+        settings: the beginning of those that the command takes, a regular expression; others stay as they are.
+
+    >>> with_command("leave it out: --set target.on_unreadable=skip", "transferscope plan a.yaml")
+    'leave it out: transferscope plan a.yaml --set target.on_unreadable=skip'
+    """
+    setting = re.compile(rf"(transferscope [^`();\n]*)?--set (?='?(?:{settings}))")
+    return setting.sub(lambda found: found[0] if found[1] else f"{command} --set ", hint)
 
 
 def _stopped(ctx: Any, error: BaseException) -> int:

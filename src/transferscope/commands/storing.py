@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from transferscope.commands.printing import say
+from transferscope.commands.printing import say, study_command
+from transferscope.commands.studies import studies_in
 from transferscope.errors import CorruptEntryError, StoreError
 
 __all__ = ["verify"]
@@ -32,8 +33,10 @@ def verify(root: Path) -> None:
         say(f"{each.path}: {each.what}" + ("" if each.harmful else " (no damage)"))
     harmful = [problem for problem in problems if problem.harmful]
     if harmful:
+        runs = ", ".join(study_command("run", place, (), root) for place in studies_in(root))
         raise CorruptEntryError(
             f"{len(harmful)} files or folders in {root} are damaged",
-            hint="transferscope run STUDY sets damaged entries aside and makes them anew; check the disk",
+            hint=f"{runs or 'a run of the study that made them'} sets damaged entries aside and makes them anew; check "
+            "the disk",
         )
     say("everything is as it was written")

@@ -141,19 +141,19 @@ def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
         StudyError: overrides without a study.
     """
     from transferscope.factories import code_forbidden
-    from transferscope.store.system_errors import translated
     from transferscope.study.file import load_study
 
     if path is None:
+        places = studies_in(store)
         if overrides:
-            raise StudyError("--set changes a study, and none is given", hint="transferscope status STUDY --set ...")
-        with translated(store, "read"):
-            # A glob would take a folder that cannot be read for an empty one.
-            reports = store / "reports"
-            names = sorted(os.listdir(reports)) if reports.exists() else []
-            places = [place for name in names if (place := reports / name / "study.yaml").is_file()]
+            raise StudyError(
+                "--set changes a study, and none is given",
+                expected="the study's file before it",
+                got=f"{len(places)} studies in {store}",
+                hint="; ".join(study_command("status", place, overrides, store) for place in places) or None,
+            )
         if not places:
-            say(f"no study was run in {store} yet; start one with: transferscope run STUDY")
+            say(f"no study was run in {store} yet; one that is ready to run: {demo_command((), store)}")
             return
     else:
         places = [path]
@@ -190,6 +190,17 @@ def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
     table("", ["study", "state", "#trainings done", "#to do", "#measurements done", "#to do", "report"], rows)
     if size is not None:
         say(f"store: {bytes_words(size)} in {store}, of all studies together")
+
+
+def studies_in(store: Path) -> list[Path]:
+    """The files of all studies that were run in a store, as they were run."""
+    from transferscope.store.system_errors import translated
+
+    with translated(store, "read"):
+        # A glob would take a folder that cannot be read for an empty one.
+        reports = store / "reports"
+        names = sorted(os.listdir(reports)) if reports.exists() else []
+        return [place for name in names if (place := reports / name / "study.yaml").is_file()]
 
 
 def reports_folder(store: Path, study: "Study") -> Path:

@@ -17,6 +17,7 @@ from transferscope.networks.architectures import build, head_name
 from transferscope.networks.batchnorm import has_batch_norm, recompute
 from transferscope.networks.controls import initialise
 from transferscope.networks.mixing import mix
+from transferscope.networks.pruning import PERMANENT, unlike_masks
 from transferscope.networks.transplants import transplant
 from transferscope.networks.weights import LoadReport, load, state_hash, take
 from transferscope.specs.network import STATISTICS_IMAGES, Checkpoint, Control, Curve, File, NetworkSpec, Transplant
@@ -173,6 +174,13 @@ def _load(
 
 def _between(model: nn.Module, first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
     """The midpoint of two networks; counters, which have no middle, are those of the first."""
+    if pruned := unlike_masks(model, first, second):
+        raise WeightsError(
+            "the two networks are pruned with unlike masks: nothing is half-way between them",
+            expected="equal masks",
+            got=", ".join(pruned[:5]),
+            hint=PERMANENT,
+        )
     for name, target in model.state_dict().items():
         mix(target, (first[name], second[name]), (0.5, 0.5))
 

@@ -144,6 +144,7 @@ from transferscope.measures.meta_analysis import (
 )
 from transferscope.measures.metric_error import (
     auc_error,
+    independent_examples,
     metric_error,
     share_error,
 )
@@ -304,6 +305,7 @@ __all__ = [
     "holm",
     "hsic1",
     "hsic_pairs",
+    "independent_examples",
     "interpolate",
     "kernel_distance",
     "linear_cka",

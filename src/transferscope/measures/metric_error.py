@@ -9,11 +9,11 @@ from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_arrays
 
-__all__ = ["auc_error", "metric_error", "share_error"]
+__all__ = ["auc_error", "independent_examples", "metric_error", "share_error"]
 
 
 @checked
-def share_error(share: float, examples: int) -> float:
+def share_error(share: float, examples: float) -> float:
     """Standard error of a share of examples, with two successes and two failures added (Agresti–Coull).
 
     √(p̃(1 − p̃)/(n + 4)) with p̃ = (n·p + 2)/(n + 4): for many examples the binomial √(p(1 − p)/n). Where all or none
@@ -21,7 +21,7 @@ def share_error(share: float, examples: int) -> float:
 
     Args:
         share: in [0, 1].
-        examples: at least 1, taken as independent.
+        examples: at least 1, independent ones; a fraction where they are counted as :func:`independent_examples` does.
 
     Returns:
         Above 0, below ½.
@@ -40,7 +40,7 @@ def share_error(share: float, examples: int) -> float:
 
 
 @checked
-def auc_error(area: float, positives: int, negatives: int) -> float:
+def auc_error(area: float, positives: float, negatives: float) -> float:
     """Standard error of an area under the receiver operating characteristic, by Hanley and McNeil.
 
     √((A(1 − A) + (P − 1)(Q₁ − A²) + (N − 1)(Q₂ − A²)) / (P·N)) with Q₁ = A/(2 − A), Q₂ = 2A²/(1 + A): exact where the
@@ -49,8 +49,8 @@ def auc_error(area: float, positives: int, negatives: int) -> float:
 
     Args:
         area: in [0, 1].
-        positives: P, at least 1.
-        negatives: N, at least 1.
+        positives: P, at least 1, independent ones.
+        negatives: N, at least 1, independent ones.
 
     Returns:
         Above 0, at most ½.
@@ -72,7 +72,36 @@ def auc_error(area: float, positives: int, negatives: int) -> float:
 
 
 @of_arrays
-def metric_error(value: float | None, labels: npt.ArrayLike, metric: str) -> float | None:
+def independent_examples(clusters: npt.ArrayLike) -> float:
+    """How many independent examples know as much as these, where those of a group are all right or all wrong.
+
+    n² / Σ m² for groups of m examples: the variance of their mean is then that of one example by this number. Where
+    groups agree less it is too few, and a standard error made of it an upper bound.
+
+    Args:
+        clusters: ``examples``, any labels: the group of each, at least one.
+
+    Returns:
+        From 1, one group, to the number of examples, each a group of its own.
+
+    Raises:
+        MeasureError: no example.
+
+    Reference: Kish (1965), Survey Sampling, Sec. 5.4.
+
+    >>> independent_examples(["a", "a", "b", "b"]), round(independent_examples(["a", "a", "a", "b"]), 1)
+    (2.0, 1.6)
+    """
+    sizes = np.unique(np.asarray(clusters), return_counts=True)[1].astype(np.float64)
+    if not len(sizes):
+        raise MeasureError("examples are counted by their groups", expected="at least one", got="none")
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
+@of_arrays
+def metric_error(
+    value: float | None, labels: npt.ArrayLike, metric: str, clusters: npt.ArrayLike | None = None
+) -> float | None:
     """Standard error of a metric over the examples it was measured on.
 
     Of ``top1`` and ``top5`` :func:`share_error`; of ``auc`` :func:`auc_error`, over several labels the mean of theirs,
@@ -82,12 +111,14 @@ def metric_error(value: float | None, labels: npt.ArrayLike, metric: str) -> flo
         value: of the metric; None where it is not defined.
         labels: ``examples`` integers, or ``examples labels`` of 0 and 1, of the same examples.
         metric: ``top1``, ``top5`` or ``auc``.
+        clusters: ``examples``, the group of each: they count as :func:`independent_examples` says, those of either side
+            of an area by themselves. None where each is its own.
 
     Returns:
         Above 0, in the metric's unit; None where ``value`` is None.
 
     Raises:
-        MeasureError: a value outside [0, 1], or one that these labels cannot have.
+        MeasureError: a value outside [0, 1], one that these labels cannot have, or clusters of another length.
 
     >>> metric_error(0.8, [0, 1, 2, 1] * 24, "top1") == share_error(0.8, 96)
     True
@@ -95,17 +126,26 @@ def metric_error(value: float | None, labels: npt.ArrayLike, metric: str) -> flo
     if value is None:
         return None
     truth = np.asarray(labels)
+    groups = np.arange(len(truth)) if clusters is None else np.asarray(clusters)
+    if groups.shape != (len(truth),):
+        raise MeasureError(
+            "clusters must name the group of each example", expected=f"({len(truth)},)", got=str(groups.shape)
+        )
     if metric != "auc":
-        return share_error(value, len(truth))
-    positives = truth.reshape(len(truth), -1).sum(axis=0)
+        return share_error(value, independent_examples(groups))
+    positive = truth.reshape(len(truth), -1).T == 1
     # The labels that the metric is the mean of: those with both kinds of examples.
-    sides = [(int(count), len(truth) - int(count)) for count in positives if 0 < count < len(truth)]
+    sides = [
+        (independent_examples(groups[each]), independent_examples(groups[~each]))
+        for each in positive
+        if each.any() and not each.all()
+    ]
     if not sides:
         raise MeasureError("an area needs positive and negative examples", expected="both", got="one kind alone")
     return math.fsum(auc_error(value, *side) for side in sides) / len(sides)
 
 
-def _check(value: float, examples: int) -> None:
+def _check(value: float, examples: float) -> None:
     if not 0 <= value <= 1 or examples < 1:
         raise MeasureError(
             "the standard error of a metric needs its value and examples",

@@ -1,14 +1,24 @@
 """Whether two networks have the same parameters and buffers; if not, what is the cause and what to do."""
 
+import re
 from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from transferscope.networks.pruning import PERMANENT, unlike_masks
+
 __all__ = ["Unlike", "unlike"]
 
 _SHOWN = 5
+# Of pruning, parametrisations, and the older hooks of weight and spectral norms.
+_MADE = re.compile(r"(^|\.)parametrizations\.|_orig$|_mask$|weight_[gv]$")
+_PLAIN = (
+    "build both alike, or make the weight plain in each that has it so: torch.nn.utils.prune.remove(module, 'weight'), "
+    "torch.nn.utils.parametrize.remove_parametrizations(module, 'weight'), or remove_weight_norm and "
+    "remove_spectral_norm of torch.nn.utils"
+)
 
 
 class Unlike(NamedTuple):
@@ -32,6 +42,7 @@ def unlike(
     without: str | None = None,
     among: Literal["all", "parameters"] = "all",
     types: bool = True,
+    masks: bool = True,
 ) -> Unlike | None:
     """What keeps two networks from being points of one space; None if nothing does.
 
@@ -41,6 +52,7 @@ def unlike(
         without: name of a module that is left out, the head.
         among: parameters and buffers, or parameters alone.
         types: whether their types must be the same too.
+        masks: whether what switches weights off must be the same too; they are buffers.
 
     >>> unlike(nn.Linear(2, 3), nn.Linear(2, 3).bfloat16()).cause
     'one is float32, the other bfloat16'
@@ -68,6 +80,9 @@ def unlike(
         return Unlike(
             f"one is {one}, the other {other}", _listed(apart), f"bring both to one type, for example b.to(torch.{one})"
         )
+    pruned = unlike_masks(a, first, second) if masks else []
+    if pruned:
+        return Unlike("the two are pruned with unlike masks", _listed(pruned), PERMANENT)
     return None
 
 
@@ -93,6 +108,12 @@ def _other_names(
             "a weight is tied to another in one of them and stands alone in the other",
             _listed(alone),
             "tie it in both, or give it a tensor of its own in both",
+        )
+    if any(_MADE.search(name) for name in alone):
+        return Unlike(
+            "a weight is made from other tensors (pruned, or parametrised) in one of the two, not so in the other",
+            _listed(alone),
+            _PLAIN,
         )
     buffers = {name for network in (a, b) for name, _ in network.named_buffers()}
     if buffers.issuperset(alone):

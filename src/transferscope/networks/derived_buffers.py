@@ -6,13 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.parametrize import ParametrizationList
-from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 
 from transferscope.errors import ArchitectureError
 from transferscope.networks.copies import copied
 
-__all__ = ["converge_spectral_norms", "followers_of_data", "pruning_masks", "spectral_norm_buffers"]
+__all__ = ["converge_spectral_norms", "followers_of_data", "spectral_norm_buffers"]
 
 
 def _spectral_norms(model: nn.Module) -> Iterator[tuple[str, str, Tensor, Tensor, Tensor]]:
@@ -42,16 +41,6 @@ def spectral_norm_buffers(model: nn.Module) -> set[str]:
     """Names of the singular vectors that spectral norms keep, of torch's parametrisation and of its older hook."""
     with torch.no_grad():
         return {name for left, right, *_ in _spectral_norms(model) for name in (left, right)}
-
-
-def pruning_masks(model: nn.Module) -> set[str]:
-    """Names of the masks of torch's pruning: factors of weights, that move like weights."""
-    return {
-        f"{prefix}.{hook._tensor_name}_mask" if prefix else f"{hook._tensor_name}_mask"
-        for prefix, module in model.named_modules()
-        for hook in module._forward_pre_hooks.values()
-        if isinstance(hook, BasePruningMethod)
-    }
 
 
 @torch.no_grad()

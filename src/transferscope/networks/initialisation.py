@@ -50,15 +50,24 @@ def isolated_randomness(seed: int) -> Iterator[None]:
 
 @contextmanager
 def randomness_untouched(*generators: object) -> Iterator[None]:
-    """Give the CPU's global generators, and those of ``generators`` that are torch's, back as they were.
+    """Give the global generators, and those of ``generators`` that are torch's, back as they were.
 
-    Iterating any ``DataLoader`` draws from torch's: looking at networks must not change what the caller draws next.
+    Those of accelerators as well, where one is in use: none is started for it. Iterating any ``DataLoader`` draws from
+    torch's: looking at networks must not change what the caller draws next.
     """
     kept = [(item, item.get_state()) for item in generators if isinstance(item, torch.Generator)]
     state, python, numpy = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    accelerators = [
+        (module, module.get_rng_state_all()) for module in (torch.cuda, torch.xpu) if module.is_initialized()
+    ]
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     try:
         yield
     finally:
+        for module, states in accelerators:
+            module.set_rng_state_all(states)
+        if mps is not None:
+            torch.mps.set_rng_state(mps)
         torch.set_rng_state(state)
         random.setstate(python)
         np.random.set_state(numpy)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transferscope.errors import ModuleNameError, WeightsError, nearest
 from transferscope.networks.architectures import build, head_name
 from transferscope.networks.modules import Granularity, named_parts, parts_parameters
+from transferscope.networks.pruning import PERMANENT, unlike_masks
 from transferscope.specs.architecture import Architecture
 
 __all__ = ["movable_parts", "parts_of", "parts_with_head", "transplant"]
@@ -79,7 +80,8 @@ def transplant(
 
     Raises:
         ModuleNameError: a part does not exist at this granularity, or is the head.
-        WeightsError: the donor lacks a parameter, or has it in another shape. The network is then unchanged.
+        WeightsError: the donor lacks a parameter, has it in another shape, or is pruned with other masks. The network
+            is then unchanged.
     """
     owned = parts_parameters(model, granularity, head)
     movable = movable_parts(model, granularity, head)
@@ -100,6 +102,13 @@ def transplant(
             "the donor's weights do not fit the parts to be transplanted",
             expected=f"{len(chosen)} parameters of the same names and shapes",
             got=f"{len(wrong)} missing or of another shape: {', '.join(wrong[:5])}",
+        )
+    if pruned := unlike_masks(model, {**own, **dict(model.named_buffers())}, donor):
+        raise WeightsError(
+            "the donor is pruned with other masks than the network that is to receive its parts",
+            expected="equal masks",
+            got=", ".join(pruned[:5]),
+            hint=PERMANENT,
         )
     with torch.no_grad():
         for name in chosen:

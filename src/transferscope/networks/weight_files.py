@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import WeightsError
+from transferscope.networks.pruning import plain_weights
 from transferscope.networks.weight_formats import damaged, format_of, unreadable
 from transferscope.networks.weight_names import NESTED, is_counter, shared_prefix
 from transferscope.networks.weight_parts import parts_of
@@ -137,6 +138,8 @@ def _read_part(path: Path) -> Content:
     # A few stored bytes can be repeated without end by their strides; every copy of them would be real.
     if size > _MAX_GROWTH * path.stat().st_size + _ROOM:
         raise damaged(path, f"its tensors would take {size:,} bytes")
+    for tensors in content.tables.values():
+        tensors |= plain_weights(tensors)
     return content
 
 

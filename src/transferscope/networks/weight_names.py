@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.errors import WeightsError
+from transferscope.networks.pruning import is_factor
 
 __all__ = [
     "PREFIXES",
@@ -232,7 +233,7 @@ def _match(
     modules = {name.partition(".")[0] for name in wanted}
     rest = [name for name in under if name not in wanted and not is_counter(name) and not layout.is_head(name)]
     known = {*wanted, *rest}
-    strange = [name for name in rest if not _negligible(name)]
+    strange = [name for name in rest if not _negligible(name) and not is_factor(name, under)]
     inside = [name for name in strange if name.partition(".")[0] in modules]
     beside = [name for name in strange if name not in inside]
     after = beside if not head_fits and trunk else []
@@ -244,7 +245,7 @@ def _match(
         wrong=tuple(name for name in trunk if name in found and own[name].shape != tensors[found[name]].shape),
         extra=tuple(prefix + name for name in (inside if after else strange)),
         other_head=tuple(after),
-        further={name: full for name, full in under.items() if name not in known},
+        further={name: full for name, full in under.items() if name not in known and not is_factor(name, under)},
         head_fits=head_fits,
     )
 

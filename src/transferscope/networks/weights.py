@@ -13,6 +13,7 @@ from transferscope.networks.architectures import split_name, timm_name
 from transferscope.networks.initialisation import isolated_randomness
 from transferscope.networks.known_layouts import CANDIDATES, fitting, fitting_architectures, layout_of
 from transferscope.networks.packages import find_package, package_file, to_timm
+from transferscope.networks.pruning import is_factor
 from transferscope.networks.resampling import resampled
 from transferscope.networks.weight_files import read_content, read_file, read_metadata, write_state
 from transferscope.networks.weight_names import Layout, Match, Tables, choose, few, is_counter, matches
@@ -186,12 +187,15 @@ def _remarks(
     if match.place:
         yield f"found under {match.place}"
     used = {*match.found.values(), *match.further.values()}
+    factors = {name for name in tables[match.table] if is_factor(name, tables[match.table])} - used
+    if pruned := sum(f"{name}_mask" in factors for name in used):
+        yield f"{pruned} pruned weights are taken times their masks"
     groups: dict[str, list[str]] = {}
     for place, tensors in tables.items():
         for name in tensors:
             if place != match.table:
                 groups.setdefault(place.partition(".")[0] or name.partition(".")[0], []).append(f"{place}.{name}")
-            elif name not in used and not is_counter(name):
+            elif name not in used | factors and not is_counter(name):
                 groups.setdefault(name.partition(".")[0], []).append(name)
     if groups:
         yield "left out: " + few(

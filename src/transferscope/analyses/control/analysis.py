@@ -67,7 +67,7 @@ class Control(AbstractAnalysis):
     reference: ClassVar[str] = (
         "controls of the claim of Neyshabur et al. 2020, Sec. 3.1, that low-level statistics are transferred"
     )
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     columns: ClassVar[Mapping[str, Column]] = {
         "level": Column(
             str,

@@ -129,16 +129,20 @@ def validation_error(value: float | None, unit: Unit, context: "Context") -> flo
     Args:
         value: of the metric.
         unit: with the study's ``rate_rule`` among its settings.
-        context: gives the labels and the metric.
+        context: gives the labels, their groups and the metric.
 
     Returns:
         None where the best rate is taken whatever the noise, or the metric is not defined.
     """
+    import numpy as np
+
     from transferscope.measures.metric_error import metric_error
 
     if unit.settings["rate_rule"] == "best":
         return None
-    return metric_error(value, context.labels("validation").numpy(), context.study.metric)
+    groups = context.images().groups
+    clusters = None if groups is None else np.asarray(groups)[context.indices("validation")]
+    return metric_error(value, context.labels("validation").numpy(), context.study.metric, clusters)
 
 
 def next_grid(table: pl.DataFrame, tuning: "Schooling", variants: Iterable[str]) -> list[float]:
@@ -181,7 +185,7 @@ class LearningRate(AbstractAnalysis):
         "Neyshabur et al. 2020, Sec. 3.1 and Fig. 2 (rates compared); Breiman et al. 1984 (one standard error); "
         "Hanley & McNeil 1982 (of an AUC)"
     )
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     columns: ClassVar[Mapping[str, Column]] = {
         "variant": Column(str, "P_T or RI_T"),
         "learning_rate": Column(float, "peak learning rate", "rate"),

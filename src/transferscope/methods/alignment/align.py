@@ -27,6 +27,7 @@ from transferscope.networks.one_function import check_one_function
 from transferscope.networks.permutations.groups import PermutationGroups, permutation_groups
 from transferscope.networks.permutations.trace import evaluation_copy, state_of
 from transferscope.networks.permutations.units import Order
+from transferscope.networks.pruning import pruning_masks, without_pruned
 from transferscope.readable import readable
 
 __all__ = ["METHODS", "Aligned", "Method", "align"]
@@ -127,7 +128,10 @@ def align(
     example = network_inputs(models[1], first_inputs(batches)[:_CHECKED_IMAGES], where, "contiguous")
     for model in models:
         check_network_deterministic(model, example)
-    first, second = ({name: tensor.detach() for name, tensor in state_of(model).items()} for model in models)
+    first, second = (
+        {name: tensor.detach() for name, tensor in without_pruned(state_of(model), pruning_masks(model)).items()}
+        for model in models
+    )
     check_one_function(models[1], models[0], second, first, first.keys(), example)
     groups = permutation_groups(models[1], example)
     parameters = [name for name, _ in models[1].named_parameters()]
@@ -154,7 +158,7 @@ def align(
 
 
 def _check_alike(a: nn.Module, b: nn.Module) -> None:
-    apart = unlike(a, b, types=False)
+    apart = unlike(a, b, types=False, masks=False)
     if apart is not None:
         raise AlignmentError(
             "the units of these networks cannot be matched: their parameters or buffers differ",

@@ -24,6 +24,7 @@ from transferscope.networks.batchnorm import has_batch_norm
 from transferscope.networks.evaluate import check_deterministic, resolve_device
 from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
+from transferscope.networks.pruning import pruning_masks, without_pruned
 from transferscope.readable import readable
 
 __all__ = ["OnStep", "PathGrid", "compare"]
@@ -202,16 +203,20 @@ def _distances(
             f"the networks' parameters differ in name or shape: {apart.cause} ({apart.got}); {apart.hint}"
         )
         return None, {}
-    first, second = (
-        {name: p for name, p in network.named_parameters() if head is None or not name.startswith(f"{head}.")}
-        for network in (a, b)
-    )
+    first, second = (_effective_parameters(network, head) for network in (a, b))
     by_module = {
         part: parameter_distance({n: first[n] for n in names}, {n: second[n] for n in names})
         for part, names in parts_parameters(a, granularity).items()
         if set(names) <= first.keys()
     }
     return parameter_distance(first, second), by_module
+
+
+def _effective_parameters(network: nn.Module, head: str | None) -> dict[str, Tensor]:
+    """Parameters by name, the head left out where it is named, and 0 where a mask of pruning switches them off."""
+    parameters = dict(network.named_parameters())
+    effective = without_pruned({**parameters, **dict(network.named_buffers())}, pruning_masks(network))
+    return {name: effective[name] for name in parameters if head is None or not name.startswith(f"{head}.")}
 
 
 def _mistakes(outputs_a: Tensor, outputs_b: Tensor, labels: Tensor) -> Mistakes:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transferscope.errors import ArchitectureError
 from transferscope.keys import NO_BATCH_NORM
 from transferscope.networks.batchnorm import tracked_norms
-from transferscope.networks.derived_buffers import followers_of_data, pruning_masks, spectral_norm_buffers
+from transferscope.networks.derived_buffers import followers_of_data, spectral_norm_buffers
+from transferscope.networks.pruning import pruning_masks
 
 __all__ = ["BatchNormPolicy", "BufferRules", "buffer_rules"]
 
@@ -51,7 +52,7 @@ def buffer_rules(
     norms = tracked_norms(network)
     statistics = {f"{name}.{key}" if name else key for name, norm in norms.items() for key in norm._buffers}
     spectral = spectral_norm_buffers(network)
-    known = statistics | spectral | pruning_masks(network)
+    known = statistics | spectral | pruning_masks(network).keys()
     followers = followers_of_data(network, known, example[:2])
     if followers and asked == "recompute":
         raise ArchitectureError(

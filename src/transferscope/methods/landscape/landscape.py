@@ -34,6 +34,7 @@ from transferscope.networks.evaluate import (
 from transferscope.networks.mixing import mix
 from transferscope.networks.modules import Granularity
 from transferscope.networks.one_function import check_one_function
+from transferscope.networks.pruning import pruning_masks, without_pruned
 from transferscope.readable import readable
 
 __all__ = ["POLICIES", "BatchNormPolicy", "Landscape", "LandscapePoint"]
@@ -69,7 +70,8 @@ class Landscape:
     """A network that can be put anywhere in the space spanned by some networks and evaluated there.
 
     It works on a copy: the networks given are never changed. Moving is in place, no tensor is allocated for a point.
-    Singular vectors that spectral norms keep are those of the weights at the point, ends included.
+    Singular vectors that spectral norms keep are those of the weights at the point, ends included. Pruned networks have
+    one mask; what it switches off is 0 at every end, so that no distance counts it.
 
     Args:
         networks: of one architecture, with heads of one size; the first is where the landscape starts.
@@ -83,7 +85,8 @@ class Landscape:
         parameters: the live parameters of ``network`` by name; change them in place to be anywhere else.
 
     Raises:
-        MeasureError: the networks differ in parameters or buffers, or there is nothing to recompute batch norm on.
+        MeasureError: the networks differ in parameters, buffers or masks of pruning, or there is nothing to recompute
+            batch norm on.
         LoaderError: a loader does not give the same batches twice.
         ArchitectureError: a network gives other outputs for the same images (dropout that ignores the mode); one
             computes something else than the first does with its parameters and buffers; or buffers follow the data
@@ -127,11 +130,12 @@ class Landscape:
             self.network = self.network.to(memory_format=torch.channels_last)
         self._live = _tensors(self.network)
         self.parameters = dict(self.network.named_parameters())
+        self._masks = pruning_masks(self.network)
         # empty_like keeps the memory format of the network, so that no point pays for a conversion.
         self.ends = tuple(
             {
                 name: torch.empty_like(self._live[name]).copy_(tensor.detach())
-                for name, tensor in _tensors(other).items()
+                for name, tensor in without_pruned(_tensors(other), self._masks).items()
             }
             for other in networks
         )
@@ -185,8 +189,9 @@ class Landscape:
                     expected=f"{tuple(target.shape)} {target.dtype}",
                     got="nothing" if given is None else f"{tuple(given.shape)} {given.dtype}",
                 )
+        given_state = without_pruned(state, self._masks)
         for name, target in self.ends[index].items():
-            target.copy_(state[name])
+            target.copy_(given_state[name])
         # What was put from the former end is no longer there.
         self._at.clear()
 
