@@ -56,8 +56,8 @@ def test_lines_are_those_of_the_aligned_networks(measured, trained: Trained) -> 
         evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         alphas=(0.0, 0.5, 1.0),
     )
-    rows = table.filter((pl.col("way") == "weights") & (pl.col("split") == "test"))
-    points = rows.filter(pl.col("level") == "point")
+    rows = table.filter(way="weights", split="test")
+    points = rows.filter(level="point")
     assert points["loss"].to_list() == pytest.approx([point.losses.mean() for point in path.points["test"]])
     (distance,) = set(rows["distance"])
     assert distance == pytest.approx(path.distance)
@@ -72,18 +72,18 @@ def test_every_way_has_the_same_ends(measured) -> None:
     assert table["way"].unique(maintain_order=True).to_list() == WAYS
     for split in ("train", "test"):
         for level in ("point", "own"):
-            rows = table.filter((pl.col("split") == split) & (pl.col("level") == level))
+            rows = table.filter(split=split, level=level)
             for alpha in (0.0, 1.0):
-                ends = rows.filter(pl.col("alpha") == alpha)
+                ends = rows.filter(alpha=alpha)
                 assert ends.height == 3
                 assert ends["loss"].max() == pytest.approx(ends["loss"].min(), rel=1e-4)
                 assert ends["error"].n_unique() == 1
-    before, after = (table.filter(pl.col("way") == way) for way in ("unaligned", "weights"))
+    before, after = (table.filter(way=way) for way in ("unaligned", "weights"))
     assert after["distance"][0] < before["distance"][0]
     assert set(before["moved"]) == {0.0}
     assert before["reach"].null_count() == before.height
     assert after["objective_after"][0] > after["objective_before"][0]
-    barriers = table.filter(pl.col("level") == "barrier")
+    barriers = table.filter(level="barrier")
     assert barriers.height == 3 * 2 * 2 * 2
     assert set(barriers["family"]) == {3}
 
@@ -118,7 +118,7 @@ def test_a_method_is_named_once() -> None:
 def heights(unaligned: tuple, activations: tuple, weights: tuple, pairs: int = 1) -> pl.DataFrame:
     """A table whose error barriers of every pair have the given height, low and high."""
     given = dict(zip(WAYS, (unaligned, activations, weights), strict=True))
-    table = align_table(pairs).filter(pl.col("pair") == "RI-T/RI-T")
+    table = align_table(pairs).filter(pair="RI-T/RI-T")
     for place, name in enumerate(("barrier", "low", "high")):
         value = pl.col("way").replace_strict({way: values[place] for way, values in given.items()})
         wanted = (pl.col("level") == "barrier") & (pl.col("quantity") == "error")

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from tests.estimates import estimate_of
 from tests.reference.pairs_reference import leave_one_seed_out
-from tests.report.synthetic_pairs import seed_pairs
 from tests.studies import Diverging, Trained
+from tests.tables import example, seed_pairs
 from transferscope.analyses.basin.analysis import Basins, published_rows
 from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.estimates import Estimate
@@ -59,9 +59,9 @@ def measured(trained: Trained):
 
 def test_rows_are_the_tested_set(measured, trained: Trained) -> None:
     table, direct = measured
-    assert table.filter(pl.col("level") == "set").height == 4
-    assert table.filter(pl.col("level") == "condition").height == 4 * 2 * 4
-    for row in table.filter(pl.col("level") == "set").to_dicts():
+    assert table.filter(level="set").height == 4
+    assert table.filter(level="condition").height == 4 * 2 * 4
+    for row in table.filter(level="set").to_dicts():
         basin = direct.found[row["split"]][row["quantity"]]
         height = direct.rise[row["split"]][row["quantity"]]
         assert (row["set"], row["networks"]) == ("segment P-T/P-T", "P-T[0], P-T[1]")
@@ -74,7 +74,7 @@ def test_rows_are_the_tested_set(measured, trained: Trained) -> None:
         assert (row["rise"], row["rise_low"], row["rise_high"]) == (height.value, height.low, height.high)
         assert row["resolved"] == basin.resolved
         assert (row["delta"] is None) == (row["reason"] is not None)
-    for row in table.filter((pl.col("level") == "condition") & (pl.col("split") == "test")).to_dicts():
+    for row in table.filter(level="condition", split="test").to_dicts():
         basin = direct.found["test"][row["quantity"]]
         side = getattr(basin, row["condition"])[basin.deltas.index(row["delta"])]
         assert row["height"] == side.value
@@ -144,18 +144,19 @@ def test_settings_that_do_not_hold_together(settings: dict, match: str) -> None:
 
 def sets(*rows: dict, name: str = "segment P-T/P-T") -> pl.DataFrame:
     base = {
-        "level": "set", "origin": "study", "set": name, "networks": "a, b", "corners": 2, "batch_norm": "recompute",
-        "examples": 400, "points": 25, "draws": 4, "parameters": 1000, "distance": 12.0, "mean": 0.1, "epsilon": 0.01,
-        "epsilon_se_draws": 0.0, "epsilon_se_examples": 0.002, "resolved": True, "rise": 0.005, "rise_low": 0.0,
-        "rise_high": 0.015, "delta": 6.0, "delta_below": 3.0, "delta_low": 3.0, "delta_high": 12.0, "reason": None,
-        "tau": 0.02, "delta_tau": 3.0, "delta_tau_low": 1.5, "delta_tau_high": 6.0, "reason_tau": None,
+        "level": "set", "set": name, "networks": "a, b", "corners": 2, "points": 25, "draws": 4, "parameters": 1000,
+        "distance": 12.0, "mean": 0.1, "epsilon": 0.01, "epsilon_se_draws": 0.0, "epsilon_se_examples": 0.002,
+        "resolved": True, "rise": 0.005, "rise_low": 0.0, "rise_high": 0.015, "delta": 6.0, "delta_below": 3.0,
+        "delta_low": 3.0, "delta_high": 12.0, "tau": 0.02, "delta_tau": 3.0, "delta_tau_low": 1.5,
+        "delta_tau_high": 6.0,
     }  # fmt: skip
-    seeds = [dict(zip(("seed_a", "seed_b"), pair, strict=True)) for pair in seed_pairs(len(rows))]
     made = [
-        {**base, **pair, **row, "split": split, "quantity": quantity}
-        for pair, row in zip(seeds, rows, strict=True) for split in ("train", "test") for quantity in ("loss", "error")
-    ]  # fmt: skip
-    return checked(Basins(), pl.DataFrame(made, schema=schema(Basins.columns)))
+        {"seed_a": first, "seed_b": second, **row, "split": split, "quantity": quantity}
+        for (first, second), row in zip(seed_pairs(len(rows)), rows, strict=True)
+        for split in ("train", "test")
+        for quantity in ("loss", "error")
+    ]
+    return example(Basins, made, **base)
 
 
 ONE = Basins(variants=("P_T",), hulls=())
@@ -258,7 +259,7 @@ def test_a_set_whose_loss_is_not_finite_is_a_row_with_its_reason(trained: Traine
             return found
 
     table = checked(ANALYSIS, ANALYSIS.measure(units(trained)[0], Broken(trained.context)).table)
-    lost = table.filter((pl.col("level") == "set") & (pl.col("quantity") == "loss"))
+    lost = table.filter(level="set", quantity="loss")
     assert set(lost["reason"]) == {"the loss is not finite somewhere within the set"}
     assert lost["epsilon"].null_count() == lost.height == 2
     assert all(math.isfinite(value) for value in table["height"].drop_nulls())

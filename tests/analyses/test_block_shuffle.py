@@ -170,7 +170,7 @@ def test_settings_hold_together() -> None:
 
 def test_table_holds_every_network_with_its_history(run: Any, table: pl.DataFrame, evidence: Evidence) -> None:
     _, context = run
-    trained = table.filter((pl.col("level") == "network") & pl.col("variant").is_in(["P_T", "RI_T"]))
+    trained = table.filter(pl.col("variant").is_in(["P_T", "RI_T"]), level="network")
     assert trained.height == 5 * 4
     specs = {
         member.spec.key: member
@@ -182,35 +182,35 @@ def test_table_holds_every_network_with_its_history(run: Any, table: pl.DataFram
         assert row["test_metric"] == history["test_metric"][-1]
         assert row["speed"] == pytest.approx(history["train_metric"][1:].mean())
         assert row["permutation_seed"] == (None if row["label"] in ("whole images", "grayscale") else row["seed"])
-    starts = table.filter((pl.col("level") == "network") & pl.col("variant").is_in(["P", "RI"]))
+    starts = table.filter(pl.col("variant").is_in(["P", "RI"]), level="network")
     assert starts.height == trained.height
     assert starts["epochs"].unique().to_list() == [0]
     assert starts["speed"].null_count() == starts.height
 
 
 def test_gaps_and_differences_are_paired_by_seed(table: pl.DataFrame) -> None:
-    trained = table.filter((pl.col("level") == "network") & (pl.col("origin") == "study"))
+    trained = table.filter(level="network", origin="study")
 
     def gaps(label: str) -> dict[int, float]:
         values = {
             (row["variant"], row["seed"]): row["test_metric"]
-            for row in trained.filter(pl.col("label") == label).iter_rows(named=True)
+            for row in trained.filter(label=label).iter_rows(named=True)
         }
         return {seed: values["P_T", seed] - values["RI_T", seed] for seed in (0, 1)}
 
     for label in ("whole images", "blocks of 4", "single pixels", "all values", "grayscale"):
-        rows = table.filter((pl.col("origin") == "study") & (pl.col("label") == label))
-        gap = rows.filter((pl.col("level") == "gap") & (pl.col("basis") == "range")).row(0, named=True)
+        rows = table.filter(origin="study", label=label)
+        gap = rows.filter(level="gap", basis="range").row(0, named=True)
         found = gaps(label)
         assert gap["test_metric"] == pytest.approx(np.mean(list(found.values())))
         assert (gap["test_low"], gap["test_high"]) == pytest.approx((min(found.values()), max(found.values())))
         assert gap["n"] == 2
         assert gap["simultaneous_low"] is None
-        examples = rows.filter((pl.col("level") == "gap") & (pl.col("basis") == "examples"))
+        examples = rows.filter(level="gap", basis="examples")
         assert examples.height == 1
         assert examples["test_metric"][0] == pytest.approx(gap["test_metric"])
         assert examples["test_low"][0] <= examples["test_metric"][0] <= examples["test_high"][0]
-        difference = rows.filter(pl.col("level") == "difference")
+        difference = rows.filter(level="difference")
         if label == "whole images":
             assert difference.is_empty()
         else:
@@ -225,7 +225,7 @@ def test_outputs_are_those_of_ablated_images(run: Any, table: pl.DataFrame, evid
         spec = every[0].spec
         outputs = context.outputs(spec, "test")
         accuracy = float((outputs.logits.argmax(1) == outputs.labels).double().mean())
-        row = table.filter((pl.col("network") == spec.key) & (pl.col("level") == "network")).row(0, named=True)
+        row = table.filter(network=spec.key, level="network").row(0, named=True)
         assert accuracy == pytest.approx(row["test_metric"])
         x, _ = next(iter(context.batches("test")))
         data = context.data_of(spec)
@@ -241,11 +241,11 @@ def test_outputs_are_those_of_ablated_images(run: Any, table: pl.DataFrame, evid
 
 
 def test_published_rows_are_the_papers(table: pl.DataFrame) -> None:
-    paper = table.filter(pl.col("origin") == "clipart")
+    paper = table.filter(origin="clipart")
     assert paper.height == 13 * 3
-    whole = paper.filter(pl.col("label") == "whole images")
+    whole = paper.filter(label="whole images")
     assert dict(whole.select("variant", "test_metric").iter_rows())["P_T"] == pytest.approx(0.738)
-    assert whole.filter(pl.col("level") == "gap")["relative_drop"].to_list() == [40]
+    assert whole.filter(level="gap")["relative_drop"].to_list() == [40]
     source = published("block_shuffle")
     assert len(source["rows"]) == 39
     assert "2008.11687" in source["url"]
@@ -269,11 +269,11 @@ def test_a_diverged_training_is_left_out(run: Any, evidence: Evidence) -> None:
             return bool(spec.key == lost)
 
     measured = checked(analysis, analysis.measure(unit, Lost(context.store, context.study)).table)
-    row = measured.filter((pl.col("network") == lost) & (pl.col("level") == "network")).row(0, named=True)
+    row = measured.filter(network=lost, level="network").row(0, named=True)
     assert row["diverged"]
     assert row["test_metric"] is None
     assert row["speed"] is None
-    gap = measured.filter((pl.col("level") == "gap") & (pl.col("basis") != "examples").fill_null(value=True))
+    gap = measured.filter((pl.col("basis") != "examples").fill_null(value=True), level="gap")
     assert gap["n"].to_list() == [1]
     assert gap["diverged"].to_list() == [True]
     summary = analysis.summarise(measured, Evidence())
@@ -284,7 +284,7 @@ def test_a_diverged_training_is_left_out(run: Any, evidence: Evidence) -> None:
             return True
 
     nothing = checked(analysis, analysis.measure(unit, Gone(context.store, context.study)).table)
-    assert nothing.filter(pl.col("level") == "gap").is_empty()
+    assert nothing.filter(level="gap").is_empty()
     assert analysis.summarise(nothing, Evidence()).verdict.startswith("Undecided: no seed of both")
 
 
@@ -387,8 +387,8 @@ def test_the_verdict_is_about_the_hardest_shuffle() -> None:
     assert hardest(table) == "1"
     assert hardest(table.filter(pl.col("block").ne_missing("1"))) == "*"
     assert hardest(table.filter(~pl.col("label").is_in(["single pixels", "all values"]))) == "8"
-    assert hardest(table.filter(pl.col("place") == 0)) is None
-    assert summary_of(table.filter(pl.col("place") == 0)).verdict.startswith("Undecided: no seed of both")
+    assert hardest(table.filter(place=0)) is None
+    assert summary_of(table.filter(place=0)).verdict.startswith("Undecided: no seed of both")
     assert summary_of(table.clear()).verdict.startswith("Undecided: no network")
 
 

@@ -82,32 +82,30 @@ def test_shares_and_gains_are_those_of_paired_seeds():
         above = [a - b for a, b in zip(values["permuted"], values["RI_T"], strict=True)]
         below = [a - b for a, b in zip(values["P_T"], values["RI_T"], strict=True)]
         expected, family = fieller(above, below), fieller(above, below, bonferroni_confidence(2))
-        rows = table.filter(
-            pl.col("variant") == "permuted", pl.col("quantity") == quantity[0], pl.col("split") == quantity[1]
-        )
-        share = rows.filter(pl.col("level") == "share").row(0, named=True)
+        rows = table.filter(variant="permuted", quantity=quantity[0], split=quantity[1])
+        share = rows.filter(level="share").row(0, named=True)
         assert (share["value"], share["low"], share["high"]) == (expected.value, expected.low, expected.high)
         assert (share["simultaneous_low"], share["simultaneous_high"]) == (family.low, family.high)
         assert share["simultaneous_low"] < share["low"] < share["value"] < share["high"] < share["simultaneous_high"]
-        gain = rows.filter(pl.col("level") == "gain").row(0, named=True)
+        gain = rows.filter(level="gain").row(0, named=True)
         assert gain["value"] == pytest.approx(paired_seeds_interval(values["permuted"], values["RI_T"]).value)
-        assert rows.filter(pl.col("level") == "network").height == 4
+        assert rows.filter(level="network").height == 4
 
 
 def test_a_share_is_null_and_says_why_where_the_gain_spans_zero():
-    rows = control_table(gain=0.0).filter((pl.col("level") == "share") & (pl.col("quantity") == "metric"))
+    rows = control_table(gain=0.0).filter(level="share", quantity="metric")
     assert rows["value"].null_count() == rows.height == 8
     assert set(rows["note"]) == {"the interval of the denominator spans 0"}
 
 
 def test_a_diverged_seed_is_left_out_and_said():
     table = control_table(lost=("spectrum", 1))
-    row = table.filter((pl.col("variant") == "spectrum") & (pl.col("level") == "share")).row(0, named=True)
+    row = table.filter(variant="spectrum", level="share").row(0, named=True)
     assert (row["n"], row["diverged"], row["basis"]) == (2, True, "range")
-    lost = table.filter((pl.col("level") == "network") & pl.col("diverged"))
+    lost = table.filter(pl.col("diverged"), level="network")
     assert set(lost["note"]) == {"diverged"}
     assert lost["value"].null_count() == lost.height == 3
-    assert not table.filter((pl.col("variant") == "permuted") & (pl.col("level") == "share"))["diverged"].any()
+    assert not table.filter(variant="permuted", level="share")["diverged"].any()
 
 
 def test_the_verdict_names_its_intervals():
@@ -196,7 +194,7 @@ def test_notes_name_rates_edges_and_diverged_rates():
     own = pl.col("variant") == "spectrum"
     table = control_table().with_columns(pl.when(own).then(swapped).otherwise("learning_rate").alias("learning_rate"))
     report = table.filter(pl.col("level") != "tuning")
-    search = table.filter(pl.col("level") == "tuning").with_columns(
+    search = table.filter(level="tuning").with_columns(
         diverged=(pl.col("variant") == "permuted") & (pl.col("learning_rate") == 0.3)
     )
     notes = told(pl.concat([search, report])).notes
@@ -239,14 +237,14 @@ def test_settings_that_do_not_hold_are_errors():
 def test_a_study_runs_it_from_search_to_shares(started):
     analysis = started.analysis("control")
     table = started.evidence.table(analysis)
-    search = table.filter(pl.col("level") == "tuning")
+    search = table.filter(level="tuning")
     assert search.select("variant", "learning_rate").n_unique() == 2 * 2
     chosen = {
         method: started.study.trained("P_T", 0, rate).recipe.learning_rate
-        for method, rate in table.filter(pl.col("level") == "network").select("variant", "learning_rate").iter_rows()
+        for method, rate in table.filter(level="network").select("variant", "learning_rate").iter_rows()
     }
     for method in ("permuted", "spectrum"):
-        rows = search.filter(pl.col("variant") == method).sort(["value", "loss"], descending=[True, False])
+        rows = search.filter(variant=method).sort(["value", "loss"], descending=[True, False])
         images = len(started.context.splits()["validation"])
         right = images * rows["value"][0] + 2
         error = (right / (images + 4) * (1 - right / (images + 4)) / (images + 4)) ** 0.5
@@ -256,7 +254,7 @@ def test_a_study_runs_it_from_search_to_shares(started):
     start = ControlStart(of=started.study.pretrained, method="spectrum")
     spec = started.study.trained("P_T", 1, chosen["spectrum"]).model_copy(update={"start": start})
     history = started.context.history(spec)
-    mine = table.filter((pl.col("level") == "network") & (pl.col("variant") == "spectrum") & (pl.col("seed") == 1))
+    mine = table.filter(level="network", variant="spectrum", seed=1)
     by = {(row["quantity"], row["split"]): row["value"] for row in mine.iter_rows(named=True)}
     assert by["metric", "test"] == history["test_metric"][-1]
     assert by["metric", "validation"] == history["validation_metric"][-1]

@@ -91,7 +91,7 @@ def test_rows_and_bounds_are_those_declared() -> None:
     bounded = Quantity("score", "score", column="score", where=pl.col("split") == "test", bounds=SHARE, unit="metric")
     item = only(estimated(table, [bounded]))
     assert (item.high, item.flags, item.unit, dict(item.at)) == (1.0, ("clipped",), "metric", {})
-    assert estimated(table.filter(pl.col("split") == "validation"), [bounded]) == []
+    assert estimated(table.filter(split="validation"), [bounded]) == []
 
 
 def test_a_family_holds_at_once_within_what_is_fixed() -> None:

@@ -71,7 +71,7 @@ def test_curves_are_those_of_the_library(trained: Trained, units) -> None:
         )  # fmt: skip
         for split, limit in (("train", 40), ("test", 30)):
             groups = np.asarray(context.images().groups)[context.indices(split, limit)]
-            rows = table.filter((pl.col("ruler") == ruler) & (pl.col("split") == split))
+            rows = table.filter(ruler=ruler, split=split)
             assert rows["share"].to_list() == list(shares)
             rises = {quantity: found.rises(split, quantity, groups) for quantity in ("loss", "error")}
             for place, row in enumerate(rows.iter_rows(named=True)):
@@ -243,10 +243,7 @@ def test_estimates_have_their_interval_and_the_one_over_all_measures() -> None:
     assert rise.simultaneous_low < rise.low < rise.value < rise.high < 0
     assert rise.high < rise.simultaneous_high
     table = flatness_table()
-    values = {
-        variant: table.filter((pl.col("variant") == variant) & (pl.col("level") == "trace"))["value"].to_numpy()
-        for variant in ("P_T", "RI_T")
-    }
+    values = {variant: table.filter(variant=variant, level="trace")["value"].to_numpy() for variant in ("P_T", "RI_T")}
     ratio = estimate_of(summary, "trace_ratio")
     logs = np.log(values["P_T"] / values["RI_T"])
     half = 4.302652729911275 * logs.std(ddof=1) / math.sqrt(3)

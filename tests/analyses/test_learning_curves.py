@@ -9,14 +9,14 @@ from scipy import stats
 
 from tests.estimates import estimate_of, estimates_of
 from tests.studies import Trained
-from transferscope.analyses.contract import checked, checked_summary
+from tests.tables import example
+from transferscope.analyses.contract import checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves.analysis import LearningCurves
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.trends import curves_of, improving, too_short
 from transferscope.errors import AnalysisError
-from transferscope.study.columns import schema
 
 ANALYSIS = LearningCurves()
 
@@ -39,23 +39,16 @@ def rows(variant, seed, train, *, validation=None, test=None, setting="chosen", 
 
 
 def table(*runs) -> pl.DataFrame:
-    made = pl.DataFrame([row for run in runs for row in run], schema=schema(ANALYSIS.columns))
-    return checked(ANALYSIS, made)
+    return example(ANALYSIS, (row for run in runs for row in run))
 
 
 def rates(p_t: float = 0.1, ri_t: float = 0.1) -> Evidence:
     """Both variants were tried at 0.1 and 0.2; these were the best."""
-    made = pl.DataFrame(
-        [
-            {
-                "variant": variant, "learning_rate": rate, "seed": 1000, "epochs": 3, "updates": 3,
-                "validation_metric": float(rate == best), "validation_loss": 1.0, "diverged": False,
-            }
-            for variant, best in (("P_T", p_t), ("RI_T", ri_t))
-            for rate in (0.1, 0.2)
-        ],
-        schema=schema(LearningRate.columns),
-    )  # fmt: skip
+    made = example(LearningRate, (
+        {"variant": variant, "learning_rate": rate, "validation_metric": float(rate == best)}
+        for variant, best in (("P_T", p_t), ("RI_T", ri_t))
+        for rate in (0.1, 0.2)
+    ), seed=1000, epochs=3, updates=3, validation_loss=1.0)  # fmt: skip
     return Evidence({LearningRate().key: made})
 
 
@@ -73,7 +66,7 @@ FLAT = [0.2, 0.6, 0.6, 0.6, 0.6]
 def test_rows_are_the_histories_of_all_runs(trained: Trained) -> None:
     found = trained.evidence.table(ANALYSIS)
     runs = found.group_by("variant", "setting", "seed", "learning_rate").len()
-    chosen = runs.filter(pl.col("setting") == "chosen")
+    chosen = runs.filter(setting="chosen")
     assert sorted(chosen.select("variant", "seed").rows()) == sorted(
         (variant, seed) for variant in ("RI_T", "P_T", "RI_T_long") for seed in range(4)
     )
@@ -83,10 +76,7 @@ def test_rows_are_the_histories_of_all_runs(trained: Trained) -> None:
         if setting == "grid":
             # Of tuning runs only the history is read: they keep no epochs, whatever the study keeps.
             spec = spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"keep": "none"})})
-        run = found.filter(
-            (pl.col("variant") == variant) & (pl.col("setting") == setting)
-            & (pl.col("seed") == seed) & (pl.col("learning_rate") == rate)
-        )  # fmt: skip
+        run = found.filter(variant=variant, setting=setting, seed=seed, learning_rate=rate)  # fmt: skip
         history = trained.context.history(spec)
         assert run["network"].unique().to_list() == [spec.key]
         assert run["epoch"].to_list() == list(range(epochs + 1))
@@ -96,7 +86,7 @@ def test_rows_are_the_histories_of_all_runs(trained: Trained) -> None:
 
 def test_each_grid_run_is_one_of_the_search(trained: Trained) -> None:
     tried = trained.evidence.table(LearningRate()).select("variant", "learning_rate", "seed")
-    grid = trained.evidence.table(ANALYSIS).filter(pl.col("setting") == "grid")
+    grid = trained.evidence.table(ANALYSIS).filter(setting="grid")
     grid = grid.select("variant", "learning_rate", "seed").unique()
     assert sorted(grid.rows()) == sorted(tried.rows())
 
@@ -209,7 +199,7 @@ def test_seeds_that_never_reach_the_common_loss_are_counted() -> None:
     number = estimate_of(summary_of(found), "speed_from_equal_loss")
     assert number.n == 1
     assert "1 of 2 seeds left out: a network never gets down" in number.note
-    none = estimate_of(summary_of(found.filter(pl.col("seed") == 1)), "speed_from_equal_loss")
+    none = estimate_of(summary_of(found.filter(seed=1)), "speed_from_equal_loss")
     assert none.value is None
     assert none.note.startswith("a network never gets down")
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from tests.estimates import estimate_of
 from tests.studies import Trained, study
+from tests.tables import example
 from transferscope.analyses.contract import checked
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate, choose, chosen, scores
@@ -14,32 +15,21 @@ from transferscope.analyses.tuned import tuned_members
 from transferscope.analyses.unit_keys import unit_key
 from transferscope.context.context import Context
 from transferscope.running.rounds import expand
-from transferscope.study.columns import schema
 
 ANALYSIS = LearningRate()
 
 
 def table(*rows: tuple, error: float | None = None) -> pl.DataFrame:
     """Rows of (variant, rate, seed, metric, loss), each with one standard error; a metric of None is a diverged run."""
-    made = pl.DataFrame(
-        [
-            {
-                "variant": variant,
-                "learning_rate": rate,
-                "seed": seed,
-                "epochs": 3,
-                "updates": 30,
-                "train_metric": metric,
-                "validation_metric": metric,
-                "validation_error": None if metric is None else error,
-                "validation_loss": loss,
-                "diverged": metric is None,
-            }
-            for variant, rate, seed, metric, loss in rows
-        ],
-        schema=schema(ANALYSIS.columns),
-    )
-    return checked(ANALYSIS, made)
+    made = [
+        {
+            "variant": variant, "learning_rate": rate, "seed": seed, "train_metric": metric,
+            "validation_metric": metric, "validation_error": None if metric is None else error,
+            "validation_loss": loss, "diverged": metric is None,
+        }
+        for variant, rate, seed, metric, loss in rows
+    ]  # fmt: skip
+    return example(ANALYSIS, made, epochs=3, updates=30)
 
 
 def both(p_t: dict[float, float | None], ri_t: dict[float, float | None]) -> pl.DataFrame:
@@ -379,7 +369,7 @@ def test_the_table_is_the_end_of_each_history(trained: Trained) -> None:
         # A tuning run keeps no epochs, whatever the study keeps of its report runs.
         assert trained.study.settings.training.recipe.keep == "all"
         spec = spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"keep": "none"})})
-        last = trained.context.history(spec).filter(pl.col("epoch") == 3)
+        last = trained.context.history(spec).filter(epoch=3)
         assert row["updates"] == last["updates"][0] > 0
         assert row["validation_metric"] == last["validation_metric"][0]
         assert row["validation_loss"] == last["validation_loss"][0]

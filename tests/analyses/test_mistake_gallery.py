@@ -84,10 +84,7 @@ def test_an_image_stands_once_in_a_group_for_its_clearest_label() -> None:
 def test_captions_say_what_is_true_and_what_each_variant_says() -> None:
     judgements = Judgements.made(np.array([0, 1, 2, 0]), NAMES, None)
     truth = judgements.truth
-    predicted = {
-        "P_T": by_seed(truth, {1: 2}, {1: 2}, {1: 0}),
-        "RI_T": by_seed(truth, {3: -1}, {3: -1}, {3: 2}),
-    }
+    predicted = {"P_T": by_seed(truth, {1: 2}, {1: 2}, {1: 0}), "RI_T": by_seed(truth, {3: -1}, {3: -1}, {3: 2})}
     files = files_of(judgements, predicted)
     groups = groups_of(files)
     assert list(groups) == [title[0].upper() + title[1:] for title in GROUPS]
@@ -133,10 +130,7 @@ def test_long_names_are_cut_below_the_picture_and_whole_in_its_words(monkeypatch
 def test_every_wrong_image_is_listed_even_if_none_is_shown() -> None:
     judgements = Judgements.made(np.zeros(6, dtype=np.int64), NAMES, None)
     truth = judgements.truth
-    predicted = {
-        "P_T": by_seed(truth, {0: 1, 1: 1}, {0: 2}),
-        "RI_T": by_seed(truth, {0: 1, 2: 1}, {0: 1, 2: 1}),
-    }
+    predicted = {"P_T": by_seed(truth, {0: 1, 1: 1}, {0: 2}), "RI_T": by_seed(truth, {0: 1, 2: 1}, {0: 1, 2: 1})}
     files = files_of(judgements, predicted, most=0)
     assert list(files) == ["wrong-images.csv"]
     rows = list(csv.DictReader(io.StringIO(files["wrong-images.csv"].decode())))

@@ -10,8 +10,9 @@ import pytest
 
 from tests.estimates import estimate_of, estimates_of
 from tests.reference.pairs_reference import leave_one_seed_out
-from tests.report.synthetic_pairs import seed_pairs
 from tests.studies import Diverging, Trained, untrained
+from tests.tables import barriers as barriers_of
+from tests.tables import example, seed_pairs
 from transferscope.analyses.contract import Measured, Unit, checked, checked_summary
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
@@ -22,7 +23,6 @@ from transferscope.methods.evaluation import Evaluation, Execution
 from transferscope.methods.landscape.linear_path import linear_path
 from transferscope.methods.modules.paths import module_paths
 from transferscope.methods.similarity.cka import cka
-from transferscope.study.columns import schema
 
 ANALYSIS = ModulePath(
     points=3,
@@ -61,10 +61,10 @@ def test_rows_are_those_of_the_library(measured: Measured, unit: Unit, trained: 
             evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
             alphas=(0.0, 0.5, 1.0),
         )
-        rows = measured.table.filter((pl.col("rest") == member.label) & (pl.col("split") == "test"))
+        rows = measured.table.filter(rest=member.label, split="test")
         for place, module in enumerate(PARTS):
             line = found.modules[module]
-            points = rows.filter((pl.col("level") == "point") & (pl.col("module") == module))
+            points = rows.filter(level="point", module=module)
             start = line.points["test"][0]
             for row, point in zip(points.iter_rows(named=True), line.points["test"], strict=True):
                 assert row["loss"] == pytest.approx(point.losses.mean(), rel=1e-9)
@@ -74,7 +74,7 @@ def test_rows_are_those_of_the_library(measured: Measured, unit: Unit, trained: 
                 )
                 assert row["l2"] == pytest.approx(row["alpha"] * line.distance)
                 assert (row["position"], row["head"]) == (place, module == "head")
-            of = rows.filter((pl.col("level") == "barrier") & (pl.col("module") == module))
+            of = rows.filter(level="barrier", module=module)
             assert of.height == 4
             for row in of.iter_rows(named=True):
                 values = found.values(module, "test", row["quantity"])
@@ -89,7 +89,7 @@ def test_rows_are_those_of_the_library(measured: Measured, unit: Unit, trained: 
                     (together.low, together.high)
                 )
                 assert row["n"] == len(set(groups.tolist()))
-        own = rows.filter(pl.col("level") == "own").row(0, named=True)
+        own = rows.filter(level="own").row(0, named=True)
         assert own["loss"] == pytest.approx(found.own["test"].losses.mean(), rel=1e-9)
         assert own["batch_norm"] == "own statistics"
 
@@ -102,26 +102,24 @@ def test_all_modules_at_once_are_the_path_of_the_pair(measured: Measured, unit: 
         evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         alphas=(0.0, 0.5, 1.0),
     )
-    rows = measured.table.filter(
-        (pl.col("module") == ALL) & (pl.col("split") == "test") & (pl.col("rest") == unit.members[0].label)
-    )
-    assert rows.filter(pl.col("level") == "point")["loss"].to_list() == pytest.approx(
+    rows = measured.table.filter(module=ALL, split="test", rest=unit.members[0].label)
+    assert rows.filter(level="point")["loss"].to_list() == pytest.approx(
         [point.losses.mean() for point in path.points["test"]]
     )
-    assert rows.filter(pl.col("level") == "barrier")["family"].to_list() == [1] * 4
+    assert rows.filter(level="barrier")["family"].to_list() == [1] * 4
 
 
 def test_similarity_and_distance_are_those_of_the_other_analyses(
     measured: Measured, unit: Unit, trained: Trained
 ) -> None:
     first, second = unit.members
-    barriers = measured.table.filter(pl.col("level") == "barrier")
+    barriers = measured.table.filter(level="barrier")
     distances = next(item.table for item in trained.results.analyses if item.analysis.name == "distance")
     assert distances is not None
-    of = distances.filter((pl.col("a") == first.label) & (pl.col("b") == second.label))
+    of = distances.filter(a=first.label, b=second.label)
     for module, part in [*zip(PARTS, PARTS, strict=True), (ALL, "all"), (TRUNK, "trunk")]:
-        row = of.filter(pl.col("part") == part).row(0, named=True)
-        here = barriers.filter(pl.col("module") == module)
+        row = of.filter(part=part).row(0, named=True)
+        here = barriers.filter(module=module)
         assert here["l2"].to_list() == pytest.approx([row["distance"]] * here.height, rel=1e-6)
         assert here["relative"].to_list() == pytest.approx([row["relative"]] * here.height, rel=1e-6)
         assert here["parameters"].unique().to_list() == [row["parameters"]]
@@ -132,7 +130,7 @@ def test_similarity_and_distance_are_those_of_the_other_analyses(
         execution=Execution(device="cpu"),
     )
     for place, module in enumerate(PARTS):
-        values = barriers.filter(pl.col("module") == module)["cka"].unique().to_list()
+        values = barriers.filter(module=module)["cka"].unique().to_list()
         assert values == [pytest.approx(float(found.between("a", "b")[place, place]), abs=1e-6)]
     assert barriers.filter(pl.col("module").is_in([ALL, TRUNK]))["cka"].null_count() == 32
 
@@ -145,13 +143,11 @@ def test_the_file_sets_them_side_by_side(measured: Measured) -> None:
     assert list(lines[0])[:5] == ["module", "parameters", "cka", "l2", "relative"]
     for line in lines:
         for rest in ("P-T[0]", "P-T[1]"):
-            of = measured.table.filter(
-                (pl.col("module") == line["module"]) & (pl.col("rest") == rest) & (pl.col("split") == "test")
-            )
-            row = of.filter((pl.col("quantity") == "error") & (pl.col("baseline") == "mean")).row(0, named=True)
+            of = measured.table.filter(module=line["module"], rest=rest, split="test")
+            row = of.filter(quantity="error", baseline="mean").row(0, named=True)
             assert float(line[f"barrier (rest {rest})"]) == row["barrier"]
             assert float(line[f"simultaneous_high (rest {rest})"]) == row["simultaneous_high"]
-            end = of.filter((pl.col("level") == "point") & (pl.col("alpha") == 1.0)).row(0, named=True)
+            end = of.filter(level="point", alpha=1.0).row(0, named=True)
             assert float(line[f"error at the other's module (rest {rest})"]) == end["error_change"]
 
 
@@ -168,7 +164,7 @@ def test_a_network_and_itself_have_nothing_between_them(plain) -> None:
     asked = ANALYSIS.model_copy(update={"points": 3, "train_images": 20, "test_images": 20})
     table = checked(asked, asked.measure(Unit(members=members), plain).table)
     assert table["barrier"].drop_nulls().unique().to_list() == [0.0]
-    assert table.filter(pl.col("level") == "point")["loss_change"].unique().to_list() == [0.0]
+    assert table.filter(level="point")["loss_change"].unique().to_list() == [0.0]
     assert table["relative"].drop_nulls().unique().to_list() == [0.0]
     summary = asked.summarise(table, Evidence())
     assert "of 3 modules moved alone 0 separated, 0 undecided, 3 connected" in summary.verdict
@@ -212,45 +208,16 @@ def test_a_pair_with_a_diverged_end_has_no_lines(trained: Trained, unit: Unit) -
 def barriers(*pairs: dict[str, tuple], policy: str = "recompute") -> pl.DataFrame:
     """Test rows of pairs: by module the error's barrier and simultaneous limits, the same in both directions."""
     rows = [
-        {
-            "level": "barrier",
-            "pair": "P-T/P-T",
-            "a": f"P-T[{ends[0]}]",
-            "seed_a": ends[0],
-            "b": f"P-T[{ends[1]}]",
-            "seed_b": ends[1],
-            "rest": f"P-T[{ends[side]}]",
-            "module": module,
-            "position": -1 if module == TRUNK else place,
-            "head": False,
-            "parameters": 10,
-            "l2": 1.0,
-            "relative": 0.1 * place + 0.01 * k,
-            "cka": None if module == TRUNK else 1 - 0.1 * place,
-            "split": "test",
-            "batch_norm": policy,
-            "examples": 400,
-            "alpha": 0.5,
-            "quantity": quantity,
-            "baseline": baseline,
-            "barrier": height,
-            "barrier_se": 0.001,
-            "low": low,
-            "high": high,
-            "simultaneous_low": low,
-            "simultaneous_high": high,
-            "family": 6,
-            "n": 400,
-            "midpoint_gap": 0.0,
-            "smallest_gap": 0.0,
-        }
-        for k, (ends, modules) in enumerate(zip(seed_pairs(len(pairs)), pairs, strict=True))
-        for side in (0, 1)
-        for place, (module, (height, low, high)) in enumerate(modules.items())
-        for quantity in ("loss", "error")
-        for baseline in ("linear", "mean")
-    ]
-    return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(ModulePath.columns)))
+        row | {"cka": None if module == TRUNK else 1 - 0.1 * place, "relative": 0.1 * place + 0.01 * k}
+        for k, ((first, second), modules) in enumerate(zip(seed_pairs(len(pairs)), pairs, strict=True))
+        for rest in (first, second)
+        for place, (module, height) in enumerate(modules.items())
+        for row in barriers_of(
+            height, seed_a=first, seed_b=second, rest=f"P-T[{rest}]", module=module,
+            position=-1 if module == TRUNK else place,
+        )
+    ]  # fmt: skip
+    return example(ANALYSIS, rows, variant_a="P_T", variant_b="P_T", parameters=10, family=6, batch_norm=policy)
 
 
 FINE, HIGH, OPEN = (0.005, 0.0, 0.015), (0.05, 0.03, 0.07), (0.015, 0.0, 0.03)

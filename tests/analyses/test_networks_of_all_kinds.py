@@ -17,6 +17,8 @@ from transferscope.errors import AlignmentError, ArchitectureError, LoaderError,
 from transferscope.networks.features import pooled_features
 from transferscope.networks.modules import hookable_parts, named_parts, parts_parameters
 
+ON_CPU = ts.Execution(**CPU)
+
 GENERATOR = torch.Generator().manual_seed(0)
 PAIRS = [(torch.randn(12, 3, 8, 8, generator=GENERATOR), torch.arange(12) % 3) for _ in range(2)]
 
@@ -89,11 +91,9 @@ def test_a_wrapper_changes_the_beginning_of_names_alone(name: str, make, granula
     assert parts_parameters(wrapped, granularity) == {
         f"{prefix}{part}": [f"{prefix}{parameter}" for parameter in parameters] for part, parameters in expected.items()
     }
-    found = ts.cka(wrapped, loader=PAIRS, granularity=granularity, execution=ts.Execution(**CPU))
+    found = ts.cka(wrapped, loader=PAIRS, granularity=granularity, execution=ON_CPU)
     assert list(found.modules["a"]) == [f"{prefix}{part}" for part in hookable_parts(bare, granularity)]
-    assert np.array_equal(
-        found.values, ts.cka(bare, loader=PAIRS, granularity=granularity, execution=ts.Execution(**CPU)).values
-    )
+    assert np.array_equal(found.values, ts.cka(bare, loader=PAIRS, granularity=granularity, execution=ON_CPU).values)
 
 
 @pytest.mark.kind("F10")
@@ -133,7 +133,7 @@ def test_a_network_that_is_spread_over_processes(tmp_path) -> None:
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
     try:
         a, b = (nn.parallel.DistributedDataParallel(small(seed)) for seed in (0, 1))
-        assert ts.cka(a, loader=PAIRS, execution=ts.Execution(**CPU)).modules["a"] == ("module.0", "module.3")
+        assert ts.cka(a, loader=PAIRS, execution=ON_CPU).modules["a"] == ("module.0", "module.3")
         assert path(a, b) == path(small(0), small(1))
     finally:
         torch.distributed.destroy_process_group()
@@ -172,8 +172,8 @@ def test_compiled_networks_are_those_that_were_compiled(form: str) -> None:
     a, b = (COMPILED[form](small(seed)) for seed in (0, 1))
     x = PAIRS[0][0]
     before = a(x)
-    expected = ts.cka(small(0), small(1), PAIRS, granularity="layer", execution=ts.Execution(**CPU))
-    found = ts.cka(a, b, PAIRS, granularity="layer", execution=ts.Execution(**CPU))
+    expected = ts.cka(small(0), small(1), PAIRS, granularity="layer", execution=ON_CPU)
+    found = ts.cka(a, b, PAIRS, granularity="layer", execution=ON_CPU)
     assert np.array_equal(found.values, expected.values)
     if form in ("torch.compile", "network.compile"):
         assert found.modules["a"] == expected.modules["a"]
@@ -339,7 +339,7 @@ def test_a_copy_never_runs_parts_of_the_network_itself() -> None:
     for network in (replaced, hooked):
         with pytest.raises(ArchitectureError, match=r"cannot be copied(?s:.*)types\.MethodType"):
             path(network, small(1))
-        assert ts.cka(network, loader=PAIRS, execution=ts.Execution(**CPU)).examples == 24
+        assert ts.cka(network, loader=PAIRS, execution=ON_CPU).examples == 24
 
 
 @pytest.mark.kind("F13")
@@ -348,7 +348,7 @@ def test_what_cannot_be_copied_is_told() -> None:
     network.lock = threading.Lock()
     with pytest.raises(ArchitectureError, match=r"cannot be copied: TypeError(?s:.*)lock(?s:.*)__deepcopy__"):
         path(network, small(1))
-    assert ts.cka(network, loader=PAIRS, execution=ts.Execution(**CPU)).examples == 24
+    assert ts.cka(network, loader=PAIRS, execution=ON_CPU).examples == 24
 
 
 @pytest.mark.kind("F9")
@@ -469,10 +469,9 @@ def test_the_type_of_inputs_changes_no_number() -> None:
     wide = [(x.double(), y) for x, y in PAIRS]
     assert path(small(0), small(1), wide) == path(small(0), small(1))
     assert np.array_equal(
-        ts.cka(small(0), loader=wide, execution=ts.Execution(**CPU)).values,
-        ts.cka(small(0), loader=PAIRS, execution=ts.Execution(**CPU)).values,
+        ts.cka(small(0), loader=wide, execution=ON_CPU).values, ts.cka(small(0), loader=PAIRS, execution=ON_CPU).values
     )
-    mixed = ts.cka_networks({"a": small(0), "b": small(0).double()}, wide, execution=ts.Execution(**CPU))
+    mixed = ts.cka_networks({"a": small(0), "b": small(0).double()}, wide, execution=ON_CPU)
     assert mixed.between("a", "b").diagonal().tolist() == pytest.approx([1, 1], abs=1e-5)
     half = path(small(0).bfloat16(), small(1).bfloat16())
     assert half == pytest.approx(path(small(0), small(1)), rel=0.02)
@@ -574,13 +573,7 @@ class Output(nn.Module):
 
 @pytest.mark.kind("F21")
 @pytest.mark.parametrize(
-    "form",
-    [
-        lambda x: (x, x),
-        lambda x: [x],
-        lambda x: {"logits": x},
-        lambda x: types.SimpleNamespace(logits=x),
-    ],
+    "form", [lambda x: (x, x), lambda x: [x], lambda x: {"logits": x}, lambda x: types.SimpleNamespace(logits=x)]
 )
 @pytest.mark.parametrize(
     "name", ["linear_path", "compare", "hessian", "rewind", "criticality", "align", "plane_around"]

@@ -11,6 +11,7 @@ from scipy import stats
 from tests.analyses.test_learning_curves import FLAT, RISING, rows
 from tests.estimates import estimate_of
 from tests.studies import Diverging, Trained, arrays, bound, untrained
+from tests.tables import example
 from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves.analysis import LearningCurves
@@ -58,14 +59,14 @@ def test_every_network_against_a_literal_evaluation(trained: Trained) -> None:
 
 
 def test_means_and_both_intervals_of_the_gap(trained: Trained) -> None:
-    found = trained.evidence.table(ANALYSIS).filter(pl.col("split") == "test")
+    found = trained.evidence.table(ANALYSIS).filter(split="test")
     members = list(tuned_members(trained.study, trained.evidence, ("RI_T", "P_T")))
     literal = accuracies(trained.context, members, "test")
     right = {v: np.stack([literal[f"{v}[{s}]"][2] for s in range(4)]) for v in ("P-T", "RI-T")}
     mean = found.row(by_predicate=(pl.col("level") == "variant") & (pl.col("variant") == "P_T"), named=True)
     assert mean["value"] == pytest.approx(right["P-T"].mean())
     assert (mean["basis"], mean["n"]) == ("seeds", 4)
-    gaps = {row["basis"]: row for row in found.filter(pl.col("variant") == "P_T − RI_T").iter_rows(named=True)}
+    gaps = {row["basis"]: row for row in found.filter(variant="P_T − RI_T").iter_rows(named=True)}
     assert set(gaps) == {"seeds", "examples"}
     differences = (right["P-T"].mean(axis=1) - right["RI-T"].mean(axis=1)).tolist()
     half = stats.t.ppf(0.975, 3) * statistics.stdev(differences) / 2
@@ -83,7 +84,7 @@ def test_means_and_both_intervals_of_the_gap(trained: Trained) -> None:
         trained.context.seed("outcome", "test", "P_T − RI_T"),
     )
     assert (gaps["examples"]["low"], gaps["examples"]["high"]) == (literal_interval.low, literal_interval.high)
-    assert set(found.filter(pl.col("level") == "gap")["variant"]) == {"P_T − RI_T", "P_T − RI_T_long"}
+    assert set(found.filter(level="gap")["variant"]) == {"P_T − RI_T", "P_T − RI_T_long"}
 
 
 def test_a_diverged_seed_is_left_out_of_means_and_pairs(plain) -> None:
@@ -92,15 +93,15 @@ def test_a_diverged_seed_is_left_out_of_means_and_pairs(plain) -> None:
     ri = tuple(m.model_copy(update={"spec": plain.study.untrained("RI", m.seed + 10)}) for m in members[3:])
     members = (*members[:3], *ri)
     context = Diverging(plain, members[1])
-    found = checked(ANALYSIS, ANALYSIS.measure(Unit(members=members), context).table).filter(pl.col("split") == "test")
+    found = checked(ANALYSIS, ANALYSIS.measure(Unit(members=members), context).table).filter(split="test")
     lost = found.row(by_predicate=(pl.col("variant") == "RI_T") & (pl.col("seed") == 1), named=True)
     assert (lost["value"], lost["loss"], lost["diverged"]) == (None, None, True)
     mean = found.row(by_predicate=(pl.col("level") == "variant") & (pl.col("variant") == "RI_T"), named=True)
     assert (mean["n"], mean["basis"], mean["diverged"]) == (2, "range", True)
-    gaps = found.filter(pl.col("level") == "gap")
+    gaps = found.filter(level="gap")
     literal = accuracies(plain, members, "test")
     pairs = [literal[f"P-T[{s}]"][0] - literal[f"RI-T[{s}]"][0] for s in (0, 2)]
-    assert gaps.filter(pl.col("basis") == "range")["value"][0] == pytest.approx(sum(pairs) / 2)
+    assert gaps.filter(basis="range")["value"][0] == pytest.approx(sum(pairs) / 2)
     assert gaps["diverged"].all()
     curves = table_of_curves({"RI_T": [FLAT, FLAT], "P_T": [FLAT, FLAT]})
     notes = ANALYSIS.summarise(found, curves).notes
@@ -125,7 +126,7 @@ def test_several_labels_are_measured_by_auc(tmp_path) -> None:
         *ri,
         *(m.model_copy(update={"variant": "P_T", "spec": context.study.untrained("RI", m.seed + 5)}) for m in ri),
     )
-    found = checked(ANALYSIS, ANALYSIS.measure(Unit(members=members), context).table).filter(pl.col("split") == "test")
+    found = checked(ANALYSIS, ANALYSIS.measure(Unit(members=members), context).table).filter(split="test")
     literal = {}
     for member in members:
         values, labels = logits(context.network(member.spec), context.batches("test"), context.device)
@@ -136,7 +137,7 @@ def test_several_labels_are_measured_by_auc(tmp_path) -> None:
         assert row["value"] == pytest.approx(literal[member.label])
         bce = torch.nn.functional.binary_cross_entropy_with_logits(values.double(), labels.double())
         assert row["loss"] == pytest.approx(float(bce), rel=1e-6)
-    gaps = found.filter((pl.col("level") == "gap") & (pl.col("basis") == "examples"))
+    gaps = found.filter(level="gap", basis="examples")
     expected = sum(literal[f"P-T[{s}]"] - literal[f"RI-T[{s}]"] for s in (0, 1)) / 2
     assert gaps["value"][0] == pytest.approx(expected)
 
@@ -183,12 +184,10 @@ def gap_rows(*intervals, name="P_T − RI_T", metric="top1") -> list[dict]:
 
 def results(*gaps, seeds=(0, 1, 2), examples=200) -> pl.DataFrame:
     networks = [
-        {"level": "network", "variant": variant, "seed": seed, "split": "test", "metric": "top1", "value": 0.5,
-         "loss": 1.0, "n": examples, "diverged": False}
+        {"level": "network", "variant": variant, "seed": seed, "value": 0.5, "loss": 1.0, "n": examples}
         for variant in ("RI_T", "P_T") for seed in seeds
     ]  # fmt: skip
-    made = pl.DataFrame([*networks, *(row for gap in gaps for row in gap)], schema=schema(Outcome.columns))
-    return checked(ANALYSIS, made)
+    return example(Outcome, [*networks, *(row for gap in gaps for row in gap)], metric="top1")
 
 
 def table_of_curves(runs: dict) -> Evidence:

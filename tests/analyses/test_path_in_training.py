@@ -10,8 +10,9 @@ import pytest
 from tests.estimates import estimate_of
 from tests.reference.lines_reference import first_stable
 from tests.reference.pairs_reference import leave_one_seed_out
-from tests.report.synthetic_pairs import seed_pairs
 from tests.studies import Diverging, Trained, study
+from tests.tables import barriers as barriers_of
+from tests.tables import example, seed_pairs
 from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.path_in_training.analysis import PathInTraining
@@ -21,7 +22,6 @@ from transferscope.context.context import Context
 from transferscope.measures.barriers import barrier
 from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.linear_path import linear_path
-from transferscope.study.columns import schema
 
 ANALYSIS = PathInTraining(
     points=3, batch_norm_images=40, train_images=30, test_images=None, epochs=(2,), variants=("P_T",), max_seeds=3
@@ -59,7 +59,7 @@ def test_every_line_is_the_one_between_its_checkpoints(trained: Trained, units, 
     data = {"test": context.batches("test")}
     groups = np.asarray(context.images().groups)[context.indices("test")]
     keys = ["line", "a", "epoch_a", "b", "epoch_b", "epoch"]
-    rows = table.filter((pl.col("split") == "test") & (pl.col("line") != "checkpoint"))
+    rows = table.filter(pl.col("line") != "checkpoint", split="test")
     joined = rows.select(keys).unique(maintain_order=True).rows()
     pairs = ((0, 1), (0, 2), (1, 2))
     wanted = {("across", f"P-T[{a}]", t, f"P-T[{b}]", t, t) for a, b in pairs for t in (0, 2, 4)}
@@ -76,14 +76,12 @@ def test_every_line_is_the_one_between_its_checkpoints(trained: Trained, units, 
             evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
             alphas=(0.0, 0.5, 1.0),
         )
-        of = rows.filter(
-            (pl.col("line") == line) & (pl.col("a") == a) & (pl.col("b") == b) & (pl.col("epoch") == epoch)
-        )
-        points = of.filter(pl.col("level") == "point")
+        of = rows.filter(line=line, a=a, b=b, epoch=epoch)
+        points = of.filter(level="point")
         assert points["loss"].to_list() == pytest.approx([point.losses.mean() for point in path.points["test"]])
         assert points["l2"].to_list() == pytest.approx([alpha * path.distance for alpha in path.alphas])
         family = 3 if line == "across" else 2
-        for row in of.filter(pl.col("level") == "barrier").iter_rows(named=True):
+        for row in of.filter(level="barrier").iter_rows(named=True):
             values = path.values("test", row["quantity"])
             height = getattr(barrier(path.alphas, values, clusters=groups), row["baseline"])
             wide = barrier(path.alphas, values, clusters=groups, confidence=1 - 0.05 / family)
@@ -95,13 +93,13 @@ def test_every_line_is_the_one_between_its_checkpoints(trained: Trained, units, 
 
 
 def test_checkpoints_are_listed_with_their_own_statistics(trained: Trained, table: pl.DataFrame) -> None:
-    own = table.filter((pl.col("level") == "own") & (pl.col("split") == "test"))
+    own = table.filter(level="own", split="test")
     assert own.select("a", "epoch").rows() == [(f"P-T[{seed}]", epoch) for seed in (0, 1, 2) for epoch in (0, 2, 4)]
     assert own["batch_norm"].unique().to_list() == ["own statistics"]
     spec = tuned_member(trained.study, "P_T", 1, trained.evidence.for_decision()).spec
     outputs = trained.context.outputs(spec, "test", 2)
     wrong = float((outputs.logits.argmax(1) != outputs.labels).double().mean())
-    assert own.filter((pl.col("a") == "P-T[1]") & (pl.col("epoch") == 2))["error"].to_list() == [wrong]
+    assert own.filter(a="P-T[1]", epoch=2)["error"].to_list() == [wrong]
 
 
 def test_each_checkpoint_is_read_once(trained: Trained, units, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,14 +122,14 @@ def test_each_checkpoint_is_read_once(trained: Trained, units, monkeypatch: pyte
 
 
 def test_the_line_from_start_to_end_is_walked_once(trained: Trained, units, table: pl.DataFrame) -> None:
-    one = table.filter((pl.col("a") == "P-T[2]") & (pl.col("level") == "point"))
-    ends = one.filter((pl.col("line") == "end") & (pl.col("epoch") == 0))
-    starts = one.filter((pl.col("line") == "start") & (pl.col("epoch") == 4))
+    one = table.filter(a="P-T[2]", level="point")
+    ends = one.filter(line="end", epoch=0)
+    starts = one.filter(line="start", epoch=4)
     assert ends["loss"].to_list() == starts["loss"].to_list()
     alone = ANALYSIS.model_copy(update={"lines": ("start",)})
     last = Unit(members=units[0].members[2:], settings=units[0].settings)
     found = alone.measure(last, trained.context).table
-    again = found.filter((pl.col("line") == "start") & (pl.col("epoch") == 4) & (pl.col("level") == "point"))
+    again = found.filter(line="start", epoch=4, level="point")
     assert again["loss"].to_list() == starts["loss"].to_list()
     assert alone.summarise(found, Evidence()).verdict.startswith("Undecided: no line between two runs or to the end")
     (item,) = checked_summary(alone, alone.summarise(found, Evidence())).estimates
@@ -141,7 +139,7 @@ def test_the_line_from_start_to_end_is_walked_once(trained: Trained, units, tabl
 
 def test_the_others_of_a_diverged_run_are_measured(trained: Trained, units) -> None:
     found = ANALYSIS.measure(units[0], Diverging(trained.context, units[0].members[0])).table
-    across = found.filter(pl.col("line") == "across")
+    across = found.filter(line="across")
     assert set(across.select("a", "b").rows()) == {("P-T[1]", "P-T[2]")}
     assert set(found["a"]) == set(found["b"]) == {"P-T[1]", "P-T[2]"}
     assert set(found["line"]) == {"across", "end", "start", "checkpoint"}
@@ -243,42 +241,16 @@ def barriers(line: str, *runs: list[tuple], policy: str = "recompute") -> pl.Dat
     """Test rows: for each run, or pair of runs, the error's barrier and limits at epochs 0, 1, ..."""
     pairs = seed_pairs(len(runs)) if line == "across" else [(k, k) for k in range(len(runs))]
     rows = [
-        {
-            "level": "barrier",
-            "line": line,
-            "variant": "P_T",
-            "pair": "P-T/P-T" if line == "across" else "P-T to its end",
-            "a": f"P-T[{one}]",
-            "seed_a": one,
-            "epoch_a": epoch,
-            "b": f"P-T[{two}]",
-            "seed_b": two,
-            "epoch_b": epoch,
-            "epoch": epoch,
-            "l2": 1.0,
-            "split": "test",
-            "batch_norm": policy,
-            "examples": 400,
-            "alpha": 0.5,
-            "quantity": quantity,
-            "baseline": baseline,
-            "barrier": low,
-            "barrier_se": 0.01,
-            "low": low,
-            "high": high,
-            "simultaneous_low": low,
-            "simultaneous_high": high,
-            "family": 3,
-            "n": 400,
-            "midpoint_gap": 0.0,
-            "smallest_gap": 0.0,
-        }
+        row
         for (one, two), limits in zip(pairs, runs, strict=True)
         for epoch, (low, high) in enumerate(limits)
-        for quantity in ("loss", "error")
-        for baseline in ("linear", "mean")
-    ]
-    return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(PathInTraining.columns)))
+        for row in barriers_of(
+            (low, low, high), seed_a=one, seed_b=two, epoch_a=epoch, epoch_b=epoch, epoch=epoch,
+        )
+    ]  # fmt: skip
+    pair = "P-T/P-T" if line == "across" else "P-T to its end"
+    same = {"line": line, "variant": "P_T", "variant_a": "P_T", "variant_b": "P_T", "pair": pair, "family": 3}
+    return example(ANALYSIS, rows, batch_norm=policy, barrier_se=0.01, **same)
 
 
 def test_the_verdict_names_each_run_and_what_it_rests_on() -> None:

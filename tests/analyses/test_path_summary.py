@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.analyses.path_units import ANALYSIS
 from tests.estimates import estimate_of
 from tests.reference.pairs_reference import leave_one_seed_out
-from tests.report.synthetic_pairs import seed_pairs
-from transferscope.analyses.contract import checked, checked_summary
+from tests.tables import barriers as barriers_of
+from tests.tables import example, seed_pairs
+from transferscope.analyses.contract import checked_summary
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.path.analysis import Path
@@ -22,7 +22,6 @@ from transferscope.analyses.summary import Summary
 from transferscope.measures.intervals import seeds_interval
 from transferscope.methods.landscape.landscape import LandscapePoint
 from transferscope.methods.landscape.linear_path import LinearPath
-from transferscope.study.columns import schema
 
 # -- what is not finite -----------------------------------------------------------------------------------------
 
@@ -36,8 +35,7 @@ def rows_of(*losses, alphas=(-0.5, 0.0, 0.5, 1.0)) -> pl.DataFrame:
     path = LinearPath(alphas, 2.0, "no batch norm", {"test": points}, {"test": (points[1], points[3])})
     base = {"pair": "P-T/P-T", "a": "P-T[0]", "b": "P-T[1]", "seed_a": 0, "seed_b": 1, "split": "test"}
     base |= {"role": "pair", "moved": "all"}
-    made = pl.DataFrame([{**base, **row} for row in path_rows(path, "test", None)], schema=schema(Path.columns))
-    return checked(ANALYSIS, made)
+    return example(Path, path_rows(path, "test", None), **base)
 
 
 FINE = [0.1, 0.2, 0.3, 0.4]
@@ -49,7 +47,7 @@ def test_a_loss_that_is_not_finite_is_a_null_and_nothing_else_is() -> None:
     outside = table.row(by_predicate=pl.col("alpha") == -0.5, named=True)
     assert (outside["loss"], outside["loss_se"], outside["loss_gap"]) == (None, None, None)
     assert (outside["error"], outside["metric"]) == (0.5, 0.5)
-    barrier = table.filter((pl.col("quantity") == "loss") & (pl.col("baseline") == "linear"))
+    barrier = table.filter(quantity="loss", baseline="linear")
     assert barrier["barrier"].to_list() == [pytest.approx(0.1)]
 
 
@@ -60,12 +58,12 @@ def test_a_barrier_with_a_loss_that_is_not_finite_is_a_null() -> None:
     for column in ("loss", "loss_se", "loss_gap", "loss_gap_se", "loss_gap_mean", "loss_gap_mean_se"):
         assert middle[column] is None
     assert middle["error_gap"] == 0
-    for row in table.filter(pl.col("level") == "barrier").iter_rows(named=True):
+    for row in table.filter(level="barrier").iter_rows(named=True):
         lost = row["quantity"] == "loss"
         for column in ("alpha", "barrier", "low", "high", "midpoint_gap", "smallest_gap"):
             assert (row[column] is None) == lost
     infinite_end = rows_of(FINE, [math.inf] * 4, FINE, FINE)
-    assert infinite_end.filter(pl.col("quantity") == "loss")["barrier"].null_count() == 2
+    assert infinite_end.filter(quantity="loss")["barrier"].null_count() == 2
 
 
 # -- words ------------------------------------------------------------------------------------------------------
@@ -80,19 +78,17 @@ def barriers(*values: tuple, pair: str = "P-T/P-T", lost_loss: bool = False, see
     asked = [(pair, k, value) for k, value in enumerate(values)] + [(name, 0, value) for name, value in held]
     own = seeds or seed_pairs(max(1, len(values)))
     rows = [
-        {
-            "level": "barrier", "pair": name, "moved": "all", "role": "pair" if name == pair else "ruler",
-            "a": f"a{own[k][0]}", "b": f"b{own[k][1]}", "points": 13, "equivalent": 49, "bracket": 0.02, "open": 0,
-            "seed_a": own[k][0], "seed_b": own[k][1], "n": None if low is None else 400,
-            "split": split, "batch_norm": "recompute", "examples": 400,
-            "alpha": 0.5, "l2": 1.0, "quantity": quantity, "baseline": baseline,
-            "barrier": None if lost_loss and quantity == "loss" and k == 0 else height, "low": low, "high": high,
-            "midpoint_gap": 0.0, "smallest_gap": 0.0, "per_l2": height,
-        }
+        row | ({"barrier": None} if lost_loss and row["quantity"] == "loss" and k == 0 else {})
         for name, k, (height, low, high) in asked
-        for split in ("train", "test") for quantity in ("loss", "error") for baseline in ("linear", "mean")
+        for split in ("train", "test")
+        for row in barriers_of(
+            (height, low, high), pair=name, role="pair" if name == pair else "ruler", a=f"a{own[k][0]}",
+            b=f"b{own[k][1]}", seed_a=own[k][0], seed_b=own[k][1], n=None if low is None else 400, split=split,
+            per_l2=height,
+        )
     ]  # fmt: skip
-    return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(Path.columns)))
+    rows = [{name: value for name, value in row.items() if "simultaneous" not in name} for row in rows]
+    return example(Path, rows, moved="all", points=13, equivalent=49, bracket=0.02, open=0)
 
 
 ONE = Path(pairs=("P_T/P_T",))
@@ -232,7 +228,7 @@ def test_the_ruler_that_holds_is_in_the_notes_and_numbers() -> None:
     ]  # fmt: skip
     assert rulers[0].name == f"ruler: error barrier of {POSITIVE} (test, mean baseline, batch norm recomputed)"
     assert judged(summary).flags == ("too_few_seeds",)
-    found = ruler_of(table.filter(pl.col("level") == "barrier"))
+    found = ruler_of(table.filter(level="barrier"))
     assert (found.positive, found.negative, found.holds) == ("stable", "unstable", True)
 
 
@@ -269,14 +265,13 @@ def lines(*pairs: tuple[str, int, float, float]) -> pl.DataFrame:
     """Points of lines whose loss is h·α(1−α), of (pair, seed, length, h)."""
     rows = [
         {
-            "level": "point", "role": "pair", "pair": pair, "moved": "all", "a": "a", "b": "b", "seed_a": seed,
-            "seed_b": seed + 1, "split": "test", "batch_norm": "recompute", "examples": 9, "alpha": k / 40,
-            "l2": k / 40 * length, "loss": 1 + height * k / 40 * (1 - k / 40), "error": 0.1,
+            "pair": pair, "seed_a": seed, "seed_b": seed + 1, "alpha": k / 40, "l2": k / 40 * length,
+            "loss": 1 + height * k / 40 * (1 - k / 40),
         }
         for pair, seed, length, height in pairs
         for k in range(-4, 45)
     ]  # fmt: skip
-    return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(Path.columns)))
+    return example(Path, rows, level="point", role="pair", moved="all", a="a", b="b", examples=9, error=0.1)
 
 
 def test_the_loss_at_equal_radius_is_that_of_both_lines() -> None:

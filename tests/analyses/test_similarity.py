@@ -9,11 +9,11 @@ from scipy import stats
 from tests.reference import cka_reference
 from tests.reference import pairs_reference as reference
 from tests.studies import Diverging, Trained
+from tests.tables import example
 from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.estimates import spoken
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.similarity.analysis import Similarity
-from transferscope.study.columns import schema
 
 ANALYSIS = Similarity(test_images=40, batch_size=20, max_seeds=2)
 PARTS = ("stem", "block", "head")
@@ -109,19 +109,21 @@ def test_one_unit_and_its_images(trained: Trained) -> None:
 
 def table(values: dict[tuple[str, str], float | None], modules=("stem", "head")) -> pl.DataFrame:
     """Rows of like and unlike modules; like modules of a pair have its value, unlike ones −1."""
+
+    def side(network: str) -> tuple[str, int]:
+        return network.split("[")[0].replace("-", "_"), int(network[-2])
+
     rows = [
         {
-            "a": a, "variant_a": a.split("[")[0].replace("-", "_"), "seed_a": int(a[-2]), "module_a": m,
-            "position_a": i,
-            "b": b, "variant_b": b.split("[")[0].replace("-", "_"), "seed_b": int(b[-2]), "module_b": n,
-            "position_b": j,
-            "cka": value if m == n else -1.0, "examples": 40, "batch": 20,
+            **dict(zip(("variant_a", "seed_a", "variant_b", "seed_b"), (*side(a), *side(b)), strict=True)),
+            "a": a, "module_a": m, "position_a": i, "b": b, "module_b": n, "position_b": j,
+            "cka": value if m == n else -1.0,
         }
         for (a, b), value in values.items() for i, m in enumerate(modules) for j, n in enumerate(modules)
     ]  # fmt: skip
     # What a row says of the estimator is a setting of the analysis.
     said = {name: getattr(ANALYSIS, name) for name in Similarity.columns if hasattr(ANALYSIS, name)}
-    return checked(ANALYSIS, pl.DataFrame([{**said, **row} for row in rows], schema=schema(Similarity.columns)))
+    return example(ANALYSIS, rows, examples=40, batch=20, **said)
 
 
 def by_pair(summary) -> dict:

@@ -57,10 +57,7 @@ def test_similarity_by_size_and_its_change_leave_one_seed_out() -> None:
         *(("cka_change", pair, 1.0, 0.1) for pair in pairs),
     ]
     for pair in pairs:
-        sizes = {
-            size: means(table.filter((pl.col("pair") == pair) & (pl.col("fraction") == size)))
-            for size in (0.1, 0.3, 1.0)
-        }
+        sizes = {size: means(table.filter(pair=pair, fraction=size)) for size in (0.1, 0.3, 1.0)}
         for size, values in sizes.items():
             assert_left_out(found["cka", pair, size], values)
         assert_left_out(
@@ -79,7 +76,7 @@ def test_what_cannot_be_judged_by_size_is_undecided() -> None:
     table = synthetic.similarity_by_size_table(SEEDS)
     few = whole(SimilarityBySize(), synthetic.similarity_by_size_table((0, 1)))
     assert "undecided whether RI-T comes nearer to P with more data (fewer than 3 seeds)" in few.verdict
-    one = whole(SimilarityBySize(), table.filter(pl.col("fraction") == 1))
+    one = whole(SimilarityBySize(), table.filter(fraction=1))
     assert "undecided how it changes" in one.verdict
     equal = table.with_columns(cka=pl.col("fraction"))
     assert (
@@ -128,7 +125,7 @@ def test_similarity_in_training_leaves_one_seed_out() -> None:
     assert found["cka", "P-T/P-T", 4].name == "mean CKA of like modules, two P-T at the epoch 4"
     reached = []
     for seed in SEEDS:
-        ends = table.filter(same & (a == "P_T") & (pl.col("seed_a") == seed) & (then == 10))
+        ends = table.filter(same, a == "P_T", then == 10, seed_a=seed)
         by_epoch = dict(ends.group_by("epoch_a").agg(pl.col("cka").mean()).iter_rows())
         reached.append(min(e for e in by_epoch if all(by_epoch[later] >= 0.9 for later in by_epoch if later >= e)))
     settled = found["settled_epoch",]
@@ -147,12 +144,12 @@ def test_distance_in_training_leaves_one_seed_out() -> None:
     )
     summary = whole(DistanceInTraining(), table)
     found = by_key(summary)
-    trunk = table.filter(pl.col("part") == "trunk")
+    trunk = table.filter(part="trunk")
     for variant in ("P_T", "RI_T"):
-        own = trunk.filter((pl.col("level") == "own") & (pl.col("variant_a") == variant))
-        end = dict(own.filter(pl.col("epoch") == 10).select("seed_a", "from_start").iter_rows())
+        own = trunk.filter(level="own", variant_a=variant)
+        end = dict(own.filter(epoch=10).select("seed_a", "from_start").iter_rows())
         for epoch in (2, 4, 10):
-            here = dict(own.filter(pl.col("epoch") == epoch).select("seed_a", "from_start").iter_rows())
+            here = dict(own.filter(epoch=epoch).select("seed_a", "from_start").iter_rows())
             item = found["share_of_distance", variant, epoch]
             shares = [here[seed] / end[seed] for seed in SEEDS]
             if epoch == 10:  # of itself
@@ -160,11 +157,11 @@ def test_distance_in_training_leaves_one_seed_out() -> None:
                 continue
             low, high = stats.t.interval(0.95, 3, loc=sum(shares) / 4, scale=stats.sem(shares))
             assert (item.value, item.low, item.high) == pytest.approx((sum(shares) / 4, low, high))
-        last = own.filter(pl.col("epoch") == 10)
+        last = own.filter(epoch=10)
         values = dict(zip(last["seed_a"], last["from_start"] / last["travelled"], strict=True))
         assert_left_out(found["straightness", variant], {(seed, seed): value for seed, value in values.items()})
     for pair in ("P-T/P-T", "RI-T/RI-T", "P-T/RI-T"):
-        rows = trunk.filter((pl.col("level") == "pair") & (pl.col("pair") == pair) & (pl.col("epoch") == 10))
+        rows = trunk.filter(level="pair", pair=pair, epoch=10)
         assert_left_out(found["distance", pair], means(rows, "between"))
         assert found["distance", pair].unit == "ℓ2"
     assert found["share_of_distance", "P_T", 4].name == (
@@ -193,9 +190,9 @@ def test_channels_found_again_and_beyond_chance_are_paired_by_seed() -> None:
     table = synthetic.reused_channels_table(SEEDS)
     summary = whole(ReusedChannels(), table)
     found = by_key(summary)
-    modules = table.filter(pl.col("level") == "module")
+    modules = table.filter(level="module")
     shares = {
-        variant: modules.filter(pl.col("variant") == variant).group_by("seed").agg(pl.col("reused").mean()).sort("seed")
+        variant: modules.filter(variant=variant).group_by("seed").agg(pl.col("reused").mean()).sort("seed")
         for variant in ("P_T", "RI_T", "RI")
     }
     assert list(found)[:3] == [("reused", "P_T"), ("reused", "RI_T"), ("reused", "RI")]
