@@ -169,9 +169,9 @@ def test_a_diverged_network_is_left_out_and_named(trained) -> None:
     assert all("diverged" in item.flags for item in estimates_of(summary, "mu_sum_gap"))
 
 
-def test_a_table_without_modules_is_undecided() -> None:
+def test_a_table_without_modules_is_undecided(approved) -> None:
     empty = pl.DataFrame([], schema=schema(Criticality.columns))
-    assert summary_of(empty, 0.01).verdict == "Undecided: no network was measured."
+    approved(summary_of(empty, 0.01).verdict)
 
 
 def test_a_plan_counts_the_modules(trained, plain) -> None:

@@ -192,12 +192,8 @@ def test_joined_is_said_of_an_upper_limit_alone(curve, line, words, basis) -> No
     assert found[0].basis == basis
 
 
-def test_the_verdict_says_both_barriers_and_what_they_rest_on() -> None:
-    assert ONE.summarise(barriers([LOW], [HIGH]), Evidence()).verdict == (
-        "P-T/P-T joined by a curve of low loss: error barrier 0.5 points, 95 % limits 0.0 to 1.5 from 400 test "
-        "examples, for this pair of networks; on the straight line separated by a barrier: error barrier 20.0 points, "
-        "95 % limits 15.0 to 25.0 from 400 test examples, for this pair of networks."
-    )
+def test_the_verdict_says_both_barriers_and_what_they_rest_on(approved) -> None:
+    approved(ONE.summarise(barriers([LOW], [HIGH]), Evidence()).verdict)
     lost = ONE.summarise(barriers([(None, None, None)], [HIGH]), Evidence()).verdict
     assert lost.startswith("P-T/P-T undecided whether the trained curve joins them: an error between the ends is not")
 
@@ -214,10 +210,10 @@ def test_a_curve_never_makes_a_linear_basin() -> None:
             assert "a curve of low loss makes no linear connection: that is judged on the straight line" in text
 
 
-def test_numbers_over_seeds_or_over_examples() -> None:
+def test_numbers_over_seeds_or_over_examples(approved) -> None:
     one, _ = judged([LOW], [HIGH])
     assert (one.value, one.low, one.high, one.basis, one.n, one.note) == (*LOW, "examples", 400, "one pair")
-    assert one.name == "error barrier along the curve of P-T/P-T (test, mean baseline)"
+    approved(one.name)
     assert (one.simultaneous_low, one.simultaneous_high, one.n_comparisons) == (*LOW[1:], 2)
     three, _ = judged(FINE, APART)
     wide = leave_one_seed_out(dict(zip(PAIRS, (height for height, *_ in FINE), strict=True)), 0.975)
@@ -240,13 +236,11 @@ def test_equal_ends_have_no_detour() -> None:
     assert (length.value, length.flags) == (None, ("incomplete",))
 
 
-def test_what_was_not_measured_is_said() -> None:
+def test_what_was_not_measured_is_said(approved) -> None:
     verdict = Curve().summarise(barriers([LOW], [HIGH]), Evidence()).verdict
-    assert verdict.endswith(
-        "RI-T/RI-T not measured (an end or the curve's training diverged, or fewer than two seeds)."
-    )
+    approved(verdict)
     notes = ONE.summarise(barriers([LOW], [HIGH]), Evidence()).notes
-    assert "P-T/P-T: bend of a Bézier curve trained for 3 epochs at rate 0.1" in notes
+    approved(*notes)
     few = "5 points on each line: a narrow barrier may be missed"
     assert few in Curve(points=5, variants=("P_T",)).summarise(barriers([LOW], [HIGH]), Evidence()).notes
     assert few not in notes

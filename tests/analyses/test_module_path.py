@@ -223,13 +223,9 @@ def barriers(*pairs: dict[str, tuple], policy: str = "recompute") -> pl.DataFram
 FINE, HIGH, OPEN = (0.005, 0.0, 0.015), (0.05, 0.03, 0.07), (0.015, 0.0, 0.03)
 
 
-def test_connected_is_said_of_limits_that_hold_for_all() -> None:
+def test_connected_is_said_of_limits_that_hold_for_all(approved) -> None:
     verdict = ANALYSIS.summarise(barriers({"stem": FINE, "block": HIGH, "head": OPEN}), Evidence()).verdict
-    assert verdict == (
-        "By the test error's barrier against the mean of the ends, below 2 points for connected: P-T/P-T: of 3 modules "
-        "moved alone 1 separated (block 5.0 points with a hill), 1 undecided (head 1.5 points), 1 connected "
-        "(simultaneous 95 % limits over 400 test examples or groups, for this pair of networks)."
-    )
+    approved(verdict)
 
 
 def of(table: pl.DataFrame, module: str = "stem", **at: str) -> Estimate:
@@ -266,7 +262,7 @@ def test_a_module_is_judged_over_seeds_or_over_examples(pairs: list[tuple], judg
     assert words[basis] in ANALYSIS.summarise(table, Evidence()).verdict
 
 
-def test_limits_over_seeds_hold_for_all_modules_at_once() -> None:
+def test_limits_over_seeds_hold_for_all_modules_at_once(approved) -> None:
     heights = (0.04, 0.05, 0.065)
     table = barriers(*({TRUNK: (h, 0, 1), "a": (h, 0, 1), "b": (h / 2, 0, 1), "c": FINE} for h in heights))
     found, pairs = of(table, "a"), dict(zip(seed_pairs(3), heights, strict=True))
@@ -278,10 +274,7 @@ def test_limits_over_seeds_hold_for_all_modules_at_once() -> None:
     assert (trunk.value, trunk.simultaneous_low, trunk.n_comparisons, trunk.verdict) == (found.value, None, None, None)
     few = of(table, "c")
     assert (few.basis, few.flags, few.n_comparisons) == ("examples", ("no_spread",), 6)
-    assert ANALYSIS.summarise(table, Evidence()).verdict.endswith(
-        "(simultaneous 95 % intervals over 3 seeds and limits over 400 test examples or groups, for the worst of 3 "
-        "pairs of networks)."
-    )
+    approved(ANALYSIS.summarise(table, Evidence()).verdict)
 
 
 def test_both_directions_of_a_pair_are_averaged() -> None:
@@ -293,14 +286,14 @@ def test_both_directions_of_a_pair_are_averaged() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((expected[0], max(0, expected[1]), expected[2]))
 
 
-def test_every_module_has_its_number_and_what_goes_with_it() -> None:
+def test_every_module_has_its_number_and_what_goes_with_it(approved) -> None:
     table = barriers({TRUNK: HIGH, "stem": FINE, "block": OPEN, "head": HIGH})
     summary = checked_summary(ANALYSIS, ANALYSIS.summarise(table, Evidence()))
     worst = of(table, "head")
-    assert worst.name == "error barrier of head alone, P-T/P-T (test, mean baseline)"
+    approved(worst.name)
     assert (worst.value, worst.low, worst.high, worst.basis, worst.n) == (0.05, 0.03, 0.07, "examples", 400)
     trunk = of(table, TRUNK)
-    assert trunk.name == "error barrier of the trunk at once, P-T/P-T (test, mean baseline)"
+    approved(trunk.name)
     assert (trunk.value, trunk.basis, trunk.at["moved"]) == (0.05, "examples", "at once")
     assert [item.at["module"] for item in estimates_of(summary, "error_barrier", baseline="mean")] == [
         TRUNK,
@@ -311,25 +304,24 @@ def test_every_module_has_its_number_and_what_goes_with_it() -> None:
     for beside, sign in (("cka", -1), ("relative", 1)):
         tau = estimate_of(summary, "barrier_rank_agreement", beside=beside, pair="P-T/P-T")
         assert tau.value == pytest.approx(sign)
-    assert tau.name == "Kendall τ over modules, error barrier and relative distance, P-T/P-T"
+    approved(tau.name)
 
 
-def test_a_module_that_is_separated_by_the_exchange_alone_has_no_hill() -> None:
+def test_a_module_that_is_separated_by_the_exchange_alone_has_no_hill(approved) -> None:
     table = barriers({"stem": HIGH, "block": FINE})
     level = table.with_columns(
         pl.when(pl.col("baseline") == "linear").then(0.0).otherwise(pl.col(name)).alias(name)
         for name in ("barrier", "low", "high", "simultaneous_low", "simultaneous_high")
     )
-    assert "1 separated (stem 5.0 points)," in ANALYSIS.summarise(level, Evidence()).verdict
+    approved(ANALYSIS.summarise(level, Evidence()).verdict)
 
 
-def test_notes_say_what_was_done_about_batch_norm_and_the_grid() -> None:
+def test_notes_say_what_was_done_about_batch_norm_and_the_grid(approved) -> None:
     notes = ANALYSIS.summarise(barriers({"stem": FINE}), Evidence()).notes
-    assert any(note.startswith("batch-norm statistics recomputed at every point on the same 40") for note in notes)
-    assert "3 points on each line: a narrow barrier may be missed" in notes
+    approved(*notes)
     off = ANALYSIS.model_copy(update={"batch_norm": "interpolate", "points": 25})
     notes = off.summarise(barriers({"stem": FINE}, policy="interpolate"), Evidence()).notes
-    assert "batch-norm statistics were interpolated, not recomputed: these barriers are artefacts" in notes
+    approved(*notes)
     assert not any("narrow" in note for note in notes)
     none = off.summarise(barriers({"stem": FINE}, policy="no batch norm"), Evidence()).notes
     assert not any("batch-norm" in note for note in none)
