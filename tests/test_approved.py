@@ -19,7 +19,7 @@ def said(folder: Path, write: bool, *texts: str, name: str = "test_it") -> None:
 
 def test_only_what_was_approved_passes(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(approved, "FOLDER", tmp_path)
-    with pytest.raises(AssertionError, match="--approve x.py::test_it"):
+    with pytest.raises(AssertionError, match=r"--approve x\.py::test_it"):
         said(tmp_path, False, "One thing.")
     said(tmp_path, True, "One thing.", "And\n\nanother.")
     said(tmp_path, True, "Else.", name="test_another[a-b]")
