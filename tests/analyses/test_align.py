@@ -137,28 +137,20 @@ def judged(table: pl.DataFrame) -> list[str | None]:
 
 
 @pytest.mark.parametrize(
-    ("ways", "words", "verdict"),
+    ("ways", "words"),
     [
-        ((HIGH, LOW, HIGH), "unstable stable unstable", "apart by permutation: the barrier goes when hidden units"),
-        ((HIGH, HIGH, HIGH), "unstable unstable unstable", "apart also after permutation: a barrier stays"),
-        ((HIGH, HIGH, LOW), "unstable unstable stable", "undecided whether permutation explains the barrier"),
-        ((HIGH, WIDE, HIGH), "unstable undecided unstable", "undecided whether permutation explains the barrier"),
-        ((WIDE, LOW, LOW), "undecided stable stable", "undecided whether permutation explains the barrier"),
-        ((LOW, LOW, LOW), "stable stable stable", "linearly connected as trained: there is no barrier to explain"),
-        (
-            (LOW, HIGH, HIGH),
-            "stable unstable unstable",
-            "linearly connected as trained: there is no barrier to explain",
-        ),
+        ((HIGH, LOW, HIGH), "unstable stable unstable"),
+        ((HIGH, HIGH, HIGH), "unstable unstable unstable"),
+        ((HIGH, HIGH, LOW), "unstable unstable stable"),
+        ((HIGH, WIDE, HIGH), "unstable undecided unstable"),
+        ((WIDE, LOW, LOW), "undecided stable stable"),
+        ((LOW, LOW, LOW), "stable stable stable"),
+        ((LOW, HIGH, HIGH), "stable unstable unstable"),
     ],
 )
-def test_permutation_explains_what_goes_and_nothing_else(ways, words, verdict) -> None:
+def test_permutation_explains_what_goes_and_nothing_else(ways, words, approved) -> None:
     assert judged(heights(*ways)) == words.split()
-    assert ANALYSIS.summarise(heights(*ways), Evidence()).verdict.startswith(f"RI-T/RI-T {verdict}")
-
-
-def test_the_verdict_says_every_line_and_what_it_rests_on(approved) -> None:
-    approved(ANALYSIS.summarise(heights(HIGH, LOW, HIGH), Evidence()).verdict)
+    approved(ANALYSIS.summarise(heights(*ways), Evidence()).verdict)
 
 
 def test_numbers_name_what_they_rest_on(approved) -> None:

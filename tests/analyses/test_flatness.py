@@ -196,17 +196,9 @@ def test_one_radius_is_not_all(approved) -> None:
     approved(said)
 
 
-@pytest.mark.parametrize(
-    ("seeds", "lost", "words"),
-    [
-        ((0, 1), None, "Undecided by every measure: 2 paired seeds;"),
-        ((0,), None, "Undecided by every measure: 1 paired seed;"),
-        ((0, 1, 2), ("RI_T", 1), "Undecided by every measure: 2 paired seeds;"),
-        ((), None, "Undecided by every measure: 0 paired seeds;"),
-    ],
-)
-def test_fewer_than_three_pairs_decide_nothing(seeds, lost, words) -> None:
-    assert verdict(seeds=seeds, lost=lost).startswith(words)
+@pytest.mark.parametrize(("seeds", "lost"), [((0, 1), None), ((0,), None), ((0, 1, 2), ("RI_T", 1)), ((), None)])
+def test_fewer_than_three_pairs_decide_nothing(seeds, lost, approved) -> None:
+    approved(verdict(seeds=seeds, lost=lost))
 
 
 def test_every_word_is_a_comparison_with_a_measure() -> None:

@@ -134,25 +134,23 @@ def test_speed_is_the_mean_over_common_epochs_without_the_first(approved) -> Non
 
 
 @pytest.mark.parametrize(
-    ("p_t", "ri_t", "verdict", "flags", "words"),
+    ("p_t", "ri_t", "verdict", "flags"),
     [
-        (R, P, "slower", (), "P-T learns slower: "),
-        ({s: R[s] for s in (0, 1)}, {s: R[s] for s in (0, 1)}, "undecided", ("too_few_seeds",),
-         "Undecided with 2 seeds (3 are needed): "),
-        ({0: R[0]}, {0: P[0]}, "undecided", ("too_few_seeds",), "Undecided with 1 seed (3 are needed): "),
-        ({0: P[0]}, {1: R[1]}, "undecided", (), "Undecided: no seed has a finished run of both variants."),
-        ({s: P[s] for s in P}, {s: [c + 0.3 * (-1) ** s for c in P[s]] for s in P}, "undecided", (),
-         "Undecided: the clean"),
+        (R, P, "slower", ()),
+        ({s: R[s] for s in (0, 1)}, {s: R[s] for s in (0, 1)}, "undecided", ("too_few_seeds",)),
+        ({0: R[0]}, {0: P[0]}, "undecided", ("too_few_seeds",)),
+        ({0: P[0]}, {1: R[1]}, "undecided", ()),
+        ({s: P[s] for s in P}, {s: [c + 0.3 * (-1) ** s for c in P[s]] for s in P}, "undecided", ()),
         # Equal differences have no spread: they prove nothing, however large they are.
-        (dict.fromkeys(P, P[0]), dict.fromkeys(P, R[0]), "undecided", ("no_spread",), "Undecided: the clean"),
+        (dict.fromkeys(P, P[0]), dict.fromkeys(P, R[0]), "undecided", ("no_spread",)),
     ],
 )  # fmt: skip
-def test_the_verdict_rests_on_three_seeds_or_is_undecided(p_t, ri_t, verdict, flags, words) -> None:
+def test_the_verdict_rests_on_three_seeds_or_is_undecided(p_t, ri_t, verdict, flags, approved) -> None:
     found = table(*(rows("P_T", s, c) for s, c in p_t.items()), *(rows("RI_T", s, c) for s, c in ri_t.items()))
     summary = summary_of(found)
     gap = estimate_of(summary, "speed_gap")
     assert (gap.verdict, gap.flags) == (verdict, flags)
-    assert summary.verdict.startswith(words)
+    approved(summary.verdict)
 
 
 def test_without_a_common_epoch_there_is_no_speed(approved) -> None:

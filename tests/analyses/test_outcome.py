@@ -205,49 +205,30 @@ HELPS = ("seeds", 3, 0.08, 0.06, 0.10)
 EXAMPLES = ("examples", 200, 0.08, 0.02, 0.13)
 
 
-GENERAL = "A claim about training in general needs at least 3 seeds."
-
-
 @pytest.mark.parametrize(
-    ("intervals", "over", "verdict", "words"),
+    ("intervals", "over", "verdict"),
     [
-        ([HELPS, EXAMPLES], "seeds", "larger",
-         "This pre-training helps: P-T − RI-T is +8.0 points of test top1, 95 % interval over 3 seeds +6.0 to +10.0 "
-         "points."),
-        ([("seeds", 3, -0.08, -0.10, -0.06), EXAMPLES], "seeds", "smaller",
-         "This pre-training hurts: P-T − RI-T is -8.0 points"),
-        ([("seeds", 3, 0.08, -0.01, 0.17), EXAMPLES], "seeds", "undecided",
-         "Undecided for training in general: P-T − RI-T is +8.0 points"),
-        ([("range", 2, 0.08, 0.07, 0.09), EXAMPLES], "examples", "larger",
-         "These P-T networks are better: P-T − RI-T is +8.0 points of test top1, 95 % interval over 200 test examples "
-         f"+2.0 to +13.0 points; 2 seeds, range +7.0 to +9.0 points. {GENERAL}"),
-        ([(None, 1, 0.08, None, None), EXAMPLES], "examples", "larger",
-         "These P-T networks are better: P-T − RI-T is +8.0 points of test top1, 95 % interval over 200 test examples "
-         f"+2.0 to +13.0 points; one seed. {GENERAL}"),
-        ([(None, 1, -0.08, None, None), ("examples", 60, -0.08, -0.1, -0.02)], "examples", "smaller",
-         "These P-T networks are worse: P-T − RI-T is -8.0 points of test top1, 95 % interval over 60 groups of test "
-         "examples -10.0 to -2.0 points; one seed."),
-        ([(None, 1, 0.08, None, None), ("examples", 200, 0.08, -0.1, 0.2)], "examples", "undecided",
-         "Undecided: P-T − RI-T"),
-        ([(None, 1, 0.08, None, None), (None, 1, 0.08, None, None)], "seeds", "undecided",
-         "Undecided: P-T − RI-T is +8.0 points of test top1, without an interval; one seed. A claim"),
+        ([HELPS, EXAMPLES], "seeds", "larger"),
+        ([("seeds", 3, -0.08, -0.10, -0.06), EXAMPLES], "seeds", "smaller"),
+        ([("seeds", 3, 0.08, -0.01, 0.17), EXAMPLES], "seeds", "undecided"),
+        ([("range", 2, 0.08, 0.07, 0.09), EXAMPLES], "examples", "larger"),
+        ([(None, 1, 0.08, None, None), EXAMPLES], "examples", "larger"),
+        ([(None, 1, -0.08, None, None), ("examples", 60, -0.08, -0.1, -0.02)], "examples", "smaller"),
+        ([(None, 1, 0.08, None, None), ("examples", 200, 0.08, -0.1, 0.2)], "examples", "undecided"),
+        ([(None, 1, 0.08, None, None), (None, 1, 0.08, None, None)], "seeds", "undecided"),
         # Equal gaps of all seeds are no interval: the examples decide.
-        ([(None, 3, 0.08, None, None), EXAMPLES], "examples", "larger",
-         "These P-T networks are better: P-T − RI-T is +8.0 points of test top1, 95 % interval over 200 test examples "
-         "+2.0 to +13.0 points; equal for all 3 seeds. A claim about training in general needs at least 3 seeds that "
-         "differ."),
+        ([(None, 3, 0.08, None, None), EXAMPLES], "examples", "larger"),
     ],
 )  # fmt: skip
-def test_a_verdict_names_what_it_rests_on(intervals, over, verdict, words, approved) -> None:
+def test_a_verdict_names_what_it_rests_on(intervals, over, verdict, approved) -> None:
     summary = ANALYSIS.summarise(results(gap_rows(*intervals)), table_of_curves(ENDED))
-    assert summary.verdict.startswith(words)
     decided = [item for item in checked_summary(ANALYSIS, summary).estimates if item.verdict is not None]
     assert [(item.quantity, item.at["rival"], item.at["over"], item.verdict) for item in decided] == [
         ("gap", "RI_T", over, verdict)
     ]
     general = "This pre-training" in summary.verdict
     assert general == (intervals[0][0] == "seeds" and intervals[0][3] * intervals[0][4] > 0)
-    approved(*summary.notes)
+    approved(summary.verdict, *summary.notes)
 
 
 @pytest.mark.parametrize(
@@ -275,15 +256,15 @@ def test_auc_is_no_number_of_points() -> None:
 
 
 @pytest.mark.parametrize(
-    ("runs", "reason"),
+    "runs",
     [
-        ({"RI_T": []}, "RI-T has no finished run with a defined validation metric"),
-        ({"RI_T": [RISING, FLAT, FLAT]}, "RI-T is still improving at the end (1 of 3 seeds)"),
-        ({"RI_T": [FLAT[:3]] * 3}, "RI-T has too few epochs to tell whether it is still improving"),
-        ({"RI_T": [RISING] * 3, "RI_T_long": [RISING] * 3}, "RI-T is still improving at the end (3 of 3 seeds)"),
+        {"RI_T": []},
+        {"RI_T": [RISING, FLAT, FLAT]},
+        {"RI_T": [FLAT[:3]] * 3},
+        {"RI_T": [RISING] * 3, "RI_T_long": [RISING] * 3},
     ],
 )
-def test_no_claim_while_ri_t_has_not_ended(runs, reason, approved) -> None:
+def test_no_claim_while_ri_t_has_not_ended(runs, approved) -> None:
     gaps = [gap_rows(HELPS, EXAMPLES), gap_rows(HELPS, EXAMPLES, name="P_T − RI_T_long")]
     verdict = ANALYSIS.summarise(results(*gaps), table_of_curves({**ENDED, **runs})).verdict
     approved(verdict)

@@ -186,27 +186,20 @@ def test_pairs_of_one_seed_are_independent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ruler", "why"),
+    "ruler",
     [
-        (((0.03, 0.0, 0.05), (0.3, 0.25, 0.35)), "RI-T/RI-T, trained on not shown to be connected, error barrier 3.0 "
-         "points, 95 % limits 0.0 to 5.0"),
-        (((0.0, 0.0, 0.01), (0.03, 0.01, 0.05)), "RI-T/RI-T no barrier of 2 points shown, error barrier 3.0 points"),
-        (((0.0, 0.0, 0.01), (0.0, 0.0, 0.01)), "RI-T/RI-T no barrier of 2 points shown, error barrier 0.0 points"),
-        (None, "RI-T/RI-T, trained on not measured; RI-T/RI-T not measured"),
+        ((0.03, 0.0, 0.05), (0.3, 0.25, 0.35)),
+        ((0.0, 0.0, 0.01), (0.03, 0.01, 0.05)),
+        ((0.0, 0.0, 0.01), (0.0, 0.0, 0.01)),
+        None,
     ],
 )  # fmt: skip
-def test_where_the_ruler_fails_nothing_is_decided(ruler, why) -> None:
+def test_where_the_ruler_fails_nothing_is_decided(ruler, approved) -> None:
     for value in ((0.0, 0.0, 0.001), (0.5, 0.4, 0.6)):
         summary = said(value, ruler=ruler)
-        assert summary.verdict.startswith(
-            "Undecided: two pairs whose answer is known are not told apart here. Measured: "
-        )
         assert len(summary.verdict.split()) <= 45
         assert summary.facts["ruler_holds"] is False
-        assert why in summary.notes[0]
-        assert "connected:" not in summary.verdict
-        assert "separated by a barrier:" not in summary.verdict
-        assert f"P-T/P-T error barrier {100 * value[0]:.1f} points" in summary.verdict, "what was measured is said"
+        approved(summary.verdict, summary.notes[0])
         assert "uncontrolled" in judged(summary).flags
 
 
