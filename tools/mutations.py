@@ -6,26 +6,33 @@ Mistakes are drawn from ``measures``, ``methods`` and ``analyses`` of this check
 kept in ``tools/mutations.json`` by what the line says, so that the same mistakes can be made in the sources of another
 commit, wherever the line has moved. Each is made in a temporary copy; the tests named after the module run first, then
 those that import it, then those that import a module that does, until one fails. ``--also CHECKOUT`` draws only lines
-that stand in both. A survivor whose line no test reached is said to be so, and is no survivor of the tests that ran.
+that stand in both. A line that none of these tests reaches is said to be so, and counts apart.
 """
 
 import argparse
 import ast
+import contextlib
 import hashlib
 import json
 import os
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
+
+import numpy as np  # noqa: F401 - imported here for all forks
+import polars as pl  # noqa: F401
+import pytest
+import torch  # noqa: F401
 
 __all__ = ["Mutation", "applied", "drawn", "main", "mutations", "related_tests"]
 
@@ -205,6 +212,7 @@ def drawn(root: Path, seed: int, also: Path | None = None) -> Iterator[Mutation]
     for queue in queues.values():
         queue.sort(key=lambda item: item.rank(seed), reverse=True)
     per_file: Counter[str] = Counter()
+    seen: set[tuple[str, str]] = set()
     while any(queues.values()):
         for operator in sorted(queues):
             while queues[operator]:
@@ -215,6 +223,9 @@ def drawn(root: Path, seed: int, also: Path | None = None) -> Iterator[Mutation]
                     ast.parse(applied((root / mutation.file).read_text(encoding="utf-8"), mutation)[0])
                 except SyntaxError:
                     continue
+                if (mutation.before, mutation.after) in seen:
+                    continue
+                seen.add((mutation.before, mutation.after))
                 per_file[mutation.file] += 1
                 yield mutation
                 break
@@ -263,21 +274,35 @@ def _copy(root: Path, to: Path) -> None:
 
 
 def _pytest(copy: Path, arguments: Iterable[str], limit: float) -> tuple[int | None, str]:
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", "-rfE", *arguments]
-    process = subprocess.Popen(
-        command, cwd=copy, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        said, _ = process.communicate(timeout=limit)
-    except subprocess.TimeoutExpired:
-        return None, ""
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    return process.returncode, said
+    """Exit status and output of pytest, in a fork of this process, so that heavy imports are paid for once.
+
+    The status is None after ``limit`` seconds of processor time: other work on the machine changes no outcome.
+    """
+    with tempfile.TemporaryFile("w+") as output:
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            resource.setrlimit(resource.RLIMIT_CPU, (int(limit) + 1,) * 2)  # a fork begins at 0
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+            os.chdir(copy)
+            os.environ["PYTHONPATH"] = str(copy / "src")
+            sys.path[:0] = [str(copy), str(copy / "src")]
+            for name in [name for name in sys.modules if name.partition(".")[0] in ("tests", "tools", "transferscope")]:
+                del sys.modules[name]
+            sys.argv = ["pytest"]
+            code = pytest.main(
+                ["-x", "-q", "-p", "no:cacheprovider", "--tb=no", "-rfE", "--disable-warnings", *arguments]
+            )
+            sys.stdout.flush()
+            os._exit(int(code))
+        try:
+            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)  # what tests left running
+        output.seek(0)
+        return (None if status in (-signal.SIGXCPU, -signal.SIGKILL) else status), output.read()
 
 
 def _first_failure(said: str) -> str:
@@ -313,7 +338,6 @@ def judged(copy: Path, mutation: Mutation, limit: float) -> tuple[str, str]:
     text = source.read_text(encoding="utf-8")
     mutated, line = applied(text, mutation)
     place = f"{source.relative_to(copy / _PACKAGE).as_posix()}:{line}"
-    end = time.monotonic() + limit
     stages = related_tests(copy, source)
     left_out: list[str] = []
     try:
@@ -321,7 +345,7 @@ def judged(copy: Path, mutation: Mutation, limit: float) -> tuple[str, str]:
             while True:
                 source.write_text(mutated, encoding="utf-8")
                 asked = [str(path.relative_to(copy)) for path in stage] + [f"--deselect={name}" for name in left_out]
-                code, said = _pytest(copy, asked, max(end - time.monotonic(), 1.0))
+                code, said = _pytest(copy, asked, limit)
                 if code is None:
                     return place, "too slow"
                 failed = _first_failure(said)
@@ -350,33 +374,26 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--root", type=Path, default=ROOT, help="the checkout whose sources and tests are asked")
     parser.add_argument("--also", type=Path, help="when drawing: only lines that stand in this checkout, too")
-    parser.add_argument("--limit", type=float, default=300.0, help="seconds for one mistake")
+    parser.add_argument("--limit", type=float, default=120.0, help="seconds of processor time for one run of tests")
+    parser.add_argument("--only", type=int, nargs=2, help="of the kept ones: from this on, and up to that, from 0 on")
     parser.add_argument("--draw", action="store_true", help="draw anew instead of taking those that are kept")
     arguments = parser.parse_args()
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() and not arguments.draw else {}
-    asked: Iterable[Mutation] = [Mutation(**row) for row in kept.get("mutations", [])]
     if (kept.get("seed"), kept.get("count")) != (arguments.seed, arguments.count):
-        asked, kept = drawn(ROOT, arguments.seed, arguments.also), {}
-    taken: list[Mutation] = []
+        made = [asdict(item) for item in islice(drawn(ROOT, arguments.seed, arguments.also), arguments.count)]
+        kept = {"seed": arguments.seed, "count": arguments.count, "mutations": made}
+        KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     outcomes: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         _copy(arguments.root, copy)
-        for mutation in asked:
+        for row in kept["mutations"][slice(*(arguments.only or (None,)))]:
+            mutation = Mutation(**row)
             place, outcome = judged(copy, mutation, arguments.limit)
-            if outcome == "not reached" and not kept:
-                continue
-            taken.append(mutation)
             outcomes["caught" if outcome.startswith("caught") else outcome] += 1
             change = f"{mutation.before}  →  {mutation.after}"
             print(f"| {place} | {mutation.operator} | `{change}` | {outcome} |", flush=True)
-            if not kept:
-                rows = [asdict(item) for item in taken]
-                whole = {"seed": arguments.seed, "count": arguments.count, "mutations": rows}
-                KEPT.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            if len(taken) == arguments.count:
-                break
-    print(", ".join(f"{name}: {count}" for name, count in sorted(outcomes.items())), f"of {len(taken)}")
+    print(", ".join(f"{name}: {count}" for name, count in sorted(outcomes.items())), f"of {outcomes.total()}")
 
 
 if __name__ == "__main__":
