@@ -107,6 +107,6 @@ def test_the_verdict_is_about_the_hardest_shuffle(approved) -> None:
     assert hardest(table) == "1"
     assert hardest(table.filter(pl.col("block").ne_missing("1"))) == "*"
     assert hardest(table.filter(~pl.col("label").is_in(["single pixels", "all values"]))) == "8"
-    assert hardest(table.filter(place=0)) is None
-    approved(summary_of(table.filter(place=0)).verdict)
+    assert hardest(table.filter(pl.col("place") == 0)) is None
+    approved(summary_of(table.filter(pl.col("place") == 0)).verdict)
     approved(summary_of(table.clear()).verdict)

@@ -188,7 +188,7 @@ def test_a_run_measures_it_against_the_source_of_the_study(tmp_path, monkeypatch
         assert item.summary.verdict.endswith("(50 % is chance).")
         assert checked_summary(item.analysis, item.summary) == item.summary
         assert {each.basis for each in item.summary.estimates if each.quantity != "null"} == {"examples"}
-        of_source = item.table.filter(compared="source to statistics", place="(all)")
+        of_source = item.table.filter(pl.col("place") == "(all)", compared="source to statistics")
         assert of_source["examples"].item() == images
         assert item.table.filter(quantity="frechet")["place"].to_list() == ["stem", "block", "(features)"]
     bound_again = bind(asked, Store(tmp_path / "store"))

@@ -217,7 +217,8 @@ def barriers(*pairs: dict[str, tuple], policy: str = "recompute") -> pl.DataFram
             position=-1 if module == TRUNK else place,
         )
     ]  # fmt: skip
-    return example(ANALYSIS, rows, variant_a="P_T", variant_b="P_T", parameters=10, family=6, batch_norm=policy)
+    same = {"variant_a": "P_T", "variant_b": "P_T", "parameters": 10, "family": 6, "batch_norm": policy}
+    return example(ANALYSIS, rows, **same)
 
 
 FINE, HIGH, OPEN = (0.005, 0.0, 0.015), (0.05, 0.03, 0.07), (0.015, 0.0, 0.03)

@@ -88,7 +88,7 @@ def barriers(*values: tuple, pair: str = "P-T/P-T", lost_loss: bool = False, see
         )
     ]  # fmt: skip
     rows = [{name: value for name, value in row.items() if "simultaneous" not in name} for row in rows]
-    return example(Path, rows, moved="all", points=13, equivalent=49, bracket=0.02, open=0)
+    return example(Path, rows, **{"moved": "all", "points": 13, "equivalent": 49, "bracket": 0.02, "open": 0})
 
 
 ONE = Path(pairs=("P_T/P_T",))
@@ -256,7 +256,8 @@ def lines(*pairs: tuple[str, int, float, float]) -> pl.DataFrame:
         for pair, seed, length, height in pairs
         for k in range(-4, 45)
     ]  # fmt: skip
-    return example(Path, rows, level="point", role="pair", moved="all", a="a", b="b", examples=9, error=0.1)
+    same = {"level": "point", "role": "pair", "moved": "all", "a": "a", "b": "b", "examples": 9, "error": 0.1}
+    return example(Path, rows, **same)
 
 
 def test_the_loss_at_equal_radius_is_that_of_both_lines(approved) -> None:

@@ -82,7 +82,7 @@ def test_it_is_what_the_function_gives(found, trained, variant) -> None:
         assert rows.filter(level="final")["metric"][0] == alone.final[split].metric
         for item in alone.rewound:
             same = pl.col("epoch").is_null() if item.epoch is None else pl.col("epoch") == item.epoch
-            (row,) = rows.filter(same, module=item.name, to=item.to).to_dicts()
+            (row,) = rows.filter(same, pl.col("to") == item.to, module=item.name).to_dicts()
             assert row["metric"] == item.points[split].metric
             assert row["moved"] == item.distance
             assert row["drop"] == pytest.approx(alone.final[split].metric - item.points[split].metric)

@@ -156,7 +156,7 @@ def similarity_table(
                         **sides, "module_a": module_a, "module_b": module_b, "position_a": i, "position_b": j,
                         "cka": cka, **_checks(level, i, j, checked=agreement),
                     })  # fmt: skip
-    return example(Similarity, rows, examples=640, batch=64, kind="unbiased", maps="flattened")
+    return example(Similarity, rows, **{"examples": 640, "batch": 64, "kind": "unbiased", "maps": "flattened"})
 
 
 def distance_table(seeds: tuple[int, ...] = (0, 1, 2), modules: list[str] = MODULES) -> pl.DataFrame:
@@ -210,7 +210,7 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
                     "midpoint_gap": height, "points": 21, "barrier_se": 0.05 * height, "per_l2": height / length,
                     "equivalent": 49, "bracket": 0.021, "open": 0,
                 })  # fmt: skip
-    return example(Path, rows, role="pair", moved="all", examples=656)
+    return example(Path, rows, **{"role": "pair", "moved": "all", "examples": 656})
 
 
 TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
