@@ -249,11 +249,8 @@ def related_tests(root: Path, source: Path) -> list[list[Path]]:
     general = source.stem in ("analysis", "rows", "summary")
     stem = source.parent.name if general or source.parent.name not in LAYERS else source.stem
     named = [path for path in tests if stem in path.stem or (not general and source.stem in path.stem)]
-    users = {
-        ".".join(path.relative_to(package).with_suffix("").parts)
-        for path in package.rglob("*.py")
-        if module in _imported(path)
-    }
+    paths = [path for path in package.rglob("*.py") if module in _imported(path)]
+    users = {".".join(path.relative_to(package).with_suffix("").parts) for path in paths}
     importing = [path for path, names in tests.items() if module in names]
     further = [path for path, names in tests.items() if users & names]
     folder = [path for path in tests if path.parent.name == source.relative_to(package / "transferscope").parts[0]]
@@ -331,7 +328,7 @@ def _probed(text: str, line: int) -> str:
 
 
 def judged(copy: Path, mutation: Mutation, limit: float) -> tuple[str, str]:
-    """Where the line stands, and by which test it is caught: ``survived``, ``not reached``, ``too slow``, ``gone``."""
+    """Where the line stands, and what catches it, or ``survived``, ``not reached``, ``too slow``, ``gone``."""
     source = found_in(copy, mutation)
     if source is None:
         return mutation.file, "gone"
@@ -347,7 +344,9 @@ def judged(copy: Path, mutation: Mutation, limit: float) -> tuple[str, str]:
                 asked = [str(path.relative_to(copy)) for path in stage] + [f"--deselect={name}" for name in left_out]
                 code, said = _pytest(copy, asked, limit)
                 if code is None:
-                    return place, "too slow"
+                    source.write_text(text, encoding="utf-8")
+                    ends = _pytest(copy, asked, limit)[0] is not None
+                    return place, "caught by a run that does not end" if ends else "too slow"
                 failed = _first_failure(said)
                 if code in (0, 5):
                     break
