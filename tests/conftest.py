@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -12,6 +13,7 @@ import torch
 from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 
+from tests.approved import Approved, approving
 from tools.reliability import Collected, collected
 
 # Where bytecode is not kept, every process that tests start compiles the package anew, and every session the tests.
@@ -61,6 +63,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Long files first; what the tests tell about kinds of faults is kept before slow tests are left out."""
     config.stash[_KINDS] = collected(items)
     items.sort(key=lambda item: _FIRST.index(item.path.name) if item.path.name in _FIRST else len(_FIRST))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--approve", action="store_true", help="write tests/approved anew from what is said now")
+
+
+@pytest.fixture
+def approved(request: pytest.FixtureRequest) -> Iterator[Approved]:
+    """Wording that this test pins, kept in tests/approved."""
+    yield from approving(request.node, request.path.stem, request.config.getoption("--approve"))
 
 
 @pytest.fixture(scope="session")

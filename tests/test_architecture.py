@@ -75,9 +75,7 @@ MAY: dict[str, set[str]] = {
     "__main__": {"cli"},
 }
 # The shared modules of analyses/ that import a question, and why. The list may only become shorter.
-SHARED_MAY = {
-    "analyses.tuned": ({"learning_rate"}, "every analysis at a chosen rate needs the rates"),
-}
+SHARED_MAY = {"analyses.tuned": ({"learning_rate"}, "every analysis at a chosen rate needs the rates")}
 # Question -> the questions whose tables it needs.
 NEEDS: dict[str, set[str]] = {
     "control": {"learning_curves", "learning_rate"},

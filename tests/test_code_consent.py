@@ -121,13 +121,7 @@ def test_an_invalid_study_imports_nothing(folder: Path, command: str, code: dict
 
 
 @pytest.mark.kind("code-study")
-@pytest.mark.parametrize(
-    "where",
-    [
-        "source.pretrain.data",
-        "analyses.domain_distance.against",
-    ],
-)
+@pytest.mark.parametrize("where", ["source.pretrain.data", "analyses.domain_distance.against"])
 def test_code_is_found_wherever_a_study_can_name_it(folder: Path, where: str) -> None:
     data = "{kind: factory, function: 'evil:images'}"
     text = study(folder).read_text()

@@ -63,12 +63,12 @@ def test_a_study_on_real_images_from_file_to_report_and_again_from_the_store(tmp
         assert pl.read_parquet(folder / "tables" / f"{name}.parquet").height > 0, name
         assert name in page
     outcome = pl.read_parquet(folder / "tables" / "outcome.parquet")
-    gaps = outcome.filter((pl.col("level") == "gap") & (pl.col("split") == "test"))
+    gaps = outcome.filter(level="gap", split="test")
     assert gaps["variant"].to_list() == ["P_T − RI_T", "P_T − RI_T"]
     assert gaps["basis"].to_list() == ["range", "examples"]
     assert gaps["value"].is_between(-1, 1).all()
     assert "P-T − RI-T" in first.stdout
-    headline = pl.read_parquet(folder / "tables" / "headline.parquet").filter(pl.col("split") == "test")
+    headline = pl.read_parquet(folder / "tables" / "headline.parquet").filter(split="test")
     assert headline["variant"].to_list() == ["RI", "P", "RI_T", "P_T"]
     assert headline["value"].is_between(0, 1).all()
     assert sum(line.startswith("trained ") for line in first.stderr.splitlines()) == 6

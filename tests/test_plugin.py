@@ -69,7 +69,7 @@ def test_it_runs_and_has_its_place_in_the_report(site: Path, tmp_path: Path) -> 
                 if each["name"] == "weight_norms")  # fmt: skip
     table = pl.read_parquet(folder / "tables" / "weight_norms.parquet")
     # The estimates against the mean over the rows they are of.
-    trunk = table.filter(pl.col("position") == -2)
+    trunk = table.filter(position=-2)
     means = {variant: of["growth"].mean() for (variant,), of in trunk.group_by("variant")}
     growth = {each["at"]["variant"]: each["value"] for each in item["estimates"] if each["quantity"] == "growth"}
     assert growth == pytest.approx(means)

@@ -4,32 +4,30 @@ import polars as pl
 
 from tests.report.synthetic import learning_curves_table, learning_rate_table
 from tests.report.synthetic_starts import summary
+from tests.tables import example
 from transferscope.analyses.control.analysis import Control
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate
-from transferscope.study.columns import schema
 
 ONE = Control(methods=("permuted",))
 
 
 def rates(tried=(0.02, 0.1, 0.5), best=0.1):
     rows = [
-        {"variant": variant, "learning_rate": rate, "seed": 1000, "epochs": 3, "updates": 9, "diverged": False,
-         "validation_metric": 0.8 - (rate != best) * 0.1, "validation_loss": 0.5}
+        {"variant": variant, "learning_rate": rate, "validation_metric": 0.8 - (rate != best) * 0.1}
         for variant in ("P_T", "RI_T") for rate in tried
     ]  # fmt: skip
-    return pl.DataFrame(rows, schema=schema(LearningRate.columns))
+    return example(LearningRate, rows, seed=1000, epochs=3, updates=9, validation_loss=0.5)
 
 
 def tuned(best, tried=(0.02, 0.1, 0.5), method="permuted", lost=()):
     """Tuning rows of one control, and test rows that say the contrary: no choice may see them."""
     rows = [
-        {"level": "tuning", "variant": method, "seed": 1000, "learning_rate": rate, "quantity": "metric", "n": 1,
-         "split": split, "value": None if rate in lost else (0.8 if (rate == best) == (split == "validation") else 0.7),
-         "loss": 0.5, "diverged": rate in lost}
+        {"learning_rate": rate, "split": split, "diverged": rate in lost,
+         "value": None if rate in lost else (0.8 if (rate == best) == (split == "validation") else 0.7)}
         for rate in tried for split in ("validation", "test")
     ]  # fmt: skip
-    return pl.DataFrame(rows, schema=schema(Control.columns))
+    return example(Control, rows, level="tuning", variant=method, seed=1000, quantity="metric", n=1, loss=0.5)
 
 
 def expand(context, own=None, analysis=ONE, searched=None):

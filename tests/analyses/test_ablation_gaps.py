@@ -101,10 +101,10 @@ def test_chance() -> None:
 def summary_with(levels: list[float], label: str = "single pixels", **more: Any) -> Any:
     """A summary in which the gaps of ``label`` are those, one per seed."""
     asked = ablation_table(seeds=tuple(range(len(levels))), settings=InputAblations(published="none"))
-    place = asked.filter(pl.col("label") == label)["place"][0]
+    place = asked.filter(label=label)["place"][0]
     row = gap_row(runs(*(0.6 + level for level in levels)), runs(*(0.6 for _ in levels)), "top1", 0.5, 5)
     assert row is not None
-    facts = asked.filter((pl.col("label") == label) & (pl.col("level") == "gap")).row(0, named=True)
+    facts = asked.filter(label=label, level="gap").row(0, named=True)
     rest = asked.filter(~((pl.col("place") == place) & (pl.col("level") == "gap")))
     empty = dict.fromkeys(("simultaneous_low", "simultaneous_high", "relative_drop"))
     new = pl.DataFrame([{**facts, **empty, **row, **more}], schema=schema(InputAblations.columns))
@@ -112,17 +112,16 @@ def summary_with(levels: list[float], label: str = "single pixels", **more: Any)
 
 
 @pytest.mark.parametrize(
-    ("levels", "verdict", "words"),
+    ("levels", "verdict"),
     [
-        ([0.05, 0.06, 0.055, 0.052], "larger", "Part of the gain does not need the shapes in the images: with single "
-         "pixels P-T − RI-T is +5.4 points"),
-        ([-0.05, -0.06, -0.055], "smaller", "Without the shapes in the images pre-training hurts"),
-        ([-0.05, 0.06, 0.01], "undecided", "Undecided for training in general"),
+        ([0.05, 0.06, 0.055, 0.052], "larger"),
+        ([-0.05, -0.06, -0.055], "smaller"),
+        ([-0.05, 0.06, 0.01], "undecided"),
     ],
 )  # fmt: skip
-def test_verdict_rests_on_the_interval_over_seeds(levels, verdict, words) -> None:
+def test_verdict_rests_on_the_interval_over_seeds(levels, verdict, approved) -> None:
     summary = summary_with(levels)
     gap = estimate_of(summary, "final_gap", ablation="block_shuffle", block="1")
     assert (gap.verdict, gap.basis, gap.n) == (verdict, "seeds", len(levels))
     assert gap.value == pytest.approx(sum(levels) / len(levels))
-    assert summary.verdict.startswith(words)
+    approved(summary.verdict)

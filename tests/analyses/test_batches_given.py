@@ -14,6 +14,8 @@ from tests.callers import CPU, FUNCTIONS, gathered
 from transferscope.errors import LoaderError
 from transferscope.networks.evaluate import logits
 
+ON_CPU = ts.Execution(**CPU)
+
 pytestmark = pytest.mark.kind("F11")
 
 Named = collections.namedtuple("Named", ["labels", "images", "path"])
@@ -91,10 +93,7 @@ def losses(data, **more):
 def test_batches_of_every_form_give_what_pairs_give(form: str) -> None:
     data = [FORMS[form](x, y) for x, y in PAIRS]
     assert losses(data) == losses(PAIRS)
-    assert np.array_equal(
-        ts.cka(A, B, data, execution=ts.Execution(**CPU)).values,
-        ts.cka(A, B, PAIRS, execution=ts.Execution(**CPU)).values,
-    )
+    assert np.array_equal(ts.cka(A, B, data, execution=ON_CPU).values, ts.cka(A, B, PAIRS, execution=ON_CPU).values)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -184,7 +183,7 @@ class Rows(Dataset):
 def test_loaders_of_data_sets() -> None:
     tensors = TensorDataset(torch.cat([x for x, _ in PAIRS]), torch.arange(24) % 3, torch.arange(24))
     assert losses(DataLoader(Rows(), batch_size=12)) == losses(DataLoader(tensors, batch_size=12)) == losses(PAIRS)
-    shuffled = ts.cka(A, B, DataLoader(Rows(), batch_size=12, shuffle=True), execution=ts.Execution(**CPU))
+    shuffled = ts.cka(A, B, DataLoader(Rows(), batch_size=12, shuffle=True), execution=ON_CPU)
     assert (shuffled.examples, shuffled.shuffled) == (24, True)
 
 

@@ -12,13 +12,11 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic_ablations import SIZE as SYNTHETIC_SIZE
 from tests.report.synthetic_ablations import ablation_table
 from tests.running import tiny
 from transferscope.analyses.block_shuffle.analysis import InputAblations, default_blocks, published_rows
-from transferscope.analyses.block_shuffle.summary import hardest, summary_of
-from transferscope.analyses.contract import Unit, checked, checked_summary
+from transferscope.analyses.contract import Unit, checked
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.image_strip import picture_strip, restored_pixels
 from transferscope.analyses.learning_rate.analysis import LearningRate
@@ -170,7 +168,7 @@ def test_settings_hold_together() -> None:
 
 def test_table_holds_every_network_with_its_history(run: Any, table: pl.DataFrame, evidence: Evidence) -> None:
     _, context = run
-    trained = table.filter((pl.col("level") == "network") & pl.col("variant").is_in(["P_T", "RI_T"]))
+    trained = table.filter(pl.col("variant").is_in(["P_T", "RI_T"]), level="network")
     assert trained.height == 5 * 4
     specs = {
         member.spec.key: member
@@ -182,35 +180,35 @@ def test_table_holds_every_network_with_its_history(run: Any, table: pl.DataFram
         assert row["test_metric"] == history["test_metric"][-1]
         assert row["speed"] == pytest.approx(history["train_metric"][1:].mean())
         assert row["permutation_seed"] == (None if row["label"] in ("whole images", "grayscale") else row["seed"])
-    starts = table.filter((pl.col("level") == "network") & pl.col("variant").is_in(["P", "RI"]))
+    starts = table.filter(pl.col("variant").is_in(["P", "RI"]), level="network")
     assert starts.height == trained.height
     assert starts["epochs"].unique().to_list() == [0]
     assert starts["speed"].null_count() == starts.height
 
 
 def test_gaps_and_differences_are_paired_by_seed(table: pl.DataFrame) -> None:
-    trained = table.filter((pl.col("level") == "network") & (pl.col("origin") == "study"))
+    trained = table.filter(level="network", origin="study")
 
     def gaps(label: str) -> dict[int, float]:
         values = {
             (row["variant"], row["seed"]): row["test_metric"]
-            for row in trained.filter(pl.col("label") == label).iter_rows(named=True)
+            for row in trained.filter(label=label).iter_rows(named=True)
         }
         return {seed: values["P_T", seed] - values["RI_T", seed] for seed in (0, 1)}
 
     for label in ("whole images", "blocks of 4", "single pixels", "all values", "grayscale"):
-        rows = table.filter((pl.col("origin") == "study") & (pl.col("label") == label))
-        gap = rows.filter((pl.col("level") == "gap") & (pl.col("basis") == "range")).row(0, named=True)
+        rows = table.filter(origin="study", label=label)
+        gap = rows.filter(level="gap", basis="range").row(0, named=True)
         found = gaps(label)
         assert gap["test_metric"] == pytest.approx(np.mean(list(found.values())))
         assert (gap["test_low"], gap["test_high"]) == pytest.approx((min(found.values()), max(found.values())))
         assert gap["n"] == 2
         assert gap["simultaneous_low"] is None
-        examples = rows.filter((pl.col("level") == "gap") & (pl.col("basis") == "examples"))
+        examples = rows.filter(level="gap", basis="examples")
         assert examples.height == 1
         assert examples["test_metric"][0] == pytest.approx(gap["test_metric"])
         assert examples["test_low"][0] <= examples["test_metric"][0] <= examples["test_high"][0]
-        difference = rows.filter(pl.col("level") == "difference")
+        difference = rows.filter(level="difference")
         if label == "whole images":
             assert difference.is_empty()
         else:
@@ -225,7 +223,7 @@ def test_outputs_are_those_of_ablated_images(run: Any, table: pl.DataFrame, evid
         spec = every[0].spec
         outputs = context.outputs(spec, "test")
         accuracy = float((outputs.logits.argmax(1) == outputs.labels).double().mean())
-        row = table.filter((pl.col("network") == spec.key) & (pl.col("level") == "network")).row(0, named=True)
+        row = table.filter(network=spec.key, level="network").row(0, named=True)
         assert accuracy == pytest.approx(row["test_metric"])
         x, _ = next(iter(context.batches("test")))
         data = context.data_of(spec)
@@ -241,11 +239,11 @@ def test_outputs_are_those_of_ablated_images(run: Any, table: pl.DataFrame, evid
 
 
 def test_published_rows_are_the_papers(table: pl.DataFrame) -> None:
-    paper = table.filter(pl.col("origin") == "clipart")
+    paper = table.filter(origin="clipart")
     assert paper.height == 13 * 3
-    whole = paper.filter(pl.col("label") == "whole images")
+    whole = paper.filter(label="whole images")
     assert dict(whole.select("variant", "test_metric").iter_rows())["P_T"] == pytest.approx(0.738)
-    assert whole.filter(pl.col("level") == "gap")["relative_drop"].to_list() == [40]
+    assert whole.filter(level="gap")["relative_drop"].to_list() == [40]
     source = published("block_shuffle")
     assert len(source["rows"]) == 39
     assert "2008.11687" in source["url"]
@@ -269,11 +267,11 @@ def test_a_diverged_training_is_left_out(run: Any, evidence: Evidence) -> None:
             return bool(spec.key == lost)
 
     measured = checked(analysis, analysis.measure(unit, Lost(context.store, context.study)).table)
-    row = measured.filter((pl.col("network") == lost) & (pl.col("level") == "network")).row(0, named=True)
+    row = measured.filter(network=lost, level="network").row(0, named=True)
     assert row["diverged"]
     assert row["test_metric"] is None
     assert row["speed"] is None
-    gap = measured.filter((pl.col("level") == "gap") & (pl.col("basis") != "examples").fill_null(value=True))
+    gap = measured.filter((pl.col("basis") != "examples").fill_null(value=True), level="gap")
     assert gap["n"].to_list() == [1]
     assert gap["diverged"].to_list() == [True]
     summary = analysis.summarise(measured, Evidence())
@@ -284,112 +282,8 @@ def test_a_diverged_training_is_left_out(run: Any, evidence: Evidence) -> None:
             return True
 
     nothing = checked(analysis, analysis.measure(unit, Gone(context.store, context.study)).table)
-    assert nothing.filter(pl.col("level") == "gap").is_empty()
+    assert nothing.filter(level="gap").is_empty()
     assert analysis.summarise(nothing, Evidence()).verdict.startswith("Undecided: no seed of both")
-
-
-def test_shuffling_takes_part_of_the_gain() -> None:
-    table = ablation_table(seeds=tuple(range(6)))
-    analysis = InputAblations()
-    summary = checked_summary(analysis, analysis.summarise(table, Evidence()))
-    change = estimate_of(summary, "gap_minus_whole", ablation="block_shuffle", block="1")
-    assert (change.verdict, change.basis, change.n, change.n_comparisons) == ("smaller", "seeds", 6, 7)
-    assert change.simultaneous_low < change.low < change.high < change.simultaneous_high
-    assert "Shuffling takes part of the gain: the gap changes by −" in summary.verdict
-    # Only the ablation that was named before any result was seen is decided by its own interval.
-    decided = {item.at["label"] for item in summary.estimates if item.verdict is not None}
-    assert decided == {"single pixels"}
-    assert estimate_of(summary, "final_gap", ablation="low_pass", cutoff=8.0).n_comparisons == 8
-
-
-def test_two_seeds_speak_for_their_networks_only() -> None:
-    summary = summary_of(ablation_table(seeds=(0, 1)))
-    gap = estimate_of(summary, "final_gap", block="1")
-    assert (gap.basis, gap.flags, gap.verdict) == ("range", ("too_few_seeds",), "undecided")
-    these = estimate_of(summary, "final_gap_of_these_networks", block="1")
-    assert (these.basis, these.n, these.verdict) == ("examples", 656, "undecided")
-    assert summary.verdict.startswith("Undecided: with single pixels")
-    assert "2 seeds, range" in summary.verdict
-    assert summary.verdict.endswith("A claim about training in general needs at least 3 seeds.")
-
-
-def test_seeds_without_spread_speak_for_their_networks_only() -> None:
-    rows = pl.col("level") == "gap"
-    over_seeds = rows & (pl.col("basis") == "seeds")
-    table = ablation_table().with_columns(
-        pl.when(over_seeds).then(None).otherwise(name).alias(name)
-        for name in ("basis", "test_low", "test_high", "simultaneous_low", "simultaneous_high")
-    )
-    summary = summary_of(table)
-    gap = estimate_of(summary, "final_gap", block="1")
-    assert (gap.basis, gap.n, gap.low, gap.flags, gap.verdict) == (None, 3, None, ("no_spread",), "undecided")
-    assert estimate_of(summary, "final_gap_of_these_networks", block="1").basis == "examples"
-    assert "equal for all 3 seeds" in summary.verdict
-
-
-def test_no_claim_while_ri_t_improves() -> None:
-    table = ablation_table().with_columns(
-        pl.when((pl.col("label") == "single pixels") & (pl.col("variant") == "RI_T") & (pl.col("level") == "network"))
-        .then(pl.lit(value=True))
-        .otherwise(pl.col("improving"))
-        .alias("improving")
-    )
-    summary = summary_of(table)
-    gap = estimate_of(summary, "final_gap", block="1")
-    assert ("still_improving" in gap.flags, gap.verdict) == (True, "undecided")
-    assert "still_improving" in estimate_of(summary, "gap_minus_whole", block="1").flags
-    assert "still_improving" not in estimate_of(summary, "final_gap", block="*").flags
-    assert "still_improving" not in estimate_of(summary, "speed_gap", block="1").flags
-    assert summary.verdict.startswith("No claim on the final gap, for RI-T is still improving at the end (3 of 3")
-    assert any("RI-T is still improving at the end with single pixels" in note for note in summary.notes)
-
-
-def test_too_few_epochs_to_tell_are_no_claim() -> None:
-    single = (pl.col("label") == "single pixels") & (pl.col("level") == "network")
-    table = ablation_table().with_columns(improving=pl.when(~single).then("improving"))
-    summary = summary_of(table)
-    gap = estimate_of(summary, "final_gap", block="1")
-    assert (gap.flags, gap.verdict) == (("too_few_epochs",), "undecided")
-    assert "too_few_epochs" in estimate_of(summary, "gap_minus_whole", block="1").flags
-    assert estimate_of(summary, "final_gap", block="*").flags == ()
-    assert summary.verdict.startswith("No claim on the final gap, for RI-T has too few epochs")
-
-
-def test_whole_images_that_still_improve_put_every_change_in_doubt() -> None:
-    whole = (pl.col("place") == 0) & (pl.col("variant") == "RI_T") & (pl.col("level") == "network")
-    table = ablation_table().with_columns(improving=pl.when(whole).then(pl.lit(value=True)).otherwise("improving"))
-    summary = summary_of(table)
-    changes = estimates_of(summary, "gap_minus_whole")
-    assert len(changes) == 7
-    assert all("still_improving" in item.flags for item in changes)
-    assert "still_improving" not in estimate_of(summary, "final_gap", block="1").flags
-
-
-def test_a_missing_drop_names_its_reason() -> None:
-    table = ablation_table()
-    low = table.with_columns(
-        pl.when((pl.col("label") == "all values") & (pl.col("level") == "gap")).then(None).otherwise(
-            pl.col("relative_drop")).alias("relative_drop"),
-        pl.when(pl.col("label") == "all values").then(0.7).otherwise(pl.col("chance")).alias("chance"),
-    )  # fmt: skip
-    drop = estimate_of(summary_of(low), "relative_drop", block="*")
-    assert drop.value is None
-    assert "not above chance (0.7)" in drop.note
-
-
-def test_published_curves_of_another_metric_are_not_drawn() -> None:
-    assert any("drawn behind ours" in note for note in summary_of(ablation_table()).notes)
-    assert any("not drawn: it is top-1" in note for note in summary_of(ablation_table(metric="auc")).notes)
-
-
-def test_the_verdict_is_about_the_hardest_shuffle() -> None:
-    table = ablation_table()
-    assert hardest(table) == "1"
-    assert hardest(table.filter(pl.col("block").ne_missing("1"))) == "*"
-    assert hardest(table.filter(~pl.col("label").is_in(["single pixels", "all values"]))) == "8"
-    assert hardest(table.filter(pl.col("place") == 0)) is None
-    assert summary_of(table.filter(pl.col("place") == 0)).verdict.startswith("Undecided: no seed of both")
-    assert summary_of(table.clear()).verdict.startswith("Undecided: no network")
 
 
 # -- pictures ----------------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ from transferscope.methods.evaluation import Execution
 from transferscope.methods.similarity.cka import CkaEstimator, cka, cka_networks
 from transferscope.networks.activations import ActivationRecorder
 
+ON_CPU = Execution(device="cpu")
+
 
 class Block(nn.Module):
     """Batch norm, an in-place ReLU that is called twice, a residual sum."""
@@ -87,9 +89,7 @@ def brute_force(models, batches, names, hsic=hsic1):
 @pytest.mark.parametrize("kind", ["unbiased", "biased"])
 def test_equals_the_float64_brute_force_with_repeated_calls_and_a_short_last_batch(kind):
     models = {"P": network(0), "RI": network(1), "wide": network(2, 12)}
-    result = cka_networks(
-        models, loader(), modules=EVERY, execution=Execution(device="cpu"), estimator=CkaEstimator(kind=kind)
-    )
+    result = cka_networks(models, loader(), modules=EVERY, execution=ON_CPU, estimator=CkaEstimator(kind=kind))
     expected = brute_force(models.values(), images().split(20), EVERY, hsic1 if kind == "unbiased" else hsic0)
     assert result.values.shape == expected.shape
     np.testing.assert_allclose(result.values, expected, atol=1e-6, rtol=0)
@@ -110,7 +110,7 @@ def test_a_network_with_itself_is_one(offset, shuffle):
     with torch.no_grad():
         for net in (model, twin):
             net[0].bias += offset
-    result = cka(model, twin, loader(46, 20, offset, shuffle=shuffle), modules=EVERY, execution=Execution(device="cpu"))
+    result = cka(model, twin, loader(46, 20, offset, shuffle=shuffle), modules=EVERY, execution=ON_CPU)
     assert result.shuffled is shuffle
     diagonal = result.between("a", "b").diagonal()
     assert len(diagonal) == 13
@@ -125,7 +125,7 @@ def test_features_of_mean_100_equal_the_brute_force():
     with torch.no_grad():
         for model in models.values():
             model[0].bias += 100
-    result = cka_networks(models, loader(40), modules=["0", "2.0.conv1", "2.0"], execution=Execution(device="cpu"))
+    result = cka_networks(models, loader(40), modules=["0", "2.0.conv1", "2.0"], execution=ON_CPU)
     expected = brute_force(models.values(), images(40).split(20), ["0", "2.0.conv1", "2.0"])
     np.testing.assert_allclose(result.values, expected, atol=1e-6, rtol=0)
 
@@ -174,10 +174,8 @@ def test_a_network_that_begins_in_place_does_not_spoil_the_next():
     kept = data[0].clone()
     first = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(432, 3))
     second = nn.Sequential(nn.Flatten(), nn.Linear(432, 3))
-    both = cka_networks(
-        {"a": first, "b": second}, data, modules={"a": ["2"], "b": ["0", "1"]}, execution=Execution(device="cpu")
-    )
-    alone = cka_networks({"b": second}, data, modules=["0", "1"], execution=Execution(device="cpu"))
+    both = cka_networks({"a": first, "b": second}, data, modules={"a": ["2"], "b": ["0", "1"]}, execution=ON_CPU)
+    alone = cka_networks({"b": second}, data, modules=["0", "1"], execution=ON_CPU)
     np.testing.assert_array_equal(both.between("b", "b"), alone.between("b", "b"))
     assert torch.equal(data[0], kept)
 
@@ -186,12 +184,12 @@ def test_all_parts_of_a_granularity_by_default_and_shared_networks_run_once():
     model, other = network(0), network(1)
     passes = []
     model[0].register_forward_hook(lambda _m, inputs, _o: passes.append(len(inputs[0])))
-    result = cka_networks({"P": model, "RI": other, "again": model}, loader(), execution=Execution(device="cpu"))
+    result = cka_networks({"P": model, "RI": other, "again": model}, loader(), execution=ON_CPU)
     assert result.modules["P"] == ("0", "2.0", "2.1", "6")
     assert passes.count(20) == 2
     np.testing.assert_array_equal(result.between("P", "RI"), result.between("again", "RI"))
     np.testing.assert_array_equal(result.between("P", "P"), result.between("P", "again"))
-    one = cka(model, loader=loader(), execution=Execution(device="cpu"))
+    one = cka(model, loader=loader(), execution=ON_CPU)
     assert one.networks == ("a",)
     # Another set of networks, another width of the product of all pairs: equal but for the last bits.
     np.testing.assert_allclose(one.between("a", "a"), result.between("P", "P"), atol=1e-12)
@@ -207,7 +205,7 @@ def test_real_architectures(name, granularity):
     model = timm.create_model(name, pretrained=False, num_classes=4, **options)
     size = options.get("img_size", 32)
     data = [torch.randn(6, 3, size, size) for _ in range(2)]
-    result = cka(model, loader=data, granularity=granularity, execution=Execution(device="cpu"))
+    result = cka(model, loader=data, granularity=granularity, execution=ON_CPU)
     assert not result.unusable
     valid = np.diagonal(result.values)[~np.diagonal(result.null)]
     assert len(valid) >= len(result.modules["a"]) - 1
@@ -216,7 +214,7 @@ def test_real_architectures(name, granularity):
 
 def test_bfloat16_is_near_and_said():
     models = {"P": network(0), "RI": network(1)}
-    exact = cka_networks(models, loader(), modules=EVERY[:9], execution=Execution(device="cpu"))
+    exact = cka_networks(models, loader(), modules=EVERY[:9], execution=ON_CPU)
     fast = cka_networks(
         models,
         loader(),
@@ -230,14 +228,14 @@ def test_bfloat16_is_near_and_said():
 
 def test_bookkeeping_of_dropped_examples():
     model = network(0)
-    dropped = cka(model, loader=loader(43), execution=Execution(device="cpu"))
+    dropped = cka(model, loader=loader(43), execution=ON_CPU)
     assert (dropped.examples, dropped.dropped, dropped.batches, dropped.last_batch) == (40, 3, 2, 20)
-    left_out = cka(model, loader=loader(46, drop_last=True), execution=Execution(device="cpu"))
+    left_out = cka(model, loader=loader(46, drop_last=True), execution=ON_CPU)
     assert (left_out.examples, left_out.dropped) == (40, 6)
-    exact = cka(model, loader=[images()[:20], images()[20:40]], execution=Execution(device="cpu"))
+    exact = cka(model, loader=[images()[:20], images()[20:40]], execution=ON_CPU)
     np.testing.assert_array_equal(left_out.values, exact.values)
     seen = []
-    cka(model, loader=loader(46), execution=Execution(device="cpu"), on_batch=seen.append)
+    cka(model, loader=loader(46), execution=ON_CPU, on_batch=seen.append)
     assert seen == [20, 40, 46]
 
 
@@ -245,7 +243,7 @@ def test_a_constant_output_is_null_with_its_reason_and_rows_hold_no_nan():
     model = network(0)
     with torch.no_grad():
         model[6].weight.zero_()
-    result = cka(model, network(1), loader(), execution=Execution(device="cpu"))
+    result = cka(model, network(1), loader(), execution=ON_CPU)
     assert result.reasons == {("a", "6"): "the same for all examples, up to rounding"}
     assert np.isfinite(result.values).all()
     assert np.ma.getmaskarray(result.between("a", "b"))[3].all()
@@ -258,7 +256,7 @@ def test_a_constant_output_is_null_with_its_reason_and_rows_hold_no_nan():
 
 
 def test_rows_and_between_agree():
-    result = cka(network(0), network(1), loader(), execution=Execution(device="cpu"))
+    result = cka(network(0), network(1), loader(), execution=ON_CPU)
     row = next(r for r in result.rows() if (r["network_a"], r["module_a"], r["module_b"]) == ("a", "2.1", "0"))
     assert row["network_b"] == "a"
     cross = [r for r in result.rows() if (r["network_a"], r["network_b"]) == ("a", "b")]
@@ -304,7 +302,7 @@ BATCHES = [torch.randn(6, 6, generator=torch.Generator().manual_seed(s)) for s i
 
 
 def test_parts_that_cannot_be_compared_are_told_not_hidden():
-    result = cka(Odd(), loader=BATCHES, execution=Execution(device="cpu"))
+    result = cka(Odd(), loader=BATCHES, execution=ON_CPU)
     assert result.modules["a"] == ("used",)
     assert result.unusable.keys() == {("a", "unused"), ("a", "pair"), ("a", "turned")}
     assert result.unusable["a", "unused"] == "is never called"
@@ -322,7 +320,7 @@ def test_named_modules_that_cannot_be_compared_are_errors(name, match):
     model = Odd()
     before = state(model)
     with pytest.raises(ActivationError, match=match):
-        cka(model, loader=BATCHES, modules=["used", name], execution=Execution(device="cpu"))
+        cka(model, loader=BATCHES, modules=["used", name], execution=ON_CPU)
     assert_unchanged(model, before)
 
 
@@ -330,17 +328,17 @@ def test_errors():
     model = Odd()
     small = re.escape("a batch of 3 examples is too small for unbiased CKA")
     with pytest.raises(MeasureError, match=small):
-        cka(model, loader=[BATCHES[0][:3]], execution=Execution(device="cpu"))
+        cka(model, loader=[BATCHES[0][:3]], execution=ON_CPU)
     with pytest.raises(MeasureError, match=small):
-        cka(model, loader=[BATCHES[0], BATCHES[0][:3], BATCHES[0]], execution=Execution(device="cpu"))
+        cka(model, loader=[BATCHES[0], BATCHES[0][:3], BATCHES[0]], execution=ON_CPU)
     with pytest.raises(ModuleNameError, match=r"no module 'usde'[\s\S]*did you mean 'used'"):
-        cka(model, loader=BATCHES, modules="usde", execution=Execution(device="cpu"))
+        cka(model, loader=BATCHES, modules="usde", execution=ON_CPU)
     with pytest.raises(ModuleNameError, match="modules are named for other networks than there are: 'c'"):
-        cka(model, model, BATCHES, modules={"a": ["used"], "c": ["used"]}, execution=Execution(device="cpu"))
+        cka(model, model, BATCHES, modules={"a": ["used"], "c": ["used"]}, execution=ON_CPU)
     with pytest.raises(ModuleNameError, match="modules are named for other networks than there are: 'b'"):
-        cka(model, model, BATCHES, modules={"a": ["used"]}, execution=Execution(device="cpu"))
+        cka(model, model, BATCHES, modules={"a": ["used"]}, execution=ON_CPU)
     with pytest.raises(ActivationError, match="no module of network 'a' has an output"):
-        cka(nn.Sequential(nn.ReLU()), loader=BATCHES, execution=Execution(device="cpu"))
+        cka(nn.Sequential(nn.ReLU()), loader=BATCHES, execution=ON_CPU)
     with pytest.raises(MeasureError, match="there is no network"):
         cka_networks({}, BATCHES)
     with pytest.raises(LoaderError, match="there is no loader"):
@@ -360,15 +358,15 @@ def test_errors():
 def test_what_does_not_repeat_itself_is_found_before_computing():
     model = network(0)
     with pytest.raises(LoaderError, match="draws other examples each time"):
-        cka(model, loader=loader(46, shuffle=True, drop_last=True), execution=Execution(device="cpu"))
+        cka(model, loader=loader(46, shuffle=True, drop_last=True), execution=ON_CPU)
     with pytest.raises(LoaderError, match="can be read only once"):
-        cka(model, loader=iter([images(8)]), execution=Execution(device="cpu"))
-    result = cka(model, loader=iter([images(8)]), execution=Execution(device="cpu"), repeatable=False)
+        cka(model, loader=iter([images(8)]), execution=ON_CPU)
+    result = cka(model, loader=iter([images(8)]), execution=ON_CPU, repeatable=False)
     assert result.examples == 8
     with pytest.raises(LoaderError, match="has no batches"):
-        cka(model, loader=iter([]), execution=Execution(device="cpu"), repeatable=False)
+        cka(model, loader=iter([]), execution=ON_CPU, repeatable=False)
     with pytest.raises(ArchitectureError, match="other outputs for the same images in evaluation mode"):
-        cka(Noisy(), loader=BATCHES, execution=Execution(device="cpu"))
+        cka(Noisy(), loader=BATCHES, execution=ON_CPU)
 
 
 class Wavering(nn.Module):
@@ -385,4 +383,4 @@ class Wavering(nn.Module):
 
 def test_a_network_that_calls_modules_in_another_way_later():
     with pytest.raises(ActivationError, match=r"calls modules in another way[\s\S]*relu#2"):
-        cka(Wavering(), loader=BATCHES, modules=["relu"], execution=Execution(device="cpu"))
+        cka(Wavering(), loader=BATCHES, modules=["relu"], execution=ON_CPU)

@@ -218,7 +218,7 @@ def produced():
     """Estimates of made-up tables, by the analyses themselves."""
     path = PathAnalysis(pairs=("P_T/P_T", "RI_T/RI_T", "P_T/RI_T", "RI_T/RI_T same init"))
     again = synthetic.path_table().with_columns(pair=pl.col("pair").replace("RI-T/RI-T", "RI-T/RI-T, same init"))
-    again = again.filter(pl.col("pair") == "RI-T/RI-T, same init")
+    again = again.filter(pair="RI-T/RI-T, same init")
     tables = {"path": path.summarise(pl.concat([synthetic.path_table(), again]), Evidence()).estimates}
     names = {claim.analysis for claim in CLAIMS} - {"path"}
     return {**tables, **{name: synthetic.result(name).summary.estimates for name in names}}
@@ -247,7 +247,7 @@ def test_made_up_tables_give_the_verdicts_that_were_made_up(produced):
 
 def test_a_ruler_that_holds_lets_barriers_be_judged():
     """Two RI-T may have no barrier, and that is a finding; all else needs both known answers."""
-    ruler = synthetic.path_table().filter((pl.col("pair") == "P-T/P-T") & (pl.col("level") == "barrier"))
+    ruler = synthetic.path_table().filter(pair="P-T/P-T", level="barrier")
     ruler = ruler.with_columns(pl.lit("ruler").alias("role"), pl.lit(POSITIVE).alias("pair"))
     pairs = pl.concat([synthetic.path_table(), ruler])
     level = pl.when(pl.col("pair") == "RI-T/RI-T").then(0.02).otherwise(1.0)

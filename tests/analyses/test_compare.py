@@ -7,16 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.analyses.lines_by_hand import (
-    Exploding,
-    batches,
-    between,
-    images,
-    network,
-    recomputed,
-    same,
-    snapshot,
-)
+from tests.analyses.lines_by_hand import Exploding, batches, between, images, network, recomputed, same, snapshot
 from tests.studies import Tiny
 from transferscope.errors import ActivationError, LoaderError, MeasureError
 from transferscope.measures.intervals import noninferior
@@ -30,6 +21,9 @@ from transferscope.networks.batchnorm import recompute
 from transferscope.networks.evaluate import logits
 
 CPU = torch.device("cpu")
+
+THREE_POINTS = PathGrid(points=3, refine=None)
+ON_CPU = Evaluation(device="cpu")
 
 
 @pytest.fixture
@@ -75,13 +69,7 @@ def test_both_networks_are_left_as_they_were(pair) -> None:
     a, b = pair
     a.train()
     before = snapshot(a), snapshot(b)
-    compare(
-        a,
-        b,
-        batches(),
-        evaluation=Evaluation(recompute_on=batches(), device="cpu"),
-        path=PathGrid(points=3, refine=None),
-    )
+    compare(a, b, batches(), evaluation=Evaluation(recompute_on=batches(), device="cpu"), path=THREE_POINTS)
     assert same(before[0], snapshot(a))
     assert same(before[1], snapshot(b))
 
@@ -122,7 +110,7 @@ def test_the_words_follow_the_limits_of_the_error_barrier() -> None:
     a = trained(network(0, False, width=8))
     # Fewer than 183 of which none differs do not show that less than two points do.
     data = batches(60, 20) * 4
-    itself = compare(a, a, data, path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu"))
+    itself = compare(a, a, data, path=THREE_POINTS, evaluation=ON_CPU)
     assert "linearly connected along the straight line (error barrier below 2 points)" in itself.text
     opposite = network(0, False, width=8)
     with torch.no_grad():
@@ -135,7 +123,7 @@ def test_the_words_follow_the_limits_of_the_error_barrier() -> None:
         opposite.block[0].weight.copy_(a.block[0].weight[flip][:, flip])
         opposite.block[0].bias.copy_(a.block[0].bias[flip])
         opposite.head.weight.copy_(a.head.weight[:, flip])
-    far = compare(a, opposite, data, path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu"))
+    far = compare(a, opposite, data, path=THREE_POINTS, evaluation=ON_CPU)
     assert far.mistakes.only_a == far.mistakes.only_b == 0
     assert far.error_barrier.mean.interval.low > 0.02
     assert "a barrier of 2 points or more lies on the straight line between them: not in one basin" in far.text
@@ -146,28 +134,18 @@ def test_the_words_follow_the_limits_of_the_error_barrier() -> None:
     assert far.aligned.distance == pytest.approx(0, abs=1e-5)
     assert "why: the hidden units are in another order" in far.text
     assert "aligned     error barrier 0.0000 above the mean of the ends" in far.text
-    unasked = compare(
-        a, opposite, data, path=PathGrid(points=3, refine=None), align_by=None, evaluation=Evaluation(device="cpu")
-    )
+    unasked = compare(a, opposite, data, path=THREE_POINTS, align_by=None, evaluation=ON_CPU)
     assert (unasked.alignment, unasked.aligned, unasked.aligned_barrier) == (None, None, None)
-    few = compare(
-        a,
-        opposite,
-        [(x[:4], y[:4]) for x, y in data[:1]],
-        path=PathGrid(points=3, refine=None),
-        evaluation=Evaluation(device="cpu"),
-    )
+    few = compare(a, opposite, [(x[:4], y[:4]) for x, y in data[:1]], path=THREE_POINTS, evaluation=ON_CPU)
     assert "undecided whether a barrier of 2 points lies between them" in few.text
 
 
 def test_connected_networks_are_not_aligned_and_may_be_averaged() -> None:
     a = trained(network(0, False, width=8))
     # That two networks differ at none of few examples does not show that they never do.
-    few = compare(a, a, batches(60, 20), path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu"))
+    few = compare(a, a, batches(60, 20), path=THREE_POINTS, evaluation=ON_CPU)
     assert (few.average.loss.value, few.average.verdict) == (0, "undecided")
-    found = compare(
-        a, a, batches(60, 20) * 14, path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu")
-    )
+    found = compare(a, a, batches(60, 20) * 14, path=THREE_POINTS, evaluation=ON_CPU)
     assert (found.alignment, found.aligned) == (None, None)
     assert found.average.metric == found.metrics[0]
     assert (found.average.loss.value, found.average.verdict) == (0, "kept")
@@ -178,12 +156,7 @@ def test_the_average_is_the_network_half_way_with_its_own_statistics(pair) -> No
     a, b = pair
     data, train = batches(60, 20), batches(40, 20, seed=3)
     found = compare(
-        a,
-        b,
-        data,
-        evaluation=Evaluation(recompute_on=train, device="cpu"),
-        path=PathGrid(points=3, refine=None),
-        align_by=None,
+        a, b, data, evaluation=Evaluation(recompute_on=train, device="cpu"), path=THREE_POINTS, align_by=None
     )
     values, labels = logits(recomputed(between(a, b, 0.5), train), data, CPU)
     assert found.average.metric == pytest.approx(float((values.argmax(1) == labels).double().mean()))
@@ -208,13 +181,7 @@ def test_what_cannot_be_aligned_is_left_out_with_its_reason() -> None:
             return self.last(hidden if float(hidden.sum()) > 0 else -hidden)
 
     torch.manual_seed(1)
-    found = compare(
-        Odd(),
-        Odd(),
-        [(torch.randn(8, 4), torch.arange(8) % 3)],
-        path=PathGrid(points=3, refine=None),
-        evaluation=Evaluation(device="cpu"),
-    )
+    found = compare(Odd(), Odd(), [(torch.randn(8, 4), torch.arange(8) % 3)], path=THREE_POINTS, evaluation=ON_CPU)
     assert found.alignment is None
     assert found.path is not None
     assert found.not_measured["aligned path"]
@@ -224,13 +191,7 @@ def test_what_cannot_be_aligned_is_left_out_with_its_reason() -> None:
 def test_heads_of_different_size_leave_the_trunk() -> None:
     a, b = network(0, False), Tiny(5, 4, False)
     found = compare(
-        a,
-        b,
-        batches(),
-        head="head",
-        path=PathGrid(points=5, refine=None),
-        align_by=None,
-        evaluation=Evaluation(device="cpu"),
+        a, b, batches(), head="head", path=PathGrid(points=5, refine=None), align_by=None, evaluation=ON_CPU
     )
     assert found.path.moved == "trunk"
     assert (found.mistakes, found.average, found.metrics[1]) == (None, None, None)
@@ -245,22 +206,18 @@ def test_heads_of_different_size_leave_the_trunk() -> None:
     assert set(found.distance_by_module) == {"stem", "block"}
     assert "trunk only: the head is that of a on the whole line, at b's end too" in found.text
     # Without the name of the head there is no telling what the trunk is.
-    assert (
-        compare(a, b, batches(), path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu")).path is None
-    )
+    assert compare(a, b, batches(), path=THREE_POINTS, evaluation=ON_CPU).path is None
 
 
 def test_the_page_says_how_finely_the_path_was_looked_at(pair) -> None:
     data = batches(60, 20)
-    found = compare(network(0, False), network(1, False), data, align_by=None, evaluation=Evaluation(device="cpu"))
+    found = compare(network(0, False), network(1, False), data, align_by=None, evaluation=ON_CPU)
     assert found.path.resolution.equivalent <= 49
     assert len(found.path.alphas) == found.path.resolution.evaluations <= 24
     assert found.path.resolution.text in found.text
     assert (
         "3 points in [0, 1]"
-        in compare(
-            *pair, data, evaluation=Evaluation(recompute_on=data), path=PathGrid(points=3, refine=None), align_by=None
-        ).text
+        in compare(*pair, data, evaluation=Evaluation(recompute_on=data), path=THREE_POINTS, align_by=None).text
     )
 
 
@@ -292,9 +249,7 @@ def test_the_fast_way_says_how_far_off_it_is(pair) -> None:
 
 def test_the_network_after_aligning_is_reached_the_fast_way_too() -> None:
     a, b = (trained(network(seed, False, width=8)) for seed in (0, 1))
-    found = compare(
-        a, b, batches(60, 20), path=PathGrid(points=3, refine=None, fast=True), evaluation=Evaluation(device="cpu")
-    )
+    found = compare(a, b, batches(60, 20), path=PathGrid(points=3, refine=None, fast=True), evaluation=ON_CPU)
     assert found.aligned.recheck is not None
     assert found.text.count("computed in bfloat16, ends and maxima again in float32") == 2
 
@@ -306,7 +261,7 @@ def test_what_is_being_done_is_told(pair) -> None:
         *pair,
         data,
         evaluation=Evaluation(recompute_on=data, device="cpu"),
-        path=PathGrid(points=3, refine=None),
+        path=THREE_POINTS,
         on_step=lambda *step: told.append(step),
     )
     assert [step for step in told if step[0] == "path"] == [("path", done, 3) for done in (1, 2, 3)]
@@ -322,7 +277,7 @@ def test_networks_that_guess_get_no_verdict() -> None:
     """Where classes are in another order all are wrong, and a path between two such networks has no barrier."""
     a, data = trained(network(0, False, width=8)), batches(60, 20) * 14
     turned = [(x, (y + 1) % 3) for x, y in data]
-    options = {"path": PathGrid(points=3, refine=None), "evaluation": Evaluation(device="cpu")}
+    options = {"path": THREE_POINTS, "evaluation": ON_CPU}
     right, wrong = compare(a, a, data, **options), compare(a, a, turned, **options)
     assert (right.guessing, wrong.guessing) == ((), ("a", "b"))
     assert right.chance == wrong.chance == pytest.approx(1 / 3)
@@ -342,21 +297,17 @@ def test_networks_that_guess_get_no_verdict() -> None:
 def test_heads_of_two_sizes_say_how_to_compare_the_rest(classes: int) -> None:
     torch.manual_seed(0)
     a, b = Tiny(3, 8, False), Tiny(classes, 8, False)
-    unnamed = compare(
-        a, b, batches(), path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu")
-    ).not_measured["distance and path"]
+    unnamed = compare(a, b, batches(), path=THREE_POINTS, evaluation=ON_CPU).not_measured["distance and path"]
     assert "the module 'head' has another size" in unnamed
     assert unnamed.endswith("name it (head='head'; of a path trunk_of='head'): the rest is then compared")
-    named = compare(
-        a, b, batches(), head="head", path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu")
-    )
+    named = compare(a, b, batches(), head="head", path=THREE_POINTS, evaluation=ON_CPU)
     assert "distance and path" not in named.not_measured
     assert named.path is not None
     assert "name it" not in named.not_measured.get("aligned path", "")
 
 
 def test_batch_norm_without_training_images_leaves_the_path_out(pair) -> None:
-    found = compare(*pair, batches(), evaluation=Evaluation(device="cpu"))
+    found = compare(*pair, batches(), evaluation=ON_CPU)
     assert (found.path, found.error_barrier, found.loss_barrier) == (None, None, None)
     assert found.not_measured["path"].startswith("the networks have batch norm, and no training batches were given")
     assert "left out    path: the networks have batch norm" in found.text
@@ -381,9 +332,7 @@ def test_a_loss_that_is_not_finite_leaves_its_barrier_out() -> None:
 
     torch.manual_seed(0)
     data = [(torch.randn(16, 4), torch.arange(16) % 3)]
-    found = compare(
-        Between(0.0), Between(1.0), data, path=PathGrid(points=3, refine=None), evaluation=Evaluation(device="cpu")
-    )
+    found = compare(Between(0.0), Between(1.0), data, path=THREE_POINTS, evaluation=ON_CPU)
     assert found.loss_barrier is None
     assert found.error_barrier is not None
     assert found.not_measured == {"loss barrier": "the loss of a network between them is not finite"}
@@ -393,11 +342,7 @@ def test_limits_of_barriers_are_over_groups_where_they_are_named(pair) -> None:
     data, train = batches(60, 20), batches(40, 20, seed=3)
     groups = np.repeat(np.arange(10), 6)
     found = compare(
-        *pair,
-        data,
-        evaluation=Evaluation(recompute_on=train, device="cpu"),
-        path=PathGrid(points=3, refine=None),
-        clusters=groups,
+        *pair, data, evaluation=Evaluation(recompute_on=train, device="cpu"), path=THREE_POINTS, clusters=groups
     )
     assert found.loss_barrier == found.path.barrier("held-out", "loss", groups)
     assert found.loss_barrier.mean.interval.n == 10
@@ -408,9 +353,7 @@ def test_several_labels_are_judged_one_by_one() -> None:
     x = torch.randn(24, 4, generator=generator)
     y = (torch.rand(24, 3, generator=generator) < 0.5).to(torch.uint8)
     a, b = nn.Sequential(nn.Linear(4, 3)), nn.Sequential(nn.Linear(4, 3))
-    found = compare(
-        a, b, [(x, y)], evaluation=Evaluation(metric="auc", device="cpu"), path=PathGrid(points=3, refine=None)
-    )
+    found = compare(a, b, [(x, y)], evaluation=Evaluation(metric="auc", device="cpu"), path=THREE_POINTS)
     assert (found.examples, found.mistakes.examples) == (24, 72)
     assert found.text.startswith("24 examples; auc: a 0.")
 
@@ -419,9 +362,7 @@ def test_statistics_come_from_the_training_images_alone(pair) -> None:
     """What is left of a network's own statistics at the ends is nothing: they are recomputed there as well."""
     a, b = pair
     train = batches(40, 20, seed=3)
-    found = compare(
-        a, b, batches(), evaluation=Evaluation(recompute_on=train, device="cpu"), path=PathGrid(points=3, refine=None)
-    )
+    found = compare(a, b, batches(), evaluation=Evaluation(recompute_on=train, device="cpu"), path=THREE_POINTS)
     recompute(a, train)
     values, labels = logits(a, batches(), CPU)
     losses = nn.functional.cross_entropy(values.double(), labels, reduction="none").numpy()
@@ -430,17 +371,17 @@ def test_statistics_come_from_the_training_images_alone(pair) -> None:
 
 def test_what_cannot_be_compared_is_named(pair) -> None:
     with pytest.raises(MeasureError, match="points does not fit a path"):
-        compare(*pair, batches(), path=PathGrid(points=1, refine=None), evaluation=Evaluation(device="cpu"))
+        compare(*pair, batches(), path=PathGrid(points=1, refine=None), evaluation=ON_CPU)
     with pytest.raises(ActivationError, match="no module of network 'a' has an output that can be compared"):
         compare(
             nn.Linear(4, 3),
             nn.Linear(4, 3),
             [(torch.randn(8, 4), torch.arange(8) % 3)],
-            path=PathGrid(points=3, refine=None),
-            evaluation=Evaluation(device="cpu"),
+            path=THREE_POINTS,
+            evaluation=ON_CPU,
         )
     with pytest.raises(LoaderError, match="can be read only once"):
-        compare(*pair, iter(batches()), evaluation=Evaluation(device="cpu"))
+        compare(*pair, iter(batches()), evaluation=ON_CPU)
 
 
 def test_loaders_are_found_deterministic_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -452,7 +393,7 @@ def test_loaders_are_found_deterministic_once(monkeypatch: pytest.MonkeyPatch) -
     )
     data, train = batches(60, 20), batches(40, 20, seed=3)
     evaluation = Evaluation(recompute_on=train, device="cpu")
-    assert compare(network(0), network(1), data, evaluation, path=PathGrid(points=3, refine=None)).aligned is not None
+    assert compare(network(0), network(1), data, evaluation, path=THREE_POINTS).aligned is not None
     assert sorted(seen) == sorted([id(data), id(train)])
-    compare(network(0), network(1), data, evaluation, path=PathGrid(points=3, refine=None), align_by=None)
+    compare(network(0), network(1), data, evaluation, path=THREE_POINTS, align_by=None)
     assert len(seen) == 4  # another call looks again

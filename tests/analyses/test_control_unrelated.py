@@ -11,7 +11,7 @@ from tests.analyses.control_units import expand, told
 from tests.estimates import estimate_of
 from tests.report.synthetic_starts import control_table
 from tests.studies import NAME, RECIPE, SIZE, Trained, arrays, bound, study
-from transferscope.analyses.contract import checked
+from tests.tables import example
 from transferscope.analyses.control.analysis import Control
 from transferscope.context.bind import bind
 from transferscope.context.context import Context
@@ -23,7 +23,6 @@ from transferscope.running.plan import plan_study
 from transferscope.running.run import run_study
 from transferscope.specs.architecture import Architecture, FileWeights
 from transferscope.store import Store
-from transferscope.study.columns import schema
 from transferscope.study.file import load_study
 
 
@@ -67,11 +66,11 @@ def test_without_an_unrelated_source_the_key_is_what_it_was():
 def test_an_unrelated_source_is_a_control_with_a_search_and_report_runs_of_its_own(compared):
     analysis = compared.analysis("control")
     table = compared.evidence.table(analysis)
-    assert table.filter(pl.col("level") == "tuning")["variant"].to_list() == ["permuted", "unrelated"]
-    mine = table.filter((pl.col("variant") == "unrelated") & (pl.col("split") == "test"))
+    assert table.filter(level="tuning")["variant"].to_list() == ["permuted", "unrelated"]
+    mine = table.filter(variant="unrelated", split="test")
     assert mine["level"].to_list() == ["network"] * 3 + ["variant", "gain", "share"]
     # Judged as one of a family of two.
-    values = {row["seed"]: row["value"] for row in mine.filter(pl.col("level") == "network").iter_rows(named=True)}
+    values = {row["seed"]: row["value"] for row in mine.filter(level="network").iter_rows(named=True)}
     start = compared.study.other(analysis.unrelated)
     spec = compared.study.trained("P_T", 1, 0.1).model_copy(update={"start": start})
     assert compared.context.history(spec)["test_metric"][-1] == values[1]
@@ -91,7 +90,7 @@ def test_it_is_a_pre_training_of_as_many_images_as_the_source_s(compared):
     count = len(context.splits(other.data)["train"])
     assert (other.classes, other.architecture) == (2, own.architecture)
     assert other.key in {network["key"] for network in compared.results.manifest["networks"]}
-    table = compared.evidence.table(compared.analysis("control")).filter(pl.col("level") == "source")
+    table = compared.evidence.table(compared.analysis("control")).filter(level="source")
     assert table.select("variant", "quantity", "value").rows() == [
         ("P_T", "images", 77.0), ("unrelated", "images", count)]  # fmt: skip
     notes = next(item for item in compared.results.analyses if item.analysis.name == "control").summary.notes
@@ -111,12 +110,11 @@ def test_a_smaller_source_is_not_filled_up_and_that_is_said(tmp_path):
 
 def with_sizes(ours, other):
     rows = [
-        {"level": "source", "variant": variant, "learning_rate": 0.1, "quantity": "images", "split": "train",
-         "value": value, "n": 1, "diverged": False, "note": None if value else "given weights: not known"}
+        {"variant": variant, "value": value, "note": None if value else "given weights: not known"}
         for variant, value in (("P_T", ours), ("unrelated", other))
-    ]  # fmt: skip
-    table = pl.concat([control_table(), pl.DataFrame(rows, schema=schema(Control.columns))])
-    return checked(Control(), table)
+    ]
+    same = {"level": "source", "learning_rate": 0.1, "quantity": "images", "split": "train", "n": 1}
+    return pl.concat([control_table(), example(Control, rows, **same)])
 
 
 def test_given_weights_may_be_the_unrelated_source(tmp_path):

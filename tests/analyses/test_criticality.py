@@ -52,17 +52,17 @@ def found(trained):
 
 def test_every_module_of_every_network_has_its_rows(found) -> None:
     _analysis, table, _ = found
-    modules = table.filter(pl.col("level") == "module")
+    modules = table.filter(level="module")
     assert modules.select("network", "module", "view", "limit").is_duplicated().sum() == 0
     assert modules.height == 4 * 3 * 3 * 2  # networks, modules, views, limits
     assert modules["module"].unique(maintain_order=True).to_list() == ["stem", "block", "head"]
-    direct = table.filter((pl.col("level") == "point") & (pl.col("view") == "direct"))
+    direct = table.filter(level="point", view="direct")
     assert direct.height == 4 * 3 * 6
-    assert table.filter((pl.col("level") == "point") & (pl.col("view") == "final")).height == 4 * 3 * 2
-    assert table.filter((pl.col("level") == "point") & (pl.col("view") == "optimisation")).height == 4 * 3 * 5 * 2
-    common = modules.filter(pl.col("limit") == "common")
+    assert table.filter(level="point", view="final").height == 4 * 3 * 2
+    assert table.filter(level="point", view="optimisation").height == 4 * 3 * 5 * 2
+    common = modules.filter(limit="common")
     assert common["epsilon"].n_unique() == 1
-    assert common["epsilon"][0] == max(modules.filter(pl.col("limit") == "own")["epsilon"])
+    assert common["epsilon"][0] == max(modules.filter(limit="own")["epsilon"])
 
 
 def test_it_is_what_the_function_gives(found, trained) -> None:
@@ -82,8 +82,8 @@ def test_it_is_what_the_function_gives(found, trained) -> None:
         head="head",
         search=CriticalitySearch(alphas=(0.0, 0.5, 1.0), sigmas=analysis.sigmas, draws=2, seed=context.seed("noise")),
     )
-    rows = table.filter((pl.col("level") == "module") & (pl.col("network") == "P-T[1]") & (pl.col("view") == "direct"))
-    rows = rows.filter(pl.col("limit") == "own").sort("position")
+    rows = table.filter(level="module", network="P-T[1]", view="direct")
+    rows = rows.filter(limit="own").sort("position")
     assert rows["mu"].to_list() == [module.criticality.mu for module in alone.modules]
     assert rows["moved"].to_list() == [module.distance for module in alone.modules]
     assert rows["epsilon"][0] == alone.epsilon
@@ -93,8 +93,8 @@ def test_the_search_agrees_with_the_grid(found, trained) -> None:
     _, whole, _ = found
     searched, _ = measured(trained, Criticality(**SETTINGS))
     keys = ["network", "module", "limit"]
-    wanted = whole.filter((pl.col("level") == "module") & (pl.col("view") == "direct")).sort(keys)
-    rows = searched.filter(pl.col("level") == "module").sort(keys)
+    wanted = whole.filter(level="module", view="direct").sort(keys)
+    rows = searched.filter(level="module").sort(keys)
     assert rows["mu"].to_list() == wanted["mu"].to_list()
     assert rows["evaluated"].sum() < wanted["evaluated"].sum()
 
@@ -104,7 +104,7 @@ def test_the_summary_names_free_and_critical_modules(found) -> None:
     summary = checked_summary(analysis, analysis.summarise(table, evidence))
     assert "of 3 modules can go back to their initial value in all 2 seeds" in summary.verdict
     assert all(item.value is not None or item.note for item in summary.estimates)
-    for (view, limit, variant), rows in table.filter(pl.col("level") == "module").group_by("view", "limit", "variant"):
+    for (view, limit, variant), rows in table.filter(level="module").group_by("view", "limit", "variant"):
         of = rows.select("seed", "mu", "parameters").rows()
         sums = {seed: math.fsum(k * math.log1p(mu / k) for s, mu, k in of if s == seed) for seed in (0, 1)}
         item = estimate_of(summary, "mu_sum", view=view, limit=limit, variant=variant)
@@ -117,9 +117,9 @@ def test_the_summary_names_free_and_critical_modules(found) -> None:
     )
     assert gap.value == pytest.approx(ours.value - theirs.value)
     assert (gap.n, gap.flags) == (2, ("too_few_seeds",))
-    modules = table.filter((pl.col("level") == "module") & (pl.col("view") == "direct") & (pl.col("limit") == "own"))
+    modules = table.filter(level="module", view="direct", limit="own")
     for name in free_modules(modules, "P_T"):
-        assert set(modules.filter((pl.col("module") == name) & (pl.col("variant") == "P_T"))["mu"]) == {0.0}
+        assert set(modules.filter(module=name, variant="P_T")["mu"]) == {0.0}
 
 
 def test_pictures(found) -> None:
@@ -162,16 +162,16 @@ def test_a_diverged_network_is_left_out_and_named(trained) -> None:
     analysis = Criticality(**SETTINGS)
     lost = tuned_member(trained.study, "RI_T", 0, trained.evidence)
     table, evidence = measured(trained, analysis, Diverging(trained.context, lost))
-    assert "RI-T[0]" not in table.filter(pl.col("level") == "module")["network"].to_list()
+    assert "RI-T[0]" not in table.filter(level="module")["network"].to_list()
     summary = analysis.summarise(table, evidence)
     assert "left out: RI-T[0]" in " ".join(summary.notes)
     assert {item.at["variant"] for item in estimates_of(summary, "mu_sum") if "diverged" in item.flags} == {"RI_T"}
     assert all("diverged" in item.flags for item in estimates_of(summary, "mu_sum_gap"))
 
 
-def test_a_table_without_modules_is_undecided() -> None:
+def test_a_table_without_modules_is_undecided(approved) -> None:
     empty = pl.DataFrame([], schema=schema(Criticality.columns))
-    assert summary_of(empty, 0.01).verdict == "Undecided: no network was measured."
+    approved(summary_of(empty, 0.01).verdict)
 
 
 def test_a_plan_counts_the_modules(trained, plain) -> None:

@@ -9,6 +9,8 @@ import pytest
 from tests.estimates import estimate_of
 from tests.reference.pairs_reference import leave_one_seed_out
 from tests.studies import Diverging, Trained
+from tests.tables import barriers as barriers_of
+from tests.tables import example, seed_pairs
 from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.curve.analysis import Curve
 from transferscope.analyses.estimates import Estimate
@@ -19,7 +21,6 @@ from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.curve import curve_path
 from transferscope.running.work import TrainJob, do
 from transferscope.specs.network import Curve as CurveStart
-from transferscope.study.columns import schema
 
 ANALYSIS = Curve(points=5, epochs=2, batch_norm_images=40, train_images=50, learning_rate=0.05)
 
@@ -78,9 +79,9 @@ def test_points_are_those_of_the_curve_and_of_the_line(measured, trained: Traine
     groups = np.asarray(trained.context.images().groups)
     for split, limit in (("train", 50), ("test", None)):
         clusters = groups[trained.context.indices(split, limit)]
-        of = table.filter(pl.col("split") == split)
+        of = table.filter(split=split)
         for way in ("curve", "line"):
-            points = of.filter((pl.col("level") == "point") & (pl.col("way") == way))
+            points = of.filter(level="point", way=way)
             assert points["alpha"].to_list() == list(path.positions)
             lengths = path.lengths if way == "curve" else [t * path.distance for t in path.positions]
             assert points["l2"].to_list() == pytest.approx(list(lengths))
@@ -89,7 +90,7 @@ def test_points_are_those_of_the_curve_and_of_the_line(measured, trained: Traine
                 assert row["error"] == pytest.approx(point.errors.mean(), rel=1e-9)
                 assert row["error_se"] == pytest.approx(standard_error(point.errors, clusters), rel=1e-9)
                 assert (row["epochs"], row["learning_rate"], row["shape"]) == (2, 0.05, "bezier")
-            for row in of.filter((pl.col("level") == "barrier") & (pl.col("way") == way)).iter_rows(named=True):
+            for row in of.filter(level="barrier", way=way).iter_rows(named=True):
                 found = path.barrier(split, row["quantity"], way, clusters)
                 height = found.linear if row["baseline"] == "linear" else found.mean
                 assert (row["barrier"], row["low"], row["high"]) == pytest.approx(
@@ -97,21 +98,18 @@ def test_points_are_those_of_the_curve_and_of_the_line(measured, trained: Traine
                 )
                 assert row["simultaneous_high"] >= row["high"]
                 assert row["l2"] == pytest.approx(lengths[-1])
-        own = of.filter(pl.col("level") == "own")
+        own = of.filter(level="own")
         assert own["alpha"].to_list() == [0.0, 1.0]
         assert own["loss"].to_list() == pytest.approx([end.losses.mean() for end in path.own[split]])
-    assert table.filter(pl.col("level") == "barrier").height == 2 * 2 * 2 * 2
-    ends = table.filter((pl.col("level") == "point") & pl.col("alpha").is_in([0.0, 1.0]))
-    assert (
-        ends.filter(pl.col("way") == "curve")["loss"].to_list()
-        == ends.filter(pl.col("way") == "line")["loss"].to_list()
-    )
+    assert table.filter(level="barrier").height == 2 * 2 * 2 * 2
+    ends = table.filter(pl.col("alpha").is_in([0.0, 1.0]), level="point")
+    assert ends.filter(way="curve")["loss"].to_list() == ends.filter(way="line")["loss"].to_list()
     assert [table[name][0] for name in ("pair", "a", "b")] == ["P-T/P-T", "P-T[0]", "P-T[1]"]
 
 
 def test_own_statistics_are_the_networks_own_outputs(measured, trained: Trained) -> None:
     unit, table, _ = measured
-    own = table.filter((pl.col("level") == "own") & (pl.col("split") == "test")).sort("alpha")
+    own = table.filter(level="own", split="test").sort("alpha")
     for member, error in zip(unit.members[:2], own["error"], strict=True):
         outputs = trained.context.outputs(member.spec, "test")
         assert error == float((outputs.logits.argmax(1) != outputs.labels).double().mean())
@@ -145,20 +143,16 @@ PAIRS = ((0, 1), (0, 2), (1, 2))
 def barriers(curve: list[tuple], line: list[tuple], distance: float = 2.0) -> pl.DataFrame:
     """Barrier rows of pairs: (height of the error, low, high) along the curve and along the line."""
     rows = [
-        {
-            "level": "barrier", "way": way, "pair": "P-T/P-T", "a": f"P-T[{PAIRS[k][0]}]", "b": f"P-T[{PAIRS[k][1]}]",
-            "seed_a": PAIRS[k][0], "seed_b": PAIRS[k][1], "shape": "bezier", "learning_rate": 0.1, "epochs": 3,
-            "split": split, "batch_norm": "recompute", "examples": 400, "alpha": 0.5,
-            "l2": 3.0 if way == "curve" else distance, "distance": distance, "quantity": quantity,
-            "baseline": baseline,
-            "barrier": height, "barrier_se": 0.01, "low": low, "high": high, "simultaneous_low": low,
-            "simultaneous_high": high, "family": 2, "n": 400, "midpoint_gap": 0.0, "smallest_gap": 0.0,
-        }
+        row
         for way, values in (("curve", curve), ("line", line))
-        for k, (height, low, high) in enumerate(values)
-        for split in ("train", "test") for quantity in ("loss", "error") for baseline in ("linear", "mean")
-    ]  # fmt: skip
-    return checked(ONE, pl.DataFrame(rows, schema=schema(Curve.columns)))
+        for pair, height in zip(seed_pairs(len(values)), values, strict=True)
+        for split in ("train", "test")
+        for row in barriers_of(
+            height, way=way, seed_a=pair[0], seed_b=pair[1], split=split, l2=3.0 if way == "curve" else distance
+        )
+    ]
+    same = {"variant_a": "P_T", "variant_b": "P_T", "shape": "bezier", "learning_rate": 0.1, "epochs": 3, "family": 2}
+    return example(Curve, rows, distance=distance, barrier_se=0.01, **same)
 
 
 ONE = Curve(variants=("P_T",))
@@ -198,12 +192,8 @@ def test_joined_is_said_of_an_upper_limit_alone(curve, line, words, basis) -> No
     assert found[0].basis == basis
 
 
-def test_the_verdict_says_both_barriers_and_what_they_rest_on() -> None:
-    assert ONE.summarise(barriers([LOW], [HIGH]), Evidence()).verdict == (
-        "P-T/P-T joined by a curve of low loss: error barrier 0.5 points, 95 % limits 0.0 to 1.5 from 400 test "
-        "examples, for this pair of networks; on the straight line separated by a barrier: error barrier 20.0 points, "
-        "95 % limits 15.0 to 25.0 from 400 test examples, for this pair of networks."
-    )
+def test_the_verdict_says_both_barriers_and_what_they_rest_on(approved) -> None:
+    approved(ONE.summarise(barriers([LOW], [HIGH]), Evidence()).verdict)
     lost = ONE.summarise(barriers([(None, None, None)], [HIGH]), Evidence()).verdict
     assert lost.startswith("P-T/P-T undecided whether the trained curve joins them: an error between the ends is not")
 
@@ -220,10 +210,10 @@ def test_a_curve_never_makes_a_linear_basin() -> None:
             assert "a curve of low loss makes no linear connection: that is judged on the straight line" in text
 
 
-def test_numbers_over_seeds_or_over_examples() -> None:
+def test_numbers_over_seeds_or_over_examples(approved) -> None:
     one, _ = judged([LOW], [HIGH])
     assert (one.value, one.low, one.high, one.basis, one.n, one.note) == (*LOW, "examples", 400, "one pair")
-    assert one.name == "error barrier along the curve of P-T/P-T (test, mean baseline)"
+    approved(one.name)
     assert (one.simultaneous_low, one.simultaneous_high, one.n_comparisons) == (*LOW[1:], 2)
     three, _ = judged(FINE, APART)
     wide = leave_one_seed_out(dict(zip(PAIRS, (height for height, *_ in FINE), strict=True)), 0.975)
@@ -246,13 +236,11 @@ def test_equal_ends_have_no_detour() -> None:
     assert (length.value, length.flags) == (None, ("incomplete",))
 
 
-def test_what_was_not_measured_is_said() -> None:
+def test_what_was_not_measured_is_said(approved) -> None:
     verdict = Curve().summarise(barriers([LOW], [HIGH]), Evidence()).verdict
-    assert verdict.endswith(
-        "RI-T/RI-T not measured (an end or the curve's training diverged, or fewer than two seeds)."
-    )
+    approved(verdict)
     notes = ONE.summarise(barriers([LOW], [HIGH]), Evidence()).notes
-    assert "P-T/P-T: bend of a Bézier curve trained for 3 epochs at rate 0.1" in notes
+    approved(*notes)
     few = "5 points on each line: a narrow barrier may be missed"
     assert few in Curve(points=5, variants=("P_T",)).summarise(barriers([LOW], [HIGH]), Evidence()).notes
     assert few not in notes

@@ -18,6 +18,8 @@ from transferscope.methods.landscape.landscape import Landscape
 from transferscope.methods.landscape.linear_path import linear_path
 from transferscope.networks.curve import CurveNetwork, curve_weights
 
+ON_CPU = Evaluation(device="cpu")
+
 POSITIONS = (0.0, 0.2, 0.5, 0.7, 1.0)
 SHAPES = ("bezier", "chain")
 
@@ -59,12 +61,10 @@ def test_every_point_is_that_of_a_literal_curve(shape, norm):
 def test_the_ends_are_the_networks_bit_for_bit(shape):
     networks, path = walk(False, shape)
     for place, model in ((0, networks[0]), (-1, networks[1])):
-        alone = linear_path(
-            model, model, {"test": batches()}, alphas=(0.0,), evaluation=Evaluation(device="cpu")
-        ).points["test"][0]
+        alone = linear_path(model, model, {"test": batches()}, alphas=(0.0,), evaluation=ON_CPU).points["test"][0]
         for found in (path.points("test")[place], path.points("test", "line")[place], path.own["test"][place]):
             assert (found.losses == alone.losses).all()
-    land = Landscape(networks, {"test": batches()}, evaluation=Evaluation(device="cpu"))
+    land = Landscape(networks, {"test": batches()}, evaluation=ON_CPU)
     for t, model in ((0.0, networks[0]), (1.0, networks[1])):
         land.combine(curve_weights(shape, 0.4))
         land.combine(curve_weights(shape, t))
@@ -172,9 +172,7 @@ def test_positions_run_from_end_to_end(positions):
 
 def test_a_bend_of_another_size_and_missing_statistics_are_named():
     with pytest.raises(MeasureError, match="their parameters or buffers differ"):
-        curve_path(
-            network(1), network(2), network(3, width=5), {"test": batches()}, evaluation=Evaluation(device="cpu")
-        )
+        curve_path(network(1), network(2), network(3, width=5), {"test": batches()}, evaluation=ON_CPU)
     with pytest.raises(MeasureError, match="nothing to recompute its statistics on"):
         walk(recompute_on=None)
 
@@ -190,7 +188,7 @@ def test_a_convex_loss_has_no_barrier_over_the_chord_of_a_line():
     a, b, bend = linear(1), linear(2), linear(3)
     with torch.no_grad():
         bend[1].weight.mul_(0.01)
-    path = curve_path(a, b, bend, {"test": batches()}, shape="chain", evaluation=Evaluation(device="cpu"))
+    path = curve_path(a, b, bend, {"test": batches()}, shape="chain", evaluation=ON_CPU)
     losses = [point.losses.mean() for point in path.points("test")]
     assert max(losses) <= max(losses[0], losses[-1]) + 1e-9
     assert path.barrier("test", "loss", "line").linear.value == pytest.approx(0, abs=1e-9)

@@ -18,6 +18,8 @@ from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.landscape import Landscape
 from transferscope.networks.batchnorm import recompute, tracked_norms
 
+ON_CPU = Evaluation(device="cpu")
+
 VECTORS = [(torch.randn(24, 16, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 4)]
 IMAGES = [(3 * torch.randn(12, 3, 6, 6, generator=torch.Generator().manual_seed(seed)) + 1, torch.arange(12) % 4)
           for seed in (1, 2)]  # fmt: skip
@@ -100,7 +102,7 @@ def test_the_same_function_with_its_singular_vectors_turned_round_has_no_barrier
 def test_singular_vectors_are_those_of_the_weights_at_every_point(name: str) -> None:
     make, data = SPECTRAL[name]
     torch.manual_seed(0)
-    land = Landscape((make().eval(), make().eval()), {"t": data}, evaluation=Evaluation(device="cpu"))
+    land = Landscape((make().eval(), make().eval()), {"t": data}, evaluation=ON_CPU)
     for go in (lambda: land.combine((0.5, 0.5)), lambda: land.combine((-0.5, 1.5)), lambda: land.shift(
             {key: torch.randn_like(p) for key, p in land.parameters.items()}, 3.0)):  # fmt: skip
         go()
@@ -127,7 +129,7 @@ def test_what_is_kept_before_a_cut_is_equal_to_full_passes() -> None:
         return nn.Sequential(first, nn.ReLU(), nn.Linear(32, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
 
     torch.manual_seed(0)
-    land = Landscape((make(), make()), {"t": VECTORS}, evaluation=Evaluation(device="cpu"))
+    land = Landscape((make(), make()), {"t": VECTORS}, evaluation=ON_CPU)
     moving = {"4.weight", "4.bias"}
     values = []
     for focus in (None, moving):
@@ -176,7 +178,7 @@ def test_a_parametrisation_of_ones_own_with_state_is_refused_by_name(apart: bool
     with pytest.raises(TransferscopeError, match=r"0\.parametrizations\.weight\.0\.typical"):
         path(a, b, VECTORS)
     with pytest.raises(TransferscopeError, match="typical"):
-        Landscape((a,), {"t": VECTORS}, evaluation=Evaluation(device="cpu"))
+        Landscape((a,), {"t": VECTORS}, evaluation=ON_CPU)
     assert path(a, b, VECTORS, batch_norm="none").batch_norm == "none"
 
 
@@ -291,7 +293,7 @@ def test_statistics_of_an_unknown_class_are_refused_or_said(make) -> None:
     a = normed(make())
     for call in (
         lambda: path(a, ten_times(a), IMAGES, recompute_on=IMAGES),
-        lambda: Landscape((a,), {"t": IMAGES}, evaluation=Evaluation(device="cpu")),
+        lambda: Landscape((a,), {"t": IMAGES}, evaluation=ON_CPU),
     ):
         with pytest.raises(TransferscopeError, match=r"follow the data in training.*1\.(running_mean|shift)"):
             call()

@@ -97,7 +97,7 @@ def test_the_summary_is_of_trunks_and_leaves_one_seed_out(trained: Trained) -> N
     summary, same = ANALYSIS.summarise(found, trained.evidence), ANALYSIS.summarise(odd, trained.evidence)
     assert summary == same
     assert checked_summary(ANALYSIS, summary) == summary
-    trunk = found.filter(pl.col("position") == -2)
+    trunk = found.filter(position=-2)
     *ours, gap = summary.estimates
     estimates = {(item.quantity, item.at["pair"]): item for item in ours}
     assert set(estimates) == {("distance", pair) for pair in trunk["pair"]} | {
@@ -105,7 +105,7 @@ def test_the_summary_is_of_trunks_and_leaves_one_seed_out(trained: Trained) -> N
         for cosine in ("cosine", "cosine_without_decay") for a, b in (("P", "P"), ("RI", "RI"), ("P", "RI"))
     }  # fmt: skip
     for (column, pair), item in estimates.items():
-        rows = trunk.filter(pl.col("pair") == pair)
+        rows = trunk.filter(pair=pair)
         values = {(a, b): value for a, b, value in rows.select("seed_a", "seed_b", column).iter_rows()}
         # A pair of one seed is a unit of its own: leaving it out is then Student's interval.
         value, low, high = reference.leave_one_seed_out(values)
@@ -115,9 +115,7 @@ def test_the_summary_is_of_trunks_and_leaves_one_seed_out(trained: Trained) -> N
         assert (item.n, item.basis, item.unit) == (4, "seeds", "ℓ2" if column == "distance" else "1")
         assert item.flags == (("clipped",) if low < least or high > most else ())
     within = {
-        pair: {
-            (a, b): d for a, b, d in trunk.filter(pl.col("pair") == pair).select("seed_a", "seed_b", "distance").rows()
-        }
+        pair: {(a, b): d for a, b, d in trunk.filter(pair=pair).select("seed_a", "seed_b", "distance").rows()}
         for pair in ("P-T/P-T", "RI-T/RI-T")
     }
     expected = {seeds: value - within["RI-T/RI-T"][seeds] for seeds, value in within["P-T/P-T"].items()}

@@ -188,9 +188,9 @@ def test_a_run_measures_it_against_the_source_of_the_study(tmp_path, monkeypatch
         assert item.summary.verdict.endswith("(50 % is chance).")
         assert checked_summary(item.analysis, item.summary) == item.summary
         assert {each.basis for each in item.summary.estimates if each.quantity != "null"} == {"examples"}
-        of_source = item.table.filter((pl.col("compared") == "source to statistics") & (pl.col("place") == "(all)"))
+        of_source = item.table.filter(pl.col("place") == "(all)", compared="source to statistics")
         assert of_source["examples"].item() == images
-        assert item.table.filter(pl.col("quantity") == "frechet")["place"].to_list() == ["stem", "block", "(features)"]
+        assert item.table.filter(quantity="frechet")["place"].to_list() == ["stem", "block", "(features)"]
     bound_again = bind(asked, Store(tmp_path / "store"))
     assert len(bound_again.references) == 2
     with pytest.raises(AnalysisError, match="the study has no data set 'elpv' beside its target"):
@@ -219,7 +219,7 @@ def test_without_a_source_it_says_what_needs_none(tmp_path) -> None:
     summary = analysis.summarise(table, Evidence())
     assert summary.verdict.startswith("Without source images:")
     assert any("`against`" in note for note in summary.notes)
-    bare = analysis.summarise(table.filter(pl.col("compared") == "target"), Evidence())
+    bare = analysis.summarise(table.filter(compared="target"), Evidence())
     assert bare.verdict.startswith("Undecided: there are no source images and no batch-norm")
 
 
@@ -247,7 +247,7 @@ def test_every_total_is_an_estimate_with_its_null_and_its_excess() -> None:
     assert checked_summary(DomainDistance(), summary) == summary
     found = {(item.quantity, *item.at.values()): item for item in summary.estimates}
     count = 0
-    for row in table.filter(pl.col("position") == -1).iter_rows(named=True):
+    for row in table.filter(position=-1).iter_rows(named=True):
         item = found[row["quantity"].replace(" ", "_"), row["compared"]]
         assert (item.value, item.low, item.high) == (row["value"], row["low"], row["high"])
         assert (item.basis, item.n) == ("examples", 500)

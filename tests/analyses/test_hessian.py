@@ -16,19 +16,15 @@ from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.hessian import hessian
 from transferscope.networks.batchnorm import recompute
 
+ON_CPU = Evaluation(device="cpu")
+
 
 @pytest.mark.parametrize("width", [2, 20])
 def test_the_hessian_of_a_quadratic_is_its_diagonal(width: int) -> None:
     torch.manual_seed(0)
     h, at = torch.rand(3, width, dtype=torch.float64) * 4, torch.randn(3, width, dtype=torch.float64)
     found = hessian(
-        Quadratic(h, at),
-        [(IMAGES, LABELS)],
-        count=3,
-        dtype="float64",
-        tolerance=1e-9,
-        probes=2,
-        evaluation=Evaluation(device="cpu"),
+        Quadratic(h, at), [(IMAGES, LABELS)], count=3, dtype="float64", tolerance=1e-9, probes=2, evaluation=ON_CPU
     )
     assert found.converged
     assert found.eigenvalues == pytest.approx(sorted(h.flatten().tolist())[::-1][:3], rel=1e-6)
@@ -74,7 +70,7 @@ def test_single_precision_agrees_with_double() -> None:
     network = tiny_network(3, width=4, norm=False)
     images, labels = noise()
     single, double = (
-        hessian(network, [(images, labels)], dtype=dtype, tolerance=1e-4, probes=2, evaluation=Evaluation(device="cpu"))
+        hessian(network, [(images, labels)], dtype=dtype, tolerance=1e-4, probes=2, evaluation=ON_CPU)
         for dtype in ("float32", "float64")
     )
     assert single.eigenvalues == pytest.approx(double.eigenvalues, rel=1e-3)
@@ -103,9 +99,7 @@ def test_times_the_squared_norm_a_common_scale_drops_out_and_a_layers_own_does_n
         with torch.no_grad():
             scaled.first.copy_(network.first * first)
             scaled.second.copy_(network.second * second)
-        found = hessian(
-            scaled, [(images, labels)], dtype="float64", tolerance=1e-8, probes=2, evaluation=Evaluation(device="cpu")
-        )
+        found = hessian(scaled, [(images, labels)], dtype="float64", tolerance=1e-8, probes=2, evaluation=ON_CPU)
         return found.eigenvalues[0], found.eigenvalues[0] * found.norm**2
 
     plain, common, single = measured(1, 1), measured(3, 3), measured(3, 1)
@@ -120,7 +114,7 @@ def test_frozen_parameters_count_and_stay_frozen() -> None:
     network.head.weight.requires_grad_(False)
     images, labels = noise()
     with torch.no_grad():  # a caller's switch is not ours
-        found = hessian(network, [(images, labels)], probes=2, evaluation=Evaluation(device="cpu"))
+        found = hessian(network, [(images, labels)], probes=2, evaluation=ON_CPU)
     assert found.parameters == sum(p.numel() for p in network.parameters())
     assert not network.head.weight.requires_grad
     assert network.training
@@ -141,9 +135,7 @@ def test_attention_is_differentiated_twice() -> None:
     torch.manual_seed(5)
     network = Attending()
     images, labels = torch.randn(6, 4, 3, 3), torch.arange(6) % 2
-    found = hessian(
-        network, [(images, labels)], dtype="float64", tolerance=1e-7, probes=2, evaluation=Evaluation(device="cpu")
-    )
+    found = hessian(network, [(images, labels)], dtype="float64", tolerance=1e-7, probes=2, evaluation=ON_CPU)
 
     class Plain(Attending):
         def forward(self, images: Tensor) -> Tensor:
@@ -159,7 +151,7 @@ def test_attention_is_differentiated_twice() -> None:
 def test_an_operation_without_second_derivative_is_named() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3), nn.Hardsigmoid(), nn.Linear(3, 2))
     with pytest.raises(MeasureError, match="cannot be differentiated twice") as caught:
-        hessian(network, [(IMAGES, LABELS)], probes=2, evaluation=Evaluation(device="cpu"))
+        hessian(network, [(IMAGES, LABELS)], probes=2, evaluation=ON_CPU)
     assert "hardsigmoid" in str(caught.value)
 
 
@@ -175,7 +167,7 @@ def test_a_lack_of_memory_is_not_taken_for_a_missing_derivative() -> None:
             return self.head(images.flatten(1))
 
     with pytest.raises(torch.OutOfMemoryError, match="Tried to allocate"):
-        hessian(Hungry(), [(IMAGES, LABELS)], probes=2, evaluation=Evaluation(device="cpu"))
+        hessian(Hungry(), [(IMAGES, LABELS)], probes=2, evaluation=ON_CPU)
 
 
 def test_a_hessian_that_is_not_finite_is_refused() -> None:
@@ -188,7 +180,7 @@ def test_a_hessian_that_is_not_finite_is_refused() -> None:
             return self.weight.abs().sqrt().expand(len(images), 2)
 
     with pytest.raises(MeasureError, match="not a vector of finite numbers"):
-        hessian(Root(), [(IMAGES, LABELS)], probes=2, evaluation=Evaluation(device="cpu"))
+        hessian(Root(), [(IMAGES, LABELS)], probes=2, evaluation=ON_CPU)
 
 
 class _Residual(nn.Module):
@@ -341,38 +333,31 @@ def test_a_wrong_second_derivative_is_refused(name: str, dtype) -> None:
     network = ASYMMETRIC[name]()
     width = 1 if "few" in name else 6
     with pytest.raises(MeasureError, match="not those of a symmetric matrix"):
-        hessian(
-            network, [(torch.randn(12, width), torch.arange(12) % 2)], dtype=dtype, evaluation=Evaluation(device="cpu")
-        )
+        hessian(network, [(torch.randn(12, width), torch.arange(12) % 2)], dtype=dtype, evaluation=ON_CPU)
 
 
 @pytest.mark.kind("F8")
 def test_no_package_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "curvlinops", None)
     torch.manual_seed(9)
-    assert hessian(
-        nn.Linear(4, 2), [(torch.randn(8, 4), torch.arange(8) % 2)], evaluation=Evaluation(device="cpu")
-    ).converged
+    assert hessian(nn.Linear(4, 2), [(torch.randn(8, 4), torch.arange(8) % 2)], evaluation=ON_CPU).converged
 
 
 def test_what_is_missing_or_not_the_same_twice_is_refused() -> None:
     images, labels = noise()
     with pytest.raises(MeasureError, match="nothing to recompute its statistics on"):
-        hessian(tiny_network(3, width=3), [(images, labels)], evaluation=Evaluation(device="cpu"))
+        hessian(tiny_network(3, width=3), [(images, labels)], evaluation=ON_CPU)
     with pytest.raises(LoaderError, match="read only once"):
-        hessian(tiny_network(3, width=3, norm=False), iter([(images, labels)]), evaluation=Evaluation(device="cpu"))
+        hessian(tiny_network(3, width=3, norm=False), iter([(images, labels)]), evaluation=ON_CPU)
     with pytest.raises(MeasureError, match="needs probes"):
-        hessian(tiny_network(3, width=3, norm=False), [(images, labels)], probes=1, evaluation=Evaluation(device="cpu"))
+        hessian(tiny_network(3, width=3, norm=False), [(images, labels)], probes=1, evaluation=ON_CPU)
 
 
 def test_the_same_seed_gives_the_same_numbers() -> None:
     torch.manual_seed(6)
     network = tiny_network(3, width=3, norm=False)
     images, labels = noise()
-    runs = [
-        hessian(network, [(images, labels)], probes=3, seed=seed, evaluation=Evaluation(device="cpu"))
-        for seed in (1, 1, 2)
-    ]
+    runs = [hessian(network, [(images, labels)], probes=3, seed=seed, evaluation=ON_CPU) for seed in (1, 1, 2)]
     assert runs[0] == runs[1]
     assert runs[0].trace != runs[2].trace
     assert np.isclose(runs[0].eigenvalues[0], runs[2].eigenvalues[0], rtol=1e-2)

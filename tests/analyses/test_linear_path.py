@@ -15,6 +15,8 @@ from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
 from transferscope.networks.evaluate import logits
 
+ON_CPU = Evaluation(device="cpu")
+
 ALPHAS = (-0.25, 0.0, 0.3, 0.5, 1.0, 1.25)
 
 
@@ -41,7 +43,7 @@ def test_the_ends_are_the_networks_themselves_bit_for_bit(norm: bool) -> None:
 
 def test_every_point_without_batch_norm_is_the_literal_network() -> None:
     a, b, data = network(0, False), network(1, False), batches()
-    path = linear_path(a, b, {"x": data}, alphas=ALPHAS, evaluation=Evaluation(device="cpu"))
+    path = linear_path(a, b, {"x": data}, alphas=ALPHAS, evaluation=ON_CPU)
     for alpha, point in zip(ALPHAS, path.points["x"], strict=True):
         losses, errors = literal(between(a, b, alpha), data)
         np.testing.assert_allclose(point.losses, losses, rtol=1e-5, atol=1e-6)
@@ -106,7 +108,7 @@ def test_frozen_parameters_count_in_the_distance() -> None:
         b.stem[0].bias += 2.0
     for model in (a, b):
         model.stem.requires_grad_(False)
-    path = linear_path(a, b, {"x": batches()}, alphas=(0.0, 1.0), evaluation=Evaluation(device="cpu"))
+    path = linear_path(a, b, {"x": batches()}, alphas=(0.0, 1.0), evaluation=ON_CPU)
     assert path.distance == pytest.approx(2 * math.sqrt(4))
 
 
@@ -133,7 +135,7 @@ def test_progress_is_told_point_by_point() -> None:
         network(1, False),
         {"x": batches()},
         alphas=(0.0, 0.5, 1.0),
-        evaluation=Evaluation(device="cpu"),
+        evaluation=ON_CPU,
         on_point=lambda done, of: told.append((done, of)),
     )
     assert told == [(1, 3), (2, 3), (3, 3)]
@@ -151,9 +153,7 @@ def test_a_convex_loss_has_no_barrier_over_the_line() -> None:
         for k, model in enumerate((a, b)):
             for parameter in model.parameters():
                 parameter.copy_(2 * torch.randn(parameter.shape, generator=generator) * (k + 1))
-    found = linear_path(
-        a, b, {"x": [(x, y)]}, alphas=alpha_grid(25, 0.5, 3), evaluation=Evaluation(device="cpu")
-    ).barrier("x", "loss")
+    found = linear_path(a, b, {"x": [(x, y)]}, alphas=alpha_grid(25, 0.5, 3), evaluation=ON_CPU).barrier("x", "loss")
     assert found.linear.value == pytest.approx(0, abs=1e-7)
     assert found.mean.value == pytest.approx(abs(found.first - found.second) / 2, rel=1e-6)
     assert found.minimum_gap < 0
@@ -189,7 +189,7 @@ def test_examples_that_overflow_have_an_infinite_loss_and_are_wrong() -> None:
     torch.manual_seed(0)
     a, b = Exploding(0.0), Exploding(1.0)
     x, y = torch.randn(16, 4), torch.arange(16) % 3
-    path = linear_path(a, b, {"x": [(x, y)]}, alphas=(-0.5, 0.0, 0.5, 1.0, 1.5), evaluation=Evaluation(device="cpu"))
+    path = linear_path(a, b, {"x": [(x, y)]}, alphas=(-0.5, 0.0, 0.5, 1.0, 1.5), evaluation=ON_CPU)
     over = (x[:, 0] > 0).numpy()
     for index in (0, 4):
         point = path.points["x"][index]

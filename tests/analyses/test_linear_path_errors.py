@@ -14,19 +14,19 @@ from transferscope.errors import ArchitectureError, LoaderError, MeasureError, M
 from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.linear_path import linear_path
 
+ON_CPU = Evaluation(device="cpu")
+
 
 def test_a_trunk_that_differs_and_a_head_that_is_not_there_are_named() -> None:
     with pytest.raises(MeasureError, match="no straight line between these trunks"):
-        linear_path(
-            network(0), network(1, width=5), {"x": batches()}, trunk_of="head", evaluation=Evaluation(device="cpu")
-        )
+        linear_path(network(0), network(1, width=5), {"x": batches()}, trunk_of="head", evaluation=ON_CPU)
     with pytest.raises(ModuleNameError, match="no module named 'heads'"):
-        linear_path(network(0), network(1), {"x": batches()}, trunk_of="heads", evaluation=Evaluation(device="cpu"))
+        linear_path(network(0), network(1), {"x": batches()}, trunk_of="heads", evaluation=ON_CPU)
 
 
 def test_a_loader_without_the_name_of_its_split_is_told_what_is_expected() -> None:
     with pytest.raises(MeasureError, match="cannot take this as data") as caught:
-        linear_path(network(0), network(1), batches(), evaluation=Evaluation(device="cpu"))
+        linear_path(network(0), network(1), batches(), evaluation=ON_CPU)
     assert '{"test": loader}' in str(caught.value)
 
 
@@ -50,12 +50,12 @@ def test_networks_whose_buffers_differ_have_no_line() -> None:
     a, b = network(0, False), network(1, False)
     a.register_buffer("scale", torch.ones(1))
     with pytest.raises(MeasureError, match=r"parameters or buffers differ\n.*\n  got:      scale"):
-        linear_path(a, b, {"x": batches()}, evaluation=Evaluation(device="cpu"))
+        linear_path(a, b, {"x": batches()}, evaluation=ON_CPU)
 
 
 def test_batch_norm_needs_images_or_an_explicit_no() -> None:
     with pytest.raises(MeasureError, match="nothing to recompute its statistics on") as caught:
-        linear_path(network(0), network(1), {"x": batches()}, evaluation=Evaluation(device="cpu"))
+        linear_path(network(0), network(1), {"x": batches()}, evaluation=ON_CPU)
     assert "batch_norm='interpolate'" in str(caught.value)
 
 
@@ -80,12 +80,7 @@ def test_a_network_that_does_not_repeat_itself_is_found() -> None:
             return nn.functional.dropout(super().forward(x), 0.5, training=True)
 
     with pytest.raises(ArchitectureError, match="other outputs for the same images"):
-        linear_path(
-            Noisy(4, 3),
-            Noisy(4, 3),
-            {"x": [(torch.randn(9, 4), torch.arange(9) % 3)]},
-            evaluation=Evaluation(device="cpu"),
-        )
+        linear_path(Noisy(4, 3), Noisy(4, 3), {"x": [(torch.randn(9, 4), torch.arange(9) % 3)]}, evaluation=ON_CPU)
 
 
 @pytest.mark.parametrize("alphas", [(), (0.5, 0.0), (0.0, 0.0, 1.0), (0.0, math.inf), (math.nan, 1.0)])
@@ -102,14 +97,12 @@ def test_alphas_must_ascend(alphas) -> None:
 
 def test_a_path_needs_data() -> None:
     with pytest.raises(MeasureError, match="a landscape needs data"):
-        linear_path(network(0, False), network(1, False), {}, evaluation=Evaluation(device="cpu"))
+        linear_path(network(0, False), network(1, False), {}, evaluation=ON_CPU)
     with pytest.raises(LoaderError, match="gives no batch"):
-        linear_path(network(0, False), network(1, False), {"x": []}, evaluation=Evaluation(device="cpu"))
+        linear_path(network(0, False), network(1, False), {"x": []}, evaluation=ON_CPU)
 
 
 def test_a_barrier_needs_both_ends() -> None:
-    path = linear_path(
-        network(0, False), network(1, False), {"x": batches()}, alphas=(0.0, 0.5), evaluation=Evaluation(device="cpu")
-    )
+    path = linear_path(network(0, False), network(1, False), {"x": batches()}, alphas=(0.0, 0.5), evaluation=ON_CPU)
     with pytest.raises(MeasureError, match="α = 1 is not in the grid"):
         path.barrier("x", "loss")

@@ -6,14 +6,13 @@ import pytest
 
 from tests.reference import pairs_reference as reference
 from tests.studies import Diverging, Trained, arrays, bound, untrained
+from tests.tables import example
 from transferscope.analyses.contract import Unit, checked, checked_summary
-from transferscope.analyses.estimates import spoken
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.mistakes.analysis import Mistakes
 from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.tuned import tuned_members
 from transferscope.networks.evaluate import logits
-from transferscope.study.columns import schema
 
 ANALYSIS = Mistakes(draws=200)
 EXACT = ("common", "only_a", "only_b", "mistakes_a", "mistakes_b", "examples")
@@ -61,9 +60,9 @@ def test_every_pair_against_literal_counts(trained: Trained) -> None:
             assert (row["kappa"], row["kappa_low"], row["kappa_high"]) == (1, None, None)  # so is every resample
         elif row["level"] == "all":
             assert row["kappa_low"] <= row["kappa"] <= row["kappa_high"] <= 1
-    assert found.filter(pl.col("level") == "class")["item"].unique().sort().to_list() == ["0", "1", "2"]
+    assert found.filter(level="class")["item"].unique().sort().to_list() == ["0", "1", "2"]
     # All pairs within a variant; across variants those of one seed, which share head and data order.
-    pairs = found.filter(pl.col("level") == "all").select("pair", "seed_a", "seed_b").rows()
+    pairs = found.filter(level="all").select("pair", "seed_a", "seed_b").rows()
     within = [(s, t) for s in range(4) for t in range(s + 1, 4)]
     assert sorted(pairs) == sorted(
         [(f"{v}/{v}", s, t) for v in ("P-T", "RI-T") for s, t in within] + [("P-T/RI-T", s, s) for s in range(4)]
@@ -79,10 +78,10 @@ def test_with_several_labels_each_is_judged_and_images_stay_together(tmp_path) -
         values, labels = logits(context.network(member.spec), context.batches("test"), context.device)
         said.append((values >= 0).int())
     labels = labels.int()
-    (whole,) = found.filter(pl.col("level") == "all").iter_rows(named=True)
+    (whole,) = found.filter(level="all").iter_rows(named=True)
     assert_row(whole, literal(*(side.flatten().tolist() for side in (*said, labels))))
     assert whole["examples"] == labels.numel()
-    for index, row in enumerate(found.filter(pl.col("level") == "class").iter_rows(named=True)):
+    for index, row in enumerate(found.filter(level="class").iter_rows(named=True)):
         assert row["item"] == str(index)
         assert_row(row, literal(*(side[:, index].tolist() for side in (*said, labels))))
     # Labels of one image are not independent: drawn one by one they would give another interval.
@@ -120,19 +119,17 @@ def table(*rows: tuple) -> pl.DataFrame:
     """Rows of (pair, seed a, seed b, κ, ceiling)."""
     made = [
         {
-            "level": "all", "item": "", "pair": pair,
-            "a": f"{pair.split('/')[0]}[{s}]", "b": f"{pair.split('/')[1]}[{t}]",
-            "variant_a": pair.split("/")[0], "seed_a": s, "variant_b": pair.split("/")[1], "seed_b": t, "examples": 90,
-            "mistakes_a": 9, "mistakes_b": 9, "common": 5, "only_a": 4, "only_b": 4, "jaccard": 5 / 13,
-            "same_wrong_label": 1.0, "kappa": kappa, "kappa_low": None if kappa is None else kappa - 0.2,
+            "pair": pair, "a": f"{first}[{s}]", "b": f"{second}[{t}]", "variant_a": first, "seed_a": s,
+            "variant_b": second, "seed_b": t, "kappa": kappa, "kappa_low": None if kappa is None else kappa - 0.2,
             "kappa_high": None if kappa is None else kappa + 0.2, "kappa_max": ceiling,
         }
         for pair, s, t, kappa, ceiling in rows
+        for first, second in [pair.split("/")]
     ]  # fmt: skip
-    return checked(ANALYSIS, pl.DataFrame(made, schema=schema(Mistakes.columns)))
+    return example(ANALYSIS, made, level="all", mistakes_a=9, mistakes_b=9, common=5, only_a=4, only_b=4, examples=90)
 
 
-def test_the_unit_of_a_claim_is_the_seed_and_all_pairs_count() -> None:
+def test_the_unit_of_a_claim_is_the_seed_and_all_pairs_count(approved) -> None:
     kappas = {(s, t): 0.05 * (s + 1) + 0.02 * s * t for s in range(5) for t in range(s + 1, 5)}
     rows = [("P-T/P-T", s, t, kappa, 0.9) for (s, t), kappa in kappas.items()]
     rows += [("RI-T/RI-T", 0, 1, 0.4, 0.8), ("P-T/RI-T", 0, 0, None, None)]
@@ -142,7 +139,7 @@ def test_the_unit_of_a_claim_is_the_seed_and_all_pairs_count() -> None:
     many = found["kappa", "P-T/P-T"]
     assert (many.value, many.low, many.high) == pytest.approx(reference.leave_one_seed_out(kappas))
     assert (many.n, many.basis, many.flags) == (5, "seeds", ())
-    assert many.name == "error consistency κ of P-T/P-T"
+    approved(many.name)
     one = found["kappa", "RI-T/RI-T"]
     assert (one.value, one.low, one.high) == pytest.approx((0.4, 0.2, 0.6))
     assert (one.basis, one.n, one.flags) == ("examples", 90, ("too_few_seeds",))
@@ -153,10 +150,7 @@ def test_the_unit_of_a_claim_is_the_seed_and_all_pairs_count() -> None:
     for quantity, value in (("common", 5), ("either", 13)):
         same = found[quantity, "P-T/P-T"]
         assert (same.value, same.low, same.n, same.flags, same.unit) == (value, None, 5, ("no_spread",), "count")
-    assert summary.verdict == (
-        f"Agreement of mistakes beyond chance: P-T/P-T κ {spoken(many)}; RI-T/RI-T κ {spoken(one)}; "
-        f"P-T/RI-T κ {spoken(none)}."
-    )
+    approved(summary.verdict)
 
 
 def test_kappa_of_two_p_t_against_that_of_others_is_paired_by_seed() -> None:

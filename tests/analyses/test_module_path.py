@@ -10,8 +10,9 @@ import pytest
 
 from tests.estimates import estimate_of, estimates_of
 from tests.reference.pairs_reference import leave_one_seed_out
-from tests.report.synthetic_pairs import seed_pairs
 from tests.studies import Diverging, Trained, untrained
+from tests.tables import barriers as barriers_of
+from tests.tables import example, seed_pairs
 from transferscope.analyses.contract import Measured, Unit, checked, checked_summary
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
@@ -22,7 +23,6 @@ from transferscope.methods.evaluation import Evaluation, Execution
 from transferscope.methods.landscape.linear_path import linear_path
 from transferscope.methods.modules.paths import module_paths
 from transferscope.methods.similarity.cka import cka
-from transferscope.study.columns import schema
 
 ANALYSIS = ModulePath(
     points=3,
@@ -61,10 +61,10 @@ def test_rows_are_those_of_the_library(measured: Measured, unit: Unit, trained: 
             evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
             alphas=(0.0, 0.5, 1.0),
         )
-        rows = measured.table.filter((pl.col("rest") == member.label) & (pl.col("split") == "test"))
+        rows = measured.table.filter(rest=member.label, split="test")
         for place, module in enumerate(PARTS):
             line = found.modules[module]
-            points = rows.filter((pl.col("level") == "point") & (pl.col("module") == module))
+            points = rows.filter(level="point", module=module)
             start = line.points["test"][0]
             for row, point in zip(points.iter_rows(named=True), line.points["test"], strict=True):
                 assert row["loss"] == pytest.approx(point.losses.mean(), rel=1e-9)
@@ -74,7 +74,7 @@ def test_rows_are_those_of_the_library(measured: Measured, unit: Unit, trained: 
                 )
                 assert row["l2"] == pytest.approx(row["alpha"] * line.distance)
                 assert (row["position"], row["head"]) == (place, module == "head")
-            of = rows.filter((pl.col("level") == "barrier") & (pl.col("module") == module))
+            of = rows.filter(level="barrier", module=module)
             assert of.height == 4
             for row in of.iter_rows(named=True):
                 values = found.values(module, "test", row["quantity"])
@@ -89,7 +89,7 @@ def test_rows_are_those_of_the_library(measured: Measured, unit: Unit, trained: 
                     (together.low, together.high)
                 )
                 assert row["n"] == len(set(groups.tolist()))
-        own = rows.filter(pl.col("level") == "own").row(0, named=True)
+        own = rows.filter(level="own").row(0, named=True)
         assert own["loss"] == pytest.approx(found.own["test"].losses.mean(), rel=1e-9)
         assert own["batch_norm"] == "own statistics"
 
@@ -102,26 +102,24 @@ def test_all_modules_at_once_are_the_path_of_the_pair(measured: Measured, unit: 
         evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         alphas=(0.0, 0.5, 1.0),
     )
-    rows = measured.table.filter(
-        (pl.col("module") == ALL) & (pl.col("split") == "test") & (pl.col("rest") == unit.members[0].label)
-    )
-    assert rows.filter(pl.col("level") == "point")["loss"].to_list() == pytest.approx(
+    rows = measured.table.filter(module=ALL, split="test", rest=unit.members[0].label)
+    assert rows.filter(level="point")["loss"].to_list() == pytest.approx(
         [point.losses.mean() for point in path.points["test"]]
     )
-    assert rows.filter(pl.col("level") == "barrier")["family"].to_list() == [1] * 4
+    assert rows.filter(level="barrier")["family"].to_list() == [1] * 4
 
 
 def test_similarity_and_distance_are_those_of_the_other_analyses(
     measured: Measured, unit: Unit, trained: Trained
 ) -> None:
     first, second = unit.members
-    barriers = measured.table.filter(pl.col("level") == "barrier")
+    barriers = measured.table.filter(level="barrier")
     distances = next(item.table for item in trained.results.analyses if item.analysis.name == "distance")
     assert distances is not None
-    of = distances.filter((pl.col("a") == first.label) & (pl.col("b") == second.label))
+    of = distances.filter(a=first.label, b=second.label)
     for module, part in [*zip(PARTS, PARTS, strict=True), (ALL, "all"), (TRUNK, "trunk")]:
-        row = of.filter(pl.col("part") == part).row(0, named=True)
-        here = barriers.filter(pl.col("module") == module)
+        row = of.filter(part=part).row(0, named=True)
+        here = barriers.filter(module=module)
         assert here["l2"].to_list() == pytest.approx([row["distance"]] * here.height, rel=1e-6)
         assert here["relative"].to_list() == pytest.approx([row["relative"]] * here.height, rel=1e-6)
         assert here["parameters"].unique().to_list() == [row["parameters"]]
@@ -132,7 +130,7 @@ def test_similarity_and_distance_are_those_of_the_other_analyses(
         execution=Execution(device="cpu"),
     )
     for place, module in enumerate(PARTS):
-        values = barriers.filter(pl.col("module") == module)["cka"].unique().to_list()
+        values = barriers.filter(module=module)["cka"].unique().to_list()
         assert values == [pytest.approx(float(found.between("a", "b")[place, place]), abs=1e-6)]
     assert barriers.filter(pl.col("module").is_in([ALL, TRUNK]))["cka"].null_count() == 32
 
@@ -145,13 +143,11 @@ def test_the_file_sets_them_side_by_side(measured: Measured) -> None:
     assert list(lines[0])[:5] == ["module", "parameters", "cka", "l2", "relative"]
     for line in lines:
         for rest in ("P-T[0]", "P-T[1]"):
-            of = measured.table.filter(
-                (pl.col("module") == line["module"]) & (pl.col("rest") == rest) & (pl.col("split") == "test")
-            )
-            row = of.filter((pl.col("quantity") == "error") & (pl.col("baseline") == "mean")).row(0, named=True)
+            of = measured.table.filter(module=line["module"], rest=rest, split="test")
+            row = of.filter(quantity="error", baseline="mean").row(0, named=True)
             assert float(line[f"barrier (rest {rest})"]) == row["barrier"]
             assert float(line[f"simultaneous_high (rest {rest})"]) == row["simultaneous_high"]
-            end = of.filter((pl.col("level") == "point") & (pl.col("alpha") == 1.0)).row(0, named=True)
+            end = of.filter(level="point", alpha=1.0).row(0, named=True)
             assert float(line[f"error at the other's module (rest {rest})"]) == end["error_change"]
 
 
@@ -168,7 +164,7 @@ def test_a_network_and_itself_have_nothing_between_them(plain) -> None:
     asked = ANALYSIS.model_copy(update={"points": 3, "train_images": 20, "test_images": 20})
     table = checked(asked, asked.measure(Unit(members=members), plain).table)
     assert table["barrier"].drop_nulls().unique().to_list() == [0.0]
-    assert table.filter(pl.col("level") == "point")["loss_change"].unique().to_list() == [0.0]
+    assert table.filter(level="point")["loss_change"].unique().to_list() == [0.0]
     assert table["relative"].drop_nulls().unique().to_list() == [0.0]
     summary = asked.summarise(table, Evidence())
     assert "of 3 modules moved alone 0 separated, 0 undecided, 3 connected" in summary.verdict
@@ -212,57 +208,25 @@ def test_a_pair_with_a_diverged_end_has_no_lines(trained: Trained, unit: Unit) -
 def barriers(*pairs: dict[str, tuple], policy: str = "recompute") -> pl.DataFrame:
     """Test rows of pairs: by module the error's barrier and simultaneous limits, the same in both directions."""
     rows = [
-        {
-            "level": "barrier",
-            "pair": "P-T/P-T",
-            "a": f"P-T[{ends[0]}]",
-            "seed_a": ends[0],
-            "b": f"P-T[{ends[1]}]",
-            "seed_b": ends[1],
-            "rest": f"P-T[{ends[side]}]",
-            "module": module,
-            "position": -1 if module == TRUNK else place,
-            "head": False,
-            "parameters": 10,
-            "l2": 1.0,
-            "relative": 0.1 * place + 0.01 * k,
-            "cka": None if module == TRUNK else 1 - 0.1 * place,
-            "split": "test",
-            "batch_norm": policy,
-            "examples": 400,
-            "alpha": 0.5,
-            "quantity": quantity,
-            "baseline": baseline,
-            "barrier": height,
-            "barrier_se": 0.001,
-            "low": low,
-            "high": high,
-            "simultaneous_low": low,
-            "simultaneous_high": high,
-            "family": 6,
-            "n": 400,
-            "midpoint_gap": 0.0,
-            "smallest_gap": 0.0,
-        }
-        for k, (ends, modules) in enumerate(zip(seed_pairs(len(pairs)), pairs, strict=True))
-        for side in (0, 1)
-        for place, (module, (height, low, high)) in enumerate(modules.items())
-        for quantity in ("loss", "error")
-        for baseline in ("linear", "mean")
-    ]
-    return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(ModulePath.columns)))
+        row | {"cka": None if module == TRUNK else 1 - 0.1 * place, "relative": 0.1 * place + 0.01 * k}
+        for k, ((first, second), modules) in enumerate(zip(seed_pairs(len(pairs)), pairs, strict=True))
+        for rest in (first, second)
+        for place, (module, height) in enumerate(modules.items())
+        for row in barriers_of(
+            height, seed_a=first, seed_b=second, rest=f"P-T[{rest}]", module=module,
+            position=-1 if module == TRUNK else place,
+        )
+    ]  # fmt: skip
+    same = {"variant_a": "P_T", "variant_b": "P_T", "parameters": 10, "family": 6, "batch_norm": policy}
+    return example(ANALYSIS, rows, **same)
 
 
 FINE, HIGH, OPEN = (0.005, 0.0, 0.015), (0.05, 0.03, 0.07), (0.015, 0.0, 0.03)
 
 
-def test_connected_is_said_of_limits_that_hold_for_all() -> None:
+def test_connected_is_said_of_limits_that_hold_for_all(approved) -> None:
     verdict = ANALYSIS.summarise(barriers({"stem": FINE, "block": HIGH, "head": OPEN}), Evidence()).verdict
-    assert verdict == (
-        "By the test error's barrier against the mean of the ends, below 2 points for connected: P-T/P-T: of 3 modules "
-        "moved alone 1 separated (block 5.0 points with a hill), 1 undecided (head 1.5 points), 1 connected "
-        "(simultaneous 95 % limits over 400 test examples or groups, for this pair of networks)."
-    )
+    approved(verdict)
 
 
 def of(table: pl.DataFrame, module: str = "stem", **at: str) -> Estimate:
@@ -299,7 +263,7 @@ def test_a_module_is_judged_over_seeds_or_over_examples(pairs: list[tuple], judg
     assert words[basis] in ANALYSIS.summarise(table, Evidence()).verdict
 
 
-def test_limits_over_seeds_hold_for_all_modules_at_once() -> None:
+def test_limits_over_seeds_hold_for_all_modules_at_once(approved) -> None:
     heights = (0.04, 0.05, 0.065)
     table = barriers(*({TRUNK: (h, 0, 1), "a": (h, 0, 1), "b": (h / 2, 0, 1), "c": FINE} for h in heights))
     found, pairs = of(table, "a"), dict(zip(seed_pairs(3), heights, strict=True))
@@ -311,10 +275,7 @@ def test_limits_over_seeds_hold_for_all_modules_at_once() -> None:
     assert (trunk.value, trunk.simultaneous_low, trunk.n_comparisons, trunk.verdict) == (found.value, None, None, None)
     few = of(table, "c")
     assert (few.basis, few.flags, few.n_comparisons) == ("examples", ("no_spread",), 6)
-    assert ANALYSIS.summarise(table, Evidence()).verdict.endswith(
-        "(simultaneous 95 % intervals over 3 seeds and limits over 400 test examples or groups, for the worst of 3 "
-        "pairs of networks)."
-    )
+    approved(ANALYSIS.summarise(table, Evidence()).verdict)
 
 
 def test_both_directions_of_a_pair_are_averaged() -> None:
@@ -326,14 +287,14 @@ def test_both_directions_of_a_pair_are_averaged() -> None:
     assert (found.value, found.low, found.high) == pytest.approx((expected[0], max(0, expected[1]), expected[2]))
 
 
-def test_every_module_has_its_number_and_what_goes_with_it() -> None:
+def test_every_module_has_its_number_and_what_goes_with_it(approved) -> None:
     table = barriers({TRUNK: HIGH, "stem": FINE, "block": OPEN, "head": HIGH})
     summary = checked_summary(ANALYSIS, ANALYSIS.summarise(table, Evidence()))
     worst = of(table, "head")
-    assert worst.name == "error barrier of head alone, P-T/P-T (test, mean baseline)"
+    approved(worst.name)
     assert (worst.value, worst.low, worst.high, worst.basis, worst.n) == (0.05, 0.03, 0.07, "examples", 400)
     trunk = of(table, TRUNK)
-    assert trunk.name == "error barrier of the trunk at once, P-T/P-T (test, mean baseline)"
+    approved(trunk.name)
     assert (trunk.value, trunk.basis, trunk.at["moved"]) == (0.05, "examples", "at once")
     assert [item.at["module"] for item in estimates_of(summary, "error_barrier", baseline="mean")] == [
         TRUNK,
@@ -344,25 +305,24 @@ def test_every_module_has_its_number_and_what_goes_with_it() -> None:
     for beside, sign in (("cka", -1), ("relative", 1)):
         tau = estimate_of(summary, "barrier_rank_agreement", beside=beside, pair="P-T/P-T")
         assert tau.value == pytest.approx(sign)
-    assert tau.name == "Kendall τ over modules, error barrier and relative distance, P-T/P-T"
+    approved(tau.name)
 
 
-def test_a_module_that_is_separated_by_the_exchange_alone_has_no_hill() -> None:
+def test_a_module_that_is_separated_by_the_exchange_alone_has_no_hill(approved) -> None:
     table = barriers({"stem": HIGH, "block": FINE})
     level = table.with_columns(
         pl.when(pl.col("baseline") == "linear").then(0.0).otherwise(pl.col(name)).alias(name)
         for name in ("barrier", "low", "high", "simultaneous_low", "simultaneous_high")
     )
-    assert "1 separated (stem 5.0 points)," in ANALYSIS.summarise(level, Evidence()).verdict
+    approved(ANALYSIS.summarise(level, Evidence()).verdict)
 
 
-def test_notes_say_what_was_done_about_batch_norm_and_the_grid() -> None:
+def test_notes_say_what_was_done_about_batch_norm_and_the_grid(approved) -> None:
     notes = ANALYSIS.summarise(barriers({"stem": FINE}), Evidence()).notes
-    assert any(note.startswith("batch-norm statistics recomputed at every point on the same 40") for note in notes)
-    assert "3 points on each line: a narrow barrier may be missed" in notes
+    approved(*notes)
     off = ANALYSIS.model_copy(update={"batch_norm": "interpolate", "points": 25})
     notes = off.summarise(barriers({"stem": FINE}, policy="interpolate"), Evidence()).notes
-    assert "batch-norm statistics were interpolated, not recomputed: these barriers are artefacts" in notes
+    approved(*notes)
     assert not any("narrow" in note for note in notes)
     none = off.summarise(barriers({"stem": FINE}, policy="no batch norm"), Evidence()).notes
     assert not any("batch-norm" in note for note in none)

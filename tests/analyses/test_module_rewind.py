@@ -204,10 +204,7 @@ def test_bad_input_is_named(options, error, match) -> None:
     final = network("resnet", 0)
     with pytest.raises(error, match=match):
         rewind(
-            moved(final, 1),
-            final,
-            DATA,
-            **gathered(rewind, **{"device": "cpu", "recompute_on": batches(3), **options}),
+            moved(final, 1), final, DATA, **gathered(rewind, **{"device": "cpu", "recompute_on": batches(3), **options})
         )
 
 

@@ -14,6 +14,8 @@ from transferscope.errors import TransferscopeError
 from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.landscape import Landscape
 
+ON_CPU = Evaluation(device="cpu")
+
 VECTORS = [(torch.randn(24, 16, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 4)]
 IMAGES = [(torch.randn(12, 3, 6, 6, generator=torch.Generator().manual_seed(1)), torch.arange(12) % 4)]
 TOKENS = [(torch.randn(12, 5, 8, generator=torch.Generator().manual_seed(2)), torch.arange(12) % 4)]
@@ -162,7 +164,7 @@ def test_there_is_no_line_between_networks_of_unlike_code(name: str) -> None:
 def test_nor_a_plane_or_a_comparison_or_an_alignment(name: str) -> None:
     a, b, data = pair(name)
     with pytest.raises(TransferscopeError):
-        Landscape((a, copy.deepcopy(a), b), {"t": data}, evaluation=Evaluation(device="cpu"))
+        Landscape((a, copy.deepcopy(a), b), {"t": data}, evaluation=ON_CPU)
     with pytest.raises(TransferscopeError):
         ts.align(a, b, data, device="cpu")
     found = ts.compare(a, b, data, path=ts.PathGrid(points=3, refine=None), evaluation=ts.Evaluation(device="cpu"))
@@ -297,9 +299,9 @@ def test_the_check_costs_two_passes_of_a_few_images() -> None:
         return nn.Sequential(Counted(16, 4))
 
     many = [(torch.zeros(500, 16), torch.zeros(500, dtype=torch.long))]
-    Landscape((one(),), {"t": many}, evaluation=Evaluation(device="cpu"))
+    Landscape((one(),), {"t": many}, evaluation=ON_CPU)
     alone = len(calls)
     calls.clear()
-    Landscape((one(), one()), {"t": many}, evaluation=Evaluation(device="cpu"))
+    Landscape((one(), one()), {"t": many}, evaluation=ON_CPU)
     assert len(calls) == alone + 2
     assert max(calls) <= 32

@@ -42,8 +42,8 @@ def test_points_are_those_of_the_line(measured, trained: Trained) -> None:
     assert [member.label for member in unit.members] == ["P-T[0]", "P-T[1]"]
     groups = np.asarray(trained.context.images().groups)
     for split, limit in (("train", 50), ("test", None)):
-        points = table.filter((pl.col("level") == "point") & (pl.col("split") == split))
-        line = points.filter(pl.col("batch_norm") == "recompute")
+        points = table.filter(level="point", split=split)
+        line = points.filter(batch_norm="recompute")
         assert line["alpha"].to_list() == list(path.alphas)
         clusters = groups[trained.context.indices(split, limit)]
         for row, point in zip(line.iter_rows(named=True), path.points[split], strict=True):
@@ -69,7 +69,7 @@ def test_points_are_those_of_the_line(measured, trained: Trained) -> None:
                         assert error == pytest.approx(standard_error(here - base, clusters), abs=1e-12)
                     else:
                         assert (gap, error) == (None, None)
-        own = points.filter(pl.col("batch_norm") == "own statistics")
+        own = points.filter(batch_norm="own statistics")
         assert own["alpha"].to_list() == [0.0, 1.0]
         for loss, end in zip(own["loss"], path.own[split], strict=True):
             assert loss == pytest.approx(end.losses.mean(), rel=1e-9)
@@ -77,7 +77,7 @@ def test_points_are_those_of_the_line(measured, trained: Trained) -> None:
 
 def test_own_statistics_are_the_networks_own_logits(measured, trained: Trained) -> None:
     unit, table, _ = measured
-    own = table.filter((pl.col("batch_norm") == "own statistics") & (pl.col("split") == "test")).sort("alpha")
+    own = table.filter(batch_norm="own statistics", split="test").sort("alpha")
     for member, error in zip(unit.members, own["error"], strict=True):
         outputs = trained.context.outputs(member.spec, "test")
         assert error == float((outputs.logits.argmax(1) != outputs.labels).double().mean())
@@ -90,7 +90,7 @@ def test_barriers_are_those_of_the_points(measured, trained: Trained) -> None:
         split: len(set(groups[trained.context.indices(split, limit)].tolist()))
         for split, limit in (("train", 50), ("test", None))
     }
-    rows = table.filter(pl.col("level") == "barrier")
+    rows = table.filter(level="barrier")
     assert rows.height == 2 * 2 * 2
     for row in rows.iter_rows(named=True):
         values = path.values(row["split"], row["quantity"]).mean(axis=1)[1:6]
@@ -190,12 +190,12 @@ def test_no_extrapolation_is_no_grid_of_equal_points(trained: Trained) -> None:
     unit = next(iter(ANALYSIS.units(trained.study, trained.evidence.for_decision())))
     asked = QUICK.model_copy(update={"extrapolate": 0, "outer": 6, "batch_norm": "interpolate"})
     table = checked(asked, asked.measure(unit, trained.context).table)
-    line = table.filter(pl.col("batch_norm") == "interpolate").filter(pl.col("level") == "point")
-    assert line.filter(pl.col("split") == "test")["alpha"].to_list() == [0.0, 0.5, 1.0]
+    line = table.filter(batch_norm="interpolate").filter(level="point")
+    assert line.filter(split="test")["alpha"].to_list() == [0.0, 0.5, 1.0]
     # Without recomputation the ends are the networks themselves.
     for column in ("loss", "error"):
         ends = line.filter(pl.col("alpha") != 0.5)[column].to_list()
-        assert ends == table.filter(pl.col("batch_norm") == "own statistics")[column].to_list()
+        assert ends == table.filter(batch_norm="own statistics")[column].to_list()
     summary = asked.summarise(table, Evidence())
     assert "batch-norm statistics were interpolated, not recomputed: these barriers are artefacts" in summary.notes
     assert {item.at["batch_norm"] for item in summary.estimates} == {"batch norm interpolated"}
@@ -226,9 +226,9 @@ def test_statistics_of_the_first_network_everywhere(trained: Trained) -> None:
     """Policy none: the second end differs from the network itself, which is listed apart, and artefacts are named."""
     asked = QUICK.model_copy(update={"batch_norm": "none"})
     every = measure(asked, units_of(trained)[0], trained)
-    table = every.filter(pl.col("split") == "test")
-    own = table.filter(pl.col("batch_norm") == "own statistics").sort("alpha")["loss"].to_list()
-    line = table.filter((pl.col("batch_norm") == "none") & (pl.col("level") == "point")).sort("alpha")["loss"].to_list()
+    table = every.filter(split="test")
+    own = table.filter(batch_norm="own statistics").sort("alpha")["loss"].to_list()
+    line = table.filter(batch_norm="none", level="point").sort("alpha")["loss"].to_list()
     assert own[0] == line[0]
     assert own[1] != line[-1]
     context, member = trained.context, units_of(trained)[0].members[1]
@@ -244,7 +244,7 @@ def test_the_known_positive_pair_is_a_run_and_its_own_next_epoch(trained: Traine
     assert set(table["role"]) == {"ruler"}
     assert set(table["a"]) == {"RI-T[0]"}
     assert set(table["b"]) == {"RI-T[0] trained on"}
-    rows = table.filter(pl.col("level") == "barrier")
+    rows = table.filter(level="barrier")
     assert set(rows["points"]) == {5}
     assert rows["l2"][0] > 0, "it did move"
     assert measure(QUICK, unit, trained).equals(table), "the same to the last bit"
@@ -274,7 +274,7 @@ def test_best_and_last_epoch_of_one_run(trained: Trained) -> None:
     spec, context = unit.members[0].spec, trained.context
     best, last = (dict(context.network(spec, epoch).named_parameters()) for epoch in ("best", "last"))
     apart = sum(float((best[n] - last[n]).detach().double().square().sum()) for n in best) ** 0.5
-    rows = table.filter(pl.col("level") == "barrier")
+    rows = table.filter(level="barrier")
     assert rows["l2"].to_list() == pytest.approx([apart] * rows.height)
 
 
@@ -286,7 +286,7 @@ def test_where_only_the_trunk_moves_the_head_is_that_of_the_first(trained: Train
     a, b = (context.network(member.spec) for member in unit.members)
     b.head.load_state_dict(a.head.state_dict())
     values, labels = logits(b, context.batches("test", 20), torch.device("cpu"))
-    end = table.filter((pl.col("split") == "test") & (pl.col("alpha") == 1) & (pl.col("level") == "point"))
+    end = table.filter(split="test", alpha=1, level="point")
     assert end["loss"][0] == pytest.approx(float(torch.nn.functional.cross_entropy(values, labels)))
     trunk = [name for name, _ in a.named_parameters() if not name.startswith("head")]
     first, second = dict(a.named_parameters()), dict(b.named_parameters())
@@ -304,10 +304,8 @@ def test_where_only_the_trunk_moves_the_head_is_that_of_the_first(trained: Train
 def test_a_refined_path_says_how_fine_it_is_and_a_fast_one_how_far_it_is_off(trained: Trained) -> None:
     asked = ANALYSIS.model_copy(update={"points": 7, "refine": 0.05, "fast": True, "train_images": 20, "outer": 0})
     table = measure(asked, units_of(trained)[0], trained)
-    rows = table.filter(pl.col("level") == "barrier")
-    points = table.filter((pl.col("level") == "point") & (pl.col("split") == "test")).filter(
-        pl.col("batch_norm") == "recompute"
-    )
+    rows = table.filter(level="barrier")
+    points = table.filter(level="point", split="test").filter(batch_norm="recompute")
     assert set(rows["points"]) == {points.height}
     assert rows["points"][0] < rows["equivalent"][0] == 25
     assert rows["recheck_loss"].null_count() == rows["recheck_error"].null_count() == 0

@@ -10,8 +10,9 @@ import pytest
 from tests.estimates import estimate_of
 from tests.reference.lines_reference import first_stable
 from tests.reference.pairs_reference import leave_one_seed_out
-from tests.report.synthetic_pairs import seed_pairs
 from tests.studies import Diverging, Trained, study
+from tests.tables import barriers as barriers_of
+from tests.tables import example, seed_pairs
 from transferscope.analyses.contract import Unit, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.path_in_training.analysis import PathInTraining
@@ -21,7 +22,6 @@ from transferscope.context.context import Context
 from transferscope.measures.barriers import barrier
 from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.linear_path import linear_path
-from transferscope.study.columns import schema
 
 ANALYSIS = PathInTraining(
     points=3, batch_norm_images=40, train_images=30, test_images=None, epochs=(2,), variants=("P_T",), max_seeds=3
@@ -59,7 +59,7 @@ def test_every_line_is_the_one_between_its_checkpoints(trained: Trained, units, 
     data = {"test": context.batches("test")}
     groups = np.asarray(context.images().groups)[context.indices("test")]
     keys = ["line", "a", "epoch_a", "b", "epoch_b", "epoch"]
-    rows = table.filter((pl.col("split") == "test") & (pl.col("line") != "checkpoint"))
+    rows = table.filter(pl.col("line") != "checkpoint", split="test")
     joined = rows.select(keys).unique(maintain_order=True).rows()
     pairs = ((0, 1), (0, 2), (1, 2))
     wanted = {("across", f"P-T[{a}]", t, f"P-T[{b}]", t, t) for a, b in pairs for t in (0, 2, 4)}
@@ -76,14 +76,12 @@ def test_every_line_is_the_one_between_its_checkpoints(trained: Trained, units, 
             evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
             alphas=(0.0, 0.5, 1.0),
         )
-        of = rows.filter(
-            (pl.col("line") == line) & (pl.col("a") == a) & (pl.col("b") == b) & (pl.col("epoch") == epoch)
-        )
-        points = of.filter(pl.col("level") == "point")
+        of = rows.filter(line=line, a=a, b=b, epoch=epoch)
+        points = of.filter(level="point")
         assert points["loss"].to_list() == pytest.approx([point.losses.mean() for point in path.points["test"]])
         assert points["l2"].to_list() == pytest.approx([alpha * path.distance for alpha in path.alphas])
         family = 3 if line == "across" else 2
-        for row in of.filter(pl.col("level") == "barrier").iter_rows(named=True):
+        for row in of.filter(level="barrier").iter_rows(named=True):
             values = path.values("test", row["quantity"])
             height = getattr(barrier(path.alphas, values, clusters=groups), row["baseline"])
             wide = barrier(path.alphas, values, clusters=groups, confidence=1 - 0.05 / family)
@@ -95,13 +93,13 @@ def test_every_line_is_the_one_between_its_checkpoints(trained: Trained, units, 
 
 
 def test_checkpoints_are_listed_with_their_own_statistics(trained: Trained, table: pl.DataFrame) -> None:
-    own = table.filter((pl.col("level") == "own") & (pl.col("split") == "test"))
+    own = table.filter(level="own", split="test")
     assert own.select("a", "epoch").rows() == [(f"P-T[{seed}]", epoch) for seed in (0, 1, 2) for epoch in (0, 2, 4)]
     assert own["batch_norm"].unique().to_list() == ["own statistics"]
     spec = tuned_member(trained.study, "P_T", 1, trained.evidence.for_decision()).spec
     outputs = trained.context.outputs(spec, "test", 2)
     wrong = float((outputs.logits.argmax(1) != outputs.labels).double().mean())
-    assert own.filter((pl.col("a") == "P-T[1]") & (pl.col("epoch") == 2))["error"].to_list() == [wrong]
+    assert own.filter(a="P-T[1]", epoch=2)["error"].to_list() == [wrong]
 
 
 def test_each_checkpoint_is_read_once(trained: Trained, units, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,14 +122,14 @@ def test_each_checkpoint_is_read_once(trained: Trained, units, monkeypatch: pyte
 
 
 def test_the_line_from_start_to_end_is_walked_once(trained: Trained, units, table: pl.DataFrame) -> None:
-    one = table.filter((pl.col("a") == "P-T[2]") & (pl.col("level") == "point"))
-    ends = one.filter((pl.col("line") == "end") & (pl.col("epoch") == 0))
-    starts = one.filter((pl.col("line") == "start") & (pl.col("epoch") == 4))
+    one = table.filter(a="P-T[2]", level="point")
+    ends = one.filter(line="end", epoch=0)
+    starts = one.filter(line="start", epoch=4)
     assert ends["loss"].to_list() == starts["loss"].to_list()
     alone = ANALYSIS.model_copy(update={"lines": ("start",)})
     last = Unit(members=units[0].members[2:], settings=units[0].settings)
     found = alone.measure(last, trained.context).table
-    again = found.filter((pl.col("line") == "start") & (pl.col("epoch") == 4) & (pl.col("level") == "point"))
+    again = found.filter(line="start", epoch=4, level="point")
     assert again["loss"].to_list() == starts["loss"].to_list()
     assert alone.summarise(found, Evidence()).verdict.startswith("Undecided: no line between two runs or to the end")
     (item,) = checked_summary(alone, alone.summarise(found, Evidence())).estimates
@@ -141,7 +139,7 @@ def test_the_line_from_start_to_end_is_walked_once(trained: Trained, units, tabl
 
 def test_the_others_of_a_diverged_run_are_measured(trained: Trained, units) -> None:
     found = ANALYSIS.measure(units[0], Diverging(trained.context, units[0].members[0])).table
-    across = found.filter(pl.col("line") == "across")
+    across = found.filter(line="across")
     assert set(across.select("a", "b").rows()) == {("P-T[1]", "P-T[2]")}
     assert set(found["a"]) == set(found["b"]) == {"P-T[1]", "P-T[2]"}
     assert set(found["line"]) == {"across", "end", "start", "checkpoint"}
@@ -213,7 +211,7 @@ def test_connected_is_said_where_it_stays(limits, by, after, words) -> None:
     assert found.by == first_stable(highs)
 
 
-def test_which_epoch_is_the_last_apart_is_looked_for_among_all() -> None:
+def test_which_epoch_is_the_last_apart_is_looked_for_among_all(approved) -> None:
     rows = [
         {
             "epoch": 3,
@@ -236,70 +234,39 @@ def test_which_epoch_is_the_last_apart_is_looked_for_among_all() -> None:
     ]
     found = connected_from(rows)
     assert found == Connected(by=3, after=None, epochs=(1, 3))
-    assert found.words == "undecided (by epoch 3)"
+    approved(found.words)
 
 
 def barriers(line: str, *runs: list[tuple], policy: str = "recompute") -> pl.DataFrame:
     """Test rows: for each run, or pair of runs, the error's barrier and limits at epochs 0, 1, ..."""
     pairs = seed_pairs(len(runs)) if line == "across" else [(k, k) for k in range(len(runs))]
     rows = [
-        {
-            "level": "barrier",
-            "line": line,
-            "variant": "P_T",
-            "pair": "P-T/P-T" if line == "across" else "P-T to its end",
-            "a": f"P-T[{one}]",
-            "seed_a": one,
-            "epoch_a": epoch,
-            "b": f"P-T[{two}]",
-            "seed_b": two,
-            "epoch_b": epoch,
-            "epoch": epoch,
-            "l2": 1.0,
-            "split": "test",
-            "batch_norm": policy,
-            "examples": 400,
-            "alpha": 0.5,
-            "quantity": quantity,
-            "baseline": baseline,
-            "barrier": low,
-            "barrier_se": 0.01,
-            "low": low,
-            "high": high,
-            "simultaneous_low": low,
-            "simultaneous_high": high,
-            "family": 3,
-            "n": 400,
-            "midpoint_gap": 0.0,
-            "smallest_gap": 0.0,
-        }
+        row
         for (one, two), limits in zip(pairs, runs, strict=True)
         for epoch, (low, high) in enumerate(limits)
-        for quantity in ("loss", "error")
-        for baseline in ("linear", "mean")
-    ]
-    return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(PathInTraining.columns)))
+        for row in barriers_of(
+            (low, low, high), seed_a=one, seed_b=two, epoch_a=epoch, epoch_b=epoch, epoch=epoch,
+        )
+    ]  # fmt: skip
+    pair = "P-T/P-T" if line == "across" else "P-T to its end"
+    same = {"line": line, "variant": "P_T", "variant_a": "P_T", "variant_b": "P_T", "pair": pair, "family": 3}
+    return example(ANALYSIS, rows, batch_norm=policy, barrier_se=0.01, **same)
 
 
-def test_the_verdict_names_each_run_and_what_it_rests_on() -> None:
+def test_the_verdict_names_each_run_and_what_it_rests_on(approved) -> None:
     summary = ANALYSIS.summarise(barriers("end", [ABOVE, BELOW, BELOW], [ABOVE, OPEN, BELOW]), Evidence())
-    assert summary.verdict == (
-        "By the test error's barrier below 2 points at all later epochs looked at (limits over 400 test images or "
-        "groups, for these networks): P-T connected to its own end: P-T[0] from epoch 1, P-T[1] undecided (after epoch "
-        "0, by epoch 2) (no hill over the straight line: P-T[0] from epoch 1, P-T[1] undecided (after epoch 0, by "
-        "epoch 2))."
-    )
+    approved(summary.verdict)
     first = estimate_of(summary, "connected_from", pair="P-T to its end", line="end")
-    assert first.name == "first epoch from which P-T is connected to its end, of those looked at"
+    approved(first.name)
     assert (first.value, first.n, first.flags) == (None, 2, ("incomplete",))
     across = ANALYSIS.summarise(barriers("across", [BELOW, BELOW]), Evidence())
-    assert "two P-T connected to each other: P-T[0] and P-T[1] from epoch 0" in across.verdict
+    approved(across.verdict)
     one = estimate_of(across, "error_barrier", epoch=0)
     assert (one.basis, one.n, one.verdict, one.flags) == ("examples", 400, "stable", ("too_few_seeds",))
 
 
 @pytest.mark.parametrize("line", ["across", "end"])
-def test_three_decided_runs_have_an_interval_over_seeds(line: str) -> None:
+def test_three_decided_runs_have_an_interval_over_seeds(line: str, approved) -> None:
     high = (0.06, 0.09)
     runs = [[ABOVE, BELOW, BELOW], [high, ABOVE, BELOW], [ABOVE, high, BELOW]]
     pairs = seed_pairs(3) if line == "across" else [(k, k) for k in range(3)]
@@ -308,35 +275,34 @@ def test_three_decided_runs_have_an_interval_over_seeds(line: str) -> None:
     expected = leave_one_seed_out(dict(zip(pairs, (1, 2, 2), strict=True)))
     assert (first.value, first.low, first.high) == pytest.approx((expected[0], max(0, expected[1]), expected[2]))
     assert (first.basis, first.n) == ("seeds", 3)
-    assert f"from epoch 1.7 (95 % interval over 3 seeds: {first.low:.1f} to {first.high:.1f})" in summary.verdict
+    approved(summary.verdict)
     start = estimate_of(summary, "error_barrier", epoch=0, line=line, baseline="mean")
-    name = "P-T/P-T at epoch 0" if line == "across" else "P-T at epoch 0 to its end"
-    assert start.name == f"error barrier of {name} (test, mean baseline)"
+    approved(start.name)
     expected = leave_one_seed_out(dict(zip(pairs, (0.05, 0.06, 0.05), strict=True)))
     assert (start.value, start.low, start.high) == pytest.approx(expected)
 
 
-def test_equal_epochs_of_all_runs_have_no_interval_and_are_listed() -> None:
+def test_equal_epochs_of_all_runs_have_no_interval_and_are_listed(approved) -> None:
     summary = ANALYSIS.summarise(barriers("end", *[[BELOW, BELOW]] * 3), Evidence())
     first = estimate_of(summary, "connected_from")
     assert (first.value, first.low, first.flags) == (0, None, ("no_spread",))
-    assert "P-T[0] from epoch 0, P-T[1] from epoch 0, P-T[2] from epoch 0" in summary.verdict
+    approved(summary.verdict)
 
 
-def test_a_run_on_its_way_down_has_no_hill() -> None:
+def test_a_run_on_its_way_down_has_no_hill(approved) -> None:
     table = barriers("end", [ABOVE, ABOVE]).with_columns(
         pl.when(pl.col("baseline") == "linear").then(0.0).otherwise(pl.col(name)).alias(name)
         for name in ("barrier", "low", "high", "simultaneous_low", "simultaneous_high")
     )
     summary = ANALYSIS.summarise(table, Evidence())
-    assert "P-T[0] still apart at epoch 1 (no hill over the straight line: P-T[0] from epoch 0)" in summary.verdict
+    approved(summary.verdict)
     flat = estimate_of(summary, "no_hill_from", pair="P-T to its end", baseline="linear")
-    assert flat.name == "first epoch from which P-T has no hill to its end (linear baseline), of those looked at"
+    approved(flat.name)
     assert flat.value == 0
     bare = table.with_columns(
         pl.lit(None, pl.Float64).alias(name) for name in ("low", "high", "simultaneous_low", "simultaneous_high")
     )
-    assert "(no limits): P-T connected to its own end: P-T[0] undecided" in ANALYSIS.summarise(bare, Evidence()).verdict
+    approved(ANALYSIS.summarise(bare, Evidence()).verdict)
 
 
 def test_a_barrier_that_is_not_finite_is_no_mean_of_the_others() -> None:
@@ -350,10 +316,10 @@ def test_a_barrier_that_is_not_finite_is_no_mean_of_the_others() -> None:
     assert (lost.value, lost.n, lost.flags) == (None, 2, ("incomplete",))
 
 
-def test_notes_name_the_epochs_and_the_policy() -> None:
+def test_notes_name_the_epochs_and_the_policy(approved) -> None:
     notes = ANALYSIS.summarise(barriers("end", [ABOVE, BELOW]), Evidence()).notes
     assert notes[0].startswith("epochs looked at: 0, 1; a schedule")
-    assert any("recomputed at every point on the same 40" in note for note in notes)
+    approved(*notes)
 
 
 def test_the_whole_table_has_a_verdict(table: pl.DataFrame) -> None:

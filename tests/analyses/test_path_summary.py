@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tests.analyses.path_units import ANALYSIS
 from tests.estimates import estimate_of
 from tests.reference.pairs_reference import leave_one_seed_out
-from tests.report.synthetic_pairs import seed_pairs
-from transferscope.analyses.contract import checked, checked_summary
+from tests.tables import barriers as barriers_of
+from tests.tables import example, seed_pairs
+from transferscope.analyses.contract import checked_summary
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.path.analysis import Path
@@ -22,7 +22,6 @@ from transferscope.analyses.summary import Summary
 from transferscope.measures.intervals import seeds_interval
 from transferscope.methods.landscape.landscape import LandscapePoint
 from transferscope.methods.landscape.linear_path import LinearPath
-from transferscope.study.columns import schema
 
 # -- what is not finite -----------------------------------------------------------------------------------------
 
@@ -36,8 +35,7 @@ def rows_of(*losses, alphas=(-0.5, 0.0, 0.5, 1.0)) -> pl.DataFrame:
     path = LinearPath(alphas, 2.0, "no batch norm", {"test": points}, {"test": (points[1], points[3])})
     base = {"pair": "P-T/P-T", "a": "P-T[0]", "b": "P-T[1]", "seed_a": 0, "seed_b": 1, "split": "test"}
     base |= {"role": "pair", "moved": "all"}
-    made = pl.DataFrame([{**base, **row} for row in path_rows(path, "test", None)], schema=schema(Path.columns))
-    return checked(ANALYSIS, made)
+    return example(Path, path_rows(path, "test", None), **base)
 
 
 FINE = [0.1, 0.2, 0.3, 0.4]
@@ -49,7 +47,7 @@ def test_a_loss_that_is_not_finite_is_a_null_and_nothing_else_is() -> None:
     outside = table.row(by_predicate=pl.col("alpha") == -0.5, named=True)
     assert (outside["loss"], outside["loss_se"], outside["loss_gap"]) == (None, None, None)
     assert (outside["error"], outside["metric"]) == (0.5, 0.5)
-    barrier = table.filter((pl.col("quantity") == "loss") & (pl.col("baseline") == "linear"))
+    barrier = table.filter(quantity="loss", baseline="linear")
     assert barrier["barrier"].to_list() == [pytest.approx(0.1)]
 
 
@@ -60,12 +58,12 @@ def test_a_barrier_with_a_loss_that_is_not_finite_is_a_null() -> None:
     for column in ("loss", "loss_se", "loss_gap", "loss_gap_se", "loss_gap_mean", "loss_gap_mean_se"):
         assert middle[column] is None
     assert middle["error_gap"] == 0
-    for row in table.filter(pl.col("level") == "barrier").iter_rows(named=True):
+    for row in table.filter(level="barrier").iter_rows(named=True):
         lost = row["quantity"] == "loss"
         for column in ("alpha", "barrier", "low", "high", "midpoint_gap", "smallest_gap"):
             assert (row[column] is None) == lost
     infinite_end = rows_of(FINE, [math.inf] * 4, FINE, FINE)
-    assert infinite_end.filter(pl.col("quantity") == "loss")["barrier"].null_count() == 2
+    assert infinite_end.filter(quantity="loss")["barrier"].null_count() == 2
 
 
 # -- words ------------------------------------------------------------------------------------------------------
@@ -80,19 +78,17 @@ def barriers(*values: tuple, pair: str = "P-T/P-T", lost_loss: bool = False, see
     asked = [(pair, k, value) for k, value in enumerate(values)] + [(name, 0, value) for name, value in held]
     own = seeds or seed_pairs(max(1, len(values)))
     rows = [
-        {
-            "level": "barrier", "pair": name, "moved": "all", "role": "pair" if name == pair else "ruler",
-            "a": f"a{own[k][0]}", "b": f"b{own[k][1]}", "points": 13, "equivalent": 49, "bracket": 0.02, "open": 0,
-            "seed_a": own[k][0], "seed_b": own[k][1], "n": None if low is None else 400,
-            "split": split, "batch_norm": "recompute", "examples": 400,
-            "alpha": 0.5, "l2": 1.0, "quantity": quantity, "baseline": baseline,
-            "barrier": None if lost_loss and quantity == "loss" and k == 0 else height, "low": low, "high": high,
-            "midpoint_gap": 0.0, "smallest_gap": 0.0, "per_l2": height,
-        }
+        row | ({"barrier": None} if lost_loss and row["quantity"] == "loss" and k == 0 else {})
         for name, k, (height, low, high) in asked
-        for split in ("train", "test") for quantity in ("loss", "error") for baseline in ("linear", "mean")
+        for split in ("train", "test")
+        for row in barriers_of(
+            (height, low, high), pair=name, role="pair" if name == pair else "ruler", a=f"a{own[k][0]}",
+            b=f"b{own[k][1]}", seed_a=own[k][0], seed_b=own[k][1], n=None if low is None else 400, split=split,
+            per_l2=height,
+        )
     ]  # fmt: skip
-    return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(Path.columns)))
+    rows = [{name: value for name, value in row.items() if "simultaneous" not in name} for row in rows]
+    return example(Path, rows, **{"moved": "all", "points": 13, "equivalent": 49, "bracket": 0.02, "open": 0})
 
 
 ONE = Path(pairs=("P_T/P_T",))
@@ -125,27 +121,23 @@ def judged(summary: Summary, pair: str = "P-T/P-T", role: str = "pair", **at: st
         ([(0.005, 0.0, 0.015), (0.005, 0.0, 0.015), (0.005, 0.0, 0.015)], "stable", "examples"),
     ],
 )
-def test_connected_is_said_of_an_upper_limit_alone(values, word, basis) -> None:
+def test_connected_is_said_of_an_upper_limit_alone(values, word, basis, approved) -> None:
     summary = said(*values)
     assert (judged(summary).verdict, judged(summary).basis) == (word, basis)
     assert summary.facts["pairs"] == {"P-T/P-T": word}
-    words = {"stable": "linearly connected", "unstable": "separated by a barrier", "undecided": "undecided"}[word]
-    assert summary.verdict.startswith(f"P-T/P-T {words}: error barrier {100 * judged(summary).value:.1f} points")
+    approved(summary.verdict)
 
 
-def test_the_verdict_says_what_it_rests_on() -> None:
-    assert said((0.005, 0.0, 0.015)).verdict == (
-        "P-T/P-T linearly connected: error barrier 0.5 points, 95 % limits 0.0 to 1.5 from 400 test examples, for this "
-        "pair of networks."
-    )
-    assert said((0.005, 0.0, 0.015), (0.01, 0.0, 0.03)).verdict.endswith("for the worst of 2 pairs of networks.")
-    assert said((0.1, 0.0, 1), (0.11, 0.0, 1), (0.13, 0.0, 1)).verdict.endswith(" over 3 seeds.")
+def test_the_verdict_says_what_it_rests_on(approved) -> None:
+    approved(said((0.005, 0.0, 0.015)).verdict)
+    approved(said((0.005, 0.0, 0.015), (0.01, 0.0, 0.03)).verdict)
+    approved(said((0.1, 0.0, 1), (0.11, 0.0, 1), (0.13, 0.0, 1)).verdict)
 
 
-def test_numbers_over_seeds_or_over_examples() -> None:
+def test_numbers_over_seeds_or_over_examples(approved) -> None:
     one = said((0.01, 0.0, 0.03))
     found = judged(one)
-    assert found.name == "error barrier of P-T/P-T (test, mean baseline, batch norm recomputed)"
+    approved(found.name)
     assert (found.value, found.low, found.high, found.basis, found.n) == (0.01, 0.0, 0.03, "examples", 400)
     assert (found.note, found.flags) == ("one pair", ("too_few_seeds",))
     assert len(one.estimates) == 8 + 2 + 2
@@ -156,28 +148,27 @@ def test_numbers_over_seeds_or_over_examples() -> None:
     assert (three.n, three.basis, three.verdict) == (3, "seeds", None)
 
 
-def test_a_loss_barrier_that_is_not_finite_is_no_mean_of_the_others() -> None:
+def test_a_loss_barrier_that_is_not_finite_is_no_mean_of_the_others(approved) -> None:
     summary = said((0.01, 0.0, 0.015), (0.01, 0.0, 0.015), lost_loss=True)
     lost = estimate_of(summary, "loss_barrier", split="test", baseline="mean")
     assert (lost.value, lost.n, lost.flags) == (None, 2, ("incomplete",))
-    assert lost.note == "not finite for 1 of 2 pairs of networks"
+    approved(lost.note)
     assert judged(summary).value == pytest.approx(0.01)
 
 
-def test_a_kind_without_a_pair_is_said_to_have_none() -> None:
+def test_a_kind_without_a_pair_is_said_to_have_none(approved) -> None:
     verdict = Path().summarise(barriers((0.005, 0.0, 0.015)), Evidence()).verdict
-    assert verdict.endswith("RI-T/RI-T not measured (diverged, or fewer than two seeds).")
+    approved(verdict)
 
 
-def test_a_coarse_grid_is_noted() -> None:
+def test_a_coarse_grid_is_noted(approved) -> None:
     table = barriers((0.005, 0.0, 0.015))
     few = "fewer than 25 points between the ends: a narrow barrier may be missed"
     assert few not in ONE.summarise(table, Evidence()).notes, "13 points that stand for 49"
     even = table.with_columns(pl.lit(None, pl.Int64).alias("equivalent"), pl.lit(None, pl.Float64).alias("bracket"))
     assert few in ONE.summarise(even, Evidence()).notes
     notes = ONE.summarise(table, Evidence()).notes
-    assert any(note.startswith("batch-norm statistics recomputed at every point") for note in notes)
-    assert any("13 points in [0, 1] in place of the 49 of an even grid" in note for note in notes)
+    approved(*notes)
     assert not any("for want of points" in note for note in notes)
     short = ONE.summarise(table.with_columns(pl.lit(2).alias("open")), Evidence()).notes
     assert "on 1 paths intervals that may hide a higher value were left for want of points" in short
@@ -195,44 +186,34 @@ def test_pairs_of_one_seed_are_independent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ruler", "why"),
+    "ruler",
     [
-        (((0.03, 0.0, 0.05), (0.3, 0.25, 0.35)), "RI-T/RI-T, trained on not shown to be connected, error barrier 3.0 "
-         "points, 95 % limits 0.0 to 5.0"),
-        (((0.0, 0.0, 0.01), (0.03, 0.01, 0.05)), "RI-T/RI-T no barrier of 2 points shown, error barrier 3.0 points"),
-        (((0.0, 0.0, 0.01), (0.0, 0.0, 0.01)), "RI-T/RI-T no barrier of 2 points shown, error barrier 0.0 points"),
-        (None, "RI-T/RI-T, trained on not measured; RI-T/RI-T not measured"),
+        ((0.03, 0.0, 0.05), (0.3, 0.25, 0.35)),
+        ((0.0, 0.0, 0.01), (0.03, 0.01, 0.05)),
+        ((0.0, 0.0, 0.01), (0.0, 0.0, 0.01)),
+        None,
     ],
 )  # fmt: skip
-def test_where_the_ruler_fails_nothing_is_decided(ruler, why) -> None:
+def test_where_the_ruler_fails_nothing_is_decided(ruler, approved) -> None:
     for value in ((0.0, 0.0, 0.001), (0.5, 0.4, 0.6)):
         summary = said(value, ruler=ruler)
-        assert summary.verdict.startswith(
-            "Undecided: two pairs whose answer is known are not told apart here. Measured: "
-        )
         assert len(summary.verdict.split()) <= 45
         assert summary.facts["ruler_holds"] is False
-        assert why in summary.notes[0]
-        assert "connected:" not in summary.verdict
-        assert "separated by a barrier:" not in summary.verdict
-        assert f"P-T/P-T error barrier {100 * value[0]:.1f} points" in summary.verdict, "what was measured is said"
+        approved(summary.verdict, summary.notes[0])
         assert "uncontrolled" in judged(summary).flags
 
 
-def test_the_ruler_that_holds_is_in_the_notes_and_numbers() -> None:
+def test_the_ruler_that_holds_is_in_the_notes_and_numbers(approved) -> None:
     table = barriers((0.005, 0.0, 0.015))
     summary = said((0.005, 0.0, 0.015))
-    assert summary.notes[0].startswith(
-        "the ruler holds: RI-T/RI-T, trained on linearly connected, error barrier 0.0 points"
-    )
-    assert "RI-T/RI-T separated by a barrier, error barrier 30.0 points, 95 % limits 25.0 to 35.0" in summary.notes[0]
+    approved(*summary.notes)
     rulers = [judged(summary, pair, "ruler") for pair in (POSITIVE, "RI-T/RI-T")]
     assert [(item.value, item.low, item.high, item.verdict) for item in rulers] == [
         (*RULER[0], "stable"), (*RULER[1], "unstable"),
     ]  # fmt: skip
-    assert rulers[0].name == f"ruler: error barrier of {POSITIVE} (test, mean baseline, batch norm recomputed)"
+    approved(rulers[0].name)
     assert judged(summary).flags == ("too_few_seeds",)
-    found = ruler_of(table.filter(pl.col("level") == "barrier"))
+    found = ruler_of(table.filter(level="barrier"))
     assert (found.positive, found.negative, found.holds) == ("stable", "unstable", True)
 
 
@@ -255,11 +236,11 @@ def test_two_random_starts_without_a_barrier_are_a_finding_where_a_run_is_connec
 # -- distance ---------------------------------------------------------------------------------------------------
 
 
-def test_per_distance_comes_with_its_warning() -> None:
+def test_per_distance_comes_with_its_warning(approved) -> None:
     at = {"pair": "P-T/P-T", "moved": "all", "split": "test", "baseline": "mean"}
     found = estimate_of(said((0.01, 0.0, 0.03)), "error_barrier_per_l2", **at)
     assert (found.value, found.unit, found.low) == (0.01, "1 per ℓ2", None)
-    assert "not scale-free: quadratic effects grow as the square of the distance" in found.note
+    approved(found.note)
     same = barriers((0.0, 0.0, 0.01)).with_columns(pl.lit(None, pl.Float64).alias("per_l2"))
     lost = estimate_of(ONE.summarise(same, Evidence()), "error_barrier_per_l2", **at)
     assert (lost.value, lost.n, lost.flags) == (None, 1, ("incomplete",))
@@ -269,22 +250,22 @@ def lines(*pairs: tuple[str, int, float, float]) -> pl.DataFrame:
     """Points of lines whose loss is h·α(1−α), of (pair, seed, length, h)."""
     rows = [
         {
-            "level": "point", "role": "pair", "pair": pair, "moved": "all", "a": "a", "b": "b", "seed_a": seed,
-            "seed_b": seed + 1, "split": "test", "batch_norm": "recompute", "examples": 9, "alpha": k / 40,
-            "l2": k / 40 * length, "loss": 1 + height * k / 40 * (1 - k / 40), "error": 0.1,
+            "pair": pair, "seed_a": seed, "seed_b": seed + 1, "alpha": k / 40, "l2": k / 40 * length,
+            "loss": 1 + height * k / 40 * (1 - k / 40),
         }
         for pair, seed, length, height in pairs
         for k in range(-4, 45)
     ]  # fmt: skip
-    return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(Path.columns)))
+    same = {"level": "point", "role": "pair", "moved": "all", "a": "a", "b": "b", "examples": 9, "error": 0.1}
+    return example(Path, rows, **same)
 
 
-def test_the_loss_at_equal_radius_is_that_of_both_lines() -> None:
+def test_the_loss_at_equal_radius_is_that_of_both_lines(approved) -> None:
     table = lines(("P-T/P-T", 0, 2.0, 0.4), ("RI-T/RI-T", 0, 8.0, 16.0), ("RI-T/RI-T", 1, 16.0, 16.0),
                   ("RI-T/RI-T", 2, 10.0, 16.0))  # fmt: skip
     near, far = radius_estimates(table, "batch norm recomputed")
     assert [item.at["radius"] for item in (near, far)] == [1.0, 1.0], "half of the shortest line is its middle"
-    assert near.name == "rise of the loss within ℓ2 1 of the ends of P-T/P-T (test, batch norm recomputed)"
+    approved(near.name)
     assert near.value == pytest.approx(0.1)
     rises = {(s, s + 1): 16 / length * (1 - 1 / length) for s, length in enumerate((8.0, 16.0, 10.0))}
     expected = leave_one_seed_out(rises)

@@ -7,27 +7,23 @@ import polars as pl
 import pytest
 
 from tests.studies import arrays, bound, untrained
+from tests.tables import example
 from transferscope.analyses.contract import Unit, checked
 from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.analyses.outcome.per_class import class_rows
 from transferscope.analyses.predictions import Judgements
-from transferscope.study.columns import schema
 
 ANALYSIS = Outcome(draws=100)
 
 
 def table(judgements: Judgements, said: Iterable[Iterable[int]], other: Iterable[Iterable[int]] = ()) -> pl.DataFrame:
     predicted = {"P_T": [np.array(list(row)) for row in said], "RI_T": [np.array(list(row)) for row in other]}
-    rows = [
-        {**row, "split": "test", "diverged": False}
-        for row in class_rows(judgements, {name: rows for name, rows in predicted.items() if rows})
-    ]
-    return checked(ANALYSIS, pl.DataFrame(rows, schema=schema(Outcome.columns)))
+    return example(Outcome, class_rows(judgements, {name: rows for name, rows in predicted.items() if rows}))
 
 
 def share(found: pl.DataFrame, item: str, metric: str, basis: str | None = "examples", variant: str = "P_T"):
     chosen = (pl.col("level") == "class") & (pl.col("item") == item) & (pl.col("metric") == metric)
-    rows = found.filter(chosen & (pl.col("variant") == variant) & pl.col("basis").eq_missing(basis))
+    rows = found.filter(chosen, pl.col("basis").eq_missing(basis), variant=variant)
     return rows.row(0, named=True)
 
 
@@ -69,7 +65,7 @@ def test_classes_without_an_image_or_never_predicted_are_null() -> None:
 @pytest.mark.kind("C3")
 def test_one_seed_says_nothing_of_seeds_and_three_make_an_interval() -> None:
     made = Judgements.made(LABELS, NAMES, None)
-    one = table(made, SAID[:1]).filter(pl.col("level") == "class")
+    one = table(made, SAID[:1]).filter(level="class")
     assert set(one["basis"].drop_nulls()) == {"examples"}
     three = share(table(made, [*SAID, SAID[0]]), "cat", "recall", "seeds")
     assert (three["n"], three["value"]) == (3, pytest.approx((0.75 + 0.5 + 0.75) / 3))
@@ -84,7 +80,7 @@ def test_one_seed_says_nothing_of_seeds_and_three_make_an_interval() -> None:
 @pytest.mark.kind("C3")
 def test_the_confusion_matrix_is_of_all_images_and_its_diagonal_the_recall() -> None:
     found = table(Judgements.made(LABELS, NAMES, None), SAID, SAID[:1])
-    cells = found.filter((pl.col("level") == "confusion") & (pl.col("variant") == "P_T"))
+    cells = found.filter(level="confusion", variant="P_T")
     by_pair = {(row["item"], row["predicted"]): row["value"] for row in cells.iter_rows(named=True)}
     assert by_pair == {("cat", "cat"): 2.5, ("cat", "dog"): 1.5, ("dog", "dog"): 2.5, ("dog", "cat"): 0.5,
                        ("owl", "owl"): 1.0}  # fmt: skip
@@ -119,7 +115,7 @@ def test_the_four_networks_know_their_classes(tmp_path, multi: bool) -> None:
     ri = untrained(context.study, "RI_T 0", "RI_T 1")
     members = (*ri, *(m.model_copy(update={"variant": "P_T"}) for m in ri))
     found = checked(ANALYSIS, ANALYSIS.measure(Unit(members=members), context).table)
-    classes = found.filter(pl.col("level") == "class")
+    classes = found.filter(level="class")
     assert set(classes["split"]) == {"test"}
     assert set(classes["variant"]) == {"P_T", "RI_T"}
     assert set(classes["item"]) == set(context.study.class_names)

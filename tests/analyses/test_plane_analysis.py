@@ -54,7 +54,7 @@ def test_rows_are_the_plane(tables, trained: Trained) -> None:
     )
     table = tables["through"]
     for split in ("train", "test"):
-        points = table.filter((pl.col("level") == "point") & (pl.col("split") == split))
+        points = table.filter(level="point", split=split)
         assert points.height == 25
         assert set(points["plane"]) == {"P-T[0], P-T[1], RI-T[0]"}
         assert points["x"].to_list() == np.tile(direct.x, 5).tolist()
@@ -69,7 +69,7 @@ def test_marks_are_the_networks_themselves(tables, trained: Trained) -> None:
     groups = np.asarray(context.images().groups)[context.indices("test", 30)]
     for unit, table in zip(units(trained)[1:3], (tables["through"], tables["around"]), strict=True):
         for member in unit.members:
-            marks = table.filter((pl.col("network") == member.label) & (pl.col("split") == "test"))
+            marks = table.filter(network=member.label, split="test")
             own = context.network(member.spec)
             redone = copy.deepcopy(own)
             recompute(redone, context.mixed_batches("train", 40))
@@ -81,8 +81,8 @@ def test_marks_are_the_networks_themselves(tables, trained: Trained) -> None:
                 assert row["error"] == wrong.mean()
                 assert row["metric"] == pytest.approx(1 - wrong.mean())
                 assert row["error_se"] == pytest.approx(standard_error(wrong.astype(float), groups))
-    centre = tables["around"].filter((pl.col("x") == 0) & (pl.col("y") == 0) & (pl.col("split") == "test"))
-    kinds = dict(centre.filter(pl.col("batch_norm") == "recompute").select("level", "loss").iter_rows())
+    centre = tables["around"].filter(x=0, y=0, split="test")
+    kinds = dict(centre.filter(batch_norm="recompute").select("level", "loss").iter_rows())
     assert kinds["point"] == kinds["mark"], "the centre of the grid is the network"
     assert 0 < abs(tables["around"]["cosine"][0]) < 0.5
 
@@ -152,6 +152,6 @@ def test_a_loss_that_is_not_finite_is_a_null(trained: Trained) -> None:
     far = Plane(through=(), around=("P_T[0]",), reach=1e25, resolution=5, batch_norm_images=40, train_images=40,
                 test_images=30)  # fmt: skip
     table = checked(far, far.measure(units(trained, far)[0], trained.context).table)
-    points = table.filter(pl.col("level") == "point")
+    points = table.filter(level="point")
     assert points["error"].null_count() == 0
     assert points.schema == schema(Plane.columns)

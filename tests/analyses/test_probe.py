@@ -31,7 +31,7 @@ def table(trained: Trained) -> pl.DataFrame:
 def test_every_probe_against_scikit_learn(table: pl.DataFrame, trained: Trained) -> None:
     context = trained.context
     members = {(m.variant, m.seed): m for unit in PROBE.units(trained.study, trained.evidence) for m in unit.members}
-    networks = table.filter(pl.col("level") == "network")
+    networks = table.filter(level="network")
     assert networks.height == 3 * 10
     labels = {split: context.labels(split).numpy() for split in ("train", "validation", "test")}
     for row in networks.iter_rows(named=True):
@@ -54,10 +54,9 @@ def test_levels_and_intervals(table: pl.DataFrame) -> None:
     for (module,), rows in table.group_by("module"):
         assert module in ("stem", "block", FEATURES)
         values = {
-            (row["variant"], row["seed"]): row["value"]
-            for row in rows.filter(pl.col("level") == "network").iter_rows(named=True)
+            (row["variant"], row["seed"]): row["value"] for row in rows.filter(level="network").iter_rows(named=True)
         }
-        means = {row["variant"]: row for row in rows.filter(pl.col("level") == "variant").iter_rows(named=True)}
+        means = {row["variant"]: row for row in rows.filter(level="variant").iter_rows(named=True)}
         # Equal values of all seeds have no interval.
         of_p_t = "seeds" if len({values["P_T", seed] for seed in range(3)}) > 1 else None
         assert (means["P"]["n"], means["P"]["basis"], means["P_T"]["n"], means["P_T"]["basis"]) == (1, None, 3, of_p_t)
@@ -66,7 +65,7 @@ def test_levels_and_intervals(table: pl.DataFrame) -> None:
                 values[better, 0 if better == "P" else seed] - values[worse, 0 if worse == "P" else seed]
                 for seed in range(3)
             ]
-            of = rows.filter((pl.col("level") == "gap") & (pl.col("variant") == f"{better} − {worse}"))
+            of = rows.filter(level="gap", variant=f"{better} − {worse}")
             over = dict(zip(("seeds", "examples"), of.iter_rows(named=True), strict=True))
             if np.ptp(seeds) < 1e-12:
                 assert (over["seeds"]["basis"], over["seeds"]["low"]) == (None, None)
@@ -97,22 +96,22 @@ def test_features_are_computed_once(trained: Trained, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Context, "network", never)
     unit = next(iter(PROBE.units(trained.study, trained.evidence)))
     again = PROBE.measure(unit, trained.context).table
-    assert checked(PROBE, again).equals(table.filter(pl.col("module") == "stem"))
+    assert checked(PROBE, again).equals(table.filter(module="stem"))
 
 
 def test_a_diverged_network_is_left_out(trained: Trained) -> None:
     unit = next(iter(PROBE.units(trained.study, trained.evidence)))
     lost = next(member for member in unit.members if member.label == "RI-T[1]")
     rows = checked(PROBE, PROBE.measure(unit, Diverging(trained.context, lost)).table)
-    assert rows.filter((pl.col("variant") == "RI_T") & (pl.col("seed") == 1)).is_empty()
-    gap = rows.filter((pl.col("variant") == "P_T − RI_T") & (pl.col("basis") != "examples"))
+    assert rows.filter(variant="RI_T", seed=1).is_empty()
+    gap = rows.filter(pl.col("basis") != "examples", variant="P_T − RI_T")
     assert gap["n"].to_list() == [2]
     assert gap["basis"].to_list() == ["range"]
 
 
 def test_the_summary_names_the_largest_gain_and_what_it_rests_on(table: pl.DataFrame) -> None:
     summary = checked_summary(PROBE, PROBE.summarise(table, Evidence()))
-    gaps = table.filter((pl.col("variant") == "P − RI") & (pl.col("basis") == "seeds")).sort("value")
+    gaps = table.filter(variant="P − RI", basis="seeds").sort("value")
     top = gaps.row(-1, named=True)
     largest = estimate_of(summary, "largest_gap", variant="P", rival="RI")
     assert (largest.at["module"], largest.value, largest.n_comparisons) == (top["module"], top["value"], 3)
@@ -181,7 +180,7 @@ def test_several_labels_are_probed_by_auc(tmp_path) -> None:
     unit = Unit(members=members, settings={"module": "stem", "position": 0, "places": 1})
     table = checked(PROBE, PROBE.measure(unit, _pretrained(context)).table)
     assert set(table["metric"]) == {"auc"}
-    assert table.filter(pl.col("level") == "network")["value"].is_between(0.3, 1).all()
+    assert table.filter(level="network")["value"].is_between(0.3, 1).all()
 
 
 def _pretrained(context: Context) -> Context:

@@ -18,6 +18,8 @@ from transferscope.methods.landscape.radius_curves import radius_curves
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.evaluate import logits
 
+ON_CPU = Evaluation(device="cpu")
+
 
 class Quadratic(nn.Module):
     """Two classes; the cross-entropy of class 0 is c + ½ Σ h_i θ_i², whatever the image."""
@@ -46,7 +48,7 @@ def test_the_mean_rise_on_a_quadratic_is_its_closed_form() -> None:
     torch.manual_seed(0)
     at, h = torch.randn(3, 5), torch.rand(3, 5) * 4
     radii = (0.0, 0.5, 2.0)
-    found = radius_curves(Quadratic(h, at), DATA, radii, 400, evaluation=Evaluation(device="cpu"))
+    found = radius_curves(Quadratic(h, at), DATA, radii, 400, evaluation=ON_CPU)
     assert found.norm == pytest.approx(float(at.norm()))
     assert found.parameters == 15
     centre = 0.3 + float((h * at**2).sum()) / 2
@@ -69,9 +71,7 @@ def test_an_isotropic_quadratic_rises_by_half_its_curvature_times_the_squared_ra
             margin = torch.log(torch.expm1(loss)).expand(len(images))
             return torch.stack([torch.zeros_like(margin), margin], dim=1)
 
-    found = radius_curves(
-        Shifted(torch.ones(1), torch.ones(4, 6)), DATA, (0.1, 0.7, 1.9), 3, evaluation=Evaluation(device="cpu")
-    )
+    found = radius_curves(Shifted(torch.ones(1), torch.ones(4, 6)), DATA, (0.1, 0.7, 1.9), 3, evaluation=ON_CPU)
     for radius, rise in zip(found.radii, found.rises("train", "loss"), strict=True):
         assert rise.rise == pytest.approx(1.5 * radius**2, rel=1e-4)
         assert rise.se_directions == pytest.approx(0, abs=1e-5)  # the same in every direction
@@ -114,7 +114,7 @@ def test_both_standard_errors_are_those_of_the_definition() -> None:
     network = tiny_network(3, width=4, norm=False)
     images, labels = noise()
     groups = np.arange(24) // 3
-    found = radius_curves(network, {"train": [(images, labels)]}, (0.5,), 4, evaluation=Evaluation(device="cpu"))
+    found = radius_curves(network, {"train": [(images, labels)]}, (0.5,), 4, evaluation=ON_CPU)
     assert found.batch_norm == "no batch norm"
     losses = np.stack([point.losses for point in found.points["train"][0]])
     own = found.centre["train"].losses
@@ -126,9 +126,9 @@ def test_both_standard_errors_are_those_of_the_definition() -> None:
     (error,) = found.rises("train", "error")
     errors = np.stack([point.errors for point in found.points["train"][0]])
     assert error.rise == pytest.approx(errors.mean() - found.centre["train"].errors.mean())
-    (single,) = radius_curves(
-        network, {"train": [(images, labels)]}, (0.5,), 1, evaluation=Evaluation(device="cpu")
-    ).rises("train", "loss")
+    (single,) = radius_curves(network, {"train": [(images, labels)]}, (0.5,), 1, evaluation=ON_CPU).rises(
+        "train", "loss"
+    )
     assert single.se_directions is None
     assert single.value == pytest.approx(losses[0].mean())  # the first direction does not depend on how many
 
@@ -168,9 +168,7 @@ def test_a_loss_without_bound_has_no_mean() -> None:
             far = (self.weight - 1).abs().max() > 0.1
             return torch.full((len(images), 2), math.inf if far else 0.0)
 
-    near, far = radius_curves(Exploding(), DATA, (0.01, 3.0), 2, evaluation=Evaluation(device="cpu")).rises(
-        "train", "loss"
-    )
+    near, far = radius_curves(Exploding(), DATA, (0.01, 3.0), 2, evaluation=ON_CPU).rises("train", "loss")
     assert near.value == pytest.approx(math.log(2))
     assert (far.value, far.rise, far.se_directions, far.se_examples) == (math.inf, math.inf, None, None)
 
@@ -204,21 +202,13 @@ def test_the_network_keeps_its_modes_gradients_and_hooks() -> None:
 )
 def test_radii_and_directions_that_are_none(radii, directions, message) -> None:
     with pytest.raises(MeasureError, match=message):
-        radius_curves(
-            Quadratic(torch.ones(2, 2), torch.ones(2, 2)), DATA, radii, directions, evaluation=Evaluation(device="cpu")
-        )
+        radius_curves(Quadratic(torch.ones(2, 2), torch.ones(2, 2)), DATA, radii, directions, evaluation=ON_CPU)
 
 
 def test_what_cannot_be_compared_is_refused() -> None:
     images, labels = noise()
     network = tiny_network(3, width=4)
     with pytest.raises(MeasureError, match="nothing to recompute its statistics on"):
-        radius_curves(network, {"train": [(images, labels)]}, (1.0,), 1, evaluation=Evaluation(device="cpu"))
+        radius_curves(network, {"train": [(images, labels)]}, (1.0,), 1, evaluation=ON_CPU)
     with pytest.raises(LoaderError, match="read only once"):
-        radius_curves(
-            Quadratic(torch.ones(2, 2), torch.ones(2, 2)),
-            {"a": iter(())},
-            (1.0,),
-            1,
-            evaluation=Evaluation(device="cpu"),
-        )
+        radius_curves(Quadratic(torch.ones(2, 2), torch.ones(2, 2)), {"a": iter(())}, (1.0,), 1, evaluation=ON_CPU)

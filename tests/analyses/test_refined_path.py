@@ -12,6 +12,8 @@ from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.line_points import Recheck
 from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
 
+ON_CPU = Evaluation(device="cpu")
+
 
 def hilly(at: float) -> nn.Module:
     """Its loss on :func:`hills` is a sum of waves of its one parameter."""
@@ -31,8 +33,8 @@ def hilly(at: float) -> nn.Module:
 def test_several_hills_are_found_as_on_the_dense_grid() -> None:
     hills = {"x": [(torch.ones(12, 1), torch.zeros(12, dtype=torch.long))]}
     ends = hilly(0.0), hilly(1.0)
-    dense = linear_path(*ends, hills, alphas=alpha_grid(49, 0), evaluation=Evaluation(device="cpu"))
-    found = linear_path(*ends, hills, refine=0.021, evaluation=Evaluation(device="cpu"))
+    dense = linear_path(*ends, hills, alphas=alpha_grid(49, 0), evaluation=ON_CPU)
+    found = linear_path(*ends, hills, refine=0.021, evaluation=ON_CPU)
     inside = [alpha for alpha in found.alphas if 0 <= alpha <= 1]
     assert found.resolution is not None
     assert found.resolution.bracket <= 0.021
@@ -47,9 +49,7 @@ def test_several_hills_are_found_as_on_the_dense_grid() -> None:
 
 
 def test_limits_of_a_refined_path_allow_for_the_finest_grid() -> None:
-    path = linear_path(
-        network(0, False), network(1, False), {"x": batches()}, refine=0.05, evaluation=Evaluation(device="cpu")
-    )
+    path = linear_path(network(0, False), network(1, False), {"x": batches()}, refine=0.05, evaluation=ON_CPU)
     wanted = barrier(path.alphas, path.values("x", "error"), family=path.resolution.equivalent)
     assert path.barrier("x", "error") == wanted
     narrow = barrier(path.alphas, path.values("x", "error"))
@@ -60,7 +60,7 @@ def test_limits_of_a_refined_path_allow_for_the_finest_grid() -> None:
 def test_progress_of_a_refined_path_stays_below_what_it_may_take() -> None:
     told = []
     linear_path(
-        network(0, False), network(1, False), {"x": batches()}, refine=0.021, evaluation=Evaluation(device="cpu"),
+        network(0, False), network(1, False), {"x": batches()}, refine=0.021, evaluation=ON_CPU,
         on_point=lambda done, of: told.append((done, of)),
     )  # fmt: skip
     assert [done for done, _ in told] == list(range(1, len(told) + 1))
@@ -94,7 +94,7 @@ def test_the_fast_way_says_how_far_off_it_is() -> None:
 
 def test_a_network_and_itself_are_still_checked_between() -> None:
     a = network(0, False)
-    path = linear_path(a, a, {"x": batches()}, fast=True, alphas=alpha_grid(5, 0), evaluation=Evaluation(device="cpu"))
+    path = linear_path(a, a, {"x": batches()}, fast=True, alphas=alpha_grid(5, 0), evaluation=ON_CPU)
     assert len(path.recheck.alphas) >= 3
 
 
@@ -109,10 +109,5 @@ def test_what_bfloat16_changed_is_said_in_a_sentence() -> None:
 def test_only_a_path_with_both_ends_is_refined(alphas) -> None:
     with pytest.raises(MeasureError, match="only a path with both ends can be refined"):
         linear_path(
-            network(0, False),
-            network(1, False),
-            {"x": batches()},
-            refine=0.1,
-            alphas=alphas,
-            evaluation=Evaluation(device="cpu"),
+            network(0, False), network(1, False), {"x": batches()}, refine=0.1, alphas=alphas, evaluation=ON_CPU
         )

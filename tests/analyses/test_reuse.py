@@ -47,27 +47,25 @@ def test_the_numbers_are_those_of_the_other_tables(joined: Results) -> None:
     assert {module for _, module in rows} == {"stem", "block", FEATURES}
     similarity = table(joined, "similarity").filter(pl.col("module_a") == pl.col("module_b"))
     for module in ("stem", "block"):
-        like = similarity.filter((pl.col("module_a") == module) & (pl.col("variant_a") == "P"))
+        like = similarity.filter(module_a=module, variant_a="P")
         for variant, column in (("P_T", "value"), ("RI_T", "control")):
-            values = like.filter(pl.col("variant_b") == variant)["cka"]
+            values = like.filter(variant_b=variant)["cka"]
             assert rows["similarity", module][column] == pytest.approx(values.mean())
         assert rows["similarity", module]["n"] == 2  # the study's own similarity looks at two seeds
         assert rows["similarity", module]["basis"] == "range"
-        distance = table(joined, "distance").filter(pl.col("part") == module)
+        distance = table(joined, "distance").filter(part=module)
         for pair, column in (("P/P-T", "value"), ("RI/RI-T", "control")):
-            values = distance.filter(pl.col("pair") == pair)["relative"]
+            values = distance.filter(pair=pair)["relative"]
             assert rows["distance", module][column] == pytest.approx(values.mean())
         assert rows["distance", module]["simultaneous_low"] < rows["distance", module]["low"]
-        steps = table(joined, "transplant").filter(
-            (pl.col("level") == "step") & (pl.col("added") == module) & (pl.col("split") == "test")
-        )
+        steps = table(joined, "transplant").filter(level="step", added=module, split="test")
         for side in ("first", "last"):
-            of = steps.filter((pl.col("side") == side) & (pl.col("quantity") == "metric"))
+            of = steps.filter(side=side, quantity="metric")
             assert rows[f"transplant_{side}", module]["value"] == of["value"].item()
     for module in ("stem", "block", FEATURES):
-        gaps = table(joined, "probe").filter((pl.col("module") == module) & pl.col("basis").ne_missing("examples"))
+        gaps = table(joined, "probe").filter(pl.col("basis").ne_missing("examples"), module=module)
         for measurement, name in (("probe_gain", "P − RI"), ("probe_kept", "P_T − RI_T")):
-            row = gaps.filter((pl.col("level") == "gap") & (pl.col("variant") == name)).row(0, named=True)
+            row = gaps.filter(level="gap", variant=name).row(0, named=True)
             for column in ("value", "low", "high", "simultaneous_low", "n"):
                 assert rows[measurement, module][column] == row[column]
 

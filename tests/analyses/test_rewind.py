@@ -42,15 +42,15 @@ def found(trained):
 
 def test_every_module_of_every_network_has_its_rows(found) -> None:
     _, table = found
-    own = table.filter(pl.col("origin") == "study")
-    assert own.filter(pl.col("level") == "final").height == own.filter(pl.col("level") == "own").height == 6 * 2
-    modules = own.filter(pl.col("level") == "module")
+    own = table.filter(origin="study")
+    assert own.filter(level="final").height == own.filter(level="own").height == 6 * 2
+    modules = own.filter(level="module")
     assert modules.select("network", "module", "to", "epoch", "split").is_duplicated().sum() == 0
     assert modules.height == 6 * 3 * 2 * (2 + 3)  # networks, modules, splits, values (epochs 1, 2, 3)
-    groups = own.filter(pl.col("level") == "group")["module"].unique(maintain_order=True).to_list()
+    groups = own.filter(level="group")["module"].unique(maintain_order=True).to_list()
     assert groups == ["stem + head", ALL]
     assert set(modules["family"]) == {3}
-    test = modules.filter(pl.col("split") == "test")
+    test = modules.filter(split="test")
     assert (test["simultaneous_low"] <= test["low"]).all()
     assert (test["high"] <= test["simultaneous_high"]).all()
     assert (test["upper"] <= test["simultaneous_high"]).all()
@@ -78,15 +78,15 @@ def test_it_is_what_the_function_gives(found, trained, variant) -> None:
         ),
     )
     for split in ("train", "test"):
-        rows = table.filter((pl.col("network") == member.label) & (pl.col("split") == split))
-        assert rows.filter(pl.col("level") == "final")["metric"][0] == alone.final[split].metric
+        rows = table.filter(network=member.label, split=split)
+        assert rows.filter(level="final")["metric"][0] == alone.final[split].metric
         for item in alone.rewound:
             same = pl.col("epoch").is_null() if item.epoch is None else pl.col("epoch") == item.epoch
-            (row,) = rows.filter((pl.col("module") == item.name) & (pl.col("to") == item.to) & same).to_dicts()
+            (row,) = rows.filter(same, pl.col("to") == item.to, module=item.name).to_dicts()
             assert row["metric"] == item.points[split].metric
             assert row["moved"] == item.distance
             assert row["drop"] == pytest.approx(alone.final[split].metric - item.points[split].metric)
-    heads = table.filter((pl.col("network") == "P-T[1]") & (pl.col("module") == "head") & (pl.col("split") == "test"))
+    heads = table.filter(network="P-T[1]", module="head", split="test")
     by = {row["to"]: row["metric"] for row in heads.filter(pl.col("to") != "epoch").to_dicts()}
     assert by["initial"] == by["random"]  # P-T's head starts where RI's does
 
@@ -105,11 +105,8 @@ def test_the_summary_says_what_it_rests_on(found) -> None:
             assert [item.n_comparisons for item in of.values()] == [3, 3, 3, 1, 1]
             assert {item.verdict for item in of.values()} <= {"kept", "lost", "undecided"}
     gap = estimate_of(summary, "mean_drop_gap", variant="P_T", rival="RI_T", to="initial")
-    rows = table.filter(
-        (pl.col("origin") == "study") & (pl.col("level") == "module") & (pl.col("to") == "initial")
-        & (pl.col("split") == "test")
-    )  # fmt: skip
-    means = {v: rows.filter(pl.col("variant") == v)["drop"].mean() for v in ("P_T", "RI_T")}
+    rows = table.filter(origin="study", level="module", to="initial", split="test")  # fmt: skip
+    means = {v: rows.filter(variant=v)["drop"].mean() for v in ("P_T", "RI_T")}
     assert gap.value == pytest.approx(means["P_T"] - means["RI_T"])
     assert estimate_of(summary, "mean_drop", variant="P_T", to="initial").value == pytest.approx(means["P_T"])
     assert gap.name == "P-T − RI-T: mean drop over modules, put back to its initial value (test)"
@@ -183,20 +180,20 @@ def test_a_diverged_network_is_left_out_and_named(trained) -> None:
     lost = tuned_member(trained.study, "RI_T", 0, trained.evidence)
     analysis = Rewind(**SETTINGS)
     table = measured(trained, analysis, Diverging(trained.context, lost))
-    assert table.filter((pl.col("network") == "RI-T[0]") & pl.col("metric").is_not_null()).is_empty()
+    assert table.filter(pl.col("metric").is_not_null(), network="RI-T[0]").is_empty()
     summary = analysis.summarise(table, None)
     assert "diverged, left out: RI-T[0]" in summary.notes
     assert "RI-T put back to its initial value (test examples of these networks)" in summary.verdict
 
 
-def test_a_table_without_networks_is_undecided() -> None:
+def test_a_table_without_networks_is_undecided(approved) -> None:
     empty = pl.DataFrame([], schema=schema(Rewind.columns))
-    assert summary_of(empty, 0.005).verdict == "Undecided: no network was measured."
+    approved(summary_of(empty, 0.005).verdict)
 
 
 def test_shuffled_variants_have_bars_of_their_own(found) -> None:
     _, table = found
-    rows = table.filter((pl.col("origin") == "study") & (pl.col("variant") == "P_T"))
+    rows = table.filter(origin="study", variant="P_T")
     shuffled = rows.with_columns(pl.lit("P_T_block_4").alias("variant"))
     (figure, *_) = figures(pl.concat([rows, shuffled]), "top1")
     assert [label for label, _, _ in figure.legend] == ["P-T", "P-T, blocks of 4 px", "nothing put back"]
@@ -219,11 +216,11 @@ def test_pictures(found) -> None:
 
 def test_published_bars_are_those_of_the_paper() -> None:
     table = checked(Rewind(), published_rows("chexpert", schema(Rewind.columns)))
-    final = dict(table.filter(pl.col("level") == "final").select("network", "metric").iter_rows())
+    final = dict(table.filter(level="final").select("network", "metric").iter_rows())
     assert final == {"P-T at 0.02": 0.735, "RI-T at 0.02": 0.703, "RI-T at 0.1": 0.701}
-    modules = table.filter(pl.col("level") == "module")
+    modules = table.filter(level="module")
     assert modules.height == 3 * 18
-    first = modules.filter((pl.col("network") == "RI-T at 0.02") & (pl.col("module") == "conv1"))
+    first = modules.filter(network="RI-T at 0.02", module="conv1")
     assert first["drop"][0] == pytest.approx(0.196)
     assert first["position"][0] == 0
 
@@ -297,7 +294,7 @@ def test_a_shuffled_network_sees_shuffled_images(trained) -> None:
             device="cpu",
         ),
     )
-    final = table.filter((pl.col("level") == "final") & (pl.col("split") == "test"))
+    final = table.filter(level="final", split="test")
     assert final["loss"][0] == float(alone.final["test"].losses.mean())
     assert final["network"][0] == "P-T-block-4[0]"
     critical = Criticality(blocks=(4,), max_seeds=1, train_images=60, batch_norm_images=64, quantity="loss")

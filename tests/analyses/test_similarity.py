@@ -9,11 +9,11 @@ from scipy import stats
 from tests.reference import cka_reference
 from tests.reference import pairs_reference as reference
 from tests.studies import Diverging, Trained
+from tests.tables import example
 from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.estimates import spoken
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.similarity.analysis import Similarity
-from transferscope.study.columns import schema
 
 ANALYSIS = Similarity(test_images=40, batch_size=20, max_seeds=2)
 PARTS = ("stem", "block", "head")
@@ -109,19 +109,21 @@ def test_one_unit_and_its_images(trained: Trained) -> None:
 
 def table(values: dict[tuple[str, str], float | None], modules=("stem", "head")) -> pl.DataFrame:
     """Rows of like and unlike modules; like modules of a pair have its value, unlike ones −1."""
+
+    def side(network: str) -> tuple[str, int]:
+        return network.split("[")[0].replace("-", "_"), int(network[-2])
+
     rows = [
         {
-            "a": a, "variant_a": a.split("[")[0].replace("-", "_"), "seed_a": int(a[-2]), "module_a": m,
-            "position_a": i,
-            "b": b, "variant_b": b.split("[")[0].replace("-", "_"), "seed_b": int(b[-2]), "module_b": n,
-            "position_b": j,
-            "cka": value if m == n else -1.0, "examples": 40, "batch": 20,
+            **dict(zip(("variant_a", "seed_a", "variant_b", "seed_b"), (*side(a), *side(b)), strict=True)),
+            "a": a, "module_a": m, "position_a": i, "b": b, "module_b": n, "position_b": j,
+            "cka": value if m == n else -1.0,
         }
         for (a, b), value in values.items() for i, m in enumerate(modules) for j, n in enumerate(modules)
     ]  # fmt: skip
     # What a row says of the estimator is a setting of the analysis.
     said = {name: getattr(ANALYSIS, name) for name in Similarity.columns if hasattr(ANALYSIS, name)}
-    return checked(ANALYSIS, pl.DataFrame([{**said, **row} for row in rows], schema=schema(Similarity.columns)))
+    return example(ANALYSIS, rows, examples=40, batch=20, **said)
 
 
 def by_pair(summary) -> dict:
@@ -161,7 +163,7 @@ def test_means_are_over_like_modules_and_leave_one_seed_out_of_all_pairs() -> No
     ) + "."  # fmt: skip
 
 
-def test_two_of_one_variant_against_two_of_the_other_pair_by_pair() -> None:
+def test_two_of_one_variant_against_two_of_the_other_pair_by_pair(approved) -> None:
     p_t = {(s, t): 0.1 * (s + t) ** 1.5 for s in range(4) for t in range(s + 1, 4)}
     ri_t = {(s, t): 0.05 * s * t for s, t in p_t}
     values = {(f"P-T[{s}]", f"P-T[{t}]"): value for (s, t), value in p_t.items()}
@@ -171,10 +173,10 @@ def test_two_of_one_variant_against_two_of_the_other_pair_by_pair() -> None:
     expected = {pair: value - ri_t[pair] for pair, value in p_t.items()}
     assert (gap.value, gap.low, gap.high) == pytest.approx(reference.leave_one_seed_out(expected))
     assert (gap.basis, gap.n, dict(gap.at)) == ("seeds", 4, {"pair": "P-T/P-T", "rival": "RI-T/RI-T"})
-    assert gap.name == "mean CKA of like modules, P-T/P-T − RI-T/RI-T"
+    approved(gap.name)
 
 
-def test_a_module_without_variation_in_one_network_is_left_out_of_all() -> None:
+def test_a_module_without_variation_in_one_network_is_left_out_of_all(approved) -> None:
     values = {("P[0]", f"P-T[{s}]"): 0.5 + 0.1 * s for s in range(3)}
     rows = table(values).with_columns(
         pl.when(pl.col("module_a") == "head").then(pl.lit(9.0)).otherwise("cka").alias("cka")
@@ -182,7 +184,7 @@ def test_a_module_without_variation_in_one_network_is_left_out_of_all() -> None:
     lost = pl.when((pl.col("b") == "P-T[1]") & (pl.col("module_a") == "head")).then(None).otherwise("cka").alias("cka")
     summary = ANALYSIS.summarise(rows.with_columns(lost), Evidence())
     assert by_pair(summary)["P/P-T"].value == pytest.approx(0.6)
-    assert "left out, without variation in some network: head" in summary.notes
+    approved(*summary.notes)
 
 
 def test_equal_networks_have_no_interval() -> None:
@@ -191,7 +193,7 @@ def test_equal_networks_have_no_interval() -> None:
     assert (item.value, item.low, item.basis, item.flags) == (1.0, None, None, ("no_spread",))
 
 
-def test_a_table_without_a_value_says_so() -> None:
+def test_a_table_without_a_value_says_so(approved) -> None:
     summary = ANALYSIS.summarise(table({("P[0]", "P-T[0]"): None}), Evidence())
-    assert summary.verdict == "Mean CKA of like modules on 40 test images: not defined."
+    approved(summary.verdict)
     assert summary.estimates == ()

@@ -144,12 +144,8 @@ def test_every_epoch_against_every_other_once(kept: Trained) -> None:
 
 def test_the_last_epoch_is_that_of_similarity(kept: Trained) -> None:
     """The same images and batches: P against the end of P-T is the same number in both tables."""
-    ours = table(kept, "similarity_in_training").filter(
-        (pl.col("a") == "P-T[0]") & (pl.col("b") == "P-T[0]") & (pl.col("epoch_a") == 0) & (pl.col("epoch_b") == 3)
-    )
-    theirs = table(kept, "similarity").filter(
-        (pl.col("a") == "P[0]") & (pl.col("b") == "P-T[0]") & (pl.col("module_a") == pl.col("module_b"))
-    )
+    ours = table(kept, "similarity_in_training").filter(a="P-T[0]", b="P-T[0]", epoch_a=0, epoch_b=3)
+    theirs = table(kept, "similarity").filter(pl.col("module_a") == pl.col("module_b"), a="P[0]", b="P-T[0]")
     expected = dict(zip(theirs["module_a"], theirs["cka"], strict=True))
     assert set(ours["module"]) == set(expected)
     for row in ours.iter_rows(named=True):
@@ -211,7 +207,7 @@ def test_kept_epochs() -> None:
 def test_sizes_share_the_whole_with_the_study_and_are_nested(kept: Trained) -> None:
     rows = table(kept, "similarity_by_size")
     assert sorted(rows["fraction"].unique()) == [0.5, 1.0]
-    small, whole = (rows.filter(pl.col("fraction") == share)["images"][0] for share in (0.5, 1.0))
+    small, whole = (rows.filter(fraction=share)["images"][0] for share in (0.5, 1.0))
     assert small == pytest.approx(whole / 2, abs=2)
     analysis = result(kept, "similarity_by_size").analysis
     part, full = analysis.units(kept.study, kept.evidence.for_decision())
@@ -222,7 +218,7 @@ def test_sizes_share_the_whole_with_the_study_and_are_nested(kept: Trained) -> N
             inside = kept.context.splits(member.spec.data)["train"]
             assert set(inside) < set(kept.context.splits()["train"])
             assert member.spec.recipe.keep == "none"
-    ours = rows.filter((pl.col("fraction") == 1) & (pl.col("a") == "P[0]") & (pl.col("b") == "RI-T[1]"))
+    ours = rows.filter(fraction=1, a="P[0]", b="RI-T[1]")
     theirs = table(kept, "similarity").filter(
         (pl.col("b") == "P[0]") & (pl.col("a") == "RI-T[1]") | (pl.col("a") == "P[0]") & (pl.col("b") == "RI-T[1]")
     ).filter(pl.col("module_a") == pl.col("module_b"))  # fmt: skip
@@ -243,14 +239,14 @@ def test_equal_updates_train_a_part_longer(kept: Trained) -> None:
 
 def test_the_headline_names_the_epochs_of_the_study(kept: Trained) -> None:
     headline = kept.results.headline
-    assert headline.filter(pl.col("variant") == "RI_T")["epochs"].unique().to_list() == [3]
+    assert headline.filter(variant="RI_T")["epochs"].unique().to_list() == [3]
 
 
 # -- reused channels --------------------------------------------------------------------------------------------
 
 
 def test_p_t_and_chance_have_a_row_for_every_module(kept: Trained) -> None:
-    rows = table(kept, "reused_channels").filter(pl.col("level") == "module")
+    rows = table(kept, "reused_channels").filter(level="module")
     assert rows.group_by("variant").len().sort("variant").rows() == [("P_T", 4), ("RI", 4), ("RI_T", 4)]
     assert set(rows["module"]) == {"stem", "block"}
     assert (rows["channels"] == 8).all()
@@ -258,13 +254,13 @@ def test_p_t_and_chance_have_a_row_for_every_module(kept: Trained) -> None:
 
 def test_exemplars_are_the_images_that_excite_the_channel_most(kept: Trained) -> None:
     item = result(kept, "reused_channels")
-    rows = table(kept, "reused_channels").filter(pl.col("level") == "channel")
+    rows = table(kept, "reused_channels").filter(level="channel")
     assert set(rows["fate"]) == {"reused", "lost"}
     p = kept.context.network(kept.study.untrained("P", 0))
     batches = kept.context.mixed_batches("test", 40, 20)
     with torch.no_grad():
         stem = torch.cat([p.stem(x) for x, _ in batches]).amax((2, 3))
-    for row in rows.filter(pl.col("module") == "stem").iter_rows(named=True):
+    for row in rows.filter(module="stem").iter_rows(named=True):
         best = stem[:, row["channel"]].argsort(descending=True, stable=True)[:3]
         assert row["exemplars"] == ", ".join(str(batches.indices[place]) for place in best.tolist())
     pictures = {name: data for name, data in item.files.items() if name.endswith(".png")}
@@ -284,7 +280,7 @@ def test_a_network_without_training_has_reused_everything(kept: Trained) -> None
         unit.model_copy(update={"members": members}), kept.context
     )
     assert rows.files == {}
-    found = rows.table.filter(pl.col("variant") == "P_T")
+    found = rows.table.filter(variant="P_T")
     assert found["reused"].to_list() == found["same_index"].to_list() == [1.0, 1.0]
     chance = rows.table.filter(pl.col("variant") != "P_T")
     assert (chance["same_index"] < 1).all()
@@ -298,7 +294,7 @@ def test_distances_are_those_of_the_checkpoints(kept: Trained) -> None:
     spec = tuned_member(kept.study, "RI_T", 1, kept.evidence.for_decision()).spec
     names = [name for name, _ in kept.context.start(spec).named_parameters()]
     states = [{name: kept.context.state(spec, epoch)[name] for name in names} for epoch in range(4)]
-    own = rows.filter((pl.col("level") == "own") & (pl.col("a") == "RI-T[1]") & (pl.col("part") == "all")).sort("epoch")
+    own = rows.filter(level="own", a="RI-T[1]", part="all").sort("epoch")
     way = 0.0
     for epoch, row in enumerate(own.iter_rows(named=True)):
         way += parameter_distance(states[epoch], states[max(0, epoch - 1)]).l2
@@ -313,12 +309,12 @@ def test_distances_are_those_of_the_checkpoints(kept: Trained) -> None:
 
 def test_modules_add_up_and_pairs_are_measured_at_equal_epochs(kept: Trained) -> None:
     rows = table(kept, "distance_in_training")
-    one = rows.filter((pl.col("level") == "own") & (pl.col("a") == "P-T[0]") & (pl.col("epoch") == 2))
+    one = rows.filter(level="own", a="P-T[0]", epoch=2)
     squares = sum(value**2 for value in one.filter(pl.col("position") >= 0)["from_start"])
-    assert squares**0.5 == pytest.approx(one.filter(pl.col("part") == "all")["from_start"][0])
-    pairs = rows.filter((pl.col("level") == "pair") & (pl.col("part") == "trunk"))
+    assert squares**0.5 == pytest.approx(one.filter(part="all")["from_start"][0])
+    pairs = rows.filter(level="pair", part="trunk")
     assert set(pairs["pair"]) == {"P-T/P-T", "RI-T/RI-T", "P-T/RI-T"}
-    starts = pairs.filter((pl.col("pair") == "P-T/P-T") & (pl.col("epoch") == 0))
+    starts = pairs.filter(pair="P-T/P-T", epoch=0)
     assert starts["between"].to_list() == [0.0], "two P have one trunk"
 
 

@@ -47,7 +47,7 @@ def assert_left_out(item: Estimate, values: dict[tuple[int, int], float], n: int
 # -- by size -----------------------------------------------------------------------------------------------------
 
 
-def test_similarity_by_size_and_its_change_leave_one_seed_out() -> None:
+def test_similarity_by_size_and_its_change_leave_one_seed_out(approved) -> None:
     table = synthetic.similarity_by_size_table(SEEDS)
     summary = whole(SimilarityBySize(), table)
     found = by_key(summary)
@@ -57,35 +57,29 @@ def test_similarity_by_size_and_its_change_leave_one_seed_out() -> None:
         *(("cka_change", pair, 1.0, 0.1) for pair in pairs),
     ]
     for pair in pairs:
-        sizes = {
-            size: means(table.filter((pl.col("pair") == pair) & (pl.col("fraction") == size)))
-            for size in (0.1, 0.3, 1.0)
-        }
+        sizes = {size: means(table.filter(pair=pair, fraction=size)) for size in (0.1, 0.3, 1.0)}
         for size, values in sizes.items():
             assert_left_out(found["cka", pair, size], values)
         assert_left_out(
             found["cka_change", pair, 1.0, 0.1],
             {seeds: value - sizes[0.1][seeds] for seeds, value in sizes[1.0].items()},
         )
-    assert found["cka", "P/RI-T", 0.3].name == "mean CKA of like modules, P/RI-T, 0.3 of the training images"
+    approved(found["cka", "P/RI-T", 0.3].name)
     change = found["cka_change", "P/RI-T", 1.0, 0.1]
-    assert change.name == "change of it from 0.1 to all, P/RI-T"
+    approved(change.name)
     assert change.low > 0
-    assert "; RI-T comes nearer to P with more data (" in summary.verdict
+    approved(summary.verdict)
     assert spoken(found["cka", "P/RI-T", 1.0]) in summary.verdict
 
 
-def test_what_cannot_be_judged_by_size_is_undecided() -> None:
+def test_what_cannot_be_judged_by_size_is_undecided(approved) -> None:
     table = synthetic.similarity_by_size_table(SEEDS)
     few = whole(SimilarityBySize(), synthetic.similarity_by_size_table((0, 1)))
-    assert "undecided whether RI-T comes nearer to P with more data (fewer than 3 seeds)" in few.verdict
-    one = whole(SimilarityBySize(), table.filter(pl.col("fraction") == 1))
-    assert "undecided how it changes" in one.verdict
+    approved(few.verdict)
+    one = whole(SimilarityBySize(), table.filter(fraction=1))
+    approved(one.verdict)
     equal = table.with_columns(cka=pl.col("fraction"))
-    assert (
-        "undecided whether RI-T comes nearer to P with more data (equal for all seeds)"
-        in whole(SimilarityBySize(), equal).verdict
-    )
+    approved(whole(SimilarityBySize(), equal).verdict)
     assert by_key(whole(SimilarityBySize(), equal))["cka_change", "P/RI-T", 1.0, 0.1].flags == ("no_spread",)
     none = whole(SimilarityBySize(), table.with_columns(cka=pl.lit(None, pl.Float64)))
     assert none.verdict.startswith("Undecided")
@@ -103,7 +97,7 @@ def test_a_module_without_variation_is_left_out_at_every_size() -> None:
 # -- along training ----------------------------------------------------------------------------------------------
 
 
-def test_similarity_in_training_leaves_one_seed_out() -> None:
+def test_similarity_in_training_leaves_one_seed_out(approved) -> None:
     table = synthetic.similarity_in_training_table(SEEDS)
     summary = whole(SimilarityInTraining(), table)
     found = by_key(summary)
@@ -125,20 +119,20 @@ def test_similarity_in_training_leaves_one_seed_out() -> None:
                 assert (item.value, item.low, item.flags) == (1.0, None, ("no_spread",))
             else:
                 assert_left_out(item, values)
-    assert found["cka", "P-T/P-T", 4].name == "mean CKA of like modules, two P-T at the epoch 4"
+    approved(found["cka", "P-T/P-T", 4].name)
     reached = []
     for seed in SEEDS:
-        ends = table.filter(same & (a == "P_T") & (pl.col("seed_a") == seed) & (then == 10))
+        ends = table.filter(same, a == "P_T", then == 10, seed_a=seed)
         by_epoch = dict(ends.group_by("epoch_a").agg(pl.col("cka").mean()).iter_rows())
         reached.append(min(e for e in by_epoch if all(by_epoch[later] >= 0.9 for later in by_epoch if later >= e)))
     settled = found["settled_epoch",]
     assert (settled.value, settled.n, settled.unit) == (sum(reached) / 4, 4, "epoch")
     assert (settled.flags == ("no_spread",)) == (len(set(reached)) == 1)
-    assert "with P at epochs 0 → 2 → 4 → 10: P-T 1 → " in summary.verdict
+    approved(summary.verdict)
     assert f"{spoken(found['cka', 'RI-T/P', 10])}." in summary.verdict
 
 
-def test_distance_in_training_leaves_one_seed_out() -> None:
+def test_distance_in_training_leaves_one_seed_out(approved) -> None:
     table = synthetic.distance_in_training_table(SEEDS)
     # Runs that differ: a step of each seed of its own.
     table = table.with_columns(
@@ -147,12 +141,12 @@ def test_distance_in_training_leaves_one_seed_out() -> None:
     )
     summary = whole(DistanceInTraining(), table)
     found = by_key(summary)
-    trunk = table.filter(pl.col("part") == "trunk")
+    trunk = table.filter(part="trunk")
     for variant in ("P_T", "RI_T"):
-        own = trunk.filter((pl.col("level") == "own") & (pl.col("variant_a") == variant))
-        end = dict(own.filter(pl.col("epoch") == 10).select("seed_a", "from_start").iter_rows())
+        own = trunk.filter(level="own", variant_a=variant)
+        end = dict(own.filter(epoch=10).select("seed_a", "from_start").iter_rows())
         for epoch in (2, 4, 10):
-            here = dict(own.filter(pl.col("epoch") == epoch).select("seed_a", "from_start").iter_rows())
+            here = dict(own.filter(epoch=epoch).select("seed_a", "from_start").iter_rows())
             item = found["share_of_distance", variant, epoch]
             shares = [here[seed] / end[seed] for seed in SEEDS]
             if epoch == 10:  # of itself
@@ -160,20 +154,18 @@ def test_distance_in_training_leaves_one_seed_out() -> None:
                 continue
             low, high = stats.t.interval(0.95, 3, loc=sum(shares) / 4, scale=stats.sem(shares))
             assert (item.value, item.low, item.high) == pytest.approx((sum(shares) / 4, low, high))
-        last = own.filter(pl.col("epoch") == 10)
+        last = own.filter(epoch=10)
         values = dict(zip(last["seed_a"], last["from_start"] / last["travelled"], strict=True))
         assert_left_out(found["straightness", variant], {(seed, seed): value for seed, value in values.items()})
     for pair in ("P-T/P-T", "RI-T/RI-T", "P-T/RI-T"):
-        rows = trunk.filter((pl.col("level") == "pair") & (pl.col("pair") == pair) & (pl.col("epoch") == 10))
+        rows = trunk.filter(level="pair", pair=pair, epoch=10)
         assert_left_out(found["distance", pair], means(rows, "between"))
         assert found["distance", pair].unit == "ℓ2"
-    assert found["share_of_distance", "P_T", 4].name == (
-        "distance from the start at epoch 4 over that at the end, P-T (trunk)"
-    )
+    approved(found["share_of_distance", "P_T", 4].name)
     assert f"straightness {spoken(found['straightness', 'P_T'])}" in summary.verdict
 
 
-def test_a_run_that_did_not_move_has_no_share() -> None:
+def test_a_run_that_did_not_move_has_no_share(approved) -> None:
     table = synthetic.distance_in_training_table(SEEDS)
     still = (pl.col("a") == "P-T[1]") & (pl.col("level") == "own")
     stuck = table.with_columns(
@@ -183,19 +175,19 @@ def test_a_run_that_did_not_move_has_no_share() -> None:
     for key in (("share_of_distance", "P_T", 4), ("straightness", "P_T")):
         assert (found[key].value, found[key].note) == (None, "not defined for 1 of 4")
     nobody = table.with_columns(from_start=pl.lit(0.0), travelled=pl.lit(0.0))
-    assert whole(DistanceInTraining(), nobody).verdict == "Undecided: no network moved."
+    approved(whole(DistanceInTraining(), nobody).verdict)
 
 
 # -- channels ----------------------------------------------------------------------------------------------------
 
 
-def test_channels_found_again_and_beyond_chance_are_paired_by_seed() -> None:
+def test_channels_found_again_and_beyond_chance_are_paired_by_seed(approved) -> None:
     table = synthetic.reused_channels_table(SEEDS)
     summary = whole(ReusedChannels(), table)
     found = by_key(summary)
-    modules = table.filter(pl.col("level") == "module")
+    modules = table.filter(level="module")
     shares = {
-        variant: modules.filter(pl.col("variant") == variant).group_by("seed").agg(pl.col("reused").mean()).sort("seed")
+        variant: modules.filter(variant=variant).group_by("seed").agg(pl.col("reused").mean()).sort("seed")
         for variant in ("P_T", "RI_T", "RI")
     }
     assert list(found)[:3] == [("reused", "P_T"), ("reused", "RI_T"), ("reused", "RI")]
@@ -210,12 +202,12 @@ def test_channels_found_again_and_beyond_chance_are_paired_by_seed() -> None:
         gains = (shares["P_T"]["reused"] - shares[rival]["reused"]).to_list()
         assert_left_out(item, {(seed, seed): value for seed, value in enumerate(gains)})
         assert item.low > 0
-    assert found["beyond_chance", "P_T", "RI_T"].name == "reused beyond chance: P-T − RI-T"
-    assert "; P-T keeps more than RI-T finds by chance (95 % interval over 4 seeds" in summary.verdict
+    approved(found["beyond_chance", "P_T", "RI_T"].name)
+    approved(summary.verdict)
     few = whole(ReusedChannels(), synthetic.reused_channels_table((0, 1)))
-    assert "undecided whether P-T keeps more than RI-T finds by chance (fewer than 3 seeds)" in few.verdict
+    approved(few.verdict)
     equal = whole(
         ReusedChannels(), table.with_columns(reused=pl.when(pl.col("variant") == "P_T").then(0.7).otherwise(0.1))
     )
-    assert "undecided whether P-T keeps more than RI-T finds by chance (equal for all seeds)" in equal.verdict
+    approved(equal.verdict)
     assert by_key(equal)["beyond_chance", "P_T", "RI"].flags == ("no_spread",)

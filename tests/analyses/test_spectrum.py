@@ -70,7 +70,7 @@ def plain(weight: torch.Tensor, pixels: int, stride: int) -> np.ndarray:
 
 def test_every_network_and_every_weight_against_numpy(decayed: Trained) -> None:
     table = table_of(decayed)
-    rows = table.filter(pl.col("level") == "network")
+    rows = table.filter(level="network")
     members = {(m.variant, m.seed): m for unit in units(decayed) for m in unit.members}
     assert set(rows.select("variant", "seed").unique().rows()) == set(members)
     assert {variant for variant, _ in members} == VARIANTS
@@ -100,9 +100,9 @@ def test_means_and_ratios_are_over_seeds(decayed: Trained) -> None:
     table = table_of(decayed)
     networks = {
         (row["variant"], row["seed"], row["operator"], row["quantity"]): row["value"]
-        for row in table.filter(pl.col("level") == "network").iter_rows(named=True)
+        for row in table.filter(level="network").iter_rows(named=True)
     }
-    ratios = table.filter(pl.col("level") == "ratio")
+    ratios = table.filter(level="ratio")
     assert set(ratios["variant"]) == {
         "P-T / P", "RI-T / RI", "P-T-wd0 / P", "RI-T-wd0 / RI", "P-T / P-T-wd0", "RI-T / RI-T-wd0", "P-T / RI-T",
     }  # fmt: skip
@@ -111,21 +111,18 @@ def test_means_and_ratios_are_over_seeds(decayed: Trained) -> None:
         at = row["operator"], row["quantity"]
         logs = np.log([networks[above, s, *at] / networks[below, s, *at] for s in range(3)])
         assert row["value"] == pytest.approx(math.exp(logs.mean()))
-        for confidence, low, high in (
-            (0.95, "low", "high"),
-            (1 - 0.05 / 3, "simultaneous_low", "simultaneous_high"),
-        ):
+        for confidence, low, high in ((0.95, "low", "high"), (1 - 0.05 / 3, "simultaneous_low", "simultaneous_high")):
             half = stats.t.ppf((1 + confidence) / 2, 2) * logs.std(ddof=1) / math.sqrt(3)
             assert (row[low], row[high]) == pytest.approx((math.exp(logs.mean() - half), math.exp(logs.mean() + half)))
         assert (row["basis"], row["n"]) == ("seeds", 3)
-    means = table.filter(pl.col("level") == "variant")
-    for row in means.filter(pl.col("variant") == "RI_T").iter_rows(named=True):
+    means = table.filter(level="variant")
+    for row in means.filter(variant="RI_T").iter_rows(named=True):
         values = [networks["RI_T", s, row["operator"], row["quantity"]] for s in range(3)]
         assert (row["value"], row["basis"]) == (pytest.approx(np.mean(values)), "seeds")
 
 
 def test_the_trunk_of_p_is_one_network(decayed: Trained) -> None:
-    rows = table_of(decayed).filter((pl.col("level") == "variant") & (pl.col("variant") == "P"))
+    rows = table_of(decayed).filter(level="variant", variant="P")
     for row in rows.iter_rows(named=True):
         expected = (3, "seeds") if row["operator"] == "head" else (1, None)
         assert (row["n"], row["basis"]) == expected
@@ -139,16 +136,14 @@ def test_the_control_differs_by_weight_decay_alone(decayed: Trained) -> None:
     assert control.untrained() == plain_one.untrained()
     # What decay does is seen: the decayed weights are smaller.
     table = table_of(decayed)
-    decay = table.filter(
-        (pl.col("level") == "ratio") & (pl.col("variant") == "P-T / P-T-wd0") & (pl.col("quantity") == "frobenius")
-    )
+    decay = table.filter(level="ratio", variant="P-T / P-T-wd0", quantity="frobenius")
     assert decay.height == 3
     assert decay["simultaneous_high"].max() < 1
 
 
 def test_curves_and_files_hold_the_singular_values(decayed: Trained) -> None:
     table = table_of(decayed)
-    curves = table.filter(pl.col("level") == "curve")
+    curves = table.filter(level="curve")
     assert set(curves["variant"]) == VARIANTS
     assert set(curves["seed"]) == {0}
     sizes = curves.group_by("operator", "variant").len()["len"]
@@ -161,16 +156,14 @@ def test_curves_and_files_hold_the_singular_values(decayed: Trained) -> None:
     assert sorted(item.files) == ["spectra-00.parquet", "spectra-01.parquet", "spectra-02.parquet"]
     stored = pl.concat(pl.read_parquet(io.BytesIO(data)) for data in item.files.values())
     assert stored.group_by("operator", "variant", "seed").len()["len"].max() <= 256
-    largest = stored.filter((pl.col("rank") == 1) & (pl.col("operator") == "stem.0")).sort("variant", "seed")
-    told = table.filter(
-        (pl.col("level") == "network") & (pl.col("quantity") == "largest") & (pl.col("operator") == "stem.0")
-    ).sort("variant", "seed")
+    largest = stored.filter(rank=1, operator="stem.0").sort("variant", "seed")
+    told = table.filter(level="network", quantity="largest", operator="stem.0").sort("variant", "seed")
     assert largest["value"].to_list() == told["value"].to_list()
 
 
 def test_what_is_skipped_and_what_is_approximated(decayed: Trained) -> None:
     table = table_of(decayed)
-    skipped = dict(table.filter(pl.col("level") == "skipped").select("operator", "note").rows())
+    skipped = dict(table.filter(level="skipped").select("operator", "note").rows())
     assert skipped == {
         "stem.1.weight": "of a normalisation",
         "stem.1.bias": "of a normalisation",
@@ -179,13 +172,13 @@ def test_what_is_skipped_and_what_is_approximated(decayed: Trained) -> None:
         "block.0.bias": "a bias",
         "head.bias": "a bias",
     }
-    circular = table.filter(pl.col("level") == "circular")
+    circular = table.filter(level="circular")
     assert set(circular["operator"]) == {"stem.0", "block.0"}
     assert circular["value"].min() >= 0
     assert circular["value"].max() < 1
     ordered = table.filter(pl.col("position") >= 0).sort("position")["operator"].unique(maintain_order=True)
     assert ordered.to_list() == OPERATORS
-    maps = dict(table.filter(pl.col("level") == "network").select("operator", "map").rows())
+    maps = dict(table.filter(level="network").select("operator", "map").rows())
     assert maps == {"stem.0": "16 × 16", "block.0": "16 × 16", "head": None}
 
 
@@ -202,7 +195,7 @@ def test_the_summary_speaks_of_all_operators_at_once(decayed: Trained) -> None:
     assert estimate_of(item.summary, "largest_ratio", variant="P_T", rival="P_T_wd0").n == 3
     assert (one.basis, one.n) == ("seeds", 3)
     assert one.low < one.value < one.high
-    ratios = table_of(decayed).filter((pl.col("variant") == "P-T / P") & (pl.col("quantity") == "stable_rank"))
+    ratios = table_of(decayed).filter(variant="P-T / P", quantity="stable_rank")
     assert one.value == pytest.approx(math.exp(ratios["value"].log().mean()))
     text = " ".join(item.summary.notes)
     assert "circular approximation: on small maps (2 operators) zero padding changes" in text
@@ -225,11 +218,11 @@ def test_fewer_seeds_without_control_and_in_single_precision(decayed: Trained) -
         member.spec.key for member in listed[0].members
     }
     table = pl.concat(checked(found, found.measure(unit, decayed.context).table) for unit in listed)
-    ratios = table.filter(pl.col("level") == "ratio")
+    ratios = table.filter(level="ratio")
     assert set(ratios["basis"]) == {"range"}
     assert ratios["simultaneous_low"].null_count() == ratios.height
-    exact = table_of(decayed).filter((pl.col("level") == "network") & (pl.col("quantity") == "largest"))
-    fast = table.filter((pl.col("level") == "network") & (pl.col("quantity") == "largest"))
+    exact = table_of(decayed).filter(level="network", quantity="largest")
+    fast = table.filter(level="network", quantity="largest")
     both = fast.join(exact, on=("operator", "variant", "seed"))
     assert both.height == fast.height == 24
     assert both["value"].to_list() == pytest.approx(both["value_right"].to_list(), rel=1e-5)
@@ -251,7 +244,7 @@ def test_networks_that_diverged_are_left_out(decayed: Trained) -> None:
     nothing = found.measure(unit, Diverging(decayed.context, *unit.members))
     started = {"RI", "P"}
     assert set(checked(found, nothing.table)["variant"].drop_nulls()) <= started
-    summary = found.summarise(table.filter(pl.col("level") == "skipped"), decayed.evidence)
+    summary = found.summarise(table.filter(level="skipped"), decayed.evidence)
     assert summary.verdict == "Undecided: no trained network has a spectrum."
     assert summary.estimates == ()
 
@@ -265,7 +258,7 @@ def test_without_weight_decay_there_is_no_control(tmp_path) -> None:
 
 def test_a_verdict_counts_what_its_intervals_exclude() -> None:
     table = spectrum_table()
-    ratios = table.filter((pl.col("variant") == "P-T / P") & (pl.col("quantity") == "stable_rank"))
+    ratios = table.filter(variant="P-T / P", quantity="stable_rank")
     up = (ratios["simultaneous_low"] > 1).sum()
     down = (ratios["simultaneous_high"] < 1).sum()
     assert f"from P to P-T it rises at {up} and falls at {down} of 8 operators, undecided at the rest" in verdict(table)
@@ -273,9 +266,9 @@ def test_a_verdict_counts_what_its_intervals_exclude() -> None:
     assert "from P to P-T it rises at 8 and falls at 0 of 8 operators (most at head" in verdict(lifted)
 
 
-def test_ratios_of_what_is_not_there() -> None:
+def test_ratios_of_what_is_not_there(approved) -> None:
     assert ratio_interval([(None, 1.0), (0.0, 2.0)]).value is None
-    assert "all singular values are 0" in ratio_interval([(None, 1.0)]).note
+    approved(ratio_interval([(None, 1.0)]).note)
     half = ratio_interval([(0.0, 1.0), (2.0, 1.0)])
     assert (half.value, half.note) == (
         pytest.approx(2.0),

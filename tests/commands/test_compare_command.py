@@ -21,10 +21,7 @@ def test_compare_hands_over_what_was_given(monkeypatch: pytest.MonkeyPatch) -> N
     seen: list[object] = []
 
     def compare_files(
-        *given: object,
-        path: PathGrid,
-        on_step: Callable[[str, int, int], None],
-        on_note: Callable[[str], None],
+        *given: object, path: PathGrid, on_step: Callable[[str, int, int], None], on_note: Callable[[str], None]
     ) -> object:
         on_note("images of 224 pixels")
         on_step("path", 1, 24)

@@ -11,13 +11,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from tests.data.making import random_set
-from tests.reference.ablation_reference import (
-    filtered_one,
-    grey_one,
-    moved_in_blocks,
-    scrambled_one,
-    shuffled_one,
-)
+from tests.reference.ablation_reference import filtered_one, grey_one, moved_in_blocks, scrambled_one, shuffled_one
 from transferscope.data.ablation_settings import (
     Ablation,
     BlockShuffle,

@@ -7,13 +7,7 @@ import torch
 from tests.data.making import random_set
 from tests.reference.augment_reference import augment_one, normalise_one
 from transferscope.data.augment import draw
-from transferscope.data.batches import (
-    epoch_order,
-    evaluation_batches,
-    normalised,
-    training_batches,
-    updates_per_epoch,
-)
+from transferscope.data.batches import epoch_order, evaluation_batches, normalised, training_batches, updates_per_epoch
 from transferscope.data.images import ImageSet
 from transferscope.data.spec import Augmentation
 from transferscope.errors import DataError

@@ -11,13 +11,7 @@ from tests.reference.basin_reference import sampled, smallest_delta
 from transferscope.errors import MeasureError
 from transferscope.measures.barriers import barrier, stability
 from transferscope.measures.basin import Estimate, basin, delta_grid, rise
-from transferscope.measures.simplex import (
-    half_normal_quadrature,
-    outward,
-    rim,
-    segment_quadrature,
-    simplex_draws,
-)
+from transferscope.measures.simplex import half_normal_quadrature, outward, rim, segment_quadrature, simplex_draws
 from transferscope.measures.standard_error import standard_error
 
 

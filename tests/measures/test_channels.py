@@ -8,13 +8,7 @@ from hypothesis import strategies as st
 
 from tests.reference.similarity_reference import best_matching
 from transferscope.errors import MeasureError
-from transferscope.measures.channels import (
-    channel_correlation,
-    channel_update,
-    dead_channels,
-    match_channels,
-    reuse,
-)
+from transferscope.measures.channels import channel_correlation, channel_update, dead_channels, match_channels, reuse
 
 
 def samples(seed: int, count: int = 200, width: int = 6) -> torch.Tensor:

@@ -125,8 +125,7 @@ def test_eigenvalues_that_cannot_be_asked_for(changes: dict[str, float], message
 
 
 @pytest.mark.parametrize(
-    ("product", "message"),
-    [(lambda v: v[:-1], r"\(49,\)"), (lambda v: v * np.nan, "NaN or infinite values")],
+    ("product", "message"), [(lambda v: v[:-1], r"\(49,\)"), (lambda v: v * np.nan, "NaN or infinite values")]
 )
 def test_a_product_must_be_a_vector_of_numbers(product, message) -> None:
     with pytest.raises(MeasureError, match=message):

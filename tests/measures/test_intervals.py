@@ -372,14 +372,8 @@ def test_fieller_is_unclipped_and_exact_without_noise() -> None:
         (lambda: seed_pairs_interval({}), "pairs must be finite numbers"),
         (lambda: mean_difference_interval(np.zeros(3), np.zeros(4)), "speak of different examples"),
         (lambda: bootstrap_interval(lambda w: w[:, 0], [], confidence=0.5), "same examples"),
-        (
-            lambda: bootstrap_interval(lambda w, x: w @ x, [np.zeros(3)], confidence=0.0),
-            "a confidence is a share",
-        ),
-        (
-            lambda: auc_difference_interval(np.zeros((3, 2)), np.zeros((4, 2)), np.zeros((3, 2))),
-            "scores b and labels",
-        ),
+        (lambda: bootstrap_interval(lambda w, x: w @ x, [np.zeros(3)], confidence=0.0), "a confidence is a share"),
+        (lambda: auc_difference_interval(np.zeros((3, 2)), np.zeros((4, 2)), np.zeros((3, 2))), "scores b and labels"),
         (lambda: auc_difference_interval(np.zeros(3), np.zeros(3), np.zeros(3)), "scores a and labels"),
         (lambda: auc_difference_interval([[float("nan")]], [[0.0]], [[1]]), "a score of a is NaN"),
         (lambda: noninferior(seeds_interval([0.0]), margin=0.0), "a margin must be positive"),

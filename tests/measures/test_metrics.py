@@ -145,10 +145,7 @@ def test_float64_sums() -> None:
         (lambda: correct(torch.zeros(3, 2), torch.tensor([0, 1, -1])), "a label is out of range"),
         (lambda: correct(torch.zeros(3, 2), torch.zeros(3)), "labels must be integers"),
         (lambda: correct(torch.zeros(1, 2), torch.tensor([[0.5, 1.0]])), "neither 0 nor 1"),
-        (
-            lambda: per_example_loss(torch.zeros(3, 2), torch.zeros(3).long(), "multi"),
-            "do not fit task='multi'",
-        ),
+        (lambda: per_example_loss(torch.zeros(3, 2), torch.zeros(3).long(), "multi"), "do not fit task='multi'"),
         (lambda: per_example_loss(torch.zeros(3, 2), torch.zeros(3, 2)), "do not fit task='single'"),
         (lambda: metric(torch.zeros(3, 2), torch.zeros(3).long(), "top5"), "top5 does not fit 2 classes"),
         (lambda: metric(torch.zeros(3, 2), torch.zeros(3, 2), "top1"), "top1 takes one label per example"),

@@ -8,12 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from transferscope.errors import LoaderError, WeightsError
-from transferscope.networks.batchnorm import (
-    batch_norm_state,
-    has_batch_norm,
-    load_batch_norm_state,
-    recompute,
-)
+from transferscope.networks.batchnorm import batch_norm_state, has_batch_norm, load_batch_norm_state, recompute
 
 
 class Twice(nn.Module):

@@ -84,11 +84,7 @@ def test_granularities_get_finer(name):
     ("name", "granularity", "expected"),
     [
         ("resnet18", "stage", "conv1 bn1 layer1 layer2 layer3 layer4 fc"),
-        (
-            "resnet18",
-            "block",
-            "conv1 bn1 layer1.0 layer1.1 layer2.0 layer2.1 layer3.0 layer3.1 layer4.0 layer4.1 fc",
-        ),
+        ("resnet18", "block", "conv1 bn1 layer1.0 layer1.1 layer2.0 layer2.1 layer3.0 layer3.1 layer4.0 layer4.1 fc"),
         ("vit_tiny_patch16_224", "stage", "(direct) patch_embed blocks norm head"),
         ("swin_tiny_patch4_window7_224", "stage", "patch_embed layers.0 layers.1 layers.2 layers.3 norm head"),
         ("convnext_atto", "stage", "stem stages.0 stages.1 stages.2 stages.3 head"),

@@ -43,11 +43,7 @@ def test_bfloat16_is_listed_but_never_chosen():
     ],
 )
 def test_the_rule(contiguous, channels_last, expected):
-    speeds = {
-        "float32 contiguous": contiguous,
-        "float32 channels_last": channels_last,
-        "bfloat16 channels_last": 1e9,
-    }
+    speeds = {"float32 contiguous": contiguous, "float32 channels_last": channels_last, "bfloat16 channels_last": 1e9}
     assert choose_format(speeds) == expected
 
 

@@ -48,10 +48,7 @@ def paired_examples(generator: Generator) -> Case:
 
 
 def learning_curves(generator: Generator) -> Case:
-    return {
-        "a": dict(enumerate(generator.random(13).tolist())),
-        "b": dict(enumerate(generator.random(9).tolist())),
-    }
+    return {"a": dict(enumerate(generator.random(13).tolist())), "b": dict(enumerate(generator.random(9).tolist()))}
 
 
 def parameters(generator: Generator) -> Case:

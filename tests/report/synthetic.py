@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import polars as pl
@@ -37,6 +38,7 @@ from tests.report.synthetic_spectrum import SUMMARY as SPECTRUM_SUMMARY
 from tests.report.synthetic_spectrum import spectrum_table
 from tests.report.synthetic_starts import control_table, transplant_table
 from tests.report.synthetic_starts import summary as starts_summary
+from tests.tables import barriers, example
 from transferscope.analyses.block_shuffle.summary import summary_of
 from transferscope.analyses.contract import AbstractAnalysis, checked
 from transferscope.analyses.distance.analysis import Distance
@@ -47,10 +49,10 @@ from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.mistakes.analysis import Mistakes
 from transferscope.analyses.mistakes_in_training.analysis import MistakesInTraining
 from transferscope.analyses.outcome.analysis import Outcome
+from transferscope.analyses.path.analysis import Path
 from transferscope.analyses.similarity.analysis import Similarity
 from transferscope.analyses.summary import Summary
 from transferscope.running.results import AnalysisResult, Results
-from transferscope.study.columns import schema
 from transferscope.study.registry import analysis_type
 from transferscope.study.settings import Study
 
@@ -90,7 +92,7 @@ def learning_rate_table(diverge: bool = False, error: float | None = None) -> pl
                     "validation_loss": None if lost else 1.2 * (1 - metric) + 0.2,
                     "diverged": lost,
                 })  # fmt: skip
-    return pl.DataFrame(rows, schema=schema(LearningRate.columns))
+    return example(LearningRate, rows)
 
 
 def learning_curves_table(seeds: tuple[int, ...] = (0, 1, 2), diverge: str = "") -> pl.DataFrame:
@@ -115,131 +117,101 @@ def learning_curves_table(seeds: tuple[int, ...] = (0, 1, 2), diverge: str = "")
                     **{name: None if lost else number for name, number in value.items()},
                     "diverged": end != 99, "network": f"{variant}{seed}", "setting": "chosen",
                 })  # fmt: skip
-    return pl.DataFrame(rows, infer_schema_length=None)
+    return example(LearningCurves, rows)
 
 
-def _networks(seeds: tuple[int, ...], variants: tuple[str, ...]) -> list[tuple[str, int, str]]:
-    return [(variant, seed, f"{variant.replace('_', '-')}[{seed}]") for variant in variants for seed in seeds]
+def _networks(seeds: tuple[int, ...], variants: tuple[str, ...]) -> list[tuple[str, int]]:
+    return [(variant, seed) for variant in variants for seed in seeds]
 
 
-def _pair(a: str, b: str) -> str:
-    return f"{a}/{b}".replace("_", "-")
+def _sides(first: tuple[str, int], second: tuple[str, int]) -> dict[str, Any]:
+    return {"variant_a": first[0], "seed_a": first[1], "variant_b": second[0], "seed_b": second[1]}
 
 
 def _checks(level: float, i: int, j: int, checked: bool) -> dict[str, float | None]:
-    names = ("cca", "cca_chance", "procrustes", "rsa")
     if not checked or i != j:
-        return dict.fromkeys(names)
-    return dict(zip(names, (0.9 * level, 0.1, level**0.5, 0.8 * level), strict=True))
+        return {}
+    return {"cca": 0.9 * level, "cca_chance": 0.1, "procrustes": level**0.5, "rsa": 0.8 * level}
 
 
 def similarity_table(
     seeds: tuple[int, ...] = (0, 1, 2), modules: list[str] = MODULES, agreement: bool = False
 ) -> pl.DataFrame:
     draw = random.Random(4)
-    networks = [("RI", seeds[0], f"RI[{seeds[0]}]"), ("P", 0, "P"), *_networks(seeds, ("RI_T", "P_T"))]
+    networks = [("RI", seeds[0]), ("P", 0), *_networks(seeds, ("RI_T", "P_T"))]
     depth = len(modules)
     kin = {frozenset({"P", "P_T"}): 0.88, frozenset({"P_T"}): 0.86, frozenset({"RI_T"}): 0.55,
            frozenset({"RI", "RI_T"}): 0.45, frozenset({"P_T", "RI_T"}): 0.4}  # fmt: skip
     rows = []
-    for first in range(len(networks)):
-        for second in range(first, len(networks)):
-            (va, sa, a), (vb, sb, b) = networks[first], networks[second]
-            level = 1.0 if first == second else kin.get(frozenset({va, vb}), 0.25)
+    for place, one in enumerate(networks):
+        for two in networks[place:]:
+            level = 1.0 if one == two else kin.get(frozenset({one[0], two[0]}), 0.25)
+            sides = _sides(one, two) | ({"a": "P"} if one[0] == "P" else {}) | ({"b": "P"} if two[0] == "P" else {})
             for i, module_a in enumerate(modules):
                 for j, module_b in enumerate(modules):
                     fall = 1 - 0.5 * (1 - level) * (i + j) / depth
                     near = math.exp(-(((i - j) / (0.28 * depth)) ** 2))
+                    cka = min(1.0, level * near * fall + abs(draw.gauss(0, 0.004)))
                     rows.append({
-                        "a": a, "variant_a": va, "seed_a": sa, "module_a": module_a, "b": b, "variant_b": vb,
-                        "seed_b": sb, "module_b": module_b, "position_a": i, "position_b": j,
-                        "cka": min(1.0, level * near * fall + abs(draw.gauss(0, 0.004))), "examples": 640, "batch": 64,
-                        "kind": "unbiased", "maps": "flattened", **_checks(level, i, j, checked=agreement),
+                        **sides, "module_a": module_a, "module_b": module_b, "position_a": i, "position_b": j,
+                        "cka": cka, **_checks(level, i, j, checked=agreement),
                     })  # fmt: skip
-    return pl.DataFrame(rows, infer_schema_length=None)
+    return example(Similarity, rows, **{"examples": 640, "batch": 64, "kind": "unbiased", "maps": "flattened"})
 
 
 def distance_table(seeds: tuple[int, ...] = (0, 1, 2), modules: list[str] = MODULES) -> pl.DataFrame:
     draw = random.Random(5)
     trained = _networks(seeds, ("P_T", "RI_T"))
     starts = {"P_T": "P", "RI_T": "RI"}
-    pairs = [
-        (starts[variant], seed, f"{starts[variant]}[{seed}]", variant, seed, label) for variant, seed, label in trained
-    ]
-    pairs += [(*trained[i], *trained[j]) for i in range(len(trained)) for j in range(i + 1, len(trained))]
-    size = {"P/P-T": 6.0, "RI/RI-T": 14.0, "P-T/P-T": 7.5, "RI-T/RI-T": 27.0, "P-T/RI-T": 34.0}
+    pairs = [((starts[variant], seed), (variant, seed)) for variant, seed in trained] + list(combinations(trained, 2))
+    size = {("P", "P_T"): 6.0, ("RI", "RI_T"): 14.0, ("P_T", "P_T"): 7.5, ("RI_T", "RI_T"): 27.0, ("P_T", "RI_T"): 34.0}
     rows = []
-    for va, sa, a, vb, sb, b in pairs:
-        pair = _pair(va, vb)
-        places = [
-            ("all", -3),
-            ("trunk", -2),
-            ("head", -1),
-            *((name, place) for place, name in enumerate(modules)),
-        ]
-        for part, position in places:
+    for one, two in pairs:
+        start, same = one[0] in starts.values(), one[0] == two[0]
+        for position, part in enumerate(("all", "trunk", "head", *modules), -3):
             share = 1.0 if part in ("all", "trunk") else 0.08 if part == "head" else 0.12 + 0.01 * position
-            length = size[pair] * share * (1 + draw.gauss(0, 0.02))
-            start = va in starts.values()
+            length = size[one[0], two[0]] * share * (1 + draw.gauss(0, 0.02))
             rows.append({
-                "a": a, "variant_a": va, "seed_a": sa, "b": b, "variant_b": vb, "seed_b": sb, "pair": pair,
-                "part": part, "position": position, "parameters": 1000 * (position + 4), "distance": length,
-                "relative": length / (60 * share), "cosine": None if start else 0.35 if va == vb else 0.05,
-                "cosine_without_decay": None if start else 0.22 if va == vb else 0.01,
+                **_sides(one, two), "part": part, "position": position, "parameters": 1000 * (position + 4),
+                "distance": length, "relative": length / (60 * share),
+                "cosine": None if start else 0.35 if same else 0.05,
+                "cosine_without_decay": None if start else 0.22 if same else 0.01,
             })  # fmt: skip
-    return pl.DataFrame(rows, infer_schema_length=None)
+    return example(Distance, rows)
 
 
 def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFrame:
-    networks = _networks(seeds, ("P_T", "RI_T"))
     rows = []
-    for first in range(len(networks)):
-        for second in range(first + 1, len(networks)):
-            (va, sa, a), (vb, sb, b) = networks[first], networks[second]
-            hill = {("P_T", "P_T"): 0.02, ("RI_T", "RI_T"): 0.42, ("P_T", "RI_T"): 0.5}[va, vb]
-            length = {("P_T", "P_T"): 7.5, ("RI_T", "RI_T"): 27.0, ("P_T", "RI_T"): 34.0}[va, vb]
-            ends = {"P_T": (0.33, 0.15), "RI_T": (0.45, 0.23)}
-            for split, offset in (("train", -0.12), ("test", 0.0)):
-                for step in range(steps):
-                    alpha = round(-0.5 + 2 * step / (steps - 1), 6)
-                    bump = hill * 16 * (max(0.0, alpha * (1 - alpha))) ** 2
-                    away = max(0.0, -alpha, alpha - 1)
-                    line = [
-                        (1 - min(max(alpha, 0), 1)) * ends[va][k] + min(max(alpha, 0), 1) * ends[vb][k] for k in (0, 1)
-                    ]
-                    loss_gap, error_gap = bump + 2.2 * away**2, 0.5 * bump + 0.7 * away**2
-                    rows.append({
-                        "role": "pair", "moved": "all",
-                        "pair": _pair(va, vb), "a": a, "b": b, "seed_a": sa, "seed_b": sb, "split": split,
-                        "alpha": alpha, "l2": alpha * length, "batch_norm": "recompute", "examples": 656,
-                        "loss": line[0] + offset + loss_gap, "loss_se": 0.015, "error": line[1] + offset + error_gap,
-                        "error_se": 0.013, "metric": 1 - (line[1] + offset + error_gap), "loss_gap": loss_gap,
-                        "loss_gap_se": 0.01, "loss_gap_mean": loss_gap, "loss_gap_mean_se": 0.01,
-                        "error_gap": error_gap, "error_gap_se": 0.009, "error_gap_mean": error_gap,
-                        "error_gap_mean_se": 0.009, **dict.fromkeys(_OF_BARRIERS), "level": "point",
-                    })  # fmt: skip
-                empty = dict.fromkeys(rows[-1])
-                for quantity, height, baseline in (
-                    (quantity, height, baseline)
-                    for quantity, height in (("loss", hill), ("error", 0.5 * hill))
-                    for baseline in ("linear", "mean")
-                ):
-                    rows.append({
-                        **empty, "level": "barrier", "role": "pair", "moved": "all",
-                        "pair": _pair(va, vb), "a": a, "b": b, "seed_a": sa, "seed_b": sb,
-                        "split": split, "batch_norm": "recompute", "examples": 656, "alpha": 0.5, "l2": length,
-                        "quantity": quantity, "baseline": baseline, "barrier": height, "low": 0.9 * height,
-                        "high": 1.1 * height, "n": 656, "midpoint_gap": height, "smallest_gap": 0.0, "points": 21,
-                        "barrier_se": 0.05 * height, "per_l2": height / length, "equivalent": 49, "bracket": 0.021,
-                        "open": 0,
-                    })  # fmt: skip
-    return pl.DataFrame(rows, infer_schema_length=None)
+    for one, two in combinations(_networks(seeds, ("P_T", "RI_T")), 2):
+        sides, variants = _sides(one, two), (one[0], two[0])
+        hill = {("P_T", "P_T"): 0.02, ("RI_T", "RI_T"): 0.42, ("P_T", "RI_T"): 0.5}[variants]
+        length = {("P_T", "P_T"): 7.5, ("RI_T", "RI_T"): 27.0, ("P_T", "RI_T"): 34.0}[variants]
+        ends = {"P_T": (0.33, 0.15), "RI_T": (0.45, 0.23)}
+        for split, offset in (("train", -0.12), ("test", 0.0)):
+            for step in range(steps):
+                alpha = round(-0.5 + 2 * step / (steps - 1), 6)
+                within, away = min(max(alpha, 0), 1), max(0.0, -alpha, alpha - 1)
+                loss, error = (
+                    (1 - within) * a + within * b + offset for a, b in zip(*(ends[v] for v in variants), strict=True)
+                )
+                bump = hill * 16 * (max(0.0, alpha * (1 - alpha))) ** 2
+                loss_gap, error_gap = bump + 2.2 * away**2, 0.5 * bump + 0.7 * away**2
+                rows.append({
+                    **sides, "level": "point", "split": split, "alpha": alpha, "l2": alpha * length,
+                    "loss": loss + loss_gap, "loss_se": 0.015, "error": error + error_gap, "error_se": 0.013,
+                    "metric": 1 - (error + error_gap), "loss_gap": loss_gap, "loss_gap_se": 0.01,
+                    "loss_gap_mean": loss_gap, "loss_gap_mean_se": 0.01, "error_gap": error_gap,
+                    "error_gap_se": 0.009, "error_gap_mean": error_gap, "error_gap_mean_se": 0.009,
+                })  # fmt: skip
+            for row in barriers({"loss": hill, "error": 0.5 * hill}, l2=length, n=656, split=split, **sides):
+                height = row["barrier"]
+                rows.append({
+                    **{name: value for name, value in row.items() if "simultaneous" not in name},
+                    "midpoint_gap": height, "points": 21, "barrier_se": 0.05 * height, "per_l2": height / length,
+                    "equivalent": 49, "bracket": 0.021, "open": 0,
+                })  # fmt: skip
+    return example(Path, rows, **{"role": "pair", "moved": "all", "examples": 656})
 
-
-_OF_BARRIERS = (
-    "quantity", "baseline", "barrier", "barrier_se", "low", "high", "n", "per_l2", "midpoint_gap", "smallest_gap",
-    "points", "equivalent", "bracket", "open", "recheck_loss", "recheck_error",
-)  # fmt: skip
 
 TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "learning_rate": learning_rate_table,

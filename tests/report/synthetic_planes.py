@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import polars as pl
 
-from tests.report.synthetic_pairs import seed_pairs
+from tests.tables import seed_pairs
 from transferscope.analyses.basin.analysis import Basins, published_rows
 from transferscope.analyses.basin.rows import rows_of
 from transferscope.analyses.evidence import Evidence

@@ -188,8 +188,8 @@ def test_likeness_of_every_pair_and_the_mean_of_curves_survive() -> None:
     curves = checked(synthetic.analysis("learning_curves"), synthetic.learning_curves_table())
     means = small_table("learning_curves", curves)
     assert means is not None
-    end = means.filter((pl.col("variant") == "P_T") & (pl.col("epoch") == 10))
-    theirs = curves.filter((pl.col("variant") == "P_T") & (pl.col("epoch") == 10))
+    end = means.filter(variant="P_T", epoch=10)
+    theirs = curves.filter(variant="P_T", epoch=10)
     assert end["test_metric"].item() == pytest.approx(theirs["test_metric"].mean(), rel=1e-5)
     assert end["n"].item() == 3
 

@@ -55,7 +55,7 @@ def test_a_plain_sentence_and_what_to_take(facts: dict[str, Any], sentence: str,
 @pytest.mark.kind("C11")
 def test_longer_training_from_scratch_is_named_with_its_epochs() -> None:
     rows = synthetic.headline()
-    long = rows.filter(pl.col("variant") == "RI_T").with_columns(
+    long = rows.filter(variant="RI_T").with_columns(
         variant=pl.lit("RI_T_long"), value=pl.lit(0.82), epochs=pl.lit(30, pl.Int64)
     )
     found = answer(replace(results(rival="RI_T_long"), headline=pl.concat([rows, long])))
@@ -199,10 +199,7 @@ def test_steps_follow_from_what_was_asked() -> None:
 
 @pytest.mark.kind("C11")
 def test_results_without_the_four_networks_rest_on_the_gap() -> None:
-    gap = (
-        synthetic.gap(0.0, -0.5, 0.5, "examples", 656),
-        synthetic.gap(0.05, 0.02, 0.09, "seeds", 3),
-    )
+    gap = (synthetic.gap(0.0, -0.5, 0.5, "examples", 656), synthetic.gap(0.05, 0.02, 0.09, "seeds", 3))
     made = synthetic.results(analyses=(synthetic.result("learning_rate"),), gap=gap)
     assert answer(made).advice == "Ship P-T at rate 0.03."
     assert answer(replace(made, gap=())).advice.startswith("Train at least one finished pair")

@@ -157,7 +157,7 @@ def test_intervals_of_classes_end_within_the_frame() -> None:
     assert figure is not None
     layers = figure.panels[0].to_dict()["layer"]
     low, high = next(layer for layer in layers if layer["mark"]["type"] == "circle")["encoding"]["x"]["scale"]["domain"]
-    rows = synthetic.TABLES["mistakes"]().filter((pl.col("level") == "recall") & (pl.col("basis") == "examples"))
+    rows = synthetic.TABLES["mistakes"]().filter(level="recall", basis="examples")
     assert low < 100 * min(rows["low"])
     assert high > 100 * max(rows["high"])
 

@@ -133,7 +133,7 @@ def test_kept_studies_have_the_rates_that_their_rule_chooses() -> None:
         lacking = set(columns) - set(rates.columns)
         assert lacking <= {"validation_error", "spike_epoch", "spike_before", "spike_peak", "spike_back"}
         table = rates.with_columns(pl.lit(None, columns[name]).alias(name) for name in sorted(lacking))
-        rows = study.headline.filter((pl.col("split") == "test") & pl.col("variant").is_in(["P_T", "RI_T"]))
+        rows = study.headline.filter(pl.col("variant").is_in(["P_T", "RI_T"]), split="test")
         found = dict(rows.select("variant", "learning_rate").iter_rows())
         assert found == {variant: choose(table, variant) for variant in ("P_T", "RI_T")}
     assert len(studies) >= 15

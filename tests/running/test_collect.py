@@ -42,18 +42,18 @@ def test_the_headline_is_what_the_outcome_says(finished: FinishedStudy) -> None:
     rates = {variant: choice["rate"] for variant, choice in search.summary.facts["choices"].items()}
     assert set(rates.values()) <= {0.01, 0.05, 0.2}
     for row in headline.iter_rows(named=True):
-        rows = table.filter((pl.col("variant") == row["variant"]) & (pl.col("split") == row["split"]))
-        (mean,) = rows.filter(pl.col("level") == "variant").iter_rows(named=True)
+        rows = table.filter(variant=row["variant"], split=row["split"])
+        (mean,) = rows.filter(level="variant").iter_rows(named=True)
         assert {name: row[name] for name in ("value", "low", "high", "basis", "n")} == {
             name: mean[name] for name in ("value", "low", "high", "basis", "n")
         }
-        assert row["value"] == pytest.approx(rows.filter(pl.col("level") == "network")["value"].mean())
+        assert row["value"] == pytest.approx(rows.filter(level="network")["value"].mean())
         if row["variant"] in ("RI", "P"):
             assert (row["learning_rate"], row["epochs"]) == (None, None)
         else:
             assert (row["learning_rate"], row["epochs"]) == (rates[row["variant"]], 2)
     gap = finished.results.gap
-    test = headline.filter(pl.col("split") == "test")
+    test = headline.filter(split="test")
     values = dict(zip(test["variant"], test["value"], strict=True))
     place = {"variant": "P_T", "rival": "RI_T", "metric": "top1"}
     assert [(item.quantity, item.at) for item in gap] == [

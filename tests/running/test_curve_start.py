@@ -2,7 +2,6 @@
 
 import shutil
 
-import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -115,7 +114,7 @@ def test_a_study_with_curves(finished, tmp_path) -> None:
     curves = [result for result in results.analyses if result.analysis.name == "curve"]
     for result, shape in zip(curves, ("bezier", "chain"), strict=True):
         assert result.table["shape"].unique().to_list() == [shape]
-        assert result.table.filter(pl.col("level") == "point").height == 2 * 2 * 2 * 3
+        assert result.table.filter(level="point").height == 2 * 2 * 2 * 3
         assert "on the straight line" in result.summary.verdict
     assert len(curves) == 2
     before = tiny.contents(tmp_path / "store")

@@ -125,12 +125,12 @@ def test_networks_are_shown_by_what_they_were_trained_on(ran: Ran) -> None:
 
 def test_rewinding_tells_every_module_of_every_network(ran: Ran) -> None:
     table = ran.table("rewind")
-    modules = table.filter(pl.col("level") == "module")
+    modules = table.filter(level="module")
     assert set(modules["variant"]) == {"P_T", "RI_T", *BLOCKS}
     kinds = modules.group_by("variant", "seed", "module", "to", "split").len()
     assert kinds.height == modules.height == 4 * len(SEEDS) * len(MODULES) * 2 * 2
     # Networks of one seed that were trained on other images are other networks.
-    own = table.filter((pl.col("level") == "own") & (pl.col("split") == "test"))
+    own = table.filter(level="own", split="test")
     assert own["loss"].n_unique() == own.height == 4 * len(SEEDS)
     summary = ran.of("rewind").summary
     assert summary is not None
@@ -144,17 +144,15 @@ def test_rewinding_tells_every_module_of_every_network(ran: Ran) -> None:
 
 def test_criticality_tells_every_module_of_every_network(ran: Ran) -> None:
     table = ran.table("criticality")
-    modules = table.filter(pl.col("level") == "module")
+    modules = table.filter(level="module")
     assert set(modules["variant"]) == {"P_T", "RI_T", *BLOCKS}
     kinds = modules.group_by("variant", "seed", "module", "limit").len()
     assert kinds.height == modules.height == 4 * len(SEEDS) * len(MODULES) * 2
     # One ε for all networks, shuffled ones among them; the other is each network's own.
-    final = dict(table.filter(pl.col("level") == "final").select("network", "value").rows())
-    limits = modules.filter(pl.col("limit") == "own").select("network", "epsilon").unique()
+    final = dict(table.filter(level="final").select("network", "value").rows())
+    limits = modules.filter(limit="own").select("network", "epsilon").unique()
     assert dict(limits.rows()) == pytest.approx({name: value + 0.01 for name, value in final.items()})
-    assert modules.filter(pl.col("limit") == "common")["epsilon"].unique().to_list() == pytest.approx(
-        [max(final.values()) + 0.01]
-    )
+    assert modules.filter(limit="common")["epsilon"].unique().to_list() == pytest.approx([max(final.values()) + 0.01])
     summary = ran.of("criticality").summary
     assert summary is not None
     for words in ("P-T: ", "RI-T: ", "P-T, blocks of 12 px: ", "P-T, blocks of 4 px: "):
@@ -166,7 +164,7 @@ def test_criticality_tells_every_module_of_every_network(ran: Ran) -> None:
 
 def test_the_spectrum_is_set_against_the_control(ran: Ran) -> None:
     table = ran.table("spectrum")
-    networks = table.filter((pl.col("level") == "network") & (pl.col("quantity") == "stable_rank"))
+    networks = table.filter(level="network", quantity="stable_rank")
     trained = networks.filter(pl.col("variant").is_in(["P_T", "RI_T", "P_T_wd0", "RI_T_wd0"]))
     assert trained.height == 4 * len(SEEDS) * len(MODULES)
     # Without weight decay the weights are others, and hardly so after two epochs.

@@ -211,8 +211,7 @@ def test_a_grid_whose_best_lies_at_its_edge_grows_for_both_variants_until_it_doe
     table = rate.table
     assert table is not None
     by_variant = {
-        variant: sorted(table.filter(pl.col("variant") == variant)["learning_rate"].to_list())
-        for variant in ("RI_T", "P_T")
+        variant: sorted(table.filter(variant=variant)["learning_rate"].to_list()) for variant in ("RI_T", "P_T")
     }
     assert by_variant["RI_T"] == by_variant["P_T"]
     grid = by_variant["RI_T"]

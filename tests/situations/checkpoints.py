@@ -283,10 +283,7 @@ DAMAGE: dict[str, tuple[Callable[[Path, State], Path], tuple[str, ...]]] = {
         lambda p, s: _torch(p, _changed(s, "bn1.running_var", lambda v: v - 9)),
         ("bn1.running_var", "variance"),
     ),
-    "integers": (
-        lambda p, s: _torch(p, _changed(s, "fc.weight", lambda v: v.to(torch.int8))),
-        ("fc.weight", "int8"),
-    ),
+    "integers": (lambda p, s: _torch(p, _changed(s, "fc.weight", lambda v: v.to(torch.int8))), ("fc.weight", "int8")),
     "two networks": (lambda p, s: _torch(p, {"net_a": s, "net_b": other(s)}), ("net_a", "net_b", "which")),
     "another network": (
         lambda p, s: _torch(p, build(Architecture(name="timm:resnet18"), 3, 0).state_dict()),

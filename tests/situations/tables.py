@@ -134,12 +134,7 @@ def _arrays(number: int, classes: list[str], rng: random.Random) -> Situation:
 
 def _faulty(number: int, fault: str, classes: list[str], rng: random.Random) -> Situation:
     made = _parquet(0, classes, rng)  # numbers, with names in every file
-    named = {
-        "null label": "empty rows",
-        "unnamed file": "classes",
-        "other names": "classes",
-        "no pictures": "'image'",
-    }
+    named = {"null label": "empty rows", "unnamed file": "classes", "other names": "classes", "no pictures": "'image'"}
     made.name, made.refused, made.seed = f"{number:02d} {fault}", named[fault], number
     return made
 

@@ -80,9 +80,7 @@ def test_equal_work_gives_equal_bytes_apart_from_provenance(tmp_path: Path):
 @settings(derandomize=True, deadline=None, max_examples=30)
 @given(
     files=st.dictionaries(
-        st.from_regex(r"[a-z0-9]{1,8}(/[A-Za-z0-9_ äß.-]{1,12}x)?", fullmatch=True),
-        st.binary(max_size=300),
-        max_size=5,
+        st.from_regex(r"[a-z0-9]{1,8}(/[A-Za-z0-9_ äß.-]{1,12}x)?", fullmatch=True), st.binary(max_size=300), max_size=5
     ).filter(
         lambda files: (
             not {name for name in files if "/" not in name} & {name.split("/")[0] for name in files if "/" in name}
@@ -229,10 +227,7 @@ def test_names_that_are_not_there(entry: Entry):
 
 def test_the_stores_own_names_and_links_are_refused(entry: Entry):
     for name in ("manifest.json", "provenance.json"):
-        with (
-            pytest.raises(StoreError, match=f"the name '{name}' is the store's own"),
-            entry.write() as folder,
-        ):
+        with pytest.raises(StoreError, match=f"the name '{name}' is the store's own"), entry.write() as folder:
             (folder / name).write_bytes(b"{}")
     with pytest.raises(StoreError, match="'files' is the store's own"), entry.write({"files": 1}):
         pass

@@ -43,10 +43,7 @@ def test_the_second_process_is_told_who_holds_the_lock(store: Store, holder: sub
         store.lock("study-x", wait=0, what="the same study"),
     ):
         pass
-    with (
-        pytest.raises(StoreBusyError, match=r"(?s)study-x is already.*after 0.2 seconds"),
-        store.lock("study-x", 0.2),
-    ):
+    with pytest.raises(StoreBusyError, match=r"(?s)study-x is already.*after 0.2 seconds"), store.lock("study-x", 0.2):
         pass
     with store.lock("study-y", wait=0):
         pass
@@ -78,11 +75,7 @@ def test_waiting_ends_when_the_lock_is_free_and_says_whom_for(store: Store, hold
 
 
 def test_one_process_excludes_itself(store: Store):
-    with (
-        store.lock("a"),
-        pytest.raises(StoreBusyError, match=f"process {os.getpid()}"),
-        store.lock("a", wait=0),
-    ):
+    with store.lock("a"), pytest.raises(StoreBusyError, match=f"process {os.getpid()}"), store.lock("a", wait=0):
         pass
     inside, order = threading.Event(), []
 
@@ -122,11 +115,7 @@ def test_what_is_said_of_the_holder(store: Store, side: object, words: str):
     if side is not None:
         raw = side if isinstance(side, bytes) else json.dumps(side).encode()
         (folder / "a.holder.json").write_bytes(raw)
-    with (
-        filelock.FileLock(folder / "a.lock"),
-        pytest.raises(StoreBusyError, match=words),
-        store.lock("a", wait=0),
-    ):
+    with filelock.FileLock(folder / "a.lock"), pytest.raises(StoreBusyError, match=words), store.lock("a", wait=0):
         pass
 
 

@@ -39,14 +39,7 @@ def test_counts_sizes_and_keys(store: Store):
     put(store, "units", "bbbb", table=b"rows")
     assert list(store.keys("units")) == ["aaaa", "bbbb"]
     store.study("s0s0")
-    assert store.status() == {
-        "networks": 1,
-        "artefacts": 0,
-        "units": 2,
-        "images": 0,
-        "probes": 0,
-        "studies": 1,
-    }
+    assert store.status() == {"networks": 1, "artefacts": 0, "units": 2, "images": 0, "probes": 0, "studies": 1}
     on_disk = sum(path.stat().st_size for path in store.root.rglob("*") if path.is_file())
     assert store.size() == on_disk > 1008
     assert store.disk_free() > 0

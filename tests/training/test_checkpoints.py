@@ -17,9 +17,7 @@ def saved(identity="a", epoch=1, kept=None):
     timings = tuple(EpochTiming(row.epoch, 10, 0.1, 0.2) for row in rows)
     state = {"weight": torch.randn(3, 2), "count": torch.tensor(7), "half": torch.ones(2).bfloat16()}
     return Saved(
-        Progress(identity, rows, timings, kept or {}, epoch),
-        state,
-        {"momentum_buffer/weight": torch.ones(3, 2)},
+        Progress(identity, rows, timings, kept or {}, epoch), state, {"momentum_buffer/weight": torch.ones(3, 2)}
     )
 
 

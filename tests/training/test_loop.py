@@ -166,12 +166,7 @@ class TestOptions:
             model = Constant()
             before = {name: value.clone() for name, value in model.state_dict().items()}
             training = run(
-                images,
-                splits,
-                tmp_path / str(spared),
-                model,
-                weight_decay=0.1,
-                decay_norm_and_bias=not spared,
+                images, splits, tmp_path / str(spared), model, weight_decay=0.1, decay_norm_and_bias=not spared
             )
             moved = {name for name in before if not torch.equal(before[name], training.state[name])}
             assert moved == ({"linear.weight"} if spared else {"linear.weight", "linear.bias", "norm.weight"})

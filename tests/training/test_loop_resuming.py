@@ -46,22 +46,10 @@ class TestResuming:
         """7 updates an epoch; AdamW, one-cycle, dropout, mixup, smoothing, clipping, module rates."""
         model, events = tiny(dropout=0.3).eval(), []
         with pytest.raises(KeyboardInterrupt):
-            run(
-                images,
-                splits,
-                tmp_path / "b",
-                model,
-                options={"stop_requested": Interrupt(update)},
-                **EVERYTHING,
-            )
+            run(images, splits, tmp_path / "b", model, options={"stop_requested": Interrupt(update)}, **EVERYTHING)
         assert not model.training
         resumed = run(
-            images,
-            splits,
-            tmp_path / "b",
-            tiny(dropout=0.3),
-            options={"on_event": events.append},
-            **EVERYTHING,
+            images, splits, tmp_path / "b", tiny(dropout=0.3), options={"on_event": events.append}, **EVERYTHING
         )
         assert events[0]["kind"] == "training_resumed"
         assert events[0]["epoch"] == update // 7
@@ -74,12 +62,7 @@ class TestResuming:
             assert path.read_bytes() == straight.checkpoints[epoch].read_bytes()
 
     def test_is_bit_identical_with_sgd_channels_last_and_bfloat16(self, images, splits, tmp_path):
-        settings = {
-            "memory_format": "channels_last",
-            "precision": "bfloat16",
-            "epochs": 3,
-            "warmup_epochs": 0.5,
-        }
+        settings = {"memory_format": "channels_last", "precision": "bfloat16", "epochs": 3, "warmup_epochs": 0.5}
         straight = run(images, splits, tmp_path / "a", tiny(dropout=0.3), **settings)
         options = {"stop_requested": Interrupt(15)}
         with pytest.raises(KeyboardInterrupt):
@@ -94,14 +77,7 @@ class TestResuming:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            run(
-                images,
-                splits,
-                tmp_path / "b",
-                tiny(dropout=0.3),
-                options={"on_event": listener},
-                **EVERYTHING,
-            )
+            run(images, splits, tmp_path / "b", tiny(dropout=0.3), options={"on_event": listener}, **EVERYTHING)
         resumed = run(images, splits, tmp_path / "b", tiny(dropout=0.3), **EVERYTHING)
         assert same(resumed.state, straight.state)
         assert resumed.history.equals(straight.history)
@@ -126,12 +102,7 @@ class TestResuming:
         path.write_bytes(content[:-9] if damage == "truncated" else content)
         events = []
         resumed = run(
-            images,
-            splits,
-            tmp_path / "b",
-            tiny(dropout=0.3),
-            options={"on_event": events.append},
-            **EVERYTHING,
+            images, splits, tmp_path / "b", tiny(dropout=0.3), options={"on_event": events.append}, **EVERYTHING
         )
         assert events[0]["kind"] == "training_restarted"
         assert "damaged" in events[0]["reason"]
@@ -140,10 +111,7 @@ class TestResuming:
 
     def test_another_recipe_or_split_does_not_resume(self, images, splits, tmp_path):
         run(images, splits, tmp_path)
-        for changed, recipe in (
-            (splits, {"learning_rate": 0.01}),
-            ({**splits, "train": splits["train"][:-3]}, {}),
-        ):
+        for changed, recipe in ((splits, {"learning_rate": 0.01}), ({**splits, "train": splits["train"][:-3]}, {})):
             events = []
             run(images, changed, tmp_path, options={"on_event": events.append}, **recipe)
             assert events[0]["kind"] == "training_restarted"

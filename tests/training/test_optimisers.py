@@ -65,11 +65,7 @@ class TestRateFactor:
 class TestGroups:
     def test_norms_and_biases_are_told_apart(self):
         spared = is_norm_or_bias(network())
-        assert {name for name, spare in spared.items() if not spare} == {
-            "0.0.weight",
-            "1.0.weight",
-            "5.weight",
-        }
+        assert {name for name, spare in spared.items() if not spare} == {"0.0.weight", "1.0.weight", "5.weight"}
 
     def test_a_norm_of_many_dimensions_is_a_norm(self):
         assert is_norm_or_bias(nn.Sequential(nn.LayerNorm([2, 3, 3])))["0.weight"]
