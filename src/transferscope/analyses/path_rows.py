@@ -1,12 +1,12 @@
 """Rows of a straight line through parameter space: its points, and the barriers between its ends."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
 from transferscope.keys import NO_BATCH_NORM, OWN_STATISTICS
+from transferscope.rounding import finite_or_none
 from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
@@ -90,10 +90,10 @@ def point_rows(
             with np.errstate(invalid="ignore"):  # ∞ − ∞ is no change that could be named: a null
                 change = values - _values(start, quantity)
                 row |= {
-                    quantity: _finite(float(values.mean())),
-                    f"{quantity}_se": _finite(standard_error(values, clusters)),
-                    f"{quantity}_change": _finite(float(change.mean())),
-                    f"{quantity}_change_se": _finite(standard_error(change, clusters)),
+                    quantity: finite_or_none(float(values.mean())),
+                    f"{quantity}_se": finite_or_none(standard_error(values, clusters)),
+                    f"{quantity}_change": finite_or_none(float(change.mean())),
+                    f"{quantity}_change_se": finite_or_none(standard_error(change, clusters)),
                 }
         yield row
 
@@ -222,10 +222,6 @@ def line_notes(table: pl.DataFrame, batch_norm: str, images: int, points: int) -
         notes.append(f"{points} points on each line: a narrow barrier may be missed")
     notes.append("the largest of noisy values is biased upward: small barriers are found where there is none")
     return tuple(notes)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _values(point: "LandscapePoint", quantity: Literal["loss", "error"]) -> "npt.NDArray[np.float64]":

@@ -191,7 +191,7 @@ class Basins(AbstractTuned, OnImages):
         if "published" in unit.settings:
             return Measured(published_rows(unit.settings["published"], schema(self.columns)))
         if any(context.diverged(member.spec) for member in unit.members):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+            return self.measured()
         from transferscope.analyses.basin.rows import rows_of
         from transferscope.measures.basin import delta_grid
         from transferscope.methods.landscape.basin import basin_networks
@@ -220,7 +220,7 @@ class Basins(AbstractTuned, OnImages):
             for split in _SPLITS
             for row in rows_of(found, split, len(context.indices(split, self.limits[split])), self.tau)
         ]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Which sets are one basin, by the test error: its δ, and no barrier."""

@@ -216,7 +216,7 @@ class InputAblations(AbstractTuned):
             "metric": context.study.metric,
         }
         rows = rows_of(unit, context, facts, is_identity(ablation, size), self.draws)
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
 
     def _strip(self, unit: Unit, context: "Context") -> dict[str, bytes]:
         import torch

@@ -194,7 +194,7 @@ class Control(AbstractAnalysis):
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Read histories: of a tuning run its end, of report runs ends, speeds and shares."""
         rows = tuning_rows(unit, context) if unit.settings["level"] == "tuning" else ends_rows(unit, context)
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether the controls recover the gain in final test metric and in speed, by Fieller's interval over seeds."""

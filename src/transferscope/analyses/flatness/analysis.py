@@ -1,6 +1,5 @@
 """How fast the loss rises around P-T and RI-T, each measure with its control."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
@@ -16,7 +15,8 @@ from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.keys import NO_BATCH_NORM
-from transferscope.study.columns import Column, schema
+from transferscope.rounding import finite_or_none
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from torch import nn
@@ -161,11 +161,11 @@ class Flatness(AbstractTuned, OnImages):
         """The curves, or the Hessian, of one network."""
         member = unit.members[0]
         if context.diverged(member.spec):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+            return self.measured()
         measure = self._hessian if unit.settings["measure"] == "hessian" else self._curves
         base = {"network": member.label, "variant": member.variant, "seed": member.seed}
         rows = [{**base, **row} for row in measure(unit, context)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
 
     def _curves(self, unit: Unit, context: "Context") -> Iterable[dict[str, Any]]:
         import numpy as np
@@ -254,7 +254,7 @@ def _radius_rows(
         "norm": curves.norm,
         "directions": directions,
     }
-    loss = _finite(float(centre.losses.mean()))
+    loss = finite_or_none(float(centre.losses.mean()))
     own = {"loss": loss, "loss_rise": None if loss is None else 0.0, "loss_rise_se": None if loss is None else 0.0}
     own |= {"error": float(centre.errors.mean()), "error_rise": 0.0, "error_rise_se": 0.0}
     for ruler, length in lengths.items():
@@ -269,9 +269,9 @@ def _radius_rows(
 
 def _columns(quantity: str, rise: "Rise") -> dict[str, float | None]:
     return {
-        quantity: _finite(rise.value),
+        quantity: finite_or_none(rise.value),
         f"{quantity}_se": rise.se_directions,
-        f"{quantity}_rise": _finite(rise.rise),
+        f"{quantity}_rise": finite_or_none(rise.rise),
         f"{quantity}_rise_se": rise.se_examples,
     }
 
@@ -318,7 +318,3 @@ def _no_hessian(
     for index in range(settings.eigenvalues):
         yield {**common, "level": "eigenvalue", "rank": index + 1}
     yield {**common, "level": "trace"}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -17,7 +17,7 @@ from transferscope.analyses.tuned import AbstractTuned, Pair, finite, tuned_memb
 from transferscope.bounds import DIFFERENCE, MAGNITUDE
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,7 +126,7 @@ class Mistakes(AbstractTuned):
             )
         else:
             files = {}
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)), files)
+        return self.measured(rows, files)
 
     def _pair(
         self,

@@ -133,7 +133,7 @@ class ModulePath(AbstractTuned, OnImages, OnModules):
 
         first, second = unit.members
         if context.diverged(first.spec) or context.diverged(second.spec):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+            return self.measured()
         networks = context.network(first.spec), context.network(second.spec)
         head = head_name(networks[0], first.spec.architecture)
         parts = parts_parameters(networks[0], self.granularity, head)

@@ -20,7 +20,7 @@ from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
 from transferscope.keys import gap_key, shown
 from transferscope.rounding import exact
 from transferscope.specs.network import NetworkSpec
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.bounds import Flag
@@ -172,7 +172,7 @@ class Outcome(AbstractAnalysis):
             if variant in logits
         }
         rows += [{**row, "split": "test", "diverged": diverged[row["variant"]]} for row in class_rows(judgements, said)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether P-T beats RI-T on test data, by which interval."""

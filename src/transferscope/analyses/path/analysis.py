@@ -17,7 +17,7 @@ from transferscope.analyses.path_rows import clusters_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.context.bound import BoundStudy
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from torch import nn
@@ -127,7 +127,7 @@ class Path(AbstractTuned, OnImages):
 
         first, second = unit.members[0], unit.members[-1]
         if any(context.diverged(member.spec) for member in unit.members):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+            return self.measured()
         label, moved = unit.settings["pair"], unit.settings["moved"]
         ruler = len(unit.members) == 1
         ends, names = self._ends(unit, context)
@@ -153,7 +153,7 @@ class Path(AbstractTuned, OnImages):
         rows: list[dict[str, Any]] = []
         for split in _SPLITS:
             rows += [{**base, "split": split, **row} for row in rows_of(path, split, clusters[split])]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
 
     def _ends(self, unit: Unit, context: "Context") -> tuple[tuple["nn.Module", "nn.Module"], tuple[str, str]]:
         """The two networks of a unit, and what they are called."""

@@ -1,6 +1,5 @@
 """Planes through the networks of a study, and of random directions around them."""
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
@@ -18,7 +17,8 @@ from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
 from transferscope.keys import OWN_STATISTICS, RANDOM_DIRECTIONS
-from transferscope.study.columns import Column, schema
+from transferscope.rounding import finite_or_none
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -144,7 +144,7 @@ class Plane(AbstractTuned, OnImages):
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Evaluate a plane; none with a diverged network."""
         if any(context.diverged(member.spec) for member in unit.members):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+            return self.measured()
         from transferscope.methods.landscape.plane import plane_around, plane_through
 
         data = self.data(context)
@@ -178,7 +178,7 @@ class Plane(AbstractTuned, OnImages):
             }
             clusters = None if groups is None else [groups[index] for index in indices]
             rows += [{**facts, **row} for row in _rows(found, unit.members, split, clusters)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Errors at the marks, and how the plane was evaluated; a picture decides nothing."""
@@ -212,7 +212,7 @@ def _rows(
                 "grid_level": int(plane.level[row, column]),
                 "interpolated": bool(plane.interpolated[row, column]),
                 "batch_norm": plane.batch_norm,
-                "loss": _finite(float(plane.loss[split][row, column])),
+                "loss": finite_or_none(float(plane.loss[split][row, column])),
                 "error": float(plane.error[split][row, column]),
             }
     for member, mark in zip(members, plane.marks, strict=True):
@@ -225,13 +225,9 @@ def _rows(
                 "y": mark.y,
                 "interpolated": False,
                 "batch_norm": policy,
-                "loss": _finite(float(point.losses.mean())),
-                "loss_se": _finite(standard_error(point.losses, clusters)),
+                "loss": finite_or_none(float(point.losses.mean())),
+                "loss_se": finite_or_none(standard_error(point.losses, clusters)),
                 "error": float(point.errors.mean()),
                 "error_se": standard_error(point.errors, clusters),
                 "metric": point.metric,
             }
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -20,7 +20,7 @@ from transferscope.context.members import Member
 from transferscope.keys import gap_key
 from transferscope.rounding import exact
 from transferscope.specs.network import NetworkSpec
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -148,7 +148,7 @@ class Probe(AbstractTuned, OnModules):
                 values.setdefault(member.variant, {})[member.seed] = row["value"]
         rows += [{**base, **row} for row in _variants(values)]
         rows += [{**base, **row} for row in self._gaps(values, logits, labels, unit, context)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
 
     def _probed(
         self, member: Member, module: str, labels: "Tensor", context: "Context"

@@ -18,7 +18,7 @@ from transferscope.bounds import DIFFERENCE, SHARE
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
 from transferscope.keys import shown
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -183,7 +183,7 @@ class ReusedChannels(AbstractTuned, OnModules):
                 groups=tuple(groups),
             )
             files = gallery_files("exemplars", gallery, files)
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)), files)
+        return self.measured(rows, files)
 
     def _facts(self, member: Member, module: str, position: int, one: "Reuse", found: "ChannelReuse") -> dict[str, Any]:
         return {
