@@ -210,18 +210,20 @@ class Quantity:
             n_comparisons, verdict, tuple(dict.fromkeys(flags)),
         )  # fmt: skip
 
-    def undefined(self, note: str, n: int | None = None, flags: "Iterable[Flag]" = (), **at: Coordinate) -> Estimate:
-        """The estimate of what is not defined.
+    def number(self, value: float | None, n: int | None, *notes: str | None, **more: Any) -> Estimate:
+        """The estimate of a number that has no interval.
 
         Args:
-            note: why.
-            n: how many seeds or examples there were.
-            flags: why, by key.
-            at: the coordinates.
+            value: None where it is not defined.
+            n: how many seeds or examples it rests on.
+            notes: what a reader must know; empty ones are left out.
+            more: of :meth:`at_row`, coordinates among them.
         """
-        none = {"value": None, "low": None, "high": None, "basis": None, "n": n}
-        place: dict[str, Any] = at
-        return self.at_row(none, note, flags=flags, **place)
+        return self.at_row({"value": value, "low": None, "high": None, "basis": None, "n": n}, *notes, **more)
+
+    def undefined(self, note: str, n: int | None = None, flags: "Iterable[Flag]" = (), **at: Any) -> Estimate:
+        """The estimate of what is not defined: why, also by key, and how many seeds or examples there were."""
+        return self.number(None, n, note, flags=flags, **at)
 
     def named(self, at: Mapping[str, Coordinate]) -> str:
         """The quantity at its coordinates, in words."""

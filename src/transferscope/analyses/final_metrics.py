@@ -154,7 +154,12 @@ def by_interval(ends: Ends, quantity: EndMetric, role: str) -> "Interval":
 
 
 def interval_columns(interval: "Interval", simultaneous: "Interval | None" = None) -> dict[str, Any]:
-    """The columns ``value, low, high, simultaneous_low, simultaneous_high, basis, n, note`` of a row."""
+    """The columns ``value, low, high, simultaneous_low, simultaneous_high, basis, n, note`` of a row.
+
+    Args:
+        interval: of a number.
+        simultaneous: of the same, for a family at once; left out where it is not one over seeds.
+    """
     together = simultaneous if simultaneous is not None and simultaneous.basis == "seeds" else None
     return {
         "value": interval.value,

@@ -12,9 +12,8 @@ from transferscope.analyses.basin.summary import QUANTITIES, summary_of
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.images import OnImages
+from transferscope.analyses.images import OnImages, clusters_of
 from transferscope.analyses.path_pairs import members_of
-from transferscope.analyses.path_rows import clusters_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_members
 from transferscope.context.bound import BoundStudy

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, final
 
 import polars as pl
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
 from transferscope.analyses.control.rows import UNRELATED, ends_rows, report_rows, tuning_rows
@@ -19,6 +19,7 @@ from transferscope.analyses.tuned import tuned_members
 from transferscope.bounds import DIFFERENCE, Flag
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
+from transferscope.frozen import Once
 from transferscope.keys import shown
 from transferscope.specs.architecture import CONTROL_METHODS, ControlMethod
 from transferscope.specs.network import Control as ControlStart
@@ -58,7 +59,7 @@ class Control(AbstractAnalysis):
             particular to the source.
     """
 
-    methods: tuple[ControlMethod, ...] = Field(default=CONTROL_METHODS, min_length=1)
+    methods: Annotated[tuple[ControlMethod, ...], Once] = Field(default=CONTROL_METHODS, min_length=1)
     unrelated: OtherSource | None = None
 
     name: ClassVar[str] = "control"
@@ -97,13 +98,6 @@ class Control(AbstractAnalysis):
 
     quantities: ClassVar[tuple[Quantity, ...]] = tuple(_QUANTITIES.values())
 
-    @field_validator("methods")
-    @classmethod
-    def _each_once(cls, value: tuple[ControlMethod, ...]) -> tuple[ControlMethod, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError("methods holds a control twice")
-        return value
-
     @property
     def controls(self) -> tuple[str, ...]:
         """All of them, the unrelated source last."""
@@ -137,10 +131,6 @@ class Control(AbstractAnalysis):
     def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
         """The rates P-T and RI-T searched, and whether RI-T has ended."""
         return (LearningRate(), LearningCurves())
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """Tuning runs; then report runs."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per tuning run; once every search has ended, one for all report runs, for shares need them together."""

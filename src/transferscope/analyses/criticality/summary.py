@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated
+from transferscope.analyses.images import batch_norm_note
 from transferscope.analyses.shuffled_members import shuffled_notes
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import MAGNITUDE, SHARE
@@ -148,13 +149,14 @@ def _left_out(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _notes(table: pl.DataFrame) -> list[str]:
-    notes: list[str] = []
     modules = table.filter(pl.col("level") == "module")
-    policy = _first(table, "batch_norm")
-    if policy == "recompute":
-        notes.append("batch-norm statistics recomputed on training images at every point")
-    elif policy == "none":
-        notes.append("batch-norm statistics kept as the trained network has them, at every point")
+    notes = list(
+        batch_norm_note(
+            table["batch_norm"][:1],
+            "on training images at every point",
+            "kept as the trained network has them, at every point",
+        )
+    )
     if lost := _left_out(table)["network"].to_list():
         notes.append(f"diverged or not finite, left out: {', '.join(lost)}")
     if not modules.is_empty():
@@ -166,7 +168,3 @@ def _notes(table: pl.DataFrame) -> list[str]:
     notes += shuffled_notes(table)
     notes.append("μ depends on how a network is parametrised: compare networks of one architecture alone")
     return notes
-
-
-def _first(table: pl.DataFrame, column: str) -> Any:
-    return table[column][0] if table.height else None

@@ -15,7 +15,6 @@ from transferscope.context.bound import BoundStudy
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import SplitSettings
 from transferscope.keys import SPECTRUM_SLOPE
-from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
@@ -120,10 +119,6 @@ class DomainDistance(AbstractAnalysis):
         elif study.source.pretrain is not None:
             yield study.source.pretrain.data, study.source.pretrain.splits
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P; it needs no training of its own."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
-
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: both sets are compared with each other."""
         member = tuned_member(study, "P", study.seeds[0], evidence)
@@ -192,8 +187,7 @@ class DomainDistance(AbstractAnalysis):
             )
             if row["null"] is None:
                 continue
-            null = {"value": row["null"], "low": None, "high": None, "basis": None, "n": row["examples"]}
-            estimates.append(_NULL.at_row(null, unit=unit, measure=name))
+            estimates.append(_NULL.number(row["null"], row["examples"], unit=unit, measure=name))
             excess = _interval(row, "excess", "excess_low", "excess_high")
             estimates.append(_EXCESS.at_row(excess, unit=unit, measure=name, compared=compared))
         found = {(item.quantity, *item.at.values()): item for item in estimates}

@@ -156,9 +156,8 @@ class LearningCurves(AbstractTuned):
                 censored = reached.count(None)
                 # A mean over the runs that got there would be biased: with any censored only the median is honest.
                 middle = statistics.median(math.inf if epoch is None else epoch for epoch in reached)
-                yield _EPOCHS.at_row(
-                    {"value": None if math.isinf(middle) else float(middle), "low": None, "high": None, "basis": None,
-                     "n": len(reached)},
+                yield _EPOCHS.number(
+                    None if math.isinf(middle) else float(middle), len(reached),
                     f"{censored} of {len(reached)} never reached it" if censored else None,
                     variant=variant, threshold=float(exact(threshold)),
                 )  # fmt: skip

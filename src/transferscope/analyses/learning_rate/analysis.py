@@ -15,7 +15,6 @@ from transferscope.bounds import Flag
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
 from transferscope.keys import shown
-from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
@@ -213,10 +212,6 @@ class LearningRate(AbstractAnalysis):
 
     quantities: ClassVar[tuple[Quantity, ...]] = (_RATE,)
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """Both variants at every rate of the grid."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
-
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per variant, rate and tuning seed."""
         tuning = study.settings.training
@@ -242,21 +237,14 @@ class LearningRate(AbstractAnalysis):
     def supposed(self, study: BoundStudy) -> pl.DataFrame:
         """A grid whose middle rate is the best for both variants."""
         rates = sorted(study.settings.training.learning_rates)
-        rows = [
-            {
-                "variant": variant,
-                "learning_rate": rate,
-                "seed": seed,
-                "epochs": 1,
-                "updates": 1,
-                "validation_metric": float(rate == rates[len(rates) // 2]),
-                "diverged": False,
-            }
+        tuning = study.settings.training
+        return self.example(
+            {"variant": variant, "learning_rate": rate, "seed": seed,
+             "validation_metric": float(rate == rates[len(rates) // 2])}
             for variant in TRAINED
             for rate in rates
-            for seed in study.settings.training.tuning_seeds
-        ]
-        return pl.DataFrame(rows, schema=schema(self.columns))
+            for seed in tuning.tuning_seeds
+        )  # fmt: skip
 
     def further(self, study: BoundStudy) -> int:
         """Both variants, at every extension of either end of the grid."""
@@ -304,9 +292,8 @@ class LearningRate(AbstractAnalysis):
             seeds = table.filter(pl.col("variant") == variant)["seed"].n_unique()
             edge = len(tried) > 1 and choice.best in (tried[0], tried[-1])
             wrong: dict[Flag, bool] = {"diverged": choice.diverged, "edge_of_grid": edge}
-            given = {"value": choice.rate, "low": None, "high": None, "basis": None, "n": seeds}
             flags = [flag for flag, holds in wrong.items() if holds]
-            estimates.append(_RATE.at_row(given, note, flags=flags, variant=variant))
+            estimates.append(_RATE.number(choice.rate, seeds, note, flags=flags, variant=variant))
             lost = table.filter((pl.col("variant") == variant) & pl.col("diverged"))
             if len(lost):
                 rates = ", ".join(f"{rate:.3g}" for rate in sorted(lost["learning_rate"].unique()))

@@ -125,19 +125,19 @@ def recall_estimates(rows: Sequence[dict[str, Any]]) -> list[Estimate]:
             if not over[basis]:
                 continue
             sure = _sure(over[basis], sign)
-            count = {"value": float(len(sure)), "low": None, "high": None, "basis": None, "n": len(family)}
             why = f"of {len(family)}, Holm-adjusted over {bases[basis]}"
             estimates.append(
-                quantity.at_row(count, why, _listed(sure), n_comparisons=len(over[basis]), direction=word)
-            )  # fmt: skip
+                quantity.number(
+                    float(len(sure)), len(family), why, _listed(sure), n_comparisons=len(over[basis]), direction=word
+                )
+            )
     worst = min(family, key=lambda row: (row["difference"], row["item"]))
     lowest = {**worst, "value": worst["difference"], "basis": None if worst["low"] is None else "examples"}
     estimates.append(_LOWEST.at_row(
         lowest, f"picked as the lowest of {len(family)}: its own interval is too hopeful for that",
         "n counts groups of images" if grouped else "", n_comparisons=len(family), item=worst["item"],
     ))  # fmt: skip
-    p = {"value": worst["p_holm"], "low": None, "high": None, "basis": None, "n": worst["n"]}
-    estimates.append(_LOWEST_P.at_row(p, n_comparisons=len(family), item=worst["item"]))
+    estimates.append(_LOWEST_P.number(worst["p_holm"], worst["n"], n_comparisons=len(family), item=worst["item"]))
     return estimates
 
 

@@ -124,9 +124,8 @@ def _settled(table: pl.DataFrame) -> list[Estimate]:
         means = dict(known.iter_rows())
         late = [epoch for epoch in means if all(means[other] >= 0.5 for other in means if other >= epoch)]
         if late:
-            found = {"value": float(min(late)), "low": None, "high": None, "basis": None, "n": runs}
             why = f"common / wrong by either, mean over {runs} runs, at least ½ from there on"
-            estimates.append(_SETTLED.at_row(found, why, variant=variant))
+            estimates.append(_SETTLED.number(float(min(late)), runs, why, variant=variant))
         else:
             estimates.append(_SETTLED.undefined("no run ends with a mistake", runs, variant=variant))
     return estimates

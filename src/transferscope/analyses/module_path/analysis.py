@@ -10,11 +10,11 @@ from pydantic import Field
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.images import OnImages
+from transferscope.analyses.images import OnImages, clusters_of
 from transferscope.analyses.module_path.summary import QUANTITIES, summary
 from transferscope.analyses.modules import OnModules
 from transferscope.analyses.path_pairs import members_of
-from transferscope.analyses.path_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
+from transferscope.analyses.path_rows import LINE_COLUMNS, own_row, way_rows
 from transferscope.analyses.path_settings import joined
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned

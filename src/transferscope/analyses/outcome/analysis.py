@@ -9,6 +9,7 @@ from pydantic import Field
 from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.images import groups_of
 from transferscope.analyses.learning_curves.analysis import LearningCurves, end_flags
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.outcome.per_class import CLASS_COLUMNS, class_rows
@@ -19,7 +20,6 @@ from transferscope.bounds import DIFFERENCE, SHARE, Flag
 from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
 from transferscope.keys import gap_key, shown
 from transferscope.rounding import exact
-from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
@@ -79,10 +79,6 @@ class Outcome(AbstractAnalysis):
         """Each variant's learning rate, and the curves that tell whether RI-T has ended."""
         return (LearningRate(), LearningCurves())
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """All four variants, all seeds."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
-
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: the intervals need all networks."""
         variants: tuple[str, ...] = (*BASELINES, *TRAINED)
@@ -96,15 +92,12 @@ class Outcome(AbstractAnalysis):
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Read the stored logits of every network; run those that are missing."""
-        import numpy as np
-
         from transferscope.analyses.predictions import Judgements
         from transferscope.measures.intervals import paired_seeds_interval, seeds_interval
         from transferscope.measures.metric_difference import gap_over_examples
         from transferscope.measures.metrics import metric, per_example_loss
 
         task, name = context.study.task, context.study.metric
-        groups = context.images().groups
         rows: list[dict[str, Any]] = []
         for split in ("validation", "test"):
             values: dict[str, dict[int, float]] = {}
@@ -147,14 +140,12 @@ class Outcome(AbstractAnalysis):
                     bounds=DIFFERENCE,
                 )
                 chosen = [dict(logits[variant]) for variant in (better, worse)]
-                index = context.indices(split)
-                clusters = None if groups is None else np.asarray(groups)[index]
                 examples = gap_over_examples(
                     [chosen[0][seed] for seed in seeds],
                     [chosen[1][seed] for seed in seeds],
                     labels,
                     name,
-                    clusters,
+                    groups_of(context, split),
                     self.draws,
                     context.seed("outcome", split, names),
                 )

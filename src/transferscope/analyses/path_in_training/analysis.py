@@ -12,9 +12,9 @@ from transferscope.analyses.checkpoints import OnEpochs
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.images import OnImages
+from transferscope.analyses.images import OnImages, clusters_of
 from transferscope.analyses.path_in_training.summary import QUANTITIES, summary
-from transferscope.analyses.path_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
+from transferscope.analyses.path_rows import LINE_COLUMNS, line_rows, own_row
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import OnSeeds, finite
 from transferscope.context.bound import BoundStudy
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     State = Mapping[str, torch.Tensor]
 
 __all__ = ["PathInTraining"]
-
-_SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
 @final
@@ -126,7 +124,7 @@ class PathInTraining(OnEpochs, OnImages, OnSeeds):
         epochs: list[int] = unit.settings["epochs"]
         known = {label: network.state_dict() for label, network in starts.items()}
         for path, facts, family in self._walk(members, epochs, known, lines, context):
-            rows += [{**facts, **row} for row in _rows(path, clusters, family)]
+            rows += [{**facts, **row} for row in line_rows(path, clusters, family, ends=False)]
         for member in members:
             for epoch in epochs:
                 rows += _own(member, epoch, lines, clusters)
@@ -184,15 +182,8 @@ def _facts(line: str, first: Member, epoch_a: int, second: Member, epoch_b: int)
     }  # fmt: skip
 
 
-def _rows(path: "LinearPath", clusters: Mapping[str, Any], family: int) -> Iterator[dict[str, Any]]:
-    lengths = [alpha * path.distance for alpha in path.alphas]
-    for split in _SPLITS:
-        for row in way_rows(path.alphas, lengths, path.points[split], clusters[split], family):
-            yield {"split": split, "batch_norm": path.batch_norm, **row}
-
-
 def _own(member: Member, epoch: int, lines: "TrainingLines", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     facts = _facts("end", member, epoch, member, epoch) | {"line": "checkpoint", "pair": shown(member.variant)}
-    for split in _SPLITS:
-        own = own_row(lines.own((member.label, epoch))[split], clusters[split])
+    for split, point in lines.own((member.label, epoch)).items():
+        own = own_row(point, clusters[split])
         yield {"split": split, "l2": 0.0, **facts, **own}

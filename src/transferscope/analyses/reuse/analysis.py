@@ -9,6 +9,7 @@ from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit, an
 from transferscope.analyses.distance.analysis import Distance
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.final_metrics import interval_columns
 from transferscope.analyses.finished import finished_table
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.modules import OnModules
@@ -18,12 +19,10 @@ from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import tuned_members
 from transferscope.bounds import DIFFERENCE
 from transferscope.context.bound import BoundStudy
-from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
-    from transferscope.measures.intervals import Interval
 
 __all__ = ["MEASUREMENTS", "Reuse"]
 
@@ -105,10 +104,6 @@ class Reuse(AbstractAnalysis, OnModules):
         """The analyses whose tables it joins."""
         return (LearningRate(), *self._read(study).values())
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """Those of the analyses it reads."""
-        return [member.spec for member in tuned_members(study, evidence)]
-
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: the tables are joined as they are."""
         # Keys of what is read stand for its rows: with the networks they decide them.
@@ -158,8 +153,7 @@ class Reuse(AbstractAnalysis, OnModules):
             note = f"largest of {rows.height} modules"
             estimates.append(_LARGEST.at_row(top, note, top["note"], n_comparisons=rows.height, unit=unit, **at))
             if top["control"] is not None:
-                control = dict.fromkeys(("low", "high", "basis", "n"))
-                estimates.append(_CONTROL.at_row({**control, "value": top["control"]}, unit=unit, **at))
+                estimates.append(_CONTROL.number(top["control"], None, unit=unit, **at))
         pairs = (("similarity", "distance"), ("similarity", "probe_gain"), ("similarity", "probe_kept"))
         estimates += [_agreement(table, first, second) for first, second in pairs]
         notes = ["large similarity to P, small distance and a large gain need not fall on the same module"]
@@ -181,33 +175,17 @@ def _agreement(table: pl.DataFrame, first: str, second: str) -> Estimate:
     a, b = (dict(_by_size(table, name).select("module", "value").iter_rows()) for name in (first, second))
     common = [module for module in table["module"].unique(maintain_order=True) if module in a and module in b]
     found = rank_agreement([a[module] for module in common], [b[module] for module in common])
-    row = {"value": found.kendall, "low": None, "high": None, "basis": None, "n": found.n}
     note = found.note or f"{found.n} modules of one network: a description, without an interval"
-    return _AGREEMENT.at_row(row, note, measurement=first, other=second)
-
-
-def _summary(interval: "Interval", note: str = "") -> dict[str, Any]:
-    words = "; ".join(filter(None, (interval.note, note)))
-    return {
-        "value": interval.value,
-        "low": interval.low,
-        "high": interval.high,
-        "basis": interval.basis,
-        "n": interval.n,
-        "note": words or None,
-    }
+    return _AGREEMENT.number(found.kendall, found.n, note, measurement=first, other=second)
 
 
 def _over_seeds(values: Sequence[float], places: int, note: str = "") -> dict[str, Any]:
     from transferscope.measures.families import bonferroni_confidence
     from transferscope.measures.intervals import seeds_interval
 
-    interval = seeds_interval(values)
-    row = _summary(interval, note)
-    if interval.basis == "seeds":
-        family = seeds_interval(values, confidence=bonferroni_confidence(places))
-        row |= {"simultaneous_low": family.low, "simultaneous_high": family.high}
-    return row
+    interval, family = (seeds_interval(values, confidence) for confidence in (0.95, bonferroni_confidence(places)))
+    row = interval_columns(interval, family)
+    return {**row, "note": "; ".join(filter(None, (row["note"], note))) or None}
 
 
 def _similarity(table: pl.DataFrame) -> Iterator[dict[str, Any]]:

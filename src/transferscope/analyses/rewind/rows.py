@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transferscope.analyses.path_rows import clusters_of
+from transferscope.analyses.images import clusters_of
 from transferscope.keys import OWN_STATISTICS
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.measures.intervals import noninferior

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from transferscope.analyses.estimates import Estimate, Quantity, over_seeds, units
+from transferscope.analyses.images import batch_norm_note
 from transferscope.analyses.shuffled_members import shuffled_notes
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import DIFFERENCE
@@ -179,13 +180,13 @@ def _diverged(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _notes(table: pl.DataFrame, margin: float) -> list[str]:
-    notes: list[str] = []
-    final = table.filter(pl.col("level") == "final")
-    policy: Any = final["batch_norm"][0] if final.height else None
-    if policy == "recompute":
-        notes.append("batch-norm statistics recomputed on training images at every point, the final network's included")
-    elif policy == "none":
-        notes.append("batch-norm statistics kept as the trained network has them: the module's are not those it had")
+    notes = list(
+        batch_norm_note(
+            table.filter(pl.col("level") == "final")["batch_norm"][:1],
+            "on training images at every point, the final network's included",
+            "kept as the trained network has them: the module's are not those it had",
+        )
+    )
     if lost := _diverged(table)["network"].to_list():
         notes.append(f"diverged, left out: {', '.join(lost)}")
     if not table.filter((pl.col("drop").is_null()) & pl.col("module").is_not_null()).is_empty():

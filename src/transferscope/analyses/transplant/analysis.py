@@ -122,10 +122,6 @@ class Transplant(AbstractAnalysis):
             return f"the network has {len(modules)} {self.granularity} beside its head: at least 2 are needed"
         return None
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """First k and last k, of every report seed."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
-
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: steps and shares need all networks."""
         modules = self._modules(study)
