@@ -42,9 +42,9 @@ def derive_seed(seed: int, *purpose: object) -> int:
     return int(content_key([seed, [str(word) for word in purpose]])[:16], 16) >> 1
 
 
-def _once(value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+def _once(value: tuple[Any, ...] | None, info: ValidationInfo) -> tuple[Any, ...] | None:
     if value is not None and len(set(value)) != len(value):
-        raise ValueError("holds a value twice")
+        raise ValueError(f"{info.field_name} holds a value twice")
     return value
 
 

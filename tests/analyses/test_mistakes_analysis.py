@@ -7,7 +7,7 @@ import pytest
 from tests.reference import pairs_reference as reference
 from tests.studies import Diverging, Trained, arrays, bound, untrained
 from transferscope.analyses.contract import Unit, checked, checked_summary
-from transferscope.analyses.estimates import spoken
+from transferscope.analyses.estimate_words import spoken
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.mistakes.analysis import Mistakes
 from transferscope.analyses.pairs import pairs_of

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.estimates import COLUMNS, Quantity, estimated, spoken
+from transferscope.analyses.estimate_words import spoken
+from transferscope.analyses.estimates import COLUMNS, Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.summary import Summary
 from transferscope.context.members import Member
 from transferscope.errors import AnalysisError

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from transferscope.analyses.estimates import Estimate, Quantity, estimated
+from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.predictions import Judgements
 from transferscope.study.columns import Column
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
@@ -187,10 +188,16 @@ class SetAnalysis(AbstractTuned):
     def rows(self, unit: Unit, context: "Context") -> Iterable[Mapping[str, Any]]:
         """The rows of one set, of which no network diverged; columns that are absent are null."""
 
+    def files(self, unit: Unit, table: pl.DataFrame) -> Mapping[str, bytes]:
+        """Named files made from the rows of a set; none by default."""
+        return {}
+
     def measure(self, unit: Unit, context: "Context") -> Measured:
-        """The rows of the set."""
-        lost = any(context.diverged(member.spec) for member in unit.members)
-        return self.measured(() if lost else self.rows(unit, context))
+        """The rows of the set, and its files."""
+        if any(context.diverged(member.spec) for member in unit.members):
+            return self.measured()
+        table = self.measured(self.rows(unit, context)).table
+        return Measured(table, self.files(unit, table))
 
 
 def named(member: Member) -> dict[str, Any]:

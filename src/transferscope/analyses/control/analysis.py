@@ -24,7 +24,7 @@ from transferscope.keys import shown
 from transferscope.specs.architecture import CONTROL_METHODS, ControlMethod
 from transferscope.specs.network import Control as ControlStart
 from transferscope.specs.network import NetworkSpec, Start
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 from transferscope.study.other_source import OtherSource
 
 if TYPE_CHECKING:
@@ -150,8 +150,7 @@ class Control(AbstractAnalysis):
 
     def _tuned(self, evidence: Evidence, method: str) -> pl.DataFrame:
         """The tuning runs of a control in the columns of ``learning_rate``."""
-        rows = pl.DataFrame([], schema=schema(self.columns)) if not evidence.has(self) else evidence.table(self)
-        return _search(rows, method)
+        return _search(evidence.table(self) if evidence.has(self) else self.measured().table, method)
 
     def _grid(self, study: BoundStudy, evidence: Evidence, tried: pl.DataFrame) -> list[float]:
         if tried.is_empty():

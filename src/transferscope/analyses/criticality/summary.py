@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated
+from transferscope.analyses.estimates import Contrast, Estimate, Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.images import batch_norm_note
 from transferscope.analyses.shuffled_members import shuffled_notes
 from transferscope.analyses.summary import Summary

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 
-from transferscope.analyses.estimates import Contrast, Quantity, estimated, spoken
+from transferscope.analyses.estimate_words import spoken
+from transferscope.analyses.estimates import Contrast, Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.modules import PART, TRUNK, OnModules, parameters_of
 from transferscope.analyses.summary import Summary

@@ -8,7 +8,9 @@ from pydantic import Field
 
 from transferscope.analyses.checkpoints import OnEpochs, evenly
 from transferscope.analyses.contract import Measured, Unit
-from transferscope.analyses.estimates import Quantity, estimated, in_turn, spoken
+from transferscope.analyses.estimate_words import in_turn, spoken
+from transferscope.analyses.estimates import Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.modules import PART, TRUNK, OnModules, parameters_of
 from transferscope.analyses.pairs import pairs_of

@@ -15,7 +15,7 @@ from transferscope.context.bound import BoundStudy
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import SplitSettings
 from transferscope.keys import SPECTRUM_SLOPE
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -148,13 +148,7 @@ class DomainDistance(AbstractAnalysis):
         rows = compare_domains(
             source, target, draws=self.draws, penalty=self.penalty, seed=context.seed("domain_distance")
         )
-        names = [name for name in self.columns if name not in ("low", "high", "excess_low", "excess_high")]
-        table = [
-            {name: getattr(row, name) for name in names}
-            | {"low": row.low, "high": row.high, "excess_low": row.excess_low, "excess_high": row.excess_high}
-            for row in rows
-        ]
-        return Measured(pl.DataFrame(table, schema=schema(self.columns)))
+        return self.measured({name: getattr(row, name) for name in self.columns} for row in rows)
 
     def _observed(self, unit: Unit, context: "Context", data: "DataSpec", split: "Split | None") -> "Observed":
         import numpy as np

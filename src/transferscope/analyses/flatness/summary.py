@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
-from transferscope.analyses.estimates import Estimate, Quantity, Unit, estimated, over_seeds, units
+from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.estimator import Unit, estimated, over_seeds, units
 from transferscope.analyses.images import batch_norm_note, on_same
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import MAGNITUDE

@@ -10,7 +10,8 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.contract import Measured, Unit
-from transferscope.analyses.estimates import Estimate, Quantity, over_seeds
+from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.estimator import over_seeds
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate, choose
 from transferscope.analyses.spikes import spike_facts, spike_note

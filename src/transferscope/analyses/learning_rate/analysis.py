@@ -15,7 +15,7 @@ from transferscope.bounds import Flag
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
 from transferscope.keys import shown
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -272,7 +272,7 @@ class LearningRate(AbstractAnalysis):
             row["validation_error"] = validation_error(last["validation_metric"], unit, context)
             losses = dict(history.select("epoch", "train_loss").drop_nulls().iter_rows())
             row |= {f"spike_{name}": value for name, value in (spike_facts(losses) or {}).items()}
-        return Measured(pl.DataFrame([row], schema=schema(self.columns)))
+        return self.measured([row])
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """The chosen rates; whether a best one still lies at an edge, and which training losses had a spike."""

@@ -7,7 +7,9 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.contract import Measured, Unit
-from transferscope.analyses.estimates import Contrast, Quantity, estimated, spoken
+from transferscope.analyses.estimate_words import spoken
+from transferscope.analyses.estimates import Contrast, Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.mistake_rows import PAIR_COLUMNS, Counts, Strata, consistency, row_of, within_row
 from transferscope.analyses.mistakes.recall import RECALL_COLUMNS, RECALL_QUANTITIES, recall_estimates, recall_rows

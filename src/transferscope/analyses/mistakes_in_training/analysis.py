@@ -8,7 +8,8 @@ from pydantic import Field
 
 from transferscope.analyses.checkpoints import OnEpochs
 from transferscope.analyses.contract import Measured, Unit
-from transferscope.analyses.estimates import Estimate, Quantity, in_turn
+from transferscope.analyses.estimate_words import in_turn
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.mistake_rows import PAIR_COLUMNS, consistency, row_of
 from transferscope.analyses.pairs import pairs_of

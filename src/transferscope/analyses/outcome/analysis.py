@@ -9,6 +9,7 @@ from pydantic import Field
 from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.final_metrics import interval_columns
 from transferscope.analyses.images import groups_of
 from transferscope.analyses.learning_curves.analysis import LearningCurves, end_flags
 from transferscope.analyses.learning_rate.analysis import LearningRate
@@ -126,8 +127,7 @@ class Outcome(AbstractAnalysis):
                 interval = seeds_interval(list(by_seed.values()), bounds=SHARE)
                 rows.append(
                     {"level": "variant", "variant": variant, "split": split, "metric": name}
-                    | {"value": interval.value, "low": interval.low, "high": interval.high}
-                    | {"basis": interval.basis, "n": interval.n, "diverged": diverged[variant]}
+                    | {**interval_columns(interval), "diverged": diverged[variant]}
                 )
             for better, worse in _GAPS:
                 seeds = [seed for seed in values.get(better, {}) if seed in values.get(worse, {})]
@@ -151,9 +151,7 @@ class Outcome(AbstractAnalysis):
                 )
                 rows += [
                     {"level": "gap", "variant": names, "split": split, "metric": name}
-                    | {"value": interval.value, "low": interval.low, "high": interval.high}
-                    | {"basis": interval.basis, "n": interval.n}
-                    | {"diverged": diverged[better] or diverged[worse]}
+                    | {**interval_columns(interval), "diverged": diverged[better] or diverged[worse]}
                     for interval in (paired, examples)
                 ]
         judgements = Judgements.of(context)

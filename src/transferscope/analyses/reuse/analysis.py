@@ -19,7 +19,7 @@ from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import tuned_members
 from transferscope.bounds import DIFFERENCE
 from transferscope.context.bound import BoundStudy
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -138,7 +138,7 @@ class Reuse(AbstractAnalysis, OnModules):
             if row["module"] in places
         ]
         rows.sort(key=lambda row: (list(found).index(row["measurement"]), row["position"]))
-        table = pl.DataFrame(rows, schema=schema(self.columns))
+        table = self.measured(rows).table
         return Measured(table, {"side-by-side.csv": _side_by_side(table)} if rows else {})
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:

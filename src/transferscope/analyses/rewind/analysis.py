@@ -19,7 +19,7 @@ from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
 from transferscope.frozen import Once, derive_seed
 from transferscope.keys import NO_BATCH_NORM
-from transferscope.published import published
+from transferscope.published import published_of
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
@@ -219,13 +219,10 @@ def published_rows(domain: str, columns: Mapping[str, pl.DataType]) -> pl.DataFr
         domain: ``chexpert``.
         columns: schema of the table.
     """
-    found = published("rewind")
     rows: list[dict[str, Any]] = []
     places: dict[str, int] = {}
     finals: dict[str, float] = {}
-    for item in (dict(zip(found["columns"], row, strict=True)) for row in found["rows"]):
-        if item["domain"] != domain:
-            continue
+    for item in published_of("rewind", domain):
         network = f"{item['variant'].replace('_', '-')} at {item['learning_rate']:g}"
         facts = {"origin": domain, "network": network, "variant": item["variant"], "metric_name": "auc",
                  "split": "test", "metric": item["auc"], "batch_norm": NO_BATCH_NORM}  # fmt: skip

@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.estimates import Estimate, Quantity, over_seeds, units
+from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.estimator import over_seeds, units
 from transferscope.analyses.images import batch_norm_note
 from transferscope.analyses.shuffled_members import shuffled_notes
 from transferscope.analyses.summary import Summary

@@ -8,7 +8,9 @@ from pydantic import Field
 
 from transferscope.analyses.cka_settings import CKA, AbstractSimilarity
 from transferscope.analyses.contract import Measured, Unit
-from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated, spoken
+from transferscope.analyses.estimate_words import spoken
+from transferscope.analyses.estimates import Contrast, Estimate, Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary

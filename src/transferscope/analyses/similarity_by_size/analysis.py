@@ -10,7 +10,9 @@ from pydantic import Field, field_validator
 
 from transferscope.analyses.cka_settings import CKA, AbstractStatesSimilarity
 from transferscope.analyses.contract import Measured, Unit
-from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated, in_turn
+from transferscope.analyses.estimate_words import in_turn
+from transferscope.analyses.estimates import Contrast, Estimate, Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary

@@ -17,7 +17,7 @@ from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, OnSeeds, finite
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -148,8 +148,7 @@ class Spectrum(AbstractTuned, OnSeeds):
             kept += [self._values(name, key, one) for key, one in networks.items()]
         if position == 0:
             rows += [_skip(name, reason) for name, reason in skipped.items()]
-        table = pl.DataFrame(rows, schema=schema(self.columns))
-        return Measured(table, {f"spectra-{position:02d}.parquet": _parquet(kept)} if kept else {})
+        return self.measured(rows, {f"spectra-{position:02d}.parquet": _parquet(kept)} if kept else None)
 
     def _decomposed(self, operator: "Operator") -> "OperatorSpectrum":
         from transferscope.measures.spectrum_summary import spectrum_summary

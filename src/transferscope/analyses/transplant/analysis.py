@@ -32,7 +32,7 @@ from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
 from transferscope.specs.network import NetworkSpec
 from transferscope.specs.network import Transplant as TransplantStart
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -157,7 +157,7 @@ class Transplant(AbstractAnalysis):
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Read histories: ends and speeds, steps and shares."""
-        return Measured(pl.DataFrame(list(_rows(unit, context)), schema=schema(self.columns)))
+        return self.measured(_rows(unit, context))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """How few modules are as good as all: chosen on validation, told on test data."""
