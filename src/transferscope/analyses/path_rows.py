@@ -51,9 +51,8 @@ LINE_COLUMNS = {
     "quantity": Column(str, "of a barrier: loss or error", null="not a barrier row"),
     "baseline": Column(str, "of a barrier: linear or mean", null="not a barrier row"),
     "barrier": Column(float, "largest gap over α in [0, 1], at least 0", "nat or 1", "row", _NOT_A_BARRIER),
-    "barrier_se": Column(
-        float, "standard error of the gap at that α, paired by example", "nat or 1", "row", f"{_NOT_A_BARRIER}; {_AS}"
-    ),
+    "barrier_se": Column(float, "standard error of the gap at that α, paired by example", "nat or 1", "row",
+                         f"{_NOT_A_BARRIER}; {_AS}"),
     "low": Column(float, "lower 95 % limit, over examples or groups", "nat or 1", "row", f"{_NOT_A_BARRIER}; {_AS}"),
     "high": Column(float, "upper 95 % limit, over examples or groups", "nat or 1", "row", f"{_NOT_A_BARRIER}; {_AS}"),
     "simultaneous_low": Column(float, "as low, for the whole family at once (Bonferroni)", "nat or 1", "row", "as low"),
@@ -61,10 +60,9 @@ LINE_COLUMNS = {
     "family": Column(int, "limits that hold at once", "count", null="not a barrier row"),
     "n": Column(int, "examples, or groups of them, that the limits rest on", "count", null="as barrier"),
     "midpoint_gap": Column(float, "signed gap at α = ½", "nat or 1", "row", "as barrier, or no ½ in the grid"),
-    "smallest_gap": Column(
-        float, "smallest gap over the straight line: a better middle is negative", "nat or 1", "row", "as barrier"
-    ),
-}
+    "smallest_gap": Column(float, "smallest gap over the straight line: a better middle is negative", "nat or 1", "row",
+                           "as barrier"),
+}  # fmt: skip
 """The columns that :func:`point_rows` and :func:`barrier_rows` fill."""
 
 

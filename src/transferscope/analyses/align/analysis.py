@@ -61,13 +61,13 @@ class Align(AbstractWays):
         "reach": Column(float, "share of the parameters that lie along units that may be permuted", null=_BEFORE),
         "groups": Column(int, "sets of units that may be permuted, those within heads or groups included", "count",
                          null=_BEFORE),
-        "objective_before": Column(
-            float, "activations: mean correlation of units of the same number; weights: Σ⟨θ_a, θ_b⟩", null=_BEFORE
-        ),
+        "objective_before": Column(float,
+                                   "activations: mean correlation of units of the same number; weights: Σ⟨θ_a, θ_b⟩",
+                                   null=_BEFORE),
         "objective_after": Column(float, "the same for matched units", null=_BEFORE),
-        "unchanged_to": Column(
-            float, "largest difference between b's outputs before and after, relative to the largest", null=_BEFORE
-        ),
+        "unchanged_to": Column(float,
+                               "largest difference between b's outputs before and after, relative to the largest",
+                               null=_BEFORE),
     }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES

@@ -104,9 +104,8 @@ class InputAblations(AbstractTuned):
         "metric": Column(str, "top1, top5 or auc"),
         "chance": Column(float, "what guessing reaches", "metric"),
         "train_metric": Column(float, "clean metric at the end", "metric", "train", "diverged, or a row of all seeds"),
-        "validation_metric": Column(
-            float, "metric at the end", "metric", "validation", "undefined, diverged, or a row of all seeds"
-        ),
+        "validation_metric": Column(float, "metric at the end", "metric", "validation",
+                                    "undefined, diverged, or a row of all seeds"),
         "test_metric": Column(float, "metric at the end, or a difference of it", "metric", "test",
                               "undefined or diverged"),
         "test_low": Column(float, "lower 95 % limit", "metric", "test", "no interval"),

@@ -82,19 +82,14 @@ class Control(AbstractAnalysis):
             str, "metric: final metric; speed: mean clean training metric over the epochs from 1; images: trained on"
         ),
         **columns_of("gain", "all controls", unit="metric; 1 for a share; count of images"),
-        "loss": Column(
-            float, "validation loss at the end of a tuning run", "nat", "validation", "not a tuning run, or diverged"
-        ),
-        "validation_error": Column(
-            float,
-            "standard error of the value of a tuning run over validation images",
-            "metric",
-            "validation",
-            "not a tuning run, training.rate_rule is best, undefined or diverged",
-        ),
+        "loss": Column(float, "validation loss at the end of a tuning run", "nat", "validation",
+                       "not a tuning run, or diverged"),
+        "validation_error": Column(float, "standard error of the value of a tuning run over validation images",
+                                   "metric", "validation",
+                                   "not a tuning run, training.rate_rule is best, undefined or diverged"),
         "diverged": Column(bool, "this run, or a run of the variant, diverged and is left out"),
         "note": Column(str, "why there is no value or no interval", null="nothing to say"),
-    }
+    }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = tuple(_QUANTITIES.values())
 

@@ -54,12 +54,11 @@ class Curve(AbstractWays):
         "learning_rate": Column(float, "peak learning rate of the bend's training"),
         "epochs": Column(int, "of the bend's training", "count"),
         **LINE_COLUMNS,
-        "alpha": Column(
-            float, "position t on the curve, or α on the line; of a barrier's maximum", null="a barrier that is null"
-        ),
+        "alpha": Column(float, "position t on the curve, or α on the line; of a barrier's maximum",
+                        null="a barrier that is null"),
         "l2": Column(float, "length of the way from a to there (of the whole way for a barrier)", "ℓ2"),
         "distance": Column(float, "‖θ_a − θ_b‖ over all parameters", "ℓ2"),
-    }
+    }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 

@@ -40,17 +40,11 @@ class Distance(PairAnalysis, OnModules):
         **PART,
         "distance": Column(float, "‖θ_a − θ_b‖₂", "ℓ2"),
         "relative": Column(float, "distance over the norm of the same part of b's start", null="that norm is 0"),
-        "cosine": Column(
-            float,
-            "cosine between the displacements from each one's own start",
-            null="a network did not move, or a is b's start",
-        ),
-        "cosine_without_decay": Column(
-            float,
-            "the same with the decay direction −θ_0 projected out of each",
-            null="nothing is left of one, or a is b's start",
-        ),
-    }
+        "cosine": Column(float, "cosine between the displacements from each one's own start",
+                         null="a network did not move, or a is b's start"),
+        "cosine_without_decay": Column(float, "the same with the decay direction −θ_0 projected out of each",
+                                       null="nothing is left of one, or a is b's start"),
+    }  # fmt: skip
     quantities: ClassVar[tuple[Quantity, ...]] = (
         Quantity("distance", "ℓ2 distance, {pair} (trunk)", "ℓ2", MAGNITUDE, "distance", TRUNK, ("pair",)),
         Quantity("cosine", "cosine of displacements, {pair} (trunk)", "1", DIFFERENCE, "cosine", TRUNK, ("pair",)),

@@ -79,29 +79,18 @@ class DomainDistance(AbstractAnalysis):
         "place": Column(
             str, "a part, (features): what enters the head, a batch norm, (all) of them, a channel, or (images)"
         ),
-        "position": Column(
-            int, "order of the places of a quantity; −1 for what enters the head, and for totals", "count"
-        ),
-        "value": Column(
-            float,
-            "the quantity; of two sets the mean over draws, at as many images of each as `examples` says",
-            "as the quantity",
-            "train",
-            "not defined: see note",
-        ),
+        "position": Column(int, "order of the places of a quantity; −1 for what enters the head, and for totals",
+                           "count"),
+        "value": Column(float,
+                        "the quantity; of two sets the mean over draws, at as many images of each as `examples` says",
+                        "as the quantity", "train", "not defined: see note"),
         "low": Column(float, "lower end of the 95 % interval over images", "as value", "train", "no interval"),
         "high": Column(float, "upper end of the 95 % interval over images", "as value", "train", "no interval"),
         "standard_error": Column(float, "over images", "as value", "train", "too few images"),
-        "relative": Column(
-            float, "Fréchet distance over the total variance of the source's features", "1", "train", "another quantity"
-        ),
-        "null": Column(
-            float,
-            "the same between two halves of the source",
-            "as value",
-            "train",
-            "nothing that two sets are needed for",
-        ),
+        "relative": Column(float, "Fréchet distance over the total variance of the source's features", "1", "train",
+                           "another quantity"),
+        "null": Column(float, "the same between two halves of the source", "as value", "train",
+                       "nothing that two sets are needed for"),
         "null_deviation": Column(float, "its spread over the draws", "as value", "train", "no null"),
         "excess": Column(float, "value − null", "as value", "train", "no null"),
         "excess_low": Column(float, "lower end of its 95 % interval over images", "as value", "train", "no null"),
@@ -109,7 +98,7 @@ class DomainDistance(AbstractAnalysis):
         "examples": Column(int, "images of each set that the number rests on", "count"),
         "features": Column(int, "numbers per image", "count"),
         "note": Column(str, "what a reader must know", null="nothing"),
-    }
+    }  # fmt: skip
     quantities: ClassVar[tuple[Quantity, ...]] = (*_DISTANCES.values(), _NULL, _EXCESS)
 
     def data_sources(self, study: "Study") -> Iterable[tuple[DataSource, SplitSettings]]:

@@ -107,20 +107,18 @@ class Flatness(SetAnalysis, OnImages, OnSeeds):
         "error": Column(float, "share of wrong labels", "1", "row", _RADIUS),
         "error_se": Column(float, "its standard error over directions", "1", "row", f"{_RADIUS}, or share 0"),
         "error_rise": Column(float, "error above that of the network itself", "1", "row", _RADIUS),
-        "error_rise_se": Column(
-            float, "its standard error over images, paired", "1", "row", _ONE_GROUP.format(_RADIUS)
-        ),
+        "error_rise_se": Column(float, "its standard error over images, paired", "1", "row",
+                                _ONE_GROUP.format(_RADIUS)),
         "rank": Column(int, "1 is the largest eigenvalue", "count", null="not an eigenvalue row"),
         "value": Column(float, "eigenvalue or trace", "nat/ℓ2²", "row", f"{_HESSIAN}, or not found: see note"),
         "value_se": Column(float, "standard error over random probes", "nat/ℓ2²", "row", "not a trace, or not found"),
         "scaled": Column(float, "value × norm²: not changed by a common scale", "nat", "row", "as value"),
-        "residual": Column(
-            float, "‖Hv − λv‖₂: an eigenvalue lies within it", "nat/ℓ2²", "row", "not an eigenvalue, or not found"
-        ),
+        "residual": Column(float, "‖Hv − λv‖₂: an eigenvalue lies within it", "nat/ℓ2²", "row",
+                           "not an eigenvalue, or not found"),
         "converged": Column(bool, "whether the search met its tolerance", null=_HESSIAN),
         "products": Column(int, "products with the Hessian, in all", "count", null=f"{_HESSIAN}, or not measured"),
         "note": Column(str, "why there is no value", null="there is one"),
-    }
+    }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 

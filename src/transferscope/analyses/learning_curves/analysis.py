@@ -81,12 +81,11 @@ class LearningCurves(AbstractTuned):
         "validation_loss": Column(float, "loss", "nat", "validation", "not finite"),
         "validation_metric": Column(float, "metric", "metric", "validation", "undefined or diverged"),
         "test_loss": Column(float, "loss; for display, never for choosing", "nat", "test", "not finite"),
-        "test_metric": Column(
-            float, "metric; for display, never for choosing", "metric", "test", "undefined or diverged"
-        ),
+        "test_metric": Column(float, "metric; for display, never for choosing", "metric", "test",
+                              "undefined or diverged"),
         "diverged": Column(bool, "the run ended here: the loss exploded or was not finite"),
         "network": Column(str, "key of the network"),
-    }
+    }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = (
         _SPEED, _SPEED_GAP, _FROM_EQUAL_LOSS, _FINAL, _BEST, _FINAL_GAP, _EPOCHS, _METRIC_AT_RATE, _SPEED_AT_RATE,

@@ -187,28 +187,20 @@ class LearningRate(AbstractAnalysis):
         "seed": Column(int, "tuning seed", "count"),
         "epochs": Column(int, "passes over the training images asked for", "count"),
         "updates": Column(int, "updates made", "count"),
-        "train_metric": Column(
-            float, "clean metric on training images at the end", "metric", "train", "undefined or diverged"
-        ),
+        "train_metric": Column(float, "clean metric on training images at the end", "metric", "train",
+                               "undefined or diverged"),
         "validation_metric": Column(float, "metric at the end", "metric", "validation", "undefined or diverged"),
-        "validation_error": Column(
-            float,
-            "standard error of validation_metric over validation images",
-            "metric",
-            "validation",
-            "rate_rule is best, undefined or diverged",
-        ),
+        "validation_error": Column(float, "standard error of validation_metric over validation images", "metric",
+                                   "validation", "rate_rule is best, undefined or diverged"),
         "validation_loss": Column(float, "loss at the end", "nat", "validation", "diverged"),
         "diverged": Column(bool, "the loss exploded or was not finite"),
-        "spike_epoch": Column(
-            int, "epoch in which the training loss rose far above its earlier level", "count", "train", "it never did"
-        ),
+        "spike_epoch": Column(int, "epoch in which the training loss rose far above its earlier level", "count",
+                              "train", "it never did"),
         "spike_before": Column(float, "clean training loss until then, median of 3 epochs", "nat", "train", "no spike"),
         "spike_peak": Column(float, "highest clean training loss of it", "nat", "train", "no spike"),
-        "spike_back": Column(
-            int, "epoch in which it was down at spike_before again", "count", "train", "no spike, or it never was"
-        ),
-    }
+        "spike_back": Column(int, "epoch in which it was down at spike_before again", "count", "train",
+                             "no spike, or it never was"),
+    }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = (_RATE,)
 

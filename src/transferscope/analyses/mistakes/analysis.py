@@ -83,12 +83,11 @@ class Mistakes(AbstractTuned):
         ),
         "item": Column(str, "the class, label or stratum; empty for all"),
         **PAIR_COLUMNS,
-        "stratum_low": Column(
-            float, "smallest share of wrong networks (or entropy, nats) in the stratum", "1", "test", "not a stratum"
-        ),
+        "stratum_low": Column(float, "smallest share of wrong networks (or entropy, nats) in the stratum", "1", "test",
+                              "not a stratum"),
         "stratum_high": Column(float, "largest", "1", "test", "not a stratum"),
         **RECALL_COLUMNS,
-    }
+    }  # fmt: skip
     quantities: ClassVar[tuple[Quantity, ...]] = (_KAPPA, *_GAPS, *_COUNTED, _WITHIN, *RECALL_QUANTITIES)
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:

@@ -19,26 +19,19 @@ SURE = 0.05
 
 _NOT_RECALL = "not a row of level recall"
 RECALL_COLUMNS: Mapping[str, Column] = {
-    "recall_a": Column(
-        float, "share of the class's images that a gets right, mean over seeds", "1", "test",
-        f"{_NOT_RECALL}, or no test image of the class",
-    ),
-    "recall_b": Column(
-        float, "share that b gets right, mean over seeds", "1", "test", f"{_NOT_RECALL}, or no test image of the class"
-    ),
-    "difference": Column(
-        float, "recall_a − recall_b, over seeds that both finished", "1", "test",
-        f"{_NOT_RECALL}, or no test image of the class",
-    ),
+    "recall_a": Column(float, "share of the class's images that a gets right, mean over seeds", "1", "test",
+                       f"{_NOT_RECALL}, or no test image of the class"),
+    "recall_b": Column(float, "share that b gets right, mean over seeds", "1", "test",
+                       f"{_NOT_RECALL}, or no test image of the class"),
+    "difference": Column(float, "recall_a − recall_b, over seeds that both finished", "1", "test",
+                         f"{_NOT_RECALL}, or no test image of the class"),
     "low": Column(float, "lower end of the 95 % interval of the difference", "1", "test", "no interval"),
     "high": Column(float, "upper end", "1", "test", "no interval"),
     "basis": Column(str, "examples: these networks; seeds: training in general; range (of two seeds)",
                     null=f"{_NOT_RECALL}, or no test image of the class"),
     "n": Column(int, "examples (groups of them where the data names groups), or seeds", "count", null=_NOT_RECALL),
-    "p": Column(
-        float, "two-sided, of no difference: sign-flip test over examples, paired t over seeds", "1", "test",
-        "no test: fewer than 3 seeds, equal for all of them, or no test image of the class",
-    ),
+    "p": Column(float, "two-sided, of no difference: sign-flip test over examples, paired t over seeds", "1", "test",
+                "no test: fewer than 3 seeds, equal for all of them, or no test image of the class"),
     "p_holm": Column(float, "p adjusted for all classes at once (Holm)", "1", "test", "as p"),
 }  # fmt: skip
 """What is known of a class."""

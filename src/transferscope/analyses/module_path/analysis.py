@@ -89,18 +89,15 @@ class ModulePath(SetAnalysis, OnImages, OnModules):
         "head": Column(bool, "whether it is the classifying head"),
         "parameters": Column(int, "numbers that move", "count"),
         "l2": Column(float, "distance of the module from α = 0; between the networks for a barrier", "ℓ2"),
-        "relative": Column(
-            float, "of a barrier row: l2 over the norm of the module in b's start", null="as said, or that norm is 0"
-        ),
+        "relative": Column(float, "of a barrier row: l2 over the norm of the module in b's start",
+                           null="as said, or that norm is 0"),
         "cka": Column(
             float,
-            "of a barrier row: CKA of the module's outputs in the two networks as they were trained, test images",
-            "1",
-            "row",
-            "not a barrier row, (trunk), (all), no single output, or features without variation",
+            "of a barrier row: CKA of the module's outputs in the two networks as they were trained, test images", "1",
+            "row", "not a barrier row, (trunk), (all), no single output, or features without variation"
         ),
         **LINE_COLUMNS,
-    }
+    }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 

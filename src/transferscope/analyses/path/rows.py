@@ -31,9 +31,8 @@ COLUMNS: Mapping[str, Column] = {
     "split": Column(str, "train or test"),
     "batch_norm": Column(str, "recompute, interpolate, none, no batch norm, or own statistics (of the ends)"),
     "examples": Column(int, "images evaluated", "count"),
-    "alpha": Column(
-        float, "position on the line; of the largest gap for a barrier", null="a barrier that is not finite"
-    ),
+    "alpha": Column(float, "position on the line; of the largest gap for a barrier",
+                    null="a barrier that is not finite"),
     "l2": Column(float, "distance from a, negative before it (‖θ_a − θ_b‖ for a barrier)", "ℓ2"),
     "loss": Column(float, "mean loss", "nat", "row", "not finite, or a barrier row"),
     "loss_se": Column(float, "its standard error over examples", "nat", "row", "as loss"),
@@ -51,16 +50,13 @@ COLUMNS: Mapping[str, Column] = {
     "quantity": Column(str, "of a barrier: loss or error", null=_POINT),
     "baseline": Column(str, "of a barrier: linear or mean", null=_POINT),
     "barrier": Column(float, "largest gap over α in [0, 1], at least 0", "nat or 1", "row", _NO_BARRIER),
-    "barrier_se": Column(
-        float, "standard error of the gap at that α, paired by example", "nat or 1", "row", f"{_NO_BARRIER}, or none"
-    ),
+    "barrier_se": Column(float, "standard error of the gap at that α, paired by example", "nat or 1", "row",
+                         f"{_NO_BARRIER}, or none"),
     "low": Column(float, "lower 95 % limit, over examples or groups", "nat or 1", "row", "a point row, or none"),
     "high": Column(float, "upper 95 % limit, over examples or groups", "nat or 1", "row", "a point row, or none"),
     "n": Column(int, "examples, or groups of them, that the limits rest on", "count", null=_NO_BARRIER),
-    "per_l2": Column(
-        float, "barrier over ‖θ_a − θ_b‖; not scale-free: quadratic effects grow as its square", "nat or 1 per ℓ2",
-        "row", f"{_NO_BARRIER}, or the distance is 0",
-    ),
+    "per_l2": Column(float, "barrier over ‖θ_a − θ_b‖; not scale-free: quadratic effects grow as its square",
+                     "nat or 1 per ℓ2", "row", f"{_NO_BARRIER}, or the distance is 0"),
     "midpoint_gap": Column(float, "signed gap at α = ½", "nat or 1", "row", "a point row, or no ½ in the grid"),
     "smallest_gap": Column(float, "smallest gap: a better middle is negative", "nat or 1", "row", _NO_BARRIER),
     "points": Column(int, "values of α in [0, 1] that were evaluated", "count", null=_POINT),

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.final_metrics import interval_columns, over_seeds_row
+from transferscope.analyses.final_metrics import interval_columns, limit_columns, over_seeds_row
 from transferscope.analyses.images import groups_of
 from transferscope.analyses.modules import OnModules
 from transferscope.analyses.summary import Summary
@@ -74,28 +74,18 @@ class Probe(AbstractTuned, OnModules, OnSeeds):
         "position": Column(int, "depth of the part: 0 is the first", "count"),
         "features": Column(int, "numbers per image", "count", null="the output cannot be pooled: see note"),
         "penalty": Column(float, "chosen on validation images", null="not a network, or no probe"),
-        "at_edge": Column(
-            bool, "the chosen penalty is the first or last of the grid", null="not a network, or no probe"
-        ),
+        "at_edge": Column(bool, "the chosen penalty is the first or last of the grid",
+                          null="not a network, or no probe"),
         "metric": Column(str, "top1, top5 or auc"),
-        "validation_metric": Column(
-            float, "of the chosen penalty", "metric", "validation", "not a network, undefined, or no probe: see note"
-        ),
-        "value": Column(
-            float, "metric on test images; of a gap the difference", "metric", "test", "undefined or no probe: see note"
-        ),
-        "low": Column(float, "lower end of the 95 % interval, or of a range", "metric", "test", "no interval"),
-        "high": Column(float, "upper end of the 95 % interval, or of a range", "metric", "test", "no interval"),
-        "simultaneous_low": Column(
-            float, "as low, for a gap at all parts at once (Bonferroni)", "metric", "test", "not a gap over 3 seeds"
-        ),
-        "simultaneous_high": Column(
-            float, "as high, for a gap at all parts at once (Bonferroni)", "metric", "test", "not a gap over 3 seeds"
-        ),
+        "validation_metric": Column(float, "of the chosen penalty", "metric", "validation",
+                                    "not a network, undefined, or no probe: see note"),
+        "value": Column(float, "metric on test images; of a gap the difference", "metric", "test",
+                        "undefined or no probe: see note"),
+        **limit_columns("a gap at all parts", "not a gap over 3 seeds", "metric", "test"),
         "basis": Column(str, "seeds, examples, or range (of two seeds)", null="one network, or no interval"),
         "n": Column(int, "how many seeds, or examples (groups of them where the data names groups)", "count"),
         "note": Column(str, "what a reader must know", null="nothing"),
-    }
+    }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = (_METRIC, _LARGEST, _OF_THESE)
 

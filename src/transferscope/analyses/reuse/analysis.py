@@ -9,7 +9,7 @@ from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit, an
 from transferscope.analyses.distance.analysis import Distance
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.final_metrics import interval_columns
+from transferscope.analyses.final_metrics import interval_columns, limit_columns
 from transferscope.analyses.finished import finished_table
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.modules import OnModules
@@ -67,27 +67,12 @@ class Reuse(AbstractAnalysis, OnModules):
         "position": Column(int, "depth: 0 is the first", "count"),
         "measurement": Column(str, "similarity, distance, probe_gain, probe_kept, transplant_first or transplant_last"),
         "value": Column(float, "mean over seeds", "CKA, ratio, or metric", "test", "not defined: see note"),
-        "low": Column(float, "lower end of the 95 % interval, or of a range", "as value", "test", "no interval"),
-        "high": Column(float, "upper end of the 95 % interval, or of a range", "as value", "test", "no interval"),
-        "simultaneous_low": Column(
-            float,
-            "as low, for all modules at once (Bonferroni)",
-            "as value",
-            "test",
-            "fewer than 3 seeds, or equal for all of them",
-        ),
-        "simultaneous_high": Column(
-            float,
-            "as high, for all modules at once (Bonferroni)",
-            "as value",
-            "test",
-            "fewer than 3 seeds, or equal for all of them",
-        ),
+        **limit_columns("all modules", "fewer than 3 seeds, or equal for all of them", "as value", "test"),
         "basis": Column(str, "seeds, or range (of two seeds)", null="one seed, equal for all seeds, or no value"),
         "n": Column(int, "seeds", "count"),
         "control": Column(float, "the same of RI-T, mean over seeds", "as value", "test", "it has none"),
         "note": Column(str, "what a reader must know", null="nothing"),
-    }
+    }  # fmt: skip
     quantities: ClassVar[tuple[Quantity, ...]] = (_LARGEST, _CONTROL, _AGREEMENT)
 
     def _read(self, study: BoundStudy) -> dict[str, AbstractAnalysis]:

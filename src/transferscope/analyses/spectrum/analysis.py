@@ -11,6 +11,7 @@ from pydantic import Field
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.final_metrics import limit_columns
 from transferscope.analyses.spectrum.rows import CONTROLS, Key, Told, circular_rows, operator_rows
 from transferscope.analyses.spectrum.summary import QUANTITIES, estimates, notes, verdict
 from transferscope.analyses.summary import Summary
@@ -84,20 +85,11 @@ class Spectrum(AbstractTuned, OnSeeds):
         ),
         "rank": Column(int, "of a curve: place of the value, 1 is the largest", "count", null="not a curve"),
         "value": Column(float, "of the quantity; of a ratio: the ratio", null="not defined, or skipped: see note"),
-        "low": Column(float, "lower end of the 95 % interval, or of a range", null="no interval"),
-        "high": Column(float, "upper end of the 95 % interval, or of a range", null="no interval"),
-        "simultaneous_low": Column(
-            float, "as low, at all operators at once (Bonferroni)", null="not a ratio over 3 seeds"
-        ),
-        "simultaneous_high": Column(
-            float, "as high, at all operators at once (Bonferroni)", null="not a ratio over 3 seeds"
-        ),
+        **limit_columns("all operators", "not a ratio over 3 seeds"),
         "basis": Column(str, "seeds, or range (of two seeds)", null="one network, or no interval"),
         "n": Column(int, "how many seeds", "count", null="skipped"),
-        "error": Column(
-            float, "of a network: largest difference to double precision on a sample, over σ₁",
-            null="not a network, or double precision",
-        ),
+        "error": Column(float, "of a network: largest difference to double precision on a sample, over σ₁",
+                        null="not a network, or double precision"),
         "note": Column(str, "what a reader must know", null="nothing"),
     }  # fmt: skip
 
