@@ -121,7 +121,7 @@ class Align(AbstractWays):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether the barrier of each variant goes when units are matched."""
-        return summary(table, self.variants, self.methods, self.batch_norm_images, self.points)
+        return summary(table, self, self.methods)
 
 
 def _facts(aligned: "Aligned | None") -> dict[str, Any]:

@@ -10,6 +10,7 @@ import polars as pl
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.estimator import over_seeds, units
 from transferscope.analyses.images import batch_norm_note
+from transferscope.analyses.modules import listed
 from transferscope.analyses.shuffled_members import shuffled_notes
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import DIFFERENCE
@@ -138,7 +139,7 @@ def _said(variant: str, to: str, found: Sequence[Estimate], rows: pl.DataFrame) 
     lost = sorted((item for item in found if item.verdict == "lost"), key=lambda item: -(item.value or 0.0))
     undecided = len(found) - len(kept) - len(lost)
     words = [
-        f"{len(kept)} of {len(found)} kept" + (f" ({_listed(kept)})" if kept else ""),
+        f"{len(kept)} of {len(found)} kept" + (f" ({listed(kept)})" if kept else ""),
         f"{undecided} undecided",
         f"{len(lost)} lost" + (f" (most: {', '.join(map(_points, lost[:3]))})" if lost else ""),
     ]
@@ -155,10 +156,6 @@ def _points(item: Estimate) -> str:
     if item.simultaneous_low is None or item.simultaneous_high is None:
         return said
     return f"{said} [{exact(100 * item.simultaneous_low):.1f}, {exact(100 * item.simultaneous_high):.1f}]"
-
-
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _means(rows: pl.DataFrame, to: str) -> Iterator[Estimate]:
