@@ -11,7 +11,7 @@ from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.estimator import Unit, estimated, over_seeds, units
 from transferscope.analyses.images import batch_norm_note, on_same
 from transferscope.analyses.summary import Summary
-from transferscope.bounds import MAGNITUDE
+from transferscope.bounds import MAGNITUDE, side_of
 
 if TYPE_CHECKING:
     from transferscope.measures.intervals import Interval
@@ -174,9 +174,8 @@ def _compared(
 
 
 def _word(interval: "Interval") -> str:
-    if interval.basis != "seeds" or interval.low is None or interval.high is None:
-        return "undecided"
-    return "sharper" if interval.low > 0 else "flatter" if interval.high < 0 else "undecided"
+    side = side_of(interval.low, interval.high) if interval.basis == "seeds" else 0
+    return {1: "sharper", -1: "flatter", 0: "undecided"}[side]
 
 
 def _notes(table: pl.DataFrame, settings: Asked) -> tuple[str, ...]:

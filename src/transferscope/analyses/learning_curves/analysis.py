@@ -18,7 +18,7 @@ from transferscope.analyses.spikes import spike_facts, spike_note
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.trends import Curves, curves_of, improving, too_short
 from transferscope.analyses.tuned import AbstractTuned, tuned_members
-from transferscope.bounds import DIFFERENCE, SHARE
+from transferscope.bounds import DIFFERENCE, SHARE, side_of
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.keys import FINAL_GAP, SPEED_GAP, shown
 from transferscope.rounding import exact
@@ -240,9 +240,8 @@ def _speeds(train: dict[str, Curves]) -> dict[str, dict[int, float]] | None:
 
 def _faster(gap: Estimate) -> str:
     """``faster``, ``slower`` or ``undecided``, by the interval over seeds alone."""
-    if gap.basis != "seeds" or gap.low is None or gap.high is None:
-        return "undecided"
-    return "faster" if gap.low > 0 else "slower" if gap.high < 0 else "undecided"
+    side = side_of(gap.low, gap.high) if gap.basis == "seeds" else 0
+    return {1: "faster", -1: "slower", 0: "undecided"}[side]
 
 
 def _speed_verdict(gap: Estimate) -> str:

@@ -17,7 +17,7 @@ from transferscope.analyses.outcome.per_class import CLASS_COLUMNS, class_rows
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.trends import curves_of, improving, too_short
 from transferscope.analyses.tuned import tuned_members
-from transferscope.bounds import DIFFERENCE, SHARE, Flag
+from transferscope.bounds import DIFFERENCE, SHARE, Flag, side_of
 from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
 from transferscope.keys import gap_key, shown
 from transferscope.rounding import exact
@@ -237,7 +237,7 @@ def _judgement(test: pl.DataFrame, curves: pl.DataFrame) -> tuple[str, dict[str,
     if unended is not None and not gaps["RI_T_long"].is_empty() and _unended(curves, "RI_T_long")[0] is None:
         rival, unended = "RI_T_long", None
     deciding = _deciding(gaps[rival])
-    sign = 0 if deciding is None else _sign(deciding)
+    sign = 0 if deciding is None else side_of(deciding["low"], deciding["high"])
     facts = {
         "rival": rival,
         "winner": {1: "P_T", -1: rival, 0: None}[sign],
@@ -299,7 +299,11 @@ def _judged(gaps: pl.DataFrame, examples: int | None) -> tuple[str, str, str]:
     )
     if (seeds := rows.get("seeds")) is not None:
         words = {1: "This pre-training helps", -1: "This pre-training hurts", 0: "Undecided for training in general"}
-        return words[_sign(seeds)], f"{said}, 95 % interval over {seeds['n']} seeds {span(seeds)}", ""
+        return (
+            words[side_of(seeds["low"], seeds["high"])],
+            f"{said}, 95 % interval over {seeds['n']} seeds {span(seeds)}",
+            "",
+        )
     first = gaps.row(0, named=True)  # over seeds
     of_seeds = "; one seed" if first["n"] == 1 else f"; equal for all {first['n']} seeds"
     if "range" in rows:
@@ -310,13 +314,8 @@ def _judged(gaps: pl.DataFrame, examples: int | None) -> tuple[str, str, str]:
         return "Undecided", f"{said}, without an interval{of_seeds}", after
     unit = "groups of test examples" if examples is not None and row["n"] < examples else "test examples"
     words = {1: "These P-T networks are better", -1: "These P-T networks are worse", 0: "Undecided"}
-    return words[_sign(row)], f"{said}, 95 % interval over {row['n']} {unit} {span(row)}{of_seeds}", after
-
-
-def _equal(over_seeds: dict[str, Any]) -> bool:
-    """Whether three seeds or more are all equal: they then have no interval."""
-    return over_seeds["basis"] is None and over_seeds["n"] > 2
-
-
-def _sign(row: dict[str, Any]) -> int:
-    return 1 if row["low"] > 0 else -1 if row["high"] < 0 else 0
+    return (
+        words[side_of(row["low"], row["high"])],
+        f"{said}, 95 % interval over {row['n']} {unit} {span(row)}{of_seeds}",
+        after,
+    )
