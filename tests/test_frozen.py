@@ -60,7 +60,7 @@ def test_keys_do_not_hang_on_pythons_own_hashes() -> None:
     said = {
         subprocess.run(
             [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": root},
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join((f"{root}/src", root))},
             capture_output=True,
             text=True,
             check=True,
