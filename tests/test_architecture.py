@@ -39,7 +39,7 @@ MAY: dict[str, set[str]] = {
     "methods": {*SPINE, "measures", "specs", "networks"},
     "plots": {"keys", "errors"},
     "study": {*SPINE, "data", "specs", "networks"},
-    "context": {*SPINE, "store", "data", "specs", "networks", "training", "study"},
+    "context": {*SPINE, "store", "measures", "data", "specs", "networks", "training", "study"},
     "analyses": {
         *SPINE,
         "published",

@@ -4,12 +4,12 @@ import hashlib
 import os
 import subprocess
 import sys
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pytest
 from pydantic import Field, ValidationError
 
-from transferscope.frozen import Frozen, content_key, derive_seed
+from transferscope.frozen import Frozen, Once, content_key, derive_seed
 
 
 class Inner(Frozen):
@@ -60,7 +60,7 @@ def test_keys_do_not_hang_on_pythons_own_hashes() -> None:
     said = {
         subprocess.run(
             [sys.executable, "-c", program],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": root},
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join((f"{root}/src", root))},
             capture_output=True,
             text=True,
             check=True,
@@ -118,3 +118,14 @@ def test_seeds_are_63_bits_and_one_per_purpose() -> None:
     assert any(seed >= 2**62 for seed in seeds)
     assert derive_seed(-1, "head") != derive_seed(1, "head")
     assert derive_seed(1, "a", "b") != derive_seed(1, "ab")
+
+
+class Listed(Frozen):
+    sides: Annotated[tuple[int, ...] | None, Once] = None
+
+
+def test_a_value_is_named_once() -> None:
+    assert Listed(sides=(2, 1)).sides == (2, 1)
+    assert Listed().sides is None
+    with pytest.raises(ValidationError, match="sides holds a value twice"):
+        Listed(sides=(1, 2, 1))

@@ -3,7 +3,7 @@
 import math
 from typing import Final, Literal
 
-__all__ = ["DIFFERENCE", "MAGNITUDE", "SHARE", "Basis", "Bounds", "Flag"]
+__all__ = ["DIFFERENCE", "MAGNITUDE", "SHARE", "Basis", "Bounds", "Flag", "side_of"]
 
 Basis = Literal["seeds", "examples", "range"]
 """What an interval speaks of."""
@@ -24,3 +24,14 @@ DIFFERENCE: Final[Bounds] = (-1.0, 1.0)
 """Of differences of two such numbers; of κ, cosines and rank correlations as well."""
 MAGNITUDE: Final[Bounds] = (0.0, math.inf)
 """Of distances, barriers, criticalities and norms."""
+
+
+def side_of(low: float | None, high: float | None) -> Literal[-1, 0, 1]:
+    """Which side of 0 a whole interval lies on; 0 where it spans it, or where there is none.
+
+    >>> side_of(0.1, 0.2), side_of(-0.2, -0.1), side_of(-0.1, 0.1), side_of(None, None)
+    (1, -1, 0, 0)
+    """
+    if low is None or high is None:
+        return 0
+    return 1 if low > 0 else -1 if high < 0 else 0

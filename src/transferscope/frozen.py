@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
 
-__all__ = ["Frozen", "content_key", "derive_seed"]
+__all__ = ["Frozen", "Once", "content_key", "derive_seed"]
 
 
 def content_key(value: object) -> str:
@@ -40,6 +40,16 @@ def derive_seed(seed: int, *purpose: object) -> int:
         An integer in [0, 2**63).
     """
     return int(content_key([seed, [str(word) for word in purpose]])[:16], 16) >> 1
+
+
+def _once(value: tuple[Any, ...] | None, info: ValidationInfo) -> tuple[Any, ...] | None:
+    if value is not None and len(set(value)) != len(value):
+        raise ValueError(f"{info.field_name} holds a value twice")
+    return value
+
+
+Once: Final = AfterValidator(_once)
+"""Of a setting that is a list: every value is in it once, as in ``Annotated[tuple[int, ...], Once]``."""
 
 
 _LARGEST = 1_000_000

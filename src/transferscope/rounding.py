@@ -3,7 +3,7 @@
 import math
 from decimal import Decimal
 
-__all__ = ["duration", "exact", "rounded"]
+__all__ = ["duration", "exact", "finite_or_none", "rounded"]
 
 _DIGITS = 12
 
@@ -20,6 +20,15 @@ def exact(value: float) -> Decimal | float:
     '12.8 12.8'
     """
     return Decimal(repr(round(float(value), _DIGITS))) if math.isfinite(value) else value
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """``value``; None where it is infinite or no number: what a table has in place of these.
+
+    >>> finite_or_none(0.5), finite_or_none(float("inf"))
+    (0.5, None)
+    """
+    return value if value is not None and math.isfinite(value) else None
 
 
 def rounded(value: float, digits: int = 3) -> str:

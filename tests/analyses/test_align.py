@@ -108,7 +108,7 @@ def test_a_network_without_permutations_is_named_with_its_operation() -> None:
 
 
 def test_a_method_is_named_once() -> None:
-    with pytest.raises(ValueError, match="each method once"):
+    with pytest.raises(ValueError, match="methods holds a value twice"):
         Align(methods=("weights", "weights"))
 
 

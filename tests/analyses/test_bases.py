@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import polars as pl
 import pytest
 
 from tests.studies import Diverging, Trained
-from transferscope.analyses.contract import checked
-from transferscope.analyses.images import OnImages
+from transferscope.analyses.contract import Unit, checked
+from transferscope.analyses.images import OnImages, batch_norm_note
 from transferscope.analyses.modules import TOTALS, OnModules
-from transferscope.analyses.tuned import NETWORK, PAIR, NetworkAnalysis, Pair, PairAnalysis
+from transferscope.analyses.tuned import NETWORK, PAIR, NetworkAnalysis, OnSeeds, Pair, PairAnalysis, SetAnalysis
+from transferscope.analyses.unit_keys import new_units, unit_key
 from transferscope.context.members import Member
 from transferscope.study.columns import Column
 
@@ -34,6 +36,61 @@ class Reads(PairAnalysis):
 
     def rows(self, pair: Pair, context: Any) -> Iterator[dict[str, Any]]:
         yield {"both": f"{pair.a} {pair.b}"}
+
+
+class Sets(SetAnalysis, OnSeeds):
+    name, title, question, reference, version = "sets", "Sets", "?", "none", 1
+    columns: ClassVar[Any] = {"corners": Column(int, "how many"), "label": Column(str, "of the first", null="none")}
+
+    def units(self, study: Any, evidence: Any) -> Iterator[Unit]:
+        yield Unit(members=self.members(study, evidence, ("P_T",), once=("RI", "P")))
+
+    def rows(self, unit: Unit, context: Any) -> Iterator[dict[str, Any]]:
+        yield {"corners": len(unit.members)}
+
+    def files(self, unit: Unit, table: pl.DataFrame) -> dict[str, bytes]:
+        return {"corners.txt": str(table["corners"][0]).encode()}
+
+
+def test_a_set_is_measured_whole_or_not_at_all(trained: Trained) -> None:
+    analysis = Sets(max_seeds=2)
+    (unit,) = analysis.units(trained.study, trained.evidence.for_decision())
+    # RI and P of the first seed, then P-T of all seeds that are asked for.
+    assert [member.label for member in unit.members] == ["RI[0]", "P[0]", "P-T[0]", "P-T[1]"]
+    assert list(analysis.networks(trained.study, trained.evidence)) == [member.spec for member in unit.members]
+    found = analysis.measure(unit, trained.context)
+    assert (checked(analysis, found.table).rows(), found.files) == ([(4, None)], {"corners.txt": b"4"})
+    lost = analysis.measure(unit, Diverging(trained.context, unit.members[-1]))
+    assert (checked(analysis, lost.table).height, lost.files) == (0, {})
+
+
+def test_an_example_table_has_all_that_may_not_be_null() -> None:
+    table = checked(Labels(), Labels().example([{"seed": 3}, {"letters": 2}]))
+    assert table.rows() == [("", "", 3, 0, None), ("", "", 0, 2, None)]
+    assert checked(Labels(), Labels().example(())).height == 0
+
+
+def test_a_unit_is_new_once(trained: Trained) -> None:
+    analysis = Labels()
+    units = list(analysis.units(trained.study, trained.evidence.for_decision()))
+    keys = [unit_key(analysis, unit, trained.study) for unit in units]
+    assert list(new_units(analysis, [*units, *units], trained.study, ())) == keys
+    assert new_units(analysis, units, trained.study, keys[1:]) == {keys[0]: units[0]}
+    assert new_units(analysis, units, trained.study, set(keys)) == {}
+
+
+@pytest.mark.parametrize(
+    ("policies", "said"),
+    [
+        (["recompute", "own statistics", None], ("batch-norm statistics recomputed here",)),
+        (["interpolate"], ("batch-norm statistics were kept",)),
+        (["none", "recompute"], ("batch-norm statistics were kept",)),
+        (["no batch norm"], ()),
+        ([], ()),
+    ],
+)
+def test_what_was_done_about_batch_norm_is_said_where_there_is_one(policies: Any, said: tuple[str, ...]) -> None:
+    assert batch_norm_note(policies, "here", "were kept") == said
 
 
 def test_one_unit_for_each_trained_network(trained: Trained) -> None:

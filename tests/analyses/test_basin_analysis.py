@@ -130,7 +130,7 @@ def test_few_seeds(plain) -> None:
     [
         ({"points": 4}, "needs an odd number"),
         ({"smallest": 2.0, "largest": 1.0}, "smallest must be below largest"),
-        ({"variants": ("P_T", "P_T")}, "variants names a variant twice"),
+        ({"variants": ("P_T", "P_T")}, "variants holds a value twice"),
         ({"variants": (), "hulls": ()}, "there is nothing to test"),
     ],
 )

@@ -347,9 +347,9 @@ def test_errors():
         cka(model, loader=BATCHES, execution=Execution(precision="bfloat"))
     with pytest.raises(MeasureError, match="cannot take this as granularity"):
         cka(model, loader=BATCHES, granularity="blocks")
-    with pytest.raises(MeasureError, match="cannot take this as execution.memory_format"):
+    with pytest.raises(MeasureError, match=r"cannot take this as execution\.memory_format"):
         cka(model, loader=BATCHES, execution=Execution(memory_format="last"))
-    with pytest.raises(MeasureError, match="cannot take this as estimator.kind"):
+    with pytest.raises(MeasureError, match=r"cannot take this as estimator\.kind"):
         cka(model, loader=BATCHES, estimator=CkaEstimator(kind="debiased"))
     with pytest.raises(StudyError, match="is not a device"):
         cka(model, loader=BATCHES, execution=Execution(device="gpu"))

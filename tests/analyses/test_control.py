@@ -219,7 +219,7 @@ def test_the_rule_is_part_of_what_a_tuning_run_is_measured_by(plain):
 
 
 def test_settings_that_do_not_hold_are_errors():
-    with pytest.raises(ValueError, match="methods holds a control twice"):
+    with pytest.raises(ValueError, match="methods holds a value twice"):
         Control(methods=("permuted", "permuted"))
     with pytest.raises(ValueError, match="at least 1 item"):
         Control(methods=())

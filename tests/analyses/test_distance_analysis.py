@@ -10,7 +10,7 @@ from tests.reference import pairs_reference as reference
 from tests.studies import Diverging, Trained
 from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.distance.analysis import Distance
-from transferscope.analyses.estimates import spoken
+from transferscope.analyses.estimate_words import spoken
 from transferscope.analyses.tuned import tuned_members
 
 ANALYSIS = Distance()

@@ -10,17 +10,9 @@ from scipy import stats
 from tests.reference import pairs_reference as reference
 from transferscope.analyses.contract import checked_summary
 from transferscope.analyses.distance.analysis import Distance
-from transferscope.analyses.estimates import (
-    COLUMNS,
-    Contrast,
-    Estimate,
-    Quantity,
-    estimated,
-    frame,
-    over_seeds,
-    spoken,
-    units,
-)
+from transferscope.analyses.estimate_words import spoken
+from transferscope.analyses.estimates import COLUMNS, Contrast, Estimate, Quantity, frame
+from transferscope.analyses.estimator import estimated, over_seeds, units
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import MAGNITUDE, SHARE
 from transferscope.errors import AnalysisError

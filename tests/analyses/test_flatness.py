@@ -160,7 +160,7 @@ def test_a_network_that_never_moved_has_no_such_ruler(trained: Trained, units) -
         ({"moved_shares": (0.5, 0.5)}, "ascending numbers above 0"),
         ({"moved_shares": (math.inf,)}, "finite number"),
         ({"shares": ()}, "at least 1 item"),
-        ({"splits": ("train", "train")}, "named once"),
+        ({"splits": ("train", "train")}, "splits holds a value twice"),
         ({"directions": 1}, "greater than or equal to 2"),
     ],
 )

@@ -11,7 +11,7 @@ from tests.reference import pairs_reference as reference
 from tests.studies import Diverging, Trained
 from tests.tables import example
 from transferscope.analyses.contract import checked, checked_summary
-from transferscope.analyses.estimates import spoken
+from transferscope.analyses.estimate_words import spoken
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.similarity.analysis import Similarity
 

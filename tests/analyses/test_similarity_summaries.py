@@ -8,7 +8,8 @@ from tests.reference import pairs_reference as reference
 from tests.report import synthetic_similarity as synthetic
 from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.distance_in_training.analysis import DistanceInTraining
-from transferscope.analyses.estimates import Estimate, spoken
+from transferscope.analyses.estimate_words import spoken
+from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.reused_channels.analysis import ReusedChannels
 from transferscope.analyses.similarity_by_size.analysis import SimilarityBySize

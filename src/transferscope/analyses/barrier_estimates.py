@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from transferscope.analyses.estimates import Estimate, Quantity, over_seeds, units
+from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.estimator import over_seeds, units
 from transferscope.bounds import MAGNITUDE
 from transferscope.keys import shown
 from transferscope.rounding import exact

@@ -6,12 +6,43 @@ set where the study keeps too little.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from transferscope.analyses.tuned import AbstractTuned
+from transferscope.context.bound import BoundStudy
 
 if TYPE_CHECKING:
-    from transferscope.study.settings import VariantRecipe
+    from transferscope.study.settings import Study, VariantRecipe
 
-__all__ = ["chosen_epochs", "evenly", "kept_epochs", "missing_epochs", "too_few"]
+__all__ = ["OnEpochs", "chosen_epochs", "evenly", "kept_epochs", "missing_epochs", "too_few"]
+
+
+class OnEpochs(AbstractTuned):
+    """An analysis of what happens during training, at epochs whose weights are kept.
+
+    Attributes:
+        epochs: which kept epochs, 0 is the start; None takes all kept ones. The last is always among them, and the
+            start as well where it is needed.
+        most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
+    """
+
+    epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
+    most: int = Field(default=10, ge=3)
+    from_start: ClassVar[bool] = True
+
+    def misfit(self, study: "Study") -> str | None:
+        """Epochs that are asked for and not kept."""
+        return missing_epochs(study.training.recipe, self.epochs, self.from_start)
+
+    def inapplicable(self, study: BoundStudy) -> str | None:
+        """There must be an epoch before the last whose weights are kept, after the start where that is needed."""
+        return too_few(study.settings.training.recipe, self.from_start)
+
+    def chosen(self, recipe: "VariantRecipe") -> tuple[int, ...]:
+        """The epochs that are looked at, ascending."""
+        return chosen_epochs(recipe, self.epochs, self.most, self.from_start)
 
 
 def kept_epochs(recipe: "VariantRecipe", start: bool = True) -> tuple[int, ...]:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.estimates import COLUMNS, Quantity, estimated, spoken
+from transferscope.analyses.estimate_words import spoken
+from transferscope.analyses.estimates import COLUMNS, Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.summary import Summary
 from transferscope.context.members import Member
 from transferscope.errors import AnalysisError
@@ -73,9 +75,9 @@ class AbstractAnalysis(AnalysisSettings, abc.ABC):
         """Why this study cannot have this analysis; None if it can."""
         return None
 
-    @abc.abstractmethod
     def networks(self, study: "BoundStudy", evidence: "Evidence") -> Iterable[NetworkSpec]:
-        """The networks that must exist before the units are measured."""
+        """The networks that must exist before the units are measured: by default theirs; a start needs no training."""
+        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     @abc.abstractmethod
     def units(self, study: "BoundStudy", evidence: "Evidence") -> Iterable[Unit]:
@@ -85,9 +87,18 @@ class AbstractAnalysis(AnalysisSettings, abc.ABC):
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Measure one unit; weights, data and randomness come from ``context`` alone."""
 
+    def measured(self, rows: Iterable[Mapping[str, Any]] = (), files: Mapping[str, bytes] | None = None) -> Measured:
+        """What a unit gives: its rows, in the declared columns, of which those that a row lacks are null."""
+        return Measured(pl.DataFrame(list(rows), schema=schema(self.columns)), files or {})
+
+    def example(self, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
+        """A table of these rows; declared columns that a row lacks are null, or empty, 0 or False where none may be."""
+        filled = {name: column.dtype() for name, column in self.columns.items() if column.null is None}
+        return self.measured({**filled, **row} for row in rows).table
+
     def supposed(self, study: "BoundStudy") -> pl.DataFrame:
         """A table as it may come out, from which a plan expands the rounds that wait for it; empty by default."""
-        return pl.DataFrame([], schema=schema(self.columns))
+        return self.example(())
 
     def further(self, study: "BoundStudy") -> int:
         """At most so many trainings beyond those that the first expansion names."""

@@ -1,9 +1,7 @@
-"""Numbers of an analysis, each under its key: declared, estimated over seeds, and put into words in one place."""
+"""Numbers of an analysis, each under its key: what is declared of them, and what is known of each."""
 
-import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -15,18 +13,7 @@ if TYPE_CHECKING:
     from transferscope.bounds import Bounds, Flag
     from transferscope.measures.interval import Interval
 
-__all__ = [
-    "COLUMNS",
-    "Contrast",
-    "Estimate",
-    "Quantity",
-    "estimated",
-    "frame",
-    "in_turn",
-    "over_seeds",
-    "spoken",
-    "units",
-]
+__all__ = ["COLUMNS", "Contrast", "Coordinate", "Estimate", "Quantity", "frame"]
 
 Coordinate = str | int | float
 
@@ -108,9 +95,9 @@ class Contrast:
 class Quantity:
     """What an analysis estimates, declared beside its columns.
 
-    One with a ``column`` is estimated by :func:`estimated` from the rows of the table; the unit of independence
-    follows from the columns: ``seed`` gives Student's interval over seeds, ``seed_a, seed_b`` the interval that
-    leaves one seed out of all measured pairs. One without is made by the analysis, with :meth:`of`.
+    One with a ``column`` is estimated by :mod:`~transferscope.analyses.estimator` from the rows of the table; the unit
+    of independence follows from the columns: ``seed`` gives Student's interval over seeds, ``seed_a, seed_b`` the
+    interval that leaves one seed out of all measured pairs. One without is made by the analysis, with :meth:`of`.
 
     Attributes:
         key: unique within the analysis, but for contrasts of one kind; never a sentence.
@@ -210,18 +197,20 @@ class Quantity:
             n_comparisons, verdict, tuple(dict.fromkeys(flags)),
         )  # fmt: skip
 
-    def undefined(self, note: str, n: int | None = None, flags: "Iterable[Flag]" = (), **at: Coordinate) -> Estimate:
-        """The estimate of what is not defined.
+    def number(self, value: float | None, n: int | None, *notes: str | None, **more: Any) -> Estimate:
+        """The estimate of a number that has no interval.
 
         Args:
-            note: why.
-            n: how many seeds or examples there were.
-            flags: why, by key.
-            at: the coordinates.
+            value: None where it is not defined.
+            n: how many seeds or examples it rests on.
+            notes: what a reader must know; empty ones are left out.
+            more: of :meth:`at_row`, coordinates among them.
         """
-        none = {"value": None, "low": None, "high": None, "basis": None, "n": n}
-        place: dict[str, Any] = at
-        return self.at_row(none, note, flags=flags, **place)
+        return self.at_row({"value": value, "low": None, "high": None, "basis": None, "n": n}, *notes, **more)
+
+    def undefined(self, note: str, n: int | None = None, flags: "Iterable[Flag]" = (), **at: Any) -> Estimate:
+        """The estimate of what is not defined: why, also by key, and how many seeds or examples there were."""
+        return self.number(None, n, note, flags=flags, **at)
 
     def named(self, at: Mapping[str, Coordinate]) -> str:
         """The quantity at its coordinates, in words."""
@@ -242,200 +231,6 @@ class Quantity:
 
 _VARIANTS = frozenset({"variant", "rival"})
 """Coordinates whose values are variants, shown with hyphens."""
-
-
-def estimated(table: pl.DataFrame, quantities: Iterable[Quantity]) -> list[Estimate]:
-    """Every declared quantity that has a column, over the seeds or pairs of seeds of the table.
-
-    A row is one network (``seed``) or one pair of networks (``seed_a, seed_b``); several rows of the same are first
-    averaged, for example over modules. A combination of coordinates of which a row is null is not defined: what is
-    left would be a selection. One of which all rows are null has no estimate. Every other one counts in its family.
-
-    Args:
-        table: with the quantities' columns and coordinates.
-        quantities: declared ones; those without a column are left to the analysis.
-
-    Raises:
-        AnalysisError: a row that counts has no seed, or lacks a coordinate.
-    """
-    return [estimate for quantity in quantities if quantity.column for estimate in _estimates(table, quantity)]
-
-
-def _estimates(table: pl.DataFrame, quantity: Quantity) -> Iterator[Estimate]:
-    from transferscope.measures.families import bonferroni_confidence
-
-    found = list(_by(table if quantity.where is None else table.filter(quantity.where), quantity))
-    fixed = [name for name in quantity.by if name not in quantity.family]
-    sizes = Counter(tuple(at[name] for name in fixed) for at, _, _ in found)
-    for at, values, scale in found:
-        known = {unit: value for unit, value in values.items() if value is not None}
-        if len(known) < len(values):
-            why = f"not defined for {len(values) - len(known)} of {len(values)}"
-            seeds = {seed for unit in values for seed in unit}
-            yield quantity.undefined(why, len(seeds), ("incomplete",), **at)
-            continue
-        alone = over_seeds(known, bounds=quantity.bounds, scale=scale)
-        if not quantity.family:
-            yield quantity.of(alone, **at)
-            continue
-        size = sizes[tuple(at[name] for name in fixed)]
-        together = over_seeds(known, bonferroni_confidence(size), quantity.bounds, scale)
-        # Two seeds have a range, of no confidence at all.
-        simultaneous = together if together.basis == "seeds" else None
-        yield quantity.of(alone, simultaneous=simultaneous, n_comparisons=size, **at)
-
-
-Unit = tuple[int, int]
-"""The seeds of a pair of networks; twice the same of one network."""
-
-
-Values = dict[Unit, float | None]
-
-
-def _by(rows: pl.DataFrame, quantity: Quantity) -> Iterator[tuple[dict[str, Any], Values, float | None]]:
-    """Coordinates, values, and the scale whose rounding they carry where they are differences."""
-    parts: dict[tuple[Coordinate, ...], Values] = {}
-    groups = rows.group_by(quantity.by, maintain_order=True) if quantity.by else [((), rows)]
-    for at, part in groups:
-        values = units(part, quantity.column)
-        if all(value is None for value in values.values()):
-            continue
-        if None in at:
-            raise AnalysisError(
-                f"a row that {quantity.key!r} is estimated from lacks a coordinate",
-                expected=", ".join(quantity.by),
-                got=str(at),
-            )
-        parts[at] = values
-    contrast = quantity.contrast
-    if contrast is None:
-        yield from ((dict(zip(quantity.by, at, strict=True)), values, None) for at, values in parts.items())
-        return
-    place = quantity.by.index(contrast.on)
-    for at, values in parts.items():
-        other = parts.get((*at[:place], contrast.minus, *at[place + 1 :]))
-        if at[place] != contrast.of or other is None:
-            continue
-        common = {unit: against for unit in values if (against := _against(other, unit))}
-        if common:
-            sizes = [abs(value or 0.0) for unit, against in common.items() for value in (values[unit], *against)]
-            differences = {unit: _minus(values[unit], *against) for unit, against in common.items()}
-            yield {**dict(zip(quantity.by, at, strict=True)), "rival": contrast.minus}, differences, max(sizes)
-
-
-def _against(other: Mapping[Unit, float | None], unit: Unit) -> list[float | None]:
-    """What a pair of seeds is compared with: the same pair; else what each of both seeds has for itself."""
-    each = [unit] if unit in other else [(seed, seed) for seed in unit]
-    return [other[pair] for pair in each if pair in other] if all(pair in other for pair in each) else []
-
-
-def _minus(value: float | None, *others: float | None) -> float | None:
-    known = [other for other in others if other is not None]
-    return None if value is None or len(known) < len(others) else value - sum(known) / len(known)
-
-
-def units(rows: pl.DataFrame, column: str) -> dict[Unit, float | None]:
-    """The values of a column by what is independent: the seed, or both seeds of a pair; means where there are several.
-
-    P is one network for all seeds: a pair with it counts under the seed of the other. Rows that all speak of no
-    seed, as of a set of networks of every seed, are one unit, of which there is no interval.
-
-    Args:
-        rows: with ``seed``, or with ``seed_a, seed_b``.
-        column: whose mean is taken; null where any value is.
-
-    Raises:
-        AnalysisError: the rows have no seeds, or some of them have and others have not.
-    """
-    if "seed" in rows.columns:
-        a = b = pl.col("seed")
-    elif {"seed_a", "seed_b"} <= set(rows.columns):
-        a, b = pl.col("seed_a"), pl.col("seed_b")
-        if {"variant_a", "variant_b"} <= set(rows.columns):
-            a, b = (
-                pl.when(pl.col("variant_a") == "P").then(b).otherwise(a),
-                pl.when(pl.col("variant_b") == "P").then(a).otherwise(b),
-            )
-    else:
-        raise AnalysisError(
-            "nothing tells which rows are independent",
-            expected="a column seed, or seed_a and seed_b",
-            got=", ".join(rows.columns),
-        )
-    some, every = rows.select((a.is_null() | b.is_null()).any(), b=(a.is_null() & b.is_null()).all()).row(0)
-    if some and not every:
-        raise AnalysisError(
-            f"a row whose {column!r} is to be estimated speaks of no seed",
-            expected="rows of one network or pair each",
-            hint="leave rows of all seeds out by the quantity's where",
-        )
-    value = pl.when(pl.col(column).null_count() > 0).then(None).otherwise(pl.col(column).mean())
-    means = rows.group_by(pl.min_horizontal(a, b).alias("a"), pl.max_horizontal(a, b).alias("b"), maintain_order=True)
-    return {(first or 0, second or 0): mean for first, second, mean in means.agg(value.alias("mean")).iter_rows()}
-
-
-def over_seeds(
-    values: Mapping[Unit, float],
-    confidence: float = 0.95,
-    bounds: "Bounds | None" = None,
-    scale: float | None = None,
-) -> "Interval":
-    """The interval over the seeds of networks or of pairs of networks, leaving one seed out.
-
-    Of single networks, and of pairs that share a seed with themselves alone, it is exactly Student's.
-
-    Args:
-        values: by the seeds of a pair; of one network twice the same.
-        confidence: in (0, 1).
-        bounds: of the value.
-        scale: largest of the numbers that the values are differences of; None for values that are none.
-    """
-    from transferscope.measures.intervals import seed_pairs_interval, seeds_interval
-
-    if all(a == b for a, b in values):
-        return seeds_interval(list(values.values()), confidence, bounds, scale)
-    found = seed_pairs_interval(values, confidence, bounds, scale)
-    note = found.note or f"n counts seeds, of {len(values)} pairs, leaving one seed out"
-    return replace(found, note=note)
-
-
-def spoken(item: Estimate) -> str:
-    """Value and limits in words: ``0.523 (95 % interval over 3 seeds 0.41 to 0.63)``; a range, or the value alone.
-
-    >>> spoken(Estimate("a", {}, 0.5234, 0.41, 0.63, "seeds", 3))
-    '0.523 (95 % interval over 3 seeds 0.410 to 0.630)'
-    >>> spoken(Estimate("a", {}, None, note="one network"))
-    'not defined (one network)'
-    """
-    if item.value is None:
-        return f"not defined ({item.note})" if item.note else "not defined"
-    if item.low is None or item.high is None:
-        return f"{item.value:.3g}"
-    what = {
-        "seeds": f"95 % interval over {item.n} seeds",
-        "examples": f"95 % interval over {item.n} test examples",
-        "range": f"range of {item.n} seeds",
-        None: "limits",
-    }[item.basis]
-    value, low, high = _alike(item.value, item.low, item.high)
-    return f"{value} ({what} {low} to {high})"
-
-
-def _alike(*values: float) -> list[str]:
-    """Numbers with as many digits after the point as the largest needs for three; powers of ten where that is many."""
-    largest = max(abs(value) for value in values)
-    places = 2 - math.floor(math.log10(largest)) if largest else 0
-    return [f"{value:.{max(0, places)}f}" if -4 <= places <= 5 else f"{value:.3g}" for value in values]
-
-
-def in_turn(items: Sequence[Estimate]) -> str:
-    """Values one after the other, as along training, the last one with its limits.
-
-    >>> in_turn([Estimate("a", {}, 0.25), Estimate("a", {}, 0.5234, 0.41, 0.63, "seeds", 3)])
-    '0.25 → 0.523 (95 % interval over 3 seeds 0.410 to 0.630)'
-    """
-    *before, last = items
-    return " → ".join([*(spoken(replace(item, low=None, high=None)) for item in before), spoken(last)])
 
 
 def frame(estimates: Mapping[str, Sequence[Estimate]]) -> pl.DataFrame:

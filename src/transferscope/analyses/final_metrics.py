@@ -27,6 +27,7 @@ __all__ = [
     "estimate_of",
     "gain",
     "interval_columns",
+    "limit_columns",
     "network_columns",
     "over_seeds_row",
     "run_columns",
@@ -55,23 +56,37 @@ def columns_of(
         no_family: why they are null.
         unit: of ``value``.
     """
-    limit = "as {}, for " + family + " at once (Bonferroni)"
     return {
         "split": Column(str, "train (speed), validation or test"),
-        "value": Column(
-            float,
-            f"the quantity; of a {difference} the difference, of a share the ratio, not clipped",
-            unit,
-            "row",
-            "diverged or undefined: see note",
-        ),
-        "low": Column(float, "lower end of the 95 % interval, or of a range", "as value", "row", "no interval"),
-        "high": Column(float, "upper end of the 95 % interval, or of a range", "as value", "row", "no interval"),
-        "simultaneous_low": Column(float, limit.format("low"), "as value", "row", no_family),
-        "simultaneous_high": Column(float, limit.format("high"), "as value", "row", no_family),
+        "value": Column(float, f"the quantity; of a {difference} the difference, of a share the ratio, not clipped",
+                        unit, "row", "diverged or undefined: see note"),
+        **limit_columns(family, no_family, "as value", "row"),
         "basis": Column(str, "seeds, or range (of two seeds)", null="one run, or no interval"),
         "n": Column(int, "how many seeds the row rests on", "count"),
+    }  # fmt: skip
+
+
+def limit_columns(
+    family: str, no_family: str, unit: str = "1", split: Literal["test", "row"] | None = None
+) -> dict[str, Column]:
+    """The declared columns ``low`` to ``simultaneous_high``, as :func:`interval_columns` fills them.
+
+    Args:
+        family: of which the simultaneous limits hold at once.
+        no_family: why they are null.
+        unit: of the number.
+        split: that it is measured on.
+    """
+    both = {"low": "lower", "high": "upper"}
+    single = {
+        name: Column(float, f"{word} end of the 95 % interval, or of a range", unit, split, "no interval")
+        for name, word in both.items()
     }
+    together = {
+        f"simultaneous_{name}": Column(float, f"as {name}, for {family} at once (Bonferroni)", unit, split, no_family)
+        for name in both
+    }
+    return {**single, **together}
 
 
 @dataclass(frozen=True)
@@ -154,7 +169,12 @@ def by_interval(ends: Ends, quantity: EndMetric, role: str) -> "Interval":
 
 
 def interval_columns(interval: "Interval", simultaneous: "Interval | None" = None) -> dict[str, Any]:
-    """The columns ``value, low, high, simultaneous_low, simultaneous_high, basis, n, note`` of a row."""
+    """The columns ``value, low, high, simultaneous_low, simultaneous_high, basis, n, note`` of a row.
+
+    Args:
+        interval: of a number.
+        simultaneous: of the same, for a family at once; left out where it is not one over seeds.
+    """
     together = simultaneous if simultaneous is not None and simultaneous.basis == "seeds" else None
     return {
         "value": interval.value,

@@ -1,13 +1,13 @@
 """The tables that finished units make."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import polars as pl
 
 from transferscope.analyses.contract import AbstractAnalysis, checked
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.unit_keys import unit_key
+from transferscope.analyses.unit_keys import new_units
 from transferscope.context.bound import BoundStudy
 from transferscope.errors import StoreError
 from transferscope.store import Store
@@ -51,15 +51,10 @@ def _table(
     for need in analysis.needs(study):
         _table(need, study, store, tables)
     keys: list[str] = []
-    while new := [key for key in _keys(analysis, study, tables) if key not in keys]:
-        keys += dict.fromkeys(new)
+    while new := new_units(analysis, analysis.units(study, Evidence(tables).for_decision()), study, keys):
+        keys += new
         tables[analysis.key] = table_of(analysis, store, keys)
     return tables.setdefault(analysis.key, table_of(analysis, store, ()))
-
-
-def _keys(analysis: AbstractAnalysis, study: BoundStudy, tables: dict[str, pl.DataFrame]) -> Iterator[str]:
-    for unit in analysis.units(study, Evidence(tables).for_decision()):
-        yield unit_key(analysis, unit, study)
 
 
 def _read(analysis: AbstractAnalysis, key: str, store: Store) -> pl.DataFrame:

@@ -1,12 +1,15 @@
 """What analyses that evaluate networks on images have in common: how many images, loaders, and the cost of a point."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from transferscope.frozen import Frozen
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from transferscope.context.context import Context
     from transferscope.data.ablation_settings import Ablation
     from transferscope.data.batches import EvaluationBatches
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from transferscope.methods.evaluation import Evaluation
     from transferscope.methods.landscape.buffer_rules import BatchNormPolicy
 
-__all__ = ["OnImages", "evaluation_of"]
+__all__ = ["OnImages", "batch_norm_note", "clusters_of", "evaluation_of", "groups_of", "on_same"]
 
 
 class OnImages(Frozen):
@@ -53,6 +56,49 @@ class OnImages(Frozen):
         """How networks are evaluated: with the study's metric, where it runs, by these settings."""
         chosen = {name: getattr(self, name) for name in ("batch_norm", "memory") if hasattr(self, name)}
         return evaluation_of(context, self.batch_norm_images, ablation=ablation, **chosen)
+
+
+def groups_of(context: "Context", split: "Split", limit: int | None = None) -> "npt.NDArray[Any] | None":
+    """The group of each image of a split, of which intervals draw whole groups; None where the data has none.
+
+    Args:
+        context: of the study.
+        split: whose images.
+        limit: at most so many, as of ``context.indices``; None for all.
+    """
+    import numpy as np
+
+    groups = context.images().groups
+    return None if groups is None else np.asarray(groups)[context.indices(split, limit)]
+
+
+def clusters_of(context: "Context", limits: "Mapping[Split, int | None]") -> "dict[str, npt.NDArray[Any] | None]":
+    """As :func:`groups_of`, by split.
+
+    Args:
+        context: of the study.
+        limits: how many images of each split.
+    """
+    return {split: groups_of(context, split, limit) for split, limit in limits.items()}
+
+
+def batch_norm_note(policies: Iterable[str | None], recomputed: str, kept: str) -> tuple[str, ...]:
+    """What was done about batch norm, as readers must know; nothing where there is none.
+
+    Args:
+        policies: of the rows of a table.
+        recomputed: where, and on what; see :func:`on_same`.
+        kept: what they are where statistics were not recomputed.
+    """
+    found = set(policies)
+    if found & {"interpolate", "none"}:
+        return (f"batch-norm statistics {kept}",)
+    return (f"batch-norm statistics recomputed {recomputed}",) if "recompute" in found else ()
+
+
+def on_same(images: int, place: str = "point") -> str:
+    """Where statistics were recomputed, for :func:`batch_norm_note`."""
+    return f"at every {place} on the same {images} training images (or all, if fewer)"
 
 
 def evaluation_of(

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from transferscope.analyses.estimates import Estimate, Quantity, estimated
+from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.predictions import Judgements
 from transferscope.study.columns import Column
 
@@ -30,27 +31,16 @@ PAIR_COLUMNS: Mapping[str, Column] = {
     "common": Column(int, "wrong by both", "count", "test", "the row speaks of all seeds"),
     "only_a": Column(int, "wrong by a alone", "count", "test", "the row speaks of all seeds"),
     "only_b": Column(int, "wrong by b alone", "count", "test", "the row speaks of all seeds"),
-    "jaccard": Column(
-        float, "common / wrong by either", "1", "test", "neither makes a mistake, or the row speaks of all seeds"
-    ),
-    "same_wrong_label": Column(
-        float,
-        "share of common mistakes with the same wrong label",
-        "1",
-        "test",
-        "no common mistake, or the row speaks of all seeds",
-    ),
-    "kappa": Column(
-        float,
-        "error consistency: 0 is chance, in [−1, 1]",
-        "1",
-        "test",
-        "both all right or all wrong, or the row speaks of all seeds",
-    ),
+    "jaccard": Column(float, "common / wrong by either", "1", "test",
+                      "neither makes a mistake, or the row speaks of all seeds"),
+    "same_wrong_label": Column(float, "share of common mistakes with the same wrong label", "1", "test",
+                               "no common mistake, or the row speaks of all seeds"),
+    "kappa": Column(float, "error consistency: 0 is chance, in [−1, 1]", "1", "test",
+                    "both all right or all wrong, or the row speaks of all seeds"),
     "kappa_low": Column(float, "lower end of its 95 % interval over examples", "1", "test", "no interval"),
     "kappa_high": Column(float, "upper end", "1", "test", "no interval"),
     "kappa_max": Column(float, "the largest κ these two accuracies allow", "1", "test", "as kappa, or κ within strata"),
-}
+}  # fmt: skip
 """What is known of a pair, at every level."""
 
 

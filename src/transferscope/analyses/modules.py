@@ -1,6 +1,6 @@
 """What analyses that look at modules have in common: their setting, their columns, and which parameters are whose."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import polars as pl
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from transferscope.specs.architecture import Architecture
 
-__all__ = ["PART", "TOTALS", "TRUNK", "OnModules", "parameters_of"]
+__all__ = ["PART", "TOTALS", "TRUNK", "OnModules", "listed", "parameters_of"]
 
 TOTALS = {"all": -3, "trunk": -2, "head": -1}
 """Positions of the totals: an architecture may have modules of their names."""
@@ -57,6 +57,15 @@ class OnModules(Frozen):
             *((part, TOTALS[part], of) for part, of in totals.items() if of),
             *((part, place, of) for place, (part, of) in enumerate(modules.items())),
         ]
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names of modules in words, the first of them where there are many.
+
+    >>> listed(["stem", "head"]), listed(["a", "b", "c"], 2)
+    ('stem, head', 'a, b and 1 more')
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def parameters_of(state: "Mapping[str, torch.Tensor]", names: list[str]) -> "dict[str, torch.Tensor]":

@@ -1,28 +1,28 @@
 """Rows of a straight line through parameter space: its points, and the barriers between its ends."""
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
+from transferscope.analyses.images import batch_norm_note, on_same
 from transferscope.keys import NO_BATCH_NORM, OWN_STATISTICS
+from transferscope.rounding import finite_or_none
 from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from transferscope.context.context import Context
-    from transferscope.data.spec import Split
     from transferscope.methods.landscape.landscape import LandscapePoint
+    from transferscope.methods.landscape.linear_path import LinearPath
 
 __all__ = [
     "LINE_COLUMNS",
     "QUANTITIES",
     "barrier_rows",
-    "clusters_of",
     "line_notes",
+    "line_rows",
     "own_row",
     "point_rows",
     "way_rows",
@@ -51,9 +51,8 @@ LINE_COLUMNS = {
     "quantity": Column(str, "of a barrier: loss or error", null="not a barrier row"),
     "baseline": Column(str, "of a barrier: linear or mean", null="not a barrier row"),
     "barrier": Column(float, "largest gap over α in [0, 1], at least 0", "nat or 1", "row", _NOT_A_BARRIER),
-    "barrier_se": Column(
-        float, "standard error of the gap at that α, paired by example", "nat or 1", "row", f"{_NOT_A_BARRIER}; {_AS}"
-    ),
+    "barrier_se": Column(float, "standard error of the gap at that α, paired by example", "nat or 1", "row",
+                         f"{_NOT_A_BARRIER}; {_AS}"),
     "low": Column(float, "lower 95 % limit, over examples or groups", "nat or 1", "row", f"{_NOT_A_BARRIER}; {_AS}"),
     "high": Column(float, "upper 95 % limit, over examples or groups", "nat or 1", "row", f"{_NOT_A_BARRIER}; {_AS}"),
     "simultaneous_low": Column(float, "as low, for the whole family at once (Bonferroni)", "nat or 1", "row", "as low"),
@@ -61,10 +60,9 @@ LINE_COLUMNS = {
     "family": Column(int, "limits that hold at once", "count", null="not a barrier row"),
     "n": Column(int, "examples, or groups of them, that the limits rest on", "count", null="as barrier"),
     "midpoint_gap": Column(float, "signed gap at α = ½", "nat or 1", "row", "as barrier, or no ½ in the grid"),
-    "smallest_gap": Column(
-        float, "smallest gap over the straight line: a better middle is negative", "nat or 1", "row", "as barrier"
-    ),
-}
+    "smallest_gap": Column(float, "smallest gap over the straight line: a better middle is negative", "nat or 1", "row",
+                           "as barrier"),
+}  # fmt: skip
 """The columns that :func:`point_rows` and :func:`barrier_rows` fill."""
 
 
@@ -90,10 +88,10 @@ def point_rows(
             with np.errstate(invalid="ignore"):  # ∞ − ∞ is no change that could be named: a null
                 change = values - _values(start, quantity)
                 row |= {
-                    quantity: _finite(float(values.mean())),
-                    f"{quantity}_se": _finite(standard_error(values, clusters)),
-                    f"{quantity}_change": _finite(float(change.mean())),
-                    f"{quantity}_change_se": _finite(standard_error(change, clusters)),
+                    quantity: finite_or_none(float(values.mean())),
+                    f"{quantity}_se": finite_or_none(standard_error(values, clusters)),
+                    f"{quantity}_change": finite_or_none(float(change.mean())),
+                    f"{quantity}_change_se": finite_or_none(standard_error(change, clusters)),
                 }
         yield row
 
@@ -173,6 +171,25 @@ def way_rows(
         yield {"level": "barrier", "l2": lengths[-1], **row}
 
 
+def line_rows(
+    path: "LinearPath", clusters: "Mapping[str, npt.ArrayLike | None]", family: int, ends: bool = True
+) -> Iterator[dict[str, Any]]:
+    """The rows of a straight line on every split: its points, its barriers, and its ends with their own statistics.
+
+    Args:
+        path: what was measured.
+        clusters: by split, group of each example, or None.
+        family: as of :func:`barrier_rows`.
+        ends: whether with the rows of the ends.
+    """
+    lengths = [alpha * path.distance for alpha in path.alphas]
+    for split, points in path.points.items():
+        for row in way_rows(path.alphas, lengths, points, clusters[split], family):
+            yield {"split": split, "batch_norm": path.batch_norm, **row}
+        for alpha, end in zip((0.0, 1.0), path.own[split], strict=True) if ends else ():
+            yield {"split": split, **own_row(end, clusters[split]), "alpha": alpha, "l2": alpha * path.distance}
+
+
 def own_row(point: "LandscapePoint", clusters: "npt.ArrayLike | None") -> dict[str, Any]:
     """A network with its own batch-norm statistics: no point of a way, so that nothing changed along one.
 
@@ -185,22 +202,6 @@ def own_row(point: "LandscapePoint", clusters: "npt.ArrayLike | None") -> dict[s
     return {**row, **changes, "level": "own", "batch_norm": OWN_STATISTICS}
 
 
-def clusters_of(context: "Context", limits: "Mapping[Split, int | None]") -> "dict[str, npt.NDArray[Any] | None]":
-    """The group of each image that a line is evaluated on, by split; None where the data has no groups.
-
-    Args:
-        context: of the study.
-        limits: how many images of each split, as of ``context.batches``.
-    """
-    import numpy as np
-
-    groups = context.images().groups
-    return {
-        split: None if groups is None else np.asarray(groups)[context.indices(split, limit)]
-        for split, limit in limits.items()
-    }
-
-
 def line_notes(table: pl.DataFrame, batch_norm: str, images: int, points: int) -> tuple[str, ...]:
     """What a reader of barriers must know: what was done about batch norm, and how fine the grid is.
 
@@ -210,22 +211,17 @@ def line_notes(table: pl.DataFrame, batch_norm: str, images: int, points: int) -
         images: that statistics are recomputed on.
         points: on each line.
     """
-    notes = []
-    if NO_BATCH_NORM not in table["batch_norm"].unique():
-        notes.append(
-            f"batch-norm statistics recomputed at every point on the same {images} training images (or all, if fewer), "
-            "ends included; the networks with their own statistics are listed apart"
-            if batch_norm == "recompute"
-            else "batch-norm statistics were interpolated, not recomputed: these barriers are artefacts"
+    notes = list(
+        batch_norm_note(
+            () if NO_BATCH_NORM in table["batch_norm"] else [batch_norm],
+            f"{on_same(images)}, ends included; the networks with their own statistics are listed apart",
+            "were interpolated, not recomputed: these barriers are artefacts",
         )
+    )
     if points < _ENOUGH_POINTS:
         notes.append(f"{points} points on each line: a narrow barrier may be missed")
     notes.append("the largest of noisy values is biased upward: small barriers are found where there is none")
     return tuple(notes)
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _values(point: "LandscapePoint", quantity: Literal["loss", "error"]) -> "npt.NDArray[np.float64]":

@@ -5,19 +5,17 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import Unit
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.images import OnImages
+from transferscope.analyses.images import OnImages, clusters_of
 from transferscope.analyses.path_pairs import members_of
-from transferscope.analyses.path_rows import clusters_of
-from transferscope.analyses.tuned import AbstractTuned
+from transferscope.analyses.tuned import SetAnalysis
 from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
 from transferscope.keys import shown
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["AbstractWays", "joined", "way_columns"]
 
 
-class AbstractWays(AbstractTuned, OnImages):
+class AbstractWays(SetAnalysis, OnImages):
     """Loss and error along some ways between two networks of one variant, and the barriers on them.
 
     The first two members of a unit are the ends.
@@ -44,13 +42,10 @@ class AbstractWays(AbstractTuned, OnImages):
     variants: tuple[Literal["P_T", "RI_T"], ...] = ("P_T", "RI_T")
     max_pairs: int | None = Field(default=3, ge=1)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
-        """Walk every way; none where a network diverged."""
-        rows: list[dict[str, Any]] = []
-        if not any(context.diverged(member.spec) for member in unit.members):
-            ends = joined(*unit.members[:2])
-            rows += [{**ends, **row} for row in self.walked(unit, context, clusters_of(context, self.limits))]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+    def rows(self, unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
+        """Walk every way."""
+        ends = joined(*unit.members[:2])
+        yield from ({**ends, **row} for row in self.walked(unit, context, clusters_of(context, self.limits)))
 
     def pairs(self, variant: str, study: BoundStudy, evidence: Evidence) -> Iterator[tuple[Member, Member]]:
         """The pairs of one variant that are measured."""

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import numpy.typing as npt
 
+from transferscope.analyses.images import groups_of
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -38,9 +40,7 @@ class Judgements:
     def of(cls, context: "Context", split: Literal["train", "validation", "test"] = "test") -> "Judgements":
         """Those of the target's images of a split."""
         labels = context.labels(split).numpy().astype(np.int64)
-        groups = context.images().groups
-        clusters = None if groups is None else np.asarray(groups)[context.indices(split)]
-        return cls.made(labels, context.study.class_names, clusters)
+        return cls.made(labels, context.study.class_names, groups_of(context, split))
 
     @classmethod
     def made(

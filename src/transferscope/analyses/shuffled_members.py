@@ -1,23 +1,60 @@
 """P-T trained on block-shuffled images, beside the plain one, for analyses of modules (R4.5). No torch here."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 import polars as pl
+from pydantic import Field, model_validator
 
-from transferscope.analyses.tuned import chosen_rate, tuned_member
+from transferscope.analyses.modules import OnModules
+from transferscope.analyses.tuned import AbstractTuned, OnSeeds, chosen_rate
 from transferscope.context.members import Member
 from transferscope.data.ablation_settings import BlockShuffle, misfit, seeded
 from transferscope.data.spec import Augmentation
+from transferscope.frozen import Once
 from transferscope.specs.network import NetworkSpec
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
     from transferscope.context.bound import BoundStudy
+    from transferscope.study.settings import Study
 
-__all__ = ["blocks_misfit", "check_variants", "members_of", "shuffled_members", "shuffled_notes", "shuffled_variants"]
+__all__ = ["AbstractShuffled", "blocks_misfit", "shuffled_members", "shuffled_notes", "shuffled_variants"]
 
 _BARE = Augmentation(flip=False, crop_padding=0)
+
+
+class AbstractShuffled(AbstractTuned, OnModules, OnSeeds):
+    """An analysis of the modules of trained networks, and of P-T trained on shuffled blocks of images.
+
+    Attributes:
+        variants: whose networks.
+        blocks: sides of blocks in pixels: P-T trained on images shuffled so, beside the plain one, and on whole images
+            without augmentation; every one is evaluated on images like those it was trained on.
+        granularity: of the modules: ``stage``, ``block`` or ``layer``; the head is one of them.
+        memory: MiB that may be kept of what lies before a module.
+    """
+
+    variants: Annotated[tuple[Literal["P_T", "RI_T"], ...], Once] = Field(default=("P_T", "RI_T"), min_length=1)
+    blocks: Annotated[tuple[int, ...], Once] = ()
+    memory: int = Field(default=1024, ge=0)
+    # What is kept in memory changes nothing of what comes out.
+    not_identity: ClassVar[frozenset[str]] = frozenset({"memory"})
+
+    @model_validator(mode="after")
+    def _beside_plain(self) -> Self:
+        if self.blocks and "P_T" not in self.variants:
+            raise ValueError("blocks: P-T on shuffled images is compared with P-T, which variants leaves out")
+        return self
+
+    def misfit(self, study: "Study") -> str | None:
+        """Blocks that do not divide the image."""
+        return blocks_misfit(self.blocks, study.target.image_size)
+
+    def shuffled(self, study: "BoundStudy", evidence: "Evidence") -> list[Member]:
+        """The networks: all variants, then P-T of each block."""
+        blocks = shuffled_members(study, evidence, self.blocks, self.seeds(study))
+        return [*self.members(study, evidence, self.variants), *blocks]
 
 
 def blocks_misfit(blocks: Iterable[int], image_size: int) -> str | None:
@@ -30,16 +67,6 @@ def blocks_misfit(blocks: Iterable[int], image_size: int) -> str | None:
         if (reason := misfit(BlockShuffle(block=block), image_size)) is not None:
             return f"blocks: {reason}"
     return None
-
-
-def check_variants(blocks: Sequence[int], variants: Sequence[str]) -> None:
-    """Blocks need plain P-T among the variants.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if blocks and "P_T" not in variants:
-        raise ValueError("blocks: P-T on shuffled images is compared with P-T, which variants leaves out")
 
 
 def shuffled_variants(study: "BoundStudy", blocks: Sequence[int]) -> dict[int, str]:
@@ -80,27 +107,6 @@ def shuffled_members(
                 }
             )
             yield Member(variant=variant, seed=seed, spec=spec)
-
-
-def members_of(
-    study: "BoundStudy",
-    evidence: "Evidence",
-    variants: Iterable[str],
-    blocks: Sequence[int],
-    max_seeds: int | None,
-) -> list[Member]:
-    """The networks of an analysis of modules: all variants, then P-T of each block.
-
-    Args:
-        study: whose.
-        evidence: with the rates that were chosen.
-        variants: as of ``study.member``.
-        blocks: as of :func:`shuffled_variants`.
-        max_seeds: at most so many report seeds of each; None for all.
-    """
-    seeds = study.seeds[:max_seeds]
-    plain = [tuned_member(study, variant, seed, evidence) for variant in variants for seed in seeds]
-    return [*plain, *shuffled_members(study, evidence, blocks, seeds)]
 
 
 def shuffled_notes(table: pl.DataFrame) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
+from pydantic import Field
 
 from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
 from transferscope.analyses.evidence import Evidence
@@ -13,9 +14,9 @@ from transferscope.analyses.learning_rate.analysis import LearningRate, choose
 from transferscope.analyses.pairs import pairs_of
 from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
 from transferscope.context.members import Member
+from transferscope.frozen import Frozen
 from transferscope.keys import shown
-from transferscope.specs.network import NetworkSpec
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -26,10 +27,13 @@ __all__ = [
     "SIDES",
     "AbstractTuned",
     "NetworkAnalysis",
+    "OnSeeds",
     "Pair",
     "PairAnalysis",
+    "SetAnalysis",
     "chosen_rate",
     "finite",
+    "named",
     "tuned_member",
     "tuned_members",
 ]
@@ -55,16 +59,34 @@ PAIR: Mapping[str, Column] = {"pair": Column(str, "which variants"), **SIDES}
 """Columns that every row of a :class:`PairAnalysis` has."""
 
 
+class OnSeeds(Frozen):
+    """Settings of an analysis of some of the report seeds.
+
+    Attributes:
+        max_seeds: at most so many seeds of each variant; None for all.
+    """
+
+    max_seeds: int | None = Field(default=None, ge=1)
+
+
 class AbstractTuned(AbstractAnalysis):
-    """An analysis whose networks are those of its units, at the rate that was chosen for each variant."""
+    """An analysis of networks at the rate that was chosen for each variant."""
 
     def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
         """Each variant's learning rate."""
         return (LearningRate(),)
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """All that are measured; the starts among them need no training."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+    def seeds(self, study: BoundStudy) -> tuple[int, ...]:
+        """The report seeds, at most ``max_seeds`` where that is a setting."""
+        return study.seeds[: getattr(self, "max_seeds", None)]
+
+    def members(
+        self, study: BoundStudy, evidence: Evidence, variants: Iterable[str] = TRAINED, once: Iterable[str] = ()
+    ) -> tuple[Member, ...]:
+        """Networks of the first seed, of the variants ``once``; then those of all seeds, variant by variant."""
+        seeds = self.seeds(study)
+        asked = [*((name, seeds[0]) for name in once), *((name, seed) for name in variants for seed in seeds)]
+        return tuple(tuned_member(study, name, seed, evidence) for name, seed in asked)
 
 
 class NetworkAnalysis(AbstractTuned):
@@ -89,12 +111,9 @@ class NetworkAnalysis(AbstractTuned):
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """The rows of the network."""
-        rows = [
-            {"network": member.label, "variant": member.variant, "seed": member.seed, **row}
-            for member in finite(unit, context)
-            for row in self.rows(member, context)
-        ]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(
+            {**named(member), **row} for member in finite(unit, context) for row in self.rows(member, context)
+        )
 
 
 @dataclass(frozen=True)
@@ -144,8 +163,7 @@ class PairAnalysis(AbstractTuned):
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: every network is read once."""
-        seeds = study.seeds[: getattr(self, "max_seeds", None)]
-        yield Unit(members=tuple(tuned_member(study, variant, s, evidence) for variant in TRAINED for s in seeds))
+        yield Unit(members=self.members(study, evidence))
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """The rows of all pairs."""
@@ -157,7 +175,34 @@ class PairAnalysis(AbstractTuned):
                     kept[member.label] = self.read(member, context)
             pair = Pair(first, second, kept[first.label], kept[second.label])
             rows += [{**pair.columns, **row} for row in self.rows(pair, context)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
+
+
+class SetAnalysis(AbstractTuned):
+    """An analysis of sets of networks, each measured as a whole: none where one of them diverged.
+
+    A subclass names the sets by ``units`` and overrides :meth:`rows`.
+    """
+
+    @abc.abstractmethod
+    def rows(self, unit: Unit, context: "Context") -> Iterable[Mapping[str, Any]]:
+        """The rows of one set, of which no network diverged; columns that are absent are null."""
+
+    def files(self, unit: Unit, table: pl.DataFrame) -> Mapping[str, bytes]:
+        """Named files made from the rows of a set; none by default."""
+        return {}
+
+    def measure(self, unit: Unit, context: "Context") -> Measured:
+        """The rows of the set, and its files."""
+        if any(context.diverged(member.spec) for member in unit.members):
+            return self.measured()
+        table = self.measured(self.rows(unit, context)).table
+        return Measured(table, self.files(unit, table))
+
+
+def named(member: Member) -> dict[str, Any]:
+    """The values of the columns :data:`NETWORK`."""
+    return {"network": member.label, "variant": member.variant, "seed": member.seed}
 
 
 def finite(unit: Unit, context: "Context") -> list[Member]:

@@ -13,10 +13,10 @@ from transferscope.data.spec import DataSpec, Split
 from transferscope.data.store import ImageSet
 from transferscope.errors import DataError, WeightsError
 from transferscope.frozen import derive_seed
+from transferscope.measures.mixing import mix
 from transferscope.networks.architectures import build, head_name
 from transferscope.networks.batchnorm import has_batch_norm, recompute
 from transferscope.networks.controls import initialise
-from transferscope.networks.mixing import mix
 from transferscope.networks.pruning import PERMANENT, unlike_masks
 from transferscope.networks.transplants import transplant
 from transferscope.networks.weights import LoadReport, load, state_hash, take

@@ -14,6 +14,7 @@ from transferscope.arguments import checked
 from transferscope.errors import MeasureError, nearest
 from transferscope.measures.arguments import of_arrays, of_tensors
 from transferscope.measures.intervals import Interval
+from transferscope.measures.mixing import mix
 from transferscope.measures.standard_error import standard_error
 
 __all__ = ["Barrier", "Height", "barrier", "interpolate", "stability"]
@@ -229,13 +230,11 @@ def _between(name: str, first: Tensor, second: Tensor, alpha: float) -> Tensor:
             hint="interpolate trunks only: name the parameters that both share",
         )
     first, second = first.detach(), second.detach().to(first.device)
-    if alpha == 1:
-        return second.clone()
-    if alpha == 0 or not first.is_floating_point():
-        return first.clone()
-    if first.dtype in (torch.float16, torch.bfloat16):
-        return torch.lerp(first.float(), second.float(), alpha).to(first.dtype)
-    return torch.lerp(first, second, alpha)
+    half = first.dtype in (torch.float16, torch.bfloat16)
+    ends = (first.float(), second.float()) if half else (first, second)
+    between = torch.empty_like(ends[0])
+    mix(between, ends, (1 - alpha, alpha))
+    return between.to(first.dtype)
 
 
 def _grid(

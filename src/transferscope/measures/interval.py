@@ -1,5 +1,6 @@
 """What an interval is: a number, its limits, and what they speak of."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,7 @@ __all__ = [
     "Interval",
     "check_confidence",
     "equal",
+    "exponential",
     "finite",
     "within",
 ]
@@ -90,6 +92,16 @@ def within(interval: Interval, bounds: Bounds | None) -> Interval:
     if (low, high) == (interval.low, interval.high):
         return interval
     return replace(interval, low=low, high=high, flags=(*interval.flags, "clipped"))
+
+
+def exponential(interval: Interval) -> Interval:
+    """The interval of a geometric mean, from that of the mean logarithm.
+
+    >>> exponential(Interval(0.0, None, None, 1, None)).value
+    1.0
+    """
+    value, low, high = (None if end is None else math.exp(end) for end in (interval.value, interval.low, interval.high))
+    return replace(interval, value=value, low=low, high=high)
 
 
 def finite(what: str, values: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

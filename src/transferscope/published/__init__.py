@@ -1,10 +1,11 @@
 """Numbers printed in the paper, to be drawn behind those of a study. No torch here."""
 
 import json
+from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
-__all__ = ["published"]
+__all__ = ["published", "published_of"]
 
 
 def published(name: str) -> dict[str, Any]:
@@ -23,3 +24,14 @@ def published(name: str) -> dict[str, Any]:
     text = (resources.files("transferscope") / "published" / f"{name}.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
+
+
+def published_of(name: str, domain: str) -> Iterator[dict[str, Any]]:
+    """The rows of a published table that are of one target, by column.
+
+    >>> next(published_of("basin", "real"))["domain"]
+    'real'
+    """
+    found = published(name)
+    rows = (dict(zip(found["columns"], row, strict=True)) for row in found["rows"])
+    return (row for row in rows if row["domain"] == domain)

@@ -1,16 +1,16 @@
 """The plan, round by round: an analysis is expanded when the analyses it needs are finished tables."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from transferscope.analyses.contract import AbstractAnalysis, Unit
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.unit_keys import new_units
 from transferscope.context.bound import BoundStudy
 from transferscope.data.ablation_settings import words
 from transferscope.errors import AnalysisError
 from transferscope.keys import shown
 from transferscope.running.failures import Failure, isolated
-from transferscope.running.work import unit_key
 from transferscope.specs.network import NetworkSpec
 
 __all__ = ["Piece", "Round", "expand", "label_of", "with_needs"]
@@ -132,7 +132,8 @@ def expand(
         specs: list[NetworkSpec] = []
         with isolated(analysis, "naming networks and units", failures):
             units = list(analysis.units(study, decision))
-            new = list(_new(analysis, units, study, set(measured.get(analysis.key, ()))))
+            named = new_units(analysis, units, study, set(measured.get(analysis.key, ())))
+            new = [Piece(analysis, unit, key, analysis.images(unit, study)) for key, unit in named.items()]
             specs = [*analysis.networks(study, decision), *(m.spec for piece in new for m in piece.unit.members)]
             networks_of = [network for spec in specs for network in (*spec.ancestors, spec)]
         if analysis.key in failures:
@@ -153,14 +154,6 @@ def expand(
     for key, spec in networks.items():
         labels.setdefault(key, label_of("pre-training" if key in parents else "network", spec.seed, spec))
     return Round(networks, labels, tuple(pieces), tuple(complete), failures, asked_by)
-
-
-def _new(analysis: AbstractAnalysis, units: Iterable[Unit], study: BoundStudy, known: set[str]) -> Iterator[Piece]:
-    for unit in units:
-        key = unit_key(analysis, unit, study)
-        if key not in known:
-            known.add(key)
-            yield Piece(analysis, unit, key, analysis.images(unit, study))
 
 
 def label_of(variant: str, seed: int, spec: NetworkSpec) -> str:

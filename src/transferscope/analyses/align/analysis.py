@@ -2,26 +2,26 @@
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
 
 import polars as pl
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from transferscope.analyses.align.summary import QUANTITIES, UNALIGNED, summary
 from transferscope.analyses.contract import Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.path_rows import LINE_COLUMNS, own_row, way_rows
+from transferscope.analyses.path_rows import LINE_COLUMNS, line_rows
 from transferscope.analyses.path_settings import AbstractWays, way_columns
 from transferscope.analyses.summary import Summary
 from transferscope.context.bound import BoundStudy
+from transferscope.frozen import Once
 from transferscope.specs.architecture import Architecture
 from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
     from transferscope.methods.alignment.align import Aligned
-    from transferscope.methods.landscape.linear_path import LinearPath
 
 __all__ = ["Align"]
 
@@ -40,7 +40,9 @@ class Align(AbstractWays):
         points: positions α on every line, ends included.
     """
 
-    methods: tuple[Literal["activations", "weights"], ...] = Field(default=("activations", "weights"), min_length=1)
+    methods: Annotated[tuple[Literal["activations", "weights"], ...], Once] = Field(
+        default=("activations", "weights"), min_length=1
+    )
     restarts: int = Field(default=1, ge=1)
     match_images: int = Field(default=512, ge=2)
 
@@ -59,23 +61,16 @@ class Align(AbstractWays):
         "reach": Column(float, "share of the parameters that lie along units that may be permuted", null=_BEFORE),
         "groups": Column(int, "sets of units that may be permuted, those within heads or groups included", "count",
                          null=_BEFORE),
-        "objective_before": Column(
-            float, "activations: mean correlation of units of the same number; weights: Σ⟨θ_a, θ_b⟩", null=_BEFORE
-        ),
+        "objective_before": Column(float,
+                                   "activations: mean correlation of units of the same number; weights: Σ⟨θ_a, θ_b⟩",
+                                   null=_BEFORE),
         "objective_after": Column(float, "the same for matched units", null=_BEFORE),
-        "unchanged_to": Column(
-            float, "largest difference between b's outputs before and after, relative to the largest", null=_BEFORE
-        ),
+        "unchanged_to": Column(float,
+                               "largest difference between b's outputs before and after, relative to the largest",
+                               null=_BEFORE),
     }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
-
-    @field_validator("methods")
-    @classmethod
-    def _each_once(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(methods)) < len(methods):
-            raise ValueError("each method once")
-        return methods
 
     def inapplicable(self, study: BoundStudy) -> str | None:
         """It needs two seeds, and a network whose operations can be read."""
@@ -121,21 +116,12 @@ class Align(AbstractWays):
                 alphas=alpha_grid(self.points, 0),
             )
             facts = {"way": method or UNALIGNED, "distance": path.distance, **_facts(aligned)}
-            for split in self.limits:
-                for row in self._rows(path, split, clusters[split]):
-                    yield {**facts, "split": split, **row}
-
-    def _rows(self, path: "LinearPath", split: str, clusters: Any) -> Iterator[dict[str, Any]]:
-        lengths = [alpha * path.distance for alpha in path.alphas]
-        # All lines of a pair are one family: the verdict speaks of each.
-        for row in way_rows(path.alphas, lengths, path.points[split], clusters, 1 + len(self.methods)):
-            yield {"batch_norm": path.batch_norm, **row}
-        for alpha, end in zip((0.0, 1.0), path.own[split], strict=True):
-            yield {**own_row(end, clusters), "alpha": alpha, "l2": alpha * path.distance}
+            # All lines of a pair are one family: the verdict speaks of each.
+            yield from ({**facts, **row} for row in line_rows(path, clusters, 1 + len(self.methods)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether the barrier of each variant goes when units are matched."""
-        return summary(table, self.variants, self.methods, self.batch_norm_images, self.points)
+        return summary(table, self, self.methods)
 
 
 def _facts(aligned: "Aligned | None") -> dict[str, Any]:

@@ -15,6 +15,7 @@ from transferscope.analyses.barrier_estimates import (
 )
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.path_rows import line_notes
+from transferscope.analyses.path_settings import AbstractWays
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import DIFFERENCE, MAGNITUDE, SHARE
 
@@ -42,22 +43,14 @@ QUANTITIES = (*_BARRIERS.values(), _GONE, _DISTANCE, _MOVED)
 """Of ``align``: ``method`` is the column ``way``."""
 
 
-def summary(
-    table: pl.DataFrame, variants: Sequence[str], methods: Sequence[str], batch_norm_images: int, points: int
-) -> Summary:
-    """Estimates and verdict of ``align``.
+def summary(table: pl.DataFrame, settings: AbstractWays, methods: Sequence[str]) -> Summary:
+    """Estimates and verdict of ``align``, from its table and settings.
 
-    Args:
-        table: in the declared columns of the analysis.
-        variants: its setting.
-        methods: its setting; the verdict that permutation explains a barrier rests on the first alone, that it does
-            not on all.
-        batch_norm_images: its setting.
-        points: its setting.
+    That permutation explains a barrier rests on the first of ``methods`` alone, that it does not on all.
     """
     estimates: list[Estimate] = []
     words: list[str] = []
-    for pair, rows in pairs_of_variants(table, variants):
+    for pair, rows in pairs_of_variants(table, settings.variants):
         if rows.is_empty():
             words.append(f"{pair} not measured (diverged, or fewer than two seeds)")
             continue
@@ -72,7 +65,7 @@ def summary(
         words.append(f"{pair} {_said(judged, methods)}: {heights}")
         for method in methods:
             estimates += _changes(pair, method, pairs, select(ways[method]))
-    return Summary("; ".join(words) + ".", tuple(estimates), _notes(table, methods, batch_norm_images, points))
+    return Summary("; ".join(words) + ".", tuple(estimates), _notes(table, settings, methods))
 
 
 def _said(judged: Mapping[str, Estimate], methods: Sequence[str]) -> str:
@@ -99,7 +92,7 @@ def _changes(pair: str, method: str, before: pl.DataFrame, after: pl.DataFrame) 
     yield over_pairs(_MOVED, both, "moved", **at)
 
 
-def _notes(table: pl.DataFrame, methods: Sequence[str], batch_norm_images: int, points: int) -> tuple[str, ...]:
+def _notes(table: pl.DataFrame, settings: AbstractWays, methods: Sequence[str]) -> tuple[str, ...]:
     reach = table["reach"].drop_nulls()
     notes = [
         "connected: the upper 95 % limit of the test error's barrier over the mean of the ends is below 2 points; a "
@@ -112,4 +105,4 @@ def _notes(table: pl.DataFrame, methods: Sequence[str], batch_norm_images: int, 
             f"{100 * min(reach.to_list()):.1f} % of the parameters lie along units that may be permuted; rotations "
             "within attention heads and scales between layers are symmetries too, and are not looked for"
         )
-    return (*notes, *line_notes(table, "recompute", batch_norm_images, points))
+    return (*notes, *line_notes(table, "recompute", settings.batch_norm_images, settings.points))

@@ -1,26 +1,26 @@
 """The (ε, δ) test of basins between the networks of a study (paper Def. 3.1)."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
 
 import polars as pl
 from pydantic import Field, model_validator
 
 from transferscope.analyses.basin.summary import QUANTITIES, summary_of
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.images import OnImages
+from transferscope.analyses.images import OnImages, clusters_of
 from transferscope.analyses.path_pairs import members_of
-from transferscope.analyses.path_rows import clusters_of
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, tuned_members
+from transferscope.analyses.tuned import SetAnalysis, tuned_members
 from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
+from transferscope.frozen import Once
 from transferscope.keys import shown
-from transferscope.published import published
+from transferscope.published import published_of
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
@@ -30,14 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Basins", "published_rows"]
 
-_SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 _NOT_A_SET = "a condition, or published"
 _NOT_FINITE = "a condition, published, or not finite within the set"
 _PUBLISHED = "published"
 
 
 @final
-class Basins(AbstractTuned, OnImages):
+class Basins(SetAnalysis, OnImages):
     """Whether the sets between trained networks are basins, of which ε and δ, and whether there is a barrier in them.
 
     Attributes:
@@ -55,14 +54,12 @@ class Basins(AbstractTuned, OnImages):
         tau: the fixed threshold of δ_τ, in nats and as a share of wrong labels.
         noise_seed: of all draws.
         batch_norm: ``recompute`` running statistics at every point; ``interpolate`` and ``none`` make artefacts.
-        train_images: training images ℓ is measured on; None for all.
-        test_images: test images ℓ is measured on; None for all.
         published: a basin of the paper to set beside those of the study.
     """
 
-    variants: tuple[Literal["P_T", "RI_T"], ...] = ("P_T", "RI_T")
+    variants: Annotated[tuple[Literal["P_T", "RI_T"], ...], Once] = ("P_T", "RI_T")
     max_pairs: int | None = Field(default=3, ge=1)
-    hulls: tuple[Literal["P_T", "RI_T"], ...] = ("P_T",)
+    hulls: Annotated[tuple[Literal["P_T", "RI_T"], ...], Once] = ("P_T",)
     points: int = Field(default=25, ge=3)
     draws: int = Field(default=4, ge=2)
     hull_draws: int = Field(default=8, ge=2)
@@ -140,9 +137,6 @@ class Basins(AbstractTuned, OnImages):
             raise ValueError("points: Simpson's rule needs an odd number")
         if self.smallest >= self.largest:
             raise ValueError("smallest must be below largest")
-        for name in ("variants", "hulls"):
-            if len(set(getattr(self, name))) < len(getattr(self, name)):
-                raise ValueError(f"{name} names a variant twice")
         if not self.variants and not self.hulls:
             raise ValueError("variants and hulls are both empty: there is nothing to test")
         return self
@@ -186,12 +180,11 @@ class Basins(AbstractTuned, OnImages):
         draws = self.draws if corners == 2 else self.hull_draws
         return BasinGrid(points=self.points, draws=draws, nodes=self.nodes)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
-        """Test the set between the members; none of a diverged one."""
+    def rows(self, unit: Unit, context: "Context") -> Iterator[Mapping[str, Any]]:
+        """Test the set between the members."""
         if "published" in unit.settings:
-            return Measured(published_rows(unit.settings["published"], schema(self.columns)))
-        if any(context.diverged(member.spec) for member in unit.members):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+            yield from published_rows(unit.settings["published"], schema(self.columns)).iter_rows(named=True)
+            return
         from transferscope.analyses.basin.rows import rows_of
         from transferscope.measures.basin import delta_grid
         from transferscope.methods.landscape.basin import basin_networks
@@ -215,12 +208,9 @@ class Basins(AbstractTuned, OnImages):
             "seed_a": unit.members[0].seed,
             "seed_b": unit.members[-1].seed,
         }
-        rows = [
-            {**facts, **row}
-            for split in _SPLITS
-            for row in rows_of(found, split, len(context.indices(split, self.limits[split])), self.tau)
-        ]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        for split, limit in self.limits.items():
+            examples = len(context.indices(split, limit))
+            yield from ({**facts, **row} for row in rows_of(found, split, examples, self.tau))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Which sets are one basin, by the test error: its δ, and no barrier."""
@@ -244,15 +234,9 @@ def published_rows(domain: str, columns: Mapping[str, pl.DataType]) -> pl.DataFr
         domain: ``real``, ``clipart`` or ``quickdraw``.
         columns: schema of the table.
     """
-    found = published("basin")
-    rows = [dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]
-    return pl.DataFrame(
-        [
-            {
-                "level": "published", "origin": row["domain"], "set": "segment P-T/P-T",
-                "epsilon": row["epsilon"], "delta": row["delta"], "distance": row["distance"],
-            }
-            for row in rows if row["domain"] == domain
-        ],
-        schema=columns,
-    )  # fmt: skip
+    rows = [
+        {"level": "published", "origin": domain, "set": "segment P-T/P-T",
+         **{name: row[name] for name in ("epsilon", "delta", "distance")}}
+        for row in published_of("basin", domain)
+    ]  # fmt: skip
+    return pl.DataFrame(rows, schema=columns)

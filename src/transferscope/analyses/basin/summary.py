@@ -7,6 +7,7 @@ import polars as pl
 
 from transferscope.analyses.barrier_estimates import barrier, barrier_quantities, height, over_pairs, policy
 from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.images import batch_norm_note, on_same
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import MAGNITUDE
 
@@ -56,9 +57,8 @@ def summary_of(table: pl.DataFrame, wanted: list[str], batch_norm_images: int, l
         estimates.append(over_pairs(_DISTANCE, measured["error"], "distance", set=name))
     for row in table.filter(pl.col("level") == "published").iter_rows(named=True):
         for column, quantity in _PUBLISHED.items():
-            printed = {**dict.fromkeys(("low", "high", "basis", "n")), "value": row[column]}
             note = "printed in the paper; another network and task"
-            estimates.append(quantity.at_row(printed, note, origin=row["origin"]))
+            estimates.append(quantity.number(row[column], None, note, origin=row["origin"]))
     return Summary("; ".join(words) + ".", tuple(estimates), _notes(table, batch_norm_images, largest))
 
 
@@ -131,15 +131,13 @@ def _limits(row: dict[str, Any], column: str) -> tuple[float | None, float | Non
 
 
 def _notes(table: pl.DataFrame, batch_norm_images: int, largest: float) -> tuple[str, ...]:
-    notes = []
-    policies = set(table["batch_norm"].drop_nulls())
-    if policies & {"interpolate", "none"}:
-        notes.append("batch-norm statistics were not recomputed: these values are artefacts")
-    elif "recompute" in policies:
-        notes.append(
-            f"batch-norm statistics recomputed at every point on the same {batch_norm_images} training images (or all, "
-            "if fewer), corners included"
+    notes = list(
+        batch_norm_note(
+            table["batch_norm"],
+            f"{on_same(batch_norm_images)}, corners included",
+            "were not recomputed: these values are artefacts",
         )
+    )
     notes.append(
         f"δ is a value of a geometric grid up to {largest:g} times the distance of the networks: it lies above the "
         "next smaller value tested; it is no width, for a set with less variation has a smaller ε and so a smaller δ"

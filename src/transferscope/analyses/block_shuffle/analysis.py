@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
 
 import polars as pl
-from pydantic import Field, TypeAdapter, model_validator
+from pydantic import Field, TypeAdapter
 
 from transferscope.analyses.block_shuffle.summary import QUANTITIES, summary_of
 from transferscope.analyses.contract import Measured, Unit
@@ -28,7 +28,8 @@ from transferscope.data.ablation_settings import (
     words,
 )
 from transferscope.data.spec import Augmentation
-from transferscope.published import published
+from transferscope.frozen import Once
+from transferscope.published import published, published_of
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
@@ -70,12 +71,12 @@ class InputAblations(AbstractTuned):
         published: a curve of the paper to draw behind those of the study.
     """
 
-    blocks: tuple[Annotated[int, Field(ge=1)] | Literal["*"], ...] | None = None
+    blocks: Annotated[tuple[Annotated[int, Field(ge=1)] | Literal["*"], ...] | None, Once] = None
     phase_scramble: bool = False
-    low_pass: tuple[Annotated[float, Field(gt=0)], ...] = ()
-    high_pass: tuple[Annotated[float, Field(gt=0)], ...] = ()
+    low_pass: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Once] = ()
+    high_pass: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Once] = ()
     grayscale: bool = False
-    permutations: tuple[int, ...] | None = Field(default=None, min_length=1)
+    permutations: Annotated[tuple[int, ...] | None, Once] = Field(default=None, min_length=1)
     draws: int = Field(default=2000, ge=100)
     examples: int = Field(default=6, ge=0, le=12)
     published: Literal["none", "quickdraw", "clipart", "real"] = "none"
@@ -103,9 +104,8 @@ class InputAblations(AbstractTuned):
         "metric": Column(str, "top1, top5 or auc"),
         "chance": Column(float, "what guessing reaches", "metric"),
         "train_metric": Column(float, "clean metric at the end", "metric", "train", "diverged, or a row of all seeds"),
-        "validation_metric": Column(
-            float, "metric at the end", "metric", "validation", "undefined, diverged, or a row of all seeds"
-        ),
+        "validation_metric": Column(float, "metric at the end", "metric", "validation",
+                                    "undefined, diverged, or a row of all seeds"),
         "test_metric": Column(float, "metric at the end, or a difference of it", "metric", "test",
                               "undefined or diverged"),
         "test_low": Column(float, "lower 95 % limit", "metric", "test", "no interval"),
@@ -130,14 +130,6 @@ class InputAblations(AbstractTuned):
     }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
-
-    @model_validator(mode="after")
-    def _holds_together(self) -> "InputAblations":
-        for name in ("blocks", "low_pass", "high_pass", "permutations"):
-            values = getattr(self, name) or ()
-            if len(set(values)) != len(values):
-                raise ValueError(f"{name} holds a value twice")
-        return self
 
     def misfit(self, study: "Study") -> str | None:
         """A block that does not divide the image size, or a cutoff beyond its frequencies."""
@@ -201,7 +193,7 @@ class InputAblations(AbstractTuned):
         if "published" in unit.settings:
             return Measured(published_rows(unit.settings["published"], schema(self.columns)))
         if "strip" in unit.settings:
-            return Measured(pl.DataFrame([], schema=schema(self.columns)), self._strip(unit, context))
+            return self.measured(files=self._strip(unit, context))
         from transferscope.analyses.block_shuffle.rows import rows_of
 
         ablation = _PARSER.validate_python(unit.settings["ablation"])
@@ -216,7 +208,7 @@ class InputAblations(AbstractTuned):
             "metric": context.study.metric,
         }
         rows = rows_of(unit, context, facts, is_identity(ablation, size), self.draws)
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
 
     def _strip(self, unit: Unit, context: "Context") -> dict[str, bytes]:
         import torch
@@ -264,12 +256,9 @@ def published_rows(domain: str, columns: Mapping[str, pl.DataType]) -> pl.DataFr
         domain: ``quickdraw``, ``clipart`` or ``real``.
         columns: schema of the table.
     """
-    found = published("block_shuffle")
-    size = found["image_size"]
+    size = published("block_shuffle")["image_size"]
     rows: list[dict[str, Any]] = []
-    for item in (dict(zip(found["columns"], row, strict=True)) for row in found["rows"]):
-        if item["domain"] != domain:
-            continue
+    for item in published_of("block_shuffle", domain):
         block = item["block"]
         shuffle = BlockShuffle(block=block)
         facts = {

@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from transferscope.analyses.block_shuffle.differences import Run, difference_row, gap_row, mean_row
 from transferscope.analyses.contract import Unit
+from transferscope.analyses.images import groups_of
 from transferscope.context.bound import TRAINED
 from transferscope.context.members import Member
 from transferscope.measures.curves import optimisation_speed, still_improving
@@ -143,8 +142,7 @@ def _over_examples(
     logits = [
         [context.outputs(by_place[variant, place], "test").logits for place in places] for variant in ("P_T", "RI_T")
     ]
-    groups = context.images().groups
-    clusters = None if groups is None else np.asarray(groups)[context.indices("test")]
+    clusters = groups_of(context, "test")
     seed = context.seed("block_shuffle", _GAP)
     found = gap_over_examples(logits[0], logits[1], context.labels("test"), context.study.metric, clusters, draws, seed)
     return {

@@ -9,7 +9,7 @@ import polars as pl
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.final_metrics import over_seeds_row
 from transferscope.analyses.summary import Summary
-from transferscope.bounds import DIFFERENCE, Flag
+from transferscope.bounds import DIFFERENCE, Flag, side_of
 from transferscope.keys import FINAL_GAP, SPEED_GAP
 from transferscope.rounding import exact
 
@@ -109,7 +109,7 @@ def _decided(item: Estimate) -> Estimate:
         return item
     if item.basis not in ("seeds", "examples") or {"still_improving", "too_few_epochs"} & set(item.flags):
         return replace(item, verdict="undecided")
-    return replace(item, verdict={1: "larger", -1: "smaller", 0: "undecided"}[_sign(item)])
+    return replace(item, verdict={1: "larger", -1: "smaller", 0: "undecided"}[side_of(item.low, item.high)])
 
 
 def _no_drop(rows: pl.DataFrame, row: dict[str, Any]) -> str:
@@ -135,7 +135,7 @@ def _verdict(estimates: tuple[Estimate, ...], block: str | None, own: pl.DataFra
             1: "Part of the gain does not need the shapes in the images",
             -1: "Without the shapes in the images pre-training hurts",
             0: "Undecided for training in general whether a gain is left without the shapes in the images",
-        }[_sign(gap)]
+        }[side_of(gap.low, gap.high)]
         verdict = (
             f"{word}: {said}, 95 % interval over {gap.n} seeds "
             f"{_span(gap, metric)}.{_taken(by_key.get(_MINUS_WHOLE.key), metric)}"
@@ -145,7 +145,7 @@ def _verdict(estimates: tuple[Estimate, ...], block: str | None, own: pl.DataFra
             1: "These P-T networks stay better without the shapes in the images",
             -1: "These P-T networks are worse without the shapes in the images",
             0: "Undecided",
-        }[_sign(these)]
+        }[side_of(these.low, these.high)]
         fewer = "one seed"
         if gap.basis == "range":
             fewer = f"{gap.n} seeds, range {_span(gap, metric)}"
@@ -178,7 +178,7 @@ def _taken(change: Estimate | None, metric: str) -> str:
         -1: "Shuffling takes part of the gain",
         1: "The gain is larger than on whole images",
         0: "Whether shuffling changes the gain is undecided",
-    }[_sign(change)]
+    }[side_of(change.low, change.high)]
     return f" {word}: the gap changes by {_points(change.value, metric)} ({_span(change, metric)})."
 
 
@@ -211,13 +211,6 @@ def _notes(table: pl.DataFrame, own: pl.DataFrame, metric: str) -> list[str]:
             f"pixels) is in the table, {drawn}"
         )
     return notes
-
-
-def _sign(item: Estimate) -> int:
-    """Which side of 0 the whole interval lies on; 0 where it spans it."""
-    assert item.low is not None
-    assert item.high is not None
-    return 1 if item.low > 0 else -1 if item.high < 0 else 0
 
 
 def _points(value: float, metric: str) -> str:

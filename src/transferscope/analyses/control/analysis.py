@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, final
 
 import polars as pl
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
 from transferscope.analyses.control.rows import UNRELATED, ends_rows, report_rows, tuning_rows
@@ -19,11 +19,12 @@ from transferscope.analyses.tuned import tuned_members
 from transferscope.bounds import DIFFERENCE, Flag
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
+from transferscope.frozen import Once
 from transferscope.keys import shown
 from transferscope.specs.architecture import CONTROL_METHODS, ControlMethod
 from transferscope.specs.network import Control as ControlStart
 from transferscope.specs.network import NetworkSpec, Start
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 from transferscope.study.other_source import OtherSource
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Control(AbstractAnalysis):
             particular to the source.
     """
 
-    methods: tuple[ControlMethod, ...] = Field(default=CONTROL_METHODS, min_length=1)
+    methods: Annotated[tuple[ControlMethod, ...], Once] = Field(default=CONTROL_METHODS, min_length=1)
     unrelated: OtherSource | None = None
 
     name: ClassVar[str] = "control"
@@ -81,28 +82,16 @@ class Control(AbstractAnalysis):
             str, "metric: final metric; speed: mean clean training metric over the epochs from 1; images: trained on"
         ),
         **columns_of("gain", "all controls", unit="metric; 1 for a share; count of images"),
-        "loss": Column(
-            float, "validation loss at the end of a tuning run", "nat", "validation", "not a tuning run, or diverged"
-        ),
-        "validation_error": Column(
-            float,
-            "standard error of the value of a tuning run over validation images",
-            "metric",
-            "validation",
-            "not a tuning run, training.rate_rule is best, undefined or diverged",
-        ),
+        "loss": Column(float, "validation loss at the end of a tuning run", "nat", "validation",
+                       "not a tuning run, or diverged"),
+        "validation_error": Column(float, "standard error of the value of a tuning run over validation images",
+                                   "metric", "validation",
+                                   "not a tuning run, training.rate_rule is best, undefined or diverged"),
         "diverged": Column(bool, "this run, or a run of the variant, diverged and is left out"),
         "note": Column(str, "why there is no value or no interval", null="nothing to say"),
-    }
+    }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = tuple(_QUANTITIES.values())
-
-    @field_validator("methods")
-    @classmethod
-    def _each_once(cls, value: tuple[ControlMethod, ...]) -> tuple[ControlMethod, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError("methods holds a control twice")
-        return value
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -138,10 +127,6 @@ class Control(AbstractAnalysis):
         """The rates P-T and RI-T searched, and whether RI-T has ended."""
         return (LearningRate(), LearningCurves())
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """Tuning runs; then report runs."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
-
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per tuning run; once every search has ended, one for all report runs, for shares need them together."""
         settled = True
@@ -160,8 +145,7 @@ class Control(AbstractAnalysis):
 
     def _tuned(self, evidence: Evidence, method: str) -> pl.DataFrame:
         """The tuning runs of a control in the columns of ``learning_rate``."""
-        rows = pl.DataFrame([], schema=schema(self.columns)) if not evidence.has(self) else evidence.table(self)
-        return _search(rows, method)
+        return _search(evidence.table(self) if evidence.has(self) else self.measured().table, method)
 
     def _grid(self, study: BoundStudy, evidence: Evidence, tried: pl.DataFrame) -> list[float]:
         if tried.is_empty():
@@ -194,7 +178,7 @@ class Control(AbstractAnalysis):
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Read histories: of a tuning run its end, of report runs ends, speeds and shares."""
         rows = tuning_rows(unit, context) if unit.settings["level"] == "tuning" else ends_rows(unit, context)
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether the controls recover the gain in final test metric and in speed, by Fieller's interval over seeds."""

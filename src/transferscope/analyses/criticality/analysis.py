@@ -1,11 +1,11 @@
 """Module criticality (paper Figs. 5 and 6): which modules can go back to their start without loss."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
 
 import polars as pl
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from transferscope.analyses.checkpoints import kept_epochs, too_few
 from transferscope.analyses.contract import Measured, Unit
@@ -13,14 +13,14 @@ from transferscope.analyses.criticality.summary import QUANTITIES, summary_of
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.images import evaluation_of
-from transferscope.analyses.modules import OnModules
-from transferscope.analyses.shuffled_members import blocks_misfit, check_variants, members_of, shuffled_variants
+from transferscope.analyses.shuffled_members import AbstractShuffled, shuffled_variants
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned
+from transferscope.analyses.tuned import named
 from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
-from transferscope.specs.network import NetworkSpec
-from transferscope.study.columns import Column, schema
+from transferscope.frozen import Once
+from transferscope.rounding import finite_or_none
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -35,16 +35,12 @@ _NOT_A_MODULE = "not a module, or unreachable"
 
 
 @final
-class Criticality(AbstractTuned, OnModules):
+class Criticality(AbstractShuffled):
     """μ of every module: how far it can go back towards its initial value, and how much noise it bears.
 
     One ε for each network (its own final value plus the margin), and one common to all networks (the largest of them).
 
     Attributes:
-        variants: whose networks.
-        blocks: sides of blocks in pixels: P-T trained on images shuffled so, beside the plain one, and on whole images
-            without augmentation; every one is evaluated on images like those it was trained on.
-        granularity: of the modules: ``stage``, ``block`` or ``layer``; the head is one of them.
         views: ``direct`` (straight line from the initial value), ``final`` (noise at the final value alone),
             ``optimisation`` (the values the module had during training; needs kept epochs).
         grid: ``search`` finds μ from few points; ``full`` evaluates all, for pictures of the valleys.
@@ -57,16 +53,14 @@ class Criticality(AbstractTuned, OnModules):
         train_images: training images it is measured on.
         batch_norm: ``recompute`` running statistics at every point, or ``none`` to keep the trained network's.
         batch_norm_images: training images the statistics are recomputed on.
-        memory: MiB that may be kept of what lies before a module.
-        max_seeds: at most so many seeds; None for all.
     """
 
-    variants: tuple[Literal["P_T", "RI_T"], ...] = Field(default=("P_T", "RI_T"), min_length=1)
-    blocks: tuple[int, ...] = ()
-    views: tuple[Literal["direct", "optimisation", "final"], ...] = Field(default=("direct",), min_length=1)
+    views: Annotated[tuple[Literal["direct", "optimisation", "final"], ...], Once] = Field(
+        default=("direct",), min_length=1
+    )
     grid: Literal["search", "full"] = "search"
     places: int = Field(default=11, ge=2)
-    sigmas: tuple[float, ...] = Field(default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0), min_length=1)
+    sigmas: Annotated[tuple[float, ...], Once] = Field(default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0), min_length=1)
     draws: int = Field(default=3, ge=2)
     quantity: Literal["error", "loss"] = "error"
     epsilon: float | None = None
@@ -74,10 +68,7 @@ class Criticality(AbstractTuned, OnModules):
     train_images: int = Field(default=256, ge=2)
     batch_norm: Literal["recompute", "none"] = "recompute"
     batch_norm_images: int = Field(default=256, ge=2)
-    memory: int = Field(default=1024, ge=0)
     max_seeds: int | None = Field(default=3, ge=1)
-    # What is kept in memory changes nothing of what comes out.
-    not_identity: ClassVar[frozenset[str]] = frozenset({"memory"})
 
     name: ClassVar[str] = "criticality"
     title: ClassVar[str] = "Module criticality"
@@ -121,24 +112,12 @@ class Criticality(AbstractTuned, OnModules):
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
-    @field_validator("views", "variants", "blocks", "sigmas")
-    @classmethod
-    def _each_once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        if len(set(value)) != len(value):
-            raise ValueError("holds a value twice")
-        return value
-
     @field_validator("sigmas")
     @classmethod
     def _scales(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         if any(not 0 < sigma <= 1 for sigma in value):
             raise ValueError("noise scales must lie in (0, 1]")
         return tuple(sorted(value))
-
-    @model_validator(mode="after")
-    def _holds_together(self) -> "Criticality":
-        check_variants(self.blocks, self.variants)
-        return self
 
     def identity(self) -> Any:
         """As of every analysis; without blocks it is what it was before there were any."""
@@ -149,22 +128,15 @@ class Criticality(AbstractTuned, OnModules):
 
     def misfit(self, study: "Study") -> str | None:
         """Blocks that do not divide the image; the optimisation path needs epochs between the start and the end."""
-        if (reason := blocks_misfit(self.blocks, study.target.image_size)) is not None:
+        if (reason := super().misfit(study)) is not None:
             return reason
         if "optimisation" in self.views and (reason := too_few(study.training.recipe)) is not None:
             return f"views: the optimisation path needs them, but {reason}"
         return None
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """The trained networks."""
-        return [member.spec for member in self._members(study, evidence)]
-
-    def _members(self, study: BoundStudy, evidence: Evidence) -> list[Member]:
-        return members_of(study, evidence, self.variants, self.blocks, self.max_seeds)
-
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """First each network's own value, which sets ε; then one unit for each module of each network."""
-        members = self._members(study, evidence)
+        members = self.shuffled(study, evidence)
         yield from (Unit(members=(member,), settings={"level": "final"}) for member in members)
         if not evidence.has(self):
             return
@@ -194,14 +166,12 @@ class Criticality(AbstractTuned, OnModules):
 
     def supposed(self, study: BoundStudy) -> pl.DataFrame:
         """Every network's own value as 0, so that a plan can count the modules."""
-        rows = [
+        return self.example(
             {"level": "final", "network": f"{variant.replace('_', '-')}[{seed}]", "variant": variant, "seed": seed,
-             "quantity": self.quantity, "batch_norm": self.batch_norm, "examples": self.train_images, "value": 0.0,
-             "unreachable": False, "at_largest_sigma": False}
+             "value": 0.0}
             for variant in (*self.variants, *shuffled_variants(study, self.blocks).values())
-            for seed in study.seeds[: self.max_seeds]
-        ]  # fmt: skip
-        return pl.DataFrame(rows, schema=schema(self.columns))
+            for seed in self.seeds(study)
+        )  # fmt: skip
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Points × draws × images, as if every pass were whole."""
@@ -213,21 +183,24 @@ class Criticality(AbstractTuned, OnModules):
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """The network's own value, or the grid of one module."""
+        return self.measured(self._rows(unit, context))
+
+    def _rows(self, unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
         (member,) = unit.members
         common = {
-            "network": member.label, "variant": member.variant, "seed": member.seed, "quantity": self.quantity,
-            "batch_norm": self.batch_norm, "examples": len(context.indices("train", self.train_images)),
+            **named(member), "quantity": self.quantity, "batch_norm": self.batch_norm,
+            "examples": len(context.indices("train", self.train_images)),
             "unreachable": False, "at_largest_sigma": False,
         }  # fmt: skip
         if context.diverged(member.spec):
-            return Measured(pl.DataFrame([{**common, "level": "final"}], schema=schema(self.columns)))
+            yield {**common, "level": "final"}
+            return
         grids = self._grids(member, unit.settings.get("view", "direct"), context)
         common["batch_norm"] = grids.land.policy
         if unit.settings["level"] == "final":
-            rows = [{**common, "level": "final", "value": _finite(grids.final())}]
+            yield {**common, "level": "final", "value": finite_or_none(grids.final())}
         else:
-            rows = [{**common, **row} for row in self._module_rows(unit, grids, member, context)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+            yield from ({**common, **row} for row in self._module_rows(unit, grids, member, context))
 
     def _grids(
         self, member: Member, view: Literal["direct", "optimisation", "final"], context: "Context"
@@ -303,7 +276,3 @@ def _mu(found: "Found", squared: list[float]) -> dict[str, Any]:
         "evaluated": len(found.points),
         "grid_points": found.grid_points,
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

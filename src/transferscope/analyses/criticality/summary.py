@@ -7,7 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated
+from transferscope.analyses.estimates import Contrast, Estimate, Quantity
+from transferscope.analyses.estimator import estimated
+from transferscope.analyses.images import batch_norm_note
+from transferscope.analyses.modules import listed
 from transferscope.analyses.shuffled_members import shuffled_notes
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import MAGNITUDE, SHARE
@@ -23,23 +26,13 @@ _LABELS = {
     "limit": {"own": "own ε", "common": "one ε for all"},
 }
 _SUM = Quantity(
-    "mu_sum",
-    "network criticality Σ k·log(1 + μ/k) of {variant}, " + _WHERE,
-    "1",
-    MAGNITUDE,
-    "mu_sum",
-    by=_BY,
+    "mu_sum", "network criticality Σ k·log(1 + μ/k) of {variant}, " + _WHERE, "1", MAGNITUDE, "mu_sum", by=_BY,
     labels=_LABELS,
-)
+)  # fmt: skip
 _ZERO = Quantity(
-    "mu_zero_share",
-    "share of modules with μ = 0, {variant}, " + _WHERE,
-    "1",
-    SHARE,
-    "mu_zero_share",
-    by=_BY,
+    "mu_zero_share", "share of modules with μ = 0, {variant}, " + _WHERE, "1", SHARE, "mu_zero_share", by=_BY,
     labels=_LABELS,
-)
+)  # fmt: skip
 _GAP = Quantity(
     "mu_sum_gap", "network criticality, {variant} − {rival}, " + _WHERE, column="mu_sum", by=_BY, labels=_LABELS
 )
@@ -90,7 +83,7 @@ def _said(modules: pl.DataFrame, variant: str) -> str:
     whose = "its seed" if seeds == 1 else f"all {seeds} seeds"
     said = f"{shown(variant)}: {len(free)} of {every} modules can go back to their initial value in {whose}"
     if free:
-        said += f" ({_listed(free)})"
+        said += f" ({listed(free)})"
     critical = (
         rows.with_columns(pl.col("mu").fill_null(math.inf))
         .group_by("module")
@@ -103,10 +96,6 @@ def _said(modules: pl.DataFrame, variant: str) -> str:
         told = ", ".join(f"{name} ({_mu(value)})" for name, value in critical.iter_rows())
         said += f", most critical by the median of μ {told}"
     return said
-
-
-def _listed(names: list[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _mu(value: float) -> str:
@@ -148,13 +137,14 @@ def _left_out(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _notes(table: pl.DataFrame) -> list[str]:
-    notes: list[str] = []
     modules = table.filter(pl.col("level") == "module")
-    policy = _first(table, "batch_norm")
-    if policy == "recompute":
-        notes.append("batch-norm statistics recomputed on training images at every point")
-    elif policy == "none":
-        notes.append("batch-norm statistics kept as the trained network has them, at every point")
+    notes = list(
+        batch_norm_note(
+            table["batch_norm"][:1],
+            "on training images at every point",
+            "kept as the trained network has them, at every point",
+        )
+    )
     if lost := _left_out(table)["network"].to_list():
         notes.append(f"diverged or not finite, left out: {', '.join(lost)}")
     if not modules.is_empty():
@@ -166,7 +156,3 @@ def _notes(table: pl.DataFrame) -> list[str]:
     notes += shuffled_notes(table)
     notes.append("μ depends on how a network is parametrised: compare networks of one architecture alone")
     return notes
-
-
-def _first(table: pl.DataFrame, column: str) -> Any:
-    return table[column][0] if table.height else None

@@ -54,12 +54,11 @@ class Curve(AbstractWays):
         "learning_rate": Column(float, "peak learning rate of the bend's training"),
         "epochs": Column(int, "of the bend's training", "count"),
         **LINE_COLUMNS,
-        "alpha": Column(
-            float, "position t on the curve, or α on the line; of a barrier's maximum", null="a barrier that is null"
-        ),
+        "alpha": Column(float, "position t on the curve, or α on the line; of a barrier's maximum",
+                        null="a barrier that is null"),
         "l2": Column(float, "length of the way from a to there (of the whole way for a barrier)", "ℓ2"),
         "distance": Column(float, "‖θ_a − θ_b‖ over all parameters", "ℓ2"),
-    }
+    }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
@@ -107,19 +106,14 @@ class Curve(AbstractWays):
         )
         recipe = bend.spec.recipe
         assert recipe is not None
-        facts = {
-            "shape": path.shape,
-            "learning_rate": recipe.learning_rate,
-            "epochs": recipe.epochs,
-            "distance": path.distance,
-        }
+        facts = {"shape": path.shape, "learning_rate": recipe.learning_rate, "epochs": recipe.epochs}
         for split in self.limits:
             for row in _rows(path, split, clusters[split]):
-                yield {**facts, "split": split, **row}
+                yield {**facts, "distance": path.distance, "split": split, **row}
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether the pairs of each variant are joined by their curve, and what the straight line says."""
-        return summary(table, self.variants, self.batch_norm_images, self.points)
+        return summary(table, self)
 
 
 def _rows(path: "CurvePath", split: str, clusters: Any) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The verdict on trained curves: whether the ends are joined by one, and what the straight line between them says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import polars as pl
 
@@ -16,6 +16,7 @@ from transferscope.analyses.barrier_estimates import (
 )
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.path_rows import line_notes
+from transferscope.analyses.path_settings import AbstractWays
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import MAGNITUDE
 
@@ -36,18 +37,11 @@ _JOINED: Mapping[str | None, str] = {
 }
 
 
-def summary(table: pl.DataFrame, variants: Sequence[str], batch_norm_images: int, points: int) -> Summary:
-    """Estimates and verdict of ``curve``.
-
-    Args:
-        table: in the declared columns of the analysis.
-        variants: its setting.
-        batch_norm_images: its setting.
-        points: its setting.
-    """
+def summary(table: pl.DataFrame, settings: AbstractWays) -> Summary:
+    """Estimates and verdict of ``curve``, from its table and settings."""
     estimates: list[Estimate] = []
     words: list[str] = []
-    for pair, rows in pairs_of_variants(table, variants):
+    for pair, rows in pairs_of_variants(table, settings.variants):
         if rows.is_empty():
             words.append(f"{pair} not measured (an end or the curve's training diverged, or fewer than two seeds)")
             continue
@@ -61,10 +55,10 @@ def summary(table: pl.DataFrame, variants: Sequence[str], batch_norm_images: int
         )
         ratio = pairs.with_columns(ratio=pl.when(pl.col("distance") > 0).then(pl.col("l2") / pl.col("distance")))
         estimates += [*on_curve, *on_line, over_pairs(_LENGTH, ratio, "ratio", pair=pair)]
-    return Summary("; ".join(words) + ".", tuple(estimates), _notes(table, batch_norm_images, points))
+    return Summary("; ".join(words) + ".", tuple(estimates), _notes(table, settings))
 
 
-def _notes(table: pl.DataFrame, batch_norm_images: int, points: int) -> tuple[str, ...]:
+def _notes(table: pl.DataFrame, settings: AbstractWays) -> tuple[str, ...]:
     trained = table.select("pair", "shape", "learning_rate", "epochs").unique(maintain_order=True)
     said = [
         f"{pair}: bend of a {'Bézier curve' if shape == 'bezier' else 'chain of two straight pieces'} trained for "
@@ -78,5 +72,5 @@ def _notes(table: pl.DataFrame, batch_norm_images: int, points: int) -> tuple[st
         "the bend was trained to lower the loss, the straight line was not: a curve that does not join its ends does "
         "not show that no curve does",
         *said,
-        *line_notes(table, "recompute", batch_norm_images, points),
+        *line_notes(table, "recompute", settings.batch_norm_images, settings.points),
     )

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 
-from transferscope.analyses.estimates import Contrast, Quantity, estimated, spoken
+from transferscope.analyses.estimate_words import spoken
+from transferscope.analyses.estimates import Contrast, Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.modules import PART, TRUNK, OnModules, parameters_of
 from transferscope.analyses.summary import Summary
@@ -38,17 +40,11 @@ class Distance(PairAnalysis, OnModules):
         **PART,
         "distance": Column(float, "‖θ_a − θ_b‖₂", "ℓ2"),
         "relative": Column(float, "distance over the norm of the same part of b's start", null="that norm is 0"),
-        "cosine": Column(
-            float,
-            "cosine between the displacements from each one's own start",
-            null="a network did not move, or a is b's start",
-        ),
-        "cosine_without_decay": Column(
-            float,
-            "the same with the decay direction −θ_0 projected out of each",
-            null="nothing is left of one, or a is b's start",
-        ),
-    }
+        "cosine": Column(float, "cosine between the displacements from each one's own start",
+                         null="a network did not move, or a is b's start"),
+        "cosine_without_decay": Column(float, "the same with the decay direction −θ_0 projected out of each",
+                                       null="nothing is left of one, or a is b's start"),
+    }  # fmt: skip
     quantities: ClassVar[tuple[Quantity, ...]] = (
         Quantity("distance", "ℓ2 distance, {pair} (trunk)", "ℓ2", MAGNITUDE, "distance", TRUNK, ("pair",)),
         Quantity("cosine", "cosine of displacements, {pair} (trunk)", "1", DIFFERENCE, "cosine", TRUNK, ("pair",)),

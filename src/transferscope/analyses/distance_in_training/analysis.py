@@ -6,25 +6,26 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.checkpoints import chosen_epochs, evenly, missing_epochs, too_few
+from transferscope.analyses.checkpoints import OnEpochs, evenly
 from transferscope.analyses.contract import Measured, Unit
-from transferscope.analyses.estimates import Quantity, estimated, in_turn, spoken
+from transferscope.analyses.estimate_words import in_turn, spoken
+from transferscope.analyses.estimates import Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.modules import PART, TRUNK, OnModules, parameters_of
 from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import SIDES, AbstractTuned, Pair, finite, tuned_member
+from transferscope.analyses.tuned import SIDES, OnSeeds, Pair, finite
 from transferscope.bounds import MAGNITUDE
-from transferscope.context.bound import TRAINED, BoundStudy
+from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
 from transferscope.keys import shown
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     import torch
 
     from transferscope.context.context import Context
-    from transferscope.study.settings import Study
 
     State = Mapping[str, torch.Tensor]
 
@@ -41,19 +42,13 @@ _APART = Quantity("distance", "distance at the end, {pair} (trunk)", "ℓ2", MAG
 
 
 @final
-class DistanceInTraining(AbstractTuned, OnModules):
+class DistanceInTraining(OnEpochs, OnModules, OnSeeds):
     """ℓ2 distance of each kept epoch to the run's start and end, and of two runs at equal epochs; cosines of ways.
 
     Parameters only, frozen ones included, no buffers; heads apart. Each checkpoint is read once; in memory are the
     start, the end, one epoch and the one before it of every network.
-
-    Attributes:
-        epochs: which kept epochs; the start and the last always among them. None takes all that are kept.
-        most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
-        max_seeds: at most so many seeds of RI-T and P-T; None for all.
     """
 
-    epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
     most: int = Field(default=20, ge=3)
     max_seeds: int | None = Field(default=4, ge=1)
 
@@ -82,26 +77,16 @@ class DistanceInTraining(AbstractTuned, OnModules):
     }  # fmt: skip
     quantities: ClassVar[tuple[Quantity, ...]] = (_DONE, _STRAIGHT, _APART)
 
-    def misfit(self, study: "Study") -> str | None:
-        """Epochs that are asked for and not kept."""
-        return missing_epochs(study.training.recipe, self.epochs)
-
-    def inapplicable(self, study: BoundStudy) -> str | None:
-        """There must be an epoch between the first and the last."""
-        return too_few(study.settings.training.recipe)
-
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: every checkpoint is read once."""
-        seeds = study.seeds[: self.max_seeds]
-        members = tuple(tuned_member(study, variant, seed, evidence) for variant in TRAINED for seed in seeds)
-        epochs = chosen_epochs(study.settings.training.recipe, self.epochs, self.most)
-        yield Unit(members=members, settings={"epochs": list(epochs)})
+        epochs = self.chosen(study.settings.training.recipe)
+        yield Unit(members=self.members(study, evidence), settings={"epochs": list(epochs)})
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Read weights, epoch by epoch; no network is run."""
         members = finite(unit, context)
         if not members:
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+            return self.measured()
         model = context.start(members[0].spec)
         places = self.parts(model, members[0].spec.architecture)
         names = [name for name, _ in model.named_parameters()]
@@ -132,7 +117,7 @@ class DistanceInTraining(AbstractTuned, OnModules):
                 a, b = first.label, second.label
                 rows += [{**base, **row} for row in _pair(now[a], starts[a], now[b], starts[b], places)]
             before = now
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """How much of the way is done at a few epochs, how straight it is, and how far seeds are apart."""

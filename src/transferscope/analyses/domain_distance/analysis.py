@@ -15,8 +15,7 @@ from transferscope.context.bound import BoundStudy
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import SplitSettings
 from transferscope.keys import SPECTRUM_SLOPE
-from transferscope.specs.network import NetworkSpec
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -80,29 +79,18 @@ class DomainDistance(AbstractAnalysis):
         "place": Column(
             str, "a part, (features): what enters the head, a batch norm, (all) of them, a channel, or (images)"
         ),
-        "position": Column(
-            int, "order of the places of a quantity; −1 for what enters the head, and for totals", "count"
-        ),
-        "value": Column(
-            float,
-            "the quantity; of two sets the mean over draws, at as many images of each as `examples` says",
-            "as the quantity",
-            "train",
-            "not defined: see note",
-        ),
+        "position": Column(int, "order of the places of a quantity; −1 for what enters the head, and for totals",
+                           "count"),
+        "value": Column(float,
+                        "the quantity; of two sets the mean over draws, at as many images of each as `examples` says",
+                        "as the quantity", "train", "not defined: see note"),
         "low": Column(float, "lower end of the 95 % interval over images", "as value", "train", "no interval"),
         "high": Column(float, "upper end of the 95 % interval over images", "as value", "train", "no interval"),
         "standard_error": Column(float, "over images", "as value", "train", "too few images"),
-        "relative": Column(
-            float, "Fréchet distance over the total variance of the source's features", "1", "train", "another quantity"
-        ),
-        "null": Column(
-            float,
-            "the same between two halves of the source",
-            "as value",
-            "train",
-            "nothing that two sets are needed for",
-        ),
+        "relative": Column(float, "Fréchet distance over the total variance of the source's features", "1", "train",
+                           "another quantity"),
+        "null": Column(float, "the same between two halves of the source", "as value", "train",
+                       "nothing that two sets are needed for"),
         "null_deviation": Column(float, "its spread over the draws", "as value", "train", "no null"),
         "excess": Column(float, "value − null", "as value", "train", "no null"),
         "excess_low": Column(float, "lower end of its 95 % interval over images", "as value", "train", "no null"),
@@ -110,7 +98,7 @@ class DomainDistance(AbstractAnalysis):
         "examples": Column(int, "images of each set that the number rests on", "count"),
         "features": Column(int, "numbers per image", "count"),
         "note": Column(str, "what a reader must know", null="nothing"),
-    }
+    }  # fmt: skip
     quantities: ClassVar[tuple[Quantity, ...]] = (*_DISTANCES.values(), _NULL, _EXCESS)
 
     def data_sources(self, study: "Study") -> Iterable[tuple[DataSource, SplitSettings]]:
@@ -119,10 +107,6 @@ class DomainDistance(AbstractAnalysis):
             yield self.against, SplitSettings()
         elif study.source.pretrain is not None:
             yield study.source.pretrain.data, study.source.pretrain.splits
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P; it needs no training of its own."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: both sets are compared with each other."""
@@ -153,13 +137,7 @@ class DomainDistance(AbstractAnalysis):
         rows = compare_domains(
             source, target, draws=self.draws, penalty=self.penalty, seed=context.seed("domain_distance")
         )
-        names = [name for name in self.columns if name not in ("low", "high", "excess_low", "excess_high")]
-        table = [
-            {name: getattr(row, name) for name in names}
-            | {"low": row.low, "high": row.high, "excess_low": row.excess_low, "excess_high": row.excess_high}
-            for row in rows
-        ]
-        return Measured(pl.DataFrame(table, schema=schema(self.columns)))
+        return self.measured({name: getattr(row, name) for name in self.columns} for row in rows)
 
     def _observed(self, unit: Unit, context: "Context", data: "DataSpec", split: "Split | None") -> "Observed":
         import numpy as np
@@ -192,8 +170,7 @@ class DomainDistance(AbstractAnalysis):
             )
             if row["null"] is None:
                 continue
-            null = {"value": row["null"], "low": None, "high": None, "basis": None, "n": row["examples"]}
-            estimates.append(_NULL.at_row(null, unit=unit, measure=name))
+            estimates.append(_NULL.number(row["null"], row["examples"], unit=unit, measure=name))
             excess = _interval(row, "excess", "excess_low", "excess_high")
             estimates.append(_EXCESS.at_row(excess, unit=unit, measure=name, compared=compared))
         found = {(item.quantity, *item.at.values()): item for item in estimates}

@@ -1,22 +1,23 @@
 """How fast the loss rises around P-T and RI-T, each measure with its control."""
 
-import math
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
 
 import polars as pl
 from pydantic import Field, field_validator
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.flatness.summary import QUANTITIES, summary_of
-from transferscope.analyses.images import OnImages, evaluation_of
+from transferscope.analyses.images import OnImages, evaluation_of, groups_of
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, tuned_member
-from transferscope.context.bound import TRAINED, BoundStudy
+from transferscope.analyses.tuned import OnSeeds, SetAnalysis, named
+from transferscope.context.bound import BoundStudy
+from transferscope.frozen import Once
 from transferscope.keys import NO_BATCH_NORM
-from transferscope.study.columns import Column, schema
+from transferscope.rounding import finite_or_none
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,7 +36,7 @@ _LOST = f"{_RADIUS}, or the loss of one direction is not finite"
 
 
 @final
-class Flatness(AbstractTuned, OnImages):
+class Flatness(SetAnalysis, OnImages, OnSeeds):
     """Loss and error against the distance from P-T and RI-T along random filter-normalised directions, and Hessians.
 
     A radius is a share of a length. Three lengths, each over the parameters that move, are the controls of each other:
@@ -60,7 +61,6 @@ class Flatness(AbstractTuned, OnImages):
         tolerance: of eigenvalues, relative.
         most_products: about where a search for eigenvalues ends without convergence.
         dtype: of the products with the Hessian.
-        max_seeds: at most so many seeds of either variant; None for all.
     """
 
     shares: tuple[float, ...] = Field(default=(0.05, 0.1, 0.2, 0.4), min_length=1)
@@ -69,7 +69,7 @@ class Flatness(AbstractTuned, OnImages):
     one_dimensional: Literal["zero", "normalise"] = "zero"
     batch_norm: Literal["recompute", "none"] = "recompute"
     batch_norm_images: int = Field(default=512, ge=2)
-    splits: tuple[Literal["train", "test"], ...] = Field(default=("train",), min_length=1)
+    splits: Annotated[tuple[Literal["train", "test"], ...], Once] = Field(default=("train",), min_length=1)
     train_images: int | None = Field(default=512, ge=2)
     test_images: int | None = Field(default=512, ge=2)
     hessian: bool = True
@@ -79,7 +79,6 @@ class Flatness(AbstractTuned, OnImages):
     tolerance: float = Field(default=1e-3, gt=0, lt=1)
     most_products: int = Field(default=300, ge=1)
     dtype: Literal["float32", "float64"] = "float32"
-    max_seeds: int | None = Field(default=None, ge=1)
 
     name: ClassVar[str] = "flatness"
     title: ClassVar[str] = "Curvature around the solutions"
@@ -108,20 +107,18 @@ class Flatness(AbstractTuned, OnImages):
         "error": Column(float, "share of wrong labels", "1", "row", _RADIUS),
         "error_se": Column(float, "its standard error over directions", "1", "row", f"{_RADIUS}, or share 0"),
         "error_rise": Column(float, "error above that of the network itself", "1", "row", _RADIUS),
-        "error_rise_se": Column(
-            float, "its standard error over images, paired", "1", "row", _ONE_GROUP.format(_RADIUS)
-        ),
+        "error_rise_se": Column(float, "its standard error over images, paired", "1", "row",
+                                _ONE_GROUP.format(_RADIUS)),
         "rank": Column(int, "1 is the largest eigenvalue", "count", null="not an eigenvalue row"),
         "value": Column(float, "eigenvalue or trace", "nat/ℓ2²", "row", f"{_HESSIAN}, or not found: see note"),
         "value_se": Column(float, "standard error over random probes", "nat/ℓ2²", "row", "not a trace, or not found"),
         "scaled": Column(float, "value × norm²: not changed by a common scale", "nat", "row", "as value"),
-        "residual": Column(
-            float, "‖Hv − λv‖₂: an eigenvalue lies within it", "nat/ℓ2²", "row", "not an eigenvalue, or not found"
-        ),
+        "residual": Column(float, "‖Hv − λv‖₂: an eigenvalue lies within it", "nat/ℓ2²", "row",
+                           "not an eigenvalue, or not found"),
         "converged": Column(bool, "whether the search met its tolerance", null=_HESSIAN),
         "products": Column(int, "products with the Hessian, in all", "count", null=f"{_HESSIAN}, or not measured"),
         "note": Column(str, "why there is no value", null="there is one"),
-    }
+    }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
@@ -132,22 +129,13 @@ class Flatness(AbstractTuned, OnImages):
             raise ValueError(f"shares are ascending numbers above 0, got {list(shares)}")
         return shares
 
-    @field_validator("splits")
-    @classmethod
-    def _once(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(splits)) < len(splits):
-            raise ValueError(f"a split is named once, got {list(splits)}")
-        return splits
-
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """Curves, and the Hessian, of one network; P is the ruler of the curves."""
-        ruler = tuned_member(study, "P", study.seeds[0], evidence)
-        for variant in TRAINED:
-            for seed in study.seeds[: self.max_seeds]:
-                member = tuned_member(study, variant, seed, evidence)
-                yield Unit(members=(member, ruler), settings={"measure": "radius"})
-                if self.hessian:
-                    yield Unit(members=(member,), settings={"measure": "hessian"})
+        ruler, *members = self.members(study, evidence, once=("P",))
+        for member in members:
+            yield Unit(members=(member, ruler), settings={"measure": "radius"})
+            if self.hessian:
+                yield Unit(members=(member,), settings={"measure": "hessian"})
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Of curves: all points and their statistics; a product with the Hessian costs about twelve passes."""
@@ -157,19 +145,12 @@ class Flatness(AbstractTuned, OnImages):
         points = 1 + self.directions * (2 * len(self.shares) + len(self.moved_shares))
         return points * (2 * self.batch_norm_images + sum(limits[split] for split in self.splits))
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def rows(self, unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
         """The curves, or the Hessian, of one network."""
-        member = unit.members[0]
-        if context.diverged(member.spec):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
-        measure = self._hessian if unit.settings["measure"] == "hessian" else self._curves
-        base = {"network": member.label, "variant": member.variant, "seed": member.seed}
-        rows = [{**base, **row} for row in measure(unit, context)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        measured = self._hessian if unit.settings["measure"] == "hessian" else self._curves
+        yield from ({**named(unit.members[0]), **row} for row in measured(unit, context))
 
     def _curves(self, unit: Unit, context: "Context") -> Iterable[dict[str, Any]]:
-        import numpy as np
-
         from transferscope.methods.landscape.radius_curves import radius_curves
 
         lengths = self._lengths(unit, context)
@@ -187,9 +168,8 @@ class Flatness(AbstractTuned, OnImages):
             one_dimensional=self.one_dimensional,
             evaluation=self.evaluation(context),
         )
-        groups = context.images().groups
         for split in self.splits:
-            clusters = None if groups is None else np.asarray(groups)[context.indices(split, self.limits[split])]
+            clusters = groups_of(context, split, self.limits[split])
             yield from _radius_rows(curves, split, clusters, asked, lengths, self.directions)
 
     def _lengths(self, unit: Unit, context: "Context") -> dict[str, float]:
@@ -254,7 +234,7 @@ def _radius_rows(
         "norm": curves.norm,
         "directions": directions,
     }
-    loss = _finite(float(centre.losses.mean()))
+    loss = finite_or_none(float(centre.losses.mean()))
     own = {"loss": loss, "loss_rise": None if loss is None else 0.0, "loss_rise_se": None if loss is None else 0.0}
     own |= {"error": float(centre.errors.mean()), "error_rise": 0.0, "error_rise_se": 0.0}
     for ruler, length in lengths.items():
@@ -269,9 +249,9 @@ def _radius_rows(
 
 def _columns(quantity: str, rise: "Rise") -> dict[str, float | None]:
     return {
-        quantity: _finite(rise.value),
+        quantity: finite_or_none(rise.value),
         f"{quantity}_se": rise.se_directions,
-        f"{quantity}_rise": _finite(rise.rise),
+        f"{quantity}_rise": finite_or_none(rise.rise),
         f"{quantity}_rise_se": rise.se_examples,
     }
 
@@ -318,7 +298,3 @@ def _no_hessian(
     for index in range(settings.eigenvalues):
         yield {**common, "level": "eigenvalue", "rank": index + 1}
     yield {**common, "level": "trace"}
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

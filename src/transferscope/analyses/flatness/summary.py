@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
-from transferscope.analyses.estimates import Estimate, Quantity, Unit, estimated, over_seeds, units
+from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.estimator import Unit, estimated, over_seeds, units
+from transferscope.analyses.images import batch_norm_note, on_same
 from transferscope.analyses.summary import Summary
-from transferscope.bounds import MAGNITUDE
+from transferscope.bounds import MAGNITUDE, side_of
 
 if TYPE_CHECKING:
     from transferscope.measures.intervals import Interval
@@ -162,7 +164,9 @@ def _compared(
     single, joint = (over_seeds(values, level, scale=scale) for level in (0.95, bonferroni_confidence(measures)))
     verdict = _word(single)
     if ratio:
-        single, joint = _exponential(single), _exponential(joint)
+        from transferscope.measures.interval import exponential
+
+        single, joint = exponential(single), exponential(joint)
     return quantity.of(
         single, simultaneous=joint if joint.basis == "seeds" else None, n_comparisons=measures, verdict=verdict,
         **_AT, **at,
@@ -170,26 +174,18 @@ def _compared(
 
 
 def _word(interval: "Interval") -> str:
-    if interval.basis != "seeds" or interval.low is None or interval.high is None:
-        return "undecided"
-    return "sharper" if interval.low > 0 else "flatter" if interval.high < 0 else "undecided"
-
-
-def _exponential(interval: "Interval") -> "Interval":
-    ends = [None if end is None else math.exp(end) for end in (interval.value, interval.low, interval.high)]
-    return replace(interval, value=ends[0], low=ends[1], high=ends[2])
+    side = side_of(interval.low, interval.high) if interval.basis == "seeds" else 0
+    return {1: "sharper", -1: "flatter", 0: "undecided"}[side]
 
 
 def _notes(table: pl.DataFrame, settings: Asked) -> tuple[str, ...]:
-    notes = []
-    policy = set(table["batch_norm"])
-    if "recompute" in policy:
-        notes.append(
-            "batch-norm statistics recomputed at every radius on the same "
-            f"{settings.batch_norm_images} training images (or all, if fewer); under the Hessian they are constants"
+    notes = list(
+        batch_norm_note(
+            table["batch_norm"],
+            f"{on_same(settings.batch_norm_images, 'radius')}; under the Hessian they are constants",
+            "are those of each network at every radius: noise that they would absorb",
         )
-    elif "none" in policy:
-        notes.append("batch-norm statistics are those of each network at every radius: noise that they would absorb")
+    )
     if settings.one_dimensional == "zero":
         notes.append("directions leave biases and the parameters of norms where they are; Hessians are over all")
     notes.append("networks of unlike loss differ in curvature for that reason alone: see the losses beside it")

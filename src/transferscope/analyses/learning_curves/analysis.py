@@ -10,14 +10,15 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.contract import Measured, Unit
-from transferscope.analyses.estimates import Estimate, Quantity, over_seeds
+from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.estimator import over_seeds
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate, choose
 from transferscope.analyses.spikes import spike_facts, spike_note
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.trends import Curves, curves_of, improving, too_short
 from transferscope.analyses.tuned import AbstractTuned, tuned_members
-from transferscope.bounds import DIFFERENCE, SHARE
+from transferscope.bounds import DIFFERENCE, SHARE, side_of
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.keys import FINAL_GAP, SPEED_GAP, shown
 from transferscope.rounding import exact
@@ -80,12 +81,11 @@ class LearningCurves(AbstractTuned):
         "validation_loss": Column(float, "loss", "nat", "validation", "not finite"),
         "validation_metric": Column(float, "metric", "metric", "validation", "undefined or diverged"),
         "test_loss": Column(float, "loss; for display, never for choosing", "nat", "test", "not finite"),
-        "test_metric": Column(
-            float, "metric; for display, never for choosing", "metric", "test", "undefined or diverged"
-        ),
+        "test_metric": Column(float, "metric; for display, never for choosing", "metric", "test",
+                              "undefined or diverged"),
         "diverged": Column(bool, "the run ended here: the loss exploded or was not finite"),
         "network": Column(str, "key of the network"),
-    }
+    }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = (
         _SPEED, _SPEED_GAP, _FROM_EQUAL_LOSS, _FINAL, _BEST, _FINAL_GAP, _EPOCHS, _METRIC_AT_RATE, _SPEED_AT_RATE,
@@ -156,9 +156,8 @@ class LearningCurves(AbstractTuned):
                 censored = reached.count(None)
                 # A mean over the runs that got there would be biased: with any censored only the median is honest.
                 middle = statistics.median(math.inf if epoch is None else epoch for epoch in reached)
-                yield _EPOCHS.at_row(
-                    {"value": None if math.isinf(middle) else float(middle), "low": None, "high": None, "basis": None,
-                     "n": len(reached)},
+                yield _EPOCHS.number(
+                    None if math.isinf(middle) else float(middle), len(reached),
                     f"{censored} of {len(reached)} never reached it" if censored else None,
                     variant=variant, threshold=float(exact(threshold)),
                 )  # fmt: skip
@@ -241,9 +240,8 @@ def _speeds(train: dict[str, Curves]) -> dict[str, dict[int, float]] | None:
 
 def _faster(gap: Estimate) -> str:
     """``faster``, ``slower`` or ``undecided``, by the interval over seeds alone."""
-    if gap.basis != "seeds" or gap.low is None or gap.high is None:
-        return "undecided"
-    return "faster" if gap.low > 0 else "slower" if gap.high < 0 else "undecided"
+    side = side_of(gap.low, gap.high) if gap.basis == "seeds" else 0
+    return {1: "faster", -1: "slower", 0: "undecided"}[side]
 
 
 def _speed_verdict(gap: Estimate) -> str:

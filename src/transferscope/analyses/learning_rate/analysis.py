@@ -15,8 +15,7 @@ from transferscope.bounds import Flag
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
 from transferscope.keys import shown
-from transferscope.specs.network import NetworkSpec
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -192,34 +191,22 @@ class LearningRate(AbstractAnalysis):
         "seed": Column(int, "tuning seed", "count"),
         "epochs": Column(int, "passes over the training images asked for", "count"),
         "updates": Column(int, "updates made", "count"),
-        "train_metric": Column(
-            float, "clean metric on training images at the end", "metric", "train", "undefined or diverged"
-        ),
+        "train_metric": Column(float, "clean metric on training images at the end", "metric", "train",
+                               "undefined or diverged"),
         "validation_metric": Column(float, "metric at the end", "metric", "validation", "undefined or diverged"),
-        "validation_error": Column(
-            float,
-            "standard error of validation_metric over validation images",
-            "metric",
-            "validation",
-            "rate_rule is best, undefined or diverged",
-        ),
+        "validation_error": Column(float, "standard error of validation_metric over validation images", "metric",
+                                   "validation", "rate_rule is best, undefined or diverged"),
         "validation_loss": Column(float, "loss at the end", "nat", "validation", "diverged"),
         "diverged": Column(bool, "the loss exploded or was not finite"),
-        "spike_epoch": Column(
-            int, "epoch in which the training loss rose far above its earlier level", "count", "train", "it never did"
-        ),
+        "spike_epoch": Column(int, "epoch in which the training loss rose far above its earlier level", "count",
+                              "train", "it never did"),
         "spike_before": Column(float, "clean training loss until then, median of 3 epochs", "nat", "train", "no spike"),
         "spike_peak": Column(float, "highest clean training loss of it", "nat", "train", "no spike"),
-        "spike_back": Column(
-            int, "epoch in which it was down at spike_before again", "count", "train", "no spike, or it never was"
-        ),
-    }
+        "spike_back": Column(int, "epoch in which it was down at spike_before again", "count", "train",
+                             "no spike, or it never was"),
+    }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = (_RATE,)
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """Both variants at every rate of the grid."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per variant, rate and tuning seed."""
@@ -246,21 +233,14 @@ class LearningRate(AbstractAnalysis):
     def supposed(self, study: BoundStudy) -> pl.DataFrame:
         """A grid whose middle rate is the best for both variants."""
         rates = sorted(study.settings.training.learning_rates)
-        rows = [
-            {
-                "variant": variant,
-                "learning_rate": rate,
-                "seed": seed,
-                "epochs": 1,
-                "updates": 1,
-                "validation_metric": float(rate == rates[len(rates) // 2]),
-                "diverged": False,
-            }
+        tuning = study.settings.training
+        return self.example(
+            {"variant": variant, "learning_rate": rate, "seed": seed,
+             "validation_metric": float(rate == rates[len(rates) // 2])}
             for variant in TRAINED
             for rate in rates
-            for seed in study.settings.training.tuning_seeds
-        ]
-        return pl.DataFrame(rows, schema=schema(self.columns))
+            for seed in tuning.tuning_seeds
+        )  # fmt: skip
 
     def further(self, study: BoundStudy) -> int:
         """Both variants, at every extension of either end of the grid."""
@@ -288,7 +268,7 @@ class LearningRate(AbstractAnalysis):
             row["validation_error"] = validation_error(last["validation_metric"], unit, context)
             losses = dict(history.select("epoch", "train_loss").drop_nulls().iter_rows())
             row |= {f"spike_{name}": value for name, value in (spike_facts(losses) or {}).items()}
-        return Measured(pl.DataFrame([row], schema=schema(self.columns)))
+        return self.measured([row])
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """The chosen rates; whether a best one still lies at an edge, and which training losses had a spike."""
@@ -308,9 +288,8 @@ class LearningRate(AbstractAnalysis):
             seeds = table.filter(pl.col("variant") == variant)["seed"].n_unique()
             edge = len(tried) > 1 and choice.best in (tried[0], tried[-1])
             wrong: dict[Flag, bool] = {"diverged": choice.diverged, "edge_of_grid": edge}
-            given = {"value": choice.rate, "low": None, "high": None, "basis": None, "n": seeds}
             flags = [flag for flag, holds in wrong.items() if holds]
-            estimates.append(_RATE.at_row(given, note, flags=flags, variant=variant))
+            estimates.append(_RATE.number(choice.rate, seeds, note, flags=flags, variant=variant))
             lost = table.filter((pl.col("variant") == variant) & pl.col("diverged"))
             if len(lost):
                 rates = ", ".join(f"{rate:.3g}" for rate in sorted(lost["learning_rate"].unique()))

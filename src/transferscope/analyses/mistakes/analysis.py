@@ -7,7 +7,9 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.contract import Measured, Unit
-from transferscope.analyses.estimates import Contrast, Quantity, estimated, spoken
+from transferscope.analyses.estimate_words import spoken
+from transferscope.analyses.estimates import Contrast, Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.mistake_rows import PAIR_COLUMNS, Counts, Strata, consistency, row_of, within_row
 from transferscope.analyses.mistakes.recall import RECALL_COLUMNS, RECALL_QUANTITIES, recall_estimates, recall_rows
@@ -17,7 +19,7 @@ from transferscope.analyses.tuned import AbstractTuned, Pair, finite, tuned_memb
 from transferscope.bounds import DIFFERENCE, MAGNITUDE
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,12 +83,11 @@ class Mistakes(AbstractTuned):
         ),
         "item": Column(str, "the class, label or stratum; empty for all"),
         **PAIR_COLUMNS,
-        "stratum_low": Column(
-            float, "smallest share of wrong networks (or entropy, nats) in the stratum", "1", "test", "not a stratum"
-        ),
+        "stratum_low": Column(float, "smallest share of wrong networks (or entropy, nats) in the stratum", "1", "test",
+                              "not a stratum"),
         "stratum_high": Column(float, "largest", "1", "test", "not a stratum"),
         **RECALL_COLUMNS,
-    }
+    }  # fmt: skip
     quantities: ClassVar[tuple[Quantity, ...]] = (_KAPPA, *_GAPS, *_COUNTED, _WITHIN, *RECALL_QUANTITIES)
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
@@ -126,7 +127,7 @@ class Mistakes(AbstractTuned):
             )
         else:
             files = {}
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)), files)
+        return self.measured(rows, files)
 
     def _pair(
         self,

@@ -19,26 +19,19 @@ SURE = 0.05
 
 _NOT_RECALL = "not a row of level recall"
 RECALL_COLUMNS: Mapping[str, Column] = {
-    "recall_a": Column(
-        float, "share of the class's images that a gets right, mean over seeds", "1", "test",
-        f"{_NOT_RECALL}, or no test image of the class",
-    ),
-    "recall_b": Column(
-        float, "share that b gets right, mean over seeds", "1", "test", f"{_NOT_RECALL}, or no test image of the class"
-    ),
-    "difference": Column(
-        float, "recall_a − recall_b, over seeds that both finished", "1", "test",
-        f"{_NOT_RECALL}, or no test image of the class",
-    ),
+    "recall_a": Column(float, "share of the class's images that a gets right, mean over seeds", "1", "test",
+                       f"{_NOT_RECALL}, or no test image of the class"),
+    "recall_b": Column(float, "share that b gets right, mean over seeds", "1", "test",
+                       f"{_NOT_RECALL}, or no test image of the class"),
+    "difference": Column(float, "recall_a − recall_b, over seeds that both finished", "1", "test",
+                         f"{_NOT_RECALL}, or no test image of the class"),
     "low": Column(float, "lower end of the 95 % interval of the difference", "1", "test", "no interval"),
     "high": Column(float, "upper end", "1", "test", "no interval"),
     "basis": Column(str, "examples: these networks; seeds: training in general; range (of two seeds)",
                     null=f"{_NOT_RECALL}, or no test image of the class"),
     "n": Column(int, "examples (groups of them where the data names groups), or seeds", "count", null=_NOT_RECALL),
-    "p": Column(
-        float, "two-sided, of no difference: sign-flip test over examples, paired t over seeds", "1", "test",
-        "no test: fewer than 3 seeds, equal for all of them, or no test image of the class",
-    ),
+    "p": Column(float, "two-sided, of no difference: sign-flip test over examples, paired t over seeds", "1", "test",
+                "no test: fewer than 3 seeds, equal for all of them, or no test image of the class"),
     "p_holm": Column(float, "p adjusted for all classes at once (Holm)", "1", "test", "as p"),
 }  # fmt: skip
 """What is known of a class."""
@@ -125,19 +118,19 @@ def recall_estimates(rows: Sequence[dict[str, Any]]) -> list[Estimate]:
             if not over[basis]:
                 continue
             sure = _sure(over[basis], sign)
-            count = {"value": float(len(sure)), "low": None, "high": None, "basis": None, "n": len(family)}
             why = f"of {len(family)}, Holm-adjusted over {bases[basis]}"
             estimates.append(
-                quantity.at_row(count, why, _listed(sure), n_comparisons=len(over[basis]), direction=word)
-            )  # fmt: skip
+                quantity.number(
+                    float(len(sure)), len(family), why, _listed(sure), n_comparisons=len(over[basis]), direction=word
+                )
+            )
     worst = min(family, key=lambda row: (row["difference"], row["item"]))
     lowest = {**worst, "value": worst["difference"], "basis": None if worst["low"] is None else "examples"}
     estimates.append(_LOWEST.at_row(
         lowest, f"picked as the lowest of {len(family)}: its own interval is too hopeful for that",
         "n counts groups of images" if grouped else "", n_comparisons=len(family), item=worst["item"],
     ))  # fmt: skip
-    p = {"value": worst["p_holm"], "low": None, "high": None, "basis": None, "n": worst["n"]}
-    estimates.append(_LOWEST_P.at_row(p, n_comparisons=len(family), item=worst["item"]))
+    estimates.append(_LOWEST_P.number(worst["p_holm"], worst["n"], n_comparisons=len(family), item=worst["item"]))
     return estimates
 
 

@@ -1,28 +1,27 @@
 """Whether networks share their mistakes before they have converged (R4.6), epoch by epoch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.checkpoints import chosen_epochs, missing_epochs, too_few
+from transferscope.analyses.checkpoints import OnEpochs
 from transferscope.analyses.contract import Measured, Unit
-from transferscope.analyses.estimates import Estimate, Quantity, in_turn
+from transferscope.analyses.estimate_words import in_turn
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.mistake_rows import PAIR_COLUMNS, consistency, row_of
 from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, Pair, finite, tuned_members
+from transferscope.analyses.tuned import Pair, finite
 from transferscope.bounds import DIFFERENCE
-from transferscope.context.bound import TRAINED, BoundStudy
+from transferscope.context.bound import BoundStudy
 from transferscope.keys import shown
-from transferscope.specs.network import NetworkSpec
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
-    from transferscope.study.settings import Study, VariantRecipe
 
 __all__ = ["MistakesInTraining"]
 
@@ -33,18 +32,16 @@ _SETTLED = Quantity("settled_epoch", "epoch from which {variant} makes mostly th
 
 
 @final
-class MistakesInTraining(AbstractTuned):
+class MistakesInTraining(OnEpochs):
     """Common mistakes and error consistency κ of P-T and RI-T at equal epochs, and of each run with its own end.
 
     Attributes:
-        epochs: which kept epochs, 0 is the start; None takes all kept ones, the last always among them.
-        most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
         draws: bootstrap draws of the interval of κ over examples.
     """
 
-    epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
     most: int = Field(default=12, ge=2)
     draws: int = Field(default=1000, ge=100)
+    from_start: ClassVar[bool] = False
 
     name: ClassVar[str] = "mistakes_in_training"
     title: ClassVar[str] = "Mistakes during training"
@@ -58,27 +55,11 @@ class MistakesInTraining(AbstractTuned):
     }
     quantities: ClassVar[tuple[Quantity, ...]] = (_KAPPA, _SETTLED)
 
-    def misfit(self, study: "Study") -> str | None:
-        """Epochs that are asked for and not kept."""
-        return missing_epochs(study.training.recipe, self.epochs, start=False)
-
-    def inapplicable(self, study: BoundStudy) -> str | None:
-        """There must be an epoch before the last whose weights are kept."""
-        return too_few(study.settings.training.recipe, start=False)
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P-T and RI-T of all seeds."""
-        return [member.spec for member in tuned_members(study, evidence, TRAINED)]
-
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per epoch: all of its pairs read the same stored logits."""
-        members = tuple(tuned_members(study, evidence, TRAINED))
+        members = self.members(study, evidence)
         for epoch in self.chosen(study.settings.training.recipe):
             yield Unit(members=members, settings={"epoch": epoch})
-
-    def chosen(self, recipe: "VariantRecipe") -> tuple[int, ...]:
-        """The epochs that are looked at, the last among them."""
-        return chosen_epochs(recipe, self.epochs, self.most, start=False)
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Every network sees the test images once, but at the last epoch, which other analyses have run."""
@@ -87,6 +68,9 @@ class MistakesInTraining(AbstractTuned):
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Compare the predictions of one epoch with each other and with each run's end."""
+        return self.measured(self._rows(unit, context))
+
+    def _rows(self, unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
         from transferscope.analyses.predictions import Judgements
 
         epoch = unit.settings["epoch"]
@@ -95,18 +79,16 @@ class MistakesInTraining(AbstractTuned):
         now = {
             member.label: judgements.predicted(context.outputs(member.spec, "test", epoch).logits) for member in members
         }
-        rows: list[dict[str, Any]] = []
         for first, second in pairs_of(members):
             seed = context.seed("mistakes_in_training", epoch, first.label, second.label)
             found = row_of(judgements, now[first.label], now[second.label], None, self.draws, seed)
-            rows.append({"level": "pair", "epoch": epoch, **Pair(first, second).columns, **found})
+            yield {"level": "pair", "epoch": epoch, **Pair(first, second).columns, **found}
         for member in members:
             end = judgements.predicted(context.outputs(member.spec, "test").logits)
             seed = context.seed("mistakes_in_training", epoch, member.label)
             found = row_of(judgements, now[member.label], end, None, self.draws, seed)
             named = {**Pair(member, member).columns, "pair": f"{shown(member.variant)}/its end"}
-            rows.append({"level": "end", "epoch": epoch, **named, **found})
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+            yield {"level": "end", "epoch": epoch, **named, **found}
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Mean κ over all pairs of seeds at the first epoch after the start, in the middle and at the end."""
@@ -143,9 +125,8 @@ def _settled(table: pl.DataFrame) -> list[Estimate]:
         means = dict(known.iter_rows())
         late = [epoch for epoch in means if all(means[other] >= 0.5 for other in means if other >= epoch)]
         if late:
-            found = {"value": float(min(late)), "low": None, "high": None, "basis": None, "n": runs}
             why = f"common / wrong by either, mean over {runs} runs, at least ½ from there on"
-            estimates.append(_SETTLED.at_row(found, why, variant=variant))
+            estimates.append(_SETTLED.number(float(min(late)), runs, why, variant=variant))
         else:
             estimates.append(_SETTLED.undefined("no run ends with a mistake", runs, variant=variant))
     return estimates

@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.images import OnImages
+from transferscope.analyses.images import OnImages, clusters_of
 from transferscope.analyses.module_path.summary import QUANTITIES, summary
 from transferscope.analyses.modules import OnModules
 from transferscope.analyses.path_pairs import members_of
-from transferscope.analyses.path_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
+from transferscope.analyses.path_rows import LINE_COLUMNS, own_row, way_rows
 from transferscope.analyses.path_settings import joined
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned
+from transferscope.analyses.tuned import SetAnalysis
 from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
 from transferscope.keys import shown
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     import torch
@@ -36,11 +36,10 @@ ALL = "(all)"
 TRUNK = "(trunk)"
 """All modules but the head at once."""
 _GROUPS = {ALL: -2, TRUNK: -1}
-_SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 
 
 @final
-class ModulePath(AbstractTuned, OnImages, OnModules):
+class ModulePath(SetAnalysis, OnImages, OnModules):
     """The straight line between two networks in one module after the other, the rest staying at either network.
 
     Beside the barriers of a module stand its CKA between the two networks and its distance. What lies before a module
@@ -90,18 +89,15 @@ class ModulePath(AbstractTuned, OnImages, OnModules):
         "head": Column(bool, "whether it is the classifying head"),
         "parameters": Column(int, "numbers that move", "count"),
         "l2": Column(float, "distance of the module from α = 0; between the networks for a barrier", "ℓ2"),
-        "relative": Column(
-            float, "of a barrier row: l2 over the norm of the module in b's start", null="as said, or that norm is 0"
-        ),
+        "relative": Column(float, "of a barrier row: l2 over the norm of the module in b's start",
+                           null="as said, or that norm is 0"),
         "cka": Column(
             float,
-            "of a barrier row: CKA of the module's outputs in the two networks as they were trained, test images",
-            "1",
-            "row",
-            "not a barrier row, (trunk), (all), no single output, or features without variation",
+            "of a barrier row: CKA of the module's outputs in the two networks as they were trained, test images", "1",
+            "row", "not a barrier row, (trunk), (all), no single output, or features without variation"
         ),
         **LINE_COLUMNS,
-    }
+    }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
@@ -124,7 +120,7 @@ class ModulePath(AbstractTuned, OnImages, OnModules):
         modules = len(parts_of(study.settings.source.architecture, self.granularity)) + self.head + len(_GROUPS)
         return 2 * (modules * (self.points - 1) + 2) * self.per_point + 2 * (self.cka_images or 1000)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def rows(self, unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
         """Move every module of each network to that of the other."""
         from transferscope.methods.landscape.linear_path import alpha_grid
         from transferscope.methods.modules.paths import module_paths
@@ -132,8 +128,6 @@ class ModulePath(AbstractTuned, OnImages, OnModules):
         from transferscope.networks.modules import parts_parameters
 
         first, second = unit.members
-        if context.diverged(first.spec) or context.diverged(second.spec):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
         networks = context.network(first.spec), context.network(second.spec)
         head = head_name(networks[0], first.spec.architecture)
         parts = parts_parameters(networks[0], self.granularity, head)
@@ -144,7 +138,6 @@ class ModulePath(AbstractTuned, OnImages, OnModules):
         clusters = clusters_of(context, self.limits)
         places = {**{part: place for place, part in enumerate(parts)}, **_GROUPS}
         base = joined(first, second)
-        rows: list[dict[str, Any]] = []
         for member, ends in ((first, networks), (second, networks[::-1])):
             lines = module_paths(
                 *ends,
@@ -160,11 +153,13 @@ class ModulePath(AbstractTuned, OnImages, OnModules):
             for row in _rows(lines, clusters, family):
                 module = row["module"]
                 place = {"position": places.get(module, -3), "head": module in of_head, "rest": member.label}
-                rows.append({**base, **place, **row})
-                if row["level"] == "barrier":
-                    rows[-1] |= {"cka": similar.get(module), "relative": relative[module]}
-        table = pl.DataFrame(rows, schema=schema(self.columns))
-        return Measured(table, {f"side-by-side-{_file(first)}-{_file(second)}.csv": _side_by_side(table)})
+                of = {"cka": similar.get(module), "relative": relative[module]} if row["level"] == "barrier" else {}
+                yield {**base, **place, **row, **of}
+
+    def files(self, unit: Unit, table: pl.DataFrame) -> Mapping[str, bytes]:
+        """Barriers, CKA and distance of every module, side by side."""
+        first, second = unit.members
+        return {f"side-by-side-{_file(first)}-{_file(second)}.csv": _side_by_side(table)}
 
     def _similar(
         self, networks: "tuple[torch.nn.Module, torch.nn.Module]", context: "Context"
@@ -223,7 +218,7 @@ def _relative(
 
 
 def _rows(lines: "ModuleLines", clusters: Mapping[str, Any], family: int) -> Iterator[dict[str, Any]]:
-    for split in _SPLITS:
+    for split in lines.own:
         facts: dict[str, Any] = {"split": split, "module": "(none)", "parameters": 0, "l2": 0.0}
         yield {**facts, **own_row(lines.own[split], clusters[split])}
         for module, line in lines.modules.items():

@@ -9,18 +9,19 @@ from pydantic import Field
 from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.final_metrics import interval_columns
+from transferscope.analyses.images import groups_of
 from transferscope.analyses.learning_curves.analysis import LearningCurves, end_flags
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.outcome.per_class import CLASS_COLUMNS, class_rows
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.trends import curves_of, improving, too_short
 from transferscope.analyses.tuned import tuned_members
-from transferscope.bounds import DIFFERENCE, SHARE, Flag
+from transferscope.bounds import DIFFERENCE, SHARE, Flag, side_of
 from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
 from transferscope.keys import gap_key, shown
 from transferscope.rounding import exact
-from transferscope.specs.network import NetworkSpec
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.bounds import Flag
@@ -79,10 +80,6 @@ class Outcome(AbstractAnalysis):
         """Each variant's learning rate, and the curves that tell whether RI-T has ended."""
         return (LearningRate(), LearningCurves())
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """All four variants, all seeds."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
-
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: the intervals need all networks."""
         variants: tuple[str, ...] = (*BASELINES, *TRAINED)
@@ -96,15 +93,12 @@ class Outcome(AbstractAnalysis):
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Read the stored logits of every network; run those that are missing."""
-        import numpy as np
-
         from transferscope.analyses.predictions import Judgements
         from transferscope.measures.intervals import paired_seeds_interval, seeds_interval
         from transferscope.measures.metric_difference import gap_over_examples
         from transferscope.measures.metrics import metric, per_example_loss
 
         task, name = context.study.task, context.study.metric
-        groups = context.images().groups
         rows: list[dict[str, Any]] = []
         for split in ("validation", "test"):
             values: dict[str, dict[int, float]] = {}
@@ -133,8 +127,7 @@ class Outcome(AbstractAnalysis):
                 interval = seeds_interval(list(by_seed.values()), bounds=SHARE)
                 rows.append(
                     {"level": "variant", "variant": variant, "split": split, "metric": name}
-                    | {"value": interval.value, "low": interval.low, "high": interval.high}
-                    | {"basis": interval.basis, "n": interval.n, "diverged": diverged[variant]}
+                    | {**interval_columns(interval), "diverged": diverged[variant]}
                 )
             for better, worse in _GAPS:
                 seeds = [seed for seed in values.get(better, {}) if seed in values.get(worse, {})]
@@ -147,22 +140,18 @@ class Outcome(AbstractAnalysis):
                     bounds=DIFFERENCE,
                 )
                 chosen = [dict(logits[variant]) for variant in (better, worse)]
-                index = context.indices(split)
-                clusters = None if groups is None else np.asarray(groups)[index]
                 examples = gap_over_examples(
                     [chosen[0][seed] for seed in seeds],
                     [chosen[1][seed] for seed in seeds],
                     labels,
                     name,
-                    clusters,
+                    groups_of(context, split),
                     self.draws,
                     context.seed("outcome", split, names),
                 )
                 rows += [
                     {"level": "gap", "variant": names, "split": split, "metric": name}
-                    | {"value": interval.value, "low": interval.low, "high": interval.high}
-                    | {"basis": interval.basis, "n": interval.n}
-                    | {"diverged": diverged[better] or diverged[worse]}
+                    | {**interval_columns(interval), "diverged": diverged[better] or diverged[worse]}
                     for interval in (paired, examples)
                 ]
         judgements = Judgements.of(context)
@@ -172,7 +161,7 @@ class Outcome(AbstractAnalysis):
             if variant in logits
         }
         rows += [{**row, "split": "test", "diverged": diverged[row["variant"]]} for row in class_rows(judgements, said)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether P-T beats RI-T on test data, by which interval."""
@@ -248,7 +237,7 @@ def _judgement(test: pl.DataFrame, curves: pl.DataFrame) -> tuple[str, dict[str,
     if unended is not None and not gaps["RI_T_long"].is_empty() and _unended(curves, "RI_T_long")[0] is None:
         rival, unended = "RI_T_long", None
     deciding = _deciding(gaps[rival])
-    sign = 0 if deciding is None else _sign(deciding)
+    sign = 0 if deciding is None else side_of(deciding["low"], deciding["high"])
     facts = {
         "rival": rival,
         "winner": {1: "P_T", -1: rival, 0: None}[sign],
@@ -310,7 +299,11 @@ def _judged(gaps: pl.DataFrame, examples: int | None) -> tuple[str, str, str]:
     )
     if (seeds := rows.get("seeds")) is not None:
         words = {1: "This pre-training helps", -1: "This pre-training hurts", 0: "Undecided for training in general"}
-        return words[_sign(seeds)], f"{said}, 95 % interval over {seeds['n']} seeds {span(seeds)}", ""
+        return (
+            words[side_of(seeds["low"], seeds["high"])],
+            f"{said}, 95 % interval over {seeds['n']} seeds {span(seeds)}",
+            "",
+        )
     first = gaps.row(0, named=True)  # over seeds
     of_seeds = "; one seed" if first["n"] == 1 else f"; equal for all {first['n']} seeds"
     if "range" in rows:
@@ -321,13 +314,8 @@ def _judged(gaps: pl.DataFrame, examples: int | None) -> tuple[str, str, str]:
         return "Undecided", f"{said}, without an interval{of_seeds}", after
     unit = "groups of test examples" if examples is not None and row["n"] < examples else "test examples"
     words = {1: "These P-T networks are better", -1: "These P-T networks are worse", 0: "Undecided"}
-    return words[_sign(row)], f"{said}, 95 % interval over {row['n']} {unit} {span(row)}{of_seeds}", after
-
-
-def _equal(over_seeds: dict[str, Any]) -> bool:
-    """Whether three seeds or more are all equal: they then have no interval."""
-    return over_seeds["basis"] is None and over_seeds["n"] > 2
-
-
-def _sign(row: dict[str, Any]) -> int:
-    return 1 if row["low"] > 0 else -1 if row["high"] < 0 else 0
+    return (
+        words[side_of(row["low"], row["high"])],
+        f"{said}, 95 % interval over {row['n']} {unit} {span(row)}{of_seeds}",
+        after,
+    )

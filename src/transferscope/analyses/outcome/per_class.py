@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from transferscope.analyses.final_metrics import interval_columns
 from transferscope.analyses.predictions import Judgements
 from transferscope.study.columns import Column
 
@@ -53,12 +54,10 @@ def _shares(
     from transferscope.measures.share_interval import share_interval
 
     seeds = [float(row[chosen].mean()) for row, chosen in zip(right, counted, strict=True) if chosen.any()]
-    names = ("value", "low", "high", "basis", "n")
     over_images = share_interval(right[counted], np.broadcast_to(owners, counted.shape)[counted])
-    yield {name: getattr(over_images, name) for name in names}
+    yield interval_columns(over_images)
     if len(seeds) > 1:  # one seed says nothing about seeds
-        over_seeds = seeds_interval(seeds, bounds=SHARE)
-        row = {name: getattr(over_seeds, name) for name in names}
+        row = interval_columns(seeds_interval(seeds, bounds=SHARE))
         # Equal for all seeds there is no interval, and still a row of seeds: one without a basis is of no image.
         yield {**row, "basis": "seeds" if len(seeds) > 2 else "range"}
 

@@ -1,23 +1,22 @@
 """Linear paths between the networks of a study (paper Fig. 4), with a ruler that is checked first."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import polars as pl
 from pydantic import Field, model_validator
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.images import OnImages
+from transferscope.analyses.images import OnImages, clusters_of
 from transferscope.analyses.path.rows import COLUMNS, rows_of
 from transferscope.analyses.path.summary import QUANTITIES, summary_of
 from transferscope.analyses.path_pairs import KINDS, NEGATIVE, POSITIVE, PairKind, members_of
-from transferscope.analyses.path_rows import clusters_of
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, tuned_member
+from transferscope.analyses.tuned import OnSeeds, SetAnalysis, tuned_member
 from transferscope.context.bound import BoundStudy
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,13 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Path"]
 
-_SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 _RULER_POINTS = 5
 _NEGATIVE_KIND = "RI_T/RI_T"
 
 
 @final
-class Path(AbstractTuned, OnImages):
+class Path(SetAnalysis, OnImages, OnSeeds):
     """Loss and error on the straight line between two networks, both barriers, extrapolation.
 
     Beside the pairs asked for every table holds the ruler: a pair that must be connected (RI-T of the first seed, and
@@ -100,7 +98,7 @@ class Path(AbstractTuned, OnImages):
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per pair and what moves, and those of the ruler."""
-        seeds = study.seeds[: self.max_seeds]
+        seeds = self.seeds(study)
         for kind in dict.fromkeys(self.pairs):
             for pair in members_of(kind, study, evidence, seeds):
                 for moved in dict.fromkeys(self.moves):
@@ -120,14 +118,12 @@ class Path(AbstractTuned, OnImages):
         inner = self.points if self.refine is None else budget(self.points, self.refine)
         return (inner + 2 * self.outer + 2) * self.per_point
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def rows(self, unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
         """Walk the line between the two members."""
         from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
         from transferscope.networks.architectures import head_name
 
         first, second = unit.members[0], unit.members[-1]
-        if any(context.diverged(member.spec) for member in unit.members):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
         label, moved = unit.settings["pair"], unit.settings["moved"]
         ruler = len(unit.members) == 1
         ends, names = self._ends(unit, context)
@@ -150,10 +146,8 @@ class Path(AbstractTuned, OnImages):
             "seed_a": first.seed,
             "seed_b": second.seed,
         }
-        rows: list[dict[str, Any]] = []
-        for split in _SPLITS:
-            rows += [{**base, "split": split, **row} for row in rows_of(path, split, clusters[split])]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        for split in self.limits:
+            yield from ({**base, "split": split, **row} for row in rows_of(path, split, clusters[split]))
 
     def _ends(self, unit: Unit, context: "Context") -> tuple[tuple["nn.Module", "nn.Module"], tuple[str, str]]:
         """The two networks of a unit, and what they are called."""

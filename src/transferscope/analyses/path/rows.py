@@ -1,10 +1,10 @@
 """Rows of the table of ``path``: the points of a line, its ends with their own statistics, and its barriers."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from transferscope.keys import OWN_STATISTICS
+from transferscope.rounding import finite_or_none
 from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
@@ -31,9 +31,8 @@ COLUMNS: Mapping[str, Column] = {
     "split": Column(str, "train or test"),
     "batch_norm": Column(str, "recompute, interpolate, none, no batch norm, or own statistics (of the ends)"),
     "examples": Column(int, "images evaluated", "count"),
-    "alpha": Column(
-        float, "position on the line; of the largest gap for a barrier", null="a barrier that is not finite"
-    ),
+    "alpha": Column(float, "position on the line; of the largest gap for a barrier",
+                    null="a barrier that is not finite"),
     "l2": Column(float, "distance from a, negative before it (‖θ_a − θ_b‖ for a barrier)", "ℓ2"),
     "loss": Column(float, "mean loss", "nat", "row", "not finite, or a barrier row"),
     "loss_se": Column(float, "its standard error over examples", "nat", "row", "as loss"),
@@ -51,16 +50,13 @@ COLUMNS: Mapping[str, Column] = {
     "quantity": Column(str, "of a barrier: loss or error", null=_POINT),
     "baseline": Column(str, "of a barrier: linear or mean", null=_POINT),
     "barrier": Column(float, "largest gap over α in [0, 1], at least 0", "nat or 1", "row", _NO_BARRIER),
-    "barrier_se": Column(
-        float, "standard error of the gap at that α, paired by example", "nat or 1", "row", f"{_NO_BARRIER}, or none"
-    ),
+    "barrier_se": Column(float, "standard error of the gap at that α, paired by example", "nat or 1", "row",
+                         f"{_NO_BARRIER}, or none"),
     "low": Column(float, "lower 95 % limit, over examples or groups", "nat or 1", "row", "a point row, or none"),
     "high": Column(float, "upper 95 % limit, over examples or groups", "nat or 1", "row", "a point row, or none"),
     "n": Column(int, "examples, or groups of them, that the limits rest on", "count", null=_NO_BARRIER),
-    "per_l2": Column(
-        float, "barrier over ‖θ_a − θ_b‖; not scale-free: quadratic effects grow as its square", "nat or 1 per ℓ2",
-        "row", f"{_NO_BARRIER}, or the distance is 0",
-    ),
+    "per_l2": Column(float, "barrier over ‖θ_a − θ_b‖; not scale-free: quadratic effects grow as its square",
+                     "nat or 1 per ℓ2", "row", f"{_NO_BARRIER}, or the distance is 0"),
     "midpoint_gap": Column(float, "signed gap at α = ½", "nat or 1", "row", "a point row, or no ½ in the grid"),
     "smallest_gap": Column(float, "smallest gap: a better middle is negative", "nat or 1", "row", _NO_BARRIER),
     "points": Column(int, "values of α in [0, 1] that were evaluated", "count", null=_POINT),
@@ -91,8 +87,8 @@ def rows_of(path: "LinearPath", split: str, clusters: Any) -> Iterable[dict[str,
     for quantity in QUANTITIES:
         # Loss outside [0, 1] may be infinite; what is not finite becomes a null.
         values = path.values(split, quantity)
-        columns[quantity] = [_finite(float(row.mean())) for row in values]
-        columns[f"{quantity}_se"] = [_finite(standard_error(row, clusters)) for row in values]
+        columns[quantity] = [finite_or_none(float(row.mean())) for row in values]
+        columns[f"{quantity}_se"] = [finite_or_none(standard_error(row, clusters)) for row in values]
         first, second = values[path.alphas.index(0.0)], values[path.alphas.index(1.0)]
         with np.errstate(invalid="ignore"):
             straight = (1 - alphas[:, None]) * first + alphas[:, None] * second
@@ -102,10 +98,10 @@ def rows_of(path: "LinearPath", split: str, clusters: Any) -> Iterable[dict[str,
             with np.errstate(invalid="ignore"):
                 gaps = values - line
             columns[f"{quantity}_gap{suffix}"] = [
-                _finite(float(gap.mean())) if within else None for gap, within in zip(gaps, inside, strict=True)
+                finite_or_none(float(gap.mean())) if within else None for gap, within in zip(gaps, inside, strict=True)
             ]
             columns[f"{quantity}_gap{suffix}_se"] = [
-                _finite(standard_error(gap, clusters)) if within else None
+                finite_or_none(standard_error(gap, clusters)) if within else None
                 for gap, within in zip(gaps, inside, strict=True)
             ]
     for index, alpha in enumerate(path.alphas):
@@ -124,8 +120,8 @@ def rows_of(path: "LinearPath", split: str, clusters: Any) -> Iterable[dict[str,
             "alpha": alpha,
             "l2": alpha * path.distance,
             "metric": end.metric,
-            "loss": _finite(float(end.losses.mean())),
-            "loss_se": _finite(standard_error(end.losses, clusters)),
+            "loss": finite_or_none(float(end.losses.mean())),
+            "loss_se": finite_or_none(standard_error(end.losses, clusters)),
             "error": float(end.errors.mean()),
             "error_se": standard_error(end.errors, clusters),
         }
@@ -146,7 +142,7 @@ def _barriers(path: "LinearPath", split: str, clusters: Any) -> Iterable[dict[st
     if (found := path.resolution) is not None:
         common |= {"equivalent": found.equivalent, "bracket": found.bracket, "open": found.open}
     if path.recheck is not None:
-        common |= {"recheck_loss": _finite(path.recheck.loss), "recheck_error": path.recheck.error}
+        common |= {"recheck_loss": finite_or_none(path.recheck.loss), "recheck_error": path.recheck.error}
     for quantity in QUANTITIES:
         values = path.values(split, quantity)
         finite = bool(np.isfinite(values[inside]).all())
@@ -167,7 +163,3 @@ def _barriers(path: "LinearPath", split: str, clusters: Any) -> Iterable[dict[st
                     "smallest_gap": measured.minimum_gap,
                 }
             yield row
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -18,6 +18,7 @@ from transferscope.analyses.barrier_estimates import (
     select,
 )
 from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.images import batch_norm_note, on_same
 from transferscope.analyses.path.radius import RISE, radius_estimates
 from transferscope.analyses.path_pairs import NEGATIVE, POSITIVE
 from transferscope.analyses.summary import Summary
@@ -150,16 +151,15 @@ def _per_l2(rows: pl.DataFrame, pair: str, moved: str) -> Iterator[Estimate]:
 
 
 def _notes(rows: pl.DataFrame, batch_norm_images: int) -> tuple[str, ...]:
-    notes = []
     policies = set(rows["batch_norm"])
-    if policies & {"interpolate", "none"}:
-        how = "interpolated" if "interpolate" in policies else "those of the first network everywhere"
-        notes.append(f"batch-norm statistics were {how}, not recomputed: these barriers are artefacts")
-    elif "recompute" in policies:
-        notes.append(
-            f"batch-norm statistics recomputed at every point on the same {batch_norm_images} training images "
-            "(or all, if fewer), ends included; the ends with their own statistics are listed apart"
+    how = "interpolated" if "interpolate" in policies else "those of the first network everywhere"
+    notes = list(
+        batch_norm_note(
+            policies,
+            f"{on_same(batch_norm_images)}, ends included; the ends with their own statistics are listed apart",
+            f"were {how}, not recomputed: these barriers are artefacts",
         )
+    )
     if "trunk" in set(rows["moved"]):
         notes.append("trunk only: the head is that of the first network on the whole line, at the second end too")
     pairs = rows.filter(pl.col("role") == "pair")

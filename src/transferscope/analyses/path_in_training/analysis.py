@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.checkpoints import chosen_epochs, missing_epochs, too_few
+from transferscope.analyses.checkpoints import OnEpochs
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.images import OnImages
+from transferscope.analyses.images import OnImages, clusters_of
 from transferscope.analyses.path_in_training.summary import QUANTITIES, summary
-from transferscope.analyses.path_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
+from transferscope.analyses.path_rows import LINE_COLUMNS, line_rows, own_row
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, finite, tuned_member
+from transferscope.analyses.tuned import OnSeeds, finite
 from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
 from transferscope.keys import shown
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     import torch
@@ -28,17 +28,14 @@ if TYPE_CHECKING:
     from transferscope.context.context import Context
     from transferscope.methods.landscape.checkpoint_lines import TrainingLines
     from transferscope.methods.landscape.linear_path import LinearPath
-    from transferscope.study.settings import Study
 
     State = Mapping[str, torch.Tensor]
 
 __all__ = ["PathInTraining"]
 
-_SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
-
 
 @final
-class PathInTraining(AbstractTuned, OnImages):
+class PathInTraining(OnEpochs, OnImages, OnSeeds):
     """Straight lines between checkpoints: of two runs at equal epochs, of a run and its end, of a run and its start.
 
     Each checkpoint is read once and evaluated once, however many lines it ends. In memory are the start, the end and
@@ -48,8 +45,6 @@ class PathInTraining(AbstractTuned, OnImages):
         lines: ``across``: two seeds of one variant at the same epoch; ``end``: each epoch and the last of its run;
             ``start``: the start (P or RI with the run's head) and each epoch.
         variants: whose runs.
-        epochs: which kept epochs; the start and the last always among them. None takes all that are kept.
-        most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
         max_seeds: at most so many seeds of each variant, of which all pairs are measured; None for all.
         points: values of α from 0 to 1, ends included.
         batch_norm: ``recompute`` running statistics at every point, or ``interpolate`` them (which makes artefacts).
@@ -57,7 +52,6 @@ class PathInTraining(AbstractTuned, OnImages):
 
     lines: tuple[Literal["across", "end", "start"], ...] = Field(default=("across", "end", "start"), min_length=1)
     variants: tuple[Literal["P_T", "RI_T"], ...] = Field(default=("P_T", "RI_T"), min_length=1)
-    epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
     most: int = Field(default=8, ge=3)
     max_seeds: int | None = Field(default=4, ge=1)
     points: int = Field(default=9, ge=3)
@@ -89,23 +83,17 @@ class PathInTraining(AbstractTuned, OnImages):
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
-    def misfit(self, study: "Study") -> str | None:
-        """Epochs that are asked for and not kept."""
-        return missing_epochs(study.training.recipe, self.epochs)
-
     def inapplicable(self, study: BoundStudy) -> str | None:
         """There must be an epoch between the first and the last, and two seeds for lines across."""
-        if self.lines == ("across",) and len(study.seeds[: self.max_seeds]) < 2:
+        if self.lines == ("across",) and len(self.seeds(study)) < 2:
             return "a line between two runs needs at least two seeds; lines: [end, start] do with one"
-        return too_few(study.settings.training.recipe)
+        return super().inapplicable(study)
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One for each variant: what a checkpoint gives is shared by all lines that it ends."""
-        seeds = study.seeds[: self.max_seeds]
-        epochs = chosen_epochs(study.settings.training.recipe, self.epochs, self.most)
+        epochs = self.chosen(study.settings.training.recipe)
         for variant in self.variants:
-            members = tuple(tuned_member(study, variant, seed, evidence) for seed in seeds)
-            yield Unit(members=members, settings={"epochs": list(epochs)})
+            yield Unit(members=self.members(study, evidence, (variant,)), settings={"epochs": list(epochs)})
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Every checkpoint, and what lies between the ends of every line."""
@@ -122,7 +110,7 @@ class PathInTraining(AbstractTuned, OnImages):
 
         members = finite(unit, context)
         if not members:
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+            return self.measured()
         starts = {member.label: context.network(member.spec, 0) for member in members}
         anywhere = starts[members[0].label]
         land = Landscape(
@@ -136,11 +124,11 @@ class PathInTraining(AbstractTuned, OnImages):
         epochs: list[int] = unit.settings["epochs"]
         known = {label: network.state_dict() for label, network in starts.items()}
         for path, facts, family in self._walk(members, epochs, known, lines, context):
-            rows += [{**facts, **row} for row in _rows(path, clusters, family)]
+            rows += [{**facts, **row} for row in line_rows(path, clusters, family, ends=False)]
         for member in members:
             for epoch in epochs:
                 rows += _own(member, epoch, lines, clusters)
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
 
     def _walk(
         self,
@@ -194,15 +182,8 @@ def _facts(line: str, first: Member, epoch_a: int, second: Member, epoch_b: int)
     }  # fmt: skip
 
 
-def _rows(path: "LinearPath", clusters: Mapping[str, Any], family: int) -> Iterator[dict[str, Any]]:
-    lengths = [alpha * path.distance for alpha in path.alphas]
-    for split in _SPLITS:
-        for row in way_rows(path.alphas, lengths, path.points[split], clusters[split], family):
-            yield {"split": split, "batch_norm": path.batch_norm, **row}
-
-
 def _own(member: Member, epoch: int, lines: "TrainingLines", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     facts = _facts("end", member, epoch, member, epoch) | {"line": "checkpoint", "pair": shown(member.variant)}
-    for split in _SPLITS:
-        own = own_row(lines.own((member.label, epoch))[split], clusters[split])
+    for split, point in lines.own((member.label, epoch)).items():
+        own = own_row(point, clusters[split])
         yield {"split": split, "l2": 0.0, **facts, **own}

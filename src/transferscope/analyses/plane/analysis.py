@@ -1,24 +1,24 @@
 """Planes through the networks of a study, and of random directions around them."""
 
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.images import OnImages
+from transferscope.analyses.images import OnImages, groups_of
 from transferscope.analyses.plane.summary import QUANTITIES, summary_of
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, tuned_member
+from transferscope.analyses.tuned import SetAnalysis, tuned_member
 from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
 from transferscope.keys import OWN_STATISTICS, RANDOM_DIRECTIONS
-from transferscope.study.columns import Column, schema
+from transferscope.rounding import finite_or_none
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -27,13 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Plane"]
 
-_SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 _NAME = re.compile(r"(RI|P|RI_T|P_T)\[(\d+)\]")
 _NOT_FINITE = "not finite"
 
 
 @final
-class Plane(AbstractTuned, OnImages):
+class Plane(SetAnalysis, OnImages):
     """Loss and error on planes of parameter space, as pictures with the networks marked.
 
     Attributes:
@@ -141,10 +140,8 @@ class Plane(AbstractTuned, OnImages):
         """Every point of the finest grid (at most): statistics (about twice a plain pass), training and test images."""
         return (self.resolution**2 + 2 * len(unit.members)) * self.per_point
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
-        """Evaluate a plane; none with a diverged network."""
-        if any(context.diverged(member.spec) for member in unit.members):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+    def rows(self, unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
+        """Evaluate a plane."""
         from transferscope.methods.landscape.plane import plane_around, plane_through
 
         data = self.data(context)
@@ -165,20 +162,16 @@ class Plane(AbstractTuned, OnImages):
                 one_dimensional=self.one_dimensional,
                 **shared,
             )
-        rows: list[dict[str, Any]] = []
-        for split in _SPLITS:
-            indices = context.indices(split, self.limits[split])
-            groups = context.images().groups
+        for split, limit in self.limits.items():
             facts = {
                 "plane": _title(unit.members),
                 "kind": "networks" if len(networks) == 3 else RANDOM_DIRECTIONS,
                 "split": split,
-                "examples": len(indices),
+                "examples": len(context.indices(split, limit)),
                 "cosine": found.cosine,
             }
-            clusters = None if groups is None else [groups[index] for index in indices]
-            rows += [{**facts, **row} for row in _rows(found, unit.members, split, clusters)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+            clusters = groups_of(context, split, limit)
+            yield from ({**facts, **row} for row in _rows(found, unit.members, split, clusters))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Errors at the marks, and how the plane was evaluated; a picture decides nothing."""
@@ -199,7 +192,7 @@ def _title(members: tuple[Member, ...]) -> str:
 
 
 def _rows(
-    plane: "plane_networks.Plane", members: tuple[Member, ...], split: str, clusters: list[Any] | None
+    plane: "plane_networks.Plane", members: tuple[Member, ...], split: str, clusters: Any
 ) -> Iterable[dict[str, Any]]:  # fmt: skip
     from transferscope.measures.standard_error import standard_error
 
@@ -212,7 +205,7 @@ def _rows(
                 "grid_level": int(plane.level[row, column]),
                 "interpolated": bool(plane.interpolated[row, column]),
                 "batch_norm": plane.batch_norm,
-                "loss": _finite(float(plane.loss[split][row, column])),
+                "loss": finite_or_none(float(plane.loss[split][row, column])),
                 "error": float(plane.error[split][row, column]),
             }
     for member, mark in zip(members, plane.marks, strict=True):
@@ -225,13 +218,9 @@ def _rows(
                 "y": mark.y,
                 "interpolated": False,
                 "batch_norm": policy,
-                "loss": _finite(float(point.losses.mean())),
-                "loss_se": _finite(standard_error(point.losses, clusters)),
+                "loss": finite_or_none(float(point.losses.mean())),
+                "loss_se": finite_or_none(standard_error(point.losses, clusters)),
                 "error": float(point.errors.mean()),
                 "error_se": standard_error(point.errors, clusters),
                 "metric": point.metric,
             }
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None

@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 
 from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.images import batch_norm_note, on_same
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import SHARE
 from transferscope.context.bound import BASELINES
@@ -27,8 +28,6 @@ def summary_of(table: pl.DataFrame, batch_norm_images: int, tolerance: float, on
         tolerance: for the note.
         one_dimensional: for the note.
     """
-    from transferscope.measures.intervals import Interval
-
     found = table.filter(pl.col("split") == "test")
     names = found["plane"].unique(maintain_order=True).to_list()
     if not names:
@@ -43,8 +42,8 @@ def summary_of(table: pl.DataFrame, batch_norm_images: int, tolerance: float, on
         where = name if rows["kind"][0] == RANDOM_DIRECTIONS else f"on {name}"
         words.append(f"{min(errors):.1f} to {max(errors):.1f} % {where}")
         estimates += [_at(mark) for mark in marks.iter_rows(named=True)]
-        share = Interval(1 - float(points["interpolated"].sum()) / len(points), None, None, len(points), None)
-        estimates.append(_EVALUATED.of(share, plane=name))
+        share = 1 - float(points["interpolated"].sum()) / len(points)
+        estimates.append(_EVALUATED.number(share, len(points), plane=name))
     verdict = (
         f"A picture, not a test: test error {'; '.join(words)}. Whether networks are connected is for paths and basins "
         "to decide, with intervals."
@@ -67,15 +66,13 @@ def _at(mark: dict[str, Any]) -> Estimate:
 
 
 def _notes(table: pl.DataFrame, batch_norm_images: int, tolerance: float, one_dimensional: str) -> tuple[str, ...]:
-    notes = []
-    policies = set(table["batch_norm"])
-    if policies & {"interpolate", "none"}:
-        notes.append("batch-norm statistics were not recomputed: these values are artefacts")
-    elif "recompute" in policies:
-        notes.append(
-            f"batch-norm statistics recomputed at every point on the same {batch_norm_images} training images "
-            "(or all, if fewer), the networks included; these with their own statistics are listed apart"
+    notes = list(
+        batch_norm_note(
+            table["batch_norm"],
+            f"{on_same(batch_norm_images)}, the networks included; these with their own statistics are listed apart",
+            "were not recomputed: these values are artefacts",
         )
+    )
     notes.append(
         f"points are evaluated where interpolation from the coarser grid was off by more than {tolerance:g} "
         "in error or in 1 − exp(−loss), the others are interpolated and flagged; what is narrower than the second "

@@ -10,23 +10,22 @@ from pydantic import Field, field_validator
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.final_metrics import over_seeds_row
+from transferscope.analyses.final_metrics import interval_columns, limit_columns, over_seeds_row
+from transferscope.analyses.images import groups_of
 from transferscope.analyses.modules import OnModules
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, tuned_member
+from transferscope.analyses.tuned import AbstractTuned, OnSeeds, finite
 from transferscope.bounds import DIFFERENCE, SHARE, Flag
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
 from transferscope.keys import gap_key
 from transferscope.rounding import exact
-from transferscope.specs.network import NetworkSpec
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from transferscope.context.context import Context
-    from transferscope.measures.intervals import Interval
 
 __all__ = ["GAPS", "Probe"]
 
@@ -42,7 +41,7 @@ _OF_THESE = Quantity(
 
 
 @final
-class Probe(AbstractTuned, OnModules):
+class Probe(AbstractTuned, OnModules, OnSeeds):
     """A multinomial logistic regression on the pooled output of every part, for RI, P, RI-T and P-T.
 
     Fitted on training images (features standardised by them), the penalty chosen on validation images, tested on test
@@ -60,7 +59,6 @@ class Probe(AbstractTuned, OnModules):
     penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(10.0, 1.0, 0.1, 0.01, 0.001, 0.0001, 0.00001), min_length=1
     )
-    max_seeds: int | None = Field(default=None, ge=1)
     draws: int = Field(default=2000, ge=100)
 
     name: ClassVar[str] = "probe"
@@ -76,28 +74,18 @@ class Probe(AbstractTuned, OnModules):
         "position": Column(int, "depth of the part: 0 is the first", "count"),
         "features": Column(int, "numbers per image", "count", null="the output cannot be pooled: see note"),
         "penalty": Column(float, "chosen on validation images", null="not a network, or no probe"),
-        "at_edge": Column(
-            bool, "the chosen penalty is the first or last of the grid", null="not a network, or no probe"
-        ),
+        "at_edge": Column(bool, "the chosen penalty is the first or last of the grid",
+                          null="not a network, or no probe"),
         "metric": Column(str, "top1, top5 or auc"),
-        "validation_metric": Column(
-            float, "of the chosen penalty", "metric", "validation", "not a network, undefined, or no probe: see note"
-        ),
-        "value": Column(
-            float, "metric on test images; of a gap the difference", "metric", "test", "undefined or no probe: see note"
-        ),
-        "low": Column(float, "lower end of the 95 % interval, or of a range", "metric", "test", "no interval"),
-        "high": Column(float, "upper end of the 95 % interval, or of a range", "metric", "test", "no interval"),
-        "simultaneous_low": Column(
-            float, "as low, for a gap at all parts at once (Bonferroni)", "metric", "test", "not a gap over 3 seeds"
-        ),
-        "simultaneous_high": Column(
-            float, "as high, for a gap at all parts at once (Bonferroni)", "metric", "test", "not a gap over 3 seeds"
-        ),
+        "validation_metric": Column(float, "of the chosen penalty", "metric", "validation",
+                                    "not a network, undefined, or no probe: see note"),
+        "value": Column(float, "metric on test images; of a gap the difference", "metric", "test",
+                        "undefined or no probe: see note"),
+        **limit_columns("a gap at all parts", "not a gap over 3 seeds", "metric", "test"),
         "basis": Column(str, "seeds, examples, or range (of two seeds)", null="one network, or no interval"),
         "n": Column(int, "how many seeds, or examples (groups of them where the data names groups)", "count"),
         "note": Column(str, "what a reader must know", null="nothing"),
-    }
+    }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = (_METRIC, _LARGEST, _OF_THESE)
 
@@ -107,21 +95,11 @@ class Probe(AbstractTuned, OnModules):
         # The same grid is the same analysis; the fits follow one another from strong to weak.
         return tuple(sorted(set(value), reverse=True))
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P-T and RI-T; RI and P need no training."""
-        return self._members(study, evidence)[1]
-
-    def _members(self, study: BoundStudy, evidence: Evidence) -> tuple[tuple[Member, ...], list[NetworkSpec]]:
-        seeds = study.seeds[: self.max_seeds]
-        members = [tuned_member(study, "P", seeds[0], evidence)]
-        members += [tuned_member(study, variant, seed, evidence) for variant in ("RI", *TRAINED) for seed in seeds]
-        return tuple(members), [member.spec for member in members]
-
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One for each part, with all networks; they share the stored features."""
         from transferscope.networks.features import FEATURES, feature_parts_of
 
-        members, _ = self._members(study, evidence)
+        members = self.members(study, evidence, ("RI", *TRAINED), once=("P",))
         places = (*feature_parts_of(study.settings.source.architecture, self.granularity), FEATURES)
         for position, module in enumerate(places):
             yield Unit(members=members, settings={"module": module, "position": position, "places": len(places)})
@@ -138,9 +116,7 @@ class Probe(AbstractTuned, OnModules):
         rows: list[dict[str, Any]] = []
         logits: dict[str, dict[int, Tensor]] = {}
         values: dict[str, dict[int, float]] = {}
-        for member in unit.members:
-            if context.diverged(member.spec):
-                continue
+        for member in finite(unit, context):
             row, found = self._probed(member, module, labels, context)
             rows.append({"level": "network", "variant": member.variant, "seed": member.seed, **base, **row})
             if found is not None and row["value"] is not None:
@@ -148,7 +124,7 @@ class Probe(AbstractTuned, OnModules):
                 values.setdefault(member.variant, {})[member.seed] = row["value"]
         rows += [{**base, **row} for row in _variants(values)]
         rows += [{**base, **row} for row in self._gaps(values, logits, labels, unit, context)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(rows)
 
     def _probed(
         self, member: Member, module: str, labels: "Tensor", context: "Context"
@@ -197,14 +173,11 @@ class Probe(AbstractTuned, OnModules):
         context: "Context",
     ) -> Iterable[dict[str, Any]]:
         """The rows of each gap: over seeds, and over examples."""
-        import numpy as np
-
         from transferscope.measures.families import bonferroni_confidence
         from transferscope.measures.intervals import seeds_interval
         from transferscope.measures.metric_difference import gap_over_examples
 
-        groups = context.images().groups
-        clusters = None if groups is None else np.asarray(groups)[context.indices("test")]
+        clusters = groups_of(context, "test")
         for better, worse in GAPS:
             pairs = _paired(values.get(better, {}), values.get(worse, {}), "P" in (better, worse))
             if not pairs:
@@ -213,12 +186,10 @@ class Probe(AbstractTuned, OnModules):
             gaps = [values[better][a] - values[worse][b] for a, b in pairs]
             seeds = seeds_interval(gaps, bounds=DIFFERENCE, scale=1.0)
             confidence = bonferroni_confidence(unit.settings["places"])
-            family = seeds_interval(gaps, confidence, DIFFERENCE, 1.0) if seeds.basis == "seeds" else None
-            row = {"level": "gap", "variant": name, **_limits(seeds)}
+            family = seeds_interval(gaps, confidence, DIFFERENCE, 1.0)
+            row = {"level": "gap", "variant": name, **interval_columns(seeds, family)}
             if "P" in (better, worse):
                 row["note"] = "; ".join(filter(None, (seeds.note, "P is one network")))
-            if family is not None:
-                row |= {"simultaneous_low": family.low, "simultaneous_high": family.high}
             yield row
             examples = gap_over_examples(
                 [logits[better][a] for a in dict.fromkeys(a for a, _ in pairs)],
@@ -229,7 +200,7 @@ class Probe(AbstractTuned, OnModules):
                 self.draws,
                 context.seed("probe", unit.settings["module"], name),
             )
-            yield {"level": "gap", "variant": name, **_limits(examples)}
+            yield {"level": "gap", "variant": name, **interval_columns(examples)}
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Where P's probe gains most over RI's, and what enters the head of each variant."""
@@ -262,22 +233,12 @@ def _paired(first: Mapping[int, float], second: Mapping[int, float], single: boo
     return [(seed, seed) for seed in first if seed in second]
 
 
-def _limits(interval: "Interval") -> dict[str, Any]:
-    return {
-        "value": interval.value,
-        "low": interval.low,
-        "high": interval.high,
-        "basis": interval.basis,
-        "n": interval.n,
-        "note": interval.note or None,
-    }
-
-
 def _variants(values: Mapping[str, Mapping[int, float]]) -> Iterable[dict[str, Any]]:
     from transferscope.measures.intervals import seeds_interval
 
     for variant, by_seed in values.items():
-        yield {"level": "variant", "variant": variant, **_limits(seeds_interval(list(by_seed.values()), bounds=SHARE))}
+        interval = seeds_interval(list(by_seed.values()), bounds=SHARE)
+        yield {"level": "variant", "variant": variant, **interval_columns(interval)}
 
 
 def _estimate(quantity: Quantity, row: Mapping[str, Any], **more: Any) -> Estimate:

@@ -9,6 +9,7 @@ from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit, an
 from transferscope.analyses.distance.analysis import Distance
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.final_metrics import interval_columns, limit_columns
 from transferscope.analyses.finished import finished_table
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.modules import OnModules
@@ -18,12 +19,10 @@ from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import tuned_members
 from transferscope.bounds import DIFFERENCE
 from transferscope.context.bound import BoundStudy
-from transferscope.specs.network import NetworkSpec
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
-    from transferscope.measures.intervals import Interval
 
 __all__ = ["MEASUREMENTS", "Reuse"]
 
@@ -68,27 +67,12 @@ class Reuse(AbstractAnalysis, OnModules):
         "position": Column(int, "depth: 0 is the first", "count"),
         "measurement": Column(str, "similarity, distance, probe_gain, probe_kept, transplant_first or transplant_last"),
         "value": Column(float, "mean over seeds", "CKA, ratio, or metric", "test", "not defined: see note"),
-        "low": Column(float, "lower end of the 95 % interval, or of a range", "as value", "test", "no interval"),
-        "high": Column(float, "upper end of the 95 % interval, or of a range", "as value", "test", "no interval"),
-        "simultaneous_low": Column(
-            float,
-            "as low, for all modules at once (Bonferroni)",
-            "as value",
-            "test",
-            "fewer than 3 seeds, or equal for all of them",
-        ),
-        "simultaneous_high": Column(
-            float,
-            "as high, for all modules at once (Bonferroni)",
-            "as value",
-            "test",
-            "fewer than 3 seeds, or equal for all of them",
-        ),
+        **limit_columns("all modules", "fewer than 3 seeds, or equal for all of them", "as value", "test"),
         "basis": Column(str, "seeds, or range (of two seeds)", null="one seed, equal for all seeds, or no value"),
         "n": Column(int, "seeds", "count"),
         "control": Column(float, "the same of RI-T, mean over seeds", "as value", "test", "it has none"),
         "note": Column(str, "what a reader must know", null="nothing"),
-    }
+    }  # fmt: skip
     quantities: ClassVar[tuple[Quantity, ...]] = (_LARGEST, _CONTROL, _AGREEMENT)
 
     def _read(self, study: BoundStudy) -> dict[str, AbstractAnalysis]:
@@ -104,10 +88,6 @@ class Reuse(AbstractAnalysis, OnModules):
     def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
         """The analyses whose tables it joins."""
         return (LearningRate(), *self._read(study).values())
-
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """Those of the analyses it reads."""
-        return [member.spec for member in tuned_members(study, evidence)]
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: the tables are joined as they are."""
@@ -143,7 +123,7 @@ class Reuse(AbstractAnalysis, OnModules):
             if row["module"] in places
         ]
         rows.sort(key=lambda row: (list(found).index(row["measurement"]), row["position"]))
-        table = pl.DataFrame(rows, schema=schema(self.columns))
+        table = self.measured(rows).table
         return Measured(table, {"side-by-side.csv": _side_by_side(table)} if rows else {})
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
@@ -158,8 +138,7 @@ class Reuse(AbstractAnalysis, OnModules):
             note = f"largest of {rows.height} modules"
             estimates.append(_LARGEST.at_row(top, note, top["note"], n_comparisons=rows.height, unit=unit, **at))
             if top["control"] is not None:
-                control = dict.fromkeys(("low", "high", "basis", "n"))
-                estimates.append(_CONTROL.at_row({**control, "value": top["control"]}, unit=unit, **at))
+                estimates.append(_CONTROL.number(top["control"], None, unit=unit, **at))
         pairs = (("similarity", "distance"), ("similarity", "probe_gain"), ("similarity", "probe_kept"))
         estimates += [_agreement(table, first, second) for first, second in pairs]
         notes = ["large similarity to P, small distance and a large gain need not fall on the same module"]
@@ -181,33 +160,17 @@ def _agreement(table: pl.DataFrame, first: str, second: str) -> Estimate:
     a, b = (dict(_by_size(table, name).select("module", "value").iter_rows()) for name in (first, second))
     common = [module for module in table["module"].unique(maintain_order=True) if module in a and module in b]
     found = rank_agreement([a[module] for module in common], [b[module] for module in common])
-    row = {"value": found.kendall, "low": None, "high": None, "basis": None, "n": found.n}
     note = found.note or f"{found.n} modules of one network: a description, without an interval"
-    return _AGREEMENT.at_row(row, note, measurement=first, other=second)
-
-
-def _summary(interval: "Interval", note: str = "") -> dict[str, Any]:
-    words = "; ".join(filter(None, (interval.note, note)))
-    return {
-        "value": interval.value,
-        "low": interval.low,
-        "high": interval.high,
-        "basis": interval.basis,
-        "n": interval.n,
-        "note": words or None,
-    }
+    return _AGREEMENT.number(found.kendall, found.n, note, measurement=first, other=second)
 
 
 def _over_seeds(values: Sequence[float], places: int, note: str = "") -> dict[str, Any]:
     from transferscope.measures.families import bonferroni_confidence
     from transferscope.measures.intervals import seeds_interval
 
-    interval = seeds_interval(values)
-    row = _summary(interval, note)
-    if interval.basis == "seeds":
-        family = seeds_interval(values, confidence=bonferroni_confidence(places))
-        row |= {"simultaneous_low": family.low, "simultaneous_high": family.high}
-    return row
+    interval, family = (seeds_interval(values, confidence) for confidence in (0.95, bonferroni_confidence(places)))
+    row = interval_columns(interval, family)
+    return {**row, "note": "; ".join(filter(None, (row["note"], note))) or None}
 
 
 def _similarity(table: pl.DataFrame) -> Iterator[dict[str, Any]]:

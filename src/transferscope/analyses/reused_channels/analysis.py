@@ -8,17 +8,18 @@ from pydantic import Field
 
 from transferscope.analyses.checkpoints import evenly
 from transferscope.analyses.contract import Measured, Unit
-from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated
+from transferscope.analyses.estimates import Contrast, Estimate, Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.gallery import Gallery, GalleryGroup, GalleryImage, gallery_files
 from transferscope.analyses.modules import OnModules
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, tuned_member
+from transferscope.analyses.tuned import AbstractTuned, OnSeeds, finite, named
 from transferscope.bounds import DIFFERENCE, SHARE
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
 from transferscope.keys import shown
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -35,7 +36,7 @@ _BEYOND = "reused beyond chance: {variant} − {rival}"
 
 
 @final
-class ReusedChannels(AbstractTuned, OnModules):
+class ReusedChannels(AbstractTuned, OnModules, OnSeeds):
     """P's channels matched one to one to P-T's; chance level from the same matching to RI-T and RI.
 
     The matching (linear assignment on correlations) is found on half of the images and scored on the other half. Dead
@@ -47,7 +48,6 @@ class ReusedChannels(AbstractTuned, OnModules):
         positions: samples of each image at most, spread over the positions of a feature map.
         test_images: test images used; None for all.
         batch_size: images per batch.
-        max_seeds: at most so many seeds; None for all.
         exemplar_modules: modules, evenly spread by depth, whose best kept and most lost channel are shown by the images
             that excite them most; 0 shows none.
         exemplar_images: images in each strip.
@@ -112,10 +112,7 @@ class ReusedChannels(AbstractTuned, OnModules):
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: all networks share one pass over the images."""
-        seeds = study.seeds[: self.max_seeds]
-        members = [tuned_member(study, "P", seeds[0], evidence)]
-        members += [tuned_member(study, variant, seed, evidence) for variant in (*TRAINED, "RI") for seed in seeds]
-        yield Unit(members=tuple(members))
+        yield Unit(members=self.members(study, evidence, (*TRAINED, "RI"), once=("P",)))
 
     def images(self, unit: Unit, study: BoundStudy) -> int:
         """Every network sees every image once."""
@@ -126,8 +123,8 @@ class ReusedChannels(AbstractTuned, OnModules):
         from transferscope.methods.similarity.channels import channel_reuse
         from transferscope.networks.architectures import head_name
 
-        start, *others = unit.members
-        members = {member.label: member for member in others if not context.diverged(member.spec)}
+        start, *others = finite(unit, context)  # P, which is not trained, comes first
+        members = {member.label: member for member in others}
         model = context.network(start.spec)
         batches = context.mixed_batches("test", self.test_images, self.batch_size)
         found = channel_reuse(
@@ -183,12 +180,11 @@ class ReusedChannels(AbstractTuned, OnModules):
                 groups=tuple(groups),
             )
             files = gallery_files("exemplars", gallery, files)
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)), files)
+        return self.measured(rows, files)
 
     def _facts(self, member: Member, module: str, position: int, one: "Reuse", found: "ChannelReuse") -> dict[str, Any]:
         return {
-            "variant": member.variant, "seed": member.seed, "network": member.label,
-            "module": module, "position": position, "channels": one.channels, "dead": one.dead_a,
+            **named(member), "module": module, "position": position, "channels": one.channels, "dead": one.dead_a,
             "dead_other": one.dead_b, "reused": one.matched, "same_index": one.same_index,
             "correlation": one.correlation, "correlation_same": one.correlation_same, "kept_index": one.kept_index,
             "threshold": self.threshold, "examples": found.examples,

@@ -1,7 +1,7 @@
 """Rewinding and re-randomising modules (paper Fig. 5): what is lost when a module goes back to its start."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, final
 
 import polars as pl
 from pydantic import Field, field_validator, model_validator
@@ -11,17 +11,15 @@ from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.images import OnImages
-from transferscope.analyses.modules import OnModules
 from transferscope.analyses.rewind.summary import QUANTITIES, summary_of
-from transferscope.analyses.shuffled_members import blocks_misfit, check_variants, members_of
+from transferscope.analyses.shuffled_members import AbstractShuffled
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned
+from transferscope.analyses.tuned import named
 from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
-from transferscope.frozen import derive_seed
+from transferscope.frozen import Once, derive_seed
 from transferscope.keys import NO_BATCH_NORM
-from transferscope.published import published
-from transferscope.specs.network import NetworkSpec
+from transferscope.published import published_of
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
@@ -33,14 +31,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Rewind", "published_rows"]
 
-_SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 _WHOLE = "the trained network itself"
 _PUBLISHED = _WHOLE + ", or published"
 _NO_LIMIT = _PUBLISHED + ", or no interval"
 
 
 @final
-class Rewind(AbstractTuned, OnImages, OnModules):
+class Rewind(AbstractShuffled, OnImages):
     """The metric when a module goes back to its initial value, a random one, or one it had during training.
 
     All other modules keep their final value. The initial value is the pre-trained one for P-T (of the head its random
@@ -48,40 +45,27 @@ class Rewind(AbstractTuned, OnImages, OnModules):
     (whose head is the same), for RI-T that of another seed.
 
     Attributes:
-        variants: whose networks.
-        blocks: sides of blocks in pixels: P-T trained on images shuffled so, beside the plain one, and on whole images
-            without augmentation; every one is evaluated on images like those it was trained on.
-        granularity: of the modules: ``stage``, ``block`` or ``layer``; the head is one of them.
         also: beside the initial value, ``random`` values and those at kept ``epochs``.
         epochs: which kept epochs modules are rewound to; None for at most ``max_epochs`` of them.
         max_epochs: see ``epochs``.
         groups: modules that are put back together, by name. All modules at once are always among them.
         cumulative: also the first k and the last k modules, for every k.
         margin: largest loss of the metric that counts as nothing.
-        test_images: test images it is measured on; None for all.
         batch_norm: ``recompute`` running statistics at every point, or ``none`` to keep the trained network's.
         draws: bootstrap draws of the interval over examples.
         published: bars of the paper's Fig. 5 to be drawn beside those of the study.
-        memory: MiB that may be kept of what lies before a module.
-        max_seeds: at most so many seeds; None for all.
     """
 
-    variants: tuple[Literal["P_T", "RI_T"], ...] = Field(default=("P_T", "RI_T"), min_length=1)
-    blocks: tuple[int, ...] = ()
-    also: tuple[Literal["random", "epochs"], ...] = ("random",)
-    epochs: tuple[int, ...] | None = None
+    also: Annotated[tuple[Literal["random", "epochs"], ...], Once] = ("random",)
+    epochs: Annotated[tuple[int, ...] | None, Once] = None
     max_epochs: int = Field(default=6, ge=3)
-    groups: tuple[tuple[str, ...], ...] = ()
+    groups: Annotated[tuple[tuple[str, ...], ...], Once] = ()
     cumulative: bool = False
     margin: float = Field(default=0.005, gt=0)
     test_images: int | None = Field(default=None, ge=2)
     batch_norm: Literal["recompute", "none"] = "recompute"
     draws: int = Field(default=2000, ge=100)
     published: Literal["none", "chexpert"] = "none"
-    memory: int = Field(default=1024, ge=0)
-    max_seeds: int | None = Field(default=None, ge=1)
-    # What is kept in memory changes nothing of what comes out.
-    not_identity: ClassVar[frozenset[str]] = frozenset({"memory"})
 
     name: ClassVar[str] = "rewind"
     title: ClassVar[str] = "Rewinding modules"
@@ -125,13 +109,6 @@ class Rewind(AbstractTuned, OnImages, OnModules):
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
-    @field_validator("variants", "blocks", "also", "epochs", "groups")
-    @classmethod
-    def _each_once(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
-        if value is not None and len(set(value)) != len(value):
-            raise ValueError("holds a value twice")
-        return value
-
     @field_validator("groups")
     @classmethod
     def _several(cls, value: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
@@ -141,7 +118,6 @@ class Rewind(AbstractTuned, OnImages, OnModules):
 
     @model_validator(mode="after")
     def _holds_together(self) -> "Rewind":
-        check_variants(self.blocks, self.variants)
         if self.epochs is not None and "epochs" not in self.also:
             raise ValueError("epochs: also does not name 'epochs'")
         return self
@@ -149,7 +125,7 @@ class Rewind(AbstractTuned, OnImages, OnModules):
     def misfit(self, study: "Study") -> str | None:
         """Blocks that do not divide the image, epochs that are not kept, modules that are not there."""
         recipe = study.training.recipe
-        if (reason := blocks_misfit(self.blocks, study.target.image_size)) is not None:
+        if (reason := super().misfit(study)) is not None:
             return reason
         if "epochs" in self.also and (reason := too_few(recipe) or missing_epochs(recipe, self.epochs)) is not None:
             return reason if reason.startswith("epochs") else f"also: epochs are asked for, but {reason}"
@@ -162,16 +138,9 @@ class Rewind(AbstractTuned, OnImages, OnModules):
                 return f"groups: there is no {self.granularity} {', '.join(lost)} (there are {', '.join(known)})"
         return None
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """The trained networks."""
-        return [member.spec for member in self._members(study, evidence)]
-
-    def _members(self, study: BoundStudy, evidence: Evidence) -> list[Member]:
-        return members_of(study, evidence, self.variants, self.blocks, self.max_seeds)
-
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One for each network, all its modules: they share what is evaluated; and the published bars."""
-        yield from (Unit(members=(member,)) for member in self._members(study, evidence))
+        yield from (Unit(members=(member,)) for member in self.shuffled(study, evidence))
         if self.published != "none":
             yield Unit(members=(), settings={"published": self.published})
 
@@ -201,16 +170,14 @@ class Rewind(AbstractTuned, OnImages, OnModules):
             return Measured(published_rows(unit.settings["published"], schema(self.columns)))
         (member,) = unit.members
         base: dict[str, Any] = {
-            "origin": "study", "network": member.label, "variant": member.variant, "seed": member.seed,
-            "metric_name": context.study.metric,
+            "origin": "study", **named(member), "metric_name": context.study.metric
         }  # fmt: skip
         if context.diverged(member.spec):
             lost = {"level": "final", "modules": 0, "batch_norm": self.batch_norm}
-            rows = [{**base, **lost, "split": split} for split in _SPLITS]
-            return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+            return self.measured({**base, **lost, "split": split} for split in self.limits)
         found = self._rewound(member, context)
-        rows = [{**base, **row} for row in rows_of(found, self.limits, context, self.margin, self.draws)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        rows = rows_of(found, self.limits, context, self.margin, self.draws)
+        return self.measured({**base, **row} for row in rows)
 
     def _rewound(self, member: Member, context: "Context") -> "Rewinding":
         from transferscope.methods.modules.rewind import ModuleSelection, rewind
@@ -252,13 +219,10 @@ def published_rows(domain: str, columns: Mapping[str, pl.DataType]) -> pl.DataFr
         domain: ``chexpert``.
         columns: schema of the table.
     """
-    found = published("rewind")
     rows: list[dict[str, Any]] = []
     places: dict[str, int] = {}
     finals: dict[str, float] = {}
-    for item in (dict(zip(found["columns"], row, strict=True)) for row in found["rows"]):
-        if item["domain"] != domain:
-            continue
+    for item in published_of("rewind", domain):
         network = f"{item['variant'].replace('_', '-')} at {item['learning_rate']:g}"
         facts = {"origin": domain, "network": network, "variant": item["variant"], "metric_name": "auc",
                  "split": "test", "metric": item["auc"], "batch_norm": NO_BATCH_NORM}  # fmt: skip

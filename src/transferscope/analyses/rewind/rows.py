@@ -1,16 +1,16 @@
 """Rows of the rewound modules of one network: metric, what is lost, and its limits over examples."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transferscope.analyses.path_rows import clusters_of
+from transferscope.analyses.images import clusters_of
 from transferscope.keys import OWN_STATISTICS
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.measures.intervals import noninferior
 from transferscope.methods.modules.rewind import ALL, Rewinding, Rewound
+from transferscope.rounding import finite_or_none
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -48,7 +48,7 @@ def rows_of(
                 "level": "module" if alone else "group", "module": item.name, "position": order[item.name],
                 "modules": len(item.modules), "parameters": item.parameters, "to": item.to, "epoch": item.epoch,
                 "moved": item.distance, "batch_norm": found.batch_norm, "split": split, "evaluation": item.evaluation,
-                "loss_rise": _finite(float(point.losses.mean()) - float(final.losses.mean())),
+                "loss_rise": finite_or_none(float(point.losses.mean()) - float(final.losses.mean())),
             }  # fmt: skip
             family = singles if alone else 1
             seed = context.seed("rewind", split)
@@ -73,9 +73,5 @@ def _values(point: "LandscapePoint") -> dict[str, Any]:
     return {
         "examples": len(point.losses),
         "metric": point.metric,
-        "loss": _finite(float(np.mean(point.losses))),
+        "loss": finite_or_none(float(np.mean(point.losses))),
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -7,7 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.estimates import Estimate, Quantity, over_seeds, units
+from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.estimator import over_seeds, units
+from transferscope.analyses.images import batch_norm_note
+from transferscope.analyses.modules import listed
 from transferscope.analyses.shuffled_members import shuffled_notes
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import DIFFERENCE
@@ -136,7 +139,7 @@ def _said(variant: str, to: str, found: Sequence[Estimate], rows: pl.DataFrame) 
     lost = sorted((item for item in found if item.verdict == "lost"), key=lambda item: -(item.value or 0.0))
     undecided = len(found) - len(kept) - len(lost)
     words = [
-        f"{len(kept)} of {len(found)} kept" + (f" ({_listed(kept)})" if kept else ""),
+        f"{len(kept)} of {len(found)} kept" + (f" ({listed(kept)})" if kept else ""),
         f"{undecided} undecided",
         f"{len(lost)} lost" + (f" (most: {', '.join(map(_points, lost[:3]))})" if lost else ""),
     ]
@@ -153,10 +156,6 @@ def _points(item: Estimate) -> str:
     if item.simultaneous_low is None or item.simultaneous_high is None:
         return said
     return f"{said} [{exact(100 * item.simultaneous_low):.1f}, {exact(100 * item.simultaneous_high):.1f}]"
-
-
-def _listed(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _means(rows: pl.DataFrame, to: str) -> Iterator[Estimate]:
@@ -179,13 +178,13 @@ def _diverged(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _notes(table: pl.DataFrame, margin: float) -> list[str]:
-    notes: list[str] = []
-    final = table.filter(pl.col("level") == "final")
-    policy: Any = final["batch_norm"][0] if final.height else None
-    if policy == "recompute":
-        notes.append("batch-norm statistics recomputed on training images at every point, the final network's included")
-    elif policy == "none":
-        notes.append("batch-norm statistics kept as the trained network has them: the module's are not those it had")
+    notes = list(
+        batch_norm_note(
+            table.filter(pl.col("level") == "final")["batch_norm"][:1],
+            "on training images at every point, the final network's included",
+            "kept as the trained network has them: the module's are not those it had",
+        )
+    )
     if lost := _diverged(table)["network"].to_list():
         notes.append(f"diverged, left out: {', '.join(lost)}")
     if not table.filter((pl.col("drop").is_null()) & pl.col("module").is_not_null()).is_empty():

@@ -1,22 +1,24 @@
 """Feature similarity of the networks of a study: CKA, all layers × all layers, one pass (paper Table 1)."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 from pydantic import Field
 
+from transferscope.analyses.cka_settings import CKA, AbstractSimilarity
 from transferscope.analyses.contract import Measured, Unit
-from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated, spoken
+from transferscope.analyses.estimate_words import spoken
+from transferscope.analyses.estimates import Contrast, Estimate, Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.modules import OnModules
 from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, tuned_member
+from transferscope.analyses.tuned import finite
 from transferscope.bounds import DIFFERENCE
-from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
+from transferscope.context.bound import BASELINES, BoundStudy
 from transferscope.keys import shown
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -38,6 +40,7 @@ _ESTIMATES = {
     "biased": "biased HSIC (high for few images and wide features whatever they are)",
     "rbf": "RBF kernel as wide as the median distance, unbiased HSIC",
 }
+_NOT_ASKED = "not asked for, not like modules, or no variation"
 _SAID = ("P-T/P-T", "RI-T/RI-T", "P-T/RI-T", "P/P-T")
 _CKA = Quantity("cka", "mean CKA of like modules, {pair}", column="cka", by=("pair",))
 _GAPS = tuple(
@@ -51,16 +54,11 @@ _AGREEMENT = Quantity(
 
 
 @final
-class Similarity(AbstractTuned, OnModules):
+class Similarity(AbstractSimilarity):
     """CKA (linear, unbiased HSIC over minibatches) between all modules of RI, P, RI-T and P-T.
 
     Attributes:
-        test_images: test images used; None for all.
-        batch_size: images per Gram matrix; a last batch shorter than the others is weighted by its images.
         max_seeds: at most so many seeds of RI-T and P-T; None for all. RI and P enter once.
-        kind: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, as wide as the median
-            distance of a batch).
-        maps: feature maps ``flattened``, or ``pooled`` over positions.
         agreement: also mean squared CCA, orthogonal Procrustes and RSA of like modules, on pooled features of all
             images at once.
     """
@@ -68,8 +66,6 @@ class Similarity(AbstractTuned, OnModules):
     test_images: int | None = Field(default=1024, ge=8)
     batch_size: int = Field(default=128, ge=4)
     max_seeds: int | None = Field(default=4, ge=1)
-    kind: Literal["unbiased", "biased", "rbf"] = "unbiased"
-    maps: Literal["flattened", "pooled"] = "flattened"
     agreement: bool = False
 
     name: ClassVar[str] = "similarity"
@@ -90,57 +86,22 @@ class Similarity(AbstractTuned, OnModules):
         "seed_b": Column(int, "its seed", "count"),
         "module_b": Column(str, "module of b"),
         "position_b": Column(int, "depth of the module", "count"),
-        "cka": Column(
-            float,
-            "CKA, at most 1; unbiased unless kind says biased, so small negative values occur",
-            "1",
-            "test",
-            "features without variation",
-        ),
-        "kind": Column(str, "unbiased or biased (linear kernel), or rbf"),
-        "maps": Column(str, "flattened, or pooled over positions"),
-        "cca": Column(
-            float,
-            "mean squared canonical correlation of pooled features",
-            "1",
-            "test",
-            "not asked for, not like modules, no variation, or as many features as images",
-        ),
-        "cca_chance": Column(
-            float,
-            "what independent features of these widths give for it on average",
-            "1",
-            null="not asked for, not like modules, or no variation",
-        ),
-        "procrustes": Column(
-            float,
-            "orthogonal Procrustes similarity of pooled features, 0 to 1",
-            "1",
-            "test",
-            "not asked for, not like modules, or no variation",
-        ),
-        "rsa": Column(
-            float,
-            "Spearman correlation of the distances between images, pooled features",
-            "1",
-            "test",
-            "not asked for, not like modules, or no variation",
-        ),
-        "examples": Column(int, "images used", "count"),
-        "batch": Column(int, "images per Gram matrix", "count"),
-    }
+        **{name: CKA[name] for name in ("cka", "kind", "maps")},
+        "cca": Column(float, "mean squared canonical correlation of pooled features", "1", "test",
+                      "not asked for, not like modules, no variation, or as many features as images"),
+        "cca_chance": Column(float, "what independent features of these widths give for it on average",
+                             null=_NOT_ASKED),
+        "procrustes": Column(float, "orthogonal Procrustes similarity of pooled features, 0 to 1", "1", "test",
+                             _NOT_ASKED),
+        "rsa": Column(float, "Spearman correlation of the distances between images, pooled features", "1", "test",
+                      _NOT_ASKED),
+        **CKA,
+    }  # fmt: skip
     quantities: ClassVar[tuple[Quantity, ...]] = (_CKA, *_GAPS, _AGREEMENT)
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: all networks share one pass over the images."""
-        seeds = study.seeds[: self.max_seeds]
-        members = [tuned_member(study, variant, seeds[0], evidence) for variant in ("RI", "P")]
-        members += [tuned_member(study, variant, seed, evidence) for variant in TRAINED for seed in seeds]
-        yield Unit(members=tuple(members))
-
-    def images(self, unit: Unit, study: BoundStudy) -> int:
-        """Every network sees every image once."""
-        return len(unit.members) * (self.test_images or 1000)
+        yield Unit(members=self.members(study, evidence, once=("RI", "P")))
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """One pass over the test images through all networks."""
@@ -149,7 +110,7 @@ class Similarity(AbstractTuned, OnModules):
         from transferscope.methods.similarity.pooled_features import PooledFeatures
 
         features = PooledFeatures() if self.agreement else None
-        members = {member.label: member for member in unit.members if not context.diverged(member.spec)}
+        members = {member.label: member for member in finite(unit, context)}
         result = cka_networks(
             {label: context.network(member.spec) for label, member in members.items()},
             context.mixed_batches("test", self.test_images, self.batch_size),
@@ -166,27 +127,15 @@ class Similarity(AbstractTuned, OnModules):
         for row in result.rows():
             a, b = members[str(row["network_a"])], members[str(row["network_b"])]
             module_a, module_b = str(row["module_a"]), str(row["module_b"])
-            rows.append(
-                {
-                    "a": a.label,
-                    "variant_a": a.variant,
-                    "seed_a": a.seed,
-                    "module_a": module_a,
-                    "position_a": position[a.label][module_a],
-                    "b": b.label,
-                    "variant_b": b.variant,
-                    "seed_b": b.seed,
-                    "module_b": module_b,
-                    "position_b": position[b.label][module_b],
-                    "cka": row["cka"],
-                    "kind": self.kind,
-                    "maps": self.maps,
-                    **(checks.get((a.label, b.label, module_a), {}) if module_a == module_b else {}),
-                    "examples": result.examples,
-                    "batch": result.batch_size,
-                }
-            )
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+            rows.append({
+                "a": a.label, "variant_a": a.variant, "seed_a": a.seed,
+                "module_a": module_a, "position_a": position[a.label][module_a],
+                "b": b.label, "variant_b": b.variant, "seed_b": b.seed,
+                "module_b": module_b, "position_b": position[b.label][module_b],
+                "cka": row["cka"], **self.estimated_on(result.examples, result.batch_size),
+                **(checks.get((a.label, b.label, module_a), {}) if module_a == module_b else {}),
+            })  # fmt: skip
+        return self.measured(rows)
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Mean CKA of like modules, for each kind of pair."""

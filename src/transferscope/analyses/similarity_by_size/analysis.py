@@ -3,22 +3,23 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 import polars as pl
 from pydantic import Field, field_validator
 
+from transferscope.analyses.cka_settings import CKA, AbstractStatesSimilarity
 from transferscope.analyses.contract import Measured, Unit
-from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated, in_turn
+from transferscope.analyses.estimate_words import in_turn
+from transferscope.analyses.estimates import Contrast, Estimate, Quantity
+from transferscope.analyses.estimator import estimated
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.modules import OnModules
 from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import SIDES, AbstractTuned, tuned_member
+from transferscope.analyses.tuned import SIDES, Pair, finite, tuned_member
 from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
 from transferscope.context.members import Member
-from transferscope.keys import shown
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -35,29 +36,18 @@ _CHANGE = Quantity("cka_change", "change of it from {rival} to all, {pair}", col
 
 
 @final
-class SimilarityBySize(AbstractTuned, OnModules):
+class SimilarityBySize(AbstractStatesSimilarity):
     """CKA of like modules between networks trained on growing, nested parts of the training images.
 
     Attributes:
         fractions: shares of the study's training images; the whole is always among them.
         equal: train for equal ``updates`` (smaller parts are seen more often), or equal ``epochs`` (cheaper; small
             parts then also mean less training).
-        kind: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, median heuristic).
-        maps: feature maps ``flattened``, or ``pooled`` over positions.
-        test_images: test images used; None for all.
-        batch_size: images per Gram matrix.
-        max_seeds: at most so many seeds of RI-T and P-T; None for all.
-        memory: MiB of Gram matrices held at once; beyond it modules are taken in groups.
     """
 
     fractions: tuple[float, ...] = Field(default=(0.1, 0.3, 1.0), min_length=1)
     equal: Literal["updates", "epochs"] = "updates"
-    kind: Literal["unbiased", "biased", "rbf"] = "unbiased"
-    maps: Literal["flattened", "pooled"] = "flattened"
-    test_images: int | None = Field(default=512, ge=8)
-    batch_size: int = Field(default=64, ge=4)
     max_seeds: int | None = Field(default=3, ge=1)
-    memory: int = Field(default=1024, ge=1)
 
     name: ClassVar[str] = "similarity_by_size"
     title: ClassVar[str] = "Feature similarity and training-set size"
@@ -73,13 +63,8 @@ class SimilarityBySize(AbstractTuned, OnModules):
         "position": Column(int, "depth of the module: 0 is the first", "count"),
         **SIDES,
         "variant_a": Column(str, "its variant; P is not trained and the same at every size"),
-        "cka": Column(float, "CKA, at most 1; unbiased, so small negative values occur", "1", "test",
-                      "features without variation"),
-        "kind": Column(str, "unbiased or biased (linear kernel), or rbf"),
-        "maps": Column(str, "flattened, or pooled over positions"),
-        "examples": Column(int, "test images used", "count"),
-        "batch": Column(int, "images per Gram matrix", "count"),
-    }  # fmt: skip
+        **CKA,
+    }
     quantities: ClassVar[tuple[Quantity, ...]] = (_CKA, _CHANGE)
 
     @field_validator("fractions")
@@ -91,11 +76,12 @@ class SimilarityBySize(AbstractTuned, OnModules):
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One per size: its networks, with P."""
-        seeds = study.seeds[: self.max_seeds]
         for share in self.fractions:
-            members = [tuned_member(study, variant, seeds[0], evidence) for variant in BASELINES]
-            members += [self._member(study, variant, seed, share, evidence) for variant in TRAINED for seed in seeds]
-            yield Unit(members=tuple(members), settings={"fraction": share})
+            parts = [
+                self._member(study, variant, seed, share, evidence) for variant in TRAINED for seed in self.seeds(study)
+            ]
+            untrained = self.members(study, evidence, (), once=BASELINES)
+            yield Unit(members=(*untrained, *parts), settings={"fraction": share})
 
     def _member(self, study: BoundStudy, variant: str, seed: int, share: float, evidence: Evidence) -> Member:
         member = tuned_member(study, variant, seed, evidence)
@@ -113,54 +99,28 @@ class SimilarityBySize(AbstractTuned, OnModules):
         spec = member.spec.model_copy(update={"data": data, "recipe": recipe})
         return Member(variant=f"{variant}_{share:g}", seed=seed, spec=spec)
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
-        """Every network sees every image once."""
-        return len(unit.members) * (self.test_images or 1000)
-
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """One pass of each network over the test images."""
-        from transferscope.methods.similarity.cka_states import cka_states
-
         suffix = f"_{unit.settings['fraction']:g}"
-        roles = (
-            Member(variant=member.variant.removesuffix(suffix), seed=member.seed, spec=member.spec)
-            for member in unit.members
-            if not context.diverged(member.spec)
-        )
+        roles = (member.model_copy(update={"variant": member.variant.removesuffix(suffix)})
+                 for member in finite(unit, context))  # fmt: skip
         members = {member.label: member for member in roles}
         trained = [member.spec for member in members.values() if member.spec.trained]
         if not trained:
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
-        found = cka_states(
-            {label: partial(context.network, member.spec) for label, member in members.items()},
-            context.mixed_batches("test", self.test_images, self.batch_size),
-            granularity=self.granularity,
-            device=context.device,
-            memory_format=context.memory_format,
-            kind=self.kind,
-            maps=self.maps,
-            memory=self.memory * 2**20,
+            return self.measured()
+        found = self.states(
+            {label: partial(context.network, member.spec) for label, member in members.items()}, context
         )
         spec = trained[0]
         assert spec.recipe is not None
-        facts = {
-            "fraction": unit.settings["fraction"], "images": len(context.splits(spec.data)["train"]),
-            "epochs": spec.recipe.epochs, "kind": self.kind, "maps": self.maps,
-            "examples": found.examples, "batch": found.batch_size,
-        }  # fmt: skip
+        images = len(context.splits(spec.data)["train"])
+        facts = {"fraction": unit.settings["fraction"], "images": images, "epochs": spec.recipe.epochs}
         place = {label: index for index, label in enumerate(found.labels)}
-        rows: list[dict[str, Any]] = []
-        for first, second in _compared(list(members.values())):
-            i, j = place[first.label], place[second.label]
-            for position, module in enumerate(found.modules):
-                rows.append({
-                    **facts, "pair": f"{shown(first.variant)}/{shown(second.variant)}",
-                    "module": module, "position": position,
-                    "a": first.label, "variant_a": first.variant, "seed_a": first.seed,
-                    "b": second.label, "variant_b": second.variant, "seed_b": second.seed,
-                    "cka": None if found.null[position, i, j] else float(found.values[position, i, j]),
-                })  # fmt: skip
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return self.measured(
+            {**facts, **Pair(a, b).columns, **self.row(found, position, place[a.label], place[b.label])}
+            for a, b in _compared(list(members.values()))
+            for position in range(len(found.modules))
+        )
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Mean CKA of like modules by size, and its change from the smallest to the whole."""

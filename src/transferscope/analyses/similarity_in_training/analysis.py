@@ -1,26 +1,27 @@
 """Feature similarity along training (R4.6): every kept epoch against every other, and against P."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.checkpoints import chosen_epochs, evenly, missing_epochs, too_few
+from transferscope.analyses.checkpoints import OnEpochs, evenly
+from transferscope.analyses.cka_settings import CKA, AbstractStatesSimilarity
 from transferscope.analyses.contract import Measured, Unit
-from transferscope.analyses.estimates import Estimate, Quantity, estimated, in_turn, over_seeds, units
+from transferscope.analyses.estimate_words import in_turn
+from transferscope.analyses.estimates import Estimate, Quantity
+from transferscope.analyses.estimator import estimated, over_seeds, units
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.modules import OnModules
 from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, finite, tuned_member
-from transferscope.context.bound import TRAINED, BoundStudy
-from transferscope.study.columns import Column, schema
+from transferscope.analyses.tuned import Pair, finite
+from transferscope.context.bound import BoundStudy
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
-    from transferscope.study.settings import Study
 
 __all__ = ["SimilarityInTraining"]
 
@@ -42,33 +43,15 @@ _SETTLED = Quantity(
 
 
 @final
-class SimilarityInTraining(AbstractTuned, OnModules):
+class SimilarityInTraining(AbstractStatesSimilarity, OnEpochs):
     """CKA of like modules between all kept epochs of P-T and RI-T; epoch 0 is P or RI.
 
     Each checkpoint is read once and only one network is in memory at a time; what stays is one Gram matrix for every
     epoch, module and batch: 4 bytes · networks · epochs · modules · images · batch_size, 94 MB for 4 networks of 10
     epochs and 18 modules at the defaults.
-
-    Attributes:
-        epochs: which kept epochs; the start and the last always among them. None takes all that are kept.
-        most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
-        kind: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, median heuristic).
-        maps: feature maps ``flattened``, or ``pooled`` over positions.
-        test_images: test images used; None for all.
-        batch_size: images per Gram matrix.
-        max_seeds: at most so many seeds of RI-T and P-T; None for all.
-        memory: MiB of Gram matrices held at once; beyond it modules are taken in groups, and each checkpoint is read
-            once for each group.
     """
 
-    epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
-    most: int = Field(default=10, ge=3)
-    kind: Literal["unbiased", "biased", "rbf"] = "unbiased"
-    maps: Literal["flattened", "pooled"] = "flattened"
-    test_images: int | None = Field(default=512, ge=8)
-    batch_size: int = Field(default=64, ge=4)
     max_seeds: int | None = Field(default=2, ge=1)
-    memory: int = Field(default=1024, ge=1)
 
     name: ClassVar[str] = "similarity_in_training"
     title: ClassVar[str] = "Feature similarity during training"
@@ -86,66 +69,33 @@ class SimilarityInTraining(AbstractTuned, OnModules):
         "variant_b": Column(str, "its variant"),
         "seed_b": Column(int, "its seed", "count"),
         "epoch_b": Column(int, "passes over the training images", "count"),
-        "cka": Column(float, "CKA, at most 1; unbiased, so small negative values occur", "1", "test",
-                      "features without variation"),
-        "kind": Column(str, "unbiased or biased (linear kernel), or rbf"),
-        "maps": Column(str, "flattened, or pooled over positions"),
-        "examples": Column(int, "images used", "count"),
-        "batch": Column(int, "images per Gram matrix", "count"),
-    }  # fmt: skip
+        **CKA,
+    }
     quantities: ClassVar[tuple[Quantity, ...]] = (_CKA, _SETTLED)
-
-    def misfit(self, study: "Study") -> str | None:
-        """Epochs that are asked for and not kept."""
-        return missing_epochs(study.training.recipe, self.epochs)
-
-    def inapplicable(self, study: BoundStudy) -> str | None:
-        """There must be an epoch between the first and the last."""
-        return too_few(study.settings.training.recipe)
 
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: every checkpoint is read once."""
-        seeds = study.seeds[: self.max_seeds]
-        members = tuple(tuned_member(study, variant, seed, evidence) for variant in TRAINED for seed in seeds)
-        epochs = chosen_epochs(study.settings.training.recipe, self.epochs, self.most)
-        yield Unit(members=members, settings={"epochs": list(epochs)})
-
-    def images(self, unit: Unit, study: BoundStudy) -> int:
-        """Every network sees every image at every epoch."""
-        return len(unit.members) * len(unit.settings["epochs"]) * (self.test_images or 1000)
+        epochs = self.chosen(study.settings.training.recipe)
+        yield Unit(members=self.members(study, evidence), settings={"epochs": list(epochs)})
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """One pass of each checkpoint over the test images."""
-        from transferscope.methods.similarity.cka_states import cka_states
+        return self.measured(self._rows(unit, context))
 
-        members = finite(unit, context)
-        states = {f"{member.label}@{epoch}": (member, epoch) for member in members for epoch in unit.settings["epochs"]}
+    def _rows(self, unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
+        states = [(member, epoch) for member in finite(unit, context) for epoch in unit.settings["epochs"]]
         if not states:
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
-        found = cka_states(
-            {label: partial(context.network, member.spec, epoch) for label, (member, epoch) in states.items()},
-            context.mixed_batches("test", self.test_images, self.batch_size),
-            granularity=self.granularity,
-            device=context.device,
-            memory_format=context.memory_format,
-            kind=self.kind,
-            maps=self.maps,
-            memory=self.memory * 2**20,
+            return
+        found = self.states(
+            {f"{member.label}@{epoch}": partial(context.network, member.spec, epoch) for member, epoch in states},
+            context,
         )
-        rows: list[dict[str, Any]] = []
-        listed = list(states.values())
-        for position, module in enumerate(found.modules):
-            for i, (a, epoch_a) in enumerate(listed):
-                for j, (b, epoch_b) in enumerate(listed[i:], i):
-                    rows.append({
-                        "module": module, "position": position,
-                        "a": a.label, "variant_a": a.variant, "seed_a": a.seed, "epoch_a": epoch_a,
-                        "b": b.label, "variant_b": b.variant, "seed_b": b.seed, "epoch_b": epoch_b,
-                        "cka": None if found.null[position, i, j] else float(found.values[position, i, j]),
-                        "kind": self.kind, "maps": self.maps,
-                        "examples": found.examples, "batch": found.batch_size,
-                    })  # fmt: skip
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        for position in range(len(found.modules)):
+            for i, (a, epoch_a) in enumerate(states):
+                for j, (b, epoch_b) in enumerate(states[i:], i):
+                    yield {
+                        **Pair(a, b).columns, "epoch_a": epoch_a, "epoch_b": epoch_b, **self.row(found, position, i, j)
+                    }  # fmt: skip
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Mean CKA to P, to the own end, and between seeds, at a few epochs; when P-T settles."""

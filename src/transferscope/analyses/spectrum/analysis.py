@@ -11,14 +11,14 @@ from pydantic import Field
 from transferscope.analyses.contract import Measured, Unit
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.final_metrics import limit_columns
 from transferscope.analyses.spectrum.rows import CONTROLS, Key, Told, circular_rows, operator_rows
 from transferscope.analyses.spectrum.summary import QUANTITIES, estimates, notes, verdict
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import AbstractTuned, tuned_member
+from transferscope.analyses.tuned import AbstractTuned, OnSeeds, finite
 from transferscope.context.bound import TRAINED, BoundStudy
 from transferscope.context.members import Member
-from transferscope.specs.network import NetworkSpec
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ _HEAD = "(head)"
 
 
 @final
-class Spectrum(AbstractTuned):
+class Spectrum(AbstractTuned, OnSeeds):
     """All singular values of every convolution, linear layer, embedding and attention projection, at its map size.
 
     Convolutions are taken on periodic maps (circular approximation); how far that is from zero padding is measured on
@@ -43,7 +43,6 @@ class Spectrum(AbstractTuned):
 
     Attributes:
         control: train the control: one more training for every network.
-        max_seeds: at most so many seeds; None for all.
         precision: of the decompositions: ``double``, or ``single``, about 1.5 times as fast, its error in the table.
         top: share of the singular values whose energy is told.
         indivisible: an operator whose stride does not divide its map is taken on the next larger map, or left out.
@@ -51,7 +50,6 @@ class Spectrum(AbstractTuned):
     """
 
     control: bool = True
-    max_seeds: int | None = Field(default=None, ge=1)
     precision: Literal["double", "single"] = "double"
     top: float = Field(default=0.1, gt=0, le=1)
     indivisible: Literal["round_up", "skip"] = "round_up"
@@ -87,39 +85,20 @@ class Spectrum(AbstractTuned):
         ),
         "rank": Column(int, "of a curve: place of the value, 1 is the largest", "count", null="not a curve"),
         "value": Column(float, "of the quantity; of a ratio: the ratio", null="not defined, or skipped: see note"),
-        "low": Column(float, "lower end of the 95 % interval, or of a range", null="no interval"),
-        "high": Column(float, "upper end of the 95 % interval, or of a range", null="no interval"),
-        "simultaneous_low": Column(
-            float, "as low, at all operators at once (Bonferroni)", null="not a ratio over 3 seeds"
-        ),
-        "simultaneous_high": Column(
-            float, "as high, at all operators at once (Bonferroni)", null="not a ratio over 3 seeds"
-        ),
+        **limit_columns("all operators", "not a ratio over 3 seeds"),
         "basis": Column(str, "seeds, or range (of two seeds)", null="one network, or no interval"),
         "n": Column(int, "how many seeds", "count", null="skipped"),
-        "error": Column(
-            float, "of a network: largest difference to double precision on a sample, over σ₁",
-            null="not a network, or double precision",
-        ),
+        "error": Column(float, "of a network: largest difference to double precision on a sample, over σ₁",
+                        null="not a network, or double precision"),
         "note": Column(str, "what a reader must know", null="nothing"),
     }  # fmt: skip
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """P-T and RI-T, and their controls; RI and P need no training."""
-        return [member.spec for member in self._members(study, evidence)]
-
     def _members(self, study: BoundStudy, evidence: Evidence) -> tuple[Member, ...]:
-        seeds = study.seeds[: self.max_seeds]
-        members = [
-            tuned_member(study, variant, seed, evidence) for variant in ("RI", "P", *TRAINED) for seed in seeds
-        ]  # fmt: skip
-        if self._controlled(study):
-            members += [
-                _without_decay(tuned_member(study, variant, seed, evidence)) for variant in TRAINED for seed in seeds
-            ]  # fmt: skip
-        return tuple(members)
+        members = self.members(study, evidence, ("RI", "P", *TRAINED))
+        trained = [member for member in members if member.variant in TRAINED] if self._controlled(study) else []
+        return (*members, *map(_without_decay, trained))
 
     def _controlled(self, study: BoundStudy) -> bool:
         return self.control and study.settings.training.recipe.weight_decay > 0
@@ -140,9 +119,7 @@ class Spectrum(AbstractTuned):
         seen: dict[tuple[str, str], OperatorSpectrum] = {}
         skipped: dict[str, str] = {}
         total = 0
-        for member in unit.members:
-            if context.diverged(member.spec):
-                continue
+        for member in finite(unit, context):
             listed, inside, skipped = _listed(member, stage, context, self.indivisible)
             total = len(listed)
             for operator in inside:
@@ -163,8 +140,7 @@ class Spectrum(AbstractTuned):
             kept += [self._values(name, key, one) for key, one in networks.items()]
         if position == 0:
             rows += [_skip(name, reason) for name, reason in skipped.items()]
-        table = pl.DataFrame(rows, schema=schema(self.columns))
-        return Measured(table, {f"spectra-{position:02d}.parquet": _parquet(kept)} if kept else {})
+        return self.measured(rows, {f"spectra-{position:02d}.parquet": _parquet(kept)} if kept else None)
 
     def _decomposed(self, operator: "Operator") -> "OperatorSpectrum":
         from transferscope.measures.spectrum_summary import spectrum_summary

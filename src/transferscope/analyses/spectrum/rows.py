@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from transferscope.analyses.final_metrics import interval_columns
 from transferscope.keys import ratio_key, shown
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def operator_rows(told: Mapping[Key, Told], operators: int, curve_points: int) -
                 if known
                 else Interval(None, None, None, len(values), None, note="all singular values are 0")
             )
-            yield {"level": "variant", "variant": variant, "quantity": quantity, **_columns(mean)}
+            yield {"level": "variant", "variant": variant, "quantity": quantity, **interval_columns(mean)}
         first = min(seed for name, seed in told if name == variant)
         yield from _curve(told[variant, first], variant, first, curve_points)
     for above, below in COMPARISONS:
@@ -90,11 +91,8 @@ def operator_rows(told: Mapping[Key, Told], operators: int, curve_points: int) -
                 (getattr(a.found.summary, quantity), getattr(b.found.summary, quantity)) for a, b in pairs.values()
             ]
             single, family = (ratio_interval(ratios, level) for level in (0.95, confidence))
-            row: dict[str, Any] = {"level": "ratio", "variant": ratio_key(shown(above), shown(below))}
-            row |= {"quantity": quantity, **_columns(single)}
-            if family.basis == "seeds":
-                row |= {"simultaneous_low": family.low, "simultaneous_high": family.high}
-            yield row
+            variant = ratio_key(shown(above), shown(below))
+            yield {"level": "ratio", "variant": variant, "quantity": quantity, **interval_columns(single, family)}
 
 
 def circular_rows(one: "OperatorSpectrum", variant: str, seed: int) -> Iterator[dict[str, Any]]:
@@ -129,26 +127,17 @@ def ratio_interval(pairs: Sequence[tuple[float | None, float | None]], confidenc
     Returns:
         Of the seeds whose two values are above 0; without a value where there is none.
     """
+    from transferscope.measures.interval import exponential
     from transferscope.measures.intervals import Interval, seeds_interval
 
     logarithms = [math.log(a / b) for a, b in pairs if a and b]
     if not logarithms:
         return Interval(None, None, None, len(pairs), None, confidence, "not defined: all singular values are 0")
     found = seeds_interval(logarithms, confidence)
-    assert found.value is not None
     left_out = len(pairs) - len(logarithms)
     notes = [found.note] if found.note else []
     notes += [f"{left_out} of {len(pairs)} seeds left out: all singular values are 0"] if left_out else []
-    return Interval(
-        math.exp(found.value),
-        None if found.low is None else math.exp(found.low),
-        None if found.high is None else math.exp(found.high),
-        found.n,
-        found.basis,
-        confidence,
-        "; ".join(notes),
-        found.flags,
-    )
+    return replace(exponential(found), note="; ".join(notes))
 
 
 def _pairs(told: Mapping[Key, Told], above: str, below: str) -> dict[int, tuple[Told, Told]]:
@@ -173,14 +162,3 @@ def _curve(one: Told, variant: str, seed: int, points: int) -> Iterable[dict[str
 
 def _undefined(one: Told) -> str | None:
     return "all singular values are 0: ranks are not defined" if one.found.summary.largest == 0 else None
-
-
-def _columns(interval: "Interval") -> dict[str, Any]:
-    return {
-        "value": interval.value,
-        "low": interval.low,
-        "high": interval.high,
-        "basis": interval.basis,
-        "n": interval.n,
-        "note": interval.note or None,
-    }

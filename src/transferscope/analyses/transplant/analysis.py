@@ -32,7 +32,7 @@ from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
 from transferscope.specs.network import NetworkSpec
 from transferscope.specs.network import Transplant as TransplantStart
-from transferscope.study.columns import Column, schema
+from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
@@ -122,10 +122,6 @@ class Transplant(AbstractAnalysis):
             return f"the network has {len(modules)} {self.granularity} beside its head: at least 2 are needed"
         return None
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        """First k and last k, of every report seed."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
-
     def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
         """One: steps and shares need all networks."""
         modules = self._modules(study)
@@ -161,7 +157,7 @@ class Transplant(AbstractAnalysis):
 
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Read histories: ends and speeds, steps and shares."""
-        return Measured(pl.DataFrame(list(_rows(unit, context)), schema=schema(self.columns)))
+        return self.measured(_rows(unit, context))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """How few modules are as good as all: chosen on validation, told on test data."""

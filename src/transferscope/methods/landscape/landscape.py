@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transferscope.errors import MeasureError
 from transferscope.measures.metric_difference import judged as judged_of
 from transferscope.measures.metrics import correct, metric, per_example_loss
+from transferscope.measures.mixing import mix
 from transferscope.methods.evaluation import Batches, Evaluation
 from transferscope.methods.landscape.buffer_rules import BatchNormPolicy, buffer_rules
 from transferscope.networks.alike import unlike
@@ -31,7 +32,6 @@ from transferscope.networks.evaluate import (
     preserved,
     resolve_device,
 )
-from transferscope.networks.mixing import mix
 from transferscope.networks.modules import Granularity
 from transferscope.networks.one_function import check_one_function
 from transferscope.networks.pruning import pruning_masks, without_pruned
