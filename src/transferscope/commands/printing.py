@@ -49,11 +49,7 @@ def say(text: str = "") -> None:
 
 
 def notes(lines: Sequence[str]) -> None:
-    """What a reader must know of the data, one ``note:`` line each.
-
-    Args:
-        lines: of a listing or a set of images; after the first dozen only their number is said.
-    """
+    """What a reader must know of the data, one ``note:`` line each."""
     for line in lines[:_NOTES]:
         say(f"note: {line}")
     if len(lines) > _NOTES:

@@ -11,11 +11,7 @@ __all__ = ["run_command"]
 
 
 def run_command(command: Callable[[], object]) -> None:
-    """Run the command as the whole of this process.
-
-    Args:
-        command: parses, and ends the process.
-    """
+    """Run the command as the whole of this process."""
     streams.open_closed()
     streams.stop_signals()
     if "OMP_WAIT_POLICY" not in os.environ:

@@ -103,11 +103,7 @@ def init(
 
 
 def divided(overrides: Sequence[str]) -> tuple[Mapping[str, Any], list[str]]:
-    """Settings of ``target.data``, and the overrides of anything else.
-
-    Raises:
-        StudyError: the data as a whole are set.
-    """
+    """Settings of ``target.data``, and the overrides of anything else."""
     from transferscope.study.overrides import override
 
     data: dict[str, Any] = {}

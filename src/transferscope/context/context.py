@@ -39,7 +39,6 @@ class Outputs(NamedTuple):
     """What a network says about every example of a split.
 
     Attributes:
-        logits: float32 ``examples classes``, on the CPU.
         labels: int64 ``examples``, or uint8 ``examples labels``.
     """
 
@@ -234,8 +233,8 @@ class Context:
 
         Args:
             spec: the network.
-            epoch: which of its kept epochs; 0 is its start. Of a network that diverged, ``last`` is the last epoch
-                with finite weights.
+            epoch: which of its kept epochs; 0 is its start. Of a network that diverged, ``last`` is the last epoch with
+                finite weights.
 
         Raises:
             MissingEntryError: it is not trained yet, or that epoch was not kept.

@@ -53,8 +53,8 @@ def start(spec: NetworkSpec, origins: Origins) -> nn.Module:
 
     Raises:
         StoreError: the network it starts from is not trained yet, or its epoch was not kept.
-        WeightsError: its file is not the one the study was planned with, or the network it starts from diverged
-            before the epoch that is asked for.
+        WeightsError: its file is not the one the study was planned with, or the network it starts from diverged before
+            the epoch that is asked for.
         DataError: batch norm's statistics are to be estimated, and there are no images for it.
     """
     model = build(spec.architecture, spec.classes, spec.seed)
@@ -80,16 +80,7 @@ def start(spec: NetworkSpec, origins: Origins) -> nn.Module:
 
 
 def ends_of(curve: Curve, origins: Origins) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Weights and buffers of both ends of a curve, on the CPU.
-
-    Args:
-        curve: names them.
-        origins: as of :func:`start`.
-
-    Raises:
-        StoreError: an end is not trained yet.
-        WeightsError: an end diverged: its last weights are no solution.
-    """
+    """Weights and buffers of both ends of a curve, on the CPU."""
     for end in (curve.a, curve.b):
         if origins.diverged(end):
             raise diverged_before(end, "last")
@@ -134,10 +125,6 @@ def statistics_batches(data: DataSpec, origins: Origins) -> EvaluationBatches:
     """Training images for batch norm's statistics, under the evaluation transform, in mixed order.
 
     :data:`~transferscope.specs.network.STATISTICS_IMAGES` of them, the same for every network of the data.
-
-    Args:
-        data: whose training images.
-        origins: as of :func:`start`.
     """
     images = origins.images(data)
     seed = derive_seed(data.splits.seed, "statistics")

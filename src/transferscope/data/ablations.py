@@ -1,7 +1,7 @@
 """Ablations of images as tensor operations on whole batches.
 
-They act on normalised images, train and test alike. What is random in them comes from the seed of the ablation
-through NumPy's PCG64, on the CPU: the same on every device, in every process, for every batch size.
+They act on normalised images, train and test alike. What is random in them comes from the seed of the ablation through
+NumPy's PCG64, on the CPU: the same on every device, in every process, for every batch size.
 """
 
 import abc
@@ -47,15 +47,8 @@ def shuffle_index(shuffle: BlockShuffle, image_size: int) -> npt.NDArray[np.int6
 
     The order of the blocks is drawn uniformly from all orders but the one that changes nothing.
 
-    Args:
-        shuffle: block and seed.
-        image_size: height and width in pixels.
-
     Returns:
         int64 ``places``: a permutation of the pixels, row by row; of all values, channel by channel, for ``*``.
-
-    Raises:
-        DataError: the block does not divide the image size.
 
     >>> shuffle_index(BlockShuffle(block=2, seed=1), 4).reshape(4, 4)
     array([[ 2,  3, 10, 11],
@@ -86,12 +79,8 @@ def _order(generator: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
 def phase_field(scramble: PhaseScramble, image_size: int) -> npt.NDArray[np.float64]:
     """The phase that is added at each frequency: φ(f) = 2π (u(f) − u(−f)) with u uniform in [0, 1).
 
-    So φ(−f) = −φ(f), which keeps images real; where f = −f (the mean, and the highest frequencies of an even size)
-    it is 0; everywhere else it is uniform modulo 2π.
-
-    Args:
-        scramble: gives the seed.
-        image_size: height and width in pixels.
+    So φ(−f) = −φ(f), which keeps images real; where f = −f (the mean, and the highest frequencies of an even size) it
+    is 0; everywhere else it is uniform modulo 2π.
 
     Returns:
         Radians, ``frequencies frequencies`` in the order of the discrete Fourier transform.
@@ -105,10 +94,6 @@ def phase_field(scramble: PhaseScramble, image_size: int) -> npt.NDArray[np.floa
 
 def passed(ablation: LowPass | HighPass, image_size: int) -> npt.NDArray[np.bool_]:
     """Which frequencies are kept: √(f_y² + f_x²) ≤ cutoff in cycles per image, or > cutoff. The edge is sharp.
-
-    Args:
-        ablation: low-pass or high-pass.
-        image_size: height and width in pixels.
 
     Returns:
         bool ``frequencies frequencies`` in the order of the discrete Fourier transform.
@@ -124,9 +109,6 @@ class AbstractOperator(abc.ABC):
     @abc.abstractmethod
     def __call__(self, images: Tensor) -> Tensor:
         """The ablated images.
-
-        Args:
-            images: normalised, float32 ``samples 3 height width``.
 
         Returns:
             A new tensor of the same shape and memory format.
@@ -202,21 +184,7 @@ def operator_of(
     std: Sequence[float],
     device: str | torch.device = "cpu",
 ) -> AbstractOperator:
-    """The ablation, ready for batches: everything that does not depend on the images is computed here, once.
-
-    Args:
-        ablation: what to do.
-        image_size: height and width in pixels.
-        mean: that was subtracted, per channel; read by ``grayscale`` alone.
-        std: that was divided by, per channel.
-        device: of the images.
-
-    Returns:
-        A function of normalised images, ``samples 3 height width``.
-
-    Raises:
-        DataError: images of this size cannot have the ablation.
-    """
+    """The ablation, ready for batches: everything that does not depend on the images is computed here, once."""
     _check(ablation, image_size)
     where = torch.device(device)
     match ablation:
@@ -238,18 +206,6 @@ def ablate(images: Tensor, ablation: Ablation, mean: Sequence[float], std: Seque
     Invariances: a shuffle keeps the multiset of pixel vectors (of values, for ``*``); phase scramble keeps the
     amplitude spectrum of every channel and its mean; low-pass and high-pass of one cutoff add up to the image.
 
-    Args:
-        images: float32 ``samples 3 height width``, square.
-        ablation: what to do.
-        mean: that was subtracted, per channel.
-        std: that was divided by, per channel.
-
-    Returns:
-        As ``images``, in the same memory format.
-
-    Raises:
-        DataError: the images are not square with three channels, or their size cannot have the ablation.
-
     Example:
         >>> images = torch.arange(12.0).view(1, 3, 2, 2)
         >>> ablate(images, BlockShuffle(block=2), (0, 0, 0), (1, 1, 1)).equal(images)
@@ -259,18 +215,7 @@ def ablate(images: Tensor, ablation: Ablation, mean: Sequence[float], std: Seque
 
 
 def unshuffle(images: Tensor, shuffle: BlockShuffle) -> Tensor:
-    """The images before they were shuffled, to the bit.
-
-    Args:
-        images: shuffled, ``samples 3 height width``.
-        shuffle: what was done to them.
-
-    Returns:
-        As ``images``, in the same memory format.
-
-    Raises:
-        DataError: the images are not square with three channels, or the block does not divide their size.
-    """
+    """The images before they were shuffled, to the bit."""
     index = shuffle_index(shuffle, _side(images))
     return _Shuffle(np.argsort(index, kind="stable"), shuffle.block == "*", images.device)(images)
 

@@ -41,12 +41,6 @@ def normalised(
 
     Args:
         pixels: uint8 ``samples height width 3``.
-        mean: per channel, of values in [0, 1].
-        std: per channel, positive.
-        memory_format: ``torch.contiguous_format`` or ``torch.channels_last``.
-
-    Returns:
-        float32 ``samples 3 height width``.
     """
     centre, spread = (torch.tensor(list(values), dtype=torch.float64) for values in (mean, std))
     scale = (1 / (255 * spread)).float().to(pixels.device)
@@ -90,11 +84,7 @@ class _Pixels:
         self.chosen = self.indices.to(device)
 
     def take(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """A tensor of images on the device, and which of its rows are the images at ``positions``.
-
-        Raises:
-            StoreError: somebody wrote to the file of pixels. Reading a map of a file that was cut off ends the process.
-        """
+        """A tensor of images on the device, and which of its rows are the images at ``positions``."""
         self._check()
         if self.here:
             return self.all, self.chosen[positions.to(self.device)]
@@ -163,22 +153,10 @@ def evaluation_batches(
     """Batches to evaluate on.
 
     Args:
-        images: the image set.
-        indices: of the examples, in the order wanted.
-        mean: per channel, of values in [0, 1].
-        std: per channel.
-        batch_size: examples per batch; the last may hold fewer.
-        device: where batches are wanted.
-        memory_format: ``contiguous`` or ``channels_last``.
         resident_bytes: image sets up to this size are copied to an accelerator as a whole, once.
-        ablation: what is taken from every image, after normalisation.
 
     Returns:
         An object with a length that can be iterated again and again.
-
-    Raises:
-        DataError: an index out of range, a batch size below 1, an unknown memory format, or an ablation that does not
-            fit the image size.
     """
     return EvaluationBatches(images, indices, mean, std, batch_size, device, memory_format, resident_bytes, ablation)
 
@@ -259,27 +237,12 @@ def training_batches(
 ) -> TrainingBatches:
     """The batches of one epoch of training.
 
-    Order and augmentation derive from ``seed`` and ``epoch`` alone: two networks of one seed see the same
-    batches, on any device, and a training resumed at an epoch goes on as if never stopped. A last batch of a
-    single image is left out.
+    Order and augmentation derive from ``seed`` and ``epoch`` alone: two networks of one seed see the same batches, on
+    any device, and a training resumed at an epoch goes on as if never stopped. A last batch of a single image is left
+    out.
 
     Args:
-        images: the image set.
-        indices: of the training examples.
-        mean: per channel, of values in [0, 1].
-        std: per channel.
-        recipe: batch size, augmentation and memory format are read.
-        seed: of the network.
-        epoch: from 1.
-        device: where batches are wanted.
-        resident_bytes: as for :func:`evaluation_batches`.
         ablation: what is taken from every image, after augmentation and normalisation.
-
-    Returns:
-        An object with a length that can be iterated.
-
-    Raises:
-        DataError: fewer than 2 images, an index out of range, padding or an ablation that does not fit.
     """
     return TrainingBatches(images, indices, mean, std, recipe, seed, epoch, device, resident_bytes, ablation)
 
@@ -296,16 +259,7 @@ def updates_per_epoch(examples: int, batch_size: int) -> int:
 
 
 def epoch_order(examples: int, seed: int, epoch: int) -> np.ndarray:
-    """A permutation of the training examples for one epoch, from the seed of the network.
-
-    Args:
-        examples: how many there are.
-        seed: of the network.
-        epoch: from 1.
-
-    Returns:
-        int64 (examples,).
-    """
+    """A permutation of the training examples for one epoch, from the seed of the network."""
     generator = np.random.Generator(np.random.PCG64(derive_seed(seed, "order", epoch)))
     return np.argsort(generator.random(examples), kind="stable").astype(np.int64)
 

@@ -32,19 +32,6 @@ def _unnoticed(trait: Trait, value: float) -> None:
 def square(value: Any, size: int, decoding: Decoding = BY_DEFAULT, notice: Notice = _unnoticed) -> np.ndarray:
     """The picture as uint8 (size, size, 3), upright, resampled with antialiasing (bicubic).
 
-    Args:
-        value: a picture in any mode and size, or an array as of :func:`from_array`.
-        size: height and width of the result in pixels.
-        decoding: how.
-        notice: told what was taken from the picture.
-
-    Returns:
-        uint8 ``height width channels``.
-
-    Raises:
-        UnreadableError: too many pixels, damaged pixels, or see :func:`upright_rgb`.
-        MemoryError: it takes more memory than there is.
-
     Example:
         >>> square(Image.new("L", (40, 20), 7), 8).shape
         (8, 8, 3)
@@ -80,14 +67,6 @@ def upright_rgb(image: Image.Image, decoding: Decoding = BY_DEFAULT, notice: Not
 
     Args:
         image: in any mode and size; lazily opened pictures are read here.
-        decoding: how.
-        notice: told what was taken from the picture.
-
-    Returns:
-        A picture of mode RGB.
-
-    Raises:
-        UnreadableError: values outside the range of their mode, or damaged pixels.
 
     Example:
         >>> upright_rgb(Image.new("LA", (2, 1), (0, 0))).getpixel((0, 0))
@@ -276,16 +255,8 @@ def from_array(array: Any, decoding: Decoding = BY_DEFAULT, notice: Notice = _un
     """A picture from numbers.
 
     Args:
-        array: uint8, uint16, bool, or float in [0, 1]; (height, width) or (height, width, channels) with 1
-            (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels.
-        decoding: of values of more than 8 bits.
-        notice: told what was taken from the picture.
-
-    Returns:
-        A picture of 8 bits a channel.
-
-    Raises:
-        DataError: another shape or range.
+        array: uint8, uint16, bool, or float in [0, 1]; (height, width) or (height, width, channels) with 1 (grey), 2
+            (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels.
     """
     values = np.asarray(array)
     if values.ndim == 3 and values.shape[2] == 1:

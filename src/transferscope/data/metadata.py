@@ -17,9 +17,6 @@ def without_metadata(data: bytes) -> bytes | None:
     """The picture's own parts of a PNG, JPEG, WebP or TIFF; None of other files, or where they cannot be told apart.
 
     Pixels, palette and transparent colour are all kept, as they are: damage there is still found.
-
-    Args:
-        data: the encoded picture.
     """
     if data.startswith(_PNG_MARK):
         return _png(data)

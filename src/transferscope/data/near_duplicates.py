@@ -38,9 +38,7 @@ def near_pairs(thumbnails: Sequence[bytes], pixels: np.ndarray, twins: np.ndarra
     none.
 
     Args:
-        thumbnails: as of :func:`thumbnail`.
         pixels: uint8 ``examples height width channels``.
-        twins: for each picture the first that is equal to it.
     """
     if len(thumbnails) > _MOST_IMAGES or not thumbnails:
         return []
@@ -74,13 +72,7 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float:
 def near_duplicate_notes(
     names: Sequence[str], splits: Sequence[str | None] | None, pairs: Sequence[tuple[int, int]]
 ) -> list[str]:
-    """How many pairs are nearly equal, and how many of them lie in different given splits.
-
-    Args:
-        names: of the examples.
-        splits: the source's own, per example.
-        pairs: as of :func:`near_pairs`.
-    """
+    """How many pairs are nearly equal, and how many of them lie in different given splits."""
     if not pairs:
         return []
     torn = 0 if splits is None else sum((splits[a] or "train") != (splits[b] or "train") for a, b in pairs)

@@ -32,8 +32,8 @@ class SplitSettings(Frozen):
 
     Attributes:
         test: share of the examples held out for testing, where the source names no test split.
-        validation: share of the remaining examples that chooses (rates, epochs), where the source names no
-            validation split.
+        validation: share of the remaining examples that chooses (rates, epochs), where the source names no validation
+            split.
         seed: of the draw.
     """
 
@@ -85,11 +85,7 @@ class DataSpec(Frozen):
         return identity
 
     def ablated(self, ablation: Ablation | None) -> "DataSpec":
-        """The same examples with another ablation, or none; one that changes nothing is none.
-
-        Raises:
-            ValueError: images of this size cannot have it.
-        """
+        """The same examples with another ablation, or none; one that changes nothing is none."""
         if ablation is not None and (reason := misfit(ablation, self.image_size)) is not None:
             raise ValueError(f"ablation: {reason}")
         kept = None if ablation is None or is_identity(ablation, self.image_size) else ablation

@@ -55,22 +55,8 @@ def module_files(
     choose, test images judge. A pre-trained head for other classes is left out.
 
     Args:
-        finetuned: a file of safetensors or of ``torch.save``, the index of its parts, or their folder.
-        pretrained: the weights it came from.
-        given: images, and what the file does not say of itself.
-        granularity: of the modules.
-        margin: loss of the metric that counts as none.
-        batch_norm: ``recompute`` its statistics for every change, or ``none``.
-        train_images: for batch norm; μ is found on at most 128 of them.
-        on_step: told what is being done.
-        on_note: told, before images are decoded, at which size and how normalised, and what was found in the files.
         on_plan: told, before anything is evaluated, what will be done at most, and in how many seconds at most: by the
             time of one batch.
-
-    Raises:
-        ArchitectureError: the architecture is unknown, not given, or does not take images of this size.
-        WeightsError: a file cannot be read, or does not fit.
-        DataError: the images cannot be used, or have another number of classes than the network.
     """
     file = Path(finetuned.path)
     facts = facts_of(file, file, given.image_size)

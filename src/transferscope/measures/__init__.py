@@ -1,7 +1,7 @@
 """Measures: tensors and arrays in, numbers out. No files, loaders, networks or global randomness.
 
-What is not defined is None with its reason, or a :class:`~transferscope.errors.MeasureError`; never NaN.
-Functions of bootstrap weights return NaN for a draw without a value; ``bootstrap_interval`` makes it a note.
+What is not defined is None with its reason, or a :class:`~transferscope.errors.MeasureError`; never NaN. Functions of
+bootstrap weights return NaN for a draw without a value; ``bootstrap_interval`` makes it a note.
 """
 
 from transferscope.measures.agreement import (

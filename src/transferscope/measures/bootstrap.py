@@ -1,7 +1,7 @@
 """Resampling of examples, as counts: one row of weights for each draw.
 
-A statistic of a resample is the statistic with each example weighted by how often it was drawn. So statistics
-that are written for a matrix of weights are bootstrapped by a matrix product, without a loop over draws.
+A statistic of a resample is the statistic with each example weighted by how often it was drawn. So statistics that are
+written for a matrix of weights are bootstrapped by a matrix product, without a loop over draws.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -27,8 +27,7 @@ def bootstrap_weights(
 ) -> Iterator[npt.NDArray[np.float64]]:
     """How often each example is drawn, for each draw, in blocks of bounded size.
 
-    Examples are drawn with replacement, as many as there are. With ``clusters`` whole groups are drawn, as
-    many as
+    Examples are drawn with replacement, as many as there are. With ``clusters`` whole groups are drawn, as many as
     there are groups: all examples of a patient come and go together.
 
     Args:

@@ -45,11 +45,6 @@ def small_size(
     It is at least as long as the dilated kernel, so that no tap always falls on zeros.
 
     Args:
-        weight: ``outputs inputs/groups taps ...``.
-        stride: along each axis.
-        dilation: along each axis.
-        padding: zeros on either side along each axis.
-        groups: of channels, each a matrix of its own.
         most: the work may be that of one square matrix of so many rows.
 
     Returns:

@@ -54,8 +54,8 @@ class Cca:
     """What :func:`canonical_correlation` gives.
 
     Attributes:
-        value: in [0, 1]; None where a side spans all directions the examples allow: it is 1 then, whatever the
-            features are.
+        value: in [0, 1]; None where a side spans all directions the examples allow: it is 1 then, whatever the features
+            are.
         chance: what independent normal features of these ranks give on average, (larger rank) / (examples − 1).
         directions: how many canonical correlations were averaged: the smaller rank.
     """

@@ -78,7 +78,6 @@ def metric_error(value: float | None, labels: npt.ArrayLike, metric: str) -> flo
     Args:
         value: of the metric; None where it is not defined.
         labels: ``examples`` integers, or ``examples labels`` of 0 and 1, of the same examples.
-        metric: ``top1``, ``top5`` or ``auc``.
 
     Returns:
         Above 0, in the metric's unit; None where ``value`` is None.

@@ -21,8 +21,8 @@ def dissimilarities(features: Tensor, kind: Dissimilarity = "euclidean") -> Tens
 
     Args:
         features: ``examples ...``, floating point; everything after the first axis is flattened.
-        kind: ``euclidean``: distance, invariant to orthogonal maps and offset of the features; ``correlation``:
-            1 − Pearson's r between the features of two examples, which an offset of the features changes.
+        kind: ``euclidean``: distance, invariant to orthogonal maps and offset of the features; ``correlation``: 1 −
+            Pearson's r between the features of two examples, which an offset of the features changes.
 
     Returns:
         float64 ``pairs``, n(n − 1)/2 of them, on the CPU; None where ``correlation`` meets an example whose features

@@ -22,8 +22,8 @@ def sign_flip_p_value(differences: npt.ArrayLike, clusters: npt.ArrayLike | None
 
     With d_i whole numbers (how many seeds of a are right on example i, minus how many of b) every d_i could as well
     have been −d_i. p is the share of all sign patterns with |Σ ±d_i| ≥ |Σ d_i|, counted out exactly; where that would
-    take more than 5·10⁷ additions, by the normal distribution of the same variance with continuity correction.
-    It speaks for these trained networks. With one network a side it is McNemar's exact test.
+    take more than 5·10⁷ additions, by the normal distribution of the same variance with continuity correction. It
+    speaks for these trained networks. With one network a side it is McNemar's exact test.
 
     Invariant to a common factor, to examples with difference 0, to changing a and b.
 

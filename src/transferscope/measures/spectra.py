@@ -5,8 +5,8 @@ Gupta & Long 2019); :mod:`transferscope.measures.frequencies` says which, for an
 number of axes. Real kernels have equal values at f and −f, so half of the frequencies suffice; kernels have few taps,
 so the transform is a product with their phases rather than an FFT.
 
-Each small matrix is decomposed as it is. Its Gram matrix would be cheaper, and would lose every value below
-√eps · σ₁; it is not used in either precision.
+Each small matrix is decomposed as it is. Its Gram matrix would be cheaper, and would lose every value below √eps · σ₁;
+it is not used in either precision.
 """
 
 from collections.abc import Sequence
@@ -145,8 +145,8 @@ def convolution_spectrum(
         memory: bytes of the blocks that are decomposed in one go; values agree to rounding whatever it is.
 
     Raises:
-        MeasureError: the stride does not divide the map, shapes do not fit, the weight is empty or not finite, or
-            there is no memory.
+        MeasureError: the stride does not divide the map, shapes do not fit, the weight is empty or not finite, or there
+            is no memory.
 
     Invariant to orthogonal mixing of output or of input channels (groups = 1), to mirroring and circular shifts of the
     kernel; scales with the weight; not invariant to other permutations of the taps.

@@ -12,13 +12,7 @@ _SHOWN = 5
 
 
 class Unlike(NamedTuple):
-    """How two networks differ.
-
-    Attributes:
-        cause: in words.
-        got: the tensors.
-        hint: what to do.
-    """
+    """How two networks differ."""
 
     cause: str
     got: str
@@ -34,13 +28,6 @@ def unlike(
     types: bool = True,
 ) -> Unlike | None:
     """What keeps two networks from being points of one space; None if nothing does.
-
-    Args:
-        a: first network.
-        b: second network.
-        without: name of a module that is left out, the head.
-        among: parameters and buffers, or parameters alone.
-        types: whether their types must be the same too.
 
     >>> unlike(nn.Linear(2, 3), nn.Linear(2, 3).bfloat16()).cause
     'one is float32, the other bfloat16'

@@ -78,11 +78,6 @@ def followers_of_data(model: nn.Module, known: Collection[str], example: Tensor)
 
     Args:
         model: on the device of ``example``; left as it is (a copy is run).
-        known: names of buffers that are not looked at. Where no other is there, nothing is run.
-        example: a few inputs.
-
-    Raises:
-        ArchitectureError: the pass fails, so that it cannot be told.
     """
     asked = [name for name, buffer in model.named_buffers() if buffer.is_floating_point() and name not in known]
     if not asked:

@@ -36,14 +36,7 @@ CANDIDATES = (
 
 
 def layout_of(architecture: Architecture) -> Layout:
-    """The tensors of an architecture, without their values where it is timm's or torchvision's.
-
-    Args:
-        architecture: which.
-
-    Raises:
-        ArchitectureError: it is unknown, cannot be built, or has no head.
-    """
+    """The tensors of an architecture, without their values where it is timm's or torchvision's."""
     # A user's own function may look at values, and may be another one the next time.
     if split_name(architecture)[0] == "factory":
         with isolated_randomness(0):
@@ -69,11 +62,8 @@ def fitting_architectures(state: Mapping[str, Tensor], candidates: Iterable[str]
         candidates: names as in a study; :data:`CANDIDATES` where None.
 
     Returns:
-        The names that fit, in the order of the candidates. Networks may share names and shapes and still
-        differ (padding, activation): more than one can fit.
-
-    Raises:
-        ArchitectureError: a candidate is unknown.
+        The names that fit, in the order of the candidates. Networks may share names and shapes and still differ
+        (padding, activation): more than one can fit.
     """
     return fitting({"": state}, candidates)
 

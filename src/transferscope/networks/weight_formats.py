@@ -40,14 +40,7 @@ _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
 
 
 def format_of(path: Path) -> Format:
-    """Tell what lies at a path, and refuse what holds no weights that can be read safely.
-
-    Args:
-        path: a file or a folder.
-
-    Raises:
-        WeightsError: there is nothing, or something else, which is named.
-    """
+    """Tell what lies at a path, and refuse what holds no weights that can be read safely."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -25,14 +25,7 @@ _SHOWN = 5
 
 
 def parts_of(path: Path) -> dict[Path, tuple[str, ...]]:
-    """The files that weights lie in, with the tensors that an index expects in each.
-
-    Args:
-        path: a file, an index, a folder, or one part of several.
-
-    Raises:
-        WeightsError: it is missing or of another kind, parts are missing, or a folder does not tell which is meant.
-    """
+    """The files that weights lie in, with the tensors that an index expects in each."""
     kind = format_of(path)
     if kind == "folder":
         return parts_of(_in_folder(path))

@@ -82,12 +82,6 @@ def read_pickle(path: Path) -> object:
     """What a file of ``torch.save`` holds, on the CPU; read by ``torch.load(weights_only=True)`` and nothing else.
 
     Numbers, texts, paths, dates, settings and NumPy values beside the tensors come as placeholders.
-
-    Args:
-        path: the file.
-
-    Raises:
-        WeightsError: it is damaged, or names something that could run.
     """
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(_HARMLESS)):

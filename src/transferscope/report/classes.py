@@ -23,13 +23,7 @@ _SHARE = "top1"  # recall and precision are written as an accuracy is
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class.
-
-    Attributes:
-        name: of the class or label.
-        images: of it among the test images.
-        cells: value and interval of recall and precision of P-T, then of RI-T.
-    """
+    """One class."""
 
     name: str
     images: str
@@ -38,12 +32,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Confusion:
-    """The confusion matrix of a variant, on average over its networks.
-
-    Attributes:
-        variant: as shown.
-        rows: of each true class its name and, by predicted class, images and share of the class.
-    """
+    """The confusion matrix of a variant, on average over its networks."""
 
     variant: str
     rows: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
@@ -54,10 +43,7 @@ class Classes:
     """What the page shows of classes.
 
     Attributes:
-        rows: the class that P-T finds least first.
-        names: of the classes, in the order of the matrix.
         matrices: whole ones, of few classes; empty otherwise.
-        taken: of many classes the largest confusions: true, taken for, images of P-T, images of RI-T.
     """
 
     rows: tuple[ClassRow, ...]

@@ -81,11 +81,7 @@ def terms() -> list[tuple[str, str, str]]:
 
 
 def linked(text: Markup) -> Markup:
-    """``text``, the first use of each term of the glossary a link to it.
-
-    Args:
-        text: escaped, without links of its own.
-    """
+    """``text``, the first use of each term of the glossary a link to it."""
     seen: set[str] = set()
 
     def link(match: re.Match[str]) -> str:

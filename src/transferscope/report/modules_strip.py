@@ -25,13 +25,7 @@ STATES: dict[State, str] = {
 
 @dataclass(frozen=True)
 class ModulePart:
-    """One module.
-
-    Attributes:
-        name: as in the network.
-        state: what was shown of it.
-        words: what putting it back costs.
-    """
+    """One module."""
 
     name: str
     state: State

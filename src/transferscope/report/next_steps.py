@@ -24,13 +24,7 @@ _AVERAGE = {
 
 @dataclass(frozen=True)
 class Choice:
-    """One thing to decide.
-
-    Attributes:
-        topic: one word.
-        text: what to do, or what would tell; code between backticks.
-        measured: whether the study tells.
-    """
+    """One thing to decide."""
 
     topic: str
     text: str

@@ -50,12 +50,6 @@ def render(results: Results) -> str:
 
     Figures are inline SVG; the one script shows values on pointing and opens what is folded before printing. The
     content policy in the page allows nothing else.
-
-    Args:
-        results: of a finished study.
-
-    Returns:
-        The document.
     """
     shown = sections(results)
     return _page(_shown(results, shown), [section for _, section, _ in shown])
@@ -117,8 +111,8 @@ def _page(results: Results, shown: Sequence[Section]) -> str:
 def write_report(results: Results, folder: Path) -> Path:
     """Write ``report.html``, ``results.json``, ``figures/*.svg|png`` and ``tables/*.csv|tex|parquet`` into ``folder``.
 
-    Every file is written beside its place and moved there, so that a reader never meets half a file; the report
-    itself comes last.
+    Every file is written beside its place and moved there, so that a reader never meets half a file; the report itself
+    comes last.
 
     Args:
         results: of a finished study.

@@ -14,15 +14,7 @@ FORMAT = 3
 
 
 def results_as_json(results: Results, slugs: list[str]) -> str:
-    """Verdicts, notes, estimates, settings and manifest of a finished study.
-
-    Args:
-        results: of the study.
-        slugs: a name for each analysis, which is also that of its tables.
-
-    Returns:
-        JSON text, without NaN.
-    """
+    """Verdicts, notes, estimates, settings and manifest of a finished study."""
     document = {
         "format": FORMAT,
         "study": {"name": results.study.name, "key": results.study.key},

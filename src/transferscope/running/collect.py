@@ -26,14 +26,7 @@ _PACKAGES = ("transferscope", "torch", "torchvision", "timm", "numpy", "scipy", 
 
 
 def results_of(study: BoundStudy, store: Store, finished: Finished, command: str) -> Results:
-    """Everything a report needs, from a finished run.
-
-    Args:
-        study: what was asked for.
-        store: where tables and provenance lie.
-        finished: tables, units and networks of the run.
-        command: how to run it again.
-    """
+    """Everything a report needs, from a finished run."""
     results = []
     for analysis in _in_order(study, finished):
         found = None

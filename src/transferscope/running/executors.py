@@ -1,8 +1,8 @@
 """Executors: the same pieces of work in this process, or in several; the results are the same bytes.
 
-An executor is a function of the signature of :class:`Executor`. It gives each item to
-``function(item, emit)`` and yields ``(index, result)`` as results arrive. ``emit`` takes events (dictionaries)
-that reach ``on_event`` in the calling process, in order, before the result of their item.
+An executor is a function of the signature of :class:`Executor`. It gives each item to ``function(item, emit)`` and
+yields ``(index, result)`` as results arrive. ``emit`` takes events (dictionaries) that reach ``on_event`` in the
+calling process, in order, before the result of their item.
 """
 
 import pickle
@@ -41,13 +41,10 @@ class Executor(Protocol):
         """Give every item to ``function(item, emit)``.
 
         Args:
-            function: does one piece of work.
-            items: independent pieces of work.
-            workers: how many processes.
             threads: of each process; None leaves them as they are.
             on_event: called in this process with every event, while results are being waited for.
-            affinity: items of equal affinity are kept together where that costs no idle worker, so that what
-                was loaded for one serves the next.
+            affinity: items of equal affinity are kept together where that costs no idle worker, so that what was loaded
+                for one serves the next.
 
         Yields:
             ``(index, result)``: each index of ``items`` once, in any order.
@@ -119,8 +116,8 @@ def processes(
 ) -> Generator[tuple[int, Result], None, None]:
     """Do the work in ``workers`` fresh processes; arguments as of :class:`Executor`.
 
-    Function, items and results travel by pickle, between these processes only, never through the disk. Wrap
-    the call in ``contextlib.closing`` if you may leave the loop early: closing stops the workers.
+    Function, items and results travel by pickle, between these processes only, never through the disk. Wrap the call in
+    ``contextlib.closing`` if you may leave the loop early: closing stops the workers.
 
     - The first error stops the other workers and is raised here, of its own type, with the worker's traceback
       as a note.

@@ -41,15 +41,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass
 class _Row:
-    """One of the two overall bars.
-
-    Attributes:
-        total: pieces known.
-        done: pieces finished.
-        running: by name, the share in [0, 1] done of each running piece.
-        busy: seconds during which something ran.
-        given: pieces that took none of that time: done by an earlier run, or by another process.
-    """
+    """One of the two overall bars."""
 
     total: int = 0
     done: int = 0
@@ -87,13 +79,7 @@ class _Row:
 
 
 class Tally:
-    """Counts and times of a run, from its events; draws nothing.
-
-    Args:
-        total_trainings: trainings known so far.
-        total_units: units known so far.
-        clock: seconds, from any zero.
-    """
+    """Counts and times of a run, from its events; draws nothing."""
 
     def __init__(
         self, total_trainings: int = 0, total_units: int = 0, clock: Callable[[], float] = time.monotonic
@@ -111,9 +97,6 @@ class Tally:
 
         Returns:
             A line worth printing, for a finished piece or a note; else None.
-
-        Raises:
-            ValueError: the event is of an unknown kind, or lacks a field.
         """
         kind = _checked(event)
         self._pass_time()
@@ -182,16 +165,9 @@ def progress(
 ) -> Iterator[OnEvent]:
     """Show events while the block runs: bars on a terminal, else one plain line per finished piece.
 
-    Args:
-        total_trainings: trainings known so far; ``round`` events add to them.
-        total_units: units known so far.
-        console: where to; by default the standard error.
-        quiet: show nothing (events are still checked).
-        clock: seconds, from any zero.
-
     Yields:
-        ``on_event``, which takes one event: a dictionary with ``kind``, one of :data:`EVENTS`, and its fields.
-        It raises ValueError for an unknown kind or a missing field.
+        ``on_event``, which takes one event: a dictionary with ``kind``, one of :data:`EVENTS`, and its fields. It
+        raises ValueError for an unknown kind or a missing field.
 
     Example:
         >>> import sys

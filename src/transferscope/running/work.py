@@ -30,15 +30,7 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class TrainJob:
-    """Train one network.
-
-    Attributes:
-        root: of the store.
-        study: gives data, device and batch sizes.
-        spec: the network.
-        label: for the progress bar.
-        isolated: an error is returned as a failure, not raised.
-    """
+    """Train one network."""
 
     root: Path
     study: BoundStudy
@@ -49,15 +41,7 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class MeasureJob:
-    """Measure one unit.
-
-    Attributes:
-        root: of the store.
-        study: gives data, device and batch sizes.
-        analysis: name and settings, as JSON text (an analysis is its settings).
-        unit: what to measure.
-        label: for the progress bar.
-    """
+    """Measure one unit."""
 
     root: Path
     study: BoundStudy
@@ -79,12 +63,7 @@ def forget() -> None:
 
 
 def do(job: Job, on_event: OnEvent) -> str | Failure:
-    """Do one job, unless the store has its result; return the key of the entry, or what went wrong in an analysis.
-
-    Args:
-        job: what to do.
-        on_event: told of progress.
-    """
+    """Do one job, unless the store has its result; return the key of the entry, or what went wrong in an analysis."""
     context = _context(job.root, job.study)
     if isinstance(job, MeasureJob):
         return _measure(job, context, on_event)

@@ -181,11 +181,7 @@ def rebuilt(raw: bytes, text: str, worker: Worker, items: list[Any]) -> Exceptio
 
 
 def pickled(value: object, what: str) -> bytes:
-    """``value`` as bytes for another process of ours.
-
-    Raises:
-        WorkerError: it cannot be pickled.
-    """
+    """``value`` as bytes for another process of ours."""
     try:
         return pickle.dumps(value)
     except Exception as error:  # pickle raises whatever a __reduce__ raises

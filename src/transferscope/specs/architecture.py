@@ -31,8 +31,8 @@ class Architecture(Frozen):
     """A network before its weights.
 
     Attributes:
-        name: ``timm:NAME`` (also bare ``NAME``), ``torchvision:NAME``, or your own ``package.module:function``,
-            which is called as ``function(num_classes=..., **options)`` and returns an ``nn.Module``.
+        name: ``timm:NAME`` (also bare ``NAME``), ``torchvision:NAME``, or your own ``package.module:function``, which
+            is called as ``function(num_classes=..., **options)`` and returns an ``nn.Module``.
         options: further keyword arguments of the constructor (JSON values).
         head: name of the classifying module; found by itself where None.
     """

@@ -47,11 +47,7 @@ class AnalysisSettings(Frozen):
 
 
 def answered(analysis: AnalysisSettings, asked: Literal["misfit", "data_sources", "other_sources"], study: Any) -> Any:
-    """What an analysis says of a study before anything is done; it may be of somebody else's package.
-
-    Raises:
-        AnalysisError: it fails with an error that is none of ours.
-    """
+    """What an analysis says of a study before anything is done; it may be of somebody else's package."""
     try:
         found = getattr(analysis, asked)(study)
         return found if asked == "misfit" else tuple(found)

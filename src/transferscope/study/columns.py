@@ -17,8 +17,8 @@ class Column:
         dtype: ``str``, ``int``, ``float`` or ``bool``.
         meaning: one line for a reader.
         unit: ``1`` for ratios, ``count``, ``nat`` for losses, ``metric`` for the study's metric in [0, 1], ...
-        measured_on: the split its values come from; ``test`` columns are hidden from decisions. ``row`` says
-            that the column named ``split`` tells, row by row.
+        measured_on: the split its values come from; ``test`` columns are hidden from decisions. ``row`` says that the
+            column named ``split`` tells, row by row.
         null: what a null means; None if there never is one.
     """
 

@@ -27,9 +27,9 @@ __all__ = ["code_named", "dump_study", "holds_path", "load_study", "parse_study"
 def load_study(path: str | Path, overrides: Sequence[str] = (), *, allow_code: bool = False) -> Study:
     """Read a study.
 
-    Overrides are merged first, then everything is validated once. Relative paths in the file start at the folder
-    of the file, so that a study means the same wherever it is started from; those in overrides start at the
-    current folder, as elsewhere on a command line.
+    Overrides are merged first, then everything is validated once. Relative paths in the file start at the folder of the
+    file, so that a study means the same wherever it is started from; those in overrides start at the current folder, as
+    elsewhere on a command line.
 
     Args:
         path: of a YAML file.
@@ -44,9 +44,8 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), *, allow_code: b
 
     Raises:
         StudyError: the file is missing, not YAML, or its settings do not hold together: all problems at
-        once, each
-            with its place, line or override, what was expected and what came, and the nearest names where
-            one is misspelt.
+        once, each with its place, line or override, what was expected and what came, and the nearest names where one is
+            misspelt.
     """
     return _study(read_document(Path(path)), Path(path), overrides, allow_code)
 
@@ -112,14 +111,8 @@ def code_named(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
 def dump_study(study: Study) -> str:
     """A study as YAML, every setting written out.
 
-    ``load_study`` of this text gives an equal study, if the paths of the study are absolute (those of every
-    loaded study are).
-
-    Args:
-        study: the study.
-
-    Returns:
-        YAML text.
+    ``load_study`` of this text gives an equal study, if the paths of the study are absolute (those of every loaded
+    study are).
     """
     return write_values(study.model_dump(mode="json"))
 

@@ -23,9 +23,6 @@ class Problem:
     """One thing that is wrong.
 
     Attributes:
-        place: the setting; empty for the study as a whole.
-        text: what was expected and what came.
-        line: of the file, None where it has none.
         override: the ``--set`` that brought the value, None if it is the file's.
     """
 
@@ -80,11 +77,6 @@ class _Found:
 
 def problems_of(error: ValidationError, model: type[BaseModel], prefix: Place = ()) -> list[Problem]:
     """The problems behind a pydantic error, by the places of the file instead of pydantic's own.
-
-    Args:
-        error: what validating ``model`` raised.
-        model: the settings that were validated.
-        prefix: where they stand in the study.
 
     Returns:
         One problem per setting; alternatives of one setting are put together.
@@ -149,8 +141,7 @@ def _walk(loc: Sequence[str | int], model: type[BaseModel]) -> tuple[Place, list
     """The place that pydantic's location means: it also holds union tags and names of union members.
 
     Returns:
-        The place, the models that could stand there or own its last part, and the place of a union on the
-        way.
+        The place, the models that could stand there or own its last part, and the place of a union on the way.
     """
     options: list[Any] = [model]
     owners: list[type[BaseModel]] = [model]

@@ -23,12 +23,9 @@ __all__ = ["first_line", "setting_meanings", "study_reference", "study_schema"]
 def study_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of a study file.
 
-    It accepts what :func:`transferscope.study.file.load_study` accepts, short forms and every analysis with
-    its settings included, and carries the meaning of each setting, which editors show beside it. It does
-    not hold what concerns several settings at once (seeds that tune and report, for example).
-
-    Returns:
-        JSON-like values.
+    It accepts what :func:`transferscope.study.file.load_study` accepts, short forms and every analysis with its
+    settings included, and carries the meaning of each setting, which editors show beside it. It does not hold what
+    concerns several settings at once (seeds that tune and report, for example).
     """
     schema = Study.model_json_schema()
     definitions = schema.setdefault("$defs", {})

@@ -1,8 +1,7 @@
 """YAML with line numbers, by the core words of YAML 1.2.
 
-PyYAML's own resolver reads ``no`` as false, ``1e-4`` as text, ``010`` as 8 and ``1:30`` as 90: words of
-YAML 1.1 that a study must not trip over. Here a plain word is null, true/false, a decimal, 0x or 0o number,
-or text; nothing else.
+PyYAML's own resolver reads ``no`` as false, ``1e-4`` as text, ``010`` as 8 and ``1:30`` as 90: words of YAML 1.1 that a
+study must not trip over. Here a plain word is null, true/false, a decimal, 0x or 0o number, or text; nothing else.
 """
 
 import json
@@ -75,13 +74,7 @@ for _word, _pattern, _first in _WORDS:
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file: its values, and where they stand.
-
-    Attributes:
-        values: the top-level mapping.
-        lines: line of each key and list item, from 1.
-        problems: keys given twice, unknown tags, and the like.
-    """
+    """A YAML file: its values, and where they stand."""
 
     values: dict[str, Any]
     lines: Mapping[Place, int] = field(default_factory=dict)
@@ -96,17 +89,7 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Read a YAML file whose top level is a mapping.
-
-    Args:
-        path: the file, UTF-8.
-
-    Returns:
-        Its values and lines.
-
-    Raises:
-        StudyError: the file is missing, not text, not YAML, empty, or not a mapping.
-    """
+    """Read a YAML file whose top level is a mapping."""
     return parse_document(_text(path), path)
 
 
@@ -135,9 +118,6 @@ def parse_document(text: str, path: Path) -> Document:
 
 def read_value(text: str) -> Any:
     """One YAML value, as given after ``--set name=``.
-
-    Raises:
-        ValueError: it is not YAML.
 
     >>> read_value("[1e-4, no, 010]")
     [0.0001, 'no', 10]

@@ -41,12 +41,8 @@ class BendOfCurve(AbstractSubject):
         statistics: batches of training images, on which running statistics are recomputed.
         seed: of the positions.
 
-    Raises:
-        ArchitectureError: an end has other parameters than the bend.
-
-    Reference: Garipov et al. 2018, "Loss surfaces, mode connectivity, and fast ensembling of DNNs", eq. 2 and Sec.
-    3.2, and their code for the decay; Draxler et al. 2018, "Essentially no barriers in neural network energy
-    landscape".
+    Reference: Garipov et al. 2018, "Loss surfaces, mode connectivity, and fast ensembling of DNNs", eq. 2 and Sec. 3.2,
+    and their code for the decay; Draxler et al. 2018, "Essentially no barriers in neural network energy landscape".
     """
 
     def __init__(

@@ -29,19 +29,7 @@ def trained_on(
     rate: float,
     device: "torch.device",
 ) -> nn.Module:
-    """Train a network, in place, for the epoch after its last: the same recipe and seed, without mixup and clipping.
-
-    Args:
-        model: the network of ``spec`` at its end.
-        spec: a trained network.
-        images: the data set it was trained on.
-        examples: positions of the training images of this epoch.
-        rate: constant learning rate, as a share of the recipe's.
-        device: where ``model`` is.
-
-    Returns:
-        ``model``, in the modes it had.
-    """
+    """Train a network, in place, for the epoch after its last: the same recipe and seed, without mixup and clipping."""
     assert spec.recipe is not None
     assert spec.data is not None
     recipe, data, epoch = spec.recipe, spec.data, spec.recipe.epochs + 1

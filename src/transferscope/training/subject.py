@@ -18,13 +18,7 @@ class AbstractSubject(abc.ABC):
 
     @abc.abstractmethod
     def logits(self, images: Tensor, epoch: int, step: int) -> Tensor:
-        """Of an update, with gradients.
-
-        Args:
-            images: of its batch.
-            epoch: from 1.
-            step: update of the epoch, from 0.
-        """
+        """Of an update, with gradients."""
 
     @abc.abstractmethod
     def before_step(self) -> None:

@@ -49,16 +49,6 @@ def known_sources() -> dict[str, type[AbstractSource]]:
 def parse_source(value: Mapping[str, object]) -> AbstractSource:
     """A source from settings as a study file has them.
 
-    Args:
-        value: ``kind`` and the fields of that source.
-
-    Returns:
-        The source.
-
-    Raises:
-        DataError: ``kind`` is missing or unknown.
-        pydantic.ValidationError: the fields do not fit.
-
     Example:
         >>> parse_source({"kind": "elpv", "cells": "mono"}).cells
         'mono'

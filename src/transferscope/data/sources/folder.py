@@ -41,15 +41,15 @@ class Folder(AbstractSource):
 
     Attributes:
         path: the folder.
-        layout: ``classes``: class folders on top; ``splits``: folders of splits on top (``train``, ``seg_test``),
-            class folders below; ``class_splits``: class folders on top, their splits below; ``parts``: the folders on
-            top mean nothing, class folders below; ``auto``: what names and content agree on, else an error.
-        splits: split (train, validation or test) by the name of a folder, in place of what its name tells; folders
-            that are not named are left out.
+        layout: ``classes``: class folders on top; ``splits``: folders of splits on top (``train``, ``seg_test``), class
+            folders below; ``class_splits``: class folders on top, their splits below; ``parts``: the folders on top
+            mean nothing, class folders below; ``auto``: what names and content agree on, else an error.
+        splits: split (train, validation or test) by the name of a folder, in place of what its name tells; folders that
+            are not named are left out.
         ignore: names of files or folders to leave out, or patterns as of a shell (``"*_mask.png"``).
         extensions: endings of picture files, any case.
-        group: regular expression with one group, searched in a file's path below ``path``; what it finds
-            (a patient, say) is never torn apart by a split.
+        group: regular expression with one group, searched in a file's path below ``path``; what it finds (a patient,
+            say) is never torn apart by a split.
     """
 
     kind: Literal["folder"] = "folder"
@@ -96,12 +96,7 @@ class Folder(AbstractSource):
         return {name: value for name, value in identity.items() if value or name not in ("splits", "ignore")}
 
     def listing(self) -> Listing:
-        """Pictures in the order of their paths.
-
-        Raises:
-            DataError: no folder, fewer than two class folders, one of other pictures, a structure that cannot be
-                told, or a file without a group.
-        """
+        """Pictures in the order of their paths."""
         import numpy as np
 
         root, tree = self._tree()
@@ -148,11 +143,7 @@ class Folder(AbstractSource):
         return root, read_tree(root, [ending.lower() for ending in self.extensions], self.ignore)
 
     def _left_out(self, tree: Tree, levels: Levels) -> list[str]:
-        """What was left out and why, one sentence each.
-
-        Raises:
-            DataError: a folder beside the class folders has pictures of another kind alone.
-        """
+        """What was left out and why, one sentence each."""
         notes: list[str] = []
         taken = {id(item.folder) for item in levels.classes}
         others = Counter(_ending(file) for file in tree.files(pictures=False))

@@ -24,10 +24,7 @@ class ClassFolder:
     """One folder of pictures of one class.
 
     Attributes:
-        name: of the class, raw.
-        folder: where its pictures lie, at any depth.
         beside: the folder that holds it and the other classes of its split.
-        split: that it belongs to; None where none is told.
     """
 
     name: str
@@ -38,13 +35,7 @@ class ClassFolder:
 
 @dataclass
 class Levels:
-    """What was found.
-
-    Attributes:
-        classes: folders of pictures.
-        notes: what was decided, where it is not plain.
-        containers: folders that hold class folders, or folders of them.
-    """
+    """What was found."""
 
     classes: list[ClassFolder] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -54,17 +45,13 @@ class Levels:
 def find_levels(tree: Tree, layout: Layout, splits: Mapping[str, str]) -> Levels:
     """Find the class folders of a tree, and their splits.
 
-    Folders that hold one folder and nothing else are passed through. ``auto`` takes folders on top for splits if
-    they are called so, for classes that hold splits if the folders below all are, and else for classes; where the
-    folders on top hold the same folders, or names and content disagree, it asks.
+    Folders that hold one folder and nothing else are passed through. ``auto`` takes folders on top for splits if they
+    are called so, for classes that hold splits if the folders below all are, and else for classes; where the folders on
+    top hold the same folders, or names and content disagree, it asks.
 
     Args:
-        tree: the folder.
         layout: as a setting of :class:`~transferscope.data.sources.folder.Folder`.
         splits: split by the name of a folder, in place of what the name tells.
-
-    Raises:
-        DataError: it cannot be told, with the settings that tell it; or a layout that the folder does not have.
     """
     found = Levels(containers=[tree])
     while len(tops := tree.with_pictures()) == 1 and tops[0].with_pictures() and len(tree.pictures) < tops[0].total:

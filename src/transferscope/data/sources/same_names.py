@@ -17,11 +17,8 @@ def folded(name: str) -> str:
 def joined(names: Iterable[tuple[str, _Place]]) -> tuple[dict[str, str], list[str]]:
     """Which names of classes mean one class.
 
-    Ways to write the same letters (an accent as one character or two) always do. Names that differ in case or
-    spaces do if no place holds both, as two splits of one data set; side by side they are two classes.
-
-    Args:
-        names: each with the place it stands in (a split, a file).
+    Ways to write the same letters (an accent as one character or two) always do. Names that differ in case or spaces do
+    if no place holds both, as two splits of one data set; side by side they are two classes.
 
     Returns:
         The name of the class by each name, and a note on every two that look equal.

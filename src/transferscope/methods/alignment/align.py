@@ -44,8 +44,6 @@ class Aligned:
 
     Attributes:
         network: a copy of the second one, in evaluation mode: the same function, other places of its units.
-        method: ``activations`` or ``weights``.
-        groups: the permutations the architecture allows.
         orders: for each group and inner group, by name, which unit (by its number before) is at each place now.
         moved: share of all units that are not where they were.
         share: of the parameters that lie along some group: what no permutation reaches cannot be aligned.
@@ -90,13 +88,12 @@ def align(
     Args:
         a: stays; left as it is.
         b: of the same architecture; left as it is.
-        batches: of images, the same at every pass; labels are not looked at. For ``weights`` only the first
-            batch is used, to trace the network and to check.
+        batches: of images, the same at every pass; labels are not looked at. For ``weights`` only the first batch is
+            used, to trace the network and to check.
         method: ``activations`` matches units that vary together on the images (for a permuted copy this is exact);
             ``weights`` looks at weights alone (a local optimum).
         seed: for ``weights``: order of the groups.
         restarts: for ``weights``: descents, of which the best is taken.
-        device: where to compute.
 
     Raises:
         AlignmentError: the networks differ, cannot be traced, or have an operation for which there is no rule (named);

@@ -73,8 +73,8 @@ def compare(
         evaluation: metric, device, and training images to recompute batch norm on at every point of the path; without
             them the path of networks with batch norm is left out, with the reason.
         granularity: of the modules: ``stage``, ``block`` or ``layer``.
-        head: name of the classifying module. Where the heads differ in size only the trunk moves on the path, under
-            the head of a; without the name that path is left out.
+        head: name of the classifying module. Where the heads differ in size only the trunk moves on the path, under the
+            head of a; without the name that path is left out.
         path: how finely, and how precisely, the path is measured.
         align_by: where the networks are not found to be linearly connected, put b's hidden units in the order of a's
             (by ``activations`` on training images, or on ``data`` where there are none; or by ``weights``) and measure

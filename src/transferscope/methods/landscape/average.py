@@ -32,7 +32,6 @@ class Average:
         loss: metric of the better one less that of the average, paired over examples; above 0 is worse.
         verdict: ``kept``: the upper limit of the loss is below the margin; ``lost``: the lower one is above it; else
             ``undecided``.
-        margin: the largest loss that counts as nothing.
     """
 
     metric: float | None
@@ -51,17 +50,7 @@ def average_of(
     clusters: npt.ArrayLike | None,
     margin: float = 0.005,
 ) -> Average | None:
-    """Average two networks of one shape and evaluate it; both are left as they are. None where no metric is defined.
-
-    Args:
-        networks: the two.
-        outputs: their logits on ``data``.
-        labels: of ``data``.
-        data: held-out batches.
-        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
-        clusters: group of each example.
-        margin: the largest loss of the metric that counts as nothing.
-    """
+    """Average two networks of one shape and evaluate it; both are left as they are. None where no metric is defined."""
     first, second = (metric(each, labels, evaluation.metric) for each in outputs)
     if first is None or second is None:
         return None

@@ -33,14 +33,7 @@ class CurvePath:
     """What was measured on a curve θ(t) and on the line (1−t)θ₁ + tθ₂ between its ends.
 
     Attributes:
-        shape: ``bezier`` or ``chain``.
         positions: t, ascending from 0, the first network, to 1, the second.
-        distance: ‖θ₁ − θ₂‖₂ over all parameters, buffers left out.
-        lengths: arc length of the curve from θ₁ to each position.
-        batch_norm: ``recompute``: running statistics estimated anew at every point; or ``no batch norm``.
-        curve: by split, one for each position.
-        line: the same on the straight line; its ends are those of the curve.
-        own: by split, the two networks with their own running statistics.
     """
 
     shape: CurveShape
@@ -66,9 +59,6 @@ class CurvePath:
         """Barrier of loss or error along one way, against both baselines; see :func:`measures.barriers.barrier`.
 
         The linear baseline runs with t, as along the line.
-
-        Raises:
-            MeasureError: a value is not finite.
         """
         return barrier_of(self.positions, self.points(split, way), quantity, clusters)
 

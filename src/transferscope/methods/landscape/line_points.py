@@ -28,9 +28,8 @@ class Recheck:
 
     Attributes:
         alphas: whose values are those of float32: both ends, every maximum over them, and at least one point between.
-        loss: largest difference of a mean loss between the two at those that were computed twice (all but the ends),
-            in nats; infinite where one of the two is not finite.
-        error: largest difference of a mean error.
+        loss: largest difference of a mean loss between the two at those that were computed twice (all but the ends), in
+            nats; infinite where one of the two is not finite.
         settled: whether all maxima are among them; else the search for them ended after a few points.
     """
 
@@ -52,12 +51,7 @@ class Recheck:
 
 @final
 class LinePoints:
-    """Evaluates θ(α) = (1−α)θ₁ + αθ₂ of a landscape of two networks, each α once.
-
-    Args:
-        land: of two networks.
-        on_point: told how many points are done, of how many at most.
-    """
+    """Evaluates θ(α) = (1−α)θ₁ + αθ₂ of a landscape of two networks, each α once."""
 
     def __init__(self, land: Landscape, on_point: Callable[[int, int], None] | None = None) -> None:
         self._land = land

@@ -61,11 +61,8 @@ class ModuleWork:
     """What :func:`module_choices` will do at most.
 
     Attributes:
-        modules: how many are changed.
         single: networks evaluated for single modules, and for all of them.
         noise: for μ; a search that leaves out what cannot become the minimum.
-        together: for the lists of several modules.
-        images: sent through a network in all, if nothing that lies before a module were kept.
     """
 
     modules: int
@@ -92,19 +89,7 @@ def module_work(
     granularity: Granularity = "block",
     batch_norm: Literal["recompute", "none"] = "recompute",
 ) -> ModuleWork:
-    """Count what :func:`module_choices` will do at most, before it is begun.
-
-    Args:
-        finetuned: the network.
-        validation: images that choose.
-        test: images that judge.
-        train: images for batch norm.
-        noisy: images for μ.
-        new_head: as of :func:`module_choices`.
-        head: as of :func:`module_choices`.
-        granularity: as of :func:`module_choices`.
-        batch_norm: as of :func:`module_choices`.
-    """
+    """Count what :func:`module_choices` will do at most, before it is begun."""
     count = len([name for name in parts_parameters(finetuned, granularity, new_head or head) if name != new_head])
     again = train if batch_norm == "recompute" and tracked_norms(finetuned) else 0
     # The final network with its own and with recomputed statistics; each module and all of them, put back and at 0.
@@ -142,7 +127,6 @@ def module_choices(
         evaluation: examples of the training to recompute batch norm on, metric, device: see :class:`Evaluation`.
         new_head: the head's name, where the pre-trained network has none for these classes: it is left out.
         head: the classifying module, where it is not new, a part of its own.
-        granularity: ``stage``, ``block`` or ``layer``.
         margin: loss of the metric that counts as none, above 0.
         on_step: as of :func:`~transferscope.methods.compare.compare.compare`.
 

@@ -27,13 +27,7 @@ class PooledFeatures:
         self._batches: dict[str, dict[str, list[Tensor]]] = {}
 
     def take(self, label: str, module: str, features: Tensor) -> None:
-        """Keep a batch.
-
-        Args:
-            label: of the network.
-            module: whose output it is.
-            features: ``examples channels``.
-        """
+        """Keep a batch."""
         kept = features.detach().to("cpu", torch.float32, copy=True)
         self._batches.setdefault(module, {}).setdefault(label, []).append(kept)
 

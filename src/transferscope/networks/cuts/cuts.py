@@ -19,17 +19,7 @@ class Untraceable(Exception):  # noqa: N818 - a finding inside this package that
 
 @dataclass(frozen=True)
 class Cut:
-    """A place in the forward pass.
-
-    Attributes:
-        index: its number in :attr:`Trace.cuts`; 0 is the input.
-        name: the part that is used next.
-        before: parts that are used before it alone.
-        after: parts that are used after it alone, or never.
-        shared: parts that are used on both sides.
-        shapes: of the tensors that are kept there, for the example.
-        bytes_per_example: of these tensors.
-    """
+    """A place in the forward pass."""
 
     index: int
     name: str
@@ -91,14 +81,7 @@ class AbstractRoute(abc.ABC):
 
 @dataclass(frozen=True)
 class Found:
-    """What a way of tracing found.
-
-    Attributes:
-        route: runs it.
-        cuts: in the order of the forward pass.
-        refused: part that comes next, and why there is no cut before it.
-        graph: of ``torch.fx``, if it is one.
-    """
+    """What a way of tracing found."""
 
     route: AbstractRoute
     cuts: tuple[Cut, ...]

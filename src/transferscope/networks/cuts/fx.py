@@ -178,16 +178,6 @@ def find_graph(
     """The cuts of a network that ``torch.fx`` can trace, not yet verified.
 
     Between two parts the place with the fewest bytes is taken, of equals the last.
-
-    Args:
-        model: in evaluation mode.
-        example: a batch.
-        parts: their names.
-        owned: parameters of each part.
-        most_tensors: kept at a cut.
-
-    Raises:
-        Untraceable: the network's own code cannot be traced, or not be run as traced.
     """
     graph, fixed = _traced(model, parts)
     route = _Graph(model, graph, fixed)

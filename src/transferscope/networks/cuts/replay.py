@@ -224,17 +224,7 @@ def _map(blanks: Any, device: torch.device) -> Any:
 
 
 def find_replay(model: nn.Module, example: Tensor, parts: Sequence[str], owned: Mapping[str, list[str]]) -> Found:
-    """The cuts of a network from the record of one forward pass, not yet verified.
-
-    Args:
-        model: in evaluation mode.
-        example: a batch.
-        parts: their names.
-        owned: parameters of each part.
-
-    Raises:
-        Untraceable: the forward pass cannot be recorded.
-    """
+    """The cuts of a network from the record of one forward pass, not yet verified."""
     try:
         record, calls = _recorded(model, example.clone())
     except Exception as error:  # a network's own code may not stand being watched

@@ -18,7 +18,6 @@ class Labels:
     """Operations on values: each refines the partition until the operation commutes with every permutation left.
 
     Args:
-        blocks: the partition.
         whole: where an axis was unfolded in two (heads and their units, groups and their channels): False to let the
             finer move within each coarser one, which stays; True to let the coarser move as wholes.
     """

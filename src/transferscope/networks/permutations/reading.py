@@ -25,7 +25,6 @@ class Reading:
 
     Attributes:
         tables: blocks of units that may change places, ``units columns``.
-        known: atoms below this number lie in parameters and buffers.
         seen: by node, for every label of its value: the axes, and an atom of a parameter for each of its blocks.
     """
 
