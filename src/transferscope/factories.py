@@ -17,16 +17,6 @@ from typing import Any
 
 from transferscope.errors import TransferscopeError, nearest
 
-__all__ = [
-    "GROUP",
-    "call_factory",
-    "code_forbidden",
-    "current_folder",
-    "find_module",
-    "import_factory",
-    "offered",
-]
-
 GROUP = "transferscope.factories"
 """Entry points by which an installed package offers its factories to every study."""
 

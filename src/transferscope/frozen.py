@@ -6,8 +6,6 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-__all__ = ["Frozen", "content_key", "derive_seed"]
-
 
 def content_key(value: object) -> str:
     """The key of a JSON-like value: 32 hexadecimal digits of the SHA-256 of its canonical JSON."""

@@ -3,8 +3,6 @@
 import math
 from decimal import Decimal
 
-__all__ = ["duration", "exact", "rounded"]
-
 _DIGITS = 12
 
 

@@ -9,8 +9,6 @@ from typing import Any, TextIO
 
 from transferscope.errors import StoreError, printable
 
-__all__ = ["Lasting", "lost_output", "open_closed", "printing", "stop_signals", "told"]
-
 
 class Lasting:
     """A text stream for what need not be heard: where it cannot be written any more, it goes silent.

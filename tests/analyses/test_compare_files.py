@@ -24,7 +24,7 @@ from transferscope.methods.compare.compare import PathGrid, compare
 from transferscope.methods.compare.comparison import Comparison
 from transferscope.methods.evaluation import Evaluation
 from transferscope.networks.architectures import build, input_stats
-from transferscope.networks.weights import write_state
+from transferscope.networks.weight_files import write_state
 from transferscope.specs.architecture import Architecture, FileWeights
 
 ARCHITECTURE = Architecture(name=NAME)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transferscope.study.settings import VariantRecipe
+    from transferscope.specs.pretraining import VariantRecipe
 
 __all__ = ["chosen_epochs", "evenly", "kept_epochs", "missing_epochs", "too_few"]
 

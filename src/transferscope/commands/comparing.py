@@ -14,8 +14,6 @@ from transferscope.streams import Lasting
 if TYPE_CHECKING:
     from transferscope.data.sources import AbstractSource
 
-__all__ = ["compare", "of_each", "pictures", "progress"]
-
 _OnStep = Callable[[str, int, int], None]
 _OnNote = Callable[[str], None]
 

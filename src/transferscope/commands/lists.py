@@ -8,8 +8,6 @@ from typing import Any
 from transferscope.commands.printing import say, table
 from transferscope.errors import AnalysisError
 
-__all__ = ["Listed", "print_lists", "print_schema"]
-
 _TYPES = {str: "text", int: "whole number", float: "number", bool: "true / false"}
 
 

@@ -16,19 +16,6 @@ if TYPE_CHECKING:
 
 from transferscope.streams import printing
 
-__all__ = [
-    "DEFAULT_STORE",
-    "bytes_words",
-    "console",
-    "demo_command",
-    "notes",
-    "results_summary",
-    "say",
-    "seconds_words",
-    "study_command",
-    "table",
-]
-
 DEFAULT_STORE = Path("transferscope-runs")
 """The folder of results where none is named."""
 _NOTES = 12

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from transferscope import streams
 from transferscope.commands.reporting import FAILED
 
-__all__ = ["run_command"]
-
 
 def run_command(command: Callable[[], object]) -> None:
     """Run the command as the whole of this process."""

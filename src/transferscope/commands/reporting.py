@@ -22,8 +22,6 @@ from transferscope.errors import (
 )
 from transferscope.streams import lost_output, told
 
-__all__ = ["FAILED", "INVALID", "ReportingGroup", "command_line"]
-
 FAILED = 1
 """Exit code: something went wrong, or the user stopped."""
 INVALID = 2

@@ -11,8 +11,6 @@ from transferscope.errors import StudyError, counted
 if TYPE_CHECKING:
     from transferscope.study.template import Found
 
-__all__ = ["divided", "init"]
-
 _MOST_CLASSES = 12
 
 

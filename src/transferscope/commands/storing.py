@@ -5,8 +5,6 @@ from pathlib import Path
 from transferscope.commands.printing import say
 from transferscope.errors import CorruptEntryError, StoreError
 
-__all__ = ["verify"]
-
 
 def verify(root: Path) -> None:
     """Print what is damaged in a store.

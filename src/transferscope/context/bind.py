@@ -5,10 +5,11 @@ from typing import Any, Literal
 
 from transferscope.context.bound import BoundStudy, recipe_of
 from transferscope.context.threads import limited
+from transferscope.data.images import ImageSet
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import DataSpec, SplitSettings
 from transferscope.data.splits import make_splits
-from transferscope.data.store import ImageSet, open_images
+from transferscope.data.store import open_images
 from transferscope.errors import StudyError
 from transferscope.frozen import content_key
 from transferscope.networks.architectures import build, input_stats
@@ -20,8 +21,6 @@ from transferscope.store import Store
 from transferscope.study.analysis_settings import answered
 from transferscope.study.other_source import OtherSource
 from transferscope.study.settings import Source, Study
-
-__all__ = ["bind", "speed"]
 
 _PROBED = 1024  # images of a step, at most: a larger one is no faster for each, and may not fit the memory
 

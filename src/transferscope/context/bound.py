@@ -10,10 +10,9 @@ from transferscope.specs.recipe import Recipe
 
 if TYPE_CHECKING:
     from transferscope.data.sources import DataSource
+    from transferscope.specs.pretraining import VariantRecipe
     from transferscope.study.other_source import OtherSource
-    from transferscope.study.settings import Study, VariantRecipe
-
-__all__ = ["BASELINES", "TRAINED", "BoundStudy", "recipe_of"]
+    from transferscope.study.settings import Study
 
 BASELINES = ("RI", "P")
 """Networks before training on the target; in every table."""

@@ -16,21 +16,21 @@ from transferscope.context.bound import BoundStudy
 from transferscope.context.starts import diverged_before, loaded, no_best, start
 from transferscope.data.ablation_settings import Ablation
 from transferscope.data.batches import EvaluationBatches, evaluation_batches
+from transferscope.data.images import ImageSet
 from transferscope.data.mixing import mixed
 from transferscope.data.spec import DataSpec, Split
 from transferscope.data.splits import make_splits, nested_subset
-from transferscope.data.store import ImageSet, open_images
+from transferscope.data.store import open_images
 from transferscope.errors import DataError, MissingEntryError
 from transferscope.frozen import content_key, derive_seed
-from transferscope.networks.architectures import build, head_name
+from transferscope.networks.architectures import build
 from transferscope.networks.evaluate import logits, resolve_device
 from transferscope.networks.features import Features, pooled_features
+from transferscope.networks.heads import head_name
 from transferscope.networks.modules import Granularity
 from transferscope.networks.weights import LoadReport
 from transferscope.specs.network import NetworkSpec
 from transferscope.store import Entry, Store
-
-__all__ = ["Context", "Outputs"]
 
 Writing = AbstractContextManager[Path]
 

@@ -8,20 +8,19 @@ import torch
 from torch import nn
 
 from transferscope.data.batches import EvaluationBatches, evaluation_batches
+from transferscope.data.images import ImageSet
 from transferscope.data.mixing import mixed
 from transferscope.data.spec import DataSpec, Split
-from transferscope.data.store import ImageSet
 from transferscope.errors import DataError, WeightsError
 from transferscope.frozen import derive_seed
-from transferscope.networks.architectures import build, head_name
+from transferscope.networks.architectures import build
 from transferscope.networks.batchnorm import has_batch_norm, recompute
 from transferscope.networks.controls import initialise
+from transferscope.networks.heads import head_name
 from transferscope.networks.mixing import mix
 from transferscope.networks.transplants import transplant
 from transferscope.networks.weights import LoadReport, load, state_hash, take
 from transferscope.specs.network import STATISTICS_IMAGES, Checkpoint, Control, Curve, File, NetworkSpec, Transplant
-
-__all__ = ["Origins", "diverged_before", "ends_of", "loaded", "no_best", "start", "statistics_batches"]
 
 _STATISTICS_BATCH = 64
 

@@ -7,8 +7,6 @@ from transferscope.specs.network import Curve, NetworkSpec
 from transferscope.training.bend import BendOfCurve
 from transferscope.training.subject import Subject, WholeNetwork
 
-__all__ = ["subject_of"]
-
 
 def subject_of(spec: NetworkSpec, origins: Origins) -> Subject:
     """The network itself; for the bend of a curve the points between the ends."""

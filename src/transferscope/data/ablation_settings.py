@@ -7,20 +7,6 @@ from pydantic import Field
 
 from transferscope.frozen import Frozen
 
-__all__ = [
-    "Ablation",
-    "BlockShuffle",
-    "Grayscale",
-    "HighPass",
-    "LowPass",
-    "PhaseScramble",
-    "divisors",
-    "is_identity",
-    "misfit",
-    "seeded",
-    "words",
-]
-
 
 class BlockShuffle(Frozen):
     """A square image is cut in blocks that are put in another order, the same for every image, train and test.

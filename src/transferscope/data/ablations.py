@@ -25,17 +25,6 @@ from transferscope.data.ablation_settings import (
 from transferscope.errors import DataError
 from transferscope.frozen import derive_seed
 
-__all__ = [
-    "LUMA",
-    "AbstractOperator",
-    "ablate",
-    "operator_of",
-    "passed",
-    "phase_field",
-    "shuffle_index",
-    "unshuffle",
-]
-
 LUMA: Final = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the luma (ITU-R BT.601)."""
 

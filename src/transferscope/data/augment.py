@@ -11,8 +11,6 @@ from transferscope.data.spec import Augmentation
 from transferscope.errors import DataError
 from transferscope.frozen import derive_seed
 
-__all__ = ["Draws", "augmented", "draw"]
-
 
 @final
 @dataclass(frozen=True)

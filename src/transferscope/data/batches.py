@@ -15,17 +15,6 @@ from transferscope.data.spec import Augmentation
 from transferscope.errors import DataError
 from transferscope.frozen import derive_seed
 
-__all__ = [
-    "RESIDENT_BYTES",
-    "EvaluationBatches",
-    "TrainingBatches",
-    "epoch_order",
-    "evaluation_batches",
-    "normalised",
-    "training_batches",
-    "updates_per_epoch",
-]
-
 RESIDENT_BYTES: Final = 2 * 2**30
 """Pixels of up to this size are copied to an accelerator once; larger ones batch by batch."""
 
@@ -165,13 +154,16 @@ class BatchSettings(Protocol):
     """What a recipe says of batches."""
 
     @property
-    def batch_size(self) -> int: ...
+    def batch_size(self) -> int:
+        """Images."""
 
     @property
-    def augmentation(self) -> Augmentation: ...
+    def augmentation(self) -> Augmentation:
+        """Crops and mirroring."""
 
     @property
-    def memory_format(self) -> str: ...
+    def memory_format(self) -> str:
+        """``contiguous`` or ``channels_last``."""
 
 
 @final

@@ -8,8 +8,6 @@ import numpy as np
 
 from transferscope.errors import DataError
 
-__all__ = ["checked_labels", "checked_names", "checked_splits"]
-
 
 def checked_names(names: Sequence[str]) -> None:
     """Names are there, and unique."""

@@ -13,8 +13,6 @@ from transferscope.data.picture_notes import Trait
 from transferscope.data.pictures import UnreadableError, loaded, one_line, warned
 from transferscope.errors import DataError
 
-__all__ = ["as_image", "decoded_bytes", "from_array", "square", "upright_rgb"]
-
 Notice = Callable[[Trait, float], None]
 """Told what decoding took from a picture, with a number that says how much."""
 

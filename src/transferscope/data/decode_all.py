@@ -22,8 +22,6 @@ from transferscope.data.pictures import UnreadableError, of_system, one_line, qu
 from transferscope.data.sources.base import Listing
 from transferscope.errors import DataError
 
-__all__ = ["Decoded", "decoded", "peek"]
-
 UNREADABLE: Final = (
     OSError,
     ValueError,

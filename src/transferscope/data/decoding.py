@@ -6,8 +6,6 @@ from pydantic import Field, model_validator
 
 from transferscope.frozen import Frozen
 
-__all__ = ["BY_DEFAULT", "MAX_IMAGE_SIZE", "MIN_IMAGE_SIZE", "Decoding", "Fit", "ImageSize"]
-
 MIN_IMAGE_SIZE: Final = 8
 MAX_IMAGE_SIZE: Final = 8192
 """A square of this side takes 200 MB; networks for images read far smaller ones."""

@@ -7,8 +7,6 @@ import numpy as np
 from transferscope.data.picture_notes import named
 from transferscope.errors import counted
 
-__all__ = ["duplicate_notes", "grouped_duplicates", "twin_numbers"]
-
 
 def twin_numbers(digests: Sequence[bytes]) -> np.ndarray:
     """For each picture the number of the first that is equal to it."""

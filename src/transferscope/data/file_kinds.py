@@ -3,8 +3,6 @@
 import json
 from typing import Final
 
-__all__ = ["file_kind", "is_cut_off", "picture_format"]
-
 _PICTURES: Final = (
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),

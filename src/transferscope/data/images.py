@@ -10,8 +10,6 @@ import numpy as np
 from transferscope.errors import CorruptEntryError, DataError, StoreError
 from transferscope.store.integrity import check_file
 
-__all__ = ["ImageSet"]
-
 
 @final
 @dataclass(frozen=True, eq=False)

@@ -3,8 +3,6 @@
 import struct
 from typing import Final
 
-__all__ = ["without_metadata"]
-
 _PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT: Final = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # Size, depth, compression, colours, strips and tiles, predictor, palette, extra channels, JPEG tables, YCbCr.

@@ -7,8 +7,6 @@ import numpy as np
 from transferscope.data.splits import nested_subset
 from transferscope.frozen import derive_seed
 
-__all__ = ["mixed"]
-
 
 def mixed(labels: np.ndarray, indices: Any, seed: int, limit: int | None = None) -> np.ndarray:
     """A stratified part of ``indices`` in a random order that ``seed`` alone decides.

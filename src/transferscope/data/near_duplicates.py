@@ -9,8 +9,6 @@ from PIL import Image
 from transferscope.data.picture_notes import named
 from transferscope.errors import counted
 
-__all__ = ["near_duplicate_notes", "near_pairs", "thumbnail"]
-
 _SIDE: Final = 8
 _FLAT: Final = 16.0
 """Norm of a thumbnail's contrast below which all pictures look alike."""

@@ -7,8 +7,6 @@ from typing import final
 
 from transferscope.data.decoding import Decoding
 
-__all__ = ["PictureNotes", "Trait", "named"]
-
 _SHOWN = 3
 
 

@@ -19,8 +19,6 @@ from transferscope.data.regular_files import regular_file
 from transferscope.data.silence import silent_stderr
 from transferscope.errors import DataError
 
-__all__ = ["UnreadableError", "loaded", "of_system", "open_picture", "quiet_pillow", "system_error", "warned"]
-
 # Pillow knows more formats; the others start programs (PostScript), are stubs, or are no formats of photographs.
 _WANTED: Final = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "MPO", "AVIF", "JPEG2000", "TGA", "PCX", "SGI",
                   "QOI", "DDS", "ICO", "PSD")  # fmt: skip

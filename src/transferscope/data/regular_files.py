@@ -5,8 +5,6 @@ import stat
 
 from transferscope.errors import DataError
 
-__all__ = ["regular_file"]
-
 
 def regular_file(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
     """``path`` itself, if a file lies there that can be opened without waiting."""

@@ -9,8 +9,6 @@ from transferscope.data.decoding import ImageSize
 from transferscope.data.sources import DataSource
 from transferscope.frozen import Frozen
 
-__all__ = ["Augmentation", "DataSpec", "Split", "SplitSettings"]
-
 
 class Augmentation(Frozen):
     """Random changes of training images, drawn per sample, applied as tensor operations.

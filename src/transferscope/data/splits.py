@@ -11,8 +11,6 @@ from transferscope.data.spec import Split, SplitSettings
 from transferscope.errors import DataError
 from transferscope.frozen import derive_seed
 
-__all__ = ["make_splits", "nested_subset"]
-
 _SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 
 

@@ -26,8 +26,6 @@ from transferscope.store import Entry
 from transferscope.store.integrity import stamp, trust
 from transferscope.store.locks import hold
 
-__all__ = ["ImageSet", "open_images"]
-
 Progress = Callable[[int, int], None]
 
 _VERSION: Final = 2

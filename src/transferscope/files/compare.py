@@ -17,11 +17,9 @@ from transferscope.files.networks import (
 from transferscope.methods.compare.compare import OnStep, PathGrid, compare
 from transferscope.methods.compare.comparison import Comparison
 from transferscope.methods.evaluation import Evaluation
-from transferscope.networks.architectures import head_name
 from transferscope.networks.evaluate import resolve_device
+from transferscope.networks.heads import head_name
 from transferscope.specs.architecture import FileWeights
-
-__all__ = ["compare_files"]
 
 _STATISTICS_IMAGES = 1024
 

@@ -23,8 +23,6 @@ from transferscope.data.store import open_images
 from transferscope.networks.architectures import input_size, input_stats
 from transferscope.specs.architecture import Architecture, FileWeights
 
-__all__ = ["StoredImages", "image_size_of", "stored_images"]
-
 _DEFAULT_SIZE = 224
 _BATCH = 128
 _MOST_CLASSES = 20

@@ -23,14 +23,13 @@ from transferscope.methods.compare.compare import OnStep
 from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.modules.choices import ChoiceData, ModuleWork, module_choices, module_work
 from transferscope.methods.modules.choices_result import ModuleChoices
-from transferscope.networks.architectures import build, head_name
+from transferscope.networks.architectures import build
 from transferscope.networks.copies import copied
 from transferscope.networks.evaluate import resolve_device
+from transferscope.networks.heads import head_name
 from transferscope.networks.modules import Granularity
 from transferscope.networks.weights import load, take
 from transferscope.specs.architecture import FileWeights, Weights
-
-__all__ = ["module_files"]
 
 _TRAIN_IMAGES = 512
 _NOISY_IMAGES = 128

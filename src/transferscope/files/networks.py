@@ -10,11 +10,12 @@ from torch import nn
 from transferscope.data.images import ImageSet
 from transferscope.data.sources import AbstractSource
 from transferscope.errors import ArchitectureError, DataError, WeightsError
-from transferscope.networks.architectures import build, head_name, input_size
-from transferscope.networks.weights import CANDIDATES, fitting_architectures, load, read_file, read_metadata, take
+from transferscope.networks.architectures import build, input_size
+from transferscope.networks.heads import head_name
+from transferscope.networks.known_layouts import CANDIDATES, fitting_architectures
+from transferscope.networks.weight_files import read_file, read_metadata
+from transferscope.networks.weights import load, take
 from transferscope.specs.architecture import Architecture, FileWeights
-
-__all__ = ["FileSettings", "architecture_of", "check_classes", "check_size", "classes_of", "facts_of", "network_of"]
 
 _PREPARED = ("image_size", "mean", "std", "splits")
 

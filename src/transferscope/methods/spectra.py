@@ -21,16 +21,6 @@ from transferscope.networks.given import takes_networks
 from transferscope.networks.operators import Operator, operators
 from transferscope.readable import readable
 
-__all__ = [
-    "Indivisible",
-    "NetworkSpectra",
-    "OperatorSpectrum",
-    "difference_from_padded",
-    "operator_spectrum",
-    "periodic_size",
-    "spectra",
-]
-
 Indivisible = Literal["round_up", "skip"]
 """What becomes of an operator whose stride does not divide its map: the next larger map is taken, or it is left out."""
 

@@ -16,8 +16,6 @@ from transferscope.errors import ActivationError, nearest
 from transferscope.networks.evaluate import run_network
 from transferscope.networks.modules import find_module
 
-__all__ = ["ActivationRecorder", "entering", "only_tensor"]
-
 
 def _tensors(output: object) -> Iterator[Tensor]:
     if isinstance(output, Tensor):

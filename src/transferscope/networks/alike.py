@@ -6,8 +6,6 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-__all__ = ["Unlike", "unlike"]
-
 _SHOWN = 5
 
 

@@ -14,19 +14,6 @@ from transferscope.networks.initialisation import isolated_randomness
 from transferscope.networks.packages import PACKAGE_MEAN, PACKAGE_STD
 from transferscope.specs.architecture import Architecture, PackageWeights, Weights
 
-__all__ = [
-    "build",
-    "check_architecture",
-    "head_name",
-    "input_size",
-    "input_stats",
-    "known_architectures",
-    "make",
-    "reset_head",
-    "split_name",
-    "timm_name",
-]
-
 _WHAT = "architecture"
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

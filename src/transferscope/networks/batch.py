@@ -14,8 +14,6 @@ from torch import Tensor
 
 from transferscope.errors import LoaderError
 
-__all__ = ["first_inputs", "inputs_and_labels", "inputs_of", "labelled", "labels_of"]
-
 _INPUTS = (
     "images", "image", "pixel_values", "imgs", "img", "pixels", "inputs", "input", "x", "data",
     "input_ids", "input_values", "input_features", "features",

@@ -13,8 +13,6 @@ from transferscope.errors import LoaderError, WeightsError
 from transferscope.networks.activations import entering
 from transferscope.networks.evaluate import autocast, network_inputs, run_network
 
-__all__ = ["batch_norm_state", "has_batch_norm", "load_batch_norm_state", "recompute", "tracked_norms"]
-
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 

@@ -11,8 +11,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from transferscope.networks.activations import entering
 
-__all__ = ["InputMoments", "LayerMoments", "input_moments"]
-
 
 @dataclass
 class LayerMoments:

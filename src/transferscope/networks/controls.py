@@ -32,8 +32,6 @@ from transferscope.frozen import derive_seed
 from transferscope.networks.packed import packed_rows
 from transferscope.specs.architecture import CONTROL_METHODS, ControlMethod
 
-__all__ = ["CONTROL_METHODS", "ControlMethod", "Treatment", "haar", "initialise", "with_spectrum"]
-
 Treatment = Literal["gaussian", "entries permuted", "filters permuted", "singular vectors drawn", "copied", "head"]
 """What became of a tensor."""
 

@@ -11,8 +11,6 @@ from torch.overrides import TorchFunctionMode
 
 from transferscope.errors import ArchitectureError
 
-__all__ = ["copied"]
-
 
 @final
 class _Detaching(TorchFunctionMode):

@@ -10,8 +10,6 @@ from torch.func import functional_call
 from transferscope.errors import ArchitectureError, MeasureError
 from transferscope.specs.architecture import CurveShape
 
-__all__ = ["CurveNetwork", "curve_weights"]
-
 
 def curve_weights(shape: CurveShape, t: float) -> tuple[float, float, float]:
     """How much of each network is in θ(t): of the first end, of the second end, of the bend φ.

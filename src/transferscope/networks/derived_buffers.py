@@ -12,8 +12,6 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from transferscope.errors import ArchitectureError
 from transferscope.networks.copies import copied
 
-__all__ = ["converge_spectral_norms", "followers_of_data", "pruning_masks", "spectral_norm_buffers"]
-
 
 def _spectral_norms(model: nn.Module) -> Iterator[tuple[str, str, Tensor, Tensor, Tensor]]:
     """Names of u and v, the two, and the matrix whose leading singular vectors they are to be, of every norm."""

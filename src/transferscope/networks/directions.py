@@ -10,8 +10,6 @@ from torch import Tensor
 from transferscope.errors import MeasureError
 from transferscope.frozen import derive_seed
 
-__all__ = ["OneDimensional", "direction_norm", "filter_normalised", "moved_names"]
-
 OneDimensional = Literal["zero", "normalise"]
 """What a direction holds for biases and the parameters of norms: nothing, or one filter for each tensor."""
 

@@ -14,21 +14,6 @@ from transferscope.errors import ArchitectureError, LoaderError, StudyError, Tra
 from transferscope.networks.batch import inputs_and_labels, inputs_of, labelled
 from transferscope.networks.initialisation import isolated_randomness
 
-__all__ = [
-    "as_taken",
-    "autocast",
-    "batches_checked_once",
-    "check_deterministic",
-    "check_network_deterministic",
-    "digest",
-    "in_format",
-    "logits",
-    "network_inputs",
-    "preserved",
-    "resolve_device",
-    "run_network",
-]
-
 # Batches found deterministic, by their number and whether labels were looked at; held, so that no number comes again.
 _checked: ContextVar[dict[tuple[int, bool], object] | None] = ContextVar("_checked", default=None)
 

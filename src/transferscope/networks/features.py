@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from transferscope.errors import ActivationError, LoaderError
 from transferscope.networks.activations import ActivationRecorder, only_tensor
-from transferscope.networks.architectures import build, head_name
+from transferscope.networks.architectures import build
 from transferscope.networks.evaluate import network_inputs, preserved, resolve_device
+from transferscope.networks.heads import head_name
 from transferscope.networks.modules import Granularity, core, find_module, hookable_parts
 from transferscope.specs.architecture import Architecture
-
-__all__ = ["FEATURES", "Features", "feature_parts", "feature_parts_of", "head_input", "pooled", "pooled_features"]
 
 FEATURES = "(features)"
 """The place of what enters the head: the network's features."""

@@ -15,8 +15,6 @@ from transferscope.errors import ArchitectureError
 from transferscope.networks.evaluate import batches_checked_once, preserved
 from transferscope.networks.initialisation import randomness_untouched
 
-__all__ = ["given", "takes_networks"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -8,8 +8,6 @@ from transferscope.errors import ArchitectureError, ModuleNameError, nearest
 from transferscope.networks.initialisation import redraw
 from transferscope.specs.architecture import Architecture
 
-__all__ = ["check_outputs", "head_name", "reset_head"]
-
 _TORCHVISION_HEADS = ("fc", "classifier", "heads", "head")
 
 

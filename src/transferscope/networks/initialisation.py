@@ -12,8 +12,6 @@ from transferscope.errors import ArchitectureError
 from transferscope.frozen import derive_seed
 from transferscope.networks.copies import copied
 
-__all__ = ["isolated_randomness", "randomness_untouched", "redraw"]
-
 _NUMPY_SEEDS = 2**32  # numpy's legacy generator takes 32-bit seeds
 
 

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from transferscope.networks.architectures import head_name, make, split_name
+from transferscope.networks.architectures import make, split_name
+from transferscope.networks.heads import head_name
 from transferscope.networks.initialisation import isolated_randomness
 from transferscope.networks.weight_names import Layout, Tables, matches
 from transferscope.specs.architecture import Architecture
-
-__all__ = ["CANDIDATES", "fitting", "fitting_architectures", "layout_of"]
 
 _TIMM = """
     resnet18 resnet34 resnet50 resnet101 resnet152 resnet26 resnet50d resnext50_32x4d

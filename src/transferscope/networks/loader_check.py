@@ -17,8 +17,6 @@ from transferscope.errors import LoaderError
 from transferscope.networks.batch import inputs_of
 from transferscope.networks.initialisation import randomness_untouched
 
-__all__ = ["LoaderFacts", "check_repeatable"]
-
 _PROBED = 16
 
 

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["mix"]
-
 
 @torch.no_grad()
 def mix(target: Tensor, ends: Sequence[Tensor], weights: Sequence[float]) -> None:

@@ -32,8 +32,6 @@ from torch import nn
 
 from transferscope.errors import ModuleNameError, nearest
 
-__all__ = ["DIRECT", "Granularity", "core", "find_module", "hookable_parts", "named_parts", "parts_parameters"]
-
 Granularity = Literal["stage", "block", "layer"]
 DIRECT = "(direct)"
 

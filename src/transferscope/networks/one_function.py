@@ -9,8 +9,6 @@ from torch import Tensor, nn
 from transferscope.errors import ArchitectureError
 from transferscope.networks.evaluate import check_network_deterministic, digest, preserved
 
-__all__ = ["check_one_function", "lent"]
-
 _NAMED = 3
 
 

@@ -30,8 +30,6 @@ from transferscope.networks.batch import inputs_of
 from transferscope.networks.evaluate import as_taken, preserved, run_network
 from transferscope.networks.packed import packed_rows
 
-__all__ = ["Kind", "Operator", "Operators", "operators"]
-
 Kind = Literal["convolution", "transposed convolution", "linear", "embedding"]
 Part = Literal["", "q", "k", "v", "out"]
 

@@ -10,16 +10,6 @@ from torch import Tensor
 
 from transferscope.errors import MissingExtraError, WeightsError, nearest
 
-__all__ = [
-    "PACKAGES",
-    "PACKAGE_MEAN",
-    "PACKAGE_STD",
-    "WeightsPackage",
-    "find_package",
-    "package_file",
-    "to_timm",
-]
-
 PACKAGE_MEAN = 127 / 255
 """Mean of the input, in units of the image range [0, 1]: the packages were trained on (255 x − 127) / 128."""
 PACKAGE_STD = 128 / 255

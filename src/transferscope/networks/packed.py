@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-__all__ = ["packed_rows"]
-
 # Where timm and torchvision lay queries, keys and values out as equal thirds of the rows, one after the other.
 _IN_THIRDS = """
     timm.layers.attention timm.layers.attention2d timm.layers.attention_pool2d timm.layers.diff_attention

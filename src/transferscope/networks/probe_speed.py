@@ -13,8 +13,6 @@ from torch import nn
 from transferscope.networks.evaluate import MemoryFormat, Precision, autocast, in_format
 from transferscope.networks.initialisation import isolated_randomness
 
-__all__ = ["ProbeResult", "choose_format", "probe", "step_seconds"]
-
 ADVANTAGE = 1.05
 """How many times faster channels_last must be to be chosen: below, two probes could disagree by chance."""
 

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.errors import ModuleNameError, WeightsError, nearest
-from transferscope.networks.architectures import build, head_name
+from transferscope.networks.architectures import build
+from transferscope.networks.heads import head_name
 from transferscope.networks.modules import Granularity, named_parts, parts_parameters
 from transferscope.specs.architecture import Architecture
-
-__all__ = ["movable_parts", "parts_of", "parts_with_head", "transplant"]
 
 
 def movable_parts(model: nn.Module, granularity: Granularity, head: str) -> list[str]:

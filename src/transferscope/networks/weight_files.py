@@ -17,8 +17,6 @@ from transferscope.networks.weight_parts import parts_of
 from transferscope.networks.weight_pickles import read_pickle
 from transferscope.store.atomic import replacing
 
-__all__ = ["Content", "read_content", "read_file", "read_metadata", "write_state"]
-
 _WRITER = "transferscope"
 _MAX_GROWTH = 64
 _ROOM = 2**30  # bytes that any file may grow to

@@ -10,8 +10,6 @@ from typing import Literal
 
 from transferscope.errors import WeightsError
 
-__all__ = ["Format", "damaged", "format_of", "unreadable"]
-
 Format = Literal["folder", "index", "safetensors", "torch"]
 
 _HEAD_BYTES = 4096

@@ -11,18 +11,6 @@ from torch import Tensor, nn
 
 from transferscope.errors import WeightsError
 
-__all__ = [
-    "PREFIXES",
-    "Layout",
-    "Match",
-    "Tables",
-    "choose",
-    "few",
-    "is_counter",
-    "matches",
-    "shared_prefix",
-]
-
 Tables = Mapping[str, Mapping[str, Tensor]]
 """The tensors of a file by name, in the containers they lie in: by the dotted place of each, empty for the top."""
 

@@ -8,8 +8,6 @@ from pathlib import Path
 from transferscope.errors import WeightsError
 from transferscope.networks.weight_formats import format_of, unreadable
 
-__all__ = ["parts_of"]
-
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<count>\d+)(?P<end>\.\w+)")
 # As the Hugging Face libraries name a network's weights, in the order in which they look for them.
 _USUAL = (

@@ -10,8 +10,6 @@ import torch
 from transferscope.errors import WeightsError
 from transferscope.networks.weight_formats import damaged, unreadable
 
-__all__ = ["read_pickle"]
-
 
 class _Ignored:
     """Stands for a harmless value beside the weights: whatever it was made from is forgotten."""

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from transferscope.errors import WeightsError
 
-__all__ = ["check_values"]
-
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 

@@ -11,28 +11,13 @@ from torch import Tensor, nn
 from transferscope.errors import WeightsError
 from transferscope.networks.architectures import split_name, timm_name
 from transferscope.networks.initialisation import isolated_randomness
-from transferscope.networks.known_layouts import CANDIDATES, fitting, fitting_architectures, layout_of
+from transferscope.networks.known_layouts import CANDIDATES, fitting, layout_of
 from transferscope.networks.packages import find_package, package_file, to_timm
 from transferscope.networks.resampling import resampled
-from transferscope.networks.weight_files import read_content, read_file, read_metadata, write_state
+from transferscope.networks.weight_files import read_content, read_file
 from transferscope.networks.weight_names import Layout, Match, Tables, choose, few, is_counter, matches
 from transferscope.networks.weight_values import check_values
 from transferscope.specs.architecture import Architecture, FileWeights, PackageWeights, Weights
-
-__all__ = [
-    "CANDIDATES",
-    "LoadReport",
-    "Taken",
-    "fitting_architectures",
-    "load",
-    "read_file",
-    "read_metadata",
-    "read_state",
-    "state_hash",
-    "take",
-    "weights_hash",
-    "write_state",
-]
 
 
 @dataclass(frozen=True)

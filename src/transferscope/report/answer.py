@@ -11,8 +11,6 @@ from transferscope.keys import shown
 from transferscope.report.numbers import metric_words, value_words
 from transferscope.running.results import AnalysisResult, Results
 
-__all__ = ["NEGLIGIBLE", "Answer", "answer", "found", "with_setting"]
-
 NEGLIGIBLE = 0.005
 """A difference of the metric this small, both ways, makes two starts equally good: half a point."""
 

@@ -10,8 +10,6 @@ from transferscope.errors import AnalysisError
 from transferscope.study.analysis_settings import AnalysisSettings
 from transferscope.study.registry import beside
 
-__all__ = ["SECTIONS", "Card", "card", "html"]
-
 SECTIONS = ("Question", "Definition", "How to read", "When not to trust", "Reference")
 """What every card has, in this order."""
 

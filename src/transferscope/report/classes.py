@@ -12,8 +12,6 @@ from transferscope.report.numbers import MISSING, metric_words, value_words
 from transferscope.rounding import exact
 from transferscope.running.results import Results
 
-__all__ = ["OPEN_CLASSES", "ClassRow", "Classes", "Confusion", "class_results"]
-
 OPEN_CLASSES = 12
 """Classes that stand open, and the largest confusion matrix that is shown whole."""
 

@@ -19,8 +19,6 @@ from pydantic import ValidationError
 from transferscope.analyses.gallery import SUFFIX, Gallery, GalleryGroup, GalleryImage
 from transferscope.errors import AnalysisError
 
-__all__ = ["FIRST", "PICTURES_BUDGET", "PictureGroup", "Pictures", "ShownPicture", "galleries"]
-
 PICTURES_BUDGET: Final = 1_500_000
 """Bytes of pictures of one analysis that are carried inside the page."""
 

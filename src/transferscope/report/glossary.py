@@ -4,8 +4,6 @@ import re
 
 from markupsafe import Markup
 
-__all__ = ["GLOSSARY", "linked", "terms"]
-
 GLOSSARY: dict[str, str] = {
     "barrier": "How far the loss or the error rises between two networks when one walks straight from one to the "
     "other in parameter space, above the straight line between (or the mean of) their own values. It always says "

@@ -10,8 +10,6 @@ from transferscope.report.answer import found
 from transferscope.report.numbers import points_words
 from transferscope.running.results import Results
 
-__all__ = ["STATES", "ModulePart", "State", "modules_strip"]
-
 State = Literal["kept", "changed", "useless", "undecided"]
 
 STATES: dict[State, str] = {

@@ -42,8 +42,6 @@ from transferscope.running.results import AnalysisResult, Results
 from transferscope.store.atomic import replace_file, replacing
 from transferscope.store.system_errors import translated
 
-__all__ = ["render", "write_report", "written_report"]
-
 
 def render(results: Results) -> str:
     """The report as one HTML document that needs no network and no other file.

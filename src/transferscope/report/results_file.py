@@ -7,8 +7,6 @@ from transferscope.analyses.estimates import Estimate
 from transferscope.report.answer import answer
 from transferscope.running.results import Results
 
-__all__ = ["FORMAT", "estimates_as_json", "results_as_json"]
-
 FORMAT = 3
 """Of the document; a reader refuses another one."""
 

@@ -20,8 +20,6 @@ from transferscope.running.finished import Finished
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.store import Store
 
-__all__ = ["results_of"]
-
 _PACKAGES = ("transferscope", "torch", "torchvision", "timm", "numpy", "scipy", "polars", "pydantic")
 
 

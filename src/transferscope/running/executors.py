@@ -15,8 +15,6 @@ from transferscope.context.threads import limited
 from transferscope.errors import StudyError
 from transferscope.running.workers import Emit, Worker, end, pickled, rebuilt
 
-__all__ = ["Emit", "Executor", "chunks", "processes", "serial"]
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

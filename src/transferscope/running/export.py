@@ -15,14 +15,12 @@ from transferscope.context.bound import BoundStudy
 from transferscope.context.context import Context
 from transferscope.errors import OptionError, StoreError
 from transferscope.networks.architectures import split_name
-from transferscope.networks.weights import write_state
+from transferscope.networks.weight_files import write_state
 from transferscope.running.work import metadata
 from transferscope.specs.architecture import Architecture
 from transferscope.specs.network import NetworkSpec
 from transferscope.store import Store
 from transferscope.study.settings import Study
-
-__all__ = ["EXPORTED", "Exported", "export_network", "file_name", "loading_snippet"]
 
 EXPORTED = ("P_T", "RI_T", "RI_T_long")
 """The trained variants that can be handed over."""

@@ -20,8 +20,6 @@ from transferscope.errors import (
     WorkerError,
 )
 
-__all__ = ["ESSENTIAL", "Failure", "failure_of", "isolated"]
-
 ESSENTIAL = (Outcome, LearningRate, LearningCurves)
 """The headline and what it needs: without it there is no report, so what goes wrong in these stops the run."""
 

@@ -11,8 +11,6 @@ from transferscope.running.failures import Failure
 from transferscope.running.rounds import Piece
 from transferscope.specs.network import NetworkSpec
 
-__all__ = ["Finished"]
-
 
 @dataclass
 class Finished:

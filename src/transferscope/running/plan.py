@@ -28,8 +28,6 @@ from transferscope.specs.network import NetworkSpec
 from transferscope.store import Entry, Store
 from transferscope.study.settings import Study
 
-__all__ = ["Plan", "PlanRound", "Status", "plan_study", "study_status"]
-
 _FORWARD_SHARE = 0.25
 """A forward pass costs about a quarter of a training step per image (measured on EfficientNet-Lite0: 0.23)."""
 _ENTRY_BYTES = 64 * 1024

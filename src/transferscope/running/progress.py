@@ -14,8 +14,6 @@ from transferscope.errors import nearest, printable
 from transferscope.rounding import duration
 from transferscope.streams import Lasting
 
-__all__ = ["EVENTS", "Tally", "progress"]
-
 OnEvent = Callable[[dict[str, Any]], None]
 
 EVENTS: Mapping[str, tuple[str, ...]] = {

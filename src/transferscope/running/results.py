@@ -13,8 +13,6 @@ from transferscope.readable import readable
 from transferscope.running.failures import Failure
 from transferscope.study.settings import Study
 
-__all__ = ["AnalysisResult", "Results"]
-
 
 @readable
 @dataclass(frozen=True)

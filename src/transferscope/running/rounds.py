@@ -5,15 +5,13 @@ from dataclasses import dataclass, field
 
 from transferscope.analyses.contract import AbstractAnalysis, Unit
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.unit_keys import unit_key
 from transferscope.context.bound import BoundStudy
 from transferscope.data.ablation_settings import words
 from transferscope.errors import AnalysisError
 from transferscope.keys import shown
 from transferscope.running.failures import Failure, isolated
-from transferscope.running.work import unit_key
 from transferscope.specs.network import NetworkSpec
-
-__all__ = ["Piece", "Round", "expand", "label_of", "with_needs"]
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,13 @@ from transferscope.analyses.unit_keys import unit_key
 from transferscope.context.bound import BoundStudy
 from transferscope.context.context import Context
 from transferscope.context.subjects import subject_of
-from transferscope.networks.weights import write_state
+from transferscope.networks.weight_files import write_state
 from transferscope.running.failures import Failure, failure_of
 from transferscope.specs.network import NetworkSpec
 from transferscope.store import Store
 from transferscope.study.registry import parse_analysis
 from transferscope.training.evaluation import EpochEvaluation
 from transferscope.training.loop import train
-
-__all__ = ["Job", "MeasureJob", "TrainJob", "do", "forget", "metadata", "unit_key"]
 
 OnEvent = Callable[[dict[str, Any]], None]
 

@@ -16,8 +16,6 @@ from typing import Any
 from transferscope.context.threads import limited
 from transferscope.errors import WorkerError
 
-__all__ = ["Emit", "Worker", "end", "pickled", "rebuilt"]
-
 Emit = Callable[[dict[str, Any]], None]
 
 # Read by the libraries when they are imported, so they are set before a worker starts.

@@ -6,19 +6,6 @@ from pydantic import Field, field_validator, model_validator
 
 from transferscope.frozen import Frozen
 
-__all__ = [
-    "CONTROL_METHODS",
-    "Architecture",
-    "ControlMethod",
-    "CurveShape",
-    "FileWeights",
-    "PackageWeights",
-    "TimmWeights",
-    "Weights",
-    "weights_from_text",
-]
-
-
 ControlMethod = Literal["mean-var", "permuted", "filter-permuted", "spectrum"]
 CONTROL_METHODS: tuple[ControlMethod, ...] = ("mean-var", "permuted", "filter-permuted", "spectrum")
 """What a control initialisation keeps of the pre-trained network: see :mod:`transferscope.networks.controls`."""

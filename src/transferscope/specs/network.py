@@ -13,20 +13,6 @@ from transferscope.frozen import Frozen
 from transferscope.specs.architecture import Architecture, ControlMethod, CurveShape, Weights
 from transferscope.specs.recipe import TRAINER_VERSION, Recipe
 
-__all__ = [
-    "STATISTICS_IMAGES",
-    "Checkpoint",
-    "Control",
-    "Curve",
-    "File",
-    "NetworkSpec",
-    "Origin",
-    "Random",
-    "Start",
-    "Transplant",
-]
-
-
 STATISTICS_IMAGES = 512
 """Training images on which batch norm's statistics are estimated for a start that mixes or scrambles weights."""
 

@@ -7,8 +7,6 @@ from pydantic import Field, model_validator
 from transferscope.data.spec import Augmentation
 from transferscope.frozen import Frozen
 
-__all__ = ["TRAINER_VERSION", "Recipe"]
-
 TRAINER_VERSION = 1
 """Part of every trained network's key; raised when the loop's results change."""
 

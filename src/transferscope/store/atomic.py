@@ -12,24 +12,6 @@ from pathlib import Path
 
 from transferscope.store.system_errors import disk_errors, translated
 
-__all__ = [
-    "abandoned",
-    "alive",
-    "make_folder",
-    "new_temporary",
-    "place",
-    "remove",
-    "replace_file",
-    "replacing",
-    "share",
-    "sweep",
-    "sync_file",
-    "sync_folder",
-    "sync_tree",
-    "temporaries",
-    "vanish",
-]
-
 _PREFIX = ".tmp-"
 
 # Temporary folders this process is writing now; the others with its number are of an earlier process.

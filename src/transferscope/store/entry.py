@@ -26,8 +26,6 @@ from transferscope.store.integrity import (
 )
 from transferscope.store.system_errors import disk_errors, translated
 
-__all__ = ["Entry"]
-
 _OWN_FIELDS = frozenset({"schema", "kind", "key", "files", "digest"})
 
 

@@ -15,17 +15,6 @@ from transferscope.store.system_errors import translated
 if TYPE_CHECKING:
     pass
 
-__all__ = [
-    "Problem",
-    "check_file",
-    "describe_files",
-    "manifest_bytes",
-    "read_manifest",
-    "read_provenance",
-    "stamp",
-    "trust",
-]
-
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
 SCHEMA = 1

@@ -16,8 +16,6 @@ from transferscope.errors import StoreBusyError, StoreError
 from transferscope.store.atomic import alive, make_folder, replace_file
 from transferscope.store.system_errors import translated
 
-__all__ = ["hold"]
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 
 

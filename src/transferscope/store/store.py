@@ -16,8 +16,6 @@ from transferscope.store.entry import Entry
 from transferscope.store.locks import hold
 from transferscope.store.system_errors import disk_free, translated
 
-__all__ = ["Store"]
-
 _KEY = re.compile(r"[0-9a-z][0-9a-z._-]{3,127}")
 _MARK = "store.json"
 _SCHEMA = 1

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from transferscope.errors import StoreError
 
-__all__ = ["disk_errors", "disk_free", "system_error", "translated"]
-
 # What the system can answer, and what a user does about it.
 _HINTS = {
     errno.ENOSPC: "free space on this disk, or name a place on another one {options}",

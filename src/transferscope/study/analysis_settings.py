@@ -10,8 +10,6 @@ from transferscope.frozen import Frozen
 from transferscope.study.columns import Column
 from transferscope.study.other_source import OtherSource
 
-__all__ = ["AnalysisSettings", "answered"]
-
 
 class AnalysisSettings(Frozen):
     """The settings of an analysis; what it does with them is added by :mod:`transferscope.analyses.contract`.

@@ -6,8 +6,6 @@ from typing import Literal
 
 import polars as pl
 
-__all__ = ["Column", "fits", "schema"]
-
 
 @dataclass(frozen=True)
 class Column:

@@ -11,8 +11,6 @@ from transferscope.study.overrides import override
 from transferscope.study.problems import Place
 from transferscope.study.yaml import compose, parse_document, write_flow
 
-__all__ = ["with_settings"]
-
 
 def with_settings(text: str, path: Path, overrides: Sequence[str]) -> str:
     """The text of a study with settings changed in it.

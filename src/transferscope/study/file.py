@@ -17,11 +17,8 @@ from transferscope.study.analysis_settings import AnalysisSettings
 from transferscope.study.overrides import override
 from transferscope.study.problems import Place, Problem, problems_of, shown
 from transferscope.study.registry import ANALYSES, analysis_type
-from transferscope.study.schema import study_schema
 from transferscope.study.settings import Study
 from transferscope.study.yaml import Document, parse_document, read_document, write_values
-
-__all__ = ["code_named", "dump_study", "holds_path", "load_study", "parse_study", "study_schema"]
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = (), *, allow_code: bool = False) -> Study:

@@ -7,8 +7,6 @@ from transferscope.study.problems import Place, place_name, shown
 from transferscope.study.registry import DEFAULT_ANALYSES
 from transferscope.study.yaml import read_value
 
-__all__ = ["override"]
-
 
 def override(values: dict[str, Any], text: str) -> Place:
     """Change one value in place.

@@ -9,8 +9,6 @@ from pydantic import BaseModel, ValidationError
 
 from transferscope.errors import near, nearest
 
-__all__ = ["Place", "Problem", "place_name", "problems_of", "shown"]
-
 Place = tuple[str | int, ...]
 """Where a setting stands: names and list positions from the top of the study."""
 

@@ -13,8 +13,6 @@ from pydantic import ValidationError
 from transferscope.errors import AnalysisError, nearest
 from transferscope.study.analysis_settings import AnalysisSettings
 
-__all__ = ["ANALYSES", "BUILT_IN", "DEFAULT_ANALYSES", "GROUP", "analysis_type", "beside", "parse_analysis"]
-
 GROUP = "transferscope.analyses"
 """Entry points by which an installed package adds analyses: ``name = "module:Class"``."""
 

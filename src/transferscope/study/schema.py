@@ -11,13 +11,12 @@ from transferscope.data.sources import known_sources
 from transferscope.data.spec import Augmentation, SplitSettings
 from transferscope.frozen import Frozen
 from transferscope.specs.architecture import Architecture, FileWeights, PackageWeights, TimmWeights
+from transferscope.specs.pretraining import Pretraining, VariantRecipe
 from transferscope.specs.recipe import Recipe
 from transferscope.study.analysis_settings import AnalysisSettings
 from transferscope.study.other_source import OtherSource
 from transferscope.study.registry import ANALYSES, BUILT_IN, analysis_type
-from transferscope.study.settings import Compute, Pretraining, Schooling, Source, Study, Target, VariantRecipe
-
-__all__ = ["first_line", "setting_meanings", "study_reference", "study_schema"]
+from transferscope.study.settings import Compute, Schooling, Source, Study, Target
 
 
 def study_schema() -> dict[str, Any]:

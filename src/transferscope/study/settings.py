@@ -10,11 +10,9 @@ from transferscope.data.spec import SplitSettings
 from transferscope.frozen import Frozen
 from transferscope.specs.architecture import Architecture
 from transferscope.specs.origin import AbstractOrigin
-from transferscope.specs.pretraining import Pretraining, VariantRecipe
+from transferscope.specs.pretraining import VariantRecipe
 from transferscope.study.analysis_settings import AnalysisSettings, answered
 from transferscope.study.registry import DEFAULT_ANALYSES, parse_analysis
-
-__all__ = ["Compute", "Pretraining", "Schooling", "Source", "Study", "Target", "VariantRecipe"]
 
 
 class Source(AbstractOrigin):

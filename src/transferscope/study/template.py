@@ -22,8 +22,6 @@ from transferscope.study.yaml import write_flow
 if TYPE_CHECKING:
     from transferscope.study.settings import Study
 
-__all__ = ["Found", "Model", "check_division", "find_data", "find_model", "starter_study", "study_name"]
-
 _WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar", ".json")  # of a name that is not there
 _SAMPLED = 24  # pictures looked at to choose an image size
 _QUICK = 1000  # pictures of a first look
@@ -184,7 +182,9 @@ def _is_path(model: str, *, named: bool) -> bool:
 def _given(model: str, architecture: str | None, which: str | None) -> Model:
     """The user's own weights, read as a run will read them."""
     from transferscope.networks.architectures import check_architecture
-    from transferscope.networks.weights import fitting_architectures, read_file, take
+    from transferscope.networks.known_layouts import fitting_architectures
+    from transferscope.networks.weight_files import read_file
+    from transferscope.networks.weights import take
     from transferscope.specs.architecture import Architecture, FileWeights
 
     path = os.path.abspath(Path(model).expanduser())

@@ -17,8 +17,6 @@ import yaml
 from transferscope.errors import StudyError, nearest, printable
 from transferscope.study.problems import Place, Problem, shown
 
-__all__ = ["Document", "compose", "parse_document", "read_document", "read_value", "write_flow", "write_values"]
-
 _PLAIN = re.compile(r"(?!(?i:true|false|null|yes|no|on|off|y|n)$)[A-Za-z][A-Za-z0-9_./-]*(?::[A-Za-z0-9_./-]+)*")
 _LARGEST = 30_000  # values in one file; more is an alias bomb or a data set in the wrong place
 _LONGEST = 500_000  # bytes of a file; PyYAML reads some hundred kB in a second

@@ -14,8 +14,6 @@ from transferscope.networks.curve import CurveNetwork, curve_weights
 from transferscope.specs.architecture import CurveShape
 from transferscope.training.subject import AbstractSubject
 
-__all__ = ["BendOfCurve"]
-
 
 @final
 class BendOfCurve(AbstractSubject):

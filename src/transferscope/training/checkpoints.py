@@ -18,8 +18,6 @@ from transferscope.store.atomic import remove, replacing
 from transferscope.store.system_errors import translated
 from transferscope.training.progress import Progress, Saved
 
-__all__ = ["WorkingFolder", "cpu_state"]
-
 _PARTIAL = "partial.safetensors"
 _MODEL, _OPTIMISER = "model/", "optimiser/"
 

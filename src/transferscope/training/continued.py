@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from transferscope.data.images import ImageSet
     from transferscope.specs.network import NetworkSpec
 
-__all__ = ["trained_on"]
-
 
 def trained_on(
     model: nn.Module,

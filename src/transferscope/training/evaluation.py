@@ -18,8 +18,6 @@ from transferscope.networks.evaluate import logits
 from transferscope.specs.recipe import Recipe
 from transferscope.training.objective import Task
 
-__all__ = ["Clean", "CleanEvaluation", "EpochEvaluation"]
-
 
 @dataclass(frozen=True)
 class EpochEvaluation:

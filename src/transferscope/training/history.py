@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["EpochRow", "EpochTiming", "best_epoch", "history_frame"]
-
 
 @dataclass(frozen=True)
 class EpochRow:

@@ -47,8 +47,6 @@ from transferscope.training.request import recipe_and_data, training_examples, t
 from transferscope.training.schedules import learning_rate
 from transferscope.training.subject import AbstractSubject, Subject, WholeNetwork
 
-__all__ = ["OnEvent", "Training", "train"]
-
 OnEvent = Callable[[dict[str, object]], None]
 
 _FINITE_CHECK_EVERY = 50

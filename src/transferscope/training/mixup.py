@@ -8,8 +8,6 @@ from torch import Tensor
 
 from transferscope.frozen import derive_seed
 
-__all__ = ["Mixed", "Mixup"]
-
 
 @dataclass(frozen=True)
 class Mixed:

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from transferscope.training.mixup import Mixed
 
-__all__ = ["Task", "divergence_limit", "mixed_loss", "training_loss"]
-
 Task = Literal["single", "multi"]
 
 

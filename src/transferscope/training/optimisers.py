@@ -10,19 +10,6 @@ from torch import Tensor, nn
 from transferscope.errors import ModuleNameError, StudyError, nearest
 from transferscope.specs.recipe import Recipe
 
-__all__ = [
-    "build_optimiser",
-    "check_module_rates",
-    "frozen_modules",
-    "is_norm_or_bias",
-    "load_optimiser_state",
-    "optimiser_state",
-    "parameter_groups",
-    "rate_factor",
-    "set_rate",
-    "training_mode",
-]
-
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 

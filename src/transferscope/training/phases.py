@@ -5,8 +5,6 @@ from typing import Literal
 
 import torch
 
-__all__ = ["Phases"]
-
 Phase = Literal["images", "forward", "backward"]
 
 

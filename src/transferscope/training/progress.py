@@ -10,8 +10,6 @@ from torch import Tensor
 from transferscope.training.history import EpochRow, EpochTiming
 from transferscope.training.phases import Phase
 
-__all__ = ["Progress", "Saved", "timed"]
-
 
 @dataclass(frozen=True)
 class Progress:

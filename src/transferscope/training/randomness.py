@@ -5,8 +5,6 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["deterministic_kernels", "seeded"]
-
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:

@@ -13,8 +13,6 @@ from transferscope.specs.network import NetworkSpec
 from transferscope.specs.recipe import Recipe
 from transferscope.training.objective import Task
 
-__all__ = ["recipe_and_data", "training_examples", "training_identity"]
-
 
 def recipe_and_data(spec: NetworkSpec) -> tuple[Recipe, DataSpec]:
     """The settings of the training."""

@@ -8,8 +8,6 @@ import math
 
 from transferscope.specs.recipe import Recipe
 
-__all__ = ["learning_rate", "warmup_updates"]
-
 _ONE_CYCLE_RISE = 0.3
 _ONE_CYCLE_START = 1 / 25
 _ONE_CYCLE_END = 1e-4

@@ -7,8 +7,6 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-__all__ = ["AbstractSubject", "Subject", "WholeNetwork"]
-
 
 class AbstractSubject(abc.ABC):
     """What an update computes with, and what is measured after an epoch; the parameters are always the network's.

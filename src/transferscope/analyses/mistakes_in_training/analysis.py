@@ -22,7 +22,8 @@ from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
-    from transferscope.study.settings import Study, VariantRecipe
+    from transferscope.specs.pretraining import VariantRecipe
+    from transferscope.study.settings import Study
 
 __all__ = ["MistakesInTraining"]
 

@@ -123,7 +123,7 @@ class Path(AbstractTuned, OnImages):
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """Walk the line between the two members."""
         from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
-        from transferscope.networks.architectures import head_name
+        from transferscope.networks.heads import head_name
 
         first, second = unit.members[0], unit.members[-1]
         if any(context.diverged(member.spec) for member in unit.members):

@@ -124,7 +124,7 @@ class ReusedChannels(AbstractTuned, OnModules):
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """One pass over the test images through all networks."""
         from transferscope.methods.similarity.channels import channel_reuse
-        from transferscope.networks.architectures import head_name
+        from transferscope.networks.heads import head_name
 
         start, *others = unit.members
         members = {member.label: member for member in others if not context.diverged(member.spec)}

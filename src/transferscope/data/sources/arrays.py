@@ -13,8 +13,6 @@ from transferscope.errors import DataError, nearest
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Arrays"]
-
 _READING = 2  # raised when the same files give other labels, so that no older listing is taken
 
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-__all__ = ["SPLIT_WORDS", "AbstractSource", "Listing", "existing", "files_stamp", "split_of"]
-
 SPLIT_WORDS = {
     "train": "train",
     "training": "train",

@@ -7,8 +7,6 @@ import numpy as np
 
 from transferscope.errors import DataError, nearest
 
-__all__ = ["GIVE_CLASSES", "TableLabels", "numbered"]
-
 _IDENTIFIERS = 1000  # so many different labels, fewer than three rows of each, are no classes
 GIVE_CLASSES = "give all names in `classes` (--set 'target.data.classes=[first, second]')"
 """What to do where names disagree or lack, in a source with the setting ``classes``."""

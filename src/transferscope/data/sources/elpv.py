@@ -9,8 +9,6 @@ from transferscope.errors import DataError, MissingExtraError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Elpv"]
-
 
 class Elpv(AbstractSource):
     """2,624 grey electroluminescence pictures of solar cells, intact or defective.

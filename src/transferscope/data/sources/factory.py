@@ -9,8 +9,6 @@ from transferscope.data.sources.base import AbstractSource, Listing
 from transferscope.errors import DataError
 from transferscope.factories import call_factory, current_folder, find_module
 
-__all__ = ["Factory"]
-
 
 class Factory(AbstractSource):
     """What the user's function returns: a sequence of (picture, label), or a ``Listing``.

@@ -23,8 +23,6 @@ from transferscope.errors import DataError, counted, printable
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Folder"]
-
 _OTHER_PICTURES: Final = (
     *("", ".avif", ".heic", ".heif", ".jfif", ".jpe", ".jp2", ".jxl", ".ico", ".tga", ".psd", ".svg", ".exr", ".hdr"),
     *(".dcm", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"),

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from transferscope.errors import DataError, TransferscopeError
 
-__all__ = ["reading"]
-
 _OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
 
 

@@ -11,8 +11,6 @@ from transferscope.data.sources.parquet import Parquet
 from transferscope.data.sources.tree import read_tree
 from transferscope.errors import DataError
 
-__all__ = ["source_at"]
-
 _KINDS: dict[str, type[AbstractSource]] = {"parquet": Parquet, "arrays": Arrays, "folder": Folder}
 
 

@@ -9,8 +9,6 @@ import numpy as np
 from transferscope.data.sources.class_names import GIVE_CLASSES, TableLabels, numbered
 from transferscope.errors import DataError
 
-__all__ = ["LabelFormat", "Labels", "joined"]
-
 LabelFormat = Literal["auto", "multi_hot", "one_hot", "numbers"]
 """How rows of several numbers are read."""
 

@@ -12,8 +12,6 @@ from transferscope.data.sources.same_names import folded
 from transferscope.data.sources.tree import Tree
 from transferscope.errors import DataError, nearest
 
-__all__ = ["ClassFolder", "Layout", "Levels", "find_levels"]
-
 Layout = Literal["auto", "classes", "splits", "class_splits", "parts"]
 _CLASSES = "--set target.data.layout=classes if they are the classes"
 _MERGED = "--set target.data.layout=parts if the folders below them are the classes, of all of them together"

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from transferscope.data.sources.class_names import TableLabels
 
-__all__ = ["Parquet"]
-
 _IMAGE_NAMES = ("image", "img")
 _LABEL_NAMES = ("label", "labels")
 _BLOCK_BYTES = 256 * 2**20

@@ -4,8 +4,6 @@ import unicodedata
 from collections.abc import Hashable, Iterable
 from typing import TypeVar
 
-__all__ = ["folded", "joined"]
-
 _Place = TypeVar("_Place", bound=Hashable)
 
 

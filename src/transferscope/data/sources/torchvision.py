@@ -11,9 +11,6 @@ from transferscope.data.sources.base import SPLIT_WORDS, AbstractSource, Listing
 from transferscope.data.sources.guarded import reading
 from transferscope.errors import DataError, nearest
 
-__all__ = ["Torchvision"]
-
-
 _UNPICKLING = ("LSUN", "LSUNClass")
 """Data sets of torchvision that unpickle files whose hash they do not check."""
 

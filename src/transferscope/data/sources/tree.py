@@ -12,8 +12,6 @@ from typing import Final
 
 from transferscope.errors import DataError, printable
 
-__all__ = ["Tree", "read_tree"]
-
 _SYSTEM: Final = frozenset(
     {
         "__macosx",

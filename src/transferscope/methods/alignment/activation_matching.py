@@ -17,8 +17,6 @@ from transferscope.networks.permutations.groups import PermutationGroups
 from transferscope.networks.permutations.trace import Operations, operations, run_together
 from transferscope.networks.permutations.units import Group, Place
 
-__all__ = ["activation_matching"]
-
 
 @final
 class _Kind:

@@ -29,8 +29,6 @@ from transferscope.networks.permutations.trace import evaluation_copy, state_of
 from transferscope.networks.permutations.units import Order
 from transferscope.readable import readable
 
-__all__ = ["METHODS", "Aligned", "Method", "align"]
-
 Method = Literal["activations", "weights"]
 METHODS: tuple[Method, ...] = ("activations", "weights")
 

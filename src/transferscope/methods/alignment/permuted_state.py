@@ -12,8 +12,6 @@ from transferscope.measures.assignment import assign, assign_wholes
 from transferscope.networks.permutations.groups import PermutationGroups
 from transferscope.networks.permutations.units import Group, Order
 
-__all__ = ["Match", "Move", "Mover", "best_move"]
-
 
 @dataclass(frozen=True)
 class Move:

@@ -12,8 +12,6 @@ from transferscope.methods.alignment.permuted_state import Match, Mover, best_mo
 from transferscope.networks.permutations.groups import PermutationGroups
 from transferscope.networks.permutations.units import Group, Slot
 
-__all__ = ["weight_matching"]
-
 _PROGRESS = 1e-6
 """Of the product of norms: a gain below is rounding of float32."""
 

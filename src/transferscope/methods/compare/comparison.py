@@ -11,10 +11,8 @@ from transferscope.measures.mistakes import Mistakes
 from transferscope.methods.alignment.align import Aligned
 from transferscope.methods.landscape.average import Average
 from transferscope.methods.landscape.linear_path import LinearPath
-from transferscope.methods.similarity.cka import CkaResult
+from transferscope.methods.similarity.cka_result import CkaResult
 from transferscope.readable import readable
-
-__all__ = ["Comparison", "page"]
 
 
 @readable

@@ -31,8 +31,6 @@ from transferscope.networks.loader_check import check_repeatable
 from transferscope.networks.modules import Granularity
 from transferscope.readable import readable
 
-__all__ = ["DomainComparison", "DomainRow", "compare_domains", "domain_distance"]
-
 _Z = 1.959964
 _MOMENTS = ("colour mean", "colour deviation", "colour skewness")
 

@@ -17,8 +17,6 @@ from transferscope.networks.features import FEATURES, pooled_features
 from transferscope.networks.modules import Granularity
 from transferscope.readable import readable
 
-__all__ = ["COLOURS", "FOLDS", "Domain", "Observed", "observe"]
-
 FOLDS = 20
 """Into which images are dealt for the jackknife of batch-norm moments."""
 COLOURS = ("red", "green", "blue")

@@ -16,8 +16,6 @@ from transferscope.networks.copies import copied
 from transferscope.networks.derived_buffers import converge_spectral_norms
 from transferscope.networks.evaluate import resolve_device
 
-__all__ = ["Average", "average_of"]
-
 _DRAWS = 2000
 
 

@@ -9,8 +9,6 @@ import numpy.typing as npt
 from transferscope.measures.barriers import Barrier, barrier
 from transferscope.methods.landscape.landscape import LandscapePoint
 
-__all__ = ["barrier_of", "values_of"]
-
 Quantity = Literal["loss", "error"]
 
 

@@ -27,8 +27,6 @@ from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
 
-__all__ = ["BasinGrid", "NetworkBasin", "basin_networks", "evaluations"]
-
 Array: TypeAlias = npt.NDArray[np.float64]
 Quantity: TypeAlias = Literal["loss", "error"]
 Points: TypeAlias = dict[tuple[str, Quantity], list[Array]]

@@ -12,8 +12,6 @@ from transferscope.keys import NO_BATCH_NORM
 from transferscope.networks.batchnorm import tracked_norms
 from transferscope.networks.derived_buffers import followers_of_data, pruning_masks, spectral_norm_buffers
 
-__all__ = ["BatchNormPolicy", "BufferRules", "buffer_rules"]
-
 BatchNormPolicy = Literal["recompute", "interpolate", "none"]
 
 

@@ -9,8 +9,6 @@ from transferscope.errors import MeasureError
 from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.methods.landscape.linear_path import LinearPath
 
-__all__ = ["TrainingLines"]
-
 State = Mapping[str, Tensor]
 
 

@@ -19,8 +19,6 @@ from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
 from transferscope.specs.architecture import CurveShape
 
-__all__ = ["WAYS", "CurvePath", "Way", "curve_path"]
-
 Way = Literal["curve", "line"]
 WAYS: tuple[Way, ...] = ("curve", "line")
 

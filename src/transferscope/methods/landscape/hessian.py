@@ -21,8 +21,6 @@ from transferscope.networks.evaluate import in_format
 from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
 
-__all__ = ["Hessian", "hessian"]
-
 
 @readable
 @dataclass(frozen=True)

@@ -36,8 +36,6 @@ from transferscope.networks.modules import Granularity
 from transferscope.networks.one_function import check_one_function
 from transferscope.readable import readable
 
-__all__ = ["POLICIES", "BatchNormPolicy", "Landscape", "LandscapePoint"]
-
 POLICIES: tuple[BatchNormPolicy, ...] = ("recompute", "interpolate", "none")
 _LOOKED_AT = 8
 _COMPARED = 32

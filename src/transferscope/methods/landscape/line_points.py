@@ -14,8 +14,6 @@ from transferscope.measures.refinement import Resolution, budget, next_point, re
 from transferscope.measures.standard_error import standard_error
 from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 
-__all__ = ["LinePoints", "Recheck"]
-
 _QUANTITIES: tuple[Literal["losses", "errors"], ...] = ("losses", "errors")
 _SHARE_OF_RANGE = 0.01
 _SHARE_OF_ERROR = 0.25

@@ -21,8 +21,6 @@ from transferscope.networks.copies import copied
 from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
 
-__all__ = ["LinearPath", "alpha_grid", "linear_path", "with_head_of"]
-
 
 def alpha_grid(points: int = 25, extrapolate: float = 0.5, outer: int = 6) -> tuple[float, ...]:
     """Values of α: ``points`` from 0 to 1, both included, and ``outer`` more on either side.

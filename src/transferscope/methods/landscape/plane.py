@@ -17,8 +17,6 @@ from transferscope.networks.directions import OneDimensional, direction_norm, fi
 from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
 
-__all__ = ["Mark", "Plane", "plane_around", "plane_through"]
-
 Array: TypeAlias = npt.NDArray[np.float64]
 _QUANTITIES = 2
 """Loss and error, in this order for every split."""

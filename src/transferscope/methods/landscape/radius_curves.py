@@ -18,8 +18,6 @@ from transferscope.networks.directions import OneDimensional, direction_norm, fi
 from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
 
-__all__ = ["RadiusCurves", "Rise", "radius_curves"]
-
 
 @dataclass(frozen=True)
 class Rise:

@@ -30,8 +30,6 @@ from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 from transferscope.readable import readable
 
-__all__ = ["ChoiceData", "ModuleWork", "module_choices", "module_work"]
-
 _CHOOSES = "validation"
 _DRAWS = 2  # of noise, for μ
 _ONE_SIDED = 0.90  # the ends of such an interval are one-sided 95 % limits

@@ -12,8 +12,6 @@ from transferscope.rounding import exact, rounded
 if TYPE_CHECKING:
     from transferscope.measures.intervals import Interval
 
-__all__ = ["Change", "ModuleChoice", "ModuleChoices", "Together", "page"]
-
 
 @dataclass(frozen=True)
 class Change:

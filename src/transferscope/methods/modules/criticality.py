@@ -23,19 +23,6 @@ from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 from transferscope.readable import readable
 
-__all__ = [
-    "ALPHAS",
-    "SIGMAS",
-    "CriticalModule",
-    "CriticalityResult",
-    "CriticalitySearch",
-    "ModuleGrid",
-    "Quantity",
-    "View",
-    "criticality",
-    "path_weights",
-]
-
 ALPHAS = tuple(index / 10 for index in range(11))
 SIGMAS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 Quantity = Literal["error", "loss"]

@@ -22,8 +22,6 @@ from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 from transferscope.readable import readable
 
-__all__ = ["ModuleLine", "ModuleLines", "module_paths"]
-
 
 @readable
 @dataclass(frozen=True)

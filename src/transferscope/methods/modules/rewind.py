@@ -19,8 +19,6 @@ from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 from transferscope.readable import readable
 
-__all__ = ["ALL", "ModuleSelection", "Rewinding", "Rewound", "Target", "group_name", "rewind", "without_weights"]
-
 ALL = "(all)"
 """All modules at once: rewound to the initial value this is the initial network."""
 Target = Literal["initial", "random", "zero", "epoch"]

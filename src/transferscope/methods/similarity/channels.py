@@ -20,8 +20,6 @@ from transferscope.networks.evaluate import as_taken, check_network_deterministi
 from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, core, hookable_parts
 
-__all__ = ["ChannelReuse", "channel_reuse", "channel_samples"]
-
 
 @dataclass(frozen=True)
 class ChannelReuse:

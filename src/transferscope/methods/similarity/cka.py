@@ -34,8 +34,6 @@ from transferscope.networks.loader_check import LoaderFacts, check_repeatable
 from transferscope.networks.modules import Granularity, hookable_parts
 from transferscope.readable import readable
 
-__all__ = ["CkaEstimator", "CkaResult", "cka", "cka_networks"]
-
 _PROBE = 3
 
 Modules = Sequence[str] | Mapping[str, Sequence[str]] | None

@@ -12,8 +12,6 @@ from transferscope.networks.activations import ActivationRecorder
 from transferscope.networks.evaluate import as_taken
 from transferscope.networks.modules import core
 
-__all__ = ["Maps", "ObservedNetwork", "pooled"]
-
 Maps = Literal["flattened", "pooled"]
 """What becomes of feature maps and tokens: every position is a feature, or they are averaged over positions."""
 

@@ -10,8 +10,6 @@ from transferscope.errors import ModuleNameError, nearest
 from transferscope.measures.cka import Kind
 from transferscope.readable import readable
 
-__all__ = ["CkaResult"]
-
 
 @readable
 @dataclass(frozen=True)

@@ -27,8 +27,6 @@ from transferscope.networks.evaluate import check_network_deterministic, in_form
 from transferscope.networks.modules import Granularity, hookable_parts
 from transferscope.readable import readable
 
-__all__ = ["StatesCka", "cka_states"]
-
 _PROBE = 3
 
 

@@ -13,8 +13,6 @@ from transferscope.errors import MeasureError
 from transferscope.measures.logistic import LogisticFit, Scaling, fit_logistic, scaling
 from transferscope.measures.metrics import metric, per_example_loss
 
-__all__ = ["LinearProbe", "linear_probe"]
-
 # Where a weak penalty meets classes that can be separated, the objective is flat long before its minimum.
 _TOLERANCE = 1e-6
 

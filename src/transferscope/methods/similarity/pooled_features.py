@@ -9,8 +9,6 @@ from torch import Tensor
 from transferscope.measures.linear_similarity import canonical_correlation, decompose, procrustes_of
 from transferscope.measures.rsa import dissimilarities, rank_scores, rsa_of
 
-__all__ = ["RSA_IMAGES", "PooledFeatures"]
-
 RSA_IMAGES = 1024
 """RSA looks at the first so many images: pairs grow with their square."""
 

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-__all__ = ["AbstractRoute", "Cut", "CutValues", "Found", "Untraceable", "cloned", "holding", "same", "tensors_of"]
-
 
 class Untraceable(Exception):  # noqa: N818 - a finding inside this package that becomes a reason, not a failure
     """One way of tracing does not fit the network; the words say why."""

@@ -10,8 +10,6 @@ from torch import Tensor, fx, nn
 
 from transferscope.networks.cuts.cuts import AbstractRoute, Cut, CutValues, Found, Untraceable, tensors_of
 
-__all__ = ["find_graph"]
-
 
 @final
 class _Tracer(fx.Tracer):

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from transferscope.networks.batch import labels_of
 from transferscope.networks.batchnorm import tracked_norms
-from transferscope.networks.cuts.trace import Cut, CutValues, Trace
+from transferscope.networks.cuts.cuts import Cut, CutValues
+from transferscope.networks.cuts.trace import Trace
 from transferscope.networks.evaluate import network_inputs
-
-__all__ = ["KeptPrefix", "find_prefix"]
 
 
 @final

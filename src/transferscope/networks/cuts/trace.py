@@ -31,8 +31,6 @@ from transferscope.networks.cuts.replay import find_replay
 from transferscope.networks.evaluate import check_network_deterministic, preserved
 from transferscope.networks.modules import Granularity, named_parts, parts_parameters
 
-__all__ = ["Cut", "CutValues", "Sides", "Trace", "trace"]
-
 Kind = Literal["graph", "replay", "none"]
 
 

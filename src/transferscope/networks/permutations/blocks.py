@@ -11,8 +11,6 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Atoms", "Blocks"]
-
 Atoms = npt.NDArray[np.int64]
 
 _FIXED = -1

@@ -24,8 +24,6 @@ from transferscope.networks.permutations.reading import Reading, read, saved
 from transferscope.networks.permutations.trace import Operations, operations
 from transferscope.networks.permutations.units import Group, Order, Place
 
-__all__ = ["PermutationGroups", "permutation_groups"]
-
 
 @final
 @dataclass(frozen=True)

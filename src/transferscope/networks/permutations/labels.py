@@ -10,8 +10,6 @@ import numpy as np
 from transferscope.networks.permutations.blocks import Atoms, Blocks
 from transferscope.networks.permutations.values import Label, Value
 
-__all__ = ["Labels"]
-
 
 @final
 class Labels:

@@ -16,8 +16,6 @@ from transferscope.networks.permutations.trace import Operations, state_of
 from transferscope.networks.permutations.units import Group, Place, Slot
 from transferscope.networks.permutations.values import Label, Value
 
-__all__ = ["Reading", "read", "saved"]
-
 
 @final
 class Reading:

@@ -13,8 +13,6 @@ from transferscope.networks.permutations.blocks import Atoms
 from transferscope.networks.permutations.labels import Labels
 from transferscope.networks.permutations.values import Value
 
-__all__ = ["UNIFORM", "Call", "Reader", "Rule", "UnknownOperation", "enter"]
-
 _ELEMENTWISE = frozenset(
     ("hardswish", "hardswish_", "dropout_", "mish", "mish_", "relu6", "relu6_", "selu", "selu_", "celu", "celu_",
      "prelu", "rrelu", "softplus")

@@ -13,8 +13,6 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from transferscope.errors import AlignmentError
 from transferscope.networks.copies import copied
 
-__all__ = ["Operations", "evaluation_copy", "operations", "run_together", "state_of"]
-
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name: the live tensors."""

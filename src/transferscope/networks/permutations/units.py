@@ -9,8 +9,6 @@ from torch import Tensor
 
 from transferscope.networks.permutations.blocks import Atoms
 
-__all__ = ["Group", "Order", "Place", "Slot"]
-
 Order = npt.NDArray[np.int64]
 
 

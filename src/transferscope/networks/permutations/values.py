@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from transferscope.networks.permutations.blocks import Atoms
 
-__all__ = ["Label", "Value"]
-
 
 @dataclass(frozen=True)
 class Label:
