@@ -15,7 +15,7 @@ from torch import nn
 from transferscope.context.bound import BoundStudy
 from transferscope.context.starts import diverged_before, loaded, no_best, start
 from transferscope.data.ablation_settings import Ablation
-from transferscope.data.batches import EvaluationBatches, evaluation_batches
+from transferscope.data.batches import EvaluationBatches
 from transferscope.data.images import ImageSet
 from transferscope.data.mixing import mixed
 from transferscope.data.spec import DataSpec, Split
@@ -138,7 +138,7 @@ class Context:
             ablation: what is taken from every image; for a network trained on ablated ones that of :meth:`data_of`.
         """
         data = self.study.data
-        return evaluation_batches(
+        return EvaluationBatches(
             self.images(),
             self.indices(split, limit),
             data.mean,
@@ -167,7 +167,7 @@ class Context:
         indices = mixed(self.images().labels, self.splits()[split], seed, limit)
         if len(indices) % size == 1:
             indices = indices[:-1]
-        return evaluation_batches(
+        return EvaluationBatches(
             self.images(), indices, data.mean, data.std, size, self.device, self.memory_format, ablation=ablation
         )
 
@@ -183,7 +183,7 @@ class Context:
         pool = np.arange(len(images)) if split is None else self.splits(data)[split]
         indices = mixed(images.labels, pool, derive_seed(data.splits.seed, "sample", split), limit)
         size = self.study.settings.compute.evaluation_batch
-        batches = evaluation_batches(images, indices, data.mean, data.std, size, self.device, self.memory_format)
+        batches = EvaluationBatches(images, indices, data.mean, data.std, size, self.device, self.memory_format)
         return batches, indices
 
     def labels(self, split: Split, limit: int | None = None) -> torch.Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from transferscope.data.batches import EvaluationBatches, evaluation_batches
+from transferscope.data.batches import EvaluationBatches
 from transferscope.data.images import ImageSet
 from transferscope.data.mixing import mixed
 from transferscope.data.spec import DataSpec, Split
@@ -131,7 +131,7 @@ def statistics_batches(data: DataSpec, origins: Origins) -> EvaluationBatches:
     if len(indices) % _STATISTICS_BATCH == 1:
         # A batch of a single image has no variance.
         indices = indices[:-1]
-    return evaluation_batches(
+    return EvaluationBatches(
         images, indices, data.mean, data.std, _STATISTICS_BATCH, origins.device, ablation=data.ablation
     )
 

@@ -203,12 +203,6 @@ def ablate(images: Tensor, ablation: Ablation, mean: Sequence[float], std: Seque
     return operator_of(ablation, _side(images), mean, std, images.device)(images)
 
 
-def unshuffle(images: Tensor, shuffle: BlockShuffle) -> Tensor:
-    """The images before they were shuffled, to the bit."""
-    index = shuffle_index(shuffle, _side(images))
-    return _Shuffle(np.argsort(index, kind="stable"), shuffle.block == "*", images.device)(images)
-
-
 def _side(images: Tensor) -> int:
     if images.ndim != 4 or images.shape[1] != _CHANNELS or images.shape[2] != images.shape[3]:
         raise DataError(

@@ -100,11 +100,12 @@ class EvaluationBatches:
         indices: Any,
         mean: Sequence[float],
         std: Sequence[float],
-        batch_size: int,
-        device: str | torch.device,
-        memory_format: str,
-        resident_bytes: int,
-        ablation: Ablation | None,
+        batch_size: int = 256,
+        device: str | torch.device = "cpu",
+        memory_format: str = "contiguous",
+        *,
+        resident_bytes: int = RESIDENT_BYTES,
+        ablation: Ablation | None = None,
     ) -> None:
         if batch_size < 1:
             raise DataError("the batch size does not fit", expected="at least 1", got=str(batch_size))
@@ -127,29 +128,6 @@ class EvaluationBatches:
             yield x if self._ablate is None else self._ablate(x), self._pixels.label(positions)
 
 
-def evaluation_batches(
-    images: ImageSet,
-    indices: Any,
-    mean: Sequence[float],
-    std: Sequence[float],
-    batch_size: int = 256,
-    device: str | torch.device = "cpu",
-    memory_format: str = "contiguous",
-    *,
-    resident_bytes: int = RESIDENT_BYTES,
-    ablation: Ablation | None = None,
-) -> EvaluationBatches:
-    """Batches to evaluate on.
-
-    Args:
-        resident_bytes: image sets up to this size are copied to an accelerator as a whole, once.
-
-    Returns:
-        An object with a length that can be iterated again and again.
-    """
-    return EvaluationBatches(images, indices, mean, std, batch_size, device, memory_format, resident_bytes, ablation)
-
-
 class BatchSettings(Protocol):
     """What a recipe says of batches."""
 
@@ -168,10 +146,11 @@ class BatchSettings(Protocol):
 
 @final
 class TrainingBatches:
-    """The batches of one epoch; iterated again, the same ones.
+    """The batches of one epoch: shuffled, augmented, normalised, and then ablated; iterated again, the same ones.
 
-    Yields:
-        As :class:`EvaluationBatches`, shuffled and augmented.
+    Order and augmentation derive from ``seed`` and ``epoch`` alone: two networks of one seed see the same batches, on
+    any device, and a training resumed at an epoch goes on as if never stopped. A last batch of a single image is left
+    out.
     """
 
     def __init__(
@@ -183,9 +162,10 @@ class TrainingBatches:
         recipe: BatchSettings,
         seed: int,
         epoch: int,
-        device: str | torch.device,
-        resident_bytes: int,
-        ablation: Ablation | None,
+        device: str | torch.device = "cpu",
+        *,
+        resident_bytes: int = RESIDENT_BYTES,
+        ablation: Ablation | None = None,
     ) -> None:
         self._pixels = _Pixels(images, indices, torch.device(device), resident_bytes)
         self._count = len(self._pixels.indices)
@@ -212,31 +192,6 @@ class TrainingBatches:
                 pixels = augmented(store, rows, _to(self._draws.at(positions), rows.device))
             x = normalised(pixels, self._mean, self._std, self._format)
             yield x if self._ablate is None else self._ablate(x), self._pixels.label(positions)
-
-
-def training_batches(
-    images: ImageSet,
-    indices: Any,
-    mean: Sequence[float],
-    std: Sequence[float],
-    recipe: BatchSettings,
-    seed: int,
-    epoch: int,
-    device: str | torch.device = "cpu",
-    *,
-    resident_bytes: int = RESIDENT_BYTES,
-    ablation: Ablation | None = None,
-) -> TrainingBatches:
-    """The batches of one epoch of training.
-
-    Order and augmentation derive from ``seed`` and ``epoch`` alone: two networks of one seed see the same batches, on
-    any device, and a training resumed at an epoch goes on as if never stopped. A last batch of a single image is left
-    out.
-
-    Args:
-        ablation: what is taken from every image, after augmentation and normalisation.
-    """
-    return TrainingBatches(images, indices, mean, std, recipe, seed, epoch, device, resident_bytes, ablation)
 
 
 def updates_per_epoch(examples: int, batch_size: int) -> int:

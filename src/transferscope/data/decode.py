@@ -55,26 +55,13 @@ def square(value: Any, size: int, decoding: Decoding = BY_DEFAULT, notice: Notic
     return np.asarray(seen if seen.mode == "RGB" else seen.convert("RGB"))
 
 
-def upright_rgb(image: Image.Image, decoding: Decoding = BY_DEFAULT, notice: Notice = _unnoticed) -> Image.Image:
-    """The picture as people see it: turned as its EXIF orientation says, 8-bit RGB.
-
-    Transparent pixels show white. More than 8 bits of grey (modes ``I;16``, ``I`` and ``F``) are scaled from the black
-    to the white level of ``decoding``, by default over the full range of the type, so that equal values stay equal
-    across pictures; nothing is stretched per picture. CMYK and palettes are converted by Pillow. Of several pages or
-    frames the first is taken. A picture whose EXIF is damaged is taken as it lies.
-
-    Args:
-        image: in any mode and size; lazily opened pictures are read here.
-
-    Example:
-        >>> upright_rgb(Image.new("LA", (2, 1), (0, 0))).getpixel((0, 0))
-        (255, 255, 255)
-    """
-    return _flat(image, decoding, notice).convert("RGB")
-
-
 def _flat(image: Image.Image, decoding: Decoding, notice: Notice) -> Image.Image:
-    """Upright, without transparency, 8 bits a channel: of mode L or RGB."""
+    """The picture as people see it, of mode L or RGB: turned as its EXIF orientation says, transparent pixels white.
+
+    More than 8 bits of grey (modes ``I;16``, ``I`` and ``F``) are scaled from the black to the white level of
+    ``decoding``, by default over the full range of the type, so that equal values stay equal across pictures; nothing
+    is stretched per picture. A picture whose EXIF is damaged is taken as it lies.
+    """
     if getattr(image, "is_animated", False):
         notice(Trait.PAGES, 0)
     raw = _raw_mode(image)

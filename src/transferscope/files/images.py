@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferscope.data.batches import EvaluationBatches, evaluation_batches
+from transferscope.data.batches import EvaluationBatches
 from transferscope.data.decode_all import peek
 from transferscope.data.images import ImageSet
 from transferscope.data.mixing import mixed
@@ -63,7 +63,7 @@ class StoredImages:
         order = self._order(split, most)
         # A batch of one image has no statistics.
         order = order[:-1] if split == "train" and len(order) % _BATCH == 1 else order
-        return evaluation_batches(self.images, order, self._mean, self._std, _BATCH, self._device)
+        return EvaluationBatches(self.images, order, self._mean, self._std, _BATCH, self._device)
 
     def clusters(self, split: Split) -> npt.NDArray[np.object_] | None:
         """The group of each image of :meth:`batches`; None where there are none."""

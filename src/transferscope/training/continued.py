@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from transferscope.data.batches import training_batches
+from transferscope.data.batches import TrainingBatches
 from transferscope.frozen import derive_seed
 from transferscope.training.objective import training_loss
 from transferscope.training.optimisers import build_optimiser, set_rate, training_mode
@@ -39,7 +39,7 @@ def trained_on(
     ):
         optimiser = build_optimiser(model, recipe)
         set_rate(optimiser, rate * recipe.learning_rate)
-        batches = training_batches(
+        batches = TrainingBatches(
             images, examples, data.mean, data.std, recipe, spec.seed, epoch, device, ablation=data.ablation
         )
         for inputs, labels in batches:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from transferscope.data.batches import EvaluationBatches, evaluation_batches
+from transferscope.data.batches import EvaluationBatches
 from transferscope.data.images import ImageSet
 from transferscope.data.spec import DataSpec, Split
 from transferscope.data.splits import nested_subset
@@ -72,7 +72,7 @@ class CleanEvaluation:
                 continue
             if name == "train" and train_examples is not None and train_examples < len(indices):
                 indices = nested_subset(images.labels, indices, train_examples / len(indices), 0)
-            self._batches[name] = evaluation_batches(
+            self._batches[name] = EvaluationBatches(
                 images,
                 indices,
                 data.mean,

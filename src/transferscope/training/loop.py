@@ -15,7 +15,7 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from transferscope.data.batches import training_batches, updates_per_epoch
+from transferscope.data.batches import TrainingBatches, updates_per_epoch
 from transferscope.data.images import ImageSet
 from transferscope.data.spec import Split
 from transferscope.errors import (
@@ -160,7 +160,7 @@ def train(
             epoch = saved.progress.epoch + 1
             started = time.perf_counter()
             with seeded(derive_seed(spec.seed, "dropout", epoch), device):
-                batches = training_batches(
+                batches = TrainingBatches(
                     images, examples, data.mean, data.std, recipe, spec.seed, epoch, device, ablation=data.ablation
                 )
                 passed = _train_epoch(

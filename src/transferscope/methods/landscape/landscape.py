@@ -14,7 +14,7 @@ from transferscope.errors import MeasureError
 from transferscope.measures.metric_difference import judged as judged_of
 from transferscope.measures.metrics import correct, metric, per_example_loss
 from transferscope.methods.evaluation import Batches, Evaluation
-from transferscope.methods.landscape.buffer_rules import BatchNormPolicy, buffer_rules
+from transferscope.methods.landscape.buffer_rules import buffer_rules
 from transferscope.networks.alike import unlike
 from transferscope.networks.batch import first_inputs
 from transferscope.networks.batchnorm import has_batch_norm, recompute
@@ -36,7 +36,6 @@ from transferscope.networks.modules import Granularity
 from transferscope.networks.one_function import check_one_function
 from transferscope.readable import readable
 
-POLICIES: tuple[BatchNormPolicy, ...] = ("recompute", "interpolate", "none")
 _LOOKED_AT = 8
 _COMPARED = 32
 
