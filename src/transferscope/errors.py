@@ -184,8 +184,7 @@ class MissingExtraError(TransferscopeError):
     def __init__(self, package: str, extra: str) -> None:
         self.package, self.extra = package, extra
         super().__init__(
-            f"the package {package!r} is not installed",
-            hint=f"in a clone of transferscope: pip install '.[{extra}]'",
+            f"the package {package!r} is not installed", hint=f"in a clone of transferscope: pip install '.[{extra}]'"
         )
 
 

@@ -85,10 +85,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     for column in columns:
         right = column.startswith("#")
         shown.add_column(
-            Text(column.removeprefix("#")),
-            justify="right" if right else "left",
-            overflow="fold",
-            no_wrap=right,
+            Text(column.removeprefix("#")), justify="right" if right else "left", overflow="fold", no_wrap=right
         )
     for row in rows:
         shown.add_row(*(Text("–" if value is None else printable(str(value), keep="\n")) for value in row))

@@ -111,10 +111,7 @@ class BoundStudy:
         """RI or P: the start of RI-T or P-T of the same seed, with the same head."""
         start: Start = Random() if variant.startswith("RI") else self.pretrained
         return NetworkSpec(
-            architecture=self.settings.source.architecture,
-            classes=len(self.class_names),
-            start=start,
-            seed=seed,
+            architecture=self.settings.source.architecture, classes=len(self.class_names), start=start, seed=seed
         )
 
     def recipe(self, learning_rate: float, epochs: int | None = None) -> Recipe:

@@ -122,12 +122,7 @@ class Context:
         return self.study.data.ablated(None if spec.data is None else spec.data.ablation)
 
     def batches(
-        self,
-        split: Split,
-        limit: int | None = None,
-        batch_size: int | None = None,
-        *,
-        ablation: Ablation | None = None,
+        self, split: Split, limit: int | None = None, batch_size: int | None = None, *, ablation: Ablation | None = None
     ) -> EvaluationBatches:
         """The target's images under the evaluation transform, in a fixed order, on the device.
 
@@ -150,12 +145,7 @@ class Context:
         )
 
     def mixed_batches(
-        self,
-        split: Split,
-        limit: int | None = None,
-        batch_size: int | None = None,
-        *,
-        ablation: Ablation | None = None,
+        self, split: Split, limit: int | None = None, batch_size: int | None = None, *, ablation: Ablation | None = None
     ) -> EvaluationBatches:
         """As :meth:`batches`, the same images in a fixed mixed order: for batch-norm statistics and minibatch CKA.
 

@@ -167,11 +167,7 @@ class _Grayscale(AbstractOperator):
 
 
 def operator_of(
-    ablation: Ablation,
-    image_size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    device: str | torch.device = "cpu",
+    ablation: Ablation, image_size: int, mean: Sequence[float], std: Sequence[float], device: str | torch.device = "cpu"
 ) -> AbstractOperator:
     """The ablation, ready for batches: everything that does not depend on the images is computed here, once."""
     _check(ablation, image_size)

@@ -38,12 +38,7 @@ def grouped_duplicates(groups: Sequence[str] | None, names: Sequence[str], twins
 
 
 def duplicate_notes(
-    names: Sequence[str],
-    labels: np.ndarray,
-    splits: Sequence[str | None] | None,
-    twins: np.ndarray,
-    *,
-    grouped: bool,
+    names: Sequence[str], labels: np.ndarray, splits: Sequence[str | None] | None, twins: np.ndarray, *, grouped: bool
 ) -> list[str]:
     """How many pictures occur more than once; how many of them in several given splits, and under several labels."""
     sets: dict[int, list[int]] = {}

@@ -181,11 +181,7 @@ def _write_head(file: IO[bytes], examples: int, size: int) -> None:
 
 
 def _write_rest(
-    listing: Listing,
-    working: Path,
-    image_size: int,
-    decoding: Decoding,
-    written: _Written,
+    listing: Listing, working: Path, image_size: int, decoding: Decoding, written: _Written
 ) -> dict[str, Any]:
     """Labels and what is known of each example; the facts of the manifest."""
     kept, skipped, twins = written.kept, written.skipped, written.twins

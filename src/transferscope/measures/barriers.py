@@ -11,7 +11,7 @@ from scipy import stats
 from torch import Tensor
 
 from transferscope.errors import MeasureError, nearest
-from transferscope.measures.arguments import of_arrays, of_tensors
+from transferscope.measures.arguments import group_numbers, of_arrays, of_tensors
 from transferscope.measures.intervals import Interval
 from transferscope.measures.standard_error import standard_error
 
@@ -275,14 +275,7 @@ def _groups(clusters: npt.ArrayLike | None, examples: int, per_example: bool) ->
         if clusters is not None:
             raise MeasureError("clusters need per-example values", expected="values of shape 'points examples'")
         return None
-    if clusters is None:
-        return np.arange(examples)
-    labels = np.asarray(clusters)
-    if labels.shape != (examples,):
-        raise MeasureError(
-            "clusters must name the group of each example", expected=f"({examples},)", got=str(labels.shape)
-        )
-    return np.unique(labels, return_inverse=True)[1]
+    return np.arange(examples) if clusters is None else group_numbers(clusters, examples)
 
 
 def _height(

@@ -289,9 +289,7 @@ class _Interior:
         own = 0.0 if weights is not None else _error(by_draw)
         by_example = shares @ values - self.mean_by_example
         left = Estimate(
-            height,
-            _joined(own, self._over_points(self.points)),
-            self._over_examples(by_example, per_example),
+            height, _joined(own, self._over_points(self.points)), self._over_examples(by_example, per_example)
         )
         margin = Estimate(
             height - 2 * self.spread,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import of_arrays
+from transferscope.measures.arguments import group_numbers, of_arrays
 
 __all__ = ["Statistic", "bootstrap_draws", "bootstrap_weights", "weighted_mean"]
 
@@ -44,22 +44,13 @@ def bootstrap_weights(
     """
     if examples < 1 or draws < 1:
         raise MeasureError(
-            "a bootstrap needs examples and draws",
-            expected="at least 1",
-            got=f"{examples} examples, {draws} draws",
+            "a bootstrap needs examples and draws", expected="at least 1", got=f"{examples} examples, {draws} draws"
         )
     member: npt.NDArray[np.intp] | None = None
     units = examples
     if clusters is not None:
-        labels = np.asarray(clusters)
-        if labels.shape != (examples,):
-            raise MeasureError(
-                "clusters must name the group of each example",
-                expected=f"({examples},)",
-                got=str(labels.shape),
-            )
-        names, member = np.unique(labels, return_inverse=True)
-        units = len(names)
+        member = group_numbers(clusters, examples)
+        units = int(member.max()) + 1
     generator = np.random.default_rng(seed)
     block = max(1, _CELLS // examples)
     for start in range(0, draws, block):

@@ -14,11 +14,7 @@ _ROUNDING = 1e-6
 
 
 def curve_lengths(
-    shape: Literal["bezier", "chain"],
-    positions: Sequence[float],
-    to_bend: float,
-    from_bend: float,
-    straight: float,
+    shape: Literal["bezier", "chain"], positions: Sequence[float], to_bend: float, from_bend: float, straight: float
 ) -> tuple[float, ...]:
     """Arc length ∫₀ᵗ ‖θ'(s)‖₂ ds from the first end to every position.
 

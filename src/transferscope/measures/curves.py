@@ -136,9 +136,7 @@ def common_thresholds(curves: Sequence[Curve], count: int = 5, *, higher_is_bett
     """
     if not curves or count < 1:
         raise MeasureError(
-            "thresholds need curves and a count",
-            expected="at least one",
-            got=f"{len(curves)} curves, count = {count}",
+            "thresholds need curves and a count", expected="at least one", got=f"{len(curves)} curves, count = {count}"
         )
     for curve in curves:
         _check(curve)

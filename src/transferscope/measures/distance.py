@@ -265,9 +265,7 @@ def _check_match(a: Parameters, b: Parameters) -> None:
         name = min(apart)
         side, other = ("first", b) if name in a else ("second", a)
         raise MeasureError(
-            f"the parameter {name!r} is only in the {side} network",
-            expected="equal names",
-            hint=nearest(name, other),
+            f"the parameter {name!r} is only in the {side} network", expected="equal names", hint=nearest(name, other)
         )
     for name in a:
         if a[name].shape != b[name].shape:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import of_tensors
+from transferscope.measures.arguments import group_numbers, of_tensors
 from transferscope.measures.logistic import fit_logistic, scaling
 
 __all__ = [
@@ -353,14 +353,7 @@ def against_halves(
 
 
 def _labels(groups: npt.ArrayLike | None, examples: int) -> npt.NDArray[np.intp]:
-    if groups is None:
-        return np.arange(examples)
-    labels = np.asarray(groups)
-    if labels.shape != (examples,):
-        raise MeasureError(
-            "groups must name the group of each example", expected=f"({examples},)", got=str(labels.shape)
-        )
-    return np.unique(labels, return_inverse=True)[1]
+    return np.arange(examples) if groups is None else group_numbers(groups, examples, name="groups")
 
 
 def _piece(labels: npt.NDArray[np.intp], pieces: int) -> int:

@@ -22,6 +22,7 @@ __all__ = [
     "Kind",
     "centred_gram",
     "check_grams",
+    "flat_and_scaled",
     "gram_and_rounding",
     "power_of_two",
     "rbf_grams",
@@ -91,6 +92,15 @@ def power_of_two(features: Tensor) -> float:
     # Of the smallest numbers the inverse has no place in their own type.
     most = 1000 if features.dtype == torch.float64 else 120
     return 2.0 ** -max(-most, min(most, exponent))
+
+
+def flat_and_scaled(features: Tensor) -> tuple[Tensor, float]:
+    """Flatten features, ``examples features`` in float64 on the CPU, and multiply them by :func:`power_of_two`."""
+    flat = features.detach().flatten(1).cpu().to(torch.float64)
+    if not bool(torch.isfinite(flat).all()):
+        raise MeasureError("features are not finite", expected="finite features", hint="leave out diverged networks")
+    scale = power_of_two(flat)
+    return flat * scale, scale
 
 
 @of_tensors

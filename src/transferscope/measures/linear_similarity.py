@@ -12,7 +12,7 @@ from torch import Tensor
 
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_tensors
-from transferscope.measures.grams import power_of_two
+from transferscope.measures.grams import flat_and_scaled, power_of_two
 
 __all__ = [
     "Cca",
@@ -87,11 +87,7 @@ def decompose(features: Tensor) -> Decomposition | None:
             expected="a floating-point tensor, examples first, with at least two axes and two examples",
             got=f"{features.dtype} of shape {tuple(features.shape)}",
         )
-    flat = features.detach().flatten(1).cpu().to(torch.float64)
-    if not bool(torch.isfinite(flat).all()):
-        raise MeasureError("features are not finite", expected="finite features", hint="leave out diverged networks")
-    scale = power_of_two(flat)
-    flat = flat * scale
+    flat, scale = flat_and_scaled(features)
     mean = flat.mean(0)
     basis, scales, _ = torch.linalg.svd(flat - mean, full_matrices=False)
     examples, width = flat.shape

@@ -185,9 +185,7 @@ def hits(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     logits, labels = _checked(logits, labels)
     if labels.ndim != 1:
         raise MeasureError(
-            f"top{k} takes one label per example",
-            expected="labels of shape 'examples'",
-            got=str(tuple(labels.shape)),
+            f"top{k} takes one label per example", expected="labels of shape 'examples'", got=str(tuple(labels.shape))
         )
     if not 1 <= k <= logits.shape[1]:
         raise MeasureError(
@@ -310,10 +308,7 @@ def metric(logits: Tensor, labels: Tensor, name: str) -> float | None:
         return top_k(logits, labels, int(name[3:]))
     if name != "auc":
         raise MeasureError(
-            f"there is no metric {name!r}",
-            expected=" or ".join(METRICS),
-            got=name,
-            hint=nearest(name, METRICS),
+            f"there is no metric {name!r}", expected=" or ".join(METRICS), got=name, hint=nearest(name, METRICS)
         )
     areas = per_label_auc(logits, labels)
     if bool(torch.isnan(logits).any()):
@@ -350,9 +345,7 @@ def _task_of(labels: Tensor) -> Task:
 def _checked_logits(logits: Tensor) -> Tensor:
     if logits.ndim != 2 or 0 in logits.shape:
         raise MeasureError(
-            "logits must be a table",
-            expected="'examples classes', neither of them 0",
-            got=str(tuple(logits.shape)),
+            "logits must be a table", expected="'examples classes', neither of them 0", got=str(tuple(logits.shape))
         )
     # By way of the CPU: not every device knows float64.
     return logits.detach().cpu().double()

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import of_arrays
+from transferscope.measures.arguments import group_numbers, of_arrays
 
 __all__ = ["sign_flip_p_value"]
 
@@ -52,13 +52,7 @@ def sign_flip_p_value(differences: npt.ArrayLike, clusters: npt.ArrayLike | None
         )
     whole = np.round(values).astype(np.int64)
     if clusters is not None:
-        names = np.asarray(clusters)
-        if names.shape != whole.shape:
-            raise MeasureError(
-                "clusters must name the group of each example", expected=str(whole.shape), got=str(names.shape)
-            )
-        _, member = np.unique(names, return_inverse=True)
-        whole = np.bincount(member, weights=whole).round().astype(np.int64)
+        whole = np.bincount(group_numbers(clusters, len(whole)), weights=whole).round().astype(np.int64)
     sizes = np.abs(whole[whole != 0])
     if not len(sizes):
         return 1.0

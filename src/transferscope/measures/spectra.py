@@ -23,13 +23,7 @@ from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_tensors
 from transferscope.measures.frequencies import Lattice, half_plane, lattice, phases
 
-__all__ = [
-    "Precision",
-    "Spectrum",
-    "convolution_spectrum",
-    "matrix_spectrum",
-    "transposed_convolution_spectrum",
-]
+__all__ = ["Precision", "Spectrum", "convolution_spectrum", "matrix_spectrum", "transposed_convolution_spectrum"]
 
 Precision = Literal["double", "single"]
 """``single`` is the fast mode: its error is about 1e-7 of the largest value, and is measured on a sample."""

@@ -227,9 +227,7 @@ def recompute(
                 count += 1
         if not count:
             raise LoaderError(
-                "there is no batch to estimate batch-norm statistics on",
-                expected="at least one batch",
-                got="none",
+                "there is no batch to estimate batch-norm statistics on", expected="at least one batch", got="none"
             )
         _write(layers, pooled, former)
     except BaseException:  # also Ctrl-C: half-estimated statistics must not stay

@@ -27,10 +27,7 @@ _TORCHVISION = """
     mobilenet_v3_large mobilenet_v3_small resnet18 resnet34 resnet50 resnet101 shufflenet_v2_x1_0
     squeezenet1_0 swin_t vgg16 vgg16_bn vit_b_16 mnasnet1_0
 """
-CANDIDATES = (
-    *(f"timm:{name}" for name in _TIMM.split()),
-    *(f"torchvision:{name}" for name in _TORCHVISION.split()),
-)
+CANDIDATES = (*(f"timm:{name}" for name in _TIMM.split()), *(f"torchvision:{name}" for name in _TORCHVISION.split()))
 """Architectures that a file of unknown origin is compared with."""
 
 

@@ -139,11 +139,7 @@ def step_seconds(
 
 
 def _stepper(
-    model: nn.Module,
-    images: torch.Tensor,
-    device: torch.device,
-    precision: Precision,
-    memory_format: MemoryFormat,
+    model: nn.Module, images: torch.Tensor, device: torch.device, precision: Precision, memory_format: MemoryFormat
 ) -> Callable[[], float]:
     model.to(device).train()
     if memory_format == "channels_last":

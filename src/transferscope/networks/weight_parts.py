@@ -10,12 +10,7 @@ from transferscope.networks.weight_formats import format_of, unreadable
 
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<count>\d+)(?P<end>\.\w+)")
 # As the Hugging Face libraries name a network's weights, in the order in which they look for them.
-_USUAL = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+_USUAL = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # What training leaves beside the weights in such a folder.
 _OTHERS = ("optimizer", "scheduler", "random_states", "rng_state", "training_args", "scaler", "sampler")
 _MAX_FILES = 1000

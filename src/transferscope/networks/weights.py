@@ -242,13 +242,7 @@ def load(model: nn.Module, state: Mapping[str, Tensor], head: str, new_head: boo
 
 
 def _does_not_fit(
-    match: Match,
-    given: Mapping[str, Tensor],
-    layout: Layout,
-    tables: Tables,
-    source: str,
-    *,
-    new_head: bool = True,
+    match: Match, given: Mapping[str, Tensor], layout: Layout, tables: Tables, source: str, *, new_head: bool = True
 ) -> WeightsError:
     own = layout.own
     heads = [] if new_head else [name for name in own if layout.is_head(name) and not is_counter(name)]

@@ -45,8 +45,7 @@ def with_needs(
     def add(analysis: AbstractAnalysis, above: tuple[AbstractAnalysis, ...]) -> None:
         if analysis in above:
             raise AnalysisError(
-                f"the analysis {analysis.name!r} needs itself",
-                got=" → ".join(each.name for each in (*above, analysis)),
+                f"the analysis {analysis.name!r} needs itself", got=" → ".join(each.name for each in (*above, analysis))
             )
         reason = analysis.inapplicable(study)
         if above and reason is not None:

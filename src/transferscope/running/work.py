@@ -138,13 +138,7 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
 
 
 def _trained(job: TrainJob, diverged: bool, seconds: float) -> dict[str, Any]:
-    return {
-        "kind": "trained",
-        "network": job.spec.key,
-        "label": job.label,
-        "diverged": diverged,
-        "seconds": seconds,
-    }
+    return {"kind": "trained", "network": job.spec.key, "label": job.label, "diverged": diverged, "seconds": seconds}
 
 
 def metadata(spec: NetworkSpec) -> dict[str, str]:
@@ -194,11 +188,6 @@ def _measured(analysis: AbstractAnalysis, job: MeasureJob, context: Context, on_
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(data)
     on_event(
-        {
-            "kind": "measured",
-            "analysis": analysis.name,
-            "label": job.label,
-            "seconds": time.perf_counter() - started,
-        }
+        {"kind": "measured", "analysis": analysis.name, "label": job.label, "seconds": time.perf_counter() - started}
     )
     return key

@@ -59,11 +59,7 @@ def manifest_bytes(content: dict[str, Any]) -> bytes:
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest in ``folder``, its own hash checked."""
     path = folder / MANIFEST
-    with translated(path, "read"):
-        try:
-            raw = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise _corrupt(path, "is missing") from None
+    raw = _content(path)
     try:
         manifest = json.loads(raw)
         digest = manifest.pop("digest")
@@ -85,13 +81,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def read_provenance(folder: Path) -> dict[str, Any]:
     """What differs from run to run, of the entry in ``folder``; it is compared with nothing."""
     path = folder / PROVENANCE
-    with translated(path, "read"):
-        try:
-            raw = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise _corrupt(path, "is missing") from None
     try:
-        found = json.loads(raw)
+        found = json.loads(_content(path))
     except ValueError as error:
         raise _corrupt(path, "is not JSON", got=str(error)) from error
     if not isinstance(found, dict):
@@ -145,6 +136,14 @@ def forget_checks() -> None:
     """Hash every file again at its next reading."""
     with _guard:
         _checked.clear()
+
+
+def _content(path: Path) -> bytes:
+    with translated(path, "read"):
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise _corrupt(path, "is missing") from None
 
 
 def _corrupt(path: Path, what: str, expected: str | None = None, got: str | None = None) -> CorruptEntryError:

@@ -27,12 +27,7 @@ class Column:
     null: str | None = None
 
 
-_DTYPES: dict[type, pl.DataType] = {
-    str: pl.String(),
-    int: pl.Int64(),
-    float: pl.Float64(),
-    bool: pl.Boolean(),
-}
+_DTYPES: dict[type, pl.DataType] = {str: pl.String(), int: pl.Int64(), float: pl.Float64(), bool: pl.Boolean()}
 
 
 def schema(columns: Mapping[str, Column]) -> dict[str, pl.DataType]:

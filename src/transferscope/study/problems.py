@@ -207,9 +207,7 @@ def _items_at_least(context: Any) -> str:
     return "at least one item" if context["min_length"] == 1 else f"at least {context['min_length']} items"
 
 
-_PATTERNS = {
-    "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$": "letters, digits, '.', '_' and '-', at most 64",
-}
+_PATTERNS = {"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$": "letters, digits, '.', '_' and '-', at most 64"}
 _SETTINGS = "settings, as 'name: value'"
 _LIST = "a list"
 _EXPECTED: dict[str, Callable[[Any], str]] = {

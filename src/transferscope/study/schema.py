@@ -119,11 +119,7 @@ def _sections() -> dict[str, list[tuple[str, type[Frozen]]]]:
         ],
         "`target`: the task": [("`target`", Target), ("`splits`", SplitSettings)],
         "Data": sources,
-        "`training`": [
-            ("`training`", Schooling),
-            ("`recipe`", VariantRecipe),
-            ("`recipe.augmentation`", Augmentation),
-        ],
+        "`training`": [("`training`", Schooling), ("`recipe`", VariantRecipe), ("`recipe.augmentation`", Augmentation)],
         "`analyses`": [*analyses, ("`control: {unrelated: ...}`", OtherSource)],
         "`compute`": [("`compute`", Compute)],
     }

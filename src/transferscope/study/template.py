@@ -161,9 +161,7 @@ def find_model(model: str | None, architecture: str | None, which: str | None = 
             hint=f"transferscope init --model FILE --architecture {name}",
         )
     return Model(
-        name,
-        "timm",
-        "The weights timm names for it, fetched once from its hub. Offline: --model efficientnet-lite0.",
+        name, "timm", "The weights timm names for it, fetched once from its hub. Offline: --model efficientnet-lite0."
     )
 
 
@@ -302,10 +300,7 @@ def most_trainings(study: "Study") -> int:
 def _data(found: Found | None, folder: Path) -> str:
     if found is None:
         return (
-            _comment(
-                "Pictures of solar cells from PyPI (extra 'demo'), until you name yours:",
-                2,
-            )
+            _comment("Pictures of solar cells from PyPI (extra 'demo'), until you name yours:", 2)
             + "\n  # data: {kind: folder, path: pictures}   # one folder of pictures per class"
             + f"\n  data: {{kind: {Elpv.model_fields['kind'].default}}}"
         )

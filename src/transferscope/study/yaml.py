@@ -102,9 +102,7 @@ def parse_document(text: str, path: Path) -> Document:
     if not isinstance(node, yaml.MappingNode):
         got = "a list" if isinstance(node, yaml.SequenceNode) else repr(node.value)
         raise StudyError(
-            f"the study {path} is not a list of settings",
-            expected="lines such as 'name: my-study'",
-            got=got,
+            f"the study {path} is not a list of settings", expected="lines such as 'name: my-study'", got=got
         )
     walk = _Walk()
     try:
@@ -256,9 +254,7 @@ class _Walk:
     def _unknown_tag(self, node: yaml.Node, place: Place) -> None:
         tag = node.tag.replace(_TAG, "!!")
         self._problem(
-            node,
-            place,
-            f"the tag {shown(tag)} is not understood: a study is plain values, lists and settings",
+            node, place, f"the tag {shown(tag)} is not understood: a study is plain values, lists and settings"
         )
 
     def _scalar(self, node: yaml.ScalarNode, place: Place) -> Any:

@@ -18,12 +18,7 @@ from torch import Tensor, nn
 from transferscope.data.batches import TrainingBatches, updates_per_epoch
 from transferscope.data.images import ImageSet
 from transferscope.data.spec import Split
-from transferscope.errors import (
-    ArchitectureError,
-    CorruptEntryError,
-    LoaderError,
-    StopRequested,
-)
+from transferscope.errors import ArchitectureError, CorruptEntryError, LoaderError, StopRequested
 from transferscope.frozen import derive_seed
 from transferscope.networks.evaluate import autocast
 from transferscope.specs.network import NetworkSpec

@@ -25,10 +25,7 @@ __all__ = [
     "known_sources",
 ]
 
-DataSource = Annotated[
-    Elpv | Folder | Parquet | Arrays | Torchvision | Factory,
-    Field(discriminator="kind"),
-]
+DataSource = Annotated[Elpv | Folder | Parquet | Arrays | Torchvision | Factory, Field(discriminator="kind")]
 """Any data source, told apart by ``kind``."""
 
 

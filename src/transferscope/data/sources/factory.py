@@ -99,9 +99,7 @@ class Factory(AbstractSource):
             return call_factory(self.function, DataError, "data", self.options)
         except TypeError as error:
             raise DataError(
-                f"{self.function} could not be called with {self.options}",
-                got=str(error),
-                hint="see `options`",
+                f"{self.function} could not be called with {self.options}", got=str(error), hint="see `options`"
             ) from error
 
 

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field, field_validator
 
-from transferscope.data.sources.base import (
-    SPLIT_WORDS,
-    AbstractSource,
-    Listing,
-    existing,
-    files_stamp,
-)
+from transferscope.data.sources.base import SPLIT_WORDS, AbstractSource, Listing, existing, files_stamp
 from transferscope.data.sources.levels import Layout, Levels, find_levels
 from transferscope.data.sources.same_names import joined
 from transferscope.data.sources.tree import Tree, read_tree
@@ -55,18 +49,7 @@ class Folder(AbstractSource):
     layout: Layout = "auto"
     splits: dict[str, Literal["train", "validation", "test"]] = Field(default_factory=dict)
     ignore: tuple[str, ...] = ()
-    extensions: tuple[str, ...] = (
-        ".jpg",
-        ".jpeg",
-        ".png",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".ppm",
-        ".pgm",
-    )
+    extensions: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
     group: str | None = None
 
     @field_validator("splits", mode="before")

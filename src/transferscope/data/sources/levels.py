@@ -98,9 +98,7 @@ def _guess(tops: Sequence[Tree], named: Mapping[str, str | None]) -> Layout:
         )
     if len({named[top.label] for top in telling}) > 1:
         raise _unclear(
-            "the folder mixes split folders and others",
-            tops,
-            (f"{_leave(*others)}, or says so of others", _CLASSES),
+            "the folder mixes split folders and others", tops, (f"{_leave(*others)}, or says so of others", _CLASSES)
         )
     if telling and inner[telling[0].label] and not any(inner[top.label] for top in others):
         raise _unclear(
@@ -131,9 +129,7 @@ def _check_repeated(tops: Sequence[Tree], inner: Mapping[str, Sequence[Tree]]) -
     for top in tops:
         if _mostly(names[top.label], beside):
             raise _unclear(
-                f"the folder {top.label} holds folders called as those beside it",
-                tops,
-                (_leave(top), _CLASSES),
+                f"the folder {top.label} holds folders called as those beside it", tops, (_leave(top), _CLASSES)
             )
 
 

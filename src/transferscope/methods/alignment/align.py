@@ -167,10 +167,7 @@ def _check_function(groups: PermutationGroups, model: nn.Module, found: Match, e
     own = _widened(state_of(model), wide)
     shaken = _shaken(groups, own)
     worst = 0.0
-    for before, after in (
-        (shaken, groups.apply(shaken, groups.random(0))),
-        (own, _widened(found.state, wide)),
-    ):
+    for before, after in ((shaken, groups.apply(shaken, groups.random(0))), (own, _widened(found.state, wide))):
         outputs = _output(model, before, images), _output(model, after, images)
         difference = float((outputs[0] - outputs[1]).abs().max()) / max(1e-30, float(outputs[0].abs().max()))
         if not difference <= limit:

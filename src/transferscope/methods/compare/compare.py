@@ -144,14 +144,7 @@ def compare(
             missing["path"] = " ".join(str(error).split())
         if line is not None and alike:
             tell("average", 0, 0)
-            average = average_of(
-                (a, b),
-                (outputs_a, outputs_b),
-                labels,
-                data,
-                evaluation,
-                clusters,
-            )
+            average = average_of((a, b), (outputs_a, outputs_b), labels, data, evaluation, clusters)
     error_barrier = _barrier(line, "error", clusters, missing)
     unstable = error_barrier is not None and stability(error_barrier.mean.interval) != "stable"
     if align_by is not None and unstable and not alike:
@@ -219,10 +212,7 @@ def _mistakes(outputs_a: Tensor, outputs_b: Tensor, labels: Tensor) -> Mistakes:
 
 
 def _barrier(
-    path: LinearPath | None,
-    quantity: Literal["loss", "error"],
-    clusters: npt.ArrayLike | None,
-    missing: dict[str, str],
+    path: LinearPath | None, quantity: Literal["loss", "error"], clusters: npt.ArrayLike | None, missing: dict[str, str]
 ) -> Barrier | None:
     if path is None:
         return None

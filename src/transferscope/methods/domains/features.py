@@ -89,12 +89,7 @@ def observe(
 
     with input_moments(model, FOLDS) as moments:
         found = pooled_features(
-            model,
-            watched(moments),
-            head,
-            granularity=granularity,
-            device=device,
-            memory_format=memory_format,
+            model, watched(moments), head, granularity=granularity, device=device, memory_format=memory_format
         )
     examples = len(found.tables[FEATURES])
     names = None if domain.groups is None else np.asarray(domain.groups)

@@ -58,10 +58,7 @@ def average_of(
     converge_spectral_norms(middle)
     if evaluation.recompute_on is not None:
         recompute(
-            middle,
-            evaluation.recompute_on,
-            precision=evaluation.precision,
-            memory_format=evaluation.memory_format,
+            middle, evaluation.recompute_on, precision=evaluation.precision, memory_format=evaluation.memory_format
         )
     found, _ = outputs_of(middle, data, evaluation)
     better = 0 if first >= second else 1

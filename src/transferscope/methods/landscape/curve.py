@@ -48,11 +48,7 @@ class CurvePath:
         return (self.curve if way == "curve" else self.line)[split]
 
     def barrier(
-        self,
-        split: str,
-        quantity: Literal["loss", "error"],
-        way: Way = "curve",
-        clusters: npt.ArrayLike | None = None,
+        self, split: str, quantity: Literal["loss", "error"], way: Way = "curve", clusters: npt.ArrayLike | None = None
     ) -> Barrier:
         """Barrier of loss or error along one way, against both baselines; see :func:`measures.barriers.barrier`.
 

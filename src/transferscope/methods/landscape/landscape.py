@@ -75,10 +75,7 @@ class Landscape:
     """
 
     def __init__(
-        self,
-        networks: Sequence[nn.Module],
-        data: Mapping[str, Batches],
-        evaluation: Evaluation = Evaluation(),
+        self, networks: Sequence[nn.Module], data: Mapping[str, Batches], evaluation: Evaluation = Evaluation()
     ) -> None:
         batch_norm, recompute_on = evaluation.batch_norm, evaluation.recompute_on
         if not networks:
@@ -283,12 +280,7 @@ class Landscape:
         prefix.refresh()
         if self.policy == "recompute" and self._recompute_on is not None:
             kept = prefix.values("recompute", self._recompute_on, self.device, self.memory_format)
-            recompute(
-                self.network,
-                (values for values, _ in kept),
-                forward=prefix.suffix,
-                precision=self.precision,
-            )
+            recompute(self.network, (values for values, _ in kept), forward=prefix.suffix, precision=self.precision)
             prefix.settle_statistics()
         measured = {}
         for split in splits:

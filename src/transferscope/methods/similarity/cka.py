@@ -22,13 +22,7 @@ from transferscope.methods.similarity.cka_points import Maps, ObservedNetwork
 from transferscope.methods.similarity.cka_result import CkaResult
 from transferscope.networks.activations import ActivationRecorder
 from transferscope.networks.batch import inputs_of
-from transferscope.networks.evaluate import (
-    autocast,
-    check_network_deterministic,
-    in_format,
-    preserved,
-    resolve_device,
-)
+from transferscope.networks.evaluate import autocast, check_network_deterministic, in_format, preserved, resolve_device
 from transferscope.networks.given import takes_networks
 from transferscope.networks.loader_check import LoaderFacts, check_repeatable
 from transferscope.networks.modules import Granularity, hookable_parts

@@ -62,12 +62,7 @@ class Trace:
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        kind: Kind,
-        owned: Mapping[str, list[str]],
-        found: Found | None,
-        reason: str | None,
+        self, model: nn.Module, kind: Kind, owned: Mapping[str, list[str]], found: Found | None, reason: str | None
     ) -> None:
         self.model, self.kind, self.reason = model, kind, reason
         self.parts = tuple(owned)
@@ -222,11 +217,7 @@ def _verified(model: nn.Module, found: Found, example: Tensor) -> Found:
 
 
 def _checked_cut(
-    route: AbstractRoute,
-    cut: Cut,
-    before: tuple[Cut, list[CutValues]] | None,
-    inputs: list[Tensor],
-    wanted: list[Any],
+    route: AbstractRoute, cut: Cut, before: tuple[Cut, list[CutValues]] | None, inputs: list[Tensor], wanted: list[Any]
 ) -> tuple[list[CutValues], str | None]:
     """The values at a cut for each input, and why it is none; None if it is one.
 
