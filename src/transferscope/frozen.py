@@ -47,7 +47,7 @@ class Frozen(BaseModel):
     @field_validator("*")
     @classmethod
     def _possible(cls, value: object, info: ValidationInfo) -> object:
-        """No count is so large that what is made from it fills the memory, or never ends; what is no count may be."""
+        """Refuse counts so large that what is made from them fills the memory or never ends."""
         if not any(word in str(info.field_name) for word in _ANY_SIZE):
             items = value if isinstance(value, (tuple, list)) else (value,)
             if any(isinstance(item, int) and item > _LARGEST for item in items):

@@ -91,7 +91,7 @@ def loaded(spec: NetworkSpec, origins: Origins) -> LoadReport | None:
 
     Args:
         spec: the network.
-        origins: as of :func:`start`.
+        origins: see :func:`start`.
 
     Raises:
         WeightsError: its file is not the one the study was planned with.

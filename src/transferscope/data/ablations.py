@@ -106,7 +106,7 @@ class AbstractOperator(abc.ABC):
 
 @final
 class _Shuffle(AbstractOperator):
-    """One gather: of pixels with their channels, or of all values."""
+    """Shuffle by one gather: of pixels with their channels, or of all values."""
 
     def __init__(self, index: npt.NDArray[np.int64], across_channels: bool, device: torch.device) -> None:
         self._across = across_channels

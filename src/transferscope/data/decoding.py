@@ -50,7 +50,7 @@ class Decoding(Frozen):
         return {name: value for name, value in values.items() if value != Decoding.model_fields[name].default}
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`; without the settings that are at their default, which came later than keys."""
+        """Leave out settings at their default: they came later than keys."""
         kept = self.changed()
         return {
             name: value

@@ -76,7 +76,7 @@ class DataSpec(Frozen):
         return self
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`; without an ablation the identity is what it was before there were any."""
+        """Leave an absent ablation out: keys are then what they were before there were ablations."""
         identity = dict(super().identity())
         if self.ablation is None:
             del identity["ablation"]

@@ -111,7 +111,7 @@ def module_files(
 
 
 def _seconds_per_image(network: nn.Module, images: Tensor, device: torch.device) -> float:
-    """By the fastest of a few passes of one batch: the first one makes ready, others may be disturbed."""
+    """Estimate seconds from the fastest of a few passes of one batch: the first warms up, others may be disturbed."""
     moved, taken = copied(network).to(device).eval(), []
     with torch.inference_mode():
         for _ in range(4):

@@ -111,7 +111,7 @@ def network_of(weights: FileWeights, architecture: Architecture) -> tuple[nn.Mod
 
 @torch.no_grad()
 def check_size(model: nn.Module, architecture: Architecture, size: int) -> None:
-    """To be called before all images are decoded at a size that the network does not take."""
+    """Refuse an image size that the network does not take, before images are decoded."""
     try:
         model(torch.zeros(1, 3, size, size))
     except Exception as error:  # timm asserts, layers complain of shapes: what networks raise here has no one type

@@ -219,7 +219,7 @@ def rise(
 ) -> Interval:
     """How far ℓ rises within a set above the mean of its corners: the barrier, mean baseline, of a segment or a hull.
 
-    max over points of ℓ − mean over corners of ℓ, at least 0 with limits as of
+    max over points of ℓ − mean over corners of ℓ, at least 0 with the limits of
     :func:`~transferscope.measures.barriers.barrier`: the largest of the pointwise upper limits, and the largest of the
     lower limits that hold for all points at once.
 

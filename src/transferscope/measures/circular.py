@@ -88,7 +88,7 @@ def circular_difference(
         None if all singular values of the circular operator are 0.
 
     Raises:
-        MeasureError: as of :func:`~transferscope.measures.spectra.convolution_spectrum`, or more than three axes.
+        MeasureError: see :func:`~transferscope.measures.spectra.convolution_spectrum`; or more than three axes.
     """
     axes = len(size)
     if axes not in _CONVOLVE:

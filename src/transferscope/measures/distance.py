@@ -238,7 +238,7 @@ def displacement_cosine(
 
 
 def _flat(parameters: Parameters) -> Iterator[tuple[str, Tensor]]:
-    """One tensor after the other, flat, float64, on the CPU (not every device knows float64)."""
+    """Flatten one tensor after the other to float64 on the CPU (not every device knows float64)."""
     for name, tensor in parameters.items():
         if not tensor.is_floating_point():
             raise MeasureError(

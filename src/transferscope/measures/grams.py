@@ -186,7 +186,7 @@ def gram_and_rounding(features: Tensor, out: Tensor | None = None) -> tuple[Tens
 
 
 def check_grams(grams: Tensor, kind: Kind) -> int:
-    """How many examples they are of."""
+    """Refuse Gram matrices that do not fit the estimator; return how many examples they are of."""
     if grams.dim() < 2 or grams.shape[-1] != grams.shape[-2]:
         raise MeasureError("Gram matrices are square", expected="points examples examples", got=str(tuple(grams.shape)))
     examples = int(grams.shape[-1])

@@ -40,7 +40,7 @@ class Decomposition:
 
     @property
     def examples(self) -> int:
-        """How many."""
+        """Count the examples."""
         return int(self.basis.shape[0])
 
     @property

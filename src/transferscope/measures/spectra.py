@@ -98,10 +98,10 @@ def transposed_convolution_spectrum(
         dilation: along each axis.
         groups: of channels.
         precision: of the decompositions.
-        memory: as of :func:`convolution_spectrum`.
+        memory: see :func:`convolution_spectrum`.
 
     Raises:
-        MeasureError: as of :func:`convolution_spectrum`.
+        MeasureError: see :func:`convolution_spectrum`.
     """
     steps = _each(stride, len(size))
     written = tuple(step * n for step, n in zip(steps, size, strict=True))

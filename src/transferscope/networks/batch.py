@@ -67,7 +67,7 @@ def labels_of(batch: object) -> Tensor | None:
 
 
 def inputs_and_labels(batch: object) -> tuple[Tensor, Tensor | None]:
-    """Both at once, where labels are not needed."""
+    """Read inputs and, where there are any, labels."""
     return inputs_of(batch), labels_of(batch)
 
 

@@ -259,7 +259,7 @@ def check_deterministic(batches: Iterable[object], *, labels: bool = True) -> No
 
 @contextmanager
 def batches_checked_once() -> Iterator[None]:
-    """Within the outermost of these, :func:`check_deterministic` reads the same batches once, however often asked."""
+    """Let :func:`check_deterministic` read the same batches once within the outermost of these."""
     if _checked.get() is not None:
         yield
         return

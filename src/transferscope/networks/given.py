@@ -28,7 +28,7 @@ class _OneDevice(nn.Module):
         self.module = module
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As of the network."""
+        """Run the network on one device."""
         return self.module(*args, **kwargs)
 
 
@@ -84,7 +84,7 @@ def given(model: object) -> nn.Module:
 def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a function look at its caller's networks through :func:`given`, and leave nothing changed, also after errors.
 
-    Networks are given back as of :func:`~transferscope.networks.evaluate.preserved`, global random state as it was.
+    Networks are given back by :func:`~transferscope.networks.evaluate.preserved`, and global random state as it was.
     Batches that one of its steps found deterministic are not read again to find that out. Compiled modules run as they
     were written, so that hooks are called.
 

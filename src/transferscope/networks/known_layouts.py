@@ -65,6 +65,6 @@ def fitting_architectures(state: Mapping[str, Tensor], candidates: Iterable[str]
 
 
 def fitting(tables: Tables, candidates: Iterable[str] | None = None) -> list[str]:
-    """As :func:`fitting_architectures`, of all that a file holds."""
+    """Find the architectures that fit any of the containers in a file, as :func:`fitting_architectures` does."""
     layouts = {name: layout_of(Architecture(name=name)) for name in (CANDIDATES if candidates is None else candidates)}
     return [name for name, layout in layouts.items() if any(m.fits and not m.wrong for m in matches(tables, layout))]

@@ -140,7 +140,7 @@ class Match:
 
     @property
     def place(self) -> str:
-        """Where it lies, dotted; empty for the file itself."""
+        """The dotted place of the container and its prefix; empty for the file itself."""
         return ".".join(part for part in (self.table, self.prefix.rstrip(".")) if part)
 
     @property

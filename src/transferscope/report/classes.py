@@ -21,7 +21,7 @@ _SHARE = "top1"  # recall and precision are written as an accuracy is
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class."""
+    """One class, with its recall and precision by variant."""
 
     name: str
     images: str

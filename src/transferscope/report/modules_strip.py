@@ -23,7 +23,7 @@ STATES: dict[State, str] = {
 
 @dataclass(frozen=True)
 class ModulePart:
-    """One module."""
+    """One module in the strip."""
 
     name: str
     state: State

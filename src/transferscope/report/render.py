@@ -126,7 +126,7 @@ def write_report(results: Results, folder: Path) -> Path:
 
 
 def written_report(results: Results, folder: Path) -> tuple[Path, Results]:
-    """As :func:`write_report`; with the results as they are shown, which say whose figures or cards failed."""
+    """Write the report as :func:`write_report` does, and return the results with failed figures and cards noted."""
     with translated(None, "use"):
         return _written(results, folder)
 

@@ -14,7 +14,7 @@ from transferscope.specs.network import NetworkSpec
 
 @dataclass
 class Finished:
-    """Filled round by round."""
+    """What a run has finished so far; filled round by round."""
 
     analyses: tuple[AbstractAnalysis, ...]
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)

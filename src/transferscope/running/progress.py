@@ -66,7 +66,7 @@ class _Row:
         self.running[name] = done
 
     def finish(self, name: str) -> None:
-        """One piece is finished."""
+        """Count one finished piece."""
         self.share(name, 1.0)
         del self.running[name]
         self.done += 1
@@ -121,7 +121,7 @@ class Tally:
 
     @property
     def images_per_second(self) -> float:
-        """Of all running trainings together."""
+        """Images per second of all running trainings together."""
         return sum(self.rates.values())
 
     def _position(self, event: Mapping[str, Any], share: float) -> None:

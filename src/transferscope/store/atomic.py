@@ -139,7 +139,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write ``path`` anew, as of :func:`replacing`."""
+    """Write ``path`` anew, all or nothing."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -213,7 +213,7 @@ def _start(key: str) -> str:
 
 
 def _host() -> str:
-    """Stands for the machine, and on Linux for the process namespace: elsewhere a number means nothing."""
+    """Identify the machine and, on Linux, the process namespace in which a process number holds."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:

@@ -40,7 +40,7 @@ class AnalysisSettings(Frozen):
         return None
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`, with the analysis's name and version."""
+        """Add the analysis's name and version to what is asked for."""
         return {"analysis": self.name, "version": self.version, **super().identity()}
 
 

@@ -48,7 +48,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), *, allow_code: b
 
 
 def parse_study(text: str, path: Path, overrides: Sequence[str] = ()) -> Study:
-    """As :func:`load_study`, of text that is to be written to ``path``; it may name functions, as nothing is run."""
+    """Check the text of a study to be written to ``path``; it may name functions, as nothing is run."""
     return _study(parse_document(text, path), path, overrides, allow_code=True)
 
 

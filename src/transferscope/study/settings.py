@@ -81,7 +81,7 @@ class Schooling(Frozen):
         return self
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`; where the best rate is taken it is what it was before there was a rule."""
+        """Leave out the rule that takes the best rate: keys are then what they were before there were rules."""
         identity = dict(super().identity())
         if self.rate_rule == "best":
             del identity["rate_rule"]

@@ -92,7 +92,7 @@ def read_document(path: Path) -> Document:
 
 
 def parse_document(text: str, path: Path) -> Document:
-    """As :func:`read_document`, of text that stands in a file, or will."""
+    """Parse YAML text of a file whose top level is a mapping."""
     try:
         node = yaml.compose(text, Loader=_CoreLoader)
     except (yaml.YAMLError, RecursionError) as error:
@@ -225,7 +225,7 @@ def _unreadable(name: str, error: Exception) -> StudyError:
 
 
 class _Walk:
-    """From nodes to values, noting lines and problems on the way."""
+    """Convert nodes to values, noting lines and problems on the way."""
 
     def __init__(self) -> None:
         self.lines: dict[Place, int] = {}

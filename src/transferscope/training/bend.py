@@ -66,7 +66,7 @@ class BendOfCurve(AbstractSubject):
             group["weight_decay"] = 0.0
 
     def logits(self, images: Tensor, epoch: int, step: int) -> Tensor:
-        """Those of the network at a point of the curve that the seed, the epoch and the update draw."""
+        """Run the network at a point of the curve, drawn from the seed, the epoch and the update."""
         t = float(np.random.default_rng(derive_seed(self._seed, "curve", epoch, step)).random())
         point = self._network.point(t)
         self._factor = curve_weights(self._network.shape, t)[2]

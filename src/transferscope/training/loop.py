@@ -389,4 +389,4 @@ def _stopped(epoch: int, recipe: Recipe) -> StopRequested:
 
 
 def _silent(event: dict[str, object]) -> None:
-    """No one listens."""
+    """Ignore the event."""

@@ -42,7 +42,7 @@ class Progress:
         ]
 
     def to_json(self) -> str:
-        """As text; numbers come back bit for bit."""
+        """Write the progress as JSON; numbers come back bit for bit."""
         return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
 
     @classmethod

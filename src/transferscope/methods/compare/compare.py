@@ -180,7 +180,7 @@ def compare(
 
 
 def _silent(step: str, done: int, most: int) -> None:
-    """Nobody is told."""
+    """Ignore the event."""
 
 
 def _distances(

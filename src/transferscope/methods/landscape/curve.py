@@ -44,7 +44,7 @@ class CurvePath:
     own: Mapping[str, tuple[LandscapePoint, LandscapePoint]]
 
     def points(self, split: str, way: Way = "curve") -> tuple[LandscapePoint, ...]:
-        """Those of one split on the curve or on the line."""
+        """Losses or errors of one split, on the curve or on the line."""
         return (self.curve if way == "curve" else self.line)[split]
 
     def barrier(

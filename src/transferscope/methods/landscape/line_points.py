@@ -60,12 +60,12 @@ class LinePoints:
 
     @property
     def alphas(self) -> tuple[float, ...]:
-        """Where it was evaluated, ascending."""
+        """The evaluated α, ascending."""
         return tuple(sorted(self._found))
 
     @property
     def points(self) -> Mapping[str, tuple[LandscapePoint, ...]]:
-        """By split, one for each α."""
+        """The points by split, one for each α."""
         return {split: tuple(self._found[alpha][split] for alpha in self.alphas) for split in self._land.splits}
 
     def visit(self, alphas: Iterable[float], most: int | None = None) -> None:

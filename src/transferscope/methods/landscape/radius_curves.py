@@ -138,7 +138,7 @@ def _values(point: LandscapePoint, quantity: Literal["loss", "error"]) -> npt.ND
 
 
 def _rise(values: npt.NDArray[np.float64], own: npt.NDArray[np.float64], clusters: npt.ArrayLike | None) -> Rise:
-    """From ``directions examples`` and ``examples``."""
+    """Average values ``directions examples`` over directions, against those of the network, ``examples``."""
     if not (np.isfinite(values).all() and np.isfinite(own).all()):
         return Rise(math.inf, math.inf, None, None)
     by_direction = values.mean(axis=1)

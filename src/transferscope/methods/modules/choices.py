@@ -126,7 +126,7 @@ def module_choices(
         new_head: the head's name, where the pre-trained network has none for these classes: it is left out.
         head: the classifying module, where it is not new, a part of its own.
         margin: loss of the metric that counts as none, above 0.
-        on_step: as of :func:`~transferscope.methods.compare.compare.compare`.
+        on_step: see :func:`~transferscope.methods.compare.compare.compare`.
 
     Raises:
         MeasureError: the networks do not fit each other, there is no module besides the head, or the metric is not
@@ -247,7 +247,7 @@ def _change(
 
 
 def _cheapest_first(changes: dict[str, Change], margin: float) -> list[str]:
-    """Those that keep the metric on validation examples alone, the cheapest first."""
+    """List the modules that keep the metric on validation examples when changed alone, the cheapest first."""
     kept = {
         name: (not change.unchanged, change.validation)
         for name, change in changes.items()
@@ -263,7 +263,7 @@ def _grown(
     margin: float,
     on_point: Callable[[], None],
 ) -> list[str]:
-    """One module after the other joins the list where the metric on validation examples stays."""
+    """Add modules one by one as long as the metric on validation examples stays."""
     land.combine((1.0, 0.0))
     own = land.evaluate()[_CHOOSES].metric
     on_point()

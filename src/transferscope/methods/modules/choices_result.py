@@ -107,7 +107,7 @@ class ModuleChoices:
         return page(self)
 
     def __str__(self) -> str:
-        """As :attr:`text`."""
+        """Return :attr:`text`."""
         return self.text
 
 

@@ -296,13 +296,13 @@ def cka(
     Args:
         a: a network.
         b: another; the layers of ``a`` among themselves where None.
-        loader: as of :func:`cka_networks`; required.
-        modules: as of :func:`cka_networks`, by the labels ``a`` and ``b`` where they differ.
-        granularity: as of :func:`cka_networks`.
-        execution: as of :func:`cka_networks`.
-        estimator: as of :func:`cka_networks`.
-        repeatable: as of :func:`cka_networks`.
-        on_batch: as of :func:`cka_networks`.
+        loader: see :func:`cka_networks`; required.
+        modules: see :func:`cka_networks`, by the labels ``a`` and ``b`` where they differ.
+        granularity: see :func:`cka_networks`.
+        execution: see :func:`cka_networks`.
+        estimator: see :func:`cka_networks`.
+        repeatable: see :func:`cka_networks`.
+        on_batch: see :func:`cka_networks`.
 
     Returns:
         ``result.between("a", "b")`` is the matrix of two networks, ``result.between("a", "a")`` that of one.

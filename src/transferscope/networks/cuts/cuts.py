@@ -87,7 +87,7 @@ class Found:
     graph: fx.Graph | None = None
 
     def renumbered(self, cuts: tuple[Cut, ...], refused: Mapping[str, str]) -> "Found":
-        """With some of its cuts only."""
+        """Keep some of the cuts only."""
         numbered = tuple(replace(cut, index=index) for index, cut in enumerate(cuts))
         return replace(self, cuts=numbered, refused=dict(refused))
 

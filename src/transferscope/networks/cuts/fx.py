@@ -94,12 +94,12 @@ class _Graph(AbstractRoute):
         return frozenset().union(*self._used[start:stop])
 
     def parameters(self, cut: Cut) -> tuple[frozenset[str], frozenset[str]]:
-        """As of the base class."""
+        """See the base class."""
         last, _ = self.boundary[cut.name]
         return self.used(0, last + 1), self.used(last + 1, len(self.order))
 
     def run(self, first: Cut | None, given: Any, second: Cut | None) -> Any:
-        """As of the base class."""
+        """See the base class."""
         if first is None:
             start, env = 1, {self.order[0]: given}
         else:

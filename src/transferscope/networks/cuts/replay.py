@@ -131,7 +131,7 @@ class _Replay(AbstractRoute):
         self.call: dict[str, int | None] = {}
 
     def parameters(self, cut: Cut) -> tuple[frozenset[str], frozenset[str]]:
-        """As of the base class."""
+        """See the base class."""
         return self.sides[cut.name]
 
     def ancestors(self, number: int) -> set[int]:
@@ -159,7 +159,7 @@ class _Replay(AbstractRoute):
         return found
 
     def run(self, first: Cut | None, given: Any, second: Cut | None) -> Any:
-        """As of the base class."""
+        """See the base class."""
         start = None if first is None else self.call[first.name]
         if first is not None and start is None:
             given = self.protected(first, given.values)[0]

@@ -46,7 +46,7 @@ class Call:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the outcome."""
+        """The shape of the result."""
         return tuple(self.node.meta["val"].shape)
 
     @property

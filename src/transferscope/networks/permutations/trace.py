@@ -35,7 +35,7 @@ class Operations:
 
     @property
     def nodes(self) -> list[fx.Node]:
-        """In the order of the forward pass."""
+        """The nodes, in the order of the forward pass."""
         return list(self.graph.graph.nodes)
 
 
