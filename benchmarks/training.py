@@ -22,7 +22,7 @@ import timm
 import torch
 from torch import nn
 
-from transferscope.data.batches import training_batches
+from transferscope.data.batches import TrainingBatches
 from transferscope.data.images import ImageSet
 from transferscope.data.sources.arrays import Arrays
 from transferscope.data.spec import DataSpec
@@ -102,7 +102,7 @@ def main() -> None:
         splits = {"train": np.arange(examples)}
 
         def epoch() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-            return iter(training_batches(images, splits["train"], data.mean, data.std, recipe, 0, 1, CPU))
+            return iter(TrainingBatches(images, splits["train"], data.mean, data.std, recipe, 0, 1, CPU))
 
         ready = list(itertools.islice(epoch(), 20))
         rivals = {"bare": Bare(ready, recipe, fused=False), "bare, fused": Bare(ready, recipe, fused=True)}

@@ -3,8 +3,6 @@
 import math
 from typing import Final, Literal
 
-__all__ = ["DIFFERENCE", "MAGNITUDE", "SHARE", "Basis", "Bounds", "Flag", "side_of"]
-
 Basis = Literal["seeds", "examples", "range"]
 """What an interval speaks of."""
 

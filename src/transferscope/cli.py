@@ -15,8 +15,6 @@ from transferscope.commands.printing import DEFAULT_STORE
 from transferscope.commands.process import run_command
 from transferscope.commands.reporting import ReportingGroup, command_line
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     cls=ReportingGroup,
     name="transferscope",
@@ -49,8 +47,7 @@ _Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")
 _AllowCode = Annotated[
     bool,
     typer.Option(
-        "--allow-code",
-        help="Run functions (package.module:function) that the study names; look at them first.",
+        "--allow-code", help="Run functions (package.module:function) that the study names; look at them first."
     ),
 ]
 _STORE = DEFAULT_STORE
@@ -86,12 +83,7 @@ def _main(
 
 
 @app.command()
-def demo(
-    context: typer.Context,
-    overrides: _Overrides = None,
-    store: _Store = _STORE,
-    quiet: _Quiet = False,
-) -> None:
+def demo(context: typer.Context, overrides: _Overrides = None, store: _Store = _STORE, quiet: _Quiet = False) -> None:
     """Run a real study: from ImageNet to defects of solar cells.
 
     Trains with and without pre-trained weights, prints the result and leaves one report.html. Needs the extra
@@ -134,8 +126,7 @@ def init(
     ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Of the study; from FOLDER if not given.")] = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="The file to write; NAME.yaml if not given."),
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file to write; NAME.yaml if not given.")
     ] = None,
     overrides: _Overrides = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few and short trainings: a first look, no claim.")] = False,
@@ -207,9 +198,7 @@ def status(
     study: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[STUDY]",
-            help="The study file; all studies of the store if not given.",
-            show_default=False,
+            metavar="[STUDY]", help="The study file; all studies of the store if not given.", show_default=False
         ),
     ] = None,
     overrides: _Overrides = None,
@@ -234,10 +223,7 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="The folder to write; reports/NAME in the store if not given.",
+            "--output", "-o", metavar="DIR", help="The folder to write; reports/NAME in the store if not given."
         ),
     ] = None,
 ) -> None:
@@ -300,9 +286,7 @@ def list_(
 
 
 @app.command()
-def schema(
-    markdown: Annotated[bool, typer.Option("--markdown", help="As a page for readers.")] = False,
-) -> None:
+def schema(markdown: Annotated[bool, typer.Option("--markdown", help="As a page for readers.")] = False) -> None:
     """Print the JSON schema of study files, for editors.
 
     \b
@@ -401,8 +385,7 @@ def modules(
         float, typer.Option("--margin", min=0.0001, max=1.0, help="Loss of the metric that counts as none.")
     ] = 0.005,
     picture: Annotated[
-        Path | None,
-        typer.Option("--picture", metavar="FILE", help="Draw it, as .svg or .png.", show_default=False),
+        Path | None, typer.Option("--picture", metavar="FILE", help="Draw it, as .svg or .png.", show_default=False)
     ] = None,
     quiet: _Quiet = False,
 ) -> None:

@@ -179,18 +179,12 @@ class StopRequested(TransferscopeError):  # noqa: N818 - a request of the user, 
 
 
 class MissingExtraError(TransferscopeError):
-    """An optional dependency is not installed.
-
-    Args:
-        package: the distribution that is missing.
-        extra: the extra of transferscope that installs it.
-    """
+    """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str) -> None:
         self.package, self.extra = package, extra
         super().__init__(
-            f"the package {package!r} is not installed",
-            hint=f"in a clone of transferscope: pip install '.[{extra}]'",
+            f"the package {package!r} is not installed", hint=f"in a clone of transferscope: pip install '.[{extra}]'"
         )
 
 
@@ -204,23 +198,12 @@ def counted(number: int, thing: str) -> str:
 
 
 def near(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The known names that ``name`` may be a misspelling of, the nearest first; empty where none is near.
-
-    Args:
-        name: the name that was not found.
-        known: the names there are.
-        count: at most so many.
-    """
+    """The known names that ``name`` may be a misspelling of, the nearest first; empty where none is near."""
     return difflib.get_close_matches(name, sorted(set(known)), n=count, cutoff=0.5)
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """A sentence that offers the known names nearest to ``name``.
-
-    Args:
-        name: the name that was not found.
-        known: the names there are.
-        count: how many to offer.
 
     Returns:
         ``"did you mean 'a' or 'b'?"``, or the list of all names where none is near and they are few.
@@ -238,7 +221,6 @@ def printable(text: str, keep: str = "") -> str:
     """``text`` as it can be shown, drawn and stored everywhere; text from outside passes here before it is kept.
 
     Args:
-        text: a name of a file or class, say; bytes of a file name that are not UTF-8 are half surrogates in it.
         keep: characters that stay although they control something: those of several lines, say.
 
     Returns:

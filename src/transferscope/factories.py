@@ -17,16 +17,6 @@ from typing import Any
 
 from transferscope.errors import TransferscopeError, nearest
 
-__all__ = [
-    "GROUP",
-    "call_factory",
-    "code_forbidden",
-    "current_folder",
-    "find_module",
-    "import_factory",
-    "offered",
-]
-
 GROUP = "transferscope.factories"
 """Entry points by which an installed package offers its factories to every study."""
 
@@ -35,12 +25,7 @@ _forbidden: ContextVar[tuple[str, str] | None] = ContextVar("forbidden", default
 
 @contextmanager
 def code_forbidden(command: str, instead: str = "transferscope run STUDY --allow-code") -> Iterator[None]:
-    """Refuse every factory meanwhile: reading what a study left must not run its code.
-
-    Args:
-        command: named in the error.
-        instead: the command that may run code, and writes the report.
-    """
+    """Refuse every factory meanwhile: reading what a study left must not run its code."""
     token = _forbidden.set((command, instead))
     try:
         yield
@@ -82,13 +67,6 @@ def import_factory(
 
     Args:
         name: ``package.module:function``, installed or in the current folder.
-        error: raised where it cannot be had.
-        what: for messages: "architecture", "data".
-        expected: for messages: all that could have been named in its place.
-
-    Raises:
-        TransferscopeError: of the type ``error``: the name is no such name, code is forbidden here (see
-            :func:`code_forbidden`), the module cannot be imported, or has no such function.
     """
     module_name, _, function_name = name.partition(":")
     if not module_name or not function_name:

@@ -6,22 +6,9 @@ from typing import Any, ClassVar, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
 
-__all__ = ["Frozen", "Once", "content_key", "derive_seed"]
-
 
 def content_key(value: object) -> str:
-    """The key of a JSON-like value: 32 hexadecimal digits of the SHA-256 of its canonical JSON.
-
-    Args:
-        value: nested dictionaries, lists, strings, numbers, booleans and None.
-
-    Returns:
-        32 hexadecimal digits (128 bits), equal on every machine and in every process.
-
-    Raises:
-        ValueError: a number in ``value`` is NaN or infinite.
-        TypeError: ``value`` holds something JSON has no word for.
-    """
+    """The key of a JSON-like value: 32 hexadecimal digits of the SHA-256 of its canonical JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -29,8 +16,8 @@ def content_key(value: object) -> str:
 def derive_seed(seed: int, *purpose: object) -> int:
     """A 63-bit seed for one purpose, derived from ``seed`` alone, never from global state.
 
-    Two networks of the same seed get the same number for the same purpose: this is what pairs P-T[s]
-    with RI-T[s] (same head, data order and augmentation).
+    Two networks of the same seed get the same number for the same purpose: this is what pairs P-T[s] with RI-T[s] (same
+    head, data order and augmentation).
 
     Args:
         seed: the seed of the network or analysis.
@@ -59,8 +46,8 @@ _ANY_SIZE = ("seed", "bytes", "version", "max_pixels")
 class Frozen(BaseModel):
     """Immutable, validated settings; unknown fields are errors.
 
-    ``identity`` is what the settings ask for, as JSON: fields named in ``not_identity`` (paths, labels,
-    everything that says where something lies rather than what it is) are left out. ``key`` is its hash.
+    ``identity`` is what the settings ask for, as JSON: fields named in ``not_identity`` (paths, labels, everything that
+    says where something lies rather than what it is) are left out. ``key`` is its hash.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
@@ -70,7 +57,7 @@ class Frozen(BaseModel):
     @field_validator("*")
     @classmethod
     def _possible(cls, value: object, info: ValidationInfo) -> object:
-        """No count is so large that what is made from it fills the memory, or never ends; what is no count may be."""
+        """Refuse counts so large that what is made from them fills the memory or never ends."""
         if not any(word in str(info.field_name) for word in _ANY_SIZE):
             items = value if isinstance(value, (tuple, list)) else (value,)
             if any(isinstance(item, int) and item > _LARGEST for item in items):

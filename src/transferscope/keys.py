@@ -1,18 +1,5 @@
 """Values that stand in columns and that programs ask for: written and compared by one name, never spelt twice."""
 
-__all__ = [
-    "FINAL_GAP",
-    "NO_BATCH_NORM",
-    "OWN_STATISTICS",
-    "RANDOM_DIRECTIONS",
-    "SPECTRUM_SLOPE",
-    "SPEED_GAP",
-    "TRAINED_ON",
-    "gap_key",
-    "ratio_key",
-    "shown",
-]
-
 OWN_STATISTICS = "own statistics"
 """In ``batch_norm``: the network as it was trained, not as a point of a line or a plane."""
 NO_BATCH_NORM = "no batch norm"

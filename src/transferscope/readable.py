@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any, TypeVar
 
-__all__ = ["readable"]
-
 _T = TypeVar("_T")
 _LONGEST = 60
 _FEW = 4

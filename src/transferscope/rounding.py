@@ -3,8 +3,6 @@
 import math
 from decimal import Decimal
 
-__all__ = ["duration", "exact", "finite_or_none", "rounded"]
-
 _DIGITS = 12
 
 

@@ -9,16 +9,11 @@ from typing import Any, TextIO
 
 from transferscope.errors import StoreError, printable
 
-__all__ = ["Lasting", "lost_output", "open_closed", "printing", "stop_signals", "told"]
-
 
 class Lasting:
     """A text stream for what need not be heard: where it cannot be written any more, it goes silent.
 
     Progress must not end a run because a terminal was closed, a pipe has no reader, or a disk is full.
-
-    Args:
-        stream: what to write to.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -82,12 +77,7 @@ def lost_output() -> StoreError | None:
 
 @contextlib.contextmanager
 def printing() -> Iterator[None]:
-    """Turn what the system answers to printing into an error of ours.
-
-    Raises:
-        StoreError: standard output cannot be written.
-        BrokenPipeError: nobody reads it any more.
-    """
+    """Turn what the system answers to printing into an error of ours."""
     try:
         yield
     except BrokenPipeError:

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import TypeAdapter
 
 from tests.studies import NAME, SIZE, Trained, arrays
 from transferscope.analyses.tuned import tuned_member
 from transferscope.data.images import ImageSet
 from transferscope.data.mixing import mixed
-from transferscope.data.sources import parse_source
+from transferscope.data.sources import DataSource
 from transferscope.data.store import open_images
 from transferscope.errors import ArchitectureError, DataError, WeightsError
 from transferscope.files import compare as module
@@ -24,7 +25,7 @@ from transferscope.methods.compare.compare import PathGrid, compare
 from transferscope.methods.compare.comparison import Comparison
 from transferscope.methods.evaluation import Evaluation
 from transferscope.networks.architectures import build, input_stats
-from transferscope.networks.weights import write_state
+from transferscope.networks.weight_files import write_state
 from transferscope.specs.architecture import Architecture, FileWeights
 
 ARCHITECTURE = Architecture(name=NAME)
@@ -110,7 +111,9 @@ def test_what_was_measured_on_is_said(pictures: Path, tmp_path: Path) -> None:
     one, two = (file(tmp_path, f"other-{name}", **facts, images="those of another folder") for name in "ab")
     found = compared(one, two, model=NAME, data=pictures, points=2, refine=None, device="cpu")
     assert "the files do not say that the networks were trained on others of these images" in found.text
-    images = open_images(parse_source({"kind": "folder", "path": str(pictures)}), SIZE, tmp_path / "decoded")
+    images = open_images(
+        TypeAdapter(DataSource).validate_python({"kind": "folder", "path": str(pictures)}), SIZE, tmp_path / "decoded"
+    )
     one, two = (file(tmp_path, f"study-{name}", **facts, images=images.fingerprint) for name in "ab")
     found = compared(one, two, model=NAME, data=pictures, points=2, refine=None, device="cpu")
     assert f"measured on 15 of 60 images, {SIZE} px: the test images of the study that the files name" in found.text

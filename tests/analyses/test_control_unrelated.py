@@ -18,7 +18,8 @@ from transferscope.context.context import Context
 from transferscope.errors import AnalysisError
 from transferscope.frozen import content_key
 from transferscope.networks.architectures import build
-from transferscope.networks.weights import weights_hash, write_state
+from transferscope.networks.weight_files import write_state
+from transferscope.networks.weights import weights_hash
 from transferscope.running.plan import plan_study
 from transferscope.running.run import run_study
 from transferscope.specs.architecture import Architecture, FileWeights

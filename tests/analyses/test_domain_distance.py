@@ -200,7 +200,7 @@ def test_a_run_measures_it_against_the_source_of_the_study(tmp_path, monkeypatch
 def test_without_a_source_it_says_what_needs_none(tmp_path) -> None:
     from tests.studies import NAME
     from transferscope.networks.architectures import build
-    from transferscope.networks.weights import write_state
+    from transferscope.networks.weight_files import write_state
     from transferscope.specs.architecture import Architecture
 
     path = tmp_path / "weights.safetensors"

@@ -13,7 +13,7 @@ from PIL import Image
 from tests.commands.calling import call
 from tests.studies import NAME, SIZE
 from transferscope.networks.architectures import build
-from transferscope.networks.weights import write_state
+from transferscope.networks.weight_files import write_state
 from transferscope.specs.architecture import Architecture
 
 pytestmark = pytest.mark.kind("data-18")

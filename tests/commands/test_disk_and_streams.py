@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.commands.processes import CLOSED, GONE, Commands, Ended, can_be_nobody
 from transferscope.networks.architectures import build
-from transferscope.networks.weights import write_state
+from transferscope.networks.weight_files import write_state
 from transferscope.specs.architecture import Architecture
 from transferscope.store import Store, atomic
 from transferscope.store.verify import verify

@@ -12,7 +12,7 @@ from PIL import Image
 from tests.commands.calling import STUDY, call, pictures
 from transferscope.data.sources import Arrays
 from transferscope.networks.architectures import build
-from transferscope.networks.weights import write_state
+from transferscope.networks.weight_files import write_state
 from transferscope.specs.architecture import Architecture, FileWeights
 from transferscope.study.file import load_study
 from transferscope.study.settings import Study

@@ -15,7 +15,7 @@ from transferscope.files.modules import module_files
 from transferscope.files.networks import FileSettings
 from transferscope.methods.landscape.landscape import Landscape
 from transferscope.networks.architectures import build
-from transferscope.networks.weights import write_state
+from transferscope.networks.weight_files import write_state
 from transferscope.specs.architecture import Architecture, FileWeights
 
 ARCHITECTURE = Architecture(name=NAME)

@@ -7,7 +7,13 @@ import torch
 from tests.data.making import random_set
 from tests.reference.augment_reference import augment_one, normalise_one
 from transferscope.data.augment import draw
-from transferscope.data.batches import epoch_order, evaluation_batches, normalised, training_batches, updates_per_epoch
+from transferscope.data.batches import (
+    EvaluationBatches,
+    TrainingBatches,
+    epoch_order,
+    normalised,
+    updates_per_epoch,
+)
 from transferscope.data.images import ImageSet
 from transferscope.data.spec import Augmentation
 from transferscope.errors import DataError
@@ -27,7 +33,7 @@ def recipe(**more: object) -> Recipe:
 
 def test_evaluation_batches_in_order(images: ImageSet) -> None:
     indices = np.array([3, 1, 39, 8, 20])
-    batches = evaluation_batches(images, indices, MEAN, STD, 2)
+    batches = EvaluationBatches(images, indices, MEAN, STD, 2)
     assert len(batches) == 3
     found = list(batches)
     assert [len(x) for x, _ in found] == [2, 2, 1]
@@ -43,14 +49,14 @@ def test_evaluation_batches_in_order(images: ImageSet) -> None:
 
 def test_batch_size_does_not_change_values(images: ImageSet) -> None:
     one, all_at_once = (
-        torch.cat([x for x, _ in evaluation_batches(images, range(40), MEAN, STD, size)]) for size in (1, 64)
+        torch.cat([x for x, _ in EvaluationBatches(images, range(40), MEAN, STD, size)]) for size in (1, 64)
     )
     assert torch.equal(one, all_at_once)
 
 
 def test_memory_formats_agree_to_the_bit(images: ImageSet) -> None:
     plain, last = (
-        next(iter(evaluation_batches(images, range(10), MEAN, STD, 10, "cpu", name)))[0]
+        next(iter(EvaluationBatches(images, range(10), MEAN, STD, 10, "cpu", name)))[0]
         for name in ("contiguous", "channels_last")
     )
     assert last.is_contiguous(memory_format=torch.channels_last)
@@ -60,13 +66,13 @@ def test_memory_formats_agree_to_the_bit(images: ImageSet) -> None:
 
 def test_several_labels_come_as_floats(tmp_path: Path) -> None:
     several = random_set(tmp_path, multi=True)
-    _, y = next(iter(evaluation_batches(several, range(6), MEAN, STD, 6)))
+    _, y = next(iter(EvaluationBatches(several, range(6), MEAN, STD, 6)))
     assert y.dtype == torch.float32
     assert y.tolist() == several.labels[:6].tolist()
 
 
 def test_no_examples(images: ImageSet) -> None:
-    batches = evaluation_batches(images, [], MEAN, STD)
+    batches = EvaluationBatches(images, [], MEAN, STD)
     assert len(batches) == 0
     assert list(batches) == []
 
@@ -75,7 +81,7 @@ def test_no_examples(images: ImageSet) -> None:
 def test_training_batches_as_one_image_at_a_time(images: ImageSet, memory_format: str) -> None:
     indices = np.arange(5, 35)
     asked = recipe(memory_format=memory_format, augmentation=Augmentation(crop_padding=3))
-    batches = training_batches(images, indices, MEAN, STD, asked, seed=4, epoch=2)
+    batches = TrainingBatches(images, indices, MEAN, STD, asked, seed=4, epoch=2)
     order, draws = epoch_order(30, 4, 2), draw(30, asked.augmentation, 4, 2)
     assert sorted(order.tolist()) == list(range(30))
     seen = 0
@@ -93,15 +99,15 @@ def test_training_batches_as_one_image_at_a_time(images: ImageSet, memory_format
 
 def test_without_augmentation_the_same_pixels_as_in_evaluation(images: ImageSet) -> None:
     plain = recipe(augmentation=Augmentation(flip=False, crop_padding=0))
-    x = torch.cat([x for x, _ in training_batches(images, range(16), MEAN, STD, plain, 0, 1)])
-    expected = torch.cat([x for x, _ in evaluation_batches(images, range(16), MEAN, STD)])
+    x = torch.cat([x for x, _ in TrainingBatches(images, range(16), MEAN, STD, plain, 0, 1)])
+    expected = torch.cat([x for x, _ in EvaluationBatches(images, range(16), MEAN, STD)])
     assert torch.equal(x, expected[epoch_order(16, 0, 1)])
 
 
 def test_order_and_augmentation_come_from_seed_and_epoch_alone(images: ImageSet) -> None:
     def first(seed: int, epoch: int, size: int = 8) -> torch.Tensor:
         asked = recipe(batch_size=size)
-        return torch.cat([x for x, _ in training_batches(images, range(32), MEAN, STD, asked, seed, epoch)])
+        return torch.cat([x for x, _ in TrainingBatches(images, range(32), MEAN, STD, asked, seed, epoch)])
 
     torch.manual_seed(0)
     one = first(1, 1)
@@ -116,30 +122,30 @@ def test_the_caller_s_random_numbers_are_left_alone(images: ImageSet) -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)
     torch.manual_seed(3)
-    list(training_batches(images, range(16), MEAN, STD, recipe(), 0, 1))
+    list(TrainingBatches(images, range(16), MEAN, STD, recipe(), 0, 1))
     assert torch.equal(torch.rand(2), expected)
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(16, [8, 8]), (17, [8, 8]), (18, [8, 8, 2]), (3, [3])])
 def test_a_last_single_image_is_left_out(images: ImageSet, count: int, sizes: list[int]) -> None:
-    batches = training_batches(images, range(count), MEAN, STD, recipe(), 0, 1)
+    batches = TrainingBatches(images, range(count), MEAN, STD, recipe(), 0, 1)
     assert [len(x) for x, _ in batches] == sizes
     assert len(batches) == len(sizes) == updates_per_epoch(count, 8)
 
 
 def test_bad_input(images: ImageSet) -> None:
     with pytest.raises(DataError, match=r"too few training images(.|\n)*got: +1"):
-        training_batches(images, [3], MEAN, STD, recipe(), 0, 1)
+        TrainingBatches(images, [3], MEAN, STD, recipe(), 0, 1)
     with pytest.raises(DataError, match=r"no image of that number(.|\n)*0 to 39"):
-        evaluation_batches(images, [40], MEAN, STD)
+        EvaluationBatches(images, [40], MEAN, STD)
     with pytest.raises(DataError, match="no image of that number"):
-        evaluation_batches(images, [-1], MEAN, STD)
+        EvaluationBatches(images, [-1], MEAN, STD)
     with pytest.raises(DataError, match="list of numbers"):
-        evaluation_batches(images, [[0, 1]], MEAN, STD)
+        EvaluationBatches(images, [[0, 1]], MEAN, STD)
     with pytest.raises(DataError, match="batch size does not fit"):
-        evaluation_batches(images, [0], MEAN, STD, 0)
+        EvaluationBatches(images, [0], MEAN, STD, 0)
     with pytest.raises(DataError, match="unknown memory format 'nchw'"):
-        evaluation_batches(images, [0], MEAN, STD, 1, "cpu", "nchw")
+        EvaluationBatches(images, [0], MEAN, STD, 1, "cpu", "nchw")
 
 
 def test_normalised_range() -> None:
@@ -160,8 +166,8 @@ def test_an_accelerator_sees_the_same(images: ImageSet, resident: int) -> None:
     device = ACCELERATORS[0]
     for memory_format in ("contiguous", "channels_last"):
         asked = recipe(memory_format=memory_format)
-        here = list(training_batches(images, range(30), MEAN, STD, asked, 0, 1))
-        there = list(training_batches(images, range(30), MEAN, STD, asked, 0, 1, device, resident_bytes=resident))
+        here = list(TrainingBatches(images, range(30), MEAN, STD, asked, 0, 1))
+        there = list(TrainingBatches(images, range(30), MEAN, STD, asked, 0, 1, device, resident_bytes=resident))
         for (x, y), (other_x, other_y) in zip(here, there, strict=True):
             assert other_x.device.type == device
             assert (other_x.cpu() - x).abs().max() < 1e-6
@@ -170,11 +176,11 @@ def test_an_accelerator_sees_the_same(images: ImageSet, resident: int) -> None:
 
 def test_batches_brought_over_one_by_one(images: ImageSet) -> None:
     """The way for image sets too large for an accelerator, on the meta device: shapes only."""
-    batches = evaluation_batches(images, range(10), MEAN, STD, 4, "meta", resident_bytes=0)
+    batches = EvaluationBatches(images, range(10), MEAN, STD, 4, "meta", resident_bytes=0)
     assert [tuple(x.shape) for x, _ in batches] == [(4, 3, 16, 16), (4, 3, 16, 16), (2, 3, 16, 16)]
     asked = recipe(batch_size=4)
-    found = training_batches(images, range(10), MEAN, STD, asked, 0, 1, "meta", resident_bytes=0)
+    found = TrainingBatches(images, range(10), MEAN, STD, asked, 0, 1, "meta", resident_bytes=0)
     assert [x.device.type for x, _ in found] == ["meta"] * 3
-    resident = training_batches(images, range(10), MEAN, STD, asked, 0, 1, "meta")
+    resident = TrainingBatches(images, range(10), MEAN, STD, asked, 0, 1, "meta")
     assert [x.device.type for x, _ in resident] == ["meta"] * 3
     assert list(images.copies) == [torch.device("meta")]

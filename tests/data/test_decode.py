@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferscope.data.decode import as_image, from_array, square, upright_rgb
+from transferscope.data.decode import as_image, from_array, square
 from transferscope.data.decoding import Decoding
 from transferscope.data.pictures import one_line
 from transferscope.errors import DataError
@@ -82,7 +82,7 @@ def test_integer_and_float_modes_keep_their_range() -> None:
 @pytest.mark.parametrize("value", [-1.0, 1.5, float("nan")])
 def test_float_out_of_range(value: float) -> None:
     with pytest.raises(DataError, match=r"expected 0 to 1: set target\.white_level"):
-        upright_rgb(Image.fromarray(np.full((8, 8), value, dtype=np.float32)))
+        square(Image.fromarray(np.full((8, 8), value, dtype=np.float32)), 8)
 
 
 def test_cmyk_jpeg() -> None:

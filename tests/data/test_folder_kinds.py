@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pydantic import TypeAdapter
 
 from transferscope.data.sources import Folder, Listing
 from transferscope.errors import DataError
@@ -311,7 +312,7 @@ def test_links_out_of_the_folder_are_followed_and_said(tmp_path: Path) -> None:
 @pytest.mark.kind("S11")
 @pytest.mark.parametrize("kind", ["arrays", "parquet", "folder", "picture"])
 def test_a_pipe_in_place_of_a_file_is_refused(tmp_path: Path, kind: str) -> None:
-    from transferscope.data.sources import parse_source
+    from transferscope.data.sources import DataSource
 
     os.mkfifo(tmp_path / "pipe.npy")
     os.mkfifo(tmp_path / "pipe.parquet")
@@ -325,7 +326,9 @@ def test_a_pipe_in_place_of_a_file_is_refused(tmp_path: Path, kind: str) -> None
         return
     path = tmp_path / ("pipe.npy" if kind == "arrays" else "pipe.parquet")
     with pytest.raises(DataError, match="a pipe"):
-        parse_source({"kind": kind, "images" if kind == "arrays" else "path": str(path)}).listing()
+        TypeAdapter(DataSource).validate_python(
+            {"kind": kind, "images" if kind == "arrays" else "path": str(path)}
+        ).listing()
 
 
 @pytest.mark.kind("S11")

@@ -8,7 +8,7 @@ import pytest
 from tests.data.making import folder_of, picture
 from transferscope.data import decode_all
 from transferscope.data import store as image_store
-from transferscope.data.batches import evaluation_batches
+from transferscope.data.batches import EvaluationBatches
 from transferscope.data.decode import square
 from transferscope.data.decoding import Decoding
 from transferscope.data.sources import Arrays, Folder
@@ -254,7 +254,7 @@ def test_pixels_that_change_while_they_are_in_use_are_an_error(
     source: Folder, tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     images = open_images(source, 8, tmp_path / "images")
-    batches = evaluation_batches(images, range(7), (0.5,) * 3, (0.5,) * 3, 2)
+    batches = EvaluationBatches(images, range(7), (0.5,) * 3, (0.5,) * 3, 2)
     steps = iter(batches)
     next(steps)
     change(images.path)

@@ -7,14 +7,9 @@ from torch import nn
 
 from transferscope.errors import ArchitectureError, WeightsError
 from transferscope.networks.architectures import build
-from transferscope.networks.weights import (
-    fitting_architectures,
-    load,
-    read_state,
-    state_hash,
-    weights_hash,
-    write_state,
-)
+from transferscope.networks.known_layouts import fitting_architectures
+from transferscope.networks.weight_files import write_state
+from transferscope.networks.weights import load, read_state, state_hash, weights_hash
 from transferscope.specs.architecture import Architecture, FileWeights, TimmWeights
 
 RESNET = Architecture(name="timm:resnet10t")

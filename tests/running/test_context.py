@@ -14,7 +14,7 @@ from tests.running import tiny
 from tests.running.conftest import FinishedStudy
 from transferscope.context.bind import bind
 from transferscope.context.context import Context
-from transferscope.data.batches import training_batches
+from transferscope.data.batches import TrainingBatches
 from transferscope.errors import DataError, StoreError, WeightsError
 from transferscope.running.work import TrainJob, do
 from transferscope.specs.network import Checkpoint, NetworkSpec
@@ -47,7 +47,7 @@ def test_p_t_and_ri_t_of_one_seed_have_the_same_head_and_see_the_same_images_in_
             spec = context.study.trained(variant, seed, 0.1)
             assert spec.recipe is not None
             heads[variant, seed] = context.start(spec).state_dict()["head.weight"]
-            loader = training_batches(
+            loader = TrainingBatches(
                 context.images(),
                 context.splits()["train"],
                 context.study.data.mean,

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from tests.commands.calling import RUNNER
 from transferscope.analyses.tuned import tuned_member
 from transferscope.cli import app
-from transferscope.networks.weights import read_metadata, state_hash
+from transferscope.networks.weight_files import read_metadata
+from transferscope.networks.weights import state_hash
 
 STUDY = """\
 name: squares

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.running.tiny import NAME, bound, pretrained
-from transferscope.data.batches import evaluation_batches
+from transferscope.data.batches import EvaluationBatches
 from transferscope.data.mixing import mixed
 from transferscope.errors import DataError, WeightsError
 from transferscope.frozen import derive_seed
@@ -64,7 +64,7 @@ def test_statistics_are_those_of_the_training_images(tiny, start):
     images = context.images()
     seed = derive_seed(study.data.splits.seed, "statistics")
     indices = mixed(images.labels, context.splits()["train"], seed, STATISTICS_IMAGES)
-    recompute(expected, evaluation_batches(images, indices, study.data.mean, study.data.std, 64))
+    recompute(expected, EvaluationBatches(images, indices, study.data.mean, study.data.std, 64))
     for name, value in expected.named_buffers():
         assert torch.allclose(value, dict(found.named_buffers())[name], atol=1e-6), name
     assert float(found.stem[1].running_var.sub(1).abs().max()) > 1e-3

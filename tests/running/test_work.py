@@ -17,7 +17,8 @@ from transferscope.context.bound import BoundStudy
 from transferscope.context.members import Member
 from transferscope.errors import AnalysisError
 from transferscope.frozen import content_key
-from transferscope.networks.weights import read_file, read_metadata, write_state
+from transferscope.networks.weight_files import read_metadata, write_state
+from transferscope.networks.weights import read_file
 from transferscope.running.progress import Tally
 from transferscope.running.run import analysis_text
 from transferscope.running.work import MeasureJob, TrainJob, do, unit_key

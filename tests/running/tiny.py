@@ -13,7 +13,7 @@ from transferscope.context.bound import BoundStudy
 from transferscope.context.context import Context
 from transferscope.data.sources.arrays import Arrays
 from transferscope.networks.architectures import build
-from transferscope.networks.weights import write_state
+from transferscope.networks.weight_files import write_state
 from transferscope.specs.architecture import Architecture
 from transferscope.store import Store
 from transferscope.study.settings import Study

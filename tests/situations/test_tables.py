@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
 from tests.situations.tables import COUNT, Situation, make, situations
 from transferscope.data.decode import as_image
-from transferscope.data.sources import parse_source
+from transferscope.data.sources import DataSource
 from transferscope.errors import DataError
 
 MADE = list(situations())
@@ -24,7 +25,7 @@ def test_there_are_twenty_and_each_is_made_the_same_again() -> None:
 @pytest.mark.kind("tables")
 @pytest.mark.parametrize("made", MADE, ids=lambda made: made.name)
 def test_a_table_is_listed_rightly_or_refused_with_a_way_out(made: Situation, tmp_path: Path) -> None:
-    source = parse_source(make(made, tmp_path / "data"))
+    source = TypeAdapter(DataSource).validate_python(make(made, tmp_path / "data"))
     if made.refused is not None:
         with pytest.raises(DataError) as refused:
             source.listing()

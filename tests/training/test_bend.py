@@ -7,7 +7,7 @@ from torch import nn
 from tests.callers import gathered
 from tests.reference.curve_reference import drawn, on_curve, regularised_gradient
 from tests.training.conftest import spec, tiny
-from transferscope.data.batches import evaluation_batches
+from transferscope.data.batches import EvaluationBatches
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.evaluate import logits
 from transferscope.specs.recipe import Recipe
@@ -46,7 +46,7 @@ def run(images, splits, folder, *, shape="bezier", seed=0, options=None, dropout
     a, b, bend = middle(dropout=dropout)
     given = spec(2, seed, **recipe)
     data = given.data
-    statistics = evaluation_batches(images, splits["train"][:32], data.mean, data.std, 16, "cpu")
+    statistics = EvaluationBatches(images, splits["train"][:32], data.mean, data.std, 16, "cpu")
 
     def subject(model, optimiser):
         return BendOfCurve(
@@ -147,7 +147,7 @@ def test_the_bend_of_a_quadratic_loss_in_closed_form():
 def test_it_lowers_the_loss_along_the_curve(images, splits, tmp_path, shape):
     training, a, b, bend, statistics = run(images, splits, tmp_path, shape=shape, epochs=8)
     given = spec().data
-    batches = evaluation_batches(images, splits["train"], given.mean, given.std, 32, "cpu")
+    batches = EvaluationBatches(images, splits["train"], given.mean, given.std, 32, "cpu")
 
     def mean_loss(middle):
         network, losses = tiny(9), []
@@ -178,7 +178,7 @@ def test_the_history_is_that_of_the_middle(images, splits, tmp_path):
         recompute(network, statistics)
         row = training.history.row(epoch, named=True)
         for split, indices in splits.items():
-            batches = evaluation_batches(images, indices, data.mean, data.std, 256, "cpu")
+            batches = EvaluationBatches(images, indices, data.mean, data.std, 256, "cpu")
             outputs, labels = logits(network, batches, torch.device("cpu"))
             assert row[f"{split}_loss"] == pytest.approx(float(nn.functional.cross_entropy(outputs, labels)), rel=1e-4)
             assert row[f"{split}_metric"] == pytest.approx(float((outputs.argmax(1) == labels).double().mean()))

@@ -242,10 +242,10 @@ def test_the_state_gives_the_last_rows_logits(images, splits, tmp_path):
     training = run(images, splits, tmp_path)
     network = tiny()
     network.load_state_dict(training.state)
-    from transferscope.data.batches import evaluation_batches
+    from transferscope.data.batches import EvaluationBatches
 
     data = spec().data
-    batches = evaluation_batches(images, splits["test"], data.mean, data.std, 256, torch.device("cpu"), "contiguous")
+    batches = EvaluationBatches(images, splits["test"], data.mean, data.std, 256, torch.device("cpu"), "contiguous")
     outputs, labels = logits(network, batches, torch.device("cpu"))
     share = float((outputs.argmax(1) == labels).double().mean())
     assert share == training.history["test_metric"][-1]

@@ -62,7 +62,7 @@ class TestErrors:
             run(images, splits, tmp_path, Auxiliary())
 
     def test_batches_that_do_not_fit_the_schedule(self, images, splits, tmp_path, monkeypatch):
-        original = loop.training_batches
-        monkeypatch.setattr(loop, "training_batches", lambda *given, **more: list(original(*given, **more))[:-1])
+        original = loop.TrainingBatches
+        monkeypatch.setattr(loop, "TrainingBatches", lambda *given, **more: list(original(*given, **more))[:-1])
         with pytest.raises(LoaderError, match=r"expected: 7 batches[\s\S]*got:      6"):
             run(images, splits, tmp_path)

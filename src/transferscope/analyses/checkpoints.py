@@ -14,7 +14,8 @@ from transferscope.analyses.tuned import AbstractTuned
 from transferscope.context.bound import BoundStudy
 
 if TYPE_CHECKING:
-    from transferscope.study.settings import Study, VariantRecipe
+    from transferscope.specs.pretraining import VariantRecipe
+    from transferscope.study.settings import Study
 
 __all__ = ["OnEpochs", "chosen_epochs", "evenly", "kept_epochs", "missing_epochs", "too_few"]
 

@@ -44,7 +44,7 @@ class OnModules(Frozen):
 
         Parameters only, frozen ones included, no buffers; totals without parameters are left out.
         """
-        from transferscope.networks.architectures import head_name
+        from transferscope.networks.heads import head_name
         from transferscope.networks.modules import parts_parameters
 
         head = head_name(model, architecture)

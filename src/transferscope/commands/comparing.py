@@ -14,8 +14,6 @@ from transferscope.streams import Lasting
 if TYPE_CHECKING:
     from transferscope.data.sources import AbstractSource
 
-__all__ = ["compare", "of_each", "pictures", "progress"]
-
 _OnStep = Callable[[str, int, int], None]
 _OnNote = Callable[[str], None]
 
@@ -62,12 +60,7 @@ def compare(
 
 
 def pictures(data: Path, overrides: Sequence[str]) -> "Path | AbstractSource":
-    """The data of ``--data`` with settings as of a study.
-
-    Raises:
-        OptionError: a setting is none of the data.
-        TransferscopeError: the data cannot be used.
-    """
+    """The data of ``--data`` with settings as of a study."""
     if not overrides:
         return data
     from transferscope.study.template import find_data
@@ -79,11 +72,7 @@ def pictures(data: Path, overrides: Sequence[str]) -> "Path | AbstractSource":
 
 
 def of_each(which: Sequence[str]) -> tuple[str | None, str | None]:
-    """What ``--which`` says of two files.
-
-    Raises:
-        OptionError: it was given more than twice.
-    """
+    """What ``--which`` says of two files."""
     if len(which) > 2:
         raise OptionError("--which was given too often", expected="once, or once for each file", got=str(len(which)))
     return (which[0], which[-1]) if which else (None, None)
@@ -92,9 +81,6 @@ def of_each(which: Sequence[str]) -> tuple[str | None, str | None]:
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[tuple[_OnStep, _OnNote]]:
     """Tell what is being done: in one line on a terminal, else in a line for each step and each quarter of it.
-
-    Args:
-        quiet: tell nothing.
 
     Returns:
         What to call with each step, and with what a reader must know.

@@ -8,8 +8,6 @@ from typing import Any
 from transferscope.commands.printing import say, table
 from transferscope.errors import AnalysisError
 
-__all__ = ["Listed", "print_lists", "print_schema"]
-
 _TYPES = {str: "text", int: "whole number", float: "number", bool: "true / false"}
 
 
@@ -25,7 +23,6 @@ def print_lists(listed: Sequence[Listed], *, as_json: bool) -> None:
     """Print analyses, data sources or architectures.
 
     Args:
-        listed: which; several are printed one after another.
         as_json: one JSON object with a name for each of ``listed``, each a list of objects.
     """
     found = {item.value: _FIND[item]() for item in listed}

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from transferscope.methods.modules.choices import ModuleWork
     from transferscope.specs.architecture import Weights
 
-__all__ = ["modules"]
-
 _PICTURES = (".svg", ".png")
 
 

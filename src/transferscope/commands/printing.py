@@ -16,19 +16,6 @@ if TYPE_CHECKING:
 
 from transferscope.streams import printing
 
-__all__ = [
-    "DEFAULT_STORE",
-    "bytes_words",
-    "console",
-    "demo_command",
-    "notes",
-    "results_summary",
-    "say",
-    "seconds_words",
-    "study_command",
-    "table",
-]
-
 DEFAULT_STORE = Path("transferscope-runs")
 """The folder of results where none is named."""
 _NOTES = 12
@@ -49,11 +36,7 @@ def say(text: str = "") -> None:
 
 
 def notes(lines: Sequence[str]) -> None:
-    """What a reader must know of the data, one ``note:`` line each.
-
-    Args:
-        lines: of a listing or a set of images; after the first dozen only their number is said.
-    """
+    """What a reader must know of the data, one ``note:`` line each."""
     for line in lines[:_NOTES]:
         say(f"note: {line}")
     if len(lines) > _NOTES:
@@ -102,10 +85,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     for column in columns:
         right = column.startswith("#")
         shown.add_column(
-            Text(column.removeprefix("#")),
-            justify="right" if right else "left",
-            overflow="fold",
-            no_wrap=right,
+            Text(column.removeprefix("#")), justify="right" if right else "left", overflow="fold", no_wrap=right
         )
     for row in rows:
         shown.add_row(*(Text("–" if value is None else printable(str(value), keep="\n")) for value in row))

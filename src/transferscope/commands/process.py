@@ -7,15 +7,9 @@ from collections.abc import Callable
 from transferscope import streams
 from transferscope.commands.reporting import FAILED
 
-__all__ = ["run_command"]
-
 
 def run_command(command: Callable[[], object]) -> None:
-    """Run the command as the whole of this process.
-
-    Args:
-        command: parses, and ends the process.
-    """
+    """Run the command as the whole of this process."""
     streams.open_closed()
     streams.stop_signals()
     if "OMP_WAIT_POLICY" not in os.environ:

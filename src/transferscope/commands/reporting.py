@@ -23,8 +23,6 @@ from transferscope.errors import (
 )
 from transferscope.streams import lost_output, told
 
-__all__ = ["FAILED", "INVALID", "ReportingGroup", "command_line", "with_command"]
-
 FAILED = 1
 """Exit code: something went wrong, or the user stopped."""
 INVALID = 2

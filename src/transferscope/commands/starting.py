@@ -11,8 +11,6 @@ from transferscope.errors import StudyError, counted
 if TYPE_CHECKING:
     from transferscope.study.template import Found
 
-__all__ = ["divided", "init"]
-
 _MOST_CLASSES = 12
 
 
@@ -35,13 +33,13 @@ def init(
 
     Args:
         data: folder or file of labelled pictures; None for a study of solar cells.
-        model: as of :func:`transferscope.study.template.find_model`.
-        architecture: as of :func:`transferscope.study.template.find_model`.
+        model: see :func:`transferscope.study.template.find_model`.
+        architecture: see :func:`transferscope.study.template.find_model`.
         name: of the study; from ``data`` or ``model`` where None.
         output: the file; ``NAME.yaml`` in the current folder where None.
         overrides: settings written into it, as after ``--set``; those of ``target.data`` say how the data are read.
         quick: few and short trainings, for a first look.
-        which: as of :func:`transferscope.study.template.find_model`.
+        which: see :func:`transferscope.study.template.find_model`.
         force: overwrite.
 
     Returns:
@@ -103,11 +101,7 @@ def init(
 
 
 def divided(overrides: Sequence[str]) -> tuple[Mapping[str, Any], list[str]]:
-    """Settings of ``target.data``, and the overrides of anything else.
-
-    Raises:
-        StudyError: the data as a whole are set.
-    """
+    """Settings of ``target.data``, and the overrides of anything else."""
     from transferscope.study.overrides import override
 
     data: dict[str, Any] = {}

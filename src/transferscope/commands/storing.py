@@ -6,8 +6,6 @@ from transferscope.commands.printing import say, study_command
 from transferscope.commands.studies import studies_in
 from transferscope.errors import CorruptEntryError, StoreError
 
-__all__ = ["verify"]
-
 
 def verify(root: Path) -> None:
     """Print what is damaged in a store.

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from transferscope.running.results import Results
     from transferscope.study.settings import Study
 
-__all__ = ["demo", "export", "plan", "report", "reports_folder", "run", "status"]
-
 
 def demo(overrides: Sequence[str], store: Path, *, quiet: bool, command: str) -> None:
     """Run the study that comes with the package."""

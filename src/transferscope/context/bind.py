@@ -5,10 +5,11 @@ from typing import Any, Literal
 
 from transferscope.context.bound import BoundStudy, recipe_of
 from transferscope.context.threads import limited
+from transferscope.data.images import ImageSet
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import DataSpec, SplitSettings
 from transferscope.data.splits import make_splits
-from transferscope.data.store import ImageSet, open_images
+from transferscope.data.store import open_images
 from transferscope.errors import StudyError
 from transferscope.frozen import content_key
 from transferscope.networks.architectures import build, input_stats
@@ -21,20 +22,11 @@ from transferscope.study.analysis_settings import answered
 from transferscope.study.other_source import OtherSource
 from transferscope.study.settings import Source, Study
 
-__all__ = ["bind", "speed"]
-
 _PROBED = 1024  # images of a step, at most: a larger one is no faster for each, and may not fit the memory
 
 
 def bind(study: Study, store: Store) -> BoundStudy:
-    """The study with its images decoded and hashed, its weights hashed and its memory format probed.
-
-    Raises:
-        DataError: images that cannot be used.
-        WeightsError: weights that cannot be used.
-        ArchitectureError: an architecture that cannot be built.
-        StudyError: a metric that does not fit the labels.
-    """
+    """The study with its images decoded and hashed, its weights hashed and its memory format probed."""
     # The network comes first: a misspelt name should not wait for the decoding of a large folder.
     build(study.source.architecture, 2, 0)
     start: File | Checkpoint | None = _weights(study.source, study)
@@ -63,8 +55,8 @@ def bind(study: Study, store: Store) -> BoundStudy:
 def speed(study: Study, store: Store) -> Mapping[str, Any]:
     """Measured images per second of a training step, by memory format; measured once per store.
 
-    The choice changes floating-point results, so it is part of the recipe; keeping it in the store keeps a study's
-    keys the same from run to run.
+    The choice changes floating-point results, so it is part of the recipe; keeping it in the store keeps a study's keys
+    the same from run to run.
     """
     recipe = study.training.recipe
     device = resolve_device(study.compute.device)

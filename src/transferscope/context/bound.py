@@ -10,10 +10,9 @@ from transferscope.specs.recipe import Recipe
 
 if TYPE_CHECKING:
     from transferscope.data.sources import DataSource
+    from transferscope.specs.pretraining import VariantRecipe
     from transferscope.study.other_source import OtherSource
-    from transferscope.study.settings import Study, VariantRecipe
-
-__all__ = ["BASELINES", "TRAINED", "BoundStudy", "recipe_of"]
+    from transferscope.study.settings import Study
 
 BASELINES = ("RI", "P")
 """Networks before training on the target; in every table."""
@@ -112,10 +111,7 @@ class BoundStudy:
         """RI or P: the start of RI-T or P-T of the same seed, with the same head."""
         start: Start = Random() if variant.startswith("RI") else self.pretrained
         return NetworkSpec(
-            architecture=self.settings.source.architecture,
-            classes=len(self.class_names),
-            start=start,
-            seed=seed,
+            architecture=self.settings.source.architecture, classes=len(self.class_names), start=start, seed=seed
         )
 
     def recipe(self, learning_rate: float, epochs: int | None = None) -> Recipe:

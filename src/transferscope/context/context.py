@@ -15,22 +15,22 @@ from torch import nn
 from transferscope.context.bound import BoundStudy
 from transferscope.context.starts import diverged_before, loaded, no_best, start
 from transferscope.data.ablation_settings import Ablation
-from transferscope.data.batches import EvaluationBatches, evaluation_batches
+from transferscope.data.batches import EvaluationBatches
+from transferscope.data.images import ImageSet
 from transferscope.data.mixing import mixed
 from transferscope.data.spec import DataSpec, Split
 from transferscope.data.splits import make_splits, nested_subset
-from transferscope.data.store import ImageSet, open_images
+from transferscope.data.store import open_images
 from transferscope.errors import DataError, MissingEntryError
 from transferscope.frozen import content_key, derive_seed
-from transferscope.networks.architectures import build, head_name
+from transferscope.networks.architectures import build
 from transferscope.networks.evaluate import logits, resolve_device
 from transferscope.networks.features import Features, pooled_features
+from transferscope.networks.heads import head_name
 from transferscope.networks.modules import Granularity
 from transferscope.networks.weights import LoadReport
 from transferscope.specs.network import NetworkSpec
 from transferscope.store import Entry, Store
-
-__all__ = ["Context", "Outputs"]
 
 Writing = AbstractContextManager[Path]
 
@@ -39,7 +39,6 @@ class Outputs(NamedTuple):
     """What a network says about every example of a split.
 
     Attributes:
-        logits: float32 ``examples classes``, on the CPU.
         labels: int64 ``examples``, or uint8 ``examples labels``.
     """
 
@@ -123,12 +122,7 @@ class Context:
         return self.study.data.ablated(None if spec.data is None else spec.data.ablation)
 
     def batches(
-        self,
-        split: Split,
-        limit: int | None = None,
-        batch_size: int | None = None,
-        *,
-        ablation: Ablation | None = None,
+        self, split: Split, limit: int | None = None, batch_size: int | None = None, *, ablation: Ablation | None = None
     ) -> EvaluationBatches:
         """The target's images under the evaluation transform, in a fixed order, on the device.
 
@@ -139,7 +133,7 @@ class Context:
             ablation: what is taken from every image; for a network trained on ablated ones that of :meth:`data_of`.
         """
         data = self.study.data
-        return evaluation_batches(
+        return EvaluationBatches(
             self.images(),
             self.indices(split, limit),
             data.mean,
@@ -151,12 +145,7 @@ class Context:
         )
 
     def mixed_batches(
-        self,
-        split: Split,
-        limit: int | None = None,
-        batch_size: int | None = None,
-        *,
-        ablation: Ablation | None = None,
+        self, split: Split, limit: int | None = None, batch_size: int | None = None, *, ablation: Ablation | None = None
     ) -> EvaluationBatches:
         """As :meth:`batches`, the same images in a fixed mixed order: for batch-norm statistics and minibatch CKA.
 
@@ -168,7 +157,7 @@ class Context:
         indices = mixed(self.images().labels, self.splits()[split], seed, limit)
         if len(indices) % size == 1:
             indices = indices[:-1]
-        return evaluation_batches(
+        return EvaluationBatches(
             self.images(), indices, data.mean, data.std, size, self.device, self.memory_format, ablation=ablation
         )
 
@@ -184,7 +173,7 @@ class Context:
         pool = np.arange(len(images)) if split is None else self.splits(data)[split]
         indices = mixed(images.labels, pool, derive_seed(data.splits.seed, "sample", split), limit)
         size = self.study.settings.compute.evaluation_batch
-        batches = evaluation_batches(images, indices, data.mean, data.std, size, self.device, self.memory_format)
+        batches = EvaluationBatches(images, indices, data.mean, data.std, size, self.device, self.memory_format)
         return batches, indices
 
     def labels(self, split: Split, limit: int | None = None) -> torch.Tensor:
@@ -198,7 +187,7 @@ class Context:
 
         Args:
             spec: the network.
-            epoch: which of its kept epochs, as of :meth:`state`.
+            epoch: which of its kept epochs; see :meth:`state`.
 
         Raises:
             MissingEntryError: it must be trained first, or that epoch was not kept.
@@ -234,8 +223,8 @@ class Context:
 
         Args:
             spec: the network.
-            epoch: which of its kept epochs; 0 is its start. Of a network that diverged, ``last`` is the last epoch
-                with finite weights.
+            epoch: which of its kept epochs; 0 is its start. Of a network that diverged, ``last`` is the last epoch with
+                finite weights.
 
         Raises:
             MissingEntryError: it is not trained yet, or that epoch was not kept.
@@ -291,7 +280,7 @@ class Context:
         Args:
             spec: the network.
             split: of the target.
-            epoch: which of its kept epochs, as of :meth:`state`; an untrained network has one only.
+            epoch: which of its kept epochs; see :meth:`state`; an untrained network has one only.
 
         Raises:
             MissingEntryError: it must be trained first, or that epoch was not kept.
@@ -338,13 +327,13 @@ class Context:
     ) -> Features:
         """Pooled outputs of all parts of a network on a split, and its head's input: computed once, stored, shared.
 
-        As of :func:`~transferscope.networks.features.pooled_features`, in the order of :meth:`batches`.
+        See :func:`~transferscope.networks.features.pooled_features`, in the order of :meth:`batches`.
 
         Args:
             spec: the network.
             split: of the target.
             granularity: of the parts.
-            limit: as of :meth:`indices`.
+            limit: see :meth:`indices`.
             parts: read these alone; None for all.
 
         Raises:

@@ -3,8 +3,6 @@
 from transferscope.frozen import Frozen
 from transferscope.specs.network import NetworkSpec
 
-__all__ = ["Member"]
-
 
 class Member(Frozen):
     """A network in its role.

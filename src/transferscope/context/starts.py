@@ -7,22 +7,21 @@ import numpy as np
 import torch
 from torch import nn
 
-from transferscope.data.batches import EvaluationBatches, evaluation_batches
+from transferscope.data.batches import EvaluationBatches
+from transferscope.data.images import ImageSet
 from transferscope.data.mixing import mixed
 from transferscope.data.spec import DataSpec, Split
-from transferscope.data.store import ImageSet
 from transferscope.errors import DataError, WeightsError
 from transferscope.frozen import derive_seed
 from transferscope.measures.mixing import mix
-from transferscope.networks.architectures import build, head_name
+from transferscope.networks.architectures import build
 from transferscope.networks.batchnorm import has_batch_norm, recompute
 from transferscope.networks.controls import initialise
+from transferscope.networks.heads import head_name
 from transferscope.networks.pruning import PERMANENT, unlike_masks
 from transferscope.networks.transplants import transplant
 from transferscope.networks.weights import LoadReport, load, state_hash, take
 from transferscope.specs.network import STATISTICS_IMAGES, Checkpoint, Control, Curve, File, NetworkSpec, Transplant
-
-__all__ = ["Origins", "diverged_before", "ends_of", "loaded", "no_best", "start", "statistics_batches"]
 
 _STATISTICS_BATCH = 64
 
@@ -54,8 +53,8 @@ def start(spec: NetworkSpec, origins: Origins) -> nn.Module:
 
     Raises:
         StoreError: the network it starts from is not trained yet, or its epoch was not kept.
-        WeightsError: its file is not the one the study was planned with, or the network it starts from diverged
-            before the epoch that is asked for.
+        WeightsError: its file is not the one the study was planned with, or the network it starts from diverged before
+            the epoch that is asked for.
         DataError: batch norm's statistics are to be estimated, and there are no images for it.
     """
     model = build(spec.architecture, spec.classes, spec.seed)
@@ -81,16 +80,7 @@ def start(spec: NetworkSpec, origins: Origins) -> nn.Module:
 
 
 def ends_of(curve: Curve, origins: Origins) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Weights and buffers of both ends of a curve, on the CPU.
-
-    Args:
-        curve: names them.
-        origins: as of :func:`start`.
-
-    Raises:
-        StoreError: an end is not trained yet.
-        WeightsError: an end diverged: its last weights are no solution.
-    """
+    """Weights and buffers of both ends of a curve, on the CPU."""
     for end in (curve.a, curve.b):
         if origins.diverged(end):
             raise diverged_before(end, "last")
@@ -102,7 +92,7 @@ def loaded(spec: NetworkSpec, origins: Origins) -> LoadReport | None:
 
     Args:
         spec: the network.
-        origins: as of :func:`start`.
+        origins: see :func:`start`.
 
     Raises:
         WeightsError: its file is not the one the study was planned with.
@@ -135,10 +125,6 @@ def statistics_batches(data: DataSpec, origins: Origins) -> EvaluationBatches:
     """Training images for batch norm's statistics, under the evaluation transform, in mixed order.
 
     :data:`~transferscope.specs.network.STATISTICS_IMAGES` of them, the same for every network of the data.
-
-    Args:
-        data: whose training images.
-        origins: as of :func:`start`.
     """
     images = origins.images(data)
     seed = derive_seed(data.splits.seed, "statistics")
@@ -146,7 +132,7 @@ def statistics_batches(data: DataSpec, origins: Origins) -> EvaluationBatches:
     if len(indices) % _STATISTICS_BATCH == 1:
         # A batch of a single image has no variance.
         indices = indices[:-1]
-    return evaluation_batches(
+    return EvaluationBatches(
         images, indices, data.mean, data.std, _STATISTICS_BATCH, origins.device, ablation=data.ablation
     )
 

@@ -7,20 +7,9 @@ from transferscope.specs.network import Curve, NetworkSpec
 from transferscope.training.bend import BendOfCurve
 from transferscope.training.subject import Subject, WholeNetwork
 
-__all__ = ["subject_of"]
-
 
 def subject_of(spec: NetworkSpec, origins: Origins) -> Subject:
-    """The network itself; for the bend of a curve the points between the ends.
-
-    Args:
-        spec: a network that is trained.
-        origins: where the ends and training images are found.
-
-    Raises:
-        StoreError: an end of the curve is not trained yet.
-        WeightsError: an end of the curve diverged.
-    """
+    """The network itself; for the bend of a curve the points between the ends."""
     if not isinstance(spec.start, Curve) or spec.data is None:
         return WholeNetwork
     first, second = ends_of(spec.start, origins)

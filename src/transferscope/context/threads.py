@@ -3,8 +3,6 @@
 import contextlib
 from collections.abc import Iterator
 
-__all__ = ["limited"]
-
 
 @contextlib.contextmanager
 def limited(threads: int | None) -> Iterator[None]:

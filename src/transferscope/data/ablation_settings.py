@@ -7,27 +7,13 @@ from pydantic import Field
 
 from transferscope.frozen import Frozen
 
-__all__ = [
-    "Ablation",
-    "BlockShuffle",
-    "Grayscale",
-    "HighPass",
-    "LowPass",
-    "PhaseScramble",
-    "divisors",
-    "is_identity",
-    "misfit",
-    "seeded",
-    "words",
-]
-
 
 class BlockShuffle(Frozen):
     """A square image is cut in blocks that are put in another order, the same for every image, train and test.
 
     Attributes:
-        block: side of a block in pixels; it divides the image size. 1 permutes pixels with their channels together,
-            the image size is the identity, ``*`` permutes all values, across channels too.
+        block: side of a block in pixels; it divides the image size. 1 permutes pixels with their channels together, the
+            image size is the identity, ``*`` permutes all values, across channels too.
         seed: of the order.
     """
 

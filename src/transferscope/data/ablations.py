@@ -1,7 +1,7 @@
 """Ablations of images as tensor operations on whole batches.
 
-They act on normalised images, train and test alike. What is random in them comes from the seed of the ablation
-through NumPy's PCG64, on the CPU: the same on every device, in every process, for every batch size.
+They act on normalised images, train and test alike. What is random in them comes from the seed of the ablation through
+NumPy's PCG64, on the CPU: the same on every device, in every process, for every batch size.
 """
 
 import abc
@@ -25,17 +25,6 @@ from transferscope.data.ablation_settings import (
 from transferscope.errors import DataError
 from transferscope.frozen import derive_seed
 
-__all__ = [
-    "LUMA",
-    "AbstractOperator",
-    "ablate",
-    "operator_of",
-    "passed",
-    "phase_field",
-    "shuffle_index",
-    "unshuffle",
-]
-
 LUMA: Final = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the luma (ITU-R BT.601)."""
 
@@ -47,15 +36,8 @@ def shuffle_index(shuffle: BlockShuffle, image_size: int) -> npt.NDArray[np.int6
 
     The order of the blocks is drawn uniformly from all orders but the one that changes nothing.
 
-    Args:
-        shuffle: block and seed.
-        image_size: height and width in pixels.
-
     Returns:
         int64 ``places``: a permutation of the pixels, row by row; of all values, channel by channel, for ``*``.
-
-    Raises:
-        DataError: the block does not divide the image size.
 
     >>> shuffle_index(BlockShuffle(block=2, seed=1), 4).reshape(4, 4)
     array([[ 2,  3, 10, 11],
@@ -86,12 +68,8 @@ def _order(generator: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
 def phase_field(scramble: PhaseScramble, image_size: int) -> npt.NDArray[np.float64]:
     """The phase that is added at each frequency: φ(f) = 2π (u(f) − u(−f)) with u uniform in [0, 1).
 
-    So φ(−f) = −φ(f), which keeps images real; where f = −f (the mean, and the highest frequencies of an even size)
-    it is 0; everywhere else it is uniform modulo 2π.
-
-    Args:
-        scramble: gives the seed.
-        image_size: height and width in pixels.
+    So φ(−f) = −φ(f), which keeps images real; where f = −f (the mean, and the highest frequencies of an even size) it
+    is 0; everywhere else it is uniform modulo 2π.
 
     Returns:
         Radians, ``frequencies frequencies`` in the order of the discrete Fourier transform.
@@ -105,10 +83,6 @@ def phase_field(scramble: PhaseScramble, image_size: int) -> npt.NDArray[np.floa
 
 def passed(ablation: LowPass | HighPass, image_size: int) -> npt.NDArray[np.bool_]:
     """Which frequencies are kept: √(f_y² + f_x²) ≤ cutoff in cycles per image, or > cutoff. The edge is sharp.
-
-    Args:
-        ablation: low-pass or high-pass.
-        image_size: height and width in pixels.
 
     Returns:
         bool ``frequencies frequencies`` in the order of the discrete Fourier transform.
@@ -125,9 +99,6 @@ class AbstractOperator(abc.ABC):
     def __call__(self, images: Tensor) -> Tensor:
         """The ablated images.
 
-        Args:
-            images: normalised, float32 ``samples 3 height width``.
-
         Returns:
             A new tensor of the same shape and memory format.
         """
@@ -135,7 +106,7 @@ class AbstractOperator(abc.ABC):
 
 @final
 class _Shuffle(AbstractOperator):
-    """One gather: of pixels with their channels, or of all values."""
+    """Shuffle by one gather: of pixels with their channels, or of all values."""
 
     def __init__(self, index: npt.NDArray[np.int64], across_channels: bool, device: torch.device) -> None:
         self._across = across_channels
@@ -196,27 +167,9 @@ class _Grayscale(AbstractOperator):
 
 
 def operator_of(
-    ablation: Ablation,
-    image_size: int,
-    mean: Sequence[float],
-    std: Sequence[float],
-    device: str | torch.device = "cpu",
+    ablation: Ablation, image_size: int, mean: Sequence[float], std: Sequence[float], device: str | torch.device = "cpu"
 ) -> AbstractOperator:
-    """The ablation, ready for batches: everything that does not depend on the images is computed here, once.
-
-    Args:
-        ablation: what to do.
-        image_size: height and width in pixels.
-        mean: that was subtracted, per channel; read by ``grayscale`` alone.
-        std: that was divided by, per channel.
-        device: of the images.
-
-    Returns:
-        A function of normalised images, ``samples 3 height width``.
-
-    Raises:
-        DataError: images of this size cannot have the ablation.
-    """
+    """The ablation, ready for batches: everything that does not depend on the images is computed here, once."""
     _check(ablation, image_size)
     where = torch.device(device)
     match ablation:
@@ -238,41 +191,12 @@ def ablate(images: Tensor, ablation: Ablation, mean: Sequence[float], std: Seque
     Invariances: a shuffle keeps the multiset of pixel vectors (of values, for ``*``); phase scramble keeps the
     amplitude spectrum of every channel and its mean; low-pass and high-pass of one cutoff add up to the image.
 
-    Args:
-        images: float32 ``samples 3 height width``, square.
-        ablation: what to do.
-        mean: that was subtracted, per channel.
-        std: that was divided by, per channel.
-
-    Returns:
-        As ``images``, in the same memory format.
-
-    Raises:
-        DataError: the images are not square with three channels, or their size cannot have the ablation.
-
     Example:
         >>> images = torch.arange(12.0).view(1, 3, 2, 2)
         >>> ablate(images, BlockShuffle(block=2), (0, 0, 0), (1, 1, 1)).equal(images)
         True
     """
     return operator_of(ablation, _side(images), mean, std, images.device)(images)
-
-
-def unshuffle(images: Tensor, shuffle: BlockShuffle) -> Tensor:
-    """The images before they were shuffled, to the bit.
-
-    Args:
-        images: shuffled, ``samples 3 height width``.
-        shuffle: what was done to them.
-
-    Returns:
-        As ``images``, in the same memory format.
-
-    Raises:
-        DataError: the images are not square with three channels, or the block does not divide their size.
-    """
-    index = shuffle_index(shuffle, _side(images))
-    return _Shuffle(np.argsort(index, kind="stable"), shuffle.block == "*", images.device)(images)
 
 
 def _side(images: Tensor) -> int:

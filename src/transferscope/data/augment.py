@@ -11,8 +11,6 @@ from transferscope.data.spec import Augmentation
 from transferscope.errors import DataError
 from transferscope.frozen import derive_seed
 
-__all__ = ["Draws", "augmented", "draw"]
-
 
 @final
 @dataclass(frozen=True)
@@ -22,8 +20,6 @@ class Draws:
     Attributes:
         down: int64 (samples,), 0 … 2·padding: first row of the cut in the padded image.
         right: int64 (samples,), 0 … 2·padding: first column of the cut in the padded image.
-        flip: bool (samples,): mirror the cut left-right.
-        padding: reflected pixels on each side.
     """
 
     down: Tensor
@@ -37,17 +33,7 @@ class Draws:
 
 
 def draw(samples: int, augmentation: Augmentation, seed: int, epoch: int) -> Draws:
-    """The draws of one epoch, made on the CPU: equal on every device and for every batch size.
-
-    Args:
-        samples: number of training images.
-        augmentation: which changes there are.
-        seed: of the network.
-        epoch: from 1.
-
-    Returns:
-        One draw per sample.
-    """
+    """The draws of one epoch, made on the CPU: equal on every device and for every batch size."""
     generator = np.random.Generator(np.random.PCG64(derive_seed(seed, "augmentation", epoch)))
     # Always drawn, so that switching one change off leaves the others' draws as they were.
     numbers = torch.from_numpy(generator.random((3, samples)))
@@ -60,19 +46,11 @@ def draw(samples: int, augmentation: Augmentation, seed: int, epoch: int) -> Dra
 def augmented(pixels: Tensor, rows: Tensor, draws: Draws) -> Tensor:
     """Images ``rows`` of ``pixels``: padded by reflection, cut back to size, mirrored.
 
-    Nothing is padded or copied in between: for each output pixel the place it comes from is computed, and
-    all are gathered at once.
+    Nothing is padded or copied in between: for each output pixel the place it comes from is computed, and all are
+    gathered at once.
 
     Args:
         pixels: uint8 ``images height width channels``, contiguous.
-        rows: int64 (samples,), on the device of ``pixels``.
-        draws: one per sample, on the same device.
-
-    Returns:
-        uint8 ``samples height width channels``.
-
-    Raises:
-        DataError: the padding is not smaller than the image.
     """
     _, height, width, channels = pixels.shape
     if draws.padding >= min(height, width):

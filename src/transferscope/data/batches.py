@@ -15,17 +15,6 @@ from transferscope.data.spec import Augmentation
 from transferscope.errors import DataError
 from transferscope.frozen import derive_seed
 
-__all__ = [
-    "RESIDENT_BYTES",
-    "EvaluationBatches",
-    "TrainingBatches",
-    "epoch_order",
-    "evaluation_batches",
-    "normalised",
-    "training_batches",
-    "updates_per_epoch",
-]
-
 RESIDENT_BYTES: Final = 2 * 2**30
 """Pixels of up to this size are copied to an accelerator once; larger ones batch by batch."""
 
@@ -41,12 +30,6 @@ def normalised(
 
     Args:
         pixels: uint8 ``samples height width 3``.
-        mean: per channel, of values in [0, 1].
-        std: per channel, positive.
-        memory_format: ``torch.contiguous_format`` or ``torch.channels_last``.
-
-    Returns:
-        float32 ``samples 3 height width``.
     """
     centre, spread = (torch.tensor(list(values), dtype=torch.float64) for values in (mean, std))
     scale = (1 / (255 * spread)).float().to(pixels.device)
@@ -90,11 +73,7 @@ class _Pixels:
         self.chosen = self.indices.to(device)
 
     def take(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """A tensor of images on the device, and which of its rows are the images at ``positions``.
-
-        Raises:
-            StoreError: somebody wrote to the file of pixels. Reading a map of a file that was cut off ends the process.
-        """
+        """A tensor of images on the device, and which of its rows are the images at ``positions``."""
         self._check()
         if self.here:
             return self.all, self.chosen[positions.to(self.device)]
@@ -121,11 +100,12 @@ class EvaluationBatches:
         indices: Any,
         mean: Sequence[float],
         std: Sequence[float],
-        batch_size: int,
-        device: str | torch.device,
-        memory_format: str,
-        resident_bytes: int,
-        ablation: Ablation | None,
+        batch_size: int = 256,
+        device: str | torch.device = "cpu",
+        memory_format: str = "contiguous",
+        *,
+        resident_bytes: int = RESIDENT_BYTES,
+        ablation: Ablation | None = None,
     ) -> None:
         if batch_size < 1:
             raise DataError("the batch size does not fit", expected="at least 1", got=str(batch_size))
@@ -148,60 +128,29 @@ class EvaluationBatches:
             yield x if self._ablate is None else self._ablate(x), self._pixels.label(positions)
 
 
-def evaluation_batches(
-    images: ImageSet,
-    indices: Any,
-    mean: Sequence[float],
-    std: Sequence[float],
-    batch_size: int = 256,
-    device: str | torch.device = "cpu",
-    memory_format: str = "contiguous",
-    *,
-    resident_bytes: int = RESIDENT_BYTES,
-    ablation: Ablation | None = None,
-) -> EvaluationBatches:
-    """Batches to evaluate on.
-
-    Args:
-        images: the image set.
-        indices: of the examples, in the order wanted.
-        mean: per channel, of values in [0, 1].
-        std: per channel.
-        batch_size: examples per batch; the last may hold fewer.
-        device: where batches are wanted.
-        memory_format: ``contiguous`` or ``channels_last``.
-        resident_bytes: image sets up to this size are copied to an accelerator as a whole, once.
-        ablation: what is taken from every image, after normalisation.
-
-    Returns:
-        An object with a length that can be iterated again and again.
-
-    Raises:
-        DataError: an index out of range, a batch size below 1, an unknown memory format, or an ablation that does not
-            fit the image size.
-    """
-    return EvaluationBatches(images, indices, mean, std, batch_size, device, memory_format, resident_bytes, ablation)
-
-
 class BatchSettings(Protocol):
     """What a recipe says of batches."""
 
     @property
-    def batch_size(self) -> int: ...
+    def batch_size(self) -> int:
+        """Images."""
 
     @property
-    def augmentation(self) -> Augmentation: ...
+    def augmentation(self) -> Augmentation:
+        """Crops and mirroring."""
 
     @property
-    def memory_format(self) -> str: ...
+    def memory_format(self) -> str:
+        """``contiguous`` or ``channels_last``."""
 
 
 @final
 class TrainingBatches:
-    """The batches of one epoch; iterated again, the same ones.
+    """The batches of one epoch: shuffled, augmented, normalised, and then ablated; iterated again, the same ones.
 
-    Yields:
-        As :class:`EvaluationBatches`, shuffled and augmented.
+    Order and augmentation derive from ``seed`` and ``epoch`` alone: two networks of one seed see the same batches, on
+    any device, and a training resumed at an epoch goes on as if never stopped. A last batch of a single image is left
+    out.
     """
 
     def __init__(
@@ -213,9 +162,10 @@ class TrainingBatches:
         recipe: BatchSettings,
         seed: int,
         epoch: int,
-        device: str | torch.device,
-        resident_bytes: int,
-        ablation: Ablation | None,
+        device: str | torch.device = "cpu",
+        *,
+        resident_bytes: int = RESIDENT_BYTES,
+        ablation: Ablation | None = None,
     ) -> None:
         self._pixels = _Pixels(images, indices, torch.device(device), resident_bytes)
         self._count = len(self._pixels.indices)
@@ -244,46 +194,6 @@ class TrainingBatches:
             yield x if self._ablate is None else self._ablate(x), self._pixels.label(positions)
 
 
-def training_batches(
-    images: ImageSet,
-    indices: Any,
-    mean: Sequence[float],
-    std: Sequence[float],
-    recipe: BatchSettings,
-    seed: int,
-    epoch: int,
-    device: str | torch.device = "cpu",
-    *,
-    resident_bytes: int = RESIDENT_BYTES,
-    ablation: Ablation | None = None,
-) -> TrainingBatches:
-    """The batches of one epoch of training.
-
-    Order and augmentation derive from ``seed`` and ``epoch`` alone: two networks of one seed see the same
-    batches, on any device, and a training resumed at an epoch goes on as if never stopped. A last batch of a
-    single image is left out.
-
-    Args:
-        images: the image set.
-        indices: of the training examples.
-        mean: per channel, of values in [0, 1].
-        std: per channel.
-        recipe: batch size, augmentation and memory format are read.
-        seed: of the network.
-        epoch: from 1.
-        device: where batches are wanted.
-        resident_bytes: as for :func:`evaluation_batches`.
-        ablation: what is taken from every image, after augmentation and normalisation.
-
-    Returns:
-        An object with a length that can be iterated.
-
-    Raises:
-        DataError: fewer than 2 images, an index out of range, padding or an ablation that does not fit.
-    """
-    return TrainingBatches(images, indices, mean, std, recipe, seed, epoch, device, resident_bytes, ablation)
-
-
 def updates_per_epoch(examples: int, batch_size: int) -> int:
     """Batches of one epoch: a last batch of a single image is left out.
 
@@ -296,16 +206,7 @@ def updates_per_epoch(examples: int, batch_size: int) -> int:
 
 
 def epoch_order(examples: int, seed: int, epoch: int) -> np.ndarray:
-    """A permutation of the training examples for one epoch, from the seed of the network.
-
-    Args:
-        examples: how many there are.
-        seed: of the network.
-        epoch: from 1.
-
-    Returns:
-        int64 (examples,).
-    """
+    """A permutation of the training examples for one epoch, from the seed of the network."""
     generator = np.random.Generator(np.random.PCG64(derive_seed(seed, "order", epoch)))
     return np.argsort(generator.random(examples), kind="stable").astype(np.int64)
 

@@ -8,15 +8,9 @@ import numpy as np
 
 from transferscope.errors import DataError
 
-__all__ = ["checked_labels", "checked_names", "checked_splits"]
-
 
 def checked_names(names: Sequence[str]) -> None:
-    """Names are there, and unique.
-
-    Raises:
-        DataError: there are none, or one occurs twice.
-    """
+    """Names are there, and unique."""
     if not len(names):
         raise DataError("the data source holds no images", expected="at least three images of each class")
     if len(set(names)) != len(names):
@@ -25,17 +19,7 @@ def checked_names(names: Sequence[str]) -> None:
 
 
 def checked_labels(labels: Any, names: Sequence[str], classes: Sequence[str], multi_label: bool) -> np.ndarray:
-    """Labels as int64 (examples,), or uint8 (examples, labels) of 0 and 1.
-
-    Args:
-        labels: whole numbers, or truth values.
-        names: of the examples, for the error.
-        classes: names of the classes or labels.
-        multi_label: several labels may hold at once.
-
-    Raises:
-        DataError: see :class:`~transferscope.data.sources.base.Listing`.
-    """
+    """Labels as int64 (examples,), or uint8 (examples, labels) of 0 and 1."""
     array = np.asarray(labels)
     shape = (len(names), len(classes)) if multi_label else (len(names),)
     if array.shape != shape:
@@ -95,11 +79,7 @@ def _both_values(array: np.ndarray, classes: Sequence[str]) -> None:
 
 
 def checked_splits(splits: Sequence[str | None] | None, examples: int) -> None:
-    """Splits are None or named as here, one per example.
-
-    Raises:
-        DataError: another name, or another number.
-    """
+    """Splits are None or named as here, one per example."""
     if splits is None:
         return
     if len(splits) != examples:

@@ -13,8 +13,6 @@ from transferscope.data.picture_notes import Trait
 from transferscope.data.pictures import UnreadableError, loaded, one_line, warned
 from transferscope.errors import DataError
 
-__all__ = ["as_image", "decoded_bytes", "from_array", "square", "upright_rgb"]
-
 Notice = Callable[[Trait, float], None]
 """Told what decoding took from a picture, with a number that says how much."""
 
@@ -31,19 +29,6 @@ def _unnoticed(trait: Trait, value: float) -> None:
 
 def square(value: Any, size: int, decoding: Decoding = BY_DEFAULT, notice: Notice = _unnoticed) -> np.ndarray:
     """The picture as uint8 (size, size, 3), upright, resampled with antialiasing (bicubic).
-
-    Args:
-        value: a picture in any mode and size, or an array as of :func:`from_array`.
-        size: height and width of the result in pixels.
-        decoding: how.
-        notice: told what was taken from the picture.
-
-    Returns:
-        uint8 ``height width channels``.
-
-    Raises:
-        UnreadableError: too many pixels, damaged pixels, or see :func:`upright_rgb`.
-        MemoryError: it takes more memory than there is.
 
     Example:
         >>> square(Image.new("L", (40, 20), 7), 8).shape
@@ -70,34 +55,13 @@ def square(value: Any, size: int, decoding: Decoding = BY_DEFAULT, notice: Notic
     return np.asarray(seen if seen.mode == "RGB" else seen.convert("RGB"))
 
 
-def upright_rgb(image: Image.Image, decoding: Decoding = BY_DEFAULT, notice: Notice = _unnoticed) -> Image.Image:
-    """The picture as people see it: turned as its EXIF orientation says, 8-bit RGB.
-
-    Transparent pixels show white. More than 8 bits of grey (modes ``I;16``, ``I`` and ``F``) are scaled from the black
-    to the white level of ``decoding``, by default over the full range of the type, so that equal values stay equal
-    across pictures; nothing is stretched per picture. CMYK and palettes are converted by Pillow. Of several pages or
-    frames the first is taken. A picture whose EXIF is damaged is taken as it lies.
-
-    Args:
-        image: in any mode and size; lazily opened pictures are read here.
-        decoding: how.
-        notice: told what was taken from the picture.
-
-    Returns:
-        A picture of mode RGB.
-
-    Raises:
-        UnreadableError: values outside the range of their mode, or damaged pixels.
-
-    Example:
-        >>> upright_rgb(Image.new("LA", (2, 1), (0, 0))).getpixel((0, 0))
-        (255, 255, 255)
-    """
-    return _flat(image, decoding, notice).convert("RGB")
-
-
 def _flat(image: Image.Image, decoding: Decoding, notice: Notice) -> Image.Image:
-    """Upright, without transparency, 8 bits a channel: of mode L or RGB."""
+    """The picture as people see it, of mode L or RGB: turned as its EXIF orientation says, transparent pixels white.
+
+    More than 8 bits of grey (modes ``I;16``, ``I`` and ``F``) are scaled from the black to the white level of
+    ``decoding``, by default over the full range of the type, so that equal values stay equal across pictures; nothing
+    is stretched per picture. A picture whose EXIF is damaged is taken as it lies.
+    """
     if getattr(image, "is_animated", False):
         notice(Trait.PAGES, 0)
     raw = _raw_mode(image)
@@ -276,16 +240,8 @@ def from_array(array: Any, decoding: Decoding = BY_DEFAULT, notice: Notice = _un
     """A picture from numbers.
 
     Args:
-        array: uint8, uint16, bool, or float in [0, 1]; (height, width) or (height, width, channels) with 1
-            (grey), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels.
-        decoding: of values of more than 8 bits.
-        notice: told what was taken from the picture.
-
-    Returns:
-        A picture of 8 bits a channel.
-
-    Raises:
-        DataError: another shape or range.
+        array: uint8, uint16, bool, or float in [0, 1]; (height, width) or (height, width, channels) with 1 (grey), 2
+            (grey, alpha), 3 (RGB) or 4 (RGB, alpha) channels.
     """
     values = np.asarray(array)
     if values.ndim == 3 and values.shape[2] == 1:

@@ -22,8 +22,6 @@ from transferscope.data.pictures import UnreadableError, of_system, one_line, qu
 from transferscope.data.sources.base import Listing
 from transferscope.errors import DataError
 
-__all__ = ["Decoded", "decoded", "peek"]
-
 UNREADABLE: Final = (
     OSError,
     ValueError,
@@ -51,10 +49,6 @@ class Decoded:
 
     Attributes:
         pixels: uint8 ``height width channels``; None where it cannot be read.
-        why: the reason, where it cannot.
-        digest: hash of the pixels.
-        thumbnail: of the pixels.
-        traits: what decoding took from it.
     """
 
     pixels: np.ndarray | None
@@ -65,16 +59,7 @@ class Decoded:
 
 
 def decoded(listing: Listing, size: int, decoding: Decoding) -> Iterator[Decoded]:
-    """All examples in order. Reading is serial (a source need not be thread-safe), decoding is not.
-
-    Args:
-        listing: what is read.
-        size: height and width in pixels.
-        decoding: how.
-
-    Raises:
-        DataError: the system could not read a picture: that says nothing of the picture.
-    """
+    """All examples in order. Reading is serial (a source need not be thread-safe), decoding is not."""
     large = threading.Lock()
 
     def decode(number: int, value: Any, complaints: list[str]) -> Decoded:
@@ -108,16 +93,7 @@ def decoded(listing: Listing, size: int, decoding: Decoding) -> Iterator[Decoded
 
 
 def peek(listing: Listing, numbers: Iterable[int]) -> tuple[list[tuple[int, int]], list[str]]:
-    """Height and width of some pictures, as they lie; and of those that cannot be opened the
-    names and reasons.
-
-    Args:
-        listing: what is read.
-        numbers: of the examples.
-
-    Raises:
-        DataError: the system could not read a picture.
-    """
+    """Height and width of some pictures, as they lie; and of those that cannot be opened the names and reasons."""
     sizes, unreadable = [], []
     with quiet_pillow(BY_DEFAULT.max_pixels):
         for number in numbers:

@@ -6,8 +6,6 @@ from pydantic import Field, model_validator
 
 from transferscope.frozen import Frozen
 
-__all__ = ["BY_DEFAULT", "MAX_IMAGE_SIZE", "MIN_IMAGE_SIZE", "Decoding", "Fit", "ImageSize"]
-
 MIN_IMAGE_SIZE: Final = 8
 MAX_IMAGE_SIZE: Final = 8192
 """A square of this side takes 200 MB; networks for images read far smaller ones."""
@@ -52,7 +50,7 @@ class Decoding(Frozen):
         return {name: value for name, value in values.items() if value != Decoding.model_fields[name].default}
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`; without the settings that are at their default, which came later than keys."""
+        """Leave out settings at their default: they came later than keys."""
         kept = self.changed()
         return {
             name: value

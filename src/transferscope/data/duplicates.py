@@ -7,15 +7,9 @@ import numpy as np
 from transferscope.data.picture_notes import named
 from transferscope.errors import counted
 
-__all__ = ["duplicate_notes", "grouped_duplicates", "twin_numbers"]
-
 
 def twin_numbers(digests: Sequence[bytes]) -> np.ndarray:
-    """For each picture the number of the first that is equal to it.
-
-    Args:
-        digests: hashes of the decoded pixels.
-    """
+    """For each picture the number of the first that is equal to it."""
     first: dict[bytes, int] = {}
     return np.array([first.setdefault(digest, number) for number, digest in enumerate(digests)], dtype=np.int64)
 
@@ -25,11 +19,6 @@ def grouped_duplicates(groups: Sequence[str] | None, names: Sequence[str], twins
 
     Groups that share a picture become one. Without groups of the source every picture is a group, and its copies join
     it. Where no picture occurs twice the groups stay as they are.
-
-    Args:
-        groups: of the source, per example.
-        names: of the examples, unique.
-        twins: as of :func:`twin_numbers`.
     """
     own = list(names) if groups is None else list(groups)
     if (twins == np.arange(len(twins))).all():
@@ -49,22 +38,9 @@ def grouped_duplicates(groups: Sequence[str] | None, names: Sequence[str], twins
 
 
 def duplicate_notes(
-    names: Sequence[str],
-    labels: np.ndarray,
-    splits: Sequence[str | None] | None,
-    twins: np.ndarray,
-    *,
-    grouped: bool,
+    names: Sequence[str], labels: np.ndarray, splits: Sequence[str | None] | None, twins: np.ndarray, *, grouped: bool
 ) -> list[str]:
-    """How many pictures occur more than once; how many of them in several given splits, and under several labels.
-
-    Args:
-        names: of the examples.
-        labels: of the examples.
-        splits: the source's own, per example.
-        twins: as of :func:`twin_numbers`.
-        grouped: whether a split keeps equal pictures together.
-    """
+    """How many pictures occur more than once; how many of them in several given splits, and under several labels."""
     sets: dict[int, list[int]] = {}
     for number in np.flatnonzero(np.bincount(twins, minlength=len(twins))[twins] > 1).tolist():
         sets.setdefault(int(twins[number]), []).append(number)

@@ -3,8 +3,6 @@
 import json
 from typing import Final
 
-__all__ = ["file_kind", "is_cut_off", "picture_format"]
-
 _PICTURES: Final = (
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -86,10 +84,7 @@ def is_cut_off(format_name: str, head: bytes, tail: bytes, size: int) -> bool:
     """Whether a picture's end is missing; False too where its format does not say.
 
     Args:
-        format_name: as of :func:`picture_format`.
-        head: its first bytes.
         tail: its last bytes; what cameras append (previews, padding) lies within.
-        size: bytes there are.
     """
     if format_name == "WebP":
         return int.from_bytes(head[4:8], "little") + 8 > size
@@ -103,7 +98,6 @@ def file_kind(head: bytes, size: int) -> str:
 
     Args:
         head: its first bytes, 512 or more where there are so many.
-        size: bytes there are.
 
     Example:
         >>> file_kind(b"", 0), file_kind(b"PK\\x03\\x04", 99)

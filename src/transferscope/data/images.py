@@ -10,8 +10,6 @@ import numpy as np
 from transferscope.errors import CorruptEntryError, DataError, StoreError
 from transferscope.store.integrity import check_file
 
-__all__ = ["ImageSet"]
-
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -19,17 +17,11 @@ class ImageSet:
     """Images of one size with their labels. Cheap to send to another process: pixels stay in the file.
 
     Attributes:
-        path: the ``.npy`` file of pixels, uint8 ``examples height width channels``.
-        names: one per example.
         labels: int64 (examples,), or uint8 (examples, labels) of 0 and 1.
-        classes: names of the classes or labels.
         groups: what a split must not tear apart, per example; None where unknown.
         given_splits: the source's own splits, per example; None where it has none.
         fingerprint: SHA-256 of pixels, labels, names, classes, groups and given splits.
-        multi_label: several labels may hold at once.
-        image_size: height and width.
         skipped: (name, reason) of images that could not be read.
-        notes: what a reader must know.
         content: SHA-256 and size of the file of pixels; None where nobody wrote them down.
     """
 
@@ -58,9 +50,6 @@ class ImageSet:
         """All pixels, uint8 ``examples height width channels``, mapped from the file.
 
         The map is private: writing to it changes neither the file nor another process's view.
-
-        Raises:
-            StoreError: the file is gone, cannot be read, or is not what was opened.
         """
         self.check()
         try:
@@ -78,18 +67,7 @@ class ImageSet:
         return {}
 
     def pixels(self, indices: Any) -> np.ndarray:
-        """A copy of some images, for thumbnails and galleries.
-
-        Args:
-            indices: one number or many.
-
-        Returns:
-            uint8 ``examples height width channels`` (without ``examples`` for one number).
-
-        Raises:
-            DataError: an index out of range.
-            StoreError: the file changed.
-        """
+        """A copy of some images, for thumbnails and galleries."""
         wanted = np.asarray(indices, dtype=np.int64)
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise DataError(
@@ -102,11 +80,7 @@ class ImageSet:
         return found
 
     def check(self) -> None:
-        """Make sure that the file of pixels is what was opened: by its size, times and inode, else by its hash.
-
-        Raises:
-            StoreError: somebody wrote to it, or it is gone; what was computed since the last check must not be kept.
-        """
+        """Make sure that the file of pixels is what was opened: by its size, times and inode, else by its hash."""
         if self.content is None:
             return
         try:

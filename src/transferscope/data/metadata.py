@@ -3,8 +3,6 @@
 import struct
 from typing import Final
 
-__all__ = ["without_metadata"]
-
 _PNG_MARK: Final = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT: Final = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # Size, depth, compression, colours, strips and tiles, predictor, palette, extra channels, JPEG tables, YCbCr.
@@ -17,9 +15,6 @@ def without_metadata(data: bytes) -> bytes | None:
     """The picture's own parts of a PNG, JPEG, WebP or TIFF; None of other files, or where they cannot be told apart.
 
     Pixels, palette and transparent colour are all kept, as they are: damage there is still found.
-
-    Args:
-        data: the encoded picture.
     """
     if data.startswith(_PNG_MARK):
         return _png(data)

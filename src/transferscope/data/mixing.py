@@ -7,8 +7,6 @@ import numpy as np
 from transferscope.data.splits import nested_subset
 from transferscope.frozen import derive_seed
 
-__all__ = ["mixed"]
-
 
 def mixed(labels: np.ndarray, indices: Any, seed: int, limit: int | None = None) -> np.ndarray:
     """A stratified part of ``indices`` in a random order that ``seed`` alone decides.
@@ -17,13 +15,7 @@ def mixed(labels: np.ndarray, indices: Any, seed: int, limit: int | None = None)
     same part as :func:`~transferscope.data.splits.nested_subset` gives, for the same seed.
 
     Args:
-        labels: of all examples: (examples,), or (examples, labels) of 0 and 1.
-        indices: of the examples to choose from.
-        seed: of the choice and the order.
         limit: about so many; None for all.
-
-    Returns:
-        int64 indices, each once.
 
     Example:
         >>> labels = np.repeat([0, 1], [60, 40])

@@ -10,8 +10,6 @@ from PIL import Image
 from transferscope.data.picture_notes import named
 from transferscope.errors import counted
 
-__all__ = ["near_duplicate_notes", "near_pairs", "thumbnail"]
-
 _SIDE: Final = 8
 _FLAT: Final = 16.0
 """Norm of a thumbnail's contrast below which all pictures look alike."""
@@ -40,7 +38,6 @@ def near_pairs(thumbnails: Sequence[bytes], pixels: np.ndarray, twins: np.ndarra
     one cube, or in two that touch, can be near. Equal pictures are counted once, flat ones (a blank page) not at all.
 
     Args:
-        thumbnails: as of :func:`thumbnail`.
         pixels: uint8 ``examples height width channels``.
         twins: for each picture the first that is equal to it.
 
@@ -101,13 +98,7 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float:
 def near_duplicate_notes(
     names: Sequence[str], splits: Sequence[str | None] | None, pairs: Sequence[tuple[int, int]] | None
 ) -> list[str]:
-    """How many pairs are nearly equal, and how many of them lie in different given splits.
-
-    Args:
-        names: of the examples.
-        splits: the source's own, per example.
-        pairs: as of :func:`near_pairs`.
-    """
+    """How many pairs are nearly equal, and how many of them lie in different given splits."""
     if pairs is None:
         return [f"nearly equal pictures were not looked for: {len(names):,} pictures are too many that look so alike"]
     if not pairs:

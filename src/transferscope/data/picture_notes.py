@@ -7,8 +7,6 @@ from typing import final
 
 from transferscope.data.decoding import Decoding
 
-__all__ = ["PictureNotes", "Trait", "named"]
-
 _SHOWN = 3
 
 
@@ -17,13 +15,8 @@ class Trait(Enum):
 
     Attributes:
         NOT_SQUARE: share of its longer side that lies outside the central square.
-        PAGES: more than one page or frame.
-        METADATA: damaged.
         DEEP: more than 8 bits of grey; the highest value.
         UPPER_BITS: 16 bits of colour, of which 8 are read; the highest of those.
-        CLIPPED: values beyond the levels that were set.
-        TRANSPARENT: pixels that show white.
-        CMYK: four inks.
     """
 
     NOT_SQUARE = auto()
@@ -47,11 +40,7 @@ def named(names: Sequence[str]) -> str:
 
 @final
 class PictureNotes:
-    """Counts traits over all pictures of a source.
-
-    Args:
-        decoding: how they are decoded.
-    """
+    """Counts traits over all pictures of a source."""
 
     def __init__(self, decoding: Decoding) -> None:
         self._decoding = decoding
@@ -59,22 +48,13 @@ class PictureNotes:
         self._values: dict[Trait, list[float]] = {trait: [] for trait in Trait}
 
     def add(self, name: str, traits: Sequence[tuple[Trait, float]]) -> None:
-        """Count one picture.
-
-        Args:
-            name: of the picture.
-            traits: what decoding told of it.
-        """
+        """Count one picture."""
         for trait, value in dict(traits).items():
             self._names[trait].append(name)
             self._values[trait].append(value)
 
     def lines(self, total: int) -> list[str]:
-        """One sentence for each trait that any picture has.
-
-        Args:
-            total: pictures that were decoded.
-        """
+        """One sentence for each trait that any picture has."""
         return [
             self._sentence(trait, f"{len(names):,} of {total:,} images ({named(names)})", self._values[trait])
             for trait, names in self._names.items()

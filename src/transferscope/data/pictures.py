@@ -19,8 +19,6 @@ from transferscope.data.regular_files import regular_file
 from transferscope.data.silence import silent_stderr
 from transferscope.errors import DataError
 
-__all__ = ["UnreadableError", "loaded", "of_system", "open_picture", "quiet_pillow", "system_error", "warned"]
-
 # Pillow knows more formats; the others start programs (PostScript), are stubs, or are no formats of photographs.
 _WANTED: Final = ("JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM", "MPO", "AVIF", "JPEG2000", "TGA", "PCX", "SGI",
                   "QOI", "DDS", "ICO", "PSD")  # fmt: skip
@@ -47,13 +45,6 @@ def open_picture(file: Path | bytes) -> Image.Image:
 
     Nothing but an ordinary file is opened (a pipe would wait for ever), and none that would start a program. How many
     pixels it has is checked when it is decoded.
-
-    Args:
-        file: where it lies, or its encoded bytes.
-
-    Raises:
-        UnreadableError: it is no picture, or a damaged one.
-        OSError: the system cannot read it now.
     """
     if isinstance(file, bytes):
         return _opened(io.BytesIO(file))
@@ -205,11 +196,7 @@ def warned() -> list[str]:
 
 @contextmanager
 def quiet_pillow(max_pixels: int) -> Iterator[None]:
-    """Within it Pillow's warnings go to :func:`warned`, and readers of others obey the limits of :func:`open_picture`.
-
-    Args:
-        max_pixels: for readers that open pictures themselves.
-    """
+    """Send Pillow's warnings to :func:`warned` and hold all its readers to the limits of :func:`open_picture`."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, (max_pixels + 1) // 2  # it refuses twice as many
     ghostscript, EpsImagePlugin.gs_binary = EpsImagePlugin.gs_binary, False
     log = logging.getLogger("PIL")

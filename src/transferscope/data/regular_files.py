@@ -5,16 +5,9 @@ import stat
 
 from transferscope.errors import DataError
 
-__all__ = ["regular_file"]
-
 
 def regular_file(path: str | os.PathLike[str]) -> str | os.PathLike[str]:
-    """``path`` itself, if a file lies there that can be opened without waiting.
-
-    Raises:
-        DataError: it is a pipe, a device, a socket or a folder.
-        OSError: it is not there.
-    """
+    """``path`` itself, if a file lies there that can be opened without waiting."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         raise DataError(f"{os.fspath(path)} is no file", expected="a regular file", got=_kind(mode))

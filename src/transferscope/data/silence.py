@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-__all__ = ["silent_stderr"]
-
 _LOCK: Final = threading.Lock()
 _SAVED: Final[list[int]] = []
 _INSIDE: Final[list[int]] = []

@@ -9,8 +9,6 @@ from transferscope.data.decoding import ImageSize
 from transferscope.data.sources import DataSource
 from transferscope.frozen import Frozen
 
-__all__ = ["Augmentation", "DataSpec", "Split", "SplitSettings"]
-
 
 class Augmentation(Frozen):
     """Random changes of training images, drawn per sample, applied as tensor operations.
@@ -32,8 +30,8 @@ class SplitSettings(Frozen):
 
     Attributes:
         test: share of the examples held out for testing, where the source names no test split.
-        validation: share of the remaining examples that chooses (rates, epochs), where the source names no
-            validation split.
+        validation: share of the remaining examples that chooses (rates, epochs), where the source names no validation
+            split.
         seed: of the draw.
     """
 
@@ -78,18 +76,14 @@ class DataSpec(Frozen):
         return self
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`; without an ablation the identity is what it was before there were any."""
+        """Leave an absent ablation out: keys are then what they were before there were ablations."""
         identity = dict(super().identity())
         if self.ablation is None:
             del identity["ablation"]
         return identity
 
     def ablated(self, ablation: Ablation | None) -> "DataSpec":
-        """The same examples with another ablation, or none; one that changes nothing is none.
-
-        Raises:
-            ValueError: images of this size cannot have it.
-        """
+        """The same examples with another ablation, or none; one that changes nothing is none."""
         if ablation is not None and (reason := misfit(ablation, self.image_size)) is not None:
             raise ValueError(f"ablation: {reason}")
         kept = None if ablation is None or is_identity(ablation, self.image_size) else ablation

@@ -11,29 +11,20 @@ from transferscope.data.spec import Split, SplitSettings
 from transferscope.errors import DataError
 from transferscope.frozen import derive_seed
 
-__all__ = ["make_splits", "nested_subset"]
-
 _SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 
 
 def make_splits(images: ImageSet, settings: SplitSettings) -> dict[Split, np.ndarray]:
     """Which examples train, choose and test.
 
-    Splits the source names are kept; what it names no split for is divided together with its training
-    examples. Test examples are cut first, validation examples from the rest. With one label per example and
-    no groups each class's count in a split is within one of its share; otherwise examples (or whole groups)
-    are placed greedily, largest and rarest first, so as to keep the shares of every label. Depends on labels,
-    groups and ``settings`` only, not on the platform.
-
-    Args:
-        images: the examples.
-        settings: shares and seed.
+    Splits the source names are kept; what it names no split for is divided together with its training examples. Test
+    examples are cut first, validation examples from the rest. With one label per example and no groups each class's
+    count in a split is within one of its share; otherwise examples (or whole groups) are placed greedily, largest and
+    rarest first, so as to keep the shares of every label. Depends on labels, groups and ``settings`` only, not on the
+    platform.
 
     Returns:
         Sorted int64 indices per split: disjoint, together all examples.
-
-    Raises:
-        DataError: a class is not in every split, or (several labels) a label is the same throughout a split.
     """
     count = len(images)
     given = images.given_splits or (None,) * count
@@ -186,21 +177,11 @@ def _too_few(images: ImageSet, name: str, number: int, split: Split, what: str) 
 def nested_subset(labels: np.ndarray, indices: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """A stratified part of ``indices``; a smaller fraction's part lies within a larger one's.
 
-    With one label per example each class gets its count times ``fraction``, rounded half up, at least one.
-    With several, examples are taken evenly from all combinations of labels, and one example of each label
-    always.
+    With one label per example each class gets its count times ``fraction``, rounded half up, at least one. With
+    several, examples are taken evenly from all combinations of labels, and one example of each label always.
 
     Args:
         labels: of all examples: (examples,), or (examples, labels) of 0 and 1.
-        indices: of the examples to choose from.
-        fraction: in (0, 1].
-        seed: of the draw.
-
-    Returns:
-        Sorted int64 indices.
-
-    Raises:
-        DataError: ``fraction`` is out of range.
 
     Example:
         >>> labels = np.repeat([0, 1], [60, 40])

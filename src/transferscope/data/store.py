@@ -26,8 +26,6 @@ from transferscope.store import Entry
 from transferscope.store.integrity import stamp, trust
 from transferscope.store.locks import hold
 
-__all__ = ["ImageSet", "open_images"]
-
 Progress = Callable[[int, int], None]
 
 _VERSION: Final = 2
@@ -50,26 +48,15 @@ def open_images(
     one decodes, the other waits. A source whose files have changed gets a new entry; the old one stays until it is
     deleted.
 
-    All files are hashed before they are used; pixels of more than 256 MiB where they are not as they were written,
-    by size, times and inode.
+    All files are hashed before they are used; pixels of more than 256 MiB where they are not as they were written, by
+    size, times and inode.
 
     Args:
-        source: where images come from.
         image_size: height and width in pixels, 8 to 8192.
         folder: of the store's images; made if it does not exist.
-        on_unreadable: of images that cannot be read: ``error`` names them all and stops, ``skip`` leaves them
-            out and says so in ``skipped`` and ``notes``.
-        progress: called as ``progress(done, total)`` while images are decoded.
+        on_unreadable: of images that cannot be read: ``error`` names them all and stops, ``skip`` leaves them out and
+            says so in ``skipped`` and ``notes``.
         decoding: how a picture becomes a square, and whether equal ones stay together.
-
-    Returns:
-        The images.
-
-    Raises:
-        DataError: images cannot be read, or labels do not fit (see :class:`Listing`); the system could not read an
-            image, which says nothing of the image: then nothing is stored.
-        StoreError: the folder cannot be read or written, for example a full disk.
-        CorruptEntryError: a stored file is not what was written.
     """
     if not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
         raise DataError(
@@ -137,12 +124,7 @@ class _Written:
     """What came of the pixels.
 
     Attributes:
-        kept: numbers of the examples that could be read.
-        skipped: names of the others, with the reason.
-        pixels_hash: of all pixels.
         twins: for each kept one the first that is equal, counted among the kept.
-        thumbnails: of the kept.
-        notes: what decoding took from them.
     """
 
     kept: np.ndarray
@@ -199,11 +181,7 @@ def _write_head(file: IO[bytes], examples: int, size: int) -> None:
 
 
 def _write_rest(
-    listing: Listing,
-    working: Path,
-    image_size: int,
-    decoding: Decoding,
-    written: _Written,
+    listing: Listing, working: Path, image_size: int, decoding: Decoding, written: _Written
 ) -> dict[str, Any]:
     """Labels and what is known of each example; the facts of the manifest."""
     kept, skipped, twins = written.kept, written.skipped, written.twins

@@ -17,11 +17,9 @@ from transferscope.files.networks import (
 from transferscope.methods.compare.compare import OnStep, PathGrid, compare
 from transferscope.methods.compare.comparison import Comparison
 from transferscope.methods.evaluation import Evaluation
-from transferscope.networks.architectures import head_name
 from transferscope.networks.evaluate import resolve_device
+from transferscope.networks.heads import head_name
 from transferscope.specs.architecture import FileWeights
-
-__all__ = ["compare_files"]
 
 _STATISTICS_IMAGES = 1024
 
@@ -46,18 +44,7 @@ def compare_files(
     in the result's notes.
 
     Args:
-        a: a file of safetensors or of ``torch.save``, the index of its parts, or their folder.
-        b: another of the same architecture.
         given: images, and what the files do not say of themselves.
-        path: how finely, and how precisely, the path between the networks is measured.
-        on_step: as of :func:`~transferscope.methods.compare.compare.compare`.
-        on_note: told, before images are decoded, at which size and how normalised, and what was found in the files.
-
-    Raises:
-        ArchitectureError: the architecture is unknown, cannot read images of this size, or is not given and not in the
-            metadata (those that fit are listed).
-        WeightsError: a file cannot be read, or does not fit, or the two were trained on images prepared differently.
-        DataError: the images cannot be used, or have another number of classes than the first network.
     """
     files = (Path(a.path), Path(b.path))
     facts = facts_of(*files, given.image_size)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from transferscope.data.batches import EvaluationBatches, evaluation_batches
+from transferscope.data.batches import EvaluationBatches
 from transferscope.data.decode_all import peek
 from transferscope.data.images import ImageSet
 from transferscope.data.mixing import mixed
@@ -23,8 +23,6 @@ from transferscope.data.store import open_images
 from transferscope.networks.architectures import input_size, input_stats
 from transferscope.specs.architecture import Architecture, FileWeights
 
-__all__ = ["StoredImages", "image_size_of", "stored_images"]
-
 _DEFAULT_SIZE = 224
 _BATCH = 128
 _MOST_CLASSES = 20
@@ -34,20 +32,7 @@ _FAR_SMALLER = 2  # times: pictures that much enlarged hold nothing at the size 
 
 @final
 class StoredImages:
-    """Images of a folder, divided as in a study.
-
-    Args:
-        images: decoded.
-        division: how they are divided.
-        known: whether the files name these very images: then they were trained on none of the test images.
-        mean: per channel, of values in [0, 1].
-        std: per channel.
-        device: where batches are wanted.
-        prepared: how pictures were made into images: see :func:`stored_images`.
-
-    Attributes:
-        images: as given.
-    """
+    """Images of a folder, divided as in a study."""
 
     def __init__(
         self,
@@ -72,17 +57,13 @@ class StoredImages:
     def batches(self, split: Split, most: int | None = None) -> EvaluationBatches:
         """Batches of a split under the evaluation transform.
 
-        A folder lists one class after the other, and batches of one class give other statistics than those of
-        training: they are mixed.
-
-        Args:
-            split: ``train``, ``validation`` or ``test``.
-            most: so many images at most, of all classes.
+        A folder lists one class after the other, and batches of one class give other statistics than those of training:
+        they are mixed.
         """
         order = self._order(split, most)
         # A batch of one image has no statistics.
         order = order[:-1] if split == "train" and len(order) % _BATCH == 1 else order
-        return evaluation_batches(self.images, order, self._mean, self._std, _BATCH, self._device)
+        return EvaluationBatches(self.images, order, self._mean, self._std, _BATCH, self._device)
 
     def clusters(self, split: Split) -> npt.NDArray[np.object_] | None:
         """The group of each image of :meth:`batches`; None where there are none."""
@@ -90,11 +71,7 @@ class StoredImages:
         return None if groups is None else np.asarray(groups)[self._order(split, None)]
 
     def notes(self, split: Split) -> tuple[str, ...]:
-        """What a reader must know of the images.
-
-        Args:
-            split: that was measured on.
-        """
+        """What a reader must know of the images."""
         return (self._divided(split), self._named(), *self._prepared, *self.images.notes)
 
     def _order(self, split: Split, most: int | None) -> npt.NDArray[np.int64]:
@@ -136,18 +113,6 @@ def stored_images(
 
     Before pictures are decoded it is said at what size and by which mean and standard deviation, and whether they are
     far smaller than that.
-
-    Args:
-        data: class folders, Parquet or NumPy files, or any data source.
-        size: height and width in pixels.
-        architecture: its normalisation is taken where the files name none.
-        facts: of the files: see :func:`~transferscope.files.networks.facts_of`.
-        weights: the file.
-        device: where batches are wanted.
-        on_note: told what is said.
-
-    Raises:
-        DataError: the images cannot be used.
     """
     known = "mean" in facts and "std" in facts
     if known:

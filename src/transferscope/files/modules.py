@@ -23,14 +23,13 @@ from transferscope.methods.compare.compare import OnStep
 from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.modules.choices import ChoiceData, ModuleWork, module_choices, module_work
 from transferscope.methods.modules.choices_result import ModuleChoices
-from transferscope.networks.architectures import build, head_name
+from transferscope.networks.architectures import build
 from transferscope.networks.copies import copied
 from transferscope.networks.evaluate import resolve_device
+from transferscope.networks.heads import head_name
 from transferscope.networks.modules import Granularity
 from transferscope.networks.weights import load, take
 from transferscope.specs.architecture import FileWeights, Weights
-
-__all__ = ["module_files"]
 
 _TRAIN_IMAGES = 512
 _NOISY_IMAGES = 128
@@ -55,22 +54,8 @@ def module_files(
     choose, test images judge. A pre-trained head for other classes is left out.
 
     Args:
-        finetuned: a file of safetensors or of ``torch.save``, the index of its parts, or their folder.
-        pretrained: the weights it came from.
-        given: images, and what the file does not say of itself.
-        granularity: of the modules.
-        margin: loss of the metric that counts as none.
-        batch_norm: ``recompute`` its statistics for every change, or ``none``.
-        train_images: for batch norm; μ is found on at most 128 of them.
-        on_step: told what is being done.
-        on_note: told, before images are decoded, at which size and how normalised, and what was found in the files.
         on_plan: told, before anything is evaluated, what will be done at most, and in how many seconds at most: by the
             time of one batch.
-
-    Raises:
-        ArchitectureError: the architecture is unknown, not given, or does not take images of this size.
-        WeightsError: a file cannot be read, or does not fit.
-        DataError: the images cannot be used, or have another number of classes than the network.
     """
     file = Path(finetuned.path)
     facts = facts_of(file, file, given.image_size)
@@ -126,7 +111,7 @@ def module_files(
 
 
 def _seconds_per_image(network: nn.Module, images: Tensor, device: torch.device) -> float:
-    """By the fastest of a few passes of one batch: the first one makes ready, others may be disturbed."""
+    """Estimate seconds from the fastest of a few passes of one batch: the first warms up, others may be disturbed."""
     moved, taken = copied(network).to(device).eval(), []
     with torch.inference_mode():
         for _ in range(4):

@@ -10,11 +10,12 @@ from torch import nn
 from transferscope.data.images import ImageSet
 from transferscope.data.sources import AbstractSource
 from transferscope.errors import ArchitectureError, DataError, WeightsError
-from transferscope.networks.architectures import build, head_name, input_size
-from transferscope.networks.weights import CANDIDATES, fitting_architectures, load, read_file, read_metadata, take
+from transferscope.networks.architectures import build, input_size
+from transferscope.networks.heads import head_name
+from transferscope.networks.known_layouts import CANDIDATES, fitting_architectures
+from transferscope.networks.weight_files import read_file, read_metadata
+from transferscope.networks.weights import load, take
 from transferscope.specs.architecture import Architecture, FileWeights
-
-__all__ = ["FileSettings", "architecture_of", "check_classes", "check_size", "classes_of", "facts_of", "network_of"]
 
 _PREPARED = ("image_size", "mean", "std", "splits")
 
@@ -24,11 +25,7 @@ class FileSettings:
     """Images for networks given as files, and what the files do not say of themselves.
 
     Attributes:
-        data: class folders, Parquet or NumPy files, or any data source.
         model: ``timm:NAME`` and so on; None reads it from the files' metadata.
-        image_size: height and width in pixels; None takes the metadata's, else what timm declares for the architecture,
-            else 224.
-        device: where to compute.
     """
 
     data: Path | AbstractSource
@@ -38,16 +35,7 @@ class FileSettings:
 
 
 def facts_of(a: Path, b: Path, image_size: int | None) -> dict[str, str]:
-    """What two files say of their networks; the first has the last word.
-
-    Args:
-        a: a file of weights.
-        b: another.
-        image_size: given by the user: theirs may then differ.
-
-    Raises:
-        WeightsError: a file cannot be read, or the two were trained on images prepared differently.
-    """
+    """What two files say of their networks; the first has the last word."""
     facts, others = read_metadata(a), read_metadata(b)
     for name in _PREPARED:
         if name == "image_size" and image_size is not None:
@@ -63,19 +51,7 @@ def facts_of(a: Path, b: Path, image_size: int | None) -> dict[str, str]:
 
 
 def architecture_of(a: Path, b: Path, model: str | None, facts: dict[str, str]) -> Architecture:
-    """The architecture two files were saved from.
-
-    Args:
-        a: a file of weights.
-        b: another.
-        model: given by the user; None reads it from ``facts``.
-        facts: as of :func:`facts_of`.
-
-    Raises:
-        ArchitectureError: it is not given and not in the facts (those that fit are listed).
-        WeightsError: the facts name one that cannot be used, or code: a file may name timm's and torchvision's
-            architectures only.
-    """
+    """The architecture two files were saved from."""
     if model is not None:
         return Architecture(name=model)
     if "architecture" in facts:
@@ -110,19 +86,7 @@ def architecture_of(a: Path, b: Path, model: str | None, facts: dict[str, str]) 
 
 
 def network_of(weights: FileWeights, architecture: Architecture) -> tuple[nn.Module, tuple[str, ...]]:
-    """The network stored in a file, with its own head.
-
-    Args:
-        weights: the file.
-        architecture: it was saved from.
-
-    Returns:
-        The network, and what a reader must know of how it was found in the file.
-
-    Raises:
-        WeightsError: the file cannot be read, or does not fit.
-        ArchitectureError: the architecture cannot be built.
-    """
+    """The network stored in a file, with its own head."""
     path = Path(weights.path)
     taken = take(weights, architecture)
     head = head_name(build(architecture, 2, 0), architecture)
@@ -147,16 +111,7 @@ def network_of(weights: FileWeights, architecture: Architecture) -> tuple[nn.Mod
 
 @torch.no_grad()
 def check_size(model: nn.Module, architecture: Architecture, size: int) -> None:
-    """To be called before all images are decoded at a size that the network does not take.
-
-    Args:
-        model: the network.
-        architecture: its name is said.
-        size: height and width in pixels.
-
-    Raises:
-        ArchitectureError: it does not take images of this size.
-    """
+    """Refuse an image size that the network does not take, before images are decoded."""
     try:
         model(torch.zeros(1, 3, size, size))
     except Exception as error:  # timm asserts, layers complain of shapes: what networks raise here has no one type
@@ -176,16 +131,7 @@ def classes_of(model: nn.Module, architecture: Architecture) -> int:
 
 
 def check_classes(images: ImageSet, classes: int, more: str = "") -> None:
-    """Raise where images have another number of classes than a network.
-
-    Args:
-        images: with their classes.
-        classes: of the network.
-        more: said behind what was expected.
-
-    Raises:
-        DataError: they do not fit.
-    """
+    """Raise where images have another number of classes than a network."""
     if classes != len(images.classes):
         raise DataError(
             "the images do not have the network's classes",

@@ -1,37 +1,14 @@
 """Measures: tensors and arrays in, numbers out. No files, loaders, networks or global randomness.
 
-What is not defined is None with its reason, or a :class:`~transferscope.errors.MeasureError`; never NaN.
-Functions of bootstrap weights return NaN for a draw without a value; ``bootstrap_interval`` makes it a note.
+What is not defined is None with its reason, or a :class:`~transferscope.errors.MeasureError`; never NaN. Functions of
+bootstrap weights return NaN for a draw without a value; ``bootstrap_interval`` makes it a note.
 """
 
-from transferscope.measures.agreement import (
-    RankAgreement,
-    rank_agreement,
-)
-from transferscope.measures.appearance import (
-    colour_distance,
-    colour_moments,
-    spectrum_slope,
-)
-from transferscope.measures.barriers import (
-    Barrier,
-    Height,
-    barrier,
-    interpolate,
-    stability,
-)
-from transferscope.measures.basin import (
-    Basin,
-    Radius,
-    basin,
-    delta_grid,
-)
-from transferscope.measures.bootstrap import (
-    Statistic,
-    bootstrap_draws,
-    bootstrap_weights,
-    weighted_mean,
-)
+from transferscope.measures.agreement import RankAgreement, rank_agreement
+from transferscope.measures.appearance import colour_distance, colour_moments, spectrum_slope
+from transferscope.measures.barriers import Barrier, Height, barrier, interpolate, stability
+from transferscope.measures.basin import Basin, Radius, basin, delta_grid
+from transferscope.measures.bootstrap import Statistic, bootstrap_draws, bootstrap_weights, weighted_mean
 from transferscope.measures.channels import (
     ChannelMoments,
     Matching,
@@ -42,10 +19,7 @@ from transferscope.measures.channels import (
     match_channels,
     reuse,
 )
-from transferscope.measures.circular import (
-    CircularDifference,
-    circular_difference,
-)
+from transferscope.measures.circular import CircularDifference, circular_difference
 from transferscope.measures.cka import (
     CkaMatrix,
     CkaSums,
@@ -60,12 +34,8 @@ from transferscope.measures.cka import (
     smallest_batch,
     u_centred,
 )
-from transferscope.measures.cka import (
-    Estimator as HsicEstimator,
-)
-from transferscope.measures.cka import (
-    Kind as CkaKind,
-)
+from transferscope.measures.cka import Estimator as HsicEstimator
+from transferscope.measures.cka import Kind as CkaKind
 from transferscope.measures.curve_length import curve_lengths
 from transferscope.measures.curves import (
     Curve,
@@ -98,11 +68,7 @@ from transferscope.measures.domain import (
     kernel_distance,
     proxy_a_distance,
 )
-from transferscope.measures.families import (
-    bonferroni,
-    bonferroni_confidence,
-    holm,
-)
+from transferscope.measures.families import bonferroni, bonferroni_confidence, holm
 from transferscope.measures.intervals import (
     DIFFERENCE,
     MAGNITUDE,
@@ -132,22 +98,9 @@ from transferscope.measures.linear_similarity import (
     procrustes_of,
     procrustes_similarity,
 )
-from transferscope.measures.logistic import (
-    LogisticFit,
-    Scaling,
-    fit_logistic,
-    scaling,
-)
-from transferscope.measures.meta_analysis import (
-    RandomEffects,
-    random_effects,
-)
-from transferscope.measures.metric_error import (
-    auc_error,
-    independent_examples,
-    metric_error,
-    share_error,
-)
+from transferscope.measures.logistic import LogisticFit, Scaling, fit_logistic, scaling
+from transferscope.measures.meta_analysis import RandomEffects, random_effects
+from transferscope.measures.metric_error import auc_error, independent_examples, metric_error, share_error
 from transferscope.measures.metrics import (
     METRICS,
     LabelAuc,
@@ -175,20 +128,9 @@ from transferscope.measures.mistakes import (
     mistakes_by_label,
     weighted_mistakes,
 )
-from transferscope.measures.plane import (
-    Surface,
-    coarse_to_fine,
-)
-from transferscope.measures.rsa import (
-    Dissimilarity,
-    dissimilarities,
-    rank_scores,
-    rsa,
-    rsa_of,
-)
-from transferscope.measures.sign_flip import (
-    sign_flip_p_value,
-)
+from transferscope.measures.plane import Surface, coarse_to_fine
+from transferscope.measures.rsa import Dissimilarity, dissimilarities, rank_scores, rsa, rsa_of
+from transferscope.measures.sign_flip import sign_flip_p_value
 from transferscope.measures.spectra import (
     Precision,
     Spectrum,
@@ -196,22 +138,9 @@ from transferscope.measures.spectra import (
     matrix_spectrum,
     transposed_convolution_spectrum,
 )
-from transferscope.measures.spectrum_summary import (
-    SpectrumSummary,
-    spectrum_curve,
-    spectrum_summary,
-    top_energy,
-)
-from transferscope.measures.standard_error import (
-    standard_error,
-)
-from transferscope.measures.strata import (
-    DIFFICULTIES,
-    QUARTERS,
-    difficulty_strata,
-    quarter_strata,
-    stratified_kappa,
-)
+from transferscope.measures.spectrum_summary import SpectrumSummary, spectrum_curve, spectrum_summary, top_energy
+from transferscope.measures.standard_error import standard_error
+from transferscope.measures.strata import DIFFICULTIES, QUARTERS, difficulty_strata, quarter_strata, stratified_kappa
 
 __all__ = [
     "DIFFERENCE",

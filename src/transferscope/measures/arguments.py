@@ -4,14 +4,15 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
-import numpy.typing as npt  # noqa: F401 - of the example
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from transferscope.arguments import checked, is_plain
 from transferscope.errors import MeasureError
 
-__all__ = ["check_axes", "of_arrays", "of_tensors"]
+__all__ = ["check_axes", "group_numbers", "of_arrays", "of_tensors"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,6 +54,20 @@ def of_arrays(function: Callable[P, R]) -> Callable[P, R]:
     'ndarray'
     """
     return _with(function, _array)
+
+
+def group_numbers(groups: npt.ArrayLike, examples: int, *, name: str = "clusters") -> npt.NDArray[np.intp]:
+    """Number the groups that examples belong to from 0, in the order of their sorted names.
+
+    >>> group_numbers(["b", "a", "b"], 3).tolist()
+    [1, 0, 1]
+    """
+    labels = np.asarray(groups)
+    if labels.shape != (examples,):
+        raise MeasureError(
+            f"{name} must name the group of each example", expected=f"({examples},)", got=str(labels.shape)
+        )
+    return np.unique(labels, return_inverse=True)[1]
 
 
 def _with(function: Callable[P, R], change: Callable[[Tensor], Any]) -> Callable[P, R]:

@@ -25,9 +25,6 @@ def assign(similarity: Tensor | npt.ArrayLike) -> npt.NDArray[np.int64]:
     Returns:
         For each unit of the first network its partner in the second.
 
-    Raises:
-        MeasureError: no square matrix, or an entry is not finite.
-
     Reference: Crouse (2016), "On implementing 2D rectangular assignment algorithms" (as in SciPy).
 
     >>> assign([[0.0, 2.0], [1.0, 2.5]]).tolist()
@@ -60,9 +57,6 @@ def assign_wholes(
     Returns:
         For each whole of the first network its partner; and by whole, for each kind, for each of its units the partner
         within that partner.
-
-    Raises:
-        MeasureError: as of :func:`assign`.
 
     >>> same = np.eye(2)[None, None] * np.array([[0.0, 1.0], [1.0, 0.0]])[..., None, None]
     >>> wholes, units = assign_wholes([same], np.zeros((2, 2)))
@@ -108,10 +102,6 @@ class CrossCorrelation:
 
         Args:
             first: ``samples units``.
-            second: ``samples units``, the same samples.
-
-        Raises:
-            MeasureError: not as many samples in both, or in no batch any.
         """
         if first.ndim != 2 or second.ndim != 2 or len(first) != len(second) or not len(first):
             raise MeasureError(
@@ -145,11 +135,7 @@ class CrossCorrelation:
         self._count = total
 
     def value(self) -> Tensor:
-        """``units units`` in [−1, 1], float64 on the CPU; 0 for a unit that never changes.
-
-        Raises:
-            MeasureError: nothing was added, or something that is not finite.
-        """
+        """``units units`` in [−1, 1], float64 on the CPU; 0 for a unit that never changes."""
         if self._products is None:
             raise MeasureError("no batch was added", expected="at least one", got="none")
         scales = []

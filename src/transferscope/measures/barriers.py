@@ -12,7 +12,7 @@ from torch import Tensor
 
 from transferscope.arguments import checked
 from transferscope.errors import MeasureError, nearest
-from transferscope.measures.arguments import of_arrays, of_tensors
+from transferscope.measures.arguments import group_numbers, of_arrays, of_tensors
 from transferscope.measures.intervals import Interval
 from transferscope.measures.mixing import mix
 from transferscope.measures.standard_error import standard_error
@@ -28,8 +28,8 @@ class Height:
         value: the height, at least 0.
         interval: the same with its limits over examples, where per-example values were given.
         alpha: where the maximum lies.
-        standard_error: of the height at ``alpha``, paired over examples, as if ``alpha`` had been fixed
-            beforehand; None without per-example values.
+        standard_error: of the height at ``alpha``, paired over examples, as if ``alpha`` had been fixed beforehand;
+            None without per-example values.
     """
 
     value: float
@@ -47,8 +47,8 @@ class Barrier:
         mean: against (L₁+L₂)/2; at least \\|L₁−L₂\\|/2, even without a hill in between.
         first: L₁, the value at α = 0.
         second: L₂, the value at α = 1.
-        midpoint_gap: L(½) − (L₁+L₂)/2, signed: negative is a better middle, which no barrier shows; None if ½
-            is not in the grid.
+        midpoint_gap: L(½) − (L₁+L₂)/2, signed: negative is a better middle, which no barrier shows; None if ½ is not in
+            the grid.
         minimum_gap: the smallest L(α) − (1−α)L₁ − αL₂, at most 0.
         minimum_alpha: where.
         points: grid points in [0, 1].
@@ -76,21 +76,20 @@ def barrier(
 ) -> Barrier:
     """Height of the loss or error between two networks, against both baselines.
 
-    max over α ∈ [0, 1] of L(α) − b(α), with b linear = (1−α)L₁ + αL₂ or mean = (L₁+L₂)/2; both are at least
-    0, as the gap at one of the ends is. Points outside [0, 1] are ignored: extrapolation is no part of a
+    max over α ∈ [0, 1] of L(α) − b(α), with b linear = (1−α)L₁ + αL₂ or mean = (L₁+L₂)/2; both are at least 0, as the
+    gap at one of the ends is. Points outside [0, 1] are ignored: extrapolation is no part of a barrier.
+
+    The maximum of noisy values is biased upward, the more so the finer the grid: a small barrier is found where there
+    is none. The limits allow for that. The upper one is the largest over α of the pointwise upper limits (it covers
+    whatever α the true maximum is at); the lower one is the largest of the pointwise lower limits with Bonferroni's
+    confidence over the points, at least 0. The paired error at one α is that of the mean over examples of L_i(α) −
+    b_i(α), b_i from the ends of the same example. Where all examples differ alike at a point between the ends (none of
+    them, say) there is no spread to take an error from: the limits of an error are then as far away as a share of n
+    examples of which none was seen may be, 1 − p^(1/n) at one-sided p, so that few examples never show that there is no
     barrier.
 
-    The maximum of noisy values is biased upward, the more so the finer the grid: a small barrier is found
-    where there is none. The limits allow for that. The upper one is the largest over α of the pointwise upper
-    limits (it covers whatever α the true maximum is at); the lower one is the largest of the pointwise lower
-    limits with Bonferroni's confidence over the points, at least 0. The paired error at one α is that of the
-    mean over examples of L_i(α) − b_i(α), b_i from the ends of the same example. Where all examples differ alike at a
-    point between the ends (none of them, say) there is no spread to take an error from: the limits of an error are then
-    as far away as a share of n examples of which none was seen may be, 1 − p^(1/n) at one-sided p, so that few
-    examples never show that there is no barrier.
-
-    Invariant to a constant added to all values, to reversing the path, and to the order of the points; scales
-    with the values. Not invariant to a constant added to one end.
+    Invariant to a constant added to all values, to reversing the path, and to the order of the points; scales with the
+    values. Not invariant to a constant added to one end.
 
     Args:
         alphas: ``points``, each once, with 0 and 1 among them; 25 or more in [0, 1] for a reported barrier.
@@ -105,12 +104,12 @@ def barrier(
         The barrier; without limits unless ``values`` has examples (at least two, in at least two groups).
 
     Raises:
-        MeasureError: an end is missing, a point twice, shapes that do not fit, a value in [0, 1] that is not
-            finite, clusters without examples, or a confidence outside (0, 1).
+        MeasureError: an end is missing, a point twice, shapes that do not fit, a value in [0, 1] that is not finite,
+            clusters without examples, or a confidence outside (0, 1).
 
-    Reference: Frankle et al. (2020), "Linear mode connectivity and the lottery ticket hypothesis" (mean
-    baseline); Entezari et al. (2022), "The role of permutation invariance in linear mode connectivity"
-    (linear baseline); Clopper & Pearson (1934), for no successes.
+    Reference: Frankle et al. (2020), "Linear mode connectivity and the lottery ticket hypothesis" (mean baseline);
+    Entezari et al. (2022), "The role of permutation invariance in linear mode connectivity" (linear baseline); Clopper
+    & Pearson (1934), for no successes.
 
     >>> found = barrier([0.0, 0.5, 1.0], [1.0, 3.0, 2.0])
     >>> found.linear.value, found.mean.value, found.linear.alpha, found.midpoint_gap
@@ -146,12 +145,12 @@ def barrier(
 def stability(error_barrier: Interval, limit: float = 0.02) -> Literal["stable", "unstable", "undecided"]:
     """Whether two networks are linearly connected, by the mean-baseline barrier of their *error*.
 
-    ``stable``: the upper limit is below ``limit``; ``unstable``: the lower limit is at or above it; else, and
-    wherever there are no limits, ``undecided``.
+    ``stable``: the upper limit is below ``limit``; ``unstable``: the lower limit is at or above it; else, and wherever
+    there are no limits, ``undecided``.
 
     Args:
-        error_barrier: ``barrier(alphas, errors).mean.interval``, or an interval of such barriers over seeds,
-            of confidence 0.90 or more (each end is then a 95 % limit or better).
+        error_barrier: ``barrier(alphas, errors).mean.interval``, or an interval of such barriers over seeds, of
+            confidence 0.90 or more (each end is then a 95 % limit or better).
         limit: 0.02 is two points of error.
 
     Returns:
@@ -184,10 +183,10 @@ def interpolate(
 ) -> dict[str, Tensor]:
     """The point θ(α) = (1−α)θ_a + αθ_b of the line through two states; α outside [0, 1] extrapolates.
 
-    At α = 0 and α = 1 tensors are copied bit for bit, all of them. Elsewhere floating point tensors are
-    interpolated (in float32 at least) and others (counters) are copied from ``a``. A tensor that is equal in
-    both stays exactly as it is. Running statistics of batch norm are interpolated like the rest: they must be
-    recomputed before the point is evaluated, or the path has artefacts.
+    At α = 0 and α = 1 tensors are copied bit for bit, all of them. Elsewhere floating point tensors are interpolated
+    (in float32 at least) and others (counters) are copied from ``a``. A tensor that is equal in both stays exactly as
+    it is. Running statistics of batch norm are interpolated like the rest: they must be recomputed before the point is
+    evaluated, or the path has artefacts.
 
     Args:
         a: tensors by name: α = 0.
@@ -277,14 +276,7 @@ def _groups(clusters: npt.ArrayLike | None, examples: int, per_example: bool) ->
         if clusters is not None:
             raise MeasureError("clusters need per-example values", expected="values of shape 'points examples'")
         return None
-    if clusters is None:
-        return np.arange(examples)
-    labels = np.asarray(clusters)
-    if labels.shape != (examples,):
-        raise MeasureError(
-            "clusters must name the group of each example", expected=f"({examples},)", got=str(labels.shape)
-        )
-    return np.unique(labels, return_inverse=True)[1]
+    return np.arange(examples) if clusters is None else group_numbers(clusters, examples)
 
 
 def _height(

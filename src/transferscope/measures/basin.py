@@ -51,8 +51,8 @@ class Radius:
 
     Attributes:
         value: the smallest δ of the grid from which both hold at every larger one; None if they do not at the largest.
-        below: the next smaller δ of the grid, at which one does not hold: the grid leaves the place between open;
-            None where ``value`` is None or 0.
+        below: the next smaller δ of the grid, at which one does not hold: the grid leaves the place between open; None
+            where ``value`` is None or 0.
         low: the largest δ at which one fails by more than its error, or 0: below lies no δ that agrees with the data.
         high: the smallest δ from which both hold by more than their error; None if there is none, or no error.
         reason: why ``value`` is None; empty otherwise.
@@ -142,8 +142,8 @@ def basin(
     does not make S one basin: there must be no barrier in it either.
 
     Errors are linearised: ε moves with ℓ by Σ weights·sign(ℓ − μ)·(dℓ − dμ). Errors over draws and over examples are
-    added in squares, as for independent samples of both. Draws of a condition at one δ are compared with μ and ε of
-    the same examples.
+    added in squares, as for independent samples of both. Draws of a condition at one δ are compared with μ and ε of the
+    same examples.
 
     Invariant to a constant added to ℓ, to the order of examples, draws and points, and (but for ``delta_tau``) to a
     positive factor on ℓ. Not invariant to the scale of the parameters: δ is a length.
@@ -221,21 +221,15 @@ def rise(
 ) -> Interval:
     """How far ℓ rises within a set above the mean of its corners: the barrier, mean baseline, of a segment or a hull.
 
-    max over points of ℓ − mean over corners of ℓ, at least 0 with limits as of
-    :func:`~transferscope.measures.barriers.barrier`: the largest of the pointwise upper limits, and the largest of
-    the lower limits that hold for all points at once.
+    max over points of ℓ − mean over corners of ℓ, at least 0 with the limits of
+    :func:`~transferscope.measures.barriers.barrier`: the largest of the pointwise upper limits, and the largest of the
+    lower limits that hold for all points at once.
 
     Args:
         values: ``points examples``, the corners among them.
-        corners: which rows are the corners.
-        clusters: ``examples``, the group of each.
-        confidence: of the limits, two-sided.
 
     Returns:
         The height; without limits below two examples or groups.
-
-    Raises:
-        MeasureError: no table of finite values, or no corners.
 
     >>> rise([[0.0, 1.0], [1.0, 2.0], [0.0, 0.0]], [0, 2]).value
     1.25
@@ -297,9 +291,7 @@ class _Interior:
         own = 0.0 if weights is not None else _error(by_draw)
         by_example = shares @ values - self.mean_by_example
         left = Estimate(
-            height,
-            _joined(own, self._over_points(self.points)),
-            self._over_examples(by_example, per_example),
+            height, _joined(own, self._over_points(self.points)), self._over_examples(by_example, per_example)
         )
         margin = Estimate(
             height - 2 * self.spread,

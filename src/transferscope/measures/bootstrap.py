@@ -1,7 +1,7 @@
 """Resampling of examples, as counts: one row of weights for each draw.
 
-A statistic of a resample is the statistic with each example weighted by how often it was drawn. So statistics
-that are written for a matrix of weights are bootstrapped by a matrix product, without a loop over draws.
+A statistic of a resample is the statistic with each example weighted by how often it was drawn. So statistics that are
+written for a matrix of weights are bootstrapped by a matrix product, without a loop over draws.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import check_axes, of_arrays
+from transferscope.measures.arguments import check_axes, group_numbers, of_arrays
 
 __all__ = ["Statistic", "bootstrap_draws", "bootstrap_weights", "weighted_mean"]
 
@@ -27,8 +27,7 @@ def bootstrap_weights(
 ) -> Iterator[npt.NDArray[np.float64]]:
     """How often each example is drawn, for each draw, in blocks of bounded size.
 
-    Examples are drawn with replacement, as many as there are. With ``clusters`` whole groups are drawn, as
-    many as
+    Examples are drawn with replacement, as many as there are. With ``clusters`` whole groups are drawn, as many as
     there are groups: all examples of a patient come and go together.
 
     Args:
@@ -45,22 +44,13 @@ def bootstrap_weights(
     """
     if examples < 1 or draws < 1:
         raise MeasureError(
-            "a bootstrap needs examples and draws",
-            expected="at least 1",
-            got=f"{examples} examples, {draws} draws",
+            "a bootstrap needs examples and draws", expected="at least 1", got=f"{examples} examples, {draws} draws"
         )
     member: npt.NDArray[np.intp] | None = None
     units = examples
     if clusters is not None:
-        labels = np.asarray(clusters)
-        if labels.shape != (examples,):
-            raise MeasureError(
-                "clusters must name the group of each example",
-                expected=f"({examples},)",
-                got=str(labels.shape),
-            )
-        names, member = np.unique(labels, return_inverse=True)
-        units = len(names)
+        member = group_numbers(clusters, examples)
+        units = int(member.max()) + 1
     generator = np.random.default_rng(seed)
     block = max(1, _CELLS // examples)
     for start in range(0, draws, block):

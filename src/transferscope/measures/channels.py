@@ -189,8 +189,8 @@ class Reuse:
         channels: of a.
         dead_a: channels of a that are dead on the whole data.
         dead_b: of b.
-        matched: share of a's living channels whose matched channel correlates above the threshold on the half that
-            the matching did not see; None where a has none.
+        matched: share of a's living channels whose matched channel correlates above the threshold on the half that the
+            matching did not see; None where a has none.
         same_index: the same for the channel of equal index; None where the widths differ as well.
         correlation: mean correlation of matched channels, on that half; None where there is none.
         correlation_same: mean correlation of channels of equal index, dead ones of b counted as 0.

@@ -46,11 +46,6 @@ def small_size(
     It is at least as long as the dilated kernel, so that no tap always falls on zeros.
 
     Args:
-        weight: ``outputs inputs/groups taps ...``.
-        stride: along each axis.
-        dilation: along each axis.
-        padding: zeros on either side along each axis.
-        groups: of channels, each a matrix of its own.
         most: the work may be that of one square matrix of so many rows.
 
     Returns:
@@ -94,7 +89,7 @@ def circular_difference(
         None if all singular values of the circular operator are 0.
 
     Raises:
-        MeasureError: as of :func:`~transferscope.measures.spectra.convolution_spectrum`, or more than three axes.
+        MeasureError: see :func:`~transferscope.measures.spectra.convolution_spectrum`; or more than three axes.
     """
     axes = len(size)
     if axes not in _CONVOLVE:

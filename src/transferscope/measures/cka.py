@@ -1,20 +1,19 @@
 """Centred kernel alignment (CKA), linear or RBF, unbiased over minibatches, for all pairs of points at once.
 
-Kornblith et al., "Similarity of Neural Network Representations Revisited" (ICML 2019, arXiv 1905.00414); the
-unbiased estimator of Song et al. (JMLR 2012, eq. 5) and its average over minibatches of Nguyen et al. (ICLR
-2021, arXiv 2010.15327, eq. 2-3)::
+Kornblith et al., "Similarity of Neural Network Representations Revisited" (ICML 2019, arXiv 1905.00414); the unbiased
+estimator of Song et al. (JMLR 2012, eq. 5) and its average over minibatches of Nguyen et al. (ICLR 2021, arXiv
+2010.15327, eq. 2-3)::
 
     HSIC1(K, L) = [tr(K~ L~) + (1'K~ 1)(1'L~ 1) / ((n-1)(n-2)) - 2/(n-2) 1'K~ L~ 1] / (n (n-3))
     CKA = sum_b w_b HSIC1(K_b, L_b) / sqrt(sum_b w_b HSIC1(K_b, K_b) * sum_b w_b HSIC1(L_b, L_b))
 
-with K~ = K but a zero diagonal, n >= 4 examples in a batch, and w_b = n_b.
-Averaged first, divided last. HSIC1 is the inner product of U-centred Gram matrices (Szekely and Rizzo 2014),
-so all pairs of a batch are one matrix product and |CKA| <= 1 holds by Cauchy-Schwarz. A batch counts with its
-number of examples: without dependence HSIC1 has a standard deviation of order 1/n, so a short batch adds no
-more noise than a full one.
+with K~ = K but a zero diagonal, n >= 4 examples in a batch, and w_b = n_b. Averaged first, divided last. HSIC1 is the
+inner product of U-centred Gram matrices (Szekely and Rizzo 2014), so all pairs of a batch are one matrix product and
+|CKA| <= 1 holds by Cauchy-Schwarz. A batch counts with its number of examples: without dependence HSIC1 has a standard
+deviation of order 1/n, so a short batch adds no more noise than a full one.
 
-The RBF kernel takes the same way: its Gram matrix follows from the linear one, ``|x_i - x_j|^2 = K_ii + K_jj -
-2 K_ij``, with the median heuristic for its width (:func:`rbf_grams`), and unbiased HSIC after it.
+The RBF kernel takes the same way: its Gram matrix follows from the linear one, ``|x_i - x_j|^2 = K_ii + K_jj - 2
+K_ij``, with the median heuristic for its width (:func:`rbf_grams`), and unbiased HSIC after it.
 
 Why it is exact in float32: see :mod:`transferscope.measures.grams`.
 """
@@ -91,11 +90,9 @@ def hsic1(K: Tensor, L: Tensor) -> Tensor:
 
 @of_tensors
 def hsic_pairs(grams: Tensor, kind: Estimator = "unbiased") -> Tensor:
-    """HSIC of every pair of Gram matrices of one batch, by one matrix product of the centred, flattened
-    matrices.
+    """HSIC of every pair of Gram matrices of one batch, by one matrix product of the centred, flattened matrices.
 
-    Only rows and columns from the diagonal on are multiplied, in blocks of rows, so extra memory stays near
-    16 MB.
+    Only rows and columns from the diagonal on are multiplied, in blocks of rows, so extra memory stays near 16 MB.
 
     Args:
         grams: ``points examples examples``, symmetric, of the same examples.
@@ -247,8 +244,8 @@ class CkaMatrix:
 def cka_compute(sums: CkaSums) -> CkaMatrix:
     """CKA from what the batches summed up to: averaged first, divided last.
 
-    A point whose self term does not stand out from rounding errors (features that are the same for all
-    examples) or is not finite has no CKA: a null with its reason, never NaN.
+    A point whose self term does not stand out from rounding errors (features that are the same for all examples) or is
+    not finite has no CKA: a null with its reason, never NaN.
 
     Args:
         sums: from :func:`cka_update`.

@@ -14,15 +14,7 @@ Evaluate = Callable[[int, int], tuple[float, float]]
 
 @dataclass(frozen=True)
 class GridPoint:
-    """A module somewhere between its initial and final value, with noise.
-
-    Attributes:
-        position: index of the place on the path.
-        sigma: standard deviation of the noise, per parameter.
-        objective: squared distance from the initial value ÷ σ².
-        value: mean of the error (or loss) over noise draws.
-        standard_error: of the mean over draws.
-    """
+    """A module somewhere between its initial and final value, with noise."""
 
     position: int
     sigma: float
@@ -41,10 +33,7 @@ class Criticality:
         mu_low: the same with value − 2 SE: what μ may be, the noise of the draws considered. At most ``mu``.
         position: of the point; None where ``mu`` is.
         sigma: of the point; None where ``mu`` is. Among equal objectives the largest.
-        epsilon: what counts as kept.
         at_largest_sigma: the point has the largest σ there is: more noise might make μ smaller.
-        points: those evaluated, by position and σ.
-        grid_points: how many the whole grid has.
         certificate: ``grid``: every point was evaluated; ``ordered``: every point that would give a smaller μ (or the
             same with more noise) was; ``still``: the module never moved, nothing was evaluated.
     """
@@ -66,10 +55,7 @@ class NetworkCriticality:
 
     Attributes:
         total: Σ μ_i; None where a module is unreachable (+∞).
-        finite: the sum over reachable modules.
         logarithmic: Σ k_i·log(1 + μ_i/k_i) over reachable modules, k_i parameters of module i.
-        unreachable: how many modules are.
-        modules: how many there are.
     """
 
     total: float | None
@@ -84,22 +70,16 @@ def evaluate_grid(
 ) -> Criticality:
     """μ from every point of the grid.
 
-    μ = min over places p and σ of ‖θ_p − θ_0‖²/σ² subject to E_{u~N(0,σ²I)} L(θ_p + u) ≤ ε. On the direct path
-    θ_p = (1−α)θ_0 + αθ_F the numerator is α²‖θ_F − θ_0‖². Does not rise as ε grows; scales with the squared distances.
+    μ = min over places p and σ of ‖θ_p − θ_0‖²/σ² subject to E_{u~N(0,σ²I)} L(θ_p + u) ≤ ε. On the direct path θ_p =
+    (1−α)θ_0 + αθ_F the numerator is α²‖θ_F − θ_0‖². Does not rise as ε grows; scales with the squared distances.
 
     Args:
-        evaluate: mean and standard error of L at (position, index of σ).
         squared_distances: of each place on the path from the initial value; one is 0 (the initial value itself), or the
             path has the final value alone.
         sigmas: in (0, 1], each once.
-        epsilon: largest L that counts as kept.
-        final: L at the final value without noise.
 
-    Raises:
-        MeasureError: ε below ``final``, or a grid that makes no sense.
-
-    Reference: Chatterji, Neyshabur & Sedghi (2020), "The intriguing role of module criticality in the generalization
-    of deep networks", Def. 3.1; Neyshabur et al. 2020, Fig. 6.
+    Reference: Chatterji, Neyshabur & Sedghi (2020), "The intriguing role of module criticality in the generalization of
+    deep networks", Def. 3.1; Neyshabur et al. 2020, Fig. 6.
 
     >>> found = evaluate_grid(lambda place, noise: (0.1 * noise, 0.0), [0.0, 1.0, 4.0], [0.1, 1.0], 0.05, 0.0)
     >>> found.mu, found.position, found.sigma
@@ -124,16 +104,6 @@ def search_grid(
     feasible σ of a place, and one evaluation rules a place out. Then it is verified: every point left whose objective
     is smaller is evaluated, in ascending order, so that ``mu``, ``mu_low``, ``position`` and ``sigma`` are those of
     :func:`evaluate_grid` whatever L is. Points with larger objectives are never needed.
-
-    Args:
-        evaluate: as of :func:`evaluate_grid`.
-        squared_distances: as there.
-        sigmas: as there.
-        epsilon: as there.
-        final: as there.
-
-    Raises:
-        MeasureError: as there.
     """
     order = _checked(squared_distances, sigmas, epsilon, final)
     if max(squared_distances) == 0:
@@ -147,13 +117,6 @@ def search_grid(
 
 def network_criticality(mus: Sequence[float | None], parameters: Sequence[int]) -> NetworkCriticality:
     """Criticality of a network from that of its modules.
-
-    Args:
-        mus: of each module; None for an unreachable one.
-        parameters: of each module.
-
-    Raises:
-        MeasureError: lengths differ, or a negative μ.
 
     >>> network_criticality([3.0, None], [4, 5]).finite
     3.0

@@ -31,8 +31,6 @@ class Eigenpairs:
         values: largest first; fewer than asked where the search ended before they converged.
         vectors: ``size values``, orthonormal columns.
         residuals: ‖Av − λv‖₂ of each: an eigenvalue lies within that distance of λ.
-        converged: whether all that were asked for were found to the tolerance.
-        products: products with a vector that it took.
     """
 
     values: tuple[float, ...]
@@ -44,14 +42,7 @@ class Eigenpairs:
 
 @dataclass(frozen=True)
 class Trace:
-    """An unbiased estimate of a trace.
-
-    Attributes:
-        value: the estimate.
-        standard_error: over the random probes.
-        probes: how many.
-        products: products with a vector that it took.
-    """
+    """An unbiased estimate of a trace."""
 
     value: float
     standard_error: float
@@ -75,23 +66,16 @@ def top_eigenpairs(
     computed anew, and they decide on ``converged``, rounding apart. That A is symmetric is probed with two random
     vectors: of another matrix neither values nor residuals would mean anything.
 
-    Values are Rayleigh quotients vᵀAv. Lanczos may overlook copies of an eigenvalue. A matrix no
-    larger than the first set of Lanczos vectors is built and solved whole.
+    Values are Rayleigh quotients vᵀAv. Lanczos may overlook copies of an eigenvalue. A matrix no larger than the first
+    set of Lanczos vectors is built and solved whole.
 
     Not changed by a permutation or rotation of the space, up to the tolerance. Adding c·I adds c to every value.
 
     Args:
-        product: v ↦ Av for ``size`` numbers; A is symmetric.
-        size: of the matrix.
         count: eigenvalues asked for, at most ``size``.
         tolerance: relative, in (0, 1).
         most_products: about where to give up.
         precision: of the Lanczos vectors: max(10, 2·count + 4) of them are held, each ``size`` numbers.
-        seed: of the first vector.
-
-    Raises:
-        MeasureError: numbers out of range, a product that is not finite or of another size, or a matrix that is not
-            symmetric.
 
     Reference: Lehoucq, Sorensen & Yang (1998), "ARPACK users' guide".
 
@@ -145,17 +129,7 @@ def hutchinson_trace(
     smaller error: Hutch++ with the vectors that are there already. Without them it is Hutchinson's estimator.
 
     Args:
-        product: v ↦ Av for ``size`` numbers; A is symmetric.
-        size: of the matrix.
         probes: random vectors, at least 2.
-        seed: of the vectors.
-        pairs: eigenvectors found before.
-
-    Returns:
-        The estimate and s/√probes, its standard error.
-
-    Raises:
-        MeasureError: fewer than two probes, or a product that is not finite or of another size.
 
     References: Hutchinson (1989); Meyer, Musco, Musco & Woodruff (2021), "Hutch++", Algorithm 1.
 

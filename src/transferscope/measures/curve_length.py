@@ -16,17 +16,13 @@ _ROUNDING = 1e-6
 
 @checked
 def curve_lengths(
-    shape: Literal["bezier", "chain"],
-    positions: Sequence[float],
-    to_bend: float,
-    from_bend: float,
-    straight: float,
+    shape: Literal["bezier", "chain"], positions: Sequence[float], to_bend: float, from_bend: float, straight: float
 ) -> tuple[float, ...]:
     """Arc length ∫₀ᵗ ‖θ'(s)‖₂ ds from the first end to every position.
 
-    A chain of straight pieces is 2t·‖φ−θ₁‖ long up to its bend. The speed of a quadratic Bézier curve is
-    θ'(t) = 2[(1−t)u + tv] with u = φ−θ₁ and v = θ₂−φ; its norm needs ‖u‖, ‖v‖ and ‖u+v‖ alone. Integrated numerically,
-    to a relative error of about 1e-8.
+    A chain of straight pieces is 2t·‖φ−θ₁‖ long up to its bend. The speed of a quadratic Bézier curve is θ'(t) =
+    2[(1−t)u + tv] with u = φ−θ₁ and v = θ₂−φ; its norm needs ‖u‖, ‖v‖ and ‖u+v‖ alone. Integrated numerically, to a
+    relative error of about 1e-8.
 
     At least the straight distance from the first end, at most the chain's length; scales with the distances; invariant
     to everything that keeps them (rotations of the parameter space, permutations of its axes).

@@ -33,8 +33,8 @@ class Reached:
 
     Attributes:
         epoch: the first measured epoch at or beyond the threshold; None if it never was (censored).
-        after: the last measured epoch before: the crossing lies in (after, epoch]; None if it was there from
-            the first measured epoch on.
+        after: the last measured epoch before: the crossing lies in (after, epoch]; None if it was there from the first
+            measured epoch on.
     """
 
     epoch: int | None
@@ -55,8 +55,8 @@ class Trend:
         standard_error: of the slope, from the residuals.
         p_value: one-sided, of a slope of at most 0.
         improving: ``p_value`` is below the level: the curve has not ended.
-        upper: upper one-sided limit of the slope: what may still be gained per epoch. "Not improving" with a
-            large ``upper`` is a short or noisy window, not a plateau.
+        upper: upper one-sided limit of the slope: what may still be gained per epoch. "Not improving" with a large
+            ``upper`` is a short or noisy window, not a plateau.
         points: epochs in the window.
     """
 
@@ -89,8 +89,8 @@ class Spike:
 def optimisation_speed(curves: Sequence[Curve]) -> list[float] | None:
     """Mean of each clean training metric over the epochs common to all curves, epoch 0 left out.
 
-    To be computed from training data under the evaluation transform. Comparable only within one call: the
-    epochs are those that all curves have.
+    To be computed from training data under the evaluation transform. Comparable only within one call: the epochs are
+    those that all curves have.
 
     Args:
         curves: training metric by epoch, one for each network.
@@ -120,8 +120,8 @@ def optimisation_speed(curves: Sequence[Curve]) -> list[float] | None:
 def common_thresholds(curves: Sequence[Curve], count: int = 5, *, higher_is_better: bool = True) -> list[float]:
     """Evenly spaced levels that no curve starts at and at least one reaches.
 
-    From the best start of all curves (left out) to the best value of all curves (included). A weaker curve is
-    censored at the upper levels instead of drawing them down to what it can do.
+    From the best start of all curves (left out) to the best value of all curves (included). A weaker curve is censored
+    at the upper levels instead of drawing them down to what it can do.
 
     Args:
         curves: metric by epoch.
@@ -139,9 +139,7 @@ def common_thresholds(curves: Sequence[Curve], count: int = 5, *, higher_is_bett
     """
     if not curves or count < 1:
         raise MeasureError(
-            "thresholds need curves and a count",
-            expected="at least one",
-            got=f"{len(curves)} curves, count = {count}",
+            "thresholds need curves and a count", expected="at least one", got=f"{len(curves)} curves, count = {count}"
         )
     for curve in curves:
         _check(curve)
@@ -190,10 +188,9 @@ def steps_to_threshold(curve: Curve, threshold: float, *, higher_is_better: bool
 def speed_from_equal_loss(losses: Sequence[Curve], metrics: Sequence[Curve]) -> list[float] | None:
     """Optimisation speed counted from the moment each network has the same training loss.
 
-    A pre-trained network may only seem fast because it starts lower. The level is the lowest of the starting
-    losses; the clock of each network starts at its first epoch with a loss at or below that level; the speed
-    is the mean of its metric over the epochs after that, as many as all networks have. Epochs must be
-    consecutive.
+    A pre-trained network may only seem fast because it starts lower. The level is the lowest of the starting losses;
+    the clock of each network starts at its first epoch with a loss at or below that level; the speed is the mean of its
+    metric over the epochs after that, as many as all networks have. Epochs must be consecutive.
 
     Args:
         losses: clean training loss by epoch from epoch 0, one for each network.
@@ -203,8 +200,7 @@ def speed_from_equal_loss(losses: Sequence[Curve], metrics: Sequence[Curve]) -> 
         One number for each network; None if one never gets down to the level or has no epoch left after it.
 
     Raises:
-        MeasureError: different numbers of curves, curves of different or missing epochs, or values that are
-            not finite.
+        MeasureError: different numbers of curves, curves of different or missing epochs, or values that are not finite.
     """
     if not losses or len(losses) != len(metrics):
         raise MeasureError(
@@ -239,10 +235,10 @@ def speed_from_equal_loss(losses: Sequence[Curve], metrics: Sequence[Curve]) -> 
 def still_improving(curve: Curve, *, level: float = 0.05, higher_is_better: bool = True) -> Trend | None:
     """Whether a validation curve still rises at its end, against its own noise.
 
-    Least squares line through the last max(3, ⌈a third⌉) of the epochs after 0, and a one-sided t test of its
-    slope with (points − 2) degrees of freedom. Residuals of neighbouring epochs are taken as independent;
-    they are often positively correlated, which makes "improving" too ready. With three points only steep
-    rises are seen: read ``upper`` before calling it a plateau. Residuals at rounding level count as none.
+    Least squares line through the last max(3, ⌈a third⌉) of the epochs after 0, and a one-sided t test of its slope
+    with (points − 2) degrees of freedom. Residuals of neighbouring epochs are taken as independent; they are often
+    positively correlated, which makes "improving" too ready. With three points only steep rises are seen: read
+    ``upper`` before calling it a plateau. Residuals at rounding level count as none.
 
     Args:
         curve: validation metric by epoch.

@@ -1,8 +1,7 @@
 """Distance in parameter space, in float64, one tensor at a time.
 
-Parameters are a mapping from name to tensor, as ``dict(model.named_parameters())``: frozen parameters are in
-it, buffers are not. (``state_dict`` holds buffers too: running statistics are no parameters and must be left
-out.)
+Parameters are a mapping from name to tensor, as ``dict(model.named_parameters())``: frozen parameters are in it,
+buffers are not. (``state_dict`` holds buffers too: running statistics are no parameters and must be left out.)
 """
 
 import math
@@ -65,10 +64,9 @@ def parameter_norm(parameters: Parameters) -> float:
 def parameter_distance(a: Parameters, b: Parameters, initial: Parameters | None = None) -> Distance:
     """‖θ_a − θ_b‖₂ over all parameters, frozen ones included.
 
-    A metric: symmetric, 0 only for equal parameters, with the triangle inequality. Invariant to one
-    orthogonal map of both (a permutation of channels applied to both). Not invariant to permuting the
-    channels of one of them, nor to rescaling that leaves the function unchanged, such as weights before a
-    norm layer.
+    A metric: symmetric, 0 only for equal parameters, with the triangle inequality. Invariant to one orthogonal map of
+    both (a permutation of channels applied to both). Not invariant to permuting the channels of one of them, nor to
+    rescaling that leaves the function unchanged, such as weights before a norm layer.
 
     Args:
         a: parameters of the first network.
@@ -131,16 +129,14 @@ def distance_by_module(
 
 @checked
 def group_by_module(names: Iterable[str], modules: Sequence[str]) -> dict[str, list[str]]:
-    """Which parameters belong to which module: the longest module name that is the parameter's name or leads
-    it.
+    """Which parameters belong to which module: the longest module name that is the parameter's name or leads it.
 
     Args:
         names: of the parameters.
         modules: of the modules; where one lies inside another, its parameters are its own.
 
     Returns:
-        Names by module, in the order of ``modules``; parameters of none under ``""`` at the end, if there are
-        any.
+        Names by module, in the order of ``modules``; parameters of none under ``""`` at the end, if there are any.
 
     Raises:
         MeasureError: a module has no parameters (with the nearest names that have).
@@ -193,12 +189,11 @@ def displacement_cosine(
 ) -> float | None:
     """Cosine between two displacements θ_a − θ_0a and θ_b − θ_0b.
 
-    Shared weight decay alone pulls both networks along −θ_0 and makes the cosine positive;
-    ``without_decay`` removes from each displacement its component along its own start.
-    For displacements of equal length r whose ends are d apart and that have one start, it is 1 − d²/(2r²).
+    Shared weight decay alone pulls both networks along −θ_0 and makes the cosine positive; ``without_decay`` removes
+    from each displacement its component along its own start. For displacements of equal length r whose ends are d apart
+    and that have one start, it is 1 − d²/(2r²).
 
-    Invariant to scaling each displacement and to one orthogonal map of all four. Not invariant to moving a
-    start.
+    Invariant to scaling each displacement and to one orthogonal map of all four. Not invariant to moving a start.
 
     Args:
         a: parameters of the first network.
@@ -208,8 +203,8 @@ def displacement_cosine(
         without_decay: project out the decay direction first.
 
     Returns:
-        In [−1, 1]; None if a displacement is 0, or if the projection leaves no more than float32 weights lose
-        to rounding (1e-7 of their norm).
+        In [−1, 1]; None if a displacement is 0, or if the projection leaves no more than float32 weights lose to
+        rounding (1e-7 of their norm).
 
     Raises:
         MeasureError: names or shapes differ, a tensor is not floating point, or not finite.
@@ -246,7 +241,7 @@ def displacement_cosine(
 
 
 def _flat(parameters: Parameters) -> Iterator[tuple[str, Tensor]]:
-    """One tensor after the other, flat, float64, on the CPU (not every device knows float64)."""
+    """Flatten one tensor after the other to float64 on the CPU (not every device knows float64)."""
     for name, tensor in parameters.items():
         if not tensor.is_floating_point():
             raise MeasureError(
@@ -273,9 +268,7 @@ def _check_match(a: Parameters, b: Parameters) -> None:
         name = min(apart)
         side, other = ("first", b) if name in a else ("second", a)
         raise MeasureError(
-            f"the parameter {name!r} is only in the {side} network",
-            expected="equal names",
-            hint=nearest(name, other),
+            f"the parameter {name!r} is only in the {side} network", expected="equal names", hint=nearest(name, other)
         )
     for name in a:
         if a[name].shape != b[name].shape:

@@ -1,8 +1,8 @@
 """Distance between two domains, from features: Fréchet, kernel, proxy-A, batch-norm moments.
 
-Fréchet distance and proxy-A are biased: two halves of one data set are not at distance 0, and the more features and
-the fewer examples, the further apart they seem. So :func:`against_halves` compares equal numbers of examples and gives
-the distance of two halves of the first set beside it.
+Fréchet distance and proxy-A are biased: two halves of one data set are not at distance 0, and the more features and the
+fewer examples, the further apart they seem. So :func:`against_halves` compares equal numbers of examples and gives the
+distance of two halves of the first set beside it.
 """
 
 import math
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import check_axes, of_tensors
+from transferscope.measures.arguments import check_axes, group_numbers, of_tensors
 from transferscope.measures.logistic import fit_logistic, scaling
 
 __all__ = [
@@ -227,8 +227,8 @@ def batch_norm_distance(
         mean over channels of [(μ − μ_P)² + (σ − σ_P)²] / (½ (σ² + σ_P²) + ε)
 
     The numerator is the squared Fréchet distance of two one-dimensional Gaussians; the denominator makes it free of the
-    channel's scale, and keeps a channel that hardly varies in P from deciding everything. No source image is needed.
-    At least 0; symmetric. Invariant to a scale or an offset of a channel (but for ε) and to the order of channels.
+    channel's scale, and keeps a channel that hardly varies in P from deciding everything. No source image is needed. At
+    least 0; symmetric. Invariant to a scale or an offset of a channel (but for ε) and to the order of channels.
 
     Args:
         mean: ``channels``, of the activations on the target.
@@ -296,9 +296,9 @@ def against_halves(
 ) -> DomainEstimate:
     """A distance at equal numbers of examples, with its null: the same between two halves of the first set.
 
-    In each draw the first set is cut at random into two halves, and of the second a part of the same size is taken;
-    the distance of one half to that part stands against the distance of the two halves. The spread over the draws is
-    the standard error (delete-half jackknife; Shao & Wu 1989): about that of one statistic of the whole sets, too large
+    In each draw the first set is cut at random into two halves, and of the second a part of the same size is taken; the
+    distance of one half to that part stands against the distance of the two halves. The spread over the draws is the
+    standard error (delete-half jackknife; Shao & Wu 1989): about that of one statistic of the whole sets, too large
     where one set has many more examples than are used.
 
     Args:
@@ -357,14 +357,7 @@ def against_halves(
 
 
 def _labels(groups: npt.ArrayLike | None, examples: int) -> npt.NDArray[np.intp]:
-    if groups is None:
-        return np.arange(examples)
-    labels = np.asarray(groups)
-    if labels.shape != (examples,):
-        raise MeasureError(
-            "groups must name the group of each example", expected=f"({examples},)", got=str(labels.shape)
-        )
-    return np.unique(labels, return_inverse=True)[1]
+    return np.arange(examples) if groups is None else group_numbers(groups, examples, name="groups")
 
 
 def _piece(labels: npt.NDArray[np.intp], pieces: int) -> int:

@@ -15,8 +15,8 @@ class Noninferiority:
     """Whether something was kept, by equivalence and not by absence of significance.
 
     Attributes:
-        verdict: ``kept``: the upper limit of the loss is below the margin; ``lost``: the lower limit is above
-            it; else ``undecided``.
+        verdict: ``kept``: the upper limit of the loss is below the margin; ``lost``: the lower limit is above it; else
+            ``undecided``.
         loss: reference − candidate, larger is worse.
         margin: the largest loss that counts as nothing.
     """
@@ -30,9 +30,9 @@ class Noninferiority:
 def noninferior(loss: Interval, margin: float = 0.005) -> Noninferiority:
     """ "Kept", "negligible", "as good as": the upper one-sided 95 % limit of the loss is below a margin.
 
-    The ends of a two-sided 90 % interval are one-sided 95 % limits, so the loss is to be given with
-    ``confidence=0.90`` (for m statements at once: ``bonferroni_confidence(m, 0.90)``). A range of two seeds,
-    or no interval, leaves it undecided.
+    The ends of a two-sided 90 % interval are one-sided 95 % limits, so the loss is to be given with ``confidence=0.90``
+    (for m statements at once: ``bonferroni_confidence(m, 0.90)``). A range of two seeds, or no interval, leaves it
+    undecided.
 
     Args:
         loss: reference − candidate, in the unit of ``margin``, with a confidence of at least 0.90.

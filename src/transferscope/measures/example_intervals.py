@@ -32,8 +32,8 @@ def bootstrap_interval(
 ) -> Interval:
     """Percentile bootstrap over examples: it speaks for these trained networks only.
 
-    Paired by construction: one draw of examples serves all arrays, so a statistic of two networks compares
-    them on the same resample. Percentile limits are slightly too narrow for few examples.
+    Paired by construction: one draw of examples serves all arrays, so a statistic of two networks compares them on the
+    same resample. Percentile limits are slightly too narrow for few examples.
 
     Args:
         statistic: ``(weights [draws examples], *arrays) -> [draws]``, NaN where a draw leaves it undefined.
@@ -41,13 +41,12 @@ def bootstrap_interval(
         clusters: ``examples``, the patient or group of each example: whole groups are drawn.
         draws: how many resamples.
         seed: of the draws; the same seed gives the same interval.
-        confidence: in (0, 1).
 
     Returns:
-        Basis ``examples``; ``n`` counts examples, or groups. No interval for a single unit, or where more
-        than 5 % of the draws leave the statistic undefined (fewer are left out, and ``note`` counts them), or where
-        both limits are equal up to rounding (flag ``no_spread``).
-        Value None where the statistic is not defined for the examples themselves.
+        Basis ``examples``; ``n`` counts examples, or groups. No interval for a single unit, or where more than 5 % of
+        the draws leave the statistic undefined (fewer are left out, and ``note`` counts them), or where both limits are
+        equal up to rounding (flag ``no_spread``). Value None where the statistic is not defined for the examples
+        themselves.
 
     Raises:
         MeasureError: arrays of different length, no examples, or a confidence outside (0, 1).
@@ -95,8 +94,7 @@ def mean_difference_interval(
 ) -> Interval:
     """Paired bootstrap over examples of mean(a) − mean(b), each averaged over its seeds first.
 
-    For correctness this is the difference of the mean accuracies; for per-example losses that of the mean
-    losses.
+    For correctness this is the difference of the mean accuracies; for per-example losses that of the mean losses.
 
     Args:
         a: ``seeds examples`` or ``examples``.
@@ -104,12 +102,11 @@ def mean_difference_interval(
         clusters: ``examples``, the group of each example.
         draws: how many resamples.
         seed: of the draws.
-        confidence: in (0, 1).
 
     Returns:
         As :func:`bootstrap_interval`. Where all examples of [0, 1] differ alike (none of them, say), resampling shows
-        no spread at all: the limits then are as far away as a share of n examples of which none was seen may be,
-        1 − ((1 − confidence) / 2)^(1/n), so that few examples never show that two networks are equal.
+        no spread at all: the limits then are as far away as a share of n examples of which none was seen may be, 1 −
+        ((1 − confidence) / 2)^(1/n), so that few examples never show that two networks are equal.
 
     Raises:
         MeasureError: ``a`` and ``b`` speak of different numbers of examples.
@@ -148,8 +145,8 @@ def auc_difference_interval(
 ) -> Interval:
     """Paired bootstrap over examples of the difference of mean AUC, a − b.
 
-    In each resample the AUC of every seed and label is averaged: over the labels that have both classes among
-    the examples, then over seeds. It is not the AUC of averaged scores, which would be that of an ensemble.
+    In each resample the AUC of every seed and label is averaged: over the labels that have both classes among the
+    examples, then over seeds. It is not the AUC of averaged scores, which would be that of an ensemble.
 
     Args:
         a: ``seeds examples labels`` scores (or ``examples labels`` of one seed).
@@ -158,7 +155,6 @@ def auc_difference_interval(
         clusters: ``examples``, the group of each example.
         draws: how many resamples; the cost is that of draws × examples × labels × seeds additions.
         seed: of the draws.
-        confidence: in (0, 1).
 
     Returns:
         As :func:`bootstrap_interval`; value None if no label has both classes.

@@ -13,11 +13,10 @@ __all__ = ["bonferroni", "bonferroni_confidence", "holm"]
 
 @of_arrays
 def holm(p: Sequence[float | None]) -> list[float | None]:
-    """Holm's adjusted p values: reject where it is ≤ 0.05 and the whole family errs in at most 5 % of
-    studies.
+    """Holm's adjusted p values: reject where it is ≤ 0.05 and the whole family errs in at most 5 % of studies.
 
-    Sorted upwards, p₍ᵢ₎ becomes the largest of min(1, (m − j + 1)·p₍ⱼ₎) for j ≤ i. Holds under any
-    dependence, and is never above :func:`bonferroni`.
+    Sorted upwards, p₍ᵢ₎ becomes the largest of min(1, (m − j + 1)·p₍ⱼ₎) for j ≤ i. Holds under any dependence, and is
+    never above :func:`bonferroni`.
 
     Args:
         p: one value for each test; None where there was no test (it stays None and is not counted).

@@ -35,8 +35,6 @@ class Lattice:
     Attributes:
         classes: for each class of input places that is read, its taps (indices into the flattened kernel).
         shifts: int64 ``taps axes``, in units of ``copies`` outputs along each axis.
-        periods: frequencies along each axis that differ.
-        copies: how often each of them occurs.
     """
 
     classes: tuple[tuple[int, ...], ...]
@@ -47,15 +45,6 @@ class Lattice:
 
 def lattice(kernel: Sequence[int], size: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Lattice:
     """The taps of a kernel on a periodic map.
-
-    Args:
-        kernel: taps along each axis.
-        size: of the map that is read, along each axis.
-        stride: along each axis.
-        dilation: along each axis.
-
-    Raises:
-        MeasureError: a stride does not divide the size of its axis, or a number is below 1.
 
     Example:
         >>> found = lattice((3,), (8,), (2,), (1,))
@@ -117,9 +106,6 @@ def _axis(kernel: int, size: int, stride: int, dilation: int) -> _Axis:
 def half_plane(periods: Sequence[int]) -> tuple[Tensor, int]:
     """One of each pair of frequencies f, −f; a real kernel has conjugate blocks there, so equal singular values.
 
-    Args:
-        periods: frequencies along each axis; none is one frequency.
-
     Returns:
         int64 ``frequencies axes``, those with f = −f first (their blocks are real), and how many these are. The others
         count twice.
@@ -144,10 +130,6 @@ def half_plane(periods: Sequence[int]) -> tuple[Tensor, int]:
 
 def phases(frequencies: Tensor, found: Lattice) -> tuple[Tensor, Tensor]:
     """Real and imaginary part of exp(−2πi f·q / m), each float64 ``frequencies taps``; exact at multiples of a quarter.
-
-    Args:
-        frequencies: int64 ``frequencies axes``.
-        found: the taps.
 
     Example:
         >>> found = lattice((3,), (4,), (1,), (1,))

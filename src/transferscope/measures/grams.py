@@ -1,8 +1,8 @@
 """Gram matrices of features: centred, U-centred, of the RBF kernel.
 
-Why they are exact in float32: features are centred before the Gram matrix, so an offset costs no digits; features
-whose squares float32 cannot hold are scaled by a power of two, which costs none either; everything after the Gram
-matrix is float64.
+Why they are exact in float32: features are centred before the Gram matrix, so an offset costs no digits; features whose
+squares float32 cannot hold are scaled by a power of two, which costs none either; everything after the Gram matrix is
+float64.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ __all__ = [
     "Kind",
     "centred_gram",
     "check_grams",
+    "flat_and_scaled",
     "gram_and_rounding",
     "power_of_two",
     "rbf_grams",
@@ -95,12 +96,21 @@ def power_of_two(features: Tensor) -> float:
     return 2.0 ** -max(-most, min(most, exponent))
 
 
+def flat_and_scaled(features: Tensor) -> tuple[Tensor, float]:
+    """Flatten features, ``examples features`` in float64 on the CPU, and multiply them by :func:`power_of_two`."""
+    flat = features.detach().flatten(1).cpu().to(torch.float64)
+    if not bool(torch.isfinite(flat).all()):
+        raise MeasureError("features are not finite", expected="finite features", hint="leave out diverged networks")
+    scale = power_of_two(flat)
+    return flat * scale, scale
+
+
 @of_tensors
 def centred_gram(features: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The Gram matrix of features that are centred over the examples first, and the offset taken off.
 
-    Computed in chunks of features: no centred copy of a feature map is ever held, and only half of the
-    symmetric matrix is multiplied out.
+    Computed in chunks of features: no centred copy of a feature map is ever held, and only half of the symmetric matrix
+    is multiplied out.
 
     Args:
         features: ``examples ...``, floating point; everything after the first axis is flattened.
@@ -138,9 +148,6 @@ def gram_and_rounding(features: Tensor, out: Tensor | None = None) -> tuple[Tens
     Returns:
         The Gram matrix; and two numbers: Σ m_j², where the errors of all features go together, and √Σ m_j⁴, where they
         are independent.
-
-    Raises:
-        MeasureError: fewer than two axes, or not floating point.
     """
     if features.dim() < 2 or not features.is_floating_point():
         raise MeasureError(
@@ -181,11 +188,7 @@ def gram_and_rounding(features: Tensor, out: Tensor | None = None) -> tuple[Tens
 
 
 def check_grams(grams: Tensor, kind: Kind) -> int:
-    """How many examples they are of.
-
-    Raises:
-        MeasureError: not square, or fewer examples than ``kind`` needs.
-    """
+    """Refuse Gram matrices that do not fit the estimator; return how many examples they are of."""
     if grams.dim() < 2 or grams.shape[-1] != grams.shape[-2]:
         raise MeasureError("Gram matrices are square", expected="points examples examples", got=str(tuple(grams.shape)))
     examples = int(grams.shape[-1])
@@ -203,9 +206,8 @@ def check_grams(grams: Tensor, kind: Kind) -> int:
 def u_centred(grams: Tensor) -> Tensor:
     """U-centred Gram matrices: rows and columns sum to zero, the diagonal is zero.
 
-    ``K_ij - r_i/(n-2) - r_j/(n-2) + s/((n-1)(n-2))`` off the diagonal, with row sums r and sum s of K without
-    its diagonal. ``hsic1(K, L) = sum(u_centred(K) * u_centred(L)) / (n (n-3))``. Invariant to ``K_ij + a_i +
-    a_j``.
+    ``K_ij - r_i/(n-2) - r_j/(n-2) + s/((n-1)(n-2))`` off the diagonal, with row sums r and sum s of K without its
+    diagonal. ``hsic1(K, L) = sum(u_centred(K) * u_centred(L)) / (n (n-3))``. Invariant to ``K_ij + a_i + a_j``.
 
     Args:
         grams: ``... examples examples``, symmetric, at least 4 examples.
@@ -233,8 +235,8 @@ def rbf_grams(grams: Tensor, bandwidth: float = 1.0, floors: Tensor | None = Non
 
     ``exp(-d_ij^2 / (2 bandwidth^2 m))`` with ``d_ij^2 = K_ii + K_jj - 2 K_ij`` and m the median of d^2 over the pairs
     of different examples of this batch (the median heuristic, as in the code of Kornblith et al. 2019). So the kernel
-    is invariant to orthogonal maps, isotropic scale and offset of the features; not to a change of the batch size,
-    with which the median varies a little.
+    is invariant to orthogonal maps, isotropic scale and offset of the features; not to a change of the batch size, with
+    which the median varies a little.
 
     Args:
         grams: ``points examples examples``, symmetric, of the linear kernel; centring does not matter.

@@ -38,8 +38,8 @@ class Interval:
         low: lower end; None where there is no interval.
         high: upper end.
         n: how many seeds, examples or groups of examples it rests on.
-        basis: ``seeds``: a claim about training in general; ``examples``: about these trained networks;
-            ``range``: no interval, the smaller and larger of two values; None: one value.
+        basis: ``seeds``: a claim about training in general; ``examples``: about these trained networks; ``range``: no
+            interval, the smaller and larger of two values; None: one value.
         confidence: two-sided; each end alone is a one-sided limit of confidence (1 + confidence) / 2.
         note: what a reader must know.
         flags: what is wrong with it, by key.
@@ -105,15 +105,7 @@ def exponential(interval: Interval) -> Interval:
 
 
 def finite(what: str, values: Sequence[float] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """``values`` as an array.
-
-    Args:
-        what: they are, for the message.
-        values: at least one.
-
-    Raises:
-        MeasureError: none, or one that is not finite.
-    """
+    """``values`` as an array."""
     data = np.asarray(values, dtype=np.float64)
     if data.ndim != 1 or not len(data) or not np.isfinite(data).all():
         raise MeasureError(

@@ -13,7 +13,7 @@ from torch import Tensor
 from transferscope.arguments import checked
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_tensors
-from transferscope.measures.grams import power_of_two
+from transferscope.measures.grams import flat_and_scaled, power_of_two
 
 __all__ = [
     "Cca",
@@ -41,7 +41,7 @@ class Decomposition:
 
     @property
     def examples(self) -> int:
-        """How many."""
+        """Count the examples."""
         return int(self.basis.shape[0])
 
     @property
@@ -55,8 +55,8 @@ class Cca:
     """What :func:`canonical_correlation` gives.
 
     Attributes:
-        value: in [0, 1]; None where a side spans all directions the examples allow: it is 1 then, whatever the
-            features are.
+        value: in [0, 1]; None where a side spans all directions the examples allow: it is 1 then, whatever the features
+            are.
         chance: what independent normal features of these ranks give on average, (larger rank) / (examples − 1).
         directions: how many canonical correlations were averaged: the smaller rank.
     """
@@ -88,11 +88,7 @@ def decompose(features: Tensor) -> Decomposition | None:
             expected="a floating-point tensor, examples first, with at least two axes and two examples",
             got=f"{features.dtype} of shape {tuple(features.shape)}",
         )
-    flat = features.detach().flatten(1).cpu().to(torch.float64)
-    if not bool(torch.isfinite(flat).all()):
-        raise MeasureError("features are not finite", expected="finite features", hint="leave out diverged networks")
-    scale = power_of_two(flat)
-    flat = flat * scale
+    flat, scale = flat_and_scaled(features)
     mean = flat.mean(0)
     basis, scales, _ = torch.linalg.svd(flat - mean, full_matrices=False)
     examples, width = flat.shape

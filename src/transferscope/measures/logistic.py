@@ -112,7 +112,6 @@ def fit_logistic(
         labels: ``examples``, 0 to classes − 1; or ``examples labels`` of 0 and 1.
         classes: how many there are; some may have no example.
         penalty: positive.
-        task: ``single`` or ``multi``.
         start: a fit to begin from, for a path of penalties.
         tolerance: largest entry of the gradient at the end, in coordinates of about unit curvature.
 

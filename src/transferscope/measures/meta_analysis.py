@@ -62,16 +62,16 @@ def random_effects(
 
     Effects of one cluster (a pre-trained network, a data set) are not independent. They become one: their mean, whose
     error is the mean of their errors, as if they were perfectly correlated (Borenstein et al. 2009, ch. 24): never too
-    small. For the k cluster effects y with errors s and weights w, the mean is μ = Σ w y / Σ w, its variance
-    Σ w (y − μ)² / ((k − 1) Σ w), and t has k − 1 degrees of freedom. The variance is taken as it is where weights are
-    equal; with inverse variances, not below 1 / Σ w (Röver et al. 2015).
+    small. For the k cluster effects y with errors s and weights w, the mean is μ = Σ w y / Σ w, its variance Σ w (y −
+    μ)² / ((k − 1) Σ w), and t has k − 1 degrees of freedom. The variance is taken as it is where weights are equal;
+    with inverse variances, not below 1 / Σ w (Röver et al. 2015).
 
     *Equal* weights are the default: errors that come from three seeds are too uncertain to weigh studies by, and a
     study that by chance shows little spread would decide alone. The interval is then Student's over clusters, and τ² is
     max(0, variance of y − mean s²) (Hedges & Olkin 1985). With *inverse variances*, w = 1 / (s² + τ²), and τ² is of
-    Paule and Mandel (1982): Σ w (y − μ)² = k − 1. Prediction: μ ± t of k − 1 degrees of freedom times
-    √(τ² + mean s² + error²), the effect that a new cluster with such errors would show; of its true effect (without
-    mean s²) the usual interval covers only 89 % for 8 clusters of three seeds, because τ is then hardly known.
+    Paule and Mandel (1982): Σ w (y − μ)² = k − 1. Prediction: μ ± t of k − 1 degrees of freedom times √(τ² + mean s² +
+    error²), the effect that a new cluster with such errors would show; of its true effect (without mean s²) the usual
+    interval covers only 89 % for 8 clusters of three seeds, because τ is then hardly known.
 
     Shifts and scales with the values (errors scaled alike); not changed by the order of the studies, nor by one study
     that stands twice in one cluster.
@@ -81,7 +81,6 @@ def random_effects(
         errors: ``studies`` standard errors, 0 or more; with inverse variances above 0.
         clusters: ``studies``, what each shares with others; every study its own where None.
         weights: ``equal`` or ``inverse_variance``.
-        confidence: in (0, 1).
 
     Raises:
         MeasureError: lengths that differ, an error below 0, a number that is not finite, or unknown weights.

@@ -27,18 +27,11 @@ def gap_over_examples(
 
     Args:
         better: logits ``examples classes``, one per seed.
-        worse: as ``better``.
         labels: ``examples`` or ``examples labels``.
-        metric: ``top1``, ``top5`` or ``auc``.
         clusters: group of each example, drawn together; None draws examples.
-        draws: how many resamples.
-        seed: of the draws.
 
     Returns:
         The interval of metric(better) − metric(worse); in each resample the metric of every seed, then their mean.
-
-    Raises:
-        MeasureError: logits, labels and metric do not fit each other.
     """
     sides = [np.stack([judged(logits, labels, metric) for logits in side]) for side in (better, worse)]
     return difference_over_examples(sides[0], sides[1], labels, metric, clusters, draws, seed)
@@ -58,16 +51,8 @@ def difference_over_examples(
 
     Args:
         better: ``examples`` or ``seeds examples`` (AUC: with an axis of labels behind).
-        worse: as ``better``.
         labels: ``examples`` or ``examples labels``.
-        metric: ``top1``, ``top5`` or ``auc``.
         clusters: group of each example, drawn together; None draws examples.
-        draws: how many resamples.
-        seed: of the draws.
-        confidence: in (0, 1).
-
-    Raises:
-        MeasureError: as :func:`gap_over_examples`.
     """
     if metric == "auc":
         truth = labels.numpy() if labels.ndim == 2 else labels.numpy()[:, None]
@@ -81,13 +66,9 @@ def judged(logits: Tensor, labels: Tensor, metric: str) -> npt.NDArray[np.float6
     Args:
         logits: ``examples classes``.
         labels: ``examples`` or ``examples labels``.
-        metric: ``top1``, ``top5`` or ``auc``.
 
     Returns:
         ``examples``; for AUC ``examples labels``, a single column for two classes.
-
-    Raises:
-        MeasureError: logits, labels and metric do not fit each other.
     """
     if metric != "auc":
         right: npt.NDArray[np.float64] = hits(logits, labels, 5 if metric == "top5" else 1).double().numpy()

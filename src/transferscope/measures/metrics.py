@@ -1,7 +1,7 @@
 """Losses and metrics of one network's logits, in float64.
 
-Everything is computed on the CPU in float64, whatever device and precision the logits come in, so that a
-number does not depend on where it was summed. Nothing here keeps a gradient.
+Everything is computed on the CPU in float64, whatever device and precision the logits come in, so that a number does
+not depend on where it was summed. Nothing here keeps a gradient.
 """
 
 from dataclasses import dataclass
@@ -73,11 +73,11 @@ class LabelAuc:
 def per_example_loss(logits: Tensor, labels: Tensor, task: Task = "single") -> Tensor:
     """Cross-entropy of each example, or binary cross-entropy averaged over its labels.
 
-    ``single``: −log softmax(logits)[label]. ``multi``: the mean over labels of
-    −y·log sigmoid(z) − (1−y)·log(1 − sigmoid(z)).
+    ``single``: −log softmax(logits)[label]. ``multi``: the mean over labels of −y·log sigmoid(z) − (1−y)·log(1 −
+    sigmoid(z)).
 
-    Invariant to a constant added to all logits of an example (``single`` only), to a permutation of the
-    classes together with the labels. Not invariant to a scale of the logits.
+    Invariant to a constant added to all logits of an example (``single`` only), to a permutation of the classes
+    together with the labels. Not invariant to a scale of the logits.
 
     Args:
         logits: ``examples classes``, any floating type and device.
@@ -165,8 +165,8 @@ def correct(logits: Tensor, labels: Tensor) -> Tensor:
 def hits(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     """Whether the class of each example is among its ``k`` largest logits.
 
-    Equal logits are ranked by class number, so that ``hits(…, 1)`` is :func:`correct` and constant logits are not
-    right everywhere. An example with a NaN among its logits is wrong.
+    Equal logits are ranked by class number, so that ``hits(…, 1)`` is :func:`correct` and constant logits are not right
+    everywhere. An example with a NaN among its logits is wrong.
 
     Invariant to any increasing map of an example's logits.
 
@@ -187,9 +187,7 @@ def hits(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     logits, labels = _checked(logits, labels)
     if labels.ndim != 1:
         raise MeasureError(
-            f"top{k} takes one label per example",
-            expected="labels of shape 'examples'",
-            got=str(tuple(labels.shape)),
+            f"top{k} takes one label per example", expected="labels of shape 'examples'", got=str(tuple(labels.shape))
         )
     if not 1 <= k <= logits.shape[1]:
         raise MeasureError(
@@ -234,8 +232,8 @@ def weighted_auc(scores: npt.ArrayLike, positive: npt.ArrayLike, weights: npt.Ar
     The weighted share of (positive, negative) pairs in which the positive one scores higher, ties counted ½
     (Mann–Whitney). A row of bootstrap counts gives the area of that resample, exactly.
 
-    Invariant to any strictly increasing map of the scores and to a scale of a row of weights; negating the
-    scores gives 1 − AUC.
+    Invariant to any strictly increasing map of the scores and to a scale of a row of weights; negating the scores gives
+    1 − AUC.
 
     Args:
         scores: ``examples``, no NaN.
@@ -243,8 +241,7 @@ def weighted_auc(scores: npt.ArrayLike, positive: npt.ArrayLike, weights: npt.Ar
         weights: ``draws examples``, at least 0.
 
     Returns:
-        ``draws``; NaN where a row leaves no positive or no negative example (callers turn it into a named
-        null).
+        ``draws``; NaN where a row leaves no positive or no negative example (callers turn it into a named null).
 
     >>> weighted_auc([0.1, 0.4, 0.4, 0.9], [False, True, False, True], np.ones((1, 4))).tolist()
     [0.875]
@@ -272,8 +269,8 @@ def per_label_auc(logits: Tensor, labels: Tensor) -> tuple[LabelAuc, ...]:
     """Area under the curve of each label.
 
     Args:
-        logits: ``examples labels``; or ``examples 2`` beside one label per example, where the score is the
-            difference of the two logits.
+        logits: ``examples labels``; or ``examples 2`` beside one label per example, where the score is the difference
+            of the two logits.
         labels: ``examples labels`` of 0 and 1, or ``examples`` integers 0 and 1.
 
     Returns:
@@ -299,14 +296,12 @@ def per_label_auc(logits: Tensor, labels: Tensor) -> tuple[LabelAuc, ...]:
 def metric(logits: Tensor, labels: Tensor, name: str) -> float | None:
     """One number for a network on a split.
 
-    ``top1`` and ``top5`` by :func:`top_k`. ``auc`` is the mean of :func:`per_label_auc` over the labels that
-    have
-    both positive and negative examples: the same labels for every network on one split.
+    ``top1`` and ``top5`` by :func:`top_k`. ``auc`` is the mean of :func:`per_label_auc` over the labels that have both
+    positive and negative examples: the same labels for every network on one split.
 
     Args:
         logits: ``examples classes``.
         labels: ``examples`` integers, or ``examples labels`` of 0 and 1.
-        name: ``top1``, ``top5`` or ``auc``.
 
     Returns:
         A number in [0, 1], larger is better; None if ``auc`` is defined for no label, or if a score is NaN.
@@ -318,10 +313,7 @@ def metric(logits: Tensor, labels: Tensor, name: str) -> float | None:
         return top_k(logits, labels, int(name[3:]))
     if name != "auc":
         raise MeasureError(
-            f"there is no metric {name!r}",
-            expected=" or ".join(METRICS),
-            got=name,
-            hint=nearest(name, METRICS),
+            f"there is no metric {name!r}", expected=" or ".join(METRICS), got=name, hint=nearest(name, METRICS)
         )
     areas = per_label_auc(logits, labels)
     if bool(torch.isnan(logits).any()):
@@ -358,9 +350,7 @@ def _task_of(labels: Tensor) -> Task:
 def _checked_logits(logits: Tensor) -> Tensor:
     if logits.ndim != 2 or 0 in logits.shape:
         raise MeasureError(
-            "logits must be a table",
-            expected="'examples classes', neither of them 0",
-            got=str(tuple(logits.shape)),
+            "logits must be a table", expected="'examples classes', neither of them 0", got=str(tuple(logits.shape))
         )
     # By way of the CPU: not every device knows float64.
     return logits.detach().cpu().double()

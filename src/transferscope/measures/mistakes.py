@@ -1,8 +1,8 @@
 """Which mistakes two networks share.
 
-All statistics of a pair follow from five counts over the examples: both wrong, only the first wrong, only the
-second wrong, both right, and both wrong with the same label. They are written for a matrix of weights, so
-that a bootstrap over examples is one matrix product.
+All statistics of a pair follow from five counts over the examples: both wrong, only the first wrong, only the second
+wrong, both right, and both wrong with the same label. They are written for a matrix of weights, so that a bootstrap
+over examples is one matrix product.
 """
 
 from dataclasses import dataclass
@@ -54,8 +54,8 @@ class Mistakes:
         accuracy_b: of the second.
         jaccard: common / (common + only_a + only_b), in [0, 1]; None if neither makes a mistake.
         same_label_share: same_label / common; None without common mistakes. With two classes it is always 1.
-        kappa: error consistency, in [−1, 1]; 0 is what independent mistakes give; None if both accuracies are
-            0 or both are 1 (or without examples).
+        kappa: error consistency, in [−1, 1]; 0 is what independent mistakes give; None if both accuracies are 0 or both
+            are 1 (or without examples).
         kappa_max: the largest kappa that these two accuracies allow; None as ``kappa``.
     """
 
@@ -76,17 +76,16 @@ class Mistakes:
 def compare_mistakes(predicted_a: npt.ArrayLike, predicted_b: npt.ArrayLike, labels: npt.ArrayLike) -> Mistakes:
     """Counts and agreement of the mistakes of two networks.
 
-    With p_k the accuracies, c_obs the share of examples that both get right or both get wrong and
-    c_exp = p₁p₂ + (1−p₁)(1−p₂):
-    κ = (c_obs − c_exp) / (1 − c_exp), κ_max = (1 − |p₁−p₂| − c_exp) / (1 − c_exp).
-    Unequal accuracies cap κ: read it against κ_max.
+    With p_k the accuracies, c_obs the share of examples that both get right or both get wrong and c_exp = p₁p₂ +
+    (1−p₁)(1−p₂): κ = (c_obs − c_exp) / (1 − c_exp), κ_max = (1 − |p₁−p₂| − c_exp) / (1 − c_exp). Unequal accuracies cap
+    κ: read it against κ_max.
 
-    Symmetric in the two networks (``only_a`` and ``only_b`` change places). Invariant to the order of the
-    examples and to renaming the classes; κ is not invariant to adding examples that both get right.
+    Symmetric in the two networks (``only_a`` and ``only_b`` change places). Invariant to the order of the examples and
+    to renaming the classes; κ is not invariant to adding examples that both get right.
 
     Args:
-        predicted_a: ``examples`` classes predicted by the first network; −1 is no prediction, always wrong,
-            and never the same wrong label.
+        predicted_a: ``examples`` classes predicted by the first network; −1 is no prediction, always wrong, and never
+            the same wrong label.
         predicted_b: ``examples``, by the second.
         labels: ``examples``, the true classes.
 
@@ -96,8 +95,8 @@ def compare_mistakes(predicted_a: npt.ArrayLike, predicted_b: npt.ArrayLike, lab
     Raises:
         MeasureError: arrays of different shapes, or not one label per example.
 
-    Reference: Geirhos, Meding & Wichmann (2020), "Beyond accuracy: quantifying trial-by-trial behaviour of
-    CNNs and humans by measuring error consistency", eqs. 1–3 and appendix.
+    Reference: Geirhos, Meding & Wichmann (2020), "Beyond accuracy: quantifying trial-by-trial behaviour of CNNs and
+    humans by measuring error consistency", eqs. 1–3 and appendix.
 
     >>> pair = compare_mistakes([0, 1, 1, 1], [0, 2, 1, 0], [0, 0, 0, 0])
     >>> pair.common, pair.only_a, pair.only_b, pair.same_label, pair.kappa
@@ -125,8 +124,7 @@ def mistake_indicators(
         labels: ``examples``.
 
     Returns:
-        ``examples 5`` of 0 and 1: both wrong, only a wrong, only b wrong, both right, both wrong with the
-        same label.
+        ``examples 5`` of 0 and 1: both wrong, only a wrong, only b wrong, both right, both wrong with the same label.
 
     Raises:
         MeasureError: arrays of different shapes, or not one label per example.
@@ -156,8 +154,8 @@ def weighted_mistakes(
         indicators: ``examples 5`` of :func:`mistake_indicators`.
 
     Returns:
-        ``draws`` for each name of :data:`MISTAKE_STATISTICS`; NaN where it is not defined (callers turn it
-        into a named null).
+        ``draws`` for each name of :data:`MISTAKE_STATISTICS`; NaN where it is not defined (callers turn it into a named
+        null).
     """
     check_axes("indicators", indicators, None, 5)
     check_axes("weights", weights, None, len(indicators))
@@ -205,8 +203,7 @@ def mistake_statistic(name: str) -> Statistic:
 def mistakes_by_group(
     predicted_a: npt.ArrayLike, predicted_b: npt.ArrayLike, labels: npt.ArrayLike, groups: npt.ArrayLike
 ) -> dict[int, Mistakes]:
-    """The mistakes of a pair within each group of examples: per class (``groups=labels``), per difficulty
-    stratum.
+    """The mistakes of a pair within each group of examples: per class (``groups=labels``), per difficulty stratum.
 
     Args:
         predicted_a: ``examples``.
@@ -238,14 +235,12 @@ def mistakes_by_label(
     """The mistakes of a pair for each label of a multi-label target.
 
     Args:
-        predicted_a: ``examples labels`` of 0 and 1 at probability ≥ ½ (see ``metrics.predictions``); −1 is
-            none.
+        predicted_a: ``examples labels`` of 0 and 1 at probability ≥ ½ (see ``metrics.predictions``); −1 is none.
         predicted_b: ``examples labels``.
         labels: ``examples labels``.
 
     Returns:
-        One for each label. A label is right or wrong by itself, so ``same_label_share`` is 1 wherever
-        defined.
+        One for each label. A label is right or wrong by itself, so ``same_label_share`` is 1 wherever defined.
 
     Raises:
         MeasureError: arrays of different shapes, or not several labels per example.

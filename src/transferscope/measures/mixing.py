@@ -6,18 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["mix"]
-
 
 @torch.no_grad()
 def mix(target: Tensor, ends: Sequence[Tensor], weights: Sequence[float]) -> None:
-    """Write Σ_k weights[k]·ends[k] into ``target``; whole numbers, and a weight of 1 alone, are copied bit for bit.
-
-    Args:
-        target: changed in place.
-        ends: of its shape and type.
-        weights: one for each.
-    """
+    """Write Σ_k weights[k]·ends[k] into ``target``; whole numbers, and a weight of 1 alone, are copied bit for bit."""
     alone = [index for index, weight in enumerate(weights) if weight != 0]
     if len(alone) == 1 and weights[alone[0]] == 1:
         target.copy_(ends[alone[0]])

@@ -43,9 +43,6 @@ def triangle(distances: npt.ArrayLike) -> Array:
     Returns:
         ``3 2`` coordinates, the third with y > 0.
 
-    Raises:
-        MeasureError: not three finite distances, equal networks, or three on one line.
-
     >>> triangle([[0.0, 3.0, 4.0], [3.0, 0.0, 5.0], [4.0, 5.0, 0.0]]).round(9).tolist()
     [[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]]
     """
@@ -76,7 +73,6 @@ def weights_at(places: npt.ArrayLike, corners: npt.ArrayLike) -> Array:
 
     Args:
         places: ``... 2`` coordinates.
-        corners: ``3 2``, of :func:`triangle`.
 
     >>> weights_at([[0.0, 4.0], [1.5, 0.0]], [[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]]).tolist()
     [[0.0, 0.0, 1.0], [0.5, 0.5, 0.0]]
@@ -91,9 +87,6 @@ def strides(resolution: int) -> tuple[int, ...]:
     """Steps of the grids from coarse to fine, each half of the one before, down to 1.
 
     The coarsest grid has at least 5 points a side.
-
-    Raises:
-        MeasureError: an even resolution, or one below 5.
 
     >>> strides(17), strides(25), strides(5)
     ((4, 2, 1), (4, 2, 1), (1,))
@@ -115,14 +108,14 @@ def coarse_to_fine(
 ) -> Surface:
     """Values on a grid, evaluated only where interpolation from the coarser grid was seen to be off.
 
-    The two coarsest grids are evaluated wholly. At every point of a level the difference to the mean of its two or
-    four neighbours one level up (bilinear interpolation) shows how much the last halving brought. The next level is
-    evaluated in the cells at whose corners this was above ``tolerance``; elsewhere values are interpolated and
-    flagged. A feature narrower than the second grid, or hidden at its points, is missed.
+    The two coarsest grids are evaluated wholly. At every point of a level the difference to the mean of its two or four
+    neighbours one level up (bilinear interpolation) shows how much the last halving brought. The next level is
+    evaluated in the cells at whose corners this was above ``tolerance``; elsewhere values are interpolated and flagged.
+    A feature narrower than the second grid, or hidden at its points, is missed.
 
     Args:
-        evaluate: row and column of the finest grid to ``quantities`` values; called once for a point, in no
-            particular order. Infinite values are kept.
+        evaluate: row and column of the finest grid to ``quantities`` values; called once for a point, in no particular
+            order. Infinite values are kept.
         resolution: points a side: odd, at least 5.
         tolerance: of the largest difference of judged values; 0 evaluates wherever anything is seen to change.
         judged: ``... quantities`` to what is compared; must be finite.

@@ -20,10 +20,8 @@ class Resolution:
     """How finely the maxima of profiles on [0, 1] were looked for.
 
     Attributes:
-        evaluations: points looked at.
         equivalent: points of the even grid that has the finest spacing of these everywhere.
         tolerance: intervals beside a maximum are at most so wide, where ``settled``.
-        bracket: widest interval beside the maximum of a profile.
         widest: widest interval at all: a peak that is narrower, between two points, may be missed.
         open: intervals wider than the tolerance that may hide a higher value, by how much the profile bends nearby.
     """
@@ -83,12 +81,12 @@ def next_point(
 
     An interval wider than the tolerance is looked into if it lies beside the maximum of a profile (up to its height
     tolerance: on a plateau any point is one), or, after those, if a profile may rise in it above its maximum by more
-    than that, the likeliest first.
-    How high it may rise is bounded by the parabola through its ends that bends four times as much as the second
-    differences at its ends: as high as the straight lines from the points around would meet, and more. At an end of the
-    line there is no second difference: it is what the two before it lead to, or the last one if that is larger, so that
-    a profile that is about to turn there is looked into. So several hills are followed side by side; what no finite
-    number of points can exclude is a peak narrower than an interval whose surroundings are straight.
+    than that, the likeliest first. How high it may rise is bounded by the parabola through its ends that bends four
+    times as much as the second differences at its ends: as high as the straight lines from the points around would
+    meet, and more. At an end of the line there is no second difference: it is what the two before it lead to, or the
+    last one if that is larger, so that a profile that is about to turn there is looked into. So several hills are
+    followed side by side; what no finite number of points can exclude is a peak narrower than an interval whose
+    surroundings are straight.
 
     Profiles with a value that is not finite are not followed: they have no barrier.
 
@@ -97,9 +95,6 @@ def next_point(
         profiles: ``profiles points``.
         tolerance: intervals of at most this width are not halved.
         heights: ``profiles``, at least 0: rises up to this count for nothing.
-
-    Raises:
-        MeasureError: shapes that do not fit, or positions that do not ascend.
 
     Reference: Piyavskii (1972) and Shubert (1972), with an estimated bound for the second derivative in place of a
     known one for the slope.
@@ -124,7 +119,7 @@ def next_point(
 def resolution(
     positions: npt.ArrayLike, profiles: npt.ArrayLike, tolerance: float, heights: npt.ArrayLike
 ) -> Resolution:
-    """How finely the maxima of profiles were looked for; arguments as of :func:`next_point`."""
+    """How finely the maxima of profiles were looked for; for the arguments see :func:`next_point`."""
     x, table, height = _checked(positions, profiles, heights)
     width = np.diff(x)
     bracket, left = 0.0, 0

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_tensors
-from transferscope.measures.grams import power_of_two
+from transferscope.measures.grams import flat_and_scaled
 
 __all__ = ["Dissimilarity", "dissimilarities", "rank_scores", "rsa", "rsa_of"]
 
@@ -21,8 +21,8 @@ def dissimilarities(features: Tensor, kind: Dissimilarity = "euclidean") -> Tens
 
     Args:
         features: ``examples ...``, floating point; everything after the first axis is flattened.
-        kind: ``euclidean``: distance, invariant to orthogonal maps and offset of the features; ``correlation``:
-            1 − Pearson's r between the features of two examples, which an offset of the features changes.
+        kind: ``euclidean``: distance, invariant to orthogonal maps and offset of the features; ``correlation``: 1 −
+            Pearson's r between the features of two examples, which an offset of the features changes.
 
     Returns:
         float64 ``pairs``, n(n − 1)/2 of them, on the CPU; None where ``correlation`` meets an example whose features
@@ -40,11 +40,7 @@ def dissimilarities(features: Tensor, kind: Dissimilarity = "euclidean") -> Tens
             expected="a floating-point tensor, examples first, with at least two axes and three examples",
             got=f"{features.dtype} of shape {tuple(features.shape)}",
         )
-    flat = features.detach().flatten(1).cpu().to(torch.float64)
-    if not bool(torch.isfinite(flat).all()):
-        raise MeasureError("features are not finite", expected="finite features", hint="leave out diverged networks")
-    scale = power_of_two(flat)
-    flat = flat * scale
+    flat, scale = flat_and_scaled(features)
     n = flat.shape[0]
     rows, columns = torch.triu_indices(n, n, 1)
     if kind == "euclidean":

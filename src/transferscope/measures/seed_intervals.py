@@ -25,14 +25,13 @@ def seeds_interval(
 ) -> Interval:
     """Student's t interval of the mean over seeds.
 
-    mean ± t_{n−1} · s/√n. The half-width over s is 8.98, 2.48, 1.59, 1.24 for n = 2 … 5; with two seeds that
-    is useless and only their range is given, with one seed nothing. Seeds are never bootstrapped.
+    mean ± t_{n−1} · s/√n. The half-width over s is 8.98, 2.48, 1.59, 1.24 for n = 2 … 5; with two seeds that is useless
+    and only their range is given, with one seed nothing. Seeds are never bootstrapped.
 
     Shifts and scales with the values; not invariant to repeating them.
 
     Args:
         values: ``seeds``, finite.
-        confidence: in (0, 1).
         bounds: what the mean can be at all, (0, 1) for an accuracy: t of few seeds reaches beyond, and the limits are
             clipped, which leaves the coverage as it is (see :func:`within`). None where it has no bounds, as an
             unbiased CKA.
@@ -74,14 +73,12 @@ def paired_seeds_interval(
     confidence: float = 0.95,
     bounds: Bounds | None = None,
 ) -> Interval:
-    """Interval of the mean difference a − b over seeds that pair (same head, data order, subset,
-    augmentation).
+    """Interval of the mean difference a − b over seeds that pair (same head, data order, subset, augmentation).
 
     Args:
         a: ``seeds``.
         b: ``seeds``, in the same order.
-        confidence: in (0, 1).
-        bounds: of the difference, (−1, 1) for one of accuracies; as of :func:`seeds_interval`.
+        bounds: of the difference, (−1, 1) for one of accuracies; see :func:`seeds_interval`.
 
     Returns:
         As :func:`seeds_interval` of the differences; not changed by what a seed adds to both.
@@ -120,23 +117,21 @@ def seed_pairs_interval(
 ) -> Interval:
     """Interval of the mean of a statistic of pairs of networks (CKA, barrier, κ), where the unit is the seed.
 
-    Leave one seed out: with θ₍ᵢ₎ the mean over the pairs without seed i, the standard error is
-    √((k−1)/k · Σᵢ (θ₍ᵢ₎ − mean)²), and t has k − 1 degrees of freedom. Pairs that share a network are not
-    independent, so dividing by √(number of pairs) would be far too narrow. For the mean over all pairs the
-    jackknife is slightly too wide, never too narrow, in expectation (Efron & Stein 1981).
-    If each seed pairs with itself only it is exactly :func:`seeds_interval`.
+    Leave one seed out: with θ₍ᵢ₎ the mean over the pairs without seed i, the standard error is √((k−1)/k · Σᵢ (θ₍ᵢ₎ −
+    mean)²), and t has k − 1 degrees of freedom. Pairs that share a network are not independent, so dividing by √(number
+    of pairs) would be far too narrow. For the mean over all pairs the jackknife is slightly too wide, never too narrow,
+    in expectation (Efron & Stein 1981). If each seed pairs with itself only it is exactly :func:`seeds_interval`.
 
     Args:
         pairs: the statistic by (seed of the first network, seed of the second).
-        confidence: in (0, 1).
-        bounds: of the statistic, as of :func:`seeds_interval`.
-        scale: as of :func:`seeds_interval`.
+        bounds: of the statistic; see :func:`seeds_interval`.
+        scale: see :func:`seeds_interval`.
 
     Returns:
-        ``n`` counts seeds. Basis ``seeds`` for three seeds or more, ``range`` (over pairs) for two seeds with
-        several pairs, else None. Equal values, and values whose mean is the same whichever seed is left out, have the
-        flag ``no_spread`` and no interval, as of :func:`seeds_interval`. With three seeds or more that cannot be left
-        out one by one (leaving one out leaves no pair) there is no interval, and ``note`` says so.
+        ``n`` counts seeds. Basis ``seeds`` for three seeds or more, ``range`` (over pairs) for two seeds with several
+        pairs, else None. Equal values, and values whose mean is the same whichever seed is left out, have the flag
+        ``no_spread`` and no interval, as in :func:`seeds_interval`. With three seeds or more that cannot be left out
+        one by one (leaving one out leaves no pair) there is no interval, and ``note`` says so.
 
     Raises:
         MeasureError: no pair, a value that is not finite, or a mean outside the bounds.
@@ -174,22 +169,21 @@ def fieller(
 ) -> Interval:
     """Fieller's interval of a ratio of two means over paired seeds, unclipped.
 
-    With means a, b, their estimated variances and covariance v_a, v_b, c and t of n − 1 degrees of freedom,
-    the limits are the roots ρ of (a − ρb)² = t²(v_a − 2ρc + ρ²v_b): exactly the ratios that a paired t test
-    of numerator − ρ·denominator does not reject. They are finite only where the interval of b excludes 0;
-    else the ratio is a named null.
+    With means a, b, their estimated variances and covariance v_a, v_b, c and t of n − 1 degrees of freedom, the limits
+    are the roots ρ of (a − ρb)² = t²(v_a − 2ρc + ρ²v_b): exactly the ratios that a paired t test of numerator −
+    ρ·denominator does not reject. They are finite only where the interval of b excludes 0; else the ratio is a named
+    null.
 
     Invariant to a common scale of both, scales with the numerators.
 
     Args:
         numerators: ``seeds``, for example A_control − A_RIT.
         denominators: ``seeds``, for example A_PT − A_RIT.
-        confidence: in (0, 1).
         scale: largest of the numbers that both are differences of, whose rounding they carry; None for others.
 
     Returns:
-        The ratio of the means. n = 2: the range of the two ratios; n = 1: the ratio alone; in both cases null
-        unless the denominators are on one side of 0. Equal ratios have the flag ``no_spread`` and no interval.
+        The ratio of the means. n = 2: the range of the two ratios; n = 1: the ratio alone; in both cases null unless
+        the denominators are on one side of 0. Equal ratios have the flag ``no_spread`` and no interval.
 
     Raises:
         MeasureError: different lengths, no value, a value that is not finite, or a confidence outside (0, 1).

@@ -15,8 +15,8 @@ __all__ = ["share_interval"]
 def share_interval(right: npt.ArrayLike, owners: npt.ArrayLike, confidence: float = 0.95) -> Interval:
     """Wilson's score interval of mean(right), judgements of one owner counted as if they were one repeated.
 
-    With m_g the judgements of owner g, n = (Σ m_g)² / Σ m_g² judgements are independent at least (Kish's effective
-    size for full correlation within an owner): as many as owners where all have the same number. The limits are
+    With m_g the judgements of owner g, n = (Σ m_g)² / Σ m_g² judgements are independent at least (Kish's effective size
+    for full correlation within an owner): as many as owners where all have the same number. The limits are
 
         (p + z²/2n ± z √(p (1 − p)/n + z²/4n²)) / (1 + z²/n)
 
@@ -26,13 +26,9 @@ def share_interval(right: npt.ArrayLike, owners: npt.ArrayLike, confidence: floa
     Args:
         right: ``judgements``, 0 or 1.
         owners: ``judgements``, what was judged: an image that several networks judge, or its group.
-        confidence: in (0, 1).
 
     Returns:
         Basis ``examples``, ``n`` counts owners. Value None without a judgement.
-
-    Raises:
-        MeasureError: different lengths, values that are not 0 or 1, or a confidence outside (0, 1).
 
     Reference: Wilson (1927), "Probable inference, the law of succession, and statistical inference"; Kish (1965),
     Survey Sampling, for the effective size.

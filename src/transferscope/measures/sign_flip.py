@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import of_arrays
+from transferscope.measures.arguments import group_numbers, of_arrays
 
 __all__ = ["sign_flip_p_value"]
 
@@ -22,8 +22,8 @@ def sign_flip_p_value(differences: npt.ArrayLike, clusters: npt.ArrayLike | None
 
     With d_i whole numbers (how many seeds of a are right on example i, minus how many of b) every d_i could as well
     have been −d_i. p is the share of all sign patterns with |Σ ±d_i| ≥ |Σ d_i|, counted out exactly; where that would
-    take more than 5·10⁷ additions, by the normal distribution of the same variance with continuity correction.
-    It speaks for these trained networks. With one network a side it is McNemar's exact test.
+    take more than 5·10⁷ additions, by the normal distribution of the same variance with continuity correction. It
+    speaks for these trained networks. With one network a side it is McNemar's exact test.
 
     Invariant to a common factor, to examples with difference 0, to changing a and b.
 
@@ -52,13 +52,7 @@ def sign_flip_p_value(differences: npt.ArrayLike, clusters: npt.ArrayLike | None
         )
     whole = np.round(values).astype(np.int64)
     if clusters is not None:
-        names = np.asarray(clusters)
-        if names.shape != whole.shape:
-            raise MeasureError(
-                "clusters must name the group of each example", expected=str(whole.shape), got=str(names.shape)
-            )
-        _, member = np.unique(names, return_inverse=True)
-        whole = np.bincount(member, weights=whole).round().astype(np.int64)
+        whole = np.bincount(group_numbers(clusters, len(whole)), weights=whole).round().astype(np.int64)
     sizes = np.abs(whole[whole != 0])
     if not len(sizes):
         return 1.0

@@ -36,9 +36,6 @@ def segment_quadrature(points: int) -> tuple[Array, Array]:
     Returns:
         α and weights with sum 1, ``points`` each.
 
-    Raises:
-        MeasureError: an even number of points, or fewer than 3.
-
     >>> [values.tolist() for values in segment_quadrature(3)]
     [[0.0, 0.5, 1.0], [0.16666666666666666, 0.6666666666666666, 0.16666666666666666]]
     """
@@ -59,9 +56,6 @@ def half_normal_quadrature(nodes: int) -> tuple[Array, Array]:
 
     Returns:
         Nodes, ascending, and weights with sum 1.
-
-    Raises:
-        MeasureError: another number of nodes.
 
     >>> nodes, weights = half_normal_quadrature(3)
     >>> round(float(weights @ nodes) ** 2 * np.pi, 9), round(float(weights @ nodes**2), 9)
@@ -94,11 +88,6 @@ def simplex_draws(draws: int, corners: int, generator: np.random.Generator) -> A
     """Uniform points of a simplex: Dirichlet(1, …, 1) weights, ``draws corners``.
 
     Uniform in the hull of networks only where these are affinely independent (:func:`affine_rank`).
-
-    Args:
-        draws: how many.
-        corners: k.
-        generator: the only source of randomness.
     """
     return generator.dirichlet(np.ones(corners), size=draws)
 
@@ -114,9 +103,6 @@ def rim(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
 
     Returns:
         Weights of f: at least one is exactly 0.
-
-    Raises:
-        MeasureError: w1 = w2: there is no ray.
 
     Reference: Neyshabur et al. (2020), Def. 3.1.
 
@@ -157,11 +143,7 @@ def outward(first: npt.ArrayLike, end: npt.ArrayLike, squared_distances: npt.Arr
 
     Args:
         first: weights of w1, ``... corners``.
-        end: weights of f.
         squared_distances: ``corners corners``, ‖θ_i − θ_j‖².
-
-    Raises:
-        MeasureError: f = w1: it has no direction.
     """
     change = np.asarray(end, dtype=np.float64) - np.asarray(first, dtype=np.float64)
     length = np.sqrt(squared_lengths(change, squared_distances))
@@ -178,13 +160,9 @@ def affine_rank(squared_distances: npt.ArrayLike, tolerance: float = _SAME_LENGT
 
     Args:
         squared_distances: ``corners corners``, ‖θ_i − θ_j‖².
-        tolerance: a singular value of the displacements below this share of the largest is none.
 
     Returns:
         0 for equal networks, at most k − 1.
-
-    Raises:
-        MeasureError: not a square table.
 
     >>> affine_rank([[0.0, 1.0, 4.0], [1.0, 0.0, 1.0], [4.0, 1.0, 0.0]])  # 0, 1, 2 on one line
     1

@@ -5,8 +5,8 @@ Gupta & Long 2019); :mod:`transferscope.measures.frequencies` says which, for an
 number of axes. Real kernels have equal values at f and −f, so half of the frequencies suffice; kernels have few taps,
 so the transform is a product with their phases rather than an FFT.
 
-Each small matrix is decomposed as it is. Its Gram matrix would be cheaper, and would lose every value below
-√eps · σ₁; it is not used in either precision.
+Each small matrix is decomposed as it is. Its Gram matrix would be cheaper, and would lose every value below √eps · σ₁;
+it is not used in either precision.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,7 @@ from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_tensors
 from transferscope.measures.frequencies import Lattice, half_plane, lattice, phases
 
-__all__ = [
-    "Precision",
-    "Spectrum",
-    "convolution_spectrum",
-    "matrix_spectrum",
-    "transposed_convolution_spectrum",
-]
+__all__ = ["Precision", "Spectrum", "convolution_spectrum", "matrix_spectrum", "transposed_convolution_spectrum"]
 
 Precision = Literal["double", "single"]
 """``single`` is the fast mode: its error is about 1e-7 of the largest value, and is measured on a sample."""
@@ -104,10 +98,10 @@ def transposed_convolution_spectrum(
         dilation: along each axis.
         groups: of channels.
         precision: of the decompositions.
-        memory: as of :func:`convolution_spectrum`.
+        memory: see :func:`convolution_spectrum`.
 
     Raises:
-        MeasureError: as of :func:`convolution_spectrum`.
+        MeasureError: see :func:`convolution_spectrum`.
     """
     steps = _each(stride, len(size))
     written = tuple(step * n for step, n in zip(steps, size, strict=True))
@@ -145,8 +139,8 @@ def convolution_spectrum(
         memory: bytes of the blocks that are decomposed in one go; values agree to rounding whatever it is.
 
     Raises:
-        MeasureError: the stride does not divide the map, shapes do not fit, the weight is empty or not finite, or
-            there is no memory.
+        MeasureError: the stride does not divide the map, shapes do not fit, the weight is empty or not finite, or there
+            is no memory.
 
     Invariant to orthogonal mixing of output or of input channels (groups = 1), to mirroring and circular shifts of the
     kernel; scales with the weight; not invariant to other permutations of the taps.

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import of_arrays
+from transferscope.measures.arguments import group_numbers, of_arrays
 
 __all__ = ["standard_error"]
 
@@ -36,11 +36,7 @@ def standard_error(values: npt.ArrayLike, clusters: npt.ArrayLike | None = None)
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or not len(array):
         raise MeasureError("a standard error needs values", expected="'examples'", got=str(array.shape))
-    groups = np.arange(len(array)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
-    if groups.shape != array.shape:
-        raise MeasureError(
-            "clusters must name the group of each example", expected=str(array.shape), got=str(groups.shape)
-        )
+    groups = np.arange(len(array)) if clusters is None else group_numbers(clusters, len(array))
     units = int(groups.max()) + 1
     if units < 2:
         return None

@@ -26,7 +26,7 @@ def difficulty_strata(shares: npt.ArrayLike) -> npt.NDArray[np.int64]:
     that everybody does.
 
     Args:
-        shares: ``examples``, in [0, 1], as of :func:`transferscope.measures.mistakes.difficulty`.
+        shares: ``examples``, in [0, 1], from :func:`transferscope.measures.mistakes.difficulty`.
 
     Returns:
         ``examples``: places in :data:`DIFFICULTIES`.
@@ -48,8 +48,8 @@ def difficulty_strata(shares: npt.ArrayLike) -> npt.NDArray[np.int64]:
 def quarter_strata(values: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Quarters of the examples by a value, the lowest first; equal values are never torn apart.
 
-    So a quarter can hold more than a fourth, and another none, where many values are equal.
-    Invariant to increasing affine maps of the values.
+    So a quarter can hold more than a fourth, and another none, where many values are equal. Invariant to increasing
+    affine maps of the values.
 
     Args:
         values: ``examples``, finite, at least one.
@@ -78,8 +78,8 @@ def stratified_kappa(
 
     κ = Σ_s n_s (c_obs − c_exp)_s / Σ_s n_s (1 − c_exp)_s, the chance agreement taken stratum by stratum. With one
     stratum it is κ; with strata of difficulty it is what is left of κ once hard images are expected to be hard for
-    everybody. In [−1, 1]; invariant to the names of the strata and to strata in which both networks are always right
-    or both always wrong.
+    everybody. In [−1, 1]; invariant to the names of the strata and to strata in which both networks are always right or
+    both always wrong.
 
     Args:
         weights: ``draws examples``, at least 0.

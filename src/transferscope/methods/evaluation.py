@@ -10,8 +10,6 @@ from transferscope.methods.landscape.buffer_rules import BatchNormPolicy
 from transferscope.networks.evaluate import MemoryFormat, Precision, logits, resolve_device
 from transferscope.readable import readable
 
-__all__ = ["Batches", "Evaluation", "Execution", "outputs_of"]
-
 Batches = Iterable[object]
 
 

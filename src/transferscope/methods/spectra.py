@@ -21,16 +21,6 @@ from transferscope.networks.given import takes_networks
 from transferscope.networks.operators import Operator, operators
 from transferscope.readable import readable
 
-__all__ = [
-    "Indivisible",
-    "NetworkSpectra",
-    "OperatorSpectrum",
-    "difference_from_padded",
-    "operator_spectrum",
-    "periodic_size",
-    "spectra",
-]
-
 Indivisible = Literal["round_up", "skip"]
 """What becomes of an operator whose stride does not divide its map: the next larger map is taken, or it is left out."""
 
@@ -41,11 +31,8 @@ class OperatorSpectrum:
     """One operator of a network.
 
     Attributes:
-        operator: what it is, and the map it sees.
         size: of the periodic map whose operator is decomposed: the one it sees, or the next larger one that its stride
             divides; () for a matrix.
-        spectrum: all singular values.
-        summary: norms and ranks.
     """
 
     operator: Operator
@@ -57,12 +44,7 @@ class OperatorSpectrum:
 @readable
 @dataclass(frozen=True)
 class NetworkSpectra:
-    """The operators of a network.
-
-    Attributes:
-        found: in the order in which they run.
-        skipped: every parameter that is no part of an operator, and every operator that was left out, with the reason.
-    """
+    """The operators of a network."""
 
     found: tuple[OperatorSpectrum, ...]
     skipped: Mapping[str, str]
@@ -124,7 +106,6 @@ def periodic_size(operator: Operator, indivisible: Indivisible = "round_up") -> 
     """The periodic map on which an operator is decomposed; None where it is to be left out.
 
     Args:
-        operator: of a network.
         indivisible: what becomes of one whose stride does not divide its map.
     """
     if operator.kind != "convolution":
@@ -136,17 +117,7 @@ def periodic_size(operator: Operator, indivisible: Indivisible = "round_up") -> 
 def operator_spectrum(
     operator: Operator, size: tuple[int, ...], *, precision: Precision = "double", memory: int = 2**24
 ) -> Spectrum:
-    """The singular values of one operator.
-
-    Args:
-        operator: of a network.
-        size: of the periodic map that it reads.
-        precision: of the decompositions.
-        memory: as of :func:`spectra`.
-
-    Raises:
-        MeasureError: its weight is not finite (the message names it), or its stride does not divide the map.
-    """
+    """The singular values of one operator."""
     if not bool(operator.weight.isfinite().all()):
         raise MeasureError(
             f"the weight {operator.parameter!r} is not finite: it has no singular values",
@@ -170,11 +141,7 @@ def difference_from_padded(operator: Operator, most: int = 1024) -> CircularDiff
     """How far a convolution's periodic operator is from its zero-padded one, on a map of at most 8 × 8 outputs.
 
     Args:
-        operator: of a network.
         most: the work may be that of one dense matrix of so many rows.
-
-    Returns:
-        The difference, or why there is none.
     """
     if operator.kind != "convolution":
         return "not a convolution"

@@ -1,7 +1,7 @@
 """Outputs of named modules, handed on the moment they are computed and never kept.
 
-A later module may overwrite a tensor in place (``ReLU(inplace=True)``), so what a module gave is only there
-while its hook runs: the receiver is called inside the hook.
+A later module may overwrite a tensor in place (``ReLU(inplace=True)``), so what a module gave is only there while its
+hook runs: the receiver is called inside the hook.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +15,6 @@ from torch.utils.hooks import RemovableHandle
 from transferscope.errors import ActivationError, nearest
 from transferscope.networks.evaluate import run_network
 from transferscope.networks.modules import find_module
-
-__all__ = ["ActivationRecorder", "entering", "only_tensor"]
 
 
 def _tensors(output: object) -> Iterator[Tensor]:
@@ -32,13 +30,6 @@ def _tensors(output: object) -> Iterator[Tensor]:
 
 def only_tensor(output: object, name: str) -> Tensor:
     """The one floating-point tensor in a module's output.
-
-    Args:
-        output: a tensor, or tuples, lists and mappings of tensors and anything else.
-        name: of the module, for the message.
-
-    Raises:
-        ActivationError: there is no tensor, or more than one.
 
     Example:
         >>> only_tensor((torch.ones(2), None), "attn").shape
@@ -69,28 +60,20 @@ def entering(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor:
 class ActivationRecorder:
     """Runs a network and hands each named module's output to a receiver, inside the forward pass.
 
-    Names are those of modules. A module that is called more than once in a pass (a shared ReLU) is handed on
-    as ``relu``, ``relu#2``, ``relu#3``; ``relu#2`` alone asks for the second call only, and the others are
-    not looked at. The network is left in the mode it is in, and its own hooks stay; the recorder's hooks are
-    removed on leaving, also on exceptions. Evaluation mode, device and buffers are for
-    :func:`transferscope.networks.evaluate.preserved`.
+    Names are those of modules. A module that is called more than once in a pass (a shared ReLU) is handed on as
+    ``relu``, ``relu#2``, ``relu#3``; ``relu#2`` alone asks for the second call only, and the others are not looked at.
+    The network is left in the mode it is in, and its own hooks stay; the recorder's hooks are removed on leaving, also
+    on exceptions. Evaluation mode, device and buffers are for :func:`transferscope.networks.evaluate.preserved`.
 
-    Only the recorder's own :meth:`run` is recorded: a network that shares modules with another one is not
-    disturbed by it.
+    Only the recorder's own :meth:`run` is recorded: a network that shares modules with another one is not disturbed by
+    it.
 
     Args:
-        model: any network.
-        names: of modules, or ``name#call``.
         receive: called with a name and a tensor, detached. What it wants to keep it must copy.
-        label: of the network, for messages.
         strict: raise where a module is never called or has no single tensor; else note it in ``unusable``.
 
     Attributes:
-        model: as given.
         unusable: name to reason, only filled without ``strict``.
-
-    Raises:
-        ModuleNameError: on entering, where the network has no such module.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 2), nn.ReLU(inplace=True))
@@ -187,15 +170,7 @@ class ActivationRecorder:
         return [own, asked] if asked in self._names and asked != own else [own]
 
     def run(self, inputs: Tensor) -> Any:
-        """One forward pass without gradients; gives the network's own output.
-
-        Args:
-            inputs: what the network takes.
-
-        Raises:
-            ActivationError: a named module was not called (the message names it), or gives no single tensor.
-            RuntimeError: the recorder was not entered.
-        """
+        """One forward pass without gradients; gives the network's own output."""
         if self._names and not self._handles:
             raise RuntimeError("use the recorder in a with statement")
         self._calls, self._seen = {}, set()

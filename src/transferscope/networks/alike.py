@@ -9,8 +9,6 @@ from torch import Tensor, nn
 
 from transferscope.networks.pruning import PERMANENT, unlike_masks
 
-__all__ = ["Unlike", "unlike"]
-
 _SHOWN = 5
 # Of pruning, parametrisations, and the older hooks of weight and spectral norms.
 _MADE = re.compile(r"(^|\.)parametrizations\.|_orig$|_mask$|weight_[gv]$")
@@ -22,13 +20,7 @@ _PLAIN = (
 
 
 class Unlike(NamedTuple):
-    """How two networks differ.
-
-    Attributes:
-        cause: in words.
-        got: the tensors.
-        hint: what to do.
-    """
+    """How two networks differ."""
 
     cause: str
     got: str
@@ -45,14 +37,6 @@ def unlike(
     masks: bool = True,
 ) -> Unlike | None:
     """What keeps two networks from being points of one space; None if nothing does.
-
-    Args:
-        a: first network.
-        b: second network.
-        without: name of a module that is left out, the head.
-        among: parameters and buffers, or parameters alone.
-        types: whether their types must be the same too.
-        masks: whether what switches weights off must be the same too; they are buffers.
 
     >>> unlike(nn.Linear(2, 3), nn.Linear(2, 3).bfloat16()).cause
     'one is float32, the other bfloat16'

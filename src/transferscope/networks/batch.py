@@ -15,8 +15,6 @@ from torch import Tensor
 from transferscope.arguments import is_plain
 from transferscope.errors import LoaderError
 
-__all__ = ["first_inputs", "inputs_and_labels", "inputs_of", "labelled", "labels_of"]
-
 _INPUTS = (
     "images", "image", "pixel_values", "imgs", "img", "pixels", "inputs", "input", "x", "data",
     "input_ids", "input_values", "input_features", "features",
@@ -34,9 +32,6 @@ def inputs_of(batch: object) -> Tensor:
         batch: a tensor or array; a tuple or list that starts with one (images, labels, ...); or a mapping, named tuple
             or dataclass with an entry of a usual name, such as ``images``, ``pixel_values``, ``x`` or ``input_ids``.
 
-    Raises:
-        LoaderError: it holds none, more than one, or one that cannot be used alone (padding behind a mask).
-
     >>> inputs_of({"image": torch.ones(2, 3), "label": torch.zeros(2)}).shape
     torch.Size([2, 3])
     """
@@ -49,15 +44,7 @@ def inputs_of(batch: object) -> Tensor:
 
 
 def labels_of(batch: object) -> Tensor | None:
-    """The labels in a batch; None where it has none.
-
-    Args:
-        batch: as of :func:`inputs_of`; labels are the second item, or the entry of a usual name: ``labels``, ``label``,
-            ``y``, ``target``.
-
-    Raises:
-        LoaderError: there are several entries of such names, or what is there are no numbers.
-    """
+    """The labels in a batch; None where it has none."""
     fields = _fields(batch)
     given: Any = None
     if fields is not None:
@@ -81,15 +68,12 @@ def labels_of(batch: object) -> Tensor | None:
 
 
 def inputs_and_labels(batch: object) -> tuple[Tensor, Tensor | None]:
-    """Both at once, where labels are not needed."""
+    """Read inputs and, where there are any, labels."""
     return inputs_of(batch), labels_of(batch)
 
 
 def labelled(batch: object) -> tuple[Tensor, Tensor]:
     """The network's input and the labels in a batch.
-
-    Raises:
-        LoaderError: it holds no input or no labels, or another number of them.
 
     >>> [item.tolist() for item in labelled((torch.ones(1, 2), torch.tensor([3]), "file.png"))]
     [[[1.0, 1.0]], [3]]
@@ -113,11 +97,7 @@ def labelled(batch: object) -> tuple[Tensor, Tensor]:
 
 
 def first_inputs(loader: Iterable[object]) -> Tensor:
-    """The inputs of the first batch.
-
-    Raises:
-        LoaderError: there is no batch.
-    """
+    """The inputs of the first batch."""
     for batch in loader:
         return inputs_of(batch)
     raise LoaderError("the loader gives no batch", expected="at least one batch", got="none")

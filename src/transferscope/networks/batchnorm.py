@@ -13,8 +13,6 @@ from transferscope.errors import LoaderError, WeightsError
 from transferscope.networks.activations import entering
 from transferscope.networks.evaluate import autocast, network_inputs, run_network
 
-__all__ = ["batch_norm_state", "has_batch_norm", "load_batch_norm_state", "recompute", "tracked_norms"]
-
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -53,15 +51,7 @@ def batch_norm_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_batch_norm_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put running statistics back, in place.
-
-    Args:
-        model: the network.
-        state: what :func:`batch_norm_state` gave for a network of this architecture.
-
-    Raises:
-        WeightsError: the names are not those of the network's statistics. It is then unchanged.
-    """
+    """Put running statistics back, in place."""
     own = {
         f"{layer}.{name}" if layer else name: getattr(module, name)
         for layer, module in tracked_norms(model).items()
@@ -190,26 +180,25 @@ def recompute(
 ) -> None:
     """Estimate all running statistics again, in place, on exactly the given batches.
 
-    One forward pass. While it lasts every batch norm normalises by the statistics of the batch that passes,
-    as in training and as in ``torch.optim.swa_utils.update_bn`` (Izmailov et al. 2018, §3), so a layer's
-    input is what training-mode batch norms before it make of the batch; everything else is in evaluation
-    mode, so dropout and stochastic depth are off. Afterwards
+    One forward pass. While it lasts every batch norm normalises by the statistics of the batch that passes, as in
+    training and as in ``torch.optim.swa_utils.update_bn`` (Izmailov et al. 2018, §3), so a layer's input is what
+    training-mode batch norms before it make of the batch; everything else is in evaluation mode, so dropout and
+    stochastic depth are off. Afterwards
 
         running_mean = mean over all values of the layer's input in all batches,
         running_var  = their unbiased variance around that mean,
 
     per channel, every value with equal weight whatever the size of its batch. Instance norms with running statistics
     get the averages, over all examples, of each example's mean and unbiased variance. With one batch this is what
-    ``update_bn`` gives; with several, ``update_bn`` gives a short batch the weight of a full one and leaves
-    the spread of batch means out of the variance. Not a limit of exponential averages: no earlier statistic
-    has any weight. ``num_batches_tracked`` becomes the number of batches; ``momentum``, modes and hooks are
-    put back.
+    ``update_bn`` gives; with several, ``update_bn`` gives a short batch the weight of a full one and leaves the spread
+    of batch means out of the variance. Not a limit of exponential averages: no earlier statistic has any weight.
+    ``num_batches_tracked`` becomes the number of batches; ``momentum``, modes and hooks are put back.
 
-    The result depends on how examples are batched, since layers after the first see normalised batches: use
-    the same mixed (not class-sorted) batches wherever results are compared.
+    The result depends on how examples are batched, since layers after the first see normalised batches: use the same
+    mixed (not class-sorted) batches wherever results are compared.
 
-    A network without batch norm is left alone and ``batches`` is not read. After an exception the statistics
-    are the former ones.
+    A network without batch norm is left alone and ``batches`` is not read. After an exception the statistics are the
+    former ones.
 
     Args:
         model: changed in place: running statistics only. On any device; batches are brought to it.
@@ -238,9 +227,7 @@ def recompute(
                 count += 1
         if not count:
             raise LoaderError(
-                "there is no batch to estimate batch-norm statistics on",
-                expected="at least one batch",
-                got="none",
+                "there is no batch to estimate batch-norm statistics on", expected="at least one batch", got="none"
             )
         _write(layers, pooled, former)
     except BaseException:  # also Ctrl-C: half-estimated statistics must not stay

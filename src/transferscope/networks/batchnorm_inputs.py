@@ -11,8 +11,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from transferscope.networks.activations import entering
 
-__all__ = ["InputMoments", "LayerMoments", "input_moments"]
-
 
 @dataclass
 class LayerMoments:
@@ -20,11 +18,8 @@ class LayerMoments:
 
     Attributes:
         running_mean: ``channels``, as the layer holds it.
-        running_variance: ``channels``.
-        epsilon: the layer's own.
         counts: ``folds``: values per channel that were seen.
         sums: ``folds channels``, float64 (float32 on devices without it): sums of the values.
-        squares: as ``sums``, of the squared values.
     """
 
     running_mean: Tensor
@@ -35,11 +30,7 @@ class LayerMoments:
     squares: Tensor
 
     def moments(self, without: int | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and variance per channel over all folds, or all but one.
-
-        Args:
-            without: a fold to leave out.
-        """
+        """Mean and variance per channel over all folds, or all but one."""
         kept = torch.ones_like(self.counts)
         if without is not None:
             kept[without] = 0
@@ -56,7 +47,6 @@ class InputMoments:
 
     Attributes:
         folds: into which images are dealt in turn, for jackknife errors.
-        layers: by name; batch norms that were never called are not there.
         examples: images so far; count a batch by :meth:`begin` before it goes through the network.
     """
 
@@ -101,7 +91,6 @@ def input_moments(model: nn.Module, folds: int = 20) -> Iterator[InputMoments]:
 
     Args:
         model: run in evaluation mode by the caller, who calls ``begin(batch size)`` before each forward pass.
-        folds: images are dealt into so many, in turn.
 
     Example:
         >>> net = nn.Sequential(nn.BatchNorm2d(1)).eval()

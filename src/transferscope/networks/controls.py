@@ -32,8 +32,6 @@ from transferscope.frozen import derive_seed
 from transferscope.networks.packed import packed_rows
 from transferscope.specs.architecture import CONTROL_METHODS, ControlMethod
 
-__all__ = ["CONTROL_METHODS", "ControlMethod", "Treatment", "haar", "initialise", "with_spectrum"]
-
 Treatment = Literal["gaussian", "entries permuted", "filters permuted", "singular vectors drawn", "copied", "head"]
 """What became of a tensor."""
 
@@ -56,16 +54,10 @@ def initialise(model: nn.Module, method: ControlMethod, seed: int, head: str | N
 
     Args:
         model: the pre-trained network. Parameters and running statistics are changed, nothing else.
-        method: what is kept.
-        seed: of the network.
         head: the classifying module, which is left as it is; None treats every module.
 
     Returns:
         What became of each parameter, by its name. A parameter shared by two modules is treated once.
-
-    Raises:
-        WeightsError: a weight is not finite.
-        ValueError: there is no such method.
 
     Example:
         >>> layer = nn.Sequential(nn.Linear(3, 2))
@@ -179,10 +171,6 @@ def _grouped_spectrum(filters: Tensor, groups: int, generator: torch.Generator) 
 def with_spectrum(matrices: Tensor, generator: torch.Generator) -> Tensor:
     """Matrices with the same singular values, and singular vectors drawn uniformly on both sides.
 
-    Args:
-        matrices: float64 ``... rows columns``.
-        generator: of the draw, on the CPU.
-
     Returns:
         U diag(s) Vᵀ with s the singular values of the input, U and V Haar.
 
@@ -204,15 +192,8 @@ def with_spectrum(matrices: Tensor, generator: torch.Generator) -> Tensor:
 def haar(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Orthonormal columns, uniformly distributed (Haar on the Stiefel manifold).
 
-    The Q of a Gaussian matrix's QR decomposition, with the signs of R's diagonal: without them the distribution
-    depends on the sign convention of the decomposition.
-
-    Args:
-        shape: ``... rows columns``, at least as many rows as columns.
-        generator: of the draw, on the CPU.
-
-    Returns:
-        float64 of that shape.
+    The Q of a Gaussian matrix's QR decomposition, with the signs of R's diagonal: without them the distribution depends
+    on the sign convention of the decomposition.
 
     Reference: Mezzadri (2007), "How to generate random matrices from the classical compact groups".
     """

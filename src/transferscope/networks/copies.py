@@ -11,8 +11,6 @@ from torch.overrides import TorchFunctionMode
 
 from transferscope.errors import ArchitectureError
 
-__all__ = ["copied"]
-
 
 @final
 class _Detaching(TorchFunctionMode):
@@ -30,13 +28,6 @@ class _Detaching(TorchFunctionMode):
 
 def copied(model: nn.Module) -> nn.Module:
     """A deep copy of a network, its hooks included. Tensors that are results of a computation are detached in it.
-
-    Args:
-        model: any network; left as it is.
-
-    Raises:
-        ArchitectureError: it holds something that cannot be copied; or a copy would run parts of the network itself: a
-            hook or a replaced ``forward`` is a function that refers to them.
 
     >>> from torch.nn.utils import prune
     >>> net = prune.identity(nn.Linear(2, 2), "weight")

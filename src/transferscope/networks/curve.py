@@ -10,8 +10,6 @@ from torch.func import functional_call
 from transferscope.errors import ArchitectureError, MeasureError
 from transferscope.specs.architecture import CurveShape
 
-__all__ = ["CurveNetwork", "curve_weights"]
-
 
 def curve_weights(shape: CurveShape, t: float) -> tuple[float, float, float]:
     """How much of each network is in θ(t): of the first end, of the second end, of the bend φ.
@@ -30,9 +28,6 @@ def curve_weights(shape: CurveShape, t: float) -> tuple[float, float, float]:
     Args:
         shape: ``bezier`` or ``chain``.
         t: position, in [0, 1].
-
-    Raises:
-        MeasureError: t lies outside [0, 1]: the curve ends at its ends.
     """
     if not 0 <= t <= 1:
         raise MeasureError("a curve runs from its first end to its second", expected="t in [0, 1]", got=f"t = {t:g}")
@@ -50,13 +45,7 @@ class CurveNetwork(nn.Module):
     statistics of the bend, which then belong to no point of the curve: recompute them at the point that is evaluated.
 
     Args:
-        bend: the network φ.
         first: parameters of the first end by name; other tensors are left aside. Copied to the bend's device.
-        second: of the second end.
-        shape: ``bezier`` or ``chain``.
-
-    Raises:
-        ArchitectureError: an end lacks a parameter of the bend, or has it in another shape.
     """
 
     def __init__(
@@ -69,14 +58,7 @@ class CurveNetwork(nn.Module):
         self._ends = tuple(_fixed(bend, state, word) for state, word in ((first, "first"), (second, "second")))
 
     def point(self, t: float) -> dict[str, Tensor]:
-        """The parameters of θ(t) by the names of the architecture; an end's are its own, bit for bit.
-
-        Args:
-            t: in [0, 1].
-
-        Raises:
-            MeasureError: t lies outside [0, 1].
-        """
+        """The parameters of θ(t) by the names of the architecture; an end's are its own, bit for bit."""
         of_first, of_second, of_bend = curve_weights(self.shape, t)
         first, second = self._ends
         found = {}
@@ -94,7 +76,6 @@ class CurveNetwork(nn.Module):
 
         Args:
             images: ``examples channels height width``.
-            point: of :meth:`point`.
         """
         outputs: Tensor = functional_call(self.bend, dict(point), (images,))
         return outputs

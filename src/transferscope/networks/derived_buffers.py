@@ -11,8 +11,6 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from transferscope.errors import ArchitectureError
 from transferscope.networks.copies import copied
 
-__all__ = ["converge_spectral_norms", "followers_of_data", "spectral_norm_buffers"]
-
 
 def _spectral_norms(model: nn.Module) -> Iterator[tuple[str, str, Tensor, Tensor, Tensor]]:
     """Names of u and v, the two, and the matrix whose leading singular vectors they are to be, of every norm."""
@@ -67,11 +65,6 @@ def followers_of_data(model: nn.Module, known: Collection[str], example: Tensor)
 
     Args:
         model: on the device of ``example``; left as it is (a copy is run).
-        known: names of buffers that are not looked at. Where no other is there, nothing is run.
-        example: a few inputs.
-
-    Raises:
-        ArchitectureError: the pass fails, so that it cannot be told.
     """
     asked = [name for name, buffer in model.named_buffers() if buffer.is_floating_point() and name not in known]
     if not asked:

@@ -10,8 +10,6 @@ from torch import Tensor
 from transferscope.errors import MeasureError
 from transferscope.frozen import derive_seed
 
-__all__ = ["OneDimensional", "direction_norm", "filter_normalised", "moved_names"]
-
 OneDimensional = Literal["zero", "normalise"]
 """What a direction holds for biases and the parameters of norms: nothing, or one filter for each tensor."""
 
@@ -34,22 +32,17 @@ def filter_normalised(
     an embedding; of a *transposed* convolution it is an input channel. Biases and the parameters of norms, which have
     one axis, do not move (as in the reference's code), or are one filter per tensor with ``normalise``.
 
-    The draws depend on the seed, on a parameter's name and on its shape alone, so networks of one architecture get
-    the same draws, each scaled to its own filters. Where a filter is scaled, its part of the direction scales
-    with it; the others stay: so a step means the same in networks that differ by such scales alone, which batch
-    norm takes out again. Not invariant to permuting channels (another draw meets each filter).
-    ‖d‖₂ = ‖θ‖₂ over the parameters that move.
+    The draws depend on the seed, on a parameter's name and on its shape alone, so networks of one architecture get the
+    same draws, each scaled to its own filters. Where a filter is scaled, its part of the direction scales with it; the
+    others stay: so a step means the same in networks that differ by such scales alone, which batch norm takes out
+    again. Not invariant to permuting channels (another draw meets each filter). ‖d‖₂ = ‖θ‖₂ over the parameters that
+    move.
 
     Args:
         parameters: of a network by name, frozen ones included; not changed.
-        seed: of the draws.
-        one_dimensional: what happens to tensors of fewer than two axes.
 
     Returns:
         By name, in the order, shape, dtype and device of the parameters that move. A filter of zeros does not move.
-
-    Raises:
-        MeasureError: a parameter is not floating point or not finite, or there is nothing to move.
 
     Reference: Li, Xu, Taylor, Studer & Goldstein (2018), "Visualizing the loss landscape of neural nets", Sec. 4.
 

@@ -14,21 +14,6 @@ from transferscope.errors import ArchitectureError, LoaderError, StudyError, Tra
 from transferscope.networks.batch import inputs_and_labels, inputs_of, labelled
 from transferscope.networks.initialisation import isolated_randomness
 
-__all__ = [
-    "as_taken",
-    "autocast",
-    "batches_checked_once",
-    "check_deterministic",
-    "check_network_deterministic",
-    "digest",
-    "in_format",
-    "logits",
-    "network_inputs",
-    "preserved",
-    "resolve_device",
-    "run_network",
-]
-
 # Batches found deterministic, by their number and whether labels were looked at; held, so that no number comes again.
 _checked: ContextVar[dict[tuple[int, bool], object] | None] = ContextVar("_checked", default=None)
 
@@ -41,9 +26,6 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
 
     Args:
         name: ``auto`` takes CUDA before MPS before the CPU; else ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
-
-    Raises:
-        StudyError: there is no such device here.
 
     Example:
         >>> resolve_device("cpu")
@@ -96,26 +78,12 @@ def as_taken(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def network_inputs(model: nn.Module, batch: object, device: torch.device, memory_format: MemoryFormat) -> Tensor:
-    """What a network takes of a batch: on the device, in the network's type and the memory format.
-
-    Args:
-        model: any network.
-        batch: as of :func:`~transferscope.networks.batch.inputs_of`.
-        device: of the network.
-        memory_format: of images.
-
-    Raises:
-        LoaderError: the batch holds no input.
-    """
+    """What a network takes of a batch: on the device, in the network's type and the memory format."""
     return in_format(as_taken(model, inputs_of(batch)).to(device, non_blocking=True), memory_format)
 
 
 def run_network(model: nn.Module, inputs: Tensor) -> Any:
-    """The network's output.
-
-    Raises:
-        LoaderError: it fails on integers, which may be images that were meant to be scaled.
-    """
+    """The network's output."""
     try:
         return model(inputs)
     except TransferscopeError:
@@ -188,13 +156,6 @@ def preserved(model: nn.Module, *, weights: bool = False) -> Iterator[nn.Module]
     replaced), values and places of buffers, ``requires_grad``, gradients, forward and backward hooks, device, dtype and
     memory format. Values of parameters that are changed in place inside are put back only with ``weights=True``, which
     costs a second copy of them; moving or converting the network needs no copy.
-
-    Args:
-        model: the network.
-        weights: also put back the values of parameters.
-
-    Yields:
-        ``model`` itself.
     """
     snapshot = _Snapshot(model, weights)
     try:
@@ -213,23 +174,15 @@ def logits(
 ) -> tuple[Tensor, Tensor]:
     """Logits of a network in evaluation mode, in the order of the batches.
 
-    The network is moved to ``device`` for the pass and given back as it was (:func:`preserved`). The same
-    batches give the same bits on one machine with equal threads. Logits that are not finite (a diverged
-    network) are returned as they are.
+    The network is moved to ``device`` for the pass and given back as it was (:func:`preserved`). The same batches give
+    the same bits on one machine with equal threads. Logits that are not finite (a diverged network) are returned as
+    they are.
 
     Args:
         model: gives logits [examples classes] for images [examples channels height width].
-        batches: of images and labels: see :func:`~transferscope.networks.batch.labelled`.
-        device: where to compute.
-        precision: ``bfloat16`` for autocast.
-        memory_format: of weights and images.
 
     Returns:
         Logits [examples classes] float32 and labels [examples ...], both on the CPU.
-
-    Raises:
-        LoaderError: there is no batch, or a batch has not as many labels as images.
-        ArchitectureError: the network's output is not one row of logits per image.
     """
     outputs: list[Tensor] = []
     labels: list[Tensor] = []
@@ -284,16 +237,8 @@ def digest(item: object) -> str:
 def check_deterministic(batches: Iterable[object], *, labels: bool = True) -> None:
     """Check, before anything is computed, that batches can be read twice and are the same bits each time.
 
-    Two full passes without a network, global random state put back. Found are shuffling, random augmentation,
-    iterators that are used up after one pass, and loaders that leave examples out (``drop_last``).
-
-    Args:
-        batches: what an analysis is about to read.
-        labels: whether it needs labels.
-
-    Raises:
-        LoaderError: the batches do not repeat themselves, are empty, leave out examples of their data set, or do not
-            hold what is needed.
+    Two full passes without a network, global random state put back. Found are shuffling, random augmentation, iterators
+    that are used up after one pass, and loaders that leave examples out (``drop_last``).
     """
     if isinstance(batches, Iterator):
         raise LoaderError(
@@ -314,7 +259,7 @@ def check_deterministic(batches: Iterable[object], *, labels: bool = True) -> No
 
 @contextmanager
 def batches_checked_once() -> Iterator[None]:
-    """Within the outermost of these, :func:`check_deterministic` reads the same batches once, however often asked."""
+    """Let :func:`check_deterministic` read the same batches once within the outermost of these."""
     if _checked.get() is not None:
         yield
         return
@@ -360,16 +305,7 @@ def _compare_passes(batches: Iterable[object], read: Callable[[object], tuple[Te
 
 
 def check_network_deterministic(model: nn.Module, images: Tensor) -> None:
-    """Check that a network in evaluation mode gives the same bits twice; it is left as it was.
-
-    Args:
-        model: on the device of ``images``.
-        images: a batch [examples channels height width].
-
-    Raises:
-        ArchitectureError: the outputs differ, as with dropout that ignores the mode; or the network makes parameters
-            in its first forward pass.
-    """
+    """Check that a network in evaluation mode gives the same bits twice; it is left as it was."""
     images = as_taken(model, images)
     known = {name for name, _ in model.named_parameters()}
     with preserved(model):

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from transferscope.errors import ActivationError, LoaderError
 from transferscope.networks.activations import ActivationRecorder, only_tensor
-from transferscope.networks.architectures import build, head_name
+from transferscope.networks.architectures import build
 from transferscope.networks.evaluate import network_inputs, preserved, resolve_device
+from transferscope.networks.heads import head_name
 from transferscope.networks.modules import Granularity, core, find_module, hookable_parts
 from transferscope.specs.architecture import Architecture
-
-__all__ = ["FEATURES", "Features", "feature_parts", "feature_parts_of", "head_input", "pooled", "pooled_features"]
 
 FEATURES = "(features)"
 """The place of what enters the head: the network's features."""
@@ -43,8 +42,8 @@ def pooled(output: Tensor, channels_last: bool = False) -> Tensor:
     come second in a convolutional network, last in Swin and its kin.
 
     Args:
-        output: ``examples channels``, ``examples tokens channels``, ``examples channels height width`` or
-            ``examples height width channels``.
+        output: ``examples channels``, ``examples tokens channels``, ``examples channels height width`` or ``examples
+            height width channels``.
         channels_last: what holds where all lengths are equal.
 
     Returns:
@@ -74,14 +73,6 @@ def pooled(output: Tensor, channels_last: bool = False) -> Tensor:
 def feature_parts(model: nn.Module, granularity: Granularity, head: str) -> list[str]:
     """The parts whose pooled output is looked at: those with a forward pass, without the head.
 
-    Args:
-        model: any network.
-        granularity: ``stage``, ``block`` or ``layer``.
-        head: the classifying module; what enters it is :data:`FEATURES`.
-
-    Raises:
-        ModuleNameError: there is no module ``head``.
-
     Example:
         >>> feature_parts(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), "block", "2")
         ['0']
@@ -98,25 +89,13 @@ def _feature_parts_of(architecture: str, granularity: Granularity) -> tuple[str,
 
 
 def feature_parts_of(architecture: Architecture, granularity: Granularity) -> tuple[str, ...]:
-    """As :func:`feature_parts`, of an architecture; built once per process.
-
-    Raises:
-        ArchitectureError: it cannot be built.
-    """
+    """As :func:`feature_parts`, of an architecture; built once per process."""
     return _feature_parts_of(architecture.model_dump_json(), granularity)
 
 
 @contextlib.contextmanager
 def head_input(model: nn.Module, head: str) -> Iterator[list[Tensor]]:
-    """Collects what enters the head, once for each forward pass inside; the hook is removed on leaving.
-
-    Args:
-        model: any network.
-        head: its classifying module.
-
-    Raises:
-        ModuleNameError: there is no module ``head``.
-    """
+    """Collects what enters the head, once for each forward pass inside; the hook is removed on leaving."""
     seen: list[Tensor] = []
 
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -141,20 +120,6 @@ def pooled_features(
     """Pooled outputs of all parts and the input of the head: one pass, one forward per batch. See :func:`pooled`.
 
     The network is run in evaluation mode and left as it was.
-
-    Args:
-        model: any network.
-        batches: of images: see :func:`~transferscope.networks.batch.inputs_of`.
-        head: the classifying module.
-        granularity: of the parts.
-        device: where to compute.
-        memory_format: of weights and images.
-
-    Raises:
-        LoaderError: there is no batch.
-        ModuleNameError: there is no module ``head``.
-        ActivationError: the head is never called, or does not take one tensor.
-        StudyError: there is no such device.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2))

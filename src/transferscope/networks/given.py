@@ -16,8 +16,6 @@ from transferscope.errors import ArchitectureError
 from transferscope.networks.evaluate import batches_checked_once, preserved
 from transferscope.networks.initialisation import randomness_untouched
 
-__all__ = ["given", "takes_networks"]
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -31,7 +29,7 @@ class _OneDevice(nn.Module):
         self.module = module
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """As of the network."""
+        """Run the network on one device."""
         return self.module(*args, **kwargs)
 
 
@@ -39,12 +37,6 @@ def given(model: object) -> nn.Module:
     """A network that can be looked at in place of the one that was handed in, sharing all its tensors.
 
     A compiled network is the one that was compiled. One that is spread over devices runs on one.
-
-    Args:
-        model: any network; nothing is touched.
-
-    Raises:
-        ArchitectureError: it is no network of Python modules, or its weights have no values yet, or cannot be changed.
     """
     model = _uncompiled(model)
     if not isinstance(model, nn.Module):
@@ -93,10 +85,9 @@ def given(model: object) -> nn.Module:
 def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a function look at its caller's networks through :func:`given`, and leave nothing changed, also after errors.
 
-    Networks are given back as of :func:`~transferscope.networks.evaluate.preserved`, global random state as it was.
-    Batches that one of its steps found deterministic are not read again to find that out.
-    Compiled modules run as they were written, so that hooks are called. All arguments are of the kinds that the
-    annotations name: see :mod:`transferscope.arguments`.
+    Networks are given back by :func:`~transferscope.networks.evaluate.preserved`, and global random state as it was.
+    Batches that one of its steps found deterministic are not read again to find that out. Compiled modules run as they
+    were written, so that hooks are called.
 
     Args:
         names: of the arguments that are networks, or sequences or mappings of networks; None is left alone.

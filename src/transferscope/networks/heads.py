@@ -8,17 +8,11 @@ from transferscope.errors import ArchitectureError, ModuleNameError, nearest
 from transferscope.networks.initialisation import redraw
 from transferscope.specs.architecture import Architecture
 
-__all__ = ["check_outputs", "head_name", "reset_head"]
-
 _TORCHVISION_HEADS = ("fc", "classifier", "heads", "head")
 
 
 def check_outputs(model: nn.Module, head: str, architecture: Architecture, classes: int) -> None:
-    """Check that the head gives one output per class.
-
-    Raises:
-        ArchitectureError: it has another number of outputs.
-    """
+    """Check that the head gives one output per class."""
     outputs = [
         int(getattr(module, name))
         for module in model.get_submodule(head).modules()
@@ -37,13 +31,8 @@ def check_outputs(model: nn.Module, head: str, architecture: Architecture, class
 def reset_head(model: nn.Module, head: str, seed: int) -> None:
     """Draw the head again, in place, from ``derive_seed(seed, "head")`` by its ``reset_parameters``.
 
-    Equal seeds give equal heads whatever the trunk and wherever its weights come from: P-T[s] and RI-T[s]
-    share theirs. Why not the architecture's own initialisation: see
-    :func:`transferscope.networks.initialisation.redraw`.
-
-    Raises:
-        ModuleNameError: no such module.
-        ArchitectureError: the module has no parameters that can be drawn again.
+    Equal seeds give equal heads whatever the trunk and wherever its weights come from: P-T[s] and RI-T[s] share theirs.
+    Why not the architecture's own initialisation: see :func:`transferscope.networks.initialisation.redraw`.
     """
     _check_module(model, head)
     redraw(model, head, seed)
@@ -59,12 +48,8 @@ def head_name(model: nn.Module, architecture: Architecture) -> str:
     """Name of the classifying module.
 
     ``architecture.head`` where set; else what timm declares (``pretrained_cfg["classifier"]``, then
-    ``get_classifier()``); for torchvision the last linear or convolution under ``fc``, ``classifier``,
-    ``heads`` or ``head``; else the last ``nn.Linear`` registered.
-
-    Raises:
-        ModuleNameError: ``architecture.head`` is not a module of the network (the nearest names are offered).
-        ArchitectureError: no head is found, or there are several (distilled networks).
+    ``get_classifier()``); for torchvision the last linear or convolution under ``fc``, ``classifier``, ``heads`` or
+    ``head``; else the last ``nn.Linear`` registered.
     """
     if architecture.head is not None:
         _check_module(model, architecture.head)

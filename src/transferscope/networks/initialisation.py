@@ -12,8 +12,6 @@ from transferscope.errors import ArchitectureError
 from transferscope.frozen import derive_seed
 from transferscope.networks.copies import copied
 
-__all__ = ["isolated_randomness", "randomness_untouched", "redraw"]
-
 _NUMPY_SEEDS = 2**32  # numpy's legacy generator takes 32-bit seeds
 
 
@@ -21,8 +19,8 @@ _NUMPY_SEEDS = 2**32  # numpy's legacy generator takes 32-bit seeds
 def isolated_randomness(seed: int) -> Iterator[None]:
     """Seed the CPU's global generators for a while; give them back as they were, also after an exception.
 
-    Covers torch's CPU generator, and numpy's and Python's, which a user's own factory may draw from. New
-    tensors are made on the CPU, so generators of accelerators are neither seeded nor drawn from.
+    Covers torch's CPU generator, and numpy's and Python's, which a user's own factory may draw from. New tensors are
+    made on the CPU, so generators of accelerators are neither seeded nor drawn from.
 
     Args:
         seed: a non-negative integer below 2**63.
@@ -78,19 +76,11 @@ def randomness_untouched(*generators: object) -> Iterator[None]:
 def redraw(model: nn.Module, name: str, seed: int) -> None:
     """Draw the parameters of one module again, in place, from ``derive_seed(seed, "head")``.
 
-    PyTorch's own ``reset_parameters`` of the module and of its submodules is used, in order of registration,
-    rather than the architecture's initialisation: it needs the module alone, so the values depend on the seed
-    and on the module's shape and on nothing that was drawn before. That is what lets P-T[s] and RI-T[s] (and
-    any two trunks with features of equal width) start with the same head. Values are drawn on the CPU and
-    copied to where the parameters are; dtype, device, ``requires_grad`` and hooks stay.
-
-    Args:
-        model: the network, changed in place.
-        name: the module to draw again.
-        seed: the network's seed.
-
-    Raises:
-        ArchitectureError: a part of the module has parameters but no ``reset_parameters``.
+    PyTorch's own ``reset_parameters`` of the module and of its submodules is used, in order of registration, rather
+    than the architecture's initialisation: it needs the module alone, so the values depend on the seed and on the
+    module's shape and on nothing that was drawn before. That is what lets P-T[s] and RI-T[s] (and any two trunks with
+    features of equal width) start with the same head. Values are drawn on the CPU and copied to where the parameters
+    are; dtype, device, ``requires_grad`` and hooks stay.
     """
     target = model.get_submodule(name)
     fresh = copied(target).to(device="cpu", dtype=torch.float32)

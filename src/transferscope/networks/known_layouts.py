@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from transferscope.networks.architectures import head_name, make, split_name
+from transferscope.networks.architectures import make, split_name
+from transferscope.networks.heads import head_name
 from transferscope.networks.initialisation import isolated_randomness
 from transferscope.networks.weight_names import Layout, Tables, matches
 from transferscope.specs.architecture import Architecture
-
-__all__ = ["CANDIDATES", "fitting", "fitting_architectures", "layout_of"]
 
 _TIMM = """
     resnet18 resnet34 resnet50 resnet101 resnet152 resnet26 resnet50d resnext50_32x4d
@@ -28,22 +27,12 @@ _TORCHVISION = """
     mobilenet_v3_large mobilenet_v3_small resnet18 resnet34 resnet50 resnet101 shufflenet_v2_x1_0
     squeezenet1_0 swin_t vgg16 vgg16_bn vit_b_16 mnasnet1_0
 """
-CANDIDATES = (
-    *(f"timm:{name}" for name in _TIMM.split()),
-    *(f"torchvision:{name}" for name in _TORCHVISION.split()),
-)
+CANDIDATES = (*(f"timm:{name}" for name in _TIMM.split()), *(f"torchvision:{name}" for name in _TORCHVISION.split()))
 """Architectures that a file of unknown origin is compared with."""
 
 
 def layout_of(architecture: Architecture) -> Layout:
-    """The tensors of an architecture, without their values where it is timm's or torchvision's.
-
-    Args:
-        architecture: which.
-
-    Raises:
-        ArchitectureError: it is unknown, cannot be built, or has no head.
-    """
+    """The tensors of an architecture, without their values where it is timm's or torchvision's."""
     # A user's own function may look at values, and may be another one the next time.
     if split_name(architecture)[0] == "factory":
         with isolated_randomness(0):
@@ -69,16 +58,13 @@ def fitting_architectures(state: Mapping[str, Tensor], candidates: Iterable[str]
         candidates: names as in a study; :data:`CANDIDATES` where None.
 
     Returns:
-        The names that fit, in the order of the candidates. Networks may share names and shapes and still
-        differ (padding, activation): more than one can fit.
-
-    Raises:
-        ArchitectureError: a candidate is unknown.
+        The names that fit, in the order of the candidates. Networks may share names and shapes and still differ
+        (padding, activation): more than one can fit.
     """
     return fitting({"": state}, candidates)
 
 
 def fitting(tables: Tables, candidates: Iterable[str] | None = None) -> list[str]:
-    """As :func:`fitting_architectures`, of all that a file holds."""
+    """Find the architectures that fit any of the containers in a file, as :func:`fitting_architectures` does."""
     layouts = {name: layout_of(Architecture(name=name)) for name in (CANDIDATES if candidates is None else candidates)}
     return [name for name, layout in layouts.items() if any(m.fits and not m.wrong for m in matches(tables, layout))]

@@ -1,7 +1,7 @@
 """Whether a data loader gives the same examples each time it is read, found out before anything is computed.
 
-For what looks at each batch with all networks at once, the order of the examples may change (shuffling); the
-examples themselves may not (random augmentation, a random part of the data).
+For what looks at each batch with all networks at once, the order of the examples may change (shuffling); the examples
+themselves may not (random augmentation, a random part of the data).
 """
 
 from collections.abc import Iterable, Iterator, Sized
@@ -17,8 +17,6 @@ from transferscope.errors import LoaderError
 from transferscope.networks.batch import inputs_of
 from transferscope.networks.initialisation import randomness_untouched
 
-__all__ = ["LoaderFacts", "check_repeatable"]
-
 _PROBED = 16
 
 
@@ -27,7 +25,6 @@ class LoaderFacts:
     """What a look at a loader tells.
 
     Attributes:
-        shuffled: the order of examples changes from pass to pass.
         left_out: examples of the data set that no batch holds (``drop_last``).
     """
 
@@ -38,16 +35,9 @@ class LoaderFacts:
 def check_repeatable(loader: Iterable[Any]) -> LoaderFacts:
     """Look twice at what a loader draws, and raise where the same pass cannot be had again.
 
-    For a ``DataLoader`` over indexed data its index batches are drawn twice and up to 16 examples are fetched
-    and collated twice; of any other iterable the first two batches are read twice. Generators (torch, NumPy,
-    Python, the loader's) are put back.
-
-    Args:
-        loader: batches; may shuffle if it is a ``DataLoader``.
-
-    Raises:
-        LoaderError: it can be read only once, is empty, augments at random, or draws other examples each
-            time.
+    For a ``DataLoader`` over indexed data its index batches are drawn twice and up to 16 examples are fetched and
+    collated twice; of any other iterable the first two batches are read twice. Generators (torch, NumPy, Python, the
+    loader's) are put back.
     """
     if isinstance(loader, Iterator):
         raise LoaderError(

@@ -1,7 +1,7 @@
 """The named parts of any network, at three granularities, by the shape of its module tree alone.
 
-The tree is opened from the top. A module is *opened* (its children become nodes) if it holds blocks, and is a
-part as a whole if not:
+The tree is opened from the top. A module is *opened* (its children become nodes) if it holds blocks, and is a part as a
+whole if not:
 
 - a list (``Sequential``, ``ModuleList``, ``ModuleDict`` and their subclasses) is opened if it has no forward
   pass of its own, or an element that is opened, or an element that is not a list and has at least two weights
@@ -14,14 +14,14 @@ part as a whole if not:
   ``self.model``) changes nothing but the beginning of names: where the root has no parameters of its own and one child
   that has any, and that is no layer, the child is taken for the root.
 
-``block`` parts are what is left unopened: ``conv1``, ``layer1.0``, ``blocks.3.1``, ``head``. ``stage`` parts
-are the children of the root, where those that hold opened modules are replaced by their children, down to the
-elements of a list: ``layer1``, ``stages.2``. Without stages in the tree (a plain ViT) all blocks are one stage.
-``layer`` parts are modules with parameters of their own; attention and parametrised modules are one layer.
+``block`` parts are what is left unopened: ``conv1``, ``layer1.0``, ``blocks.3.1``, ``head``. ``stage`` parts are the
+children of the root, where those that hold opened modules are replaced by their children, down to the elements of a
+list: ``layer1``, ``stages.2``. Without stages in the tree (a plain ViT) all blocks are one stage. ``layer`` parts are
+modules with parameters of their own; attention and parametrised modules are one layer.
 
-Every parameter belongs to exactly one part of each granularity. Parameters directly on an opened module (a
-class token) form the part ``(direct)``, or ``owner.(direct)``. A parameter shared by two modules belongs to
-the first. Parts without parameters are left out.
+Every parameter belongs to exactly one part of each granularity. Parameters directly on an opened module (a class token)
+form the part ``(direct)``, or ``owner.(direct)``. A parameter shared by two modules belongs to the first. Parts without
+parameters are left out.
 """
 
 from collections.abc import Iterator
@@ -31,8 +31,6 @@ from typing import Literal
 from torch import nn
 
 from transferscope.errors import ModuleNameError, nearest
-
-__all__ = ["DIRECT", "Granularity", "core", "find_module", "hookable_parts", "named_parts", "parts_parameters"]
 
 Granularity = Literal["stage", "block", "layer"]
 DIRECT = "(direct)"
@@ -113,7 +111,6 @@ def core(model: nn.Module, head: str | None = None) -> tuple[str, nn.Module]:
     """The network within modules that are around it, and its name: the module's text says what these are.
 
     Args:
-        model: any network.
         head: the classifying module, which is never the core itself.
 
     >>> core(nn.Sequential(nn.Identity(), nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))))[0]
@@ -204,16 +201,8 @@ def _owner(parameter: str, parts: dict[str, list[str]]) -> str:
 def named_parts(model: nn.Module, granularity: Granularity, head: str | None = None) -> list[str]:
     """The names of the parts of a network, in the order in which it defines them.
 
-    Args:
-        model: any network.
-        granularity: ``stage``, ``block`` or ``layer``.
-        head: the classifying module, which is then a part of its own at ``stage`` and ``block``.
-
     Returns:
         Names of modules, and ``(direct)`` or ``owner.(direct)`` for parameters that sit on an opened module.
-
-    Raises:
-        ModuleNameError: there is no module ``head``.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -226,16 +215,8 @@ def named_parts(model: nn.Module, granularity: Granularity, head: str | None = N
 def parts_parameters(model: nn.Module, granularity: Granularity, head: str | None = None) -> dict[str, list[str]]:
     """The parameters of each part: a partition of ``model.named_parameters()``.
 
-    Args:
-        model: any network.
-        granularity: ``stage``, ``block`` or ``layer``.
-        head: as of :func:`named_parts`.
-
     Returns:
         Part to names of parameters, none empty, every parameter once.
-
-    Raises:
-        ModuleNameError: there is no module ``head``.
     """
     return {name: parameters for name, _, parameters in _parts(model, granularity, head)}
 
@@ -243,30 +224,14 @@ def parts_parameters(model: nn.Module, granularity: Granularity, head: str | Non
 def hookable_parts(model: nn.Module, granularity: Granularity, head: str | None = None) -> list[str]:
     """The parts that are modules with a forward pass: those whose output can be looked at.
 
-    Left out are ``(direct)`` parts and bare lists. Whether a module is called, and gives one tensor, only a
-    run can tell: see :mod:`transferscope.networks.activations`.
-
-    Args:
-        model: any network.
-        granularity: ``stage``, ``block`` or ``layer``.
-        head: as of :func:`named_parts`.
-
-    Raises:
-        ModuleNameError: there is no module ``head``.
+    Left out are ``(direct)`` parts and bare lists. Whether a module is called, and gives one tensor, only a run can
+    tell: see :mod:`transferscope.networks.activations`.
     """
     return [name for name, module, _ in _parts(model, granularity, head) if module is not None and _has_forward(module)]
 
 
 def find_module(model: nn.Module, name: str) -> nn.Module:
-    """The module of that name.
-
-    Args:
-        model: any network.
-        name: as in ``model.named_modules()``.
-
-    Raises:
-        ModuleNameError: there is none; the nearest names are offered.
-    """
+    """The module of that name."""
     # get_submodule also finds the second name of a shared module, which named_modules() leaves out.
     try:
         module = model.get_submodule(name) if name else None

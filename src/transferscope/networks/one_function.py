@@ -9,19 +9,12 @@ from torch import Tensor, nn
 from transferscope.errors import ArchitectureError
 from transferscope.networks.evaluate import check_network_deterministic, digest, preserved
 
-__all__ = ["check_one_function", "lent"]
-
 _NAMED = 3
 
 
 @contextmanager
 def lent(model: nn.Module, state: Mapping[str, Tensor]) -> Iterator[nn.Module]:
-    """The network in evaluation mode with other tensors in place of its own; given back as it was.
-
-    Args:
-        model: any network; it is not moved: the tensors say where it computes.
-        state: all its parameters and buffers by name, of its shapes and types.
-    """
+    """The network in evaluation mode with other tensors in place of its own; given back as it was."""
     with preserved(model), torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.data = state[name]
@@ -53,15 +46,7 @@ def check_one_function(
     Two forward passes; both networks are left as they were.
 
     Args:
-        host: the network whose code is run.
-        network: the one that is to be reproduced.
-        first: parameters and buffers of ``host``, by name.
-        state: those of ``network``, on the device of ``example``.
         movable: names of those that may be taken from ``state``; the others are those of ``first``.
-        example: a few inputs.
-
-    Raises:
-        ArchitectureError: the outputs differ, or ``network`` gives other outputs for the same inputs.
     """
     moved = {name: state[name] if name in movable else tensor for name, tensor in first.items()}
     wanted = _output(network, state, example)

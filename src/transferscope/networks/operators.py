@@ -30,8 +30,6 @@ from transferscope.networks.batch import inputs_of
 from transferscope.networks.evaluate import as_taken, preserved, run_network
 from transferscope.networks.packed import packed_rows
 
-__all__ = ["Kind", "Operator", "Operators", "operators"]
-
 Kind = Literal["convolution", "transposed convolution", "linear", "embedding"]
 Part = Literal["", "q", "k", "v", "out"]
 
@@ -58,15 +56,10 @@ class Operator:
 
     Attributes:
         name: of its module, with the part of attention, and the map where it runs on several, in brackets.
-        parameter: the name of its weight.
-        kind: what it is.
         part: ``q``, ``k``, ``v`` or ``out`` of an attention, else empty.
         weight: as it is applied, detached: ``outputs inputs/groups taps ...`` (a transposed convolution: ``inputs
             outputs/groups taps ...``). It shares memory with the network.
         size: of the map that it reads, along each axis; () for a matrix.
-        stride: along each axis.
-        dilation: along each axis.
-        groups: of channels.
         padding: zeros on either side along each axis; None where it is padded in another way, or unevenly.
     """
 
@@ -84,12 +77,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class Operators:
-    """The operators of a network, and what is none.
-
-    Attributes:
-        found: in the order in which they run.
-        skipped: every parameter that is no part of them, with the reason.
-    """
+    """The operators of a network, and what is none."""
 
     found: tuple[Operator, ...]
     skipped: Mapping[str, str]
@@ -97,10 +85,6 @@ class Operators:
 
 def operators(model: nn.Module, example: object) -> Operators:
     """List the operators of a network.
-
-    Args:
-        model: any network; run once in evaluation mode, without gradients, and given back as it was.
-        example: a batch it takes; one image is enough. Only its shape matters.
 
     Returns:
         Convolutions, transposed convolutions, linear layers, embeddings and projections of attention that run on the

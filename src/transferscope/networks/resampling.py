@@ -7,22 +7,12 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-__all__ = ["resampled"]
-
 
 def resampled(model: nn.Module, state: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
     """Tensors whose shape depends on the size of the images, made to fit a network.
 
     timm resamples position embeddings, tables of relative positions and patch kernels when it loads its own weights;
     the function it uses is the one called here. torchvision has one for its vision transformers.
-
-    Args:
-        model: the network; its shapes alone are looked at (meta device).
-        state: weights by the network's names.
-        names: of another shape in ``state`` than in the network.
-
-    Returns:
-        Those of ``names`` that could be made to fit.
     """
     own = model.state_dict()
     dense = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}

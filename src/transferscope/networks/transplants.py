@@ -7,24 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.errors import ModuleNameError, WeightsError, nearest
-from transferscope.networks.architectures import build, head_name
+from transferscope.networks.architectures import build
+from transferscope.networks.heads import head_name
 from transferscope.networks.modules import Granularity, named_parts, parts_parameters
 from transferscope.networks.pruning import PERMANENT, unlike_masks
 from transferscope.specs.architecture import Architecture
 
-__all__ = ["movable_parts", "parts_of", "parts_with_head", "transplant"]
-
 
 def movable_parts(model: nn.Module, granularity: Granularity, head: str) -> list[str]:
     """The parts of a network in the order in which it defines them, without its head.
-
-    Args:
-        model: any network.
-        granularity: ``stage``, ``block`` or ``layer``.
-        head: the classifying module.
-
-    Raises:
-        ModuleNameError: there is no module ``head``.
 
     Example:
         >>> movable_parts(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), "block", "2")
@@ -42,21 +33,13 @@ def _parts_of(architecture: str, granularity: Granularity) -> tuple[tuple[str, .
 
 
 def parts_of(architecture: Architecture, granularity: Granularity) -> tuple[str, ...]:
-    """As :func:`movable_parts`, of an architecture; built once per process.
-
-    Raises:
-        ArchitectureError: it cannot be built.
-    """
+    """As :func:`movable_parts`, of an architecture; built once per process."""
     names, head = _parts_of(architecture.model_dump_json(), granularity)
     return tuple(name for name in names if not _in_head(name, head))
 
 
 def parts_with_head(architecture: Architecture, granularity: Granularity) -> tuple[str, ...]:
-    """As :func:`parts_of`, the head among them.
-
-    Raises:
-        ArchitectureError: it cannot be built.
-    """
+    """As :func:`parts_of`, the head among them."""
     return _parts_of(architecture.model_dump_json(), granularity)[0]
 
 
@@ -71,7 +54,7 @@ def transplant(
     Args:
         model: the network that receives.
         donor: tensors by the names of ``model``.
-        parts: names as of :func:`movable_parts`.
+        parts: names from :func:`movable_parts`.
         granularity: of the names.
         head: the classifying module, which is never copied.
 

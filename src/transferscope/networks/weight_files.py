@@ -18,8 +18,6 @@ from transferscope.networks.weight_parts import parts_of
 from transferscope.networks.weight_pickles import read_pickle
 from transferscope.store.atomic import replacing
 
-__all__ = ["Content", "read_content", "read_file", "read_metadata", "write_state"]
-
 _WRITER = "transferscope"
 _MAX_GROWTH = 64
 _ROOM = 2**30  # bytes that any file may grow to
@@ -31,7 +29,6 @@ class Content:
 
     Attributes:
         tables: tensors by name, by the dotted place of the container they lie in: empty for the top.
-        metadata: what safetensors say beside the tensors.
     """
 
     tables: dict[str, dict[str, Tensor]]
@@ -50,15 +47,6 @@ def read_content(path: str | os.PathLike[str]) -> Content:
     ``torch.save`` are pickles, which can run any code when read freely: they are read by
     ``torch.load(weights_only=True)``, always, and refused where that does not suffice. Weights in several parts are
     read by their index, their folder, or one of them beside the others.
-
-    Args:
-        path: a file, or a folder of the Hugging Face kind.
-
-    Returns:
-        The tensors in the file's order; what is no tensor is left out.
-
-    Raises:
-        WeightsError: it is missing, damaged or of another kind, would run code, or holds no tensor.
     """
     path = Path(path)
     tables: dict[str, dict[str, Tensor]] = {}
@@ -91,15 +79,6 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     that the file has, else those of its largest container. Prefixes of wrappers
     (:data:`~transferscope.networks.weight_names.PREFIXES`) are taken off where all names share them, except in files
     written by :func:`write_state`, whose names are exact.
-
-    Args:
-        path: as of :func:`read_content`.
-
-    Returns:
-        Tensors by name, in the file's order.
-
-    Raises:
-        WeightsError: as of :func:`read_content`.
     """
     content = read_content(path)
     usual = [place for place in (*NESTED[1:], "state_dict_ema", "model_ema") if place in content.tables]
@@ -109,11 +88,7 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """What was written beside the tensors; empty for files of ``torch.save``, which have nothing there.
-
-    Raises:
-        WeightsError: as of :func:`read_content`.
-    """
+    """What was written beside the tensors; empty for files of ``torch.save``, which have nothing there."""
     from safetensors import safe_open
 
     found: dict[str, str] = {}
@@ -195,13 +170,6 @@ def write_state(
 
     Args:
         path: a name ending in ``.safetensors``; its folder is made, an existing file is replaced.
-        state: tensors by name, on any device; values, dtypes and shapes are kept to the bit.
-        metadata: for example the architecture's name and the number of classes, read by
-            :func:`read_metadata`.
-
-    Raises:
-        WeightsError: the name ends otherwise.
-        StoreError: the disk is full, or the folder cannot be written.
     """
     from safetensors.torch import save_file
 

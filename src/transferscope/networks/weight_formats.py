@@ -10,8 +10,6 @@ from typing import Literal
 
 from transferscope.errors import WeightsError
 
-__all__ = ["Format", "damaged", "format_of", "unreadable"]
-
 Format = Literal["folder", "index", "safetensors", "torch"]
 
 _HEAD_BYTES = 4096
@@ -40,14 +38,7 @@ _FOREIGN: tuple[tuple[bytes, str, str], ...] = (
 
 
 def format_of(path: Path) -> Format:
-    """Tell what lies at a path, and refuse what holds no weights that can be read safely.
-
-    Args:
-        path: a file or a folder.
-
-    Raises:
-        WeightsError: there is nothing, or something else, which is named.
-    """
+    """Tell what lies at a path, and refuse what holds no weights that can be read safely."""
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):

@@ -12,18 +12,6 @@ from torch import Tensor, nn
 from transferscope.errors import WeightsError
 from transferscope.networks.pruning import is_factor
 
-__all__ = [
-    "PREFIXES",
-    "Layout",
-    "Match",
-    "Tables",
-    "choose",
-    "few",
-    "is_counter",
-    "matches",
-    "shared_prefix",
-]
-
 Tables = Mapping[str, Mapping[str, Tensor]]
 """The tensors of a file by name, in the containers they lie in: by the dotted place of each, empty for the top."""
 
@@ -83,23 +71,14 @@ def shared_prefix(names: "Mapping[str, object] | list[str]") -> str:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a network wants: its tensors and the name of its head.
-
-    Attributes:
-        model: the network; names and shapes suffice (meta device).
-        head: name of the classifying module.
-    """
+    """What a network wants: its tensors and the name of its head."""
 
     model: nn.Module
     head: str
 
     @cached_property
     def own(self) -> dict[str, Tensor]:
-        """Tensors by name, counters included.
-
-        Raises:
-            WeightsError: the network keeps state that is no tensor, which files of weights do not hold.
-        """
+        """Tensors by name, counters included."""
         state = self.model.state_dict()
         strange = [name for name, value in state.items() if not isinstance(value, Tensor)]
         if strange:
@@ -139,13 +118,8 @@ class Match:
     """One place in a file, as it fits a network.
 
     Attributes:
-        table: the container.
-        prefix: of the names in it.
         found: the network's names with those of the container: whatever their shapes, head and counters included.
-        missing: of the network without its head, not there.
-        wrong: of the network without its head, of another shape.
         extra: under the prefix, within the network's own modules or beside them, and not known to be of no use.
-        other_head: under the prefix, where the network's own head is not: what came after the trunk.
         further: more counters, and what the head holds more, under the prefix: with their names in the container.
         head_fits: the file has the head's tensors, the number of outputs apart.
     """
@@ -167,7 +141,7 @@ class Match:
 
     @property
     def place(self) -> str:
-        """Where it lies, dotted; empty for the file itself."""
+        """The dotted place of the container and its prefix; empty for the file itself."""
         return ".".join(part for part in (self.table, self.prefix.rstrip(".")) if part)
 
     @property
@@ -185,12 +159,7 @@ def _canonical(given: Iterable[str]) -> dict[str, str]:
 
 
 def matches(tables: Tables, layout: Layout) -> list[Match]:
-    """All places in a file where names of a network stand under one prefix; the best first.
-
-    Args:
-        tables: the file.
-        layout: the network.
-    """
+    """All places in a file where names of a network stand under one prefix; the best first."""
     found = []
     for table, tensors in tables.items():
         short = _canonical(tensors)
@@ -257,20 +226,11 @@ def _negligible(name: str) -> bool:
 def choose(found: list[Match], tables: Tables, which: str | None, of: str) -> tuple[Match, list[Match]]:
     """The place to take a network from, where a file has several.
 
-    Trained weights come before their moving average, and usual places before others; where that does not
-    decide, it is an error: two networks are not told apart by chance.
+    Trained weights come before their moving average, and usual places before others; where that does not decide, it is
+    an error: two networks are not told apart by chance.
 
     Args:
-        found: as of :func:`matches`.
-        tables: the file.
         which: ``raw``, ``ema``, or a place; None decides as above.
-        of: the file's name.
-
-    Returns:
-        The place, and the others that fit as well.
-
-    Raises:
-        WeightsError: nothing fits ``which``, or several places fit alike.
     """
     fitting = [match for match in found if match.fits] or found[:1]
     asked = [match for match in fitting if which is None or _is(match, which)]

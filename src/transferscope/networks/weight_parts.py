@@ -8,16 +8,9 @@ from pathlib import Path
 from transferscope.errors import WeightsError
 from transferscope.networks.weight_formats import format_of, unreadable
 
-__all__ = ["parts_of"]
-
 _PART = re.compile(r"(?P<stem>.+)-(?P<number>\d+)-of-(?P<count>\d+)(?P<end>\.\w+)")
 # As the Hugging Face libraries name a network's weights, in the order in which they look for them.
-_USUAL = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+_USUAL = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 # What training leaves beside the weights in such a folder.
 _OTHERS = ("optimizer", "scheduler", "random_states", "rng_state", "training_args", "scaler", "sampler")
 _MAX_FILES = 1000
@@ -25,14 +18,7 @@ _SHOWN = 5
 
 
 def parts_of(path: Path) -> dict[Path, tuple[str, ...]]:
-    """The files that weights lie in, with the tensors that an index expects in each.
-
-    Args:
-        path: a file, an index, a folder, or one part of several.
-
-    Raises:
-        WeightsError: it is missing or of another kind, parts are missing, or a folder does not tell which is meant.
-    """
+    """The files that weights lie in, with the tensors that an index expects in each."""
     kind = format_of(path)
     if kind == "folder":
         return parts_of(_in_folder(path))

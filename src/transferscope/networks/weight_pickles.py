@@ -10,8 +10,6 @@ import torch
 from transferscope.errors import WeightsError
 from transferscope.networks.weight_formats import damaged, unreadable
 
-__all__ = ["read_pickle"]
-
 
 class _Ignored:
     """Stands for a harmless value beside the weights: whatever it was made from is forgotten."""
@@ -82,12 +80,6 @@ def read_pickle(path: Path) -> object:
     """What a file of ``torch.save`` holds, on the CPU; read by ``torch.load(weights_only=True)`` and nothing else.
 
     Numbers, texts, paths, dates, settings and NumPy values beside the tensors come as placeholders.
-
-    Args:
-        path: the file.
-
-    Raises:
-        WeightsError: it is damaged, or names something that could run.
     """
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(_HARMLESS)):

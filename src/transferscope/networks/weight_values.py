@@ -9,20 +9,12 @@ from torch import Tensor
 
 from transferscope.errors import WeightsError
 
-__all__ = ["check_values"]
-
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
 class _Fault:
-    """Something that is wrong with a tensor.
-
-    Attributes:
-        found: what is there, or None where the tensor is fine: of the tensor of the file and the network's own.
-        expected: what should be there.
-        hint: what to do.
-    """
+    """Something that is wrong with a tensor."""
 
     found: Callable[[str, Tensor, Tensor], str | None]
     expected: str
@@ -76,17 +68,7 @@ _FAULTS = (
 
 
 def check_values(state: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str) -> None:
-    """Refuse tensors with which no output is a number.
-
-    Args:
-        state: the file's, by the network's names.
-        own: the network's: names and dtypes count.
-        source: the file's name.
-
-    Raises:
-        WeightsError: sparse, quantised, integer, float8 or complex weights, NaN or infinite values (also where they are
-            too large for the network's dtype), or a negative running variance; the tensors are named.
-    """
+    """Refuse tensors with which no output is a number."""
     for fault in _FAULTS:
         found = {name: fault.found(name, tensor, own[name]) for name, tensor in state.items() if name in own}
         bad = [f"{name}: {text}" for name, text in found.items() if text is not None]

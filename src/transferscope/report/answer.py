@@ -11,8 +11,6 @@ from transferscope.keys import shown
 from transferscope.report.numbers import metric_words, value_words
 from transferscope.running.results import AnalysisResult, Results
 
-__all__ = ["NEGLIGIBLE", "Answer", "answer", "found", "with_setting"]
-
 NEGLIGIBLE = 0.005
 """A difference of the metric this small, both ways, makes two starts equally good: half a point."""
 
@@ -24,14 +22,7 @@ _NOTES = 4
 
 @dataclass(frozen=True)
 class Answer:
-    """What a study says, in plain words.
-
-    Attributes:
-        sentence: which start is better, by how much, from how many runs.
-        advice: which network to take.
-        caveats: what limits both, the most important first.
-        notes: on the data, those that the first screen has room for.
-    """
+    """What a study says, in plain words."""
 
     sentence: str
     advice: str
@@ -45,12 +36,7 @@ def found(results: Results, name: str) -> AnalysisResult | None:
 
 
 def with_setting(results: Results, setting: str) -> str:
-    """How the study is run with another setting: the whole command, as it was called, between backticks.
-
-    Args:
-        results: of a finished study; ``run`` of its manifest is the command, absent where Python ran it.
-        setting: ``name=value``, as after ``--set``.
-    """
+    """How the study is run with another setting: the whole command, as it was called, between backticks."""
     run = results.manifest.get("run")
     return f"set `{setting}`" if run is None else f"`{run} --set {shlex.quote(setting)}`"
 

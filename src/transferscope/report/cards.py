@@ -10,20 +10,13 @@ from transferscope.errors import AnalysisError
 from transferscope.study.analysis_settings import AnalysisSettings
 from transferscope.study.registry import beside
 
-__all__ = ["SECTIONS", "Card", "card", "html"]
-
 SECTIONS = ("Question", "Definition", "How to read", "When not to trust", "Reference")
 """What every card has, in this order."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """A method card.
-
-    Attributes:
-        name: of the analysis.
-        sections: title and Markdown of each section, in the order of :data:`SECTIONS`.
-    """
+    """A method card."""
 
     name: str
     sections: dict[str, str]
@@ -34,11 +27,7 @@ class Card:
 
 
 def card(kind: type[AnalysisSettings]) -> Card | None:
-    """The card that lies beside the class of an analysis, or is ``CARD`` of its module; None if there is none.
-
-    Raises:
-        AnalysisError: the card lacks a section, or has one too many.
-    """
+    """The card that lies beside the class of an analysis, or is ``CARD`` of its module; None if there is none."""
     if (text := getattr(sys.modules[kind.__module__], "CARD", None)) is not None:
         return parse(kind.name, text)
     package = beside(kind)
@@ -47,11 +36,7 @@ def card(kind: type[AnalysisSettings]) -> Card | None:
 
 
 def parse(name: str, text: str) -> Card:
-    """A card from its text: ``## Title`` starts a section.
-
-    Raises:
-        AnalysisError: the sections are not those of :data:`SECTIONS`.
-    """
+    """A card from its text: ``## Title`` starts a section."""
     pieces = re.split(r"^## +(.+?) *$", text.strip(), flags=re.MULTILINE)
     sections = {title: body.strip("\n").rstrip() for title, body in zip(pieces[1::2], pieces[2::2], strict=True)}
     if tuple(sections) != SECTIONS:

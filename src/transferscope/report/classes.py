@@ -12,8 +12,6 @@ from transferscope.report.numbers import MISSING, metric_words, value_words
 from transferscope.rounding import exact
 from transferscope.running.results import Results
 
-__all__ = ["OPEN_CLASSES", "ClassRow", "Classes", "Confusion", "class_results"]
-
 OPEN_CLASSES = 12
 """Classes that stand open, and the largest confusion matrix that is shown whole."""
 
@@ -23,13 +21,7 @@ _SHARE = "top1"  # recall and precision are written as an accuracy is
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class.
-
-    Attributes:
-        name: of the class or label.
-        images: of it among the test images.
-        cells: value and interval of recall and precision of P-T, then of RI-T.
-    """
+    """One class, with its recall and precision by variant."""
 
     name: str
     images: str
@@ -38,12 +30,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Confusion:
-    """The confusion matrix of a variant, on average over its networks.
-
-    Attributes:
-        variant: as shown.
-        rows: of each true class its name and, by predicted class, images and share of the class.
-    """
+    """The confusion matrix of a variant, on average over its networks."""
 
     variant: str
     rows: tuple[tuple[str, tuple[tuple[str, float], ...]], ...]
@@ -54,10 +41,7 @@ class Classes:
     """What the page shows of classes.
 
     Attributes:
-        rows: the class that P-T finds least first.
-        names: of the classes, in the order of the matrix.
         matrices: whole ones, of few classes; empty otherwise.
-        taken: of many classes the largest confusions: true, taken for, images of P-T, images of RI-T.
     """
 
     rows: tuple[ClassRow, ...]

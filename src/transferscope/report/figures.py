@@ -11,8 +11,6 @@ from transferscope.plots.theme import Figure
 from transferscope.study.analysis_settings import AnalysisSettings
 from transferscope.study.registry import beside
 
-__all__ = ["figures", "is_drawn"]
-
 
 def is_drawn(kind: type[AnalysisSettings]) -> bool:
     """Whether an analysis has pictures."""

@@ -19,8 +19,6 @@ from pydantic import ValidationError
 from transferscope.analyses.gallery import SUFFIX, Gallery, GalleryGroup, GalleryImage
 from transferscope.errors import AnalysisError
 
-__all__ = ["FIRST", "PICTURES_BUDGET", "PictureGroup", "Pictures", "ShownPicture", "galleries"]
-
 PICTURES_BUDGET: Final = 1_500_000
 """Bytes of pictures of one analysis that are carried inside the page."""
 
@@ -33,16 +31,7 @@ _COARSE: Final = 64
 
 @dataclass(frozen=True)
 class ShownPicture:
-    """A picture ready for the page.
-
-    Attributes:
-        address: ``data:`` with the bytes.
-        width: as shown, in pixels of the page; a thumbnail is fitted to its column.
-        height: as shown.
-        coarse: few pixels: enlarged without blurring them.
-        alt: in words.
-        lines: of the caption.
-    """
+    """A picture ready for the page."""
 
     address: str
     width: int
@@ -54,16 +43,7 @@ class ShownPicture:
 
 @dataclass(frozen=True)
 class PictureGroup:
-    """Pictures that belong together.
-
-    Attributes:
-        title: a few words.
-        note: how they were chosen.
-        layout: ``grid`` or ``strip``.
-        first: seen at once.
-        more: folded.
-        left: files that lie beside the report alone.
-    """
+    """Pictures that belong together."""
 
     title: str
     note: str
@@ -83,17 +63,7 @@ class Pictures:
 
 
 def galleries(analysis: str, files: Mapping[str, bytes], budget: int = PICTURES_BUDGET) -> tuple[Pictures, ...]:
-    """The galleries among the files of an analysis, in the order of their names.
-
-    Args:
-        analysis: its name, for errors.
-        files: named files beside its table.
-        budget: bytes in the page, of all of its pictures together.
-
-    Raises:
-        AnalysisError: a gallery that cannot be read, that names a file which is not there, or one that is neither PNG
-            nor JPEG.
-    """
+    """The galleries among the files of an analysis, in the order of their names."""
     blocks: dict[str, tuple[str, list[PictureGroup]]] = {}
     for name in sorted(name for name in files if name.endswith(SUFFIX)):
         gallery = _read(analysis, name, files[name])

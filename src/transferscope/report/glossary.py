@@ -4,8 +4,6 @@ import re
 
 from markupsafe import Markup
 
-__all__ = ["GLOSSARY", "linked", "terms"]
-
 GLOSSARY: dict[str, str] = {
     "barrier": "How far the loss or the error rises between two networks when one walks straight from one to the "
     "other in parameter space, above the straight line between (or the mean of) their own values. It always says "
@@ -81,11 +79,7 @@ def terms() -> list[tuple[str, str, str]]:
 
 
 def linked(text: Markup) -> Markup:
-    """``text``, the first use of each term of the glossary a link to it.
-
-    Args:
-        text: escaped, without links of its own.
-    """
+    """``text``, the first use of each term of the glossary a link to it."""
     seen: set[str] = set()
 
     def link(match: re.Match[str]) -> str:

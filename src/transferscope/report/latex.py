@@ -4,8 +4,6 @@ import polars as pl
 
 from transferscope.report.numbers import value_words
 
-__all__ = ["escape", "latex"]
-
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -29,17 +27,11 @@ def escape(text: str) -> str:
 def latex(table: pl.DataFrame, caption: str = "", label: str = "", long_from: int = 60) -> str:
     """The table as LaTeX source.
 
-    Numbers are right-aligned and shortened as in the report; text is left-aligned. Needs the package ``booktabs``
-    and, from ``long_from`` rows on, ``longtable``.
+    Numbers are right-aligned and shortened as in the report; text is left-aligned. Needs the package ``booktabs`` and,
+    from ``long_from`` rows on, ``longtable``.
 
     Args:
-        table: any table.
-        caption: printed above; none where empty.
         label: for ``\\ref``.
-        long_from: rows from which the table may break over pages.
-
-    Returns:
-        A ``table`` or ``longtable`` environment.
     """
     spec = "".join("r" if dtype.is_numeric() else "l" for dtype in table.dtypes)
     head = " & ".join(escape(name) for name in table.columns) + r" \\"

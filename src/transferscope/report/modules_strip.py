@@ -10,8 +10,6 @@ from transferscope.report.answer import found
 from transferscope.report.numbers import points_words
 from transferscope.running.results import Results
 
-__all__ = ["STATES", "ModulePart", "State", "modules_strip"]
-
 State = Literal["kept", "changed", "useless", "undecided"]
 
 STATES: dict[State, str] = {
@@ -25,13 +23,7 @@ STATES: dict[State, str] = {
 
 @dataclass(frozen=True)
 class ModulePart:
-    """One module.
-
-    Attributes:
-        name: as in the network.
-        state: what was shown of it.
-        words: what putting it back costs.
-    """
+    """One module in the strip."""
 
     name: str
     state: State

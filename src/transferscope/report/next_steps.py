@@ -13,8 +13,6 @@ from transferscope.report.modules_strip import modules_strip
 from transferscope.report.numbers import metric_words, value_words
 from transferscope.running.results import Results
 
-__all__ = ["Choice", "choices", "next_steps"]
-
 _AVERAGE = {
     "stable": "the weights of two P-T can be averaged: the error rises by less than 2 points on the line between them",
     "unstable": "do not average the weights of two P-T: the error rises by 2 points or more between them",
@@ -24,13 +22,7 @@ _AVERAGE = {
 
 @dataclass(frozen=True)
 class Choice:
-    """One thing to decide.
-
-    Attributes:
-        topic: one word.
-        text: what to do, or what would tell; code between backticks.
-        measured: whether the study tells.
-    """
+    """One thing to decide."""
 
     topic: str
     text: str

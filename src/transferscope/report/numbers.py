@@ -5,17 +5,6 @@ import re
 from transferscope.analyses.estimates import Estimate
 from transferscope.rounding import exact
 
-__all__ = [
-    "MISSING",
-    "basis_words",
-    "interval_words",
-    "metric_words",
-    "minus_signs",
-    "points_words",
-    "span_words",
-    "value_words",
-]
-
 MISSING = "–"
 """What stands for a null."""
 

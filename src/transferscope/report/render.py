@@ -44,20 +44,12 @@ from transferscope.running.results import AnalysisResult, Results
 from transferscope.store.atomic import replace_file, replacing
 from transferscope.store.system_errors import translated
 
-__all__ = ["render", "write_report", "written_report"]
-
 
 def render(results: Results) -> str:
     """The report as one HTML document that needs no network and no other file.
 
     Figures are inline SVG; the one script shows values on pointing and opens what is folded before printing. The
     content policy in the page allows nothing else.
-
-    Args:
-        results: of a finished study.
-
-    Returns:
-        The document.
     """
     shown = sections(results)
     return _page(_shown(results, shown), [section for _, section, _ in shown])
@@ -119,8 +111,8 @@ def _page(results: Results, shown: Sequence[Section]) -> str:
 def write_report(results: Results, folder: Path) -> Path:
     """Write ``report.html``, ``results.json``, ``figures/*.svg|png`` and ``tables/*.csv|tex|parquet`` into ``folder``.
 
-    Every file is written beside its place and moved there, so that a reader never meets half a file; the report
-    itself comes last.
+    Every file is written beside its place and moved there, so that a reader never meets half a file; the report itself
+    comes last.
 
     Args:
         results: of a finished study.
@@ -136,7 +128,7 @@ def write_report(results: Results, folder: Path) -> Path:
 
 
 def written_report(results: Results, folder: Path) -> tuple[Path, Results]:
-    """As :func:`write_report`; with the results as they are shown, which say whose figures or cards failed."""
+    """Write the report as :func:`write_report` does, and return the results with failed figures and cards noted."""
     if not isinstance(results, Results):
         raise AnalysisError(
             "these are no results of a study",

@@ -7,22 +7,12 @@ from transferscope.analyses.estimates import Estimate
 from transferscope.report.answer import answer
 from transferscope.running.results import Results
 
-__all__ = ["FORMAT", "estimates_as_json", "results_as_json"]
-
 FORMAT = 3
 """Of the document; a reader refuses another one."""
 
 
 def results_as_json(results: Results, slugs: list[str]) -> str:
-    """Verdicts, notes, estimates, settings and manifest of a finished study.
-
-    Args:
-        results: of the study.
-        slugs: a name for each analysis, which is also that of its tables.
-
-    Returns:
-        JSON text, without NaN.
-    """
+    """Verdicts, notes, estimates, settings and manifest of a finished study."""
     document = {
         "format": FORMAT,
         "study": {"name": results.study.name, "key": results.study.key},

@@ -32,26 +32,6 @@ from transferscope.running.failures import Failure, isolated
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.study.columns import Column
 
-__all__ = [
-    "CSV_BUDGET",
-    "NAMES",
-    "OPEN_NOTES",
-    "OPEN_NUMBERS",
-    "ROWS",
-    "Picture",
-    "Section",
-    "clauses",
-    "gap_rows",
-    "headline",
-    "metric_of",
-    "plain",
-    "sections",
-    "slugs",
-    "subtitle",
-    "tidy",
-    "took",
-]
-
 ROWS = 200
 """Rows of a table shown in the page; the CSV beside it has all."""
 

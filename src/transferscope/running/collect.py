@@ -20,20 +20,11 @@ from transferscope.running.finished import Finished
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.store import Store
 
-__all__ = ["results_of"]
-
 _PACKAGES = ("transferscope", "torch", "torchvision", "timm", "numpy", "scipy", "polars", "pydantic")
 
 
 def results_of(study: BoundStudy, store: Store, finished: Finished, command: str) -> Results:
-    """Everything a report needs, from a finished run.
-
-    Args:
-        study: what was asked for.
-        store: where tables and provenance lie.
-        finished: tables, units and networks of the run.
-        command: how to run it again.
-    """
+    """Everything a report needs, from a finished run."""
     results = []
     for analysis in _in_order(study, finished):
         found = None

@@ -1,8 +1,8 @@
 """Executors: the same pieces of work in this process, or in several; the results are the same bytes.
 
-An executor is a function of the signature of :class:`Executor`. It gives each item to
-``function(item, emit)`` and yields ``(index, result)`` as results arrive. ``emit`` takes events (dictionaries)
-that reach ``on_event`` in the calling process, in order, before the result of their item.
+An executor is a function of the signature of :class:`Executor`. It gives each item to ``function(item, emit)`` and
+yields ``(index, result)`` as results arrive. ``emit`` takes events (dictionaries) that reach ``on_event`` in the
+calling process, in order, before the result of their item.
 """
 
 import pickle
@@ -14,8 +14,6 @@ from typing import Any, Protocol, TypeVar
 from transferscope.context.threads import limited
 from transferscope.errors import StudyError
 from transferscope.running.workers import Emit, Worker, end, pickled, rebuilt
-
-__all__ = ["Emit", "Executor", "chunks", "processes", "serial"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,13 +39,10 @@ class Executor(Protocol):
         """Give every item to ``function(item, emit)``.
 
         Args:
-            function: does one piece of work.
-            items: independent pieces of work.
-            workers: how many processes.
             threads: of each process; None leaves them as they are.
             on_event: called in this process with every event, while results are being waited for.
-            affinity: items of equal affinity are kept together where that costs no idle worker, so that what
-                was loaded for one serves the next.
+            affinity: items of equal affinity are kept together where that costs no idle worker, so that what was loaded
+                for one serves the next.
 
         Yields:
             ``(index, result)``: each index of ``items`` once, in any order.
@@ -77,7 +72,7 @@ def serial(
     on_event: Emit = _ignore,
     affinity: Callable[[Item], Hashable] | None = None,
 ) -> Generator[tuple[int, Result], None, None]:
-    """Do the work here, one item after the other; arguments as of :class:`Executor`, ``workers`` must be 1.
+    """Do the work here, one item after the other; for the arguments see :class:`Executor`, ``workers`` must be 1.
 
     Threads are limited while ``function`` runs, and as before between the results.
 
@@ -117,10 +112,10 @@ def processes(
     on_event: Emit = _ignore,
     affinity: Callable[[Item], Hashable] | None = None,
 ) -> Generator[tuple[int, Result], None, None]:
-    """Do the work in ``workers`` fresh processes; arguments as of :class:`Executor`.
+    """Do the work in ``workers`` fresh processes; for the arguments see :class:`Executor`.
 
-    Function, items and results travel by pickle, between these processes only, never through the disk. Wrap
-    the call in ``contextlib.closing`` if you may leave the loop early: closing stops the workers.
+    Function, items and results travel by pickle, between these processes only, never through the disk. Wrap the call in
+    ``contextlib.closing`` if you may leave the loop early: closing stops the workers.
 
     - The first error stops the other workers and is raised here, of its own type, with the worker's traceback
       as a note.

@@ -15,14 +15,12 @@ from transferscope.context.bound import BoundStudy
 from transferscope.context.context import Context
 from transferscope.errors import OptionError, StoreError
 from transferscope.networks.architectures import split_name
-from transferscope.networks.weights import write_state
+from transferscope.networks.weight_files import write_state
 from transferscope.running.work import metadata
 from transferscope.specs.architecture import Architecture
 from transferscope.specs.network import NetworkSpec
 from transferscope.store import Store
 from transferscope.study.settings import Study
-
-__all__ = ["EXPORTED", "Exported", "export_network", "file_name", "loading_snippet"]
 
 EXPORTED = ("P_T", "RI_T", "RI_T_long")
 """The trained variants that can be handed over."""
@@ -30,13 +28,7 @@ EXPORTED = ("P_T", "RI_T", "RI_T_long")
 
 @dataclass(frozen=True)
 class Exported:
-    """A trained network in a file.
-
-    Attributes:
-        path: the file.
-        facts: what its metadata say: classes, preprocessing, rate, metric and where it came from.
-        snippet: Python that loads it.
-    """
+    """A trained network in a file."""
 
     path: Path
     facts: dict[str, str]
@@ -62,21 +54,7 @@ def export_network(
     force: bool,
     run: str = "transferscope run STUDY",
 ) -> Exported:
-    """Write the network whose numbers the report shows: of the chosen rate, after its last epoch.
-
-    Args:
-        study: that trained it.
-        store_root: folder of the store.
-        variant: one of :data:`EXPORTED`; ``P-T`` is ``P_T``.
-        seed: one of the study's seeds.
-        output: the file, or a folder for :func:`file_name`.
-        force: overwrite the file.
-        run: the command that trains what is missing, for the error.
-
-    Raises:
-        OptionError: the variant or the seed is not one of the study's, or the file exists.
-        StoreError: the network is not trained yet.
-    """
+    """Write the network whose numbers the report shows: of the chosen rate, after its last epoch."""
     variant = variant.replace("-", "_")
     have = EXPORTED if study.training.plateau_epochs is not None else EXPORTED[:2]
     if variant not in have:
@@ -147,12 +125,7 @@ print(dict(zip(json.loads(facts["class_names"]), scores.tolist())))
 
 
 def loading_snippet(path: Path, facts: Mapping[str, str]) -> str:
-    """Python that loads an exported network with the libraries alone, and classifies one picture as it was trained to.
-
-    Args:
-        path: of the file.
-        facts: its metadata.
-    """
+    """Python that loads an exported network without transferscope, and classifies one picture as in training."""
     architecture = Architecture(**json.loads(facts["architecture"]))
     family, name = split_name(architecture)
     options = "".join(f", {key}={value!r}" for key, value in architecture.options.items())

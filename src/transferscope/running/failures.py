@@ -20,8 +20,6 @@ from transferscope.errors import (
     WorkerError,
 )
 
-__all__ = ["ESSENTIAL", "Failure", "failure_of", "isolated"]
-
 ESSENTIAL = (Outcome, LearningRate, LearningCurves)
 """The headline and what it needs: without it there is no report, so what goes wrong in these stops the run."""
 
@@ -30,13 +28,7 @@ _PACKAGE = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an analysis could not be finished.
-
-    Attributes:
-        what: what it was doing, and the error, with the place in the analysis's own file.
-        trace: the traceback, for its authors.
-        missing: something was not in the store: not trained, not kept, or removed meanwhile.
-    """
+    """Why an analysis could not be finished."""
 
     what: str
     trace: str = ""
@@ -48,11 +40,6 @@ def failure_of(error: Exception, doing: str, analysis: AbstractAnalysis | None =
 
     Disks that are full, entries that are damaged and workers that die are nobody's fault here; an error of the
     operating system is the analysis's own where its own file asked for what failed.
-
-    Args:
-        error: what was raised.
-        doing: what was being done: ``measuring P-T[0]``.
-        analysis: whose code ran; None for a training that it asked for.
     """
     frames = traceback.extract_tb(error.__traceback__)
     module = None if analysis is None else sys.modules[type(analysis).__module__].__file__
@@ -75,16 +62,7 @@ def failure_of(error: Exception, doing: str, analysis: AbstractAnalysis | None =
 def isolated(
     analysis: AbstractAnalysis, doing: str, failed: MutableMapping[str, Failure] | None = None
 ) -> Iterator[None]:
-    """Note what goes wrong meanwhile as the failure of ``analysis``; what concerns the whole run is raised as it is.
-
-    Args:
-        analysis: whose code runs.
-        doing: what is being done.
-        failed: by the key of the analysis; the first failure of one stays. None raises instead.
-
-    Raises:
-        AnalysisError: there is no ``failed``, and the error is none of ours.
-    """
+    """Note what goes wrong meanwhile as the failure of ``analysis``; what concerns the whole run is raised as it is."""
     try:
         yield
     except Exception as error:

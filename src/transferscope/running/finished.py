@@ -11,25 +11,10 @@ from transferscope.running.failures import Failure
 from transferscope.running.rounds import Piece
 from transferscope.specs.network import NetworkSpec
 
-__all__ = ["Finished"]
-
 
 @dataclass
 class Finished:
-    """Filled round by round.
-
-    Attributes:
-        analyses: of the run, needs first.
-        tables: by the key of the analysis.
-        pieces: measured units, by the key of the analysis, in their order.
-        networks: trained networks, by key.
-        stored: keys of the networks that were seen in the store.
-        labels: how each network is shown.
-        done: keys of finished analyses.
-        failed: why others could not be finished, by the key of the analysis.
-        notes: of the data (licence, leakage, files skipped).
-        examples: images by split.
-    """
+    """What a run has finished so far; filled round by round."""
 
     analyses: tuple[AbstractAnalysis, ...]
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)

@@ -28,8 +28,6 @@ from transferscope.specs.network import NetworkSpec
 from transferscope.store import Entry, Store
 from transferscope.study.settings import Study
 
-__all__ = ["Plan", "PlanRound", "Status", "plan_study", "study_status"]
-
 _FORWARD_SHARE = 0.25
 """A forward pass costs about a quarter of a training step per image (measured on EfficientNet-Lite0: 0.23)."""
 _ENTRY_BYTES = 64 * 1024
@@ -38,17 +36,7 @@ _ENTRY_BYTES = 64 * 1024
 
 @dataclass(frozen=True)
 class PlanRound:
-    """One round.
-
-    Attributes:
-        analyses: names of those that are expanded.
-        trainings: networks it needs that no round before it needs, at most.
-        trainings_stored: of those, already in the store.
-        units: pieces of measurement, at most.
-        units_stored: of those, already in the store.
-        images: images through a network that are still to do: trained, evaluated after epochs, measured.
-        exact: whether the numbers are exact, or upper bounds.
-    """
+    """One round."""
 
     analyses: tuple[str, ...]
     trainings: int
@@ -64,10 +52,6 @@ class StepTime:
     """What a training step takes here, in seconds.
 
     Attributes:
-        low: the fastest.
-        median: of all.
-        high: the slowest.
-        count: how many steps were measured, or trainings whose mean steps these are.
         source: ``now``, or ``trainings`` of this study that are finished: what they took is worth more.
     """
 
@@ -80,16 +64,7 @@ class StepTime:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study will take.
-
-    Attributes:
-        rounds: in order.
-        networks: what is still to be trained, as shown.
-        seconds: least and most that what is still to do should take; None where nothing was measured.
-        step: what a training step takes; None where nothing is to do.
-        disk_bytes: of what is still to be written: weights at most, with an allowance for tables.
-        notes: of the data (what was left out, licence, leakage) and of the given weights.
-    """
+    """What a study will take."""
 
     rounds: tuple[PlanRound, ...]
     networks: tuple[str, ...]
@@ -101,15 +76,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a study is.
-
-    Attributes:
-        trainings_finished: in the store.
-        trainings_pending: still to do, at most.
-        units_finished: in the store.
-        units_pending: still to do, at most.
-        disk_bytes: of the whole store.
-    """
+    """How far a study is."""
 
     trainings_finished: int
     trainings_pending: int
@@ -123,12 +90,6 @@ class _Step:
     """A round, with what may come on top of it.
 
     In a round that is not exact the networks themselves are supposed, at a rate that may not be chosen.
-
-    Attributes:
-        round: the networks that no round before it names, and the units.
-        further: trainings that may follow it in rounds of their own, by the name of the analysis.
-        units: that its analyses may have on top, because of further trainings of the analyses they need.
-        exact: whether all of it is known.
     """
 
     round: Round
@@ -140,12 +101,8 @@ class _Step:
 def plan_study(study: Study, store_root: Path) -> Plan:
     """Expand every round, with real tables where the store has them and supposed ones where not.
 
-    Images are decoded and, as long as no training of the study is finished, a few training steps are measured anew:
-    a machine is not always as busy as it was. Nothing is trained.
-
-    Args:
-        study: what is asked for.
-        store_root: folder of the store.
+    Images are decoded and, as long as no training of the study is finished, a few training steps are measured anew: a
+    machine is not always as busy as it was. Nothing is trained.
     """
     store = Store(Path(store_root))
     bound = bind(study, store)
@@ -239,12 +196,7 @@ def _step_time(study: BoundStudy, store: Store, steps: Sequence[_Step]) -> StepT
 
 
 def study_status(study: Study, store_root: Path) -> Status:
-    """Count what the store has of a study.
-
-    Args:
-        study: what is asked for.
-        store_root: folder of the store.
-    """
+    """Count what the store has of a study."""
     store = Store(Path(store_root))
     steps = _steps(bind(study, store), store)
     networks = {key for step in steps for key in step.round.networks}
@@ -273,12 +225,7 @@ def _stored(step: _Step, store: Store) -> tuple[set[str], set[str]]:
 
 
 def _usable(entry: Entry, *, read: bool = True) -> bool:
-    """Whether a run finds the entry; a damaged one it makes anew.
-
-    Args:
-        entry: in the store or not.
-        read: hash its files as well.
-    """
+    """Whether a run finds the entry; a damaged one it makes anew."""
     try:
         return entry.exists() and (not read or all(entry.path(name) for name in entry.names()))
     except CorruptEntryError:

@@ -14,8 +14,6 @@ from transferscope.errors import nearest, printable
 from transferscope.rounding import duration
 from transferscope.streams import Lasting
 
-__all__ = ["EVENTS", "Tally", "progress"]
-
 OnEvent = Callable[[dict[str, Any]], None]
 
 EVENTS: Mapping[str, tuple[str, ...]] = {
@@ -41,15 +39,7 @@ EVENTS: Mapping[str, tuple[str, ...]] = {
 
 @dataclass
 class _Row:
-    """One of the two overall bars.
-
-    Attributes:
-        total: pieces known.
-        done: pieces finished.
-        running: by name, the share in [0, 1] done of each running piece.
-        busy: seconds during which something ran.
-        given: pieces that took none of that time: done by an earlier run, or by another process.
-    """
+    """One of the two overall bars."""
 
     total: int = 0
     done: int = 0
@@ -76,7 +66,7 @@ class _Row:
         self.running[name] = done
 
     def finish(self, name: str) -> None:
-        """One piece is finished."""
+        """Count one finished piece."""
         self.share(name, 1.0)
         del self.running[name]
         self.done += 1
@@ -87,13 +77,7 @@ class _Row:
 
 
 class Tally:
-    """Counts and times of a run, from its events; draws nothing.
-
-    Args:
-        total_trainings: trainings known so far.
-        total_units: units known so far.
-        clock: seconds, from any zero.
-    """
+    """Counts and times of a run, from its events; draws nothing."""
 
     def __init__(
         self, total_trainings: int = 0, total_units: int = 0, clock: Callable[[], float] = time.monotonic
@@ -111,9 +95,6 @@ class Tally:
 
         Returns:
             A line worth printing, for a finished piece or a note; else None.
-
-        Raises:
-            ValueError: the event is of an unknown kind, or lacks a field.
         """
         kind = _checked(event)
         self._pass_time()
@@ -140,7 +121,7 @@ class Tally:
 
     @property
     def images_per_second(self) -> float:
-        """Of all running trainings together."""
+        """Images per second of all running trainings together."""
         return sum(self.rates.values())
 
     def _position(self, event: Mapping[str, Any], share: float) -> None:
@@ -182,16 +163,9 @@ def progress(
 ) -> Iterator[OnEvent]:
     """Show events while the block runs: bars on a terminal, else one plain line per finished piece.
 
-    Args:
-        total_trainings: trainings known so far; ``round`` events add to them.
-        total_units: units known so far.
-        console: where to; by default the standard error.
-        quiet: show nothing (events are still checked).
-        clock: seconds, from any zero.
-
     Yields:
-        ``on_event``, which takes one event: a dictionary with ``kind``, one of :data:`EVENTS`, and its fields.
-        It raises ValueError for an unknown kind or a missing field.
+        ``on_event``, which takes one event: a dictionary with ``kind``, one of :data:`EVENTS`, and its fields. It
+        raises ValueError for an unknown kind or a missing field.
 
     Example:
         >>> import sys

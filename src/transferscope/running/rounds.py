@@ -13,19 +13,10 @@ from transferscope.keys import shown
 from transferscope.running.failures import Failure, isolated
 from transferscope.specs.network import NetworkSpec
 
-__all__ = ["Piece", "Round", "expand", "label_of", "with_needs"]
-
 
 @dataclass(frozen=True)
 class Piece:
-    """One unit of one analysis.
-
-    Attributes:
-        analysis: whose.
-        unit: what to measure.
-        key: of its result in the store.
-        images: how many it sends forward through a network.
-    """
+    """One unit of one analysis."""
 
     analysis: AbstractAnalysis
     unit: Unit
@@ -35,16 +26,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Round:
-    """What can be done now.
-
-    Attributes:
-        networks: to be trained, parents first, each once, by key.
-        labels: how each is shown.
-        pieces: to be measured after them.
-        finished: analyses that name nothing new.
-        failed: why others name nothing at all, by the key of the analysis.
-        asked_by: keys of the analyses that each network is trained for, by the network's key.
-    """
+    """What can be done now."""
 
     networks: Mapping[str, NetworkSpec]
     labels: Mapping[str, str]
@@ -57,23 +39,13 @@ class Round:
 def with_needs(
     study: BoundStudy, asked: Iterable[AbstractAnalysis], failed: MutableMapping[str, Failure] | None = None
 ) -> tuple[AbstractAnalysis, ...]:
-    """The analyses asked for and all they need, needs first, each once; those that cannot be had are left out.
-
-    Args:
-        study: what is asked for.
-        asked: the analyses.
-        failed: takes what goes wrong, by the key of the analysis; None raises it.
-
-    Raises:
-        AnalysisError: an analysis needs itself, or one that cannot be had in this study.
-    """
+    """The analyses asked for and all they need, needs first, each once; those that cannot be had are left out."""
     ordered: dict[str, AbstractAnalysis] = {}
 
     def add(analysis: AbstractAnalysis, above: tuple[AbstractAnalysis, ...]) -> None:
         if analysis in above:
             raise AnalysisError(
-                f"the analysis {analysis.name!r} needs itself",
-                got=" → ".join(each.name for each in (*above, analysis)),
+                f"the analysis {analysis.name!r} needs itself", got=" → ".join(each.name for each in (*above, analysis))
             )
         reason = analysis.inapplicable(study)
         if above and reason is not None:
@@ -100,16 +72,7 @@ def expand(
     measured: Mapping[str, Iterable[str]],
     failed: Collection[str] = (),
 ) -> Round:
-    """The next round.
-
-    Args:
-        study: what is asked for.
-        analyses: all of them.
-        evidence: tables so far; what was measured on test data is hidden from the analyses here.
-        finished: keys of finished analyses.
-        measured: keys of the units measured so far, by analysis.
-        failed: keys of the analyses that go no further.
-    """
+    """The next round."""
     done = set(finished)
     failures: dict[str, Failure] = {}
     asked_by: dict[str, frozenset[str]] = {}

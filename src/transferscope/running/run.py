@@ -28,8 +28,6 @@ from transferscope.store import Store
 from transferscope.store.system_errors import translated
 from transferscope.study.settings import Study
 
-__all__ = ["analysis_text", "asked_of", "run_study"]
-
 OnEvent = Callable[[dict[str, Any]], None]
 
 

@@ -15,7 +15,7 @@ from transferscope.analyses.unit_keys import unit_key
 from transferscope.context.bound import BoundStudy
 from transferscope.context.context import Context
 from transferscope.context.subjects import subject_of
-from transferscope.networks.weights import write_state
+from transferscope.networks.weight_files import write_state
 from transferscope.running.failures import Failure, failure_of
 from transferscope.specs.network import NetworkSpec
 from transferscope.store import Store
@@ -23,22 +23,12 @@ from transferscope.study.registry import parse_analysis
 from transferscope.training.evaluation import EpochEvaluation
 from transferscope.training.loop import train
 
-__all__ = ["Job", "MeasureJob", "TrainJob", "do", "forget", "metadata", "unit_key"]
-
 OnEvent = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
 class TrainJob:
-    """Train one network.
-
-    Attributes:
-        root: of the store.
-        study: gives data, device and batch sizes.
-        spec: the network.
-        label: for the progress bar.
-        isolated: an error is returned as a failure, not raised.
-    """
+    """Train one network."""
 
     root: Path
     study: BoundStudy
@@ -49,15 +39,7 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class MeasureJob:
-    """Measure one unit.
-
-    Attributes:
-        root: of the store.
-        study: gives data, device and batch sizes.
-        analysis: name and settings, as JSON text (an analysis is its settings).
-        unit: what to measure.
-        label: for the progress bar.
-    """
+    """Measure one unit."""
 
     root: Path
     study: BoundStudy
@@ -79,12 +61,7 @@ def forget() -> None:
 
 
 def do(job: Job, on_event: OnEvent) -> str | Failure:
-    """Do one job, unless the store has its result; return the key of the entry, or what went wrong in an analysis.
-
-    Args:
-        job: what to do.
-        on_event: told of progress.
-    """
+    """Do one job, unless the store has its result; return the key of the entry, or what went wrong in an analysis."""
     context = _context(job.root, job.study)
     if isinstance(job, MeasureJob):
         return _measure(job, context, on_event)
@@ -161,13 +138,7 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
 
 
 def _trained(job: TrainJob, diverged: bool, seconds: float) -> dict[str, Any]:
-    return {
-        "kind": "trained",
-        "network": job.spec.key,
-        "label": job.label,
-        "diverged": diverged,
-        "seconds": seconds,
-    }
+    return {"kind": "trained", "network": job.spec.key, "label": job.label, "diverged": diverged, "seconds": seconds}
 
 
 def metadata(spec: NetworkSpec) -> dict[str, str]:
@@ -217,11 +188,6 @@ def _measured(analysis: AbstractAnalysis, job: MeasureJob, context: Context, on_
                     target.parent.mkdir(parents=True, exist_ok=True)
                     target.write_bytes(data)
     on_event(
-        {
-            "kind": "measured",
-            "analysis": analysis.name,
-            "label": job.label,
-            "seconds": time.perf_counter() - started,
-        }
+        {"kind": "measured", "analysis": analysis.name, "label": job.label, "seconds": time.perf_counter() - started}
     )
     return key

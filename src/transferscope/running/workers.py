@@ -16,8 +16,6 @@ from typing import Any
 from transferscope.context.threads import limited
 from transferscope.errors import WorkerError
 
-__all__ = ["Emit", "Worker", "end", "pickled", "rebuilt"]
-
 Emit = Callable[[dict[str, Any]], None]
 
 # Read by the libraries when they are imported, so they are set before a worker starts.
@@ -181,11 +179,7 @@ def rebuilt(raw: bytes, text: str, worker: Worker, items: list[Any]) -> Exceptio
 
 
 def pickled(value: object, what: str) -> bytes:
-    """``value`` as bytes for another process of ours.
-
-    Raises:
-        WorkerError: it cannot be pickled.
-    """
+    """``value`` as bytes for another process of ours."""
     try:
         return pickle.dumps(value)
     except Exception as error:  # pickle raises whatever a __reduce__ raises

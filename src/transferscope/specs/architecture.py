@@ -6,19 +6,6 @@ from pydantic import Field, field_validator, model_validator
 
 from transferscope.frozen import Frozen
 
-__all__ = [
-    "CONTROL_METHODS",
-    "Architecture",
-    "ControlMethod",
-    "CurveShape",
-    "FileWeights",
-    "PackageWeights",
-    "TimmWeights",
-    "Weights",
-    "weights_from_text",
-]
-
-
 ControlMethod = Literal["mean-var", "permuted", "filter-permuted", "spectrum"]
 CONTROL_METHODS: tuple[ControlMethod, ...] = ("mean-var", "permuted", "filter-permuted", "spectrum")
 """What a control initialisation keeps of the pre-trained network: see :mod:`transferscope.networks.controls`."""
@@ -31,8 +18,8 @@ class Architecture(Frozen):
     """A network before its weights.
 
     Attributes:
-        name: ``timm:NAME`` (also bare ``NAME``), ``torchvision:NAME``, or your own ``package.module:function``,
-            which is called as ``function(num_classes=..., **options)`` and returns an ``nn.Module``.
+        name: ``timm:NAME`` (also bare ``NAME``), ``torchvision:NAME``, or your own ``package.module:function``, which
+            is called as ``function(num_classes=..., **options)`` and returns an ``nn.Module``.
         options: further keyword arguments of the constructor (JSON values).
         head: name of the classifying module; found by itself where None.
     """

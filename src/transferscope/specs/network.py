@@ -13,20 +13,6 @@ from transferscope.frozen import Frozen
 from transferscope.specs.architecture import Architecture, ControlMethod, CurveShape, Weights
 from transferscope.specs.recipe import TRAINER_VERSION, Recipe
 
-__all__ = [
-    "STATISTICS_IMAGES",
-    "Checkpoint",
-    "Control",
-    "Curve",
-    "File",
-    "NetworkSpec",
-    "Origin",
-    "Random",
-    "Start",
-    "Transplant",
-]
-
-
 STATISTICS_IMAGES = 512
 """Training images on which batch norm's statistics are estimated for a start that mixes or scrambles weights."""
 
@@ -110,7 +96,7 @@ class Control(Frozen):
         return self
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`, with the version of the drawing."""
+        """Add the version of the drawing to what is asked for."""
         return {**super().identity(), "version": _CONTROL_VERSION, "statistics": STATISTICS_IMAGES}
 
 
@@ -123,7 +109,7 @@ class Transplant(Frozen):
         of: the pre-trained network.
         modules: parts, by their name at ``granularity``, that are taken from it; their order does not matter.
         granularity: ``stage``, ``block`` or ``layer``: see :mod:`transferscope.networks.modules`.
-        data: as of :class:`Control`.
+        data: see :class:`Control`.
     """
 
     kind: Literal["transplant"] = "transplant"
@@ -139,15 +125,15 @@ class Transplant(Frozen):
         return tuple(sorted(set(value)))
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`, with the version of the transplanting."""
+        """Add the version of the transplanting to what is asked for."""
         return {**super().identity(), "version": _TRANSPLANT_VERSION, "statistics": STATISTICS_IMAGES}
 
 
 class Curve(Frozen):
     """The bend φ of a curve between two networks: before training their midpoint.
 
-    Training moves φ such that the loss is low along the whole curve, not at φ: see
-    :mod:`transferscope.training.bend`. The ends are the last weights of both networks and do not move.
+    Training moves φ such that the loss is low along the whole curve, not at φ: see :mod:`transferscope.training.bend`.
+    The ends are the last weights of both networks and do not move.
 
     Attributes:
         a: where the curve starts.
@@ -161,7 +147,7 @@ class Curve(Frozen):
     shape: CurveShape = "bezier"
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`, the ends by their key, with the version of the training of bends."""
+        """Name the ends by their keys, and add the version of the training of bends."""
         return {**super().identity(), "a": self.a.key, "b": self.b.key, "version": _CURVE_VERSION}
 
 
@@ -225,7 +211,7 @@ class NetworkSpec(Frozen):
         return self.recipe is not None
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`, parents by their key, with the trainer's version."""
+        """Name parents by their keys, and add the trainer's version."""
         identity = dict(super().identity())
         if isinstance(self.start, Checkpoint):
             identity["start"] = {**identity["start"], "of": self.start.of.key}

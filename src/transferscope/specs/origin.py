@@ -8,8 +8,6 @@ from transferscope.frozen import Frozen
 from transferscope.specs.architecture import Weights, weights_from_text
 from transferscope.specs.pretraining import Pretraining
 
-__all__ = ["AbstractOrigin"]
-
 
 class AbstractOrigin(Frozen):
     """One of two origins of a pre-trained network.

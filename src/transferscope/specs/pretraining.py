@@ -9,8 +9,6 @@ from transferscope.data.sources import DataSource
 from transferscope.data.spec import Augmentation, SplitSettings
 from transferscope.frozen import Frozen
 
-__all__ = ["Pretraining", "VariantRecipe"]
-
 
 class VariantRecipe(Frozen):
     """A recipe without its learning rate, which the analysis ``learning_rate`` chooses on validation data.

@@ -7,8 +7,6 @@ from pydantic import Field, model_validator
 from transferscope.data.spec import Augmentation
 from transferscope.frozen import Frozen
 
-__all__ = ["TRAINER_VERSION", "Recipe"]
-
 TRAINER_VERSION = 1
 """Part of every trained network's key; raised when the loop's results change."""
 
@@ -26,8 +24,8 @@ class Recipe(Frozen):
         schedule: of the rate, per update; ``step`` divides by 10 at 50 % and 75 % of the updates.
         warmup_epochs: linear warm-up from 0 (``one_cycle`` has its own and takes none).
         epochs: passes over the training images.
-        batch_size: images per update; a last, shorter batch of an epoch is trained on as well unless it
-            holds a single image.
+        batch_size: images per update; a last, shorter batch of an epoch is trained on as well unless it holds a single
+            image.
         label_smoothing: in [0, 1).
         mixup: α of the Beta distribution; 0 switches it off.
         gradient_clip: largest gradient norm; None switches it off.
@@ -37,10 +35,10 @@ class Recipe(Frozen):
         memory_format: ``channels_last`` or ``contiguous``.
         keep: epochs whose weights are kept beside the last: ``none``, ``all`` or a list (0 = start).
         metric: what the history records and the best epoch is chosen by: ``top1``, ``top5`` or ``auc``.
-        train_evaluation: how many training images the clean training metric is measured on after each epoch
-            (a fixed stratified subset, the same for all networks of a data set); None takes all.
-        divergence_loss: a mean training loss above this multiple of the loss at the start (epoch 0), or a
-            loss that is not finite, ends the training as "diverged".
+        train_evaluation: how many training images the clean training metric is measured on after each epoch (a fixed
+            stratified subset, the same for all networks of a data set); None takes all.
+        divergence_loss: a mean training loss above this multiple of the loss at the start (epoch 0), or a loss that is
+            not finite, ends the training as "diverged".
     """
 
     optimiser: Literal["sgd", "adamw"] = "sgd"

@@ -12,24 +12,6 @@ from pathlib import Path
 
 from transferscope.store.system_errors import disk_errors, translated
 
-__all__ = [
-    "abandoned",
-    "alive",
-    "make_folder",
-    "new_temporary",
-    "place",
-    "remove",
-    "replace_file",
-    "replacing",
-    "share",
-    "sweep",
-    "sync_file",
-    "sync_folder",
-    "sync_tree",
-    "temporaries",
-    "vanish",
-]
-
 _PREFIX = ".tmp-"
 
 # Temporary folders this process is writing now; the others with its number are of an earlier process.
@@ -106,8 +88,8 @@ def place(temporary: Path, target: Path) -> bool:
 def remove(path: Path) -> None:
     """Remove a temporary or moved-aside file or folder as far as the disk allows.
 
-    What a broken or read-only disk keeps is invisible to readers, and removed or listed when the store is
-    next opened or verified; the error that led here must not be hidden by a second one.
+    What a broken or read-only disk keeps is invisible to readers, and removed or listed when the store is next opened
+    or verified; the error that led here must not be hidden by a second one.
     """
     with suppress(OSError):
         if path.is_dir():
@@ -137,9 +119,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Yields:
         Where to write; an empty file is there, with the rights that the user's umask gives.
-
-    Raises:
-        StoreError: the disk is full, read-only or broken; the old file is untouched.
     """
     with translated(path, "write"):
         make_folder(path.parent)
@@ -160,11 +139,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write ``path`` anew, as of :func:`replacing`.
-
-    Raises:
-        StoreError: the disk is full, read-only or broken; the old file is untouched.
-    """
+    """Write ``path`` anew, all or nothing."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -187,7 +162,6 @@ def sweep(folder: Path, name: str | None = None) -> None:
     """Remove what dead processes of this machine left directly in ``folder``, as far as the disk allows.
 
     Args:
-        folder: where.
         name: only of the file or entry of that name; None for all.
     """
     start = _PREFIX if name is None else _start(name)
@@ -239,7 +213,7 @@ def _start(key: str) -> str:
 
 
 def _host() -> str:
-    """Stands for the machine, and on Linux for the process namespace: elsewhere a number means nothing."""
+    """Identify the machine and, on Linux, the process namespace in which a process number holds."""
     try:
         namespace = os.readlink("/proc/self/ns/pid")
     except OSError:

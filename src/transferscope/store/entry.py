@@ -26,8 +26,6 @@ from transferscope.store.integrity import (
 )
 from transferscope.store.system_errors import disk_errors, translated
 
-__all__ = ["Entry"]
-
 _OWN_FIELDS = frozenset({"schema", "kind", "key", "files", "digest"})
 
 
@@ -36,14 +34,11 @@ _OWN_FIELDS = frozenset({"schema", "kind", "key", "files", "digest"})
 class Entry:
     """A folder that is either whole or not there, and never changes.
 
-    It holds any files, a ``manifest.json`` that lists them with size and SHA-256, and a ``provenance.json``
-    with what differs from run to run (time, versions, seconds). Only the first two are compared and hashed:
-    the same work gives the same bytes.
+    It holds any files, a ``manifest.json`` that lists them with size and SHA-256, and a ``provenance.json`` with what
+    differs from run to run (time, versions, seconds). Only the first two are compared and hashed: the same work gives
+    the same bytes.
 
     Attributes:
-        folder: where it lies, or will lie.
-        kind: ``networks``, ``artefacts``, ``units``, ``images`` or ``probes``.
-        key: what was asked for, as a hash.
         working: where resumable partial work lies meanwhile; removed once the entry is whole.
     """
 
@@ -53,11 +48,7 @@ class Entry:
     working: Path
 
     def there(self) -> bool:
-        """Whether something lies in the entry's place, whole or damaged.
-
-        Raises:
-            StoreError: the store cannot be read.
-        """
+        """Whether something lies in the entry's place, whole or damaged."""
         with translated(self.folder, "read"):
             try:
                 os.lstat(self.folder)
@@ -66,12 +57,7 @@ class Entry:
         return True
 
     def exists(self) -> bool:
-        """Whether the entry is there, with a whole manifest; its files are checked when they are read.
-
-        Raises:
-            StoreError: the store cannot be read.
-            CorruptEntryError: it is there, and its manifest is missing or damaged.
-        """
+        """Whether the entry is there, with a whole manifest; its files are checked when they are read."""
         if not self.there():
             return False
         with self._named():
@@ -79,12 +65,7 @@ class Entry:
         return True
 
     def manifest(self) -> dict[str, Any]:
-        """``schema``, ``kind``, ``key``, ``files`` and what the writer added.
-
-        Raises:
-            StoreError: there is no such entry, or it cannot be read.
-            CorruptEntryError: the manifest is missing or damaged.
-        """
+        """``schema``, ``kind``, ``key``, ``files`` and what the writer added."""
         if not self.exists():
             raise StoreError(
                 f"the store holds no {self.kind} {self.key}",
@@ -99,9 +80,6 @@ class Entry:
 
         Returns:
             Nothing where the file is lost or damaged: no result rests on it.
-
-        Raises:
-            StoreError: it cannot be read.
         """
         try:
             return read_provenance(self.folder)
@@ -109,20 +87,11 @@ class Entry:
             return {}
 
     def names(self) -> list[str]:
-        """Names of the files, sorted, in POSIX form.
-
-        Raises:
-            StoreError: as of :meth:`manifest`.
-        """
+        """Names of the files, sorted, in POSIX form."""
         return sorted(self.manifest()["files"])
 
     def path(self, name: str) -> Path:
-        """Where the file ``name`` lies, its bytes checked against the manifest (once per process).
-
-        Raises:
-            StoreError: the entry or the file is not there, or cannot be read.
-            CorruptEntryError: the file is not what was written.
-        """
+        """Where the file ``name`` lies, its bytes checked against the manifest (once per process)."""
         files = self.manifest()["files"]
         if name not in files:
             raise StoreError(f"{self.kind} {self.key} holds no file {name!r}", hint=nearest(name, files))
@@ -132,12 +101,7 @@ class Entry:
         return path
 
     def read_bytes(self, name: str) -> bytes:
-        """The bytes of the file ``name``, checked.
-
-        Raises:
-            StoreError: as of :meth:`path`.
-            CorruptEntryError: as of :meth:`path`.
-        """
+        """The bytes of the file ``name``, checked."""
         path = self.path(name)
         with translated(path, "read"):
             raw = path.read_bytes()
@@ -159,23 +123,15 @@ class Entry:
     ) -> Iterator[Path]:
         """Fill an empty folder; when the block ends the whole entry appears at once, or nothing does.
 
-        The folder lies beside the target, so that it gets there by one rename, after all bytes were forced to
-        the disk. If another process wrote the same entry meanwhile and its files are equal, ours is dropped.
-        If they differ, the result hangs on something its key does not name: the first one stays and an error
-        says so.
+        The folder lies beside the target, so that it gets there by one rename, after all bytes were forced to the disk.
+        If another process wrote the same entry meanwhile and its files are equal, ours is dropped. If they differ, the
+        result hangs on something its key does not name: the first one stays and an error says so.
 
         Args:
-            extra: JSON values for the manifest: facts that follow from what was asked for. Read when the
-                block ends, so a dictionary may be filled inside it.
+            extra: JSON values for the manifest: facts that follow from what was asked for. Read when the block ends, so
+                a dictionary may be filled inside it.
             provenance: JSON values for ``provenance.json``: facts that differ from run to run; read when the block
                 ends, too.
-
-        Yields:
-            The folder to write files and subfolders into.
-
-        Raises:
-            StoreError: the disk is full, read-only or broken; the folder holds a link; a name is the store's
-                own; another process wrote other bytes.
         """
         extra = {} if extra is None else extra
         started = time.monotonic()

@@ -15,17 +15,6 @@ from transferscope.store.system_errors import translated
 if TYPE_CHECKING:
     pass
 
-__all__ = [
-    "Problem",
-    "check_file",
-    "describe_files",
-    "manifest_bytes",
-    "read_manifest",
-    "read_provenance",
-    "stamp",
-    "trust",
-]
-
 MANIFEST = "manifest.json"
 PROVENANCE = "provenance.json"
 SCHEMA = 1
@@ -37,15 +26,7 @@ _guard = threading.Lock()
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in a store that is not as it should be.
-
-    Attributes:
-        kind: of the entry.
-        key: of the entry.
-        path: the file or folder.
-        what: one sentence.
-        harmful: whether a result is lost or wrong by it.
-    """
+    """Something in a store that is not as it should be."""
 
     kind: str
     key: str
@@ -55,14 +36,7 @@ class Problem:
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """The ``files`` of a manifest: name, sha256 and bytes of each file below ``folder``.
-
-    Returns:
-        Names in POSIX form relative to ``folder``, in sorted order.
-
-    Raises:
-        StoreError: the folder holds a link or a special file, or a file of one of the store's own names.
-    """
+    """The ``files`` of a manifest: name, sha256 and bytes of each file below ``folder``."""
     files: dict[str, dict[str, Any]] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -83,18 +57,9 @@ def manifest_bytes(content: dict[str, Any]) -> bytes:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest in ``folder``, its own hash checked.
-
-    Raises:
-        CorruptEntryError: it is missing, not JSON, or not what was written.
-        StoreError: it cannot be read, or is of a newer version of transferscope.
-    """
+    """The manifest in ``folder``, its own hash checked."""
     path = folder / MANIFEST
-    with translated(path, "read"):
-        try:
-            raw = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise _corrupt(path, "is missing") from None
+    raw = _content(path)
     try:
         manifest = json.loads(raw)
         digest = manifest.pop("digest")
@@ -114,20 +79,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
-    """What differs from run to run, of the entry in ``folder``; it is compared with nothing.
-
-    Raises:
-        CorruptEntryError: it is missing, or not a JSON object.
-        StoreError: it cannot be read.
-    """
+    """What differs from run to run, of the entry in ``folder``; it is compared with nothing."""
     path = folder / PROVENANCE
-    with translated(path, "read"):
-        try:
-            raw = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise _corrupt(path, "is missing") from None
     try:
-        found = json.loads(raw)
+        found = json.loads(_content(path))
     except ValueError as error:
         raise _corrupt(path, "is not JSON", got=str(error)) from error
     if not isinstance(found, dict):
@@ -136,12 +91,7 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 
 
 def check_file(path: Path, sha256: str, size: int) -> None:
-    """Compare a file with its manifest; its bytes are hashed once per process, until the file changes.
-
-    Raises:
-        CorruptEntryError: the file is missing or is not what was written.
-        StoreError: it cannot be read.
-    """
+    """Compare a file with its manifest; its bytes are hashed once per process, until the file changes."""
     with translated(path, "read"):
         try:
             state = path.stat()
@@ -161,11 +111,7 @@ def check_file(path: Path, sha256: str, size: int) -> None:
 
 
 def stamp(path: Path) -> list[int]:
-    """What changes when a file is written to: its size, times and inode.
-
-    Raises:
-        StoreError: the file cannot be read.
-    """
+    """What changes when a file is written to: its size, times and inode."""
     with translated(path, "read"):
         return _stamp(path.stat())
 
@@ -190,6 +136,14 @@ def forget_checks() -> None:
     """Hash every file again at its next reading."""
     with _guard:
         _checked.clear()
+
+
+def _content(path: Path) -> bytes:
+    with translated(path, "read"):
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise _corrupt(path, "is missing") from None
 
 
 def _corrupt(path: Path, what: str, expected: str | None = None, got: str | None = None) -> CorruptEntryError:

@@ -16,8 +16,6 @@ from transferscope.errors import StoreBusyError, StoreError
 from transferscope.store.atomic import alive, make_folder, replace_file
 from transferscope.store.system_errors import translated
 
-__all__ = ["hold"]
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 
 
@@ -33,15 +31,7 @@ def hold(
     """Hold the lock ``name`` while the block runs; the system frees it however the process dies.
 
     Args:
-        folder: where locks lie.
         name: letters, digits, ``.``, ``_`` and ``-``.
-        wait: seconds to wait for another holder; None waits until it is free, 0 fails at once.
-        what: words for what is locked, for the message.
-        on_wait: told once, in words, who holds it, before waiting.
-
-    Raises:
-        StoreBusyError: another process (or another part of this one) still holds it after ``wait`` seconds.
-        StoreError: the name is not usable, or the store cannot be written.
     """
     if not _NAME.fullmatch(name):
         raise StoreError(

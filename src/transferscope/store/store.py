@@ -16,8 +16,6 @@ from transferscope.store.entry import Entry
 from transferscope.store.locks import hold
 from transferscope.store.system_errors import disk_free, translated
 
-__all__ = ["Store"]
-
 _KEY = re.compile(r"[0-9a-z][0-9a-z._-]{3,127}")
 _MARK = "store.json"
 _SCHEMA = 1
@@ -37,14 +35,8 @@ class Store:
         root/locks/                          locks, and who holds them
         root/discarded/                      entries moved aside
 
-    Opening a store that can be written makes the folder and removes what dead writers of this machine left. A
-    store that cannot be written can still be read.
-
-    Attributes:
-        root: the folder.
-
-    Raises:
-        StoreError: the folder cannot be made or read, is not a folder, or is of a newer version.
+    Opening a store that can be written makes the folder and removes what dead writers of this machine left. A store
+    that cannot be written can still be read.
 
     Example:
         >>> import tempfile
@@ -76,11 +68,7 @@ class Store:
 
     @staticmethod
     def found(root: Path) -> bool:
-        """Whether there is a store at ``root``; opening one makes it.
-
-        Raises:
-            StoreError: it cannot be read.
-        """
+        """Whether there is a store at ``root``; opening one makes it."""
         with translated(root, "read"):
             return (root / _MARK).exists()
 
@@ -90,11 +78,7 @@ class Store:
         return os.access(self.root, os.W_OK)
 
     def require(self) -> None:
-        """Make sure that the store is still where it was opened.
-
-        Raises:
-            StoreError: it is gone, or cannot be read.
-        """
+        """Make sure that the store is still where it was opened."""
         if not self.found(self.root):
             raise StoreError(
                 f"the store was there and is gone: {self.root}",
@@ -107,11 +91,7 @@ class Store:
         """The entry of that kind and key, there or not.
 
         Args:
-            kind: one of ``write_once``.
             key: 4 to 128 lower-case letters, digits, ``.``, ``_`` and ``-``: usually 32 hexadecimal digits.
-
-        Raises:
-            StoreError: unknown kind, unusable key.
         """
         self._check(kind, key, self.write_once)
         self.require()
@@ -119,11 +99,7 @@ class Store:
         return Entry(folder, kind, key, working=self.root / "working" / kind / key)
 
     def study(self, key: str) -> Path:
-        """The folder of a study, made if needed; its files may be replaced (``atomic.replace_file``).
-
-        Raises:
-            StoreError: unusable key, or the store cannot be written.
-        """
+        """The folder of a study, made if needed; its files may be replaced (``atomic.replace_file``)."""
         self._check("studies", key, ("studies",))
         return self._made(self.root / "studies" / key[:2] / key)
 
@@ -131,29 +107,15 @@ class Store:
         """A folder for resumable partial work, kept between runs; gone once the entry is written.
 
         It is not write-once and nothing in it is checked: hold the entry's lock while using it.
-
-        Raises:
-            StoreError: as of :meth:`entry`, or the store cannot be written.
         """
         return self._made(self.entry(kind, key).working)
 
     def finish(self, kind: str, key: str) -> None:
-        """Remove the partial work of an entry, if there is any (``Entry.write`` does so itself).
-
-        Raises:
-            StoreError: as of :meth:`entry`, or the store cannot be written.
-        """
+        """Remove the partial work of an entry, if there is any (``Entry.write`` does so itself)."""
         vanish(self.entry(kind, key).working)
 
     def discard(self, kind: str, key: str) -> Path:
-        """Move an entry aside, damaged or not, so that it is made anew.
-
-        Returns:
-            Where it lies now.
-
-        Raises:
-            StoreError: it is not there, or cannot be moved.
-        """
+        """Move an entry aside, damaged or not, so that it is made anew."""
         folder = self.entry(kind, key).folder
         target = self.root / "discarded" / f"{kind}-{key}-{secrets.token_hex(4)}"
         with translated(folder, "discard"):
@@ -177,13 +139,6 @@ class Store:
 
         Args:
             name: such as ``networks-<key>``.
-            wait: seconds; None waits until the lock is free, 0 fails at once.
-            what: words for the message, such as ``the same study``.
-            on_wait: told once, in words, who holds the lock, before waiting.
-
-        Raises:
-            StoreBusyError: who holds it.
-            StoreError: the name is not usable, or the store cannot be written.
         """
         self.require()
         if not self.writable:
@@ -191,11 +146,7 @@ class Store:
         return hold(self.root / "locks", name, wait=wait, what=what, on_wait=on_wait)
 
     def keys(self, kind: str) -> Iterator[str]:
-        """Keys of all entries (or studies) of a kind, sorted.
-
-        Raises:
-            StoreError: unknown kind, or the store cannot be read.
-        """
+        """Keys of all entries (or studies) of a kind, sorted."""
         self._check(kind, "none", (*self.write_once, "studies"))
         with translated(self.root / kind, "read"):
             found = sorted(

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from transferscope.errors import StoreError
 
-__all__ = ["disk_errors", "disk_free", "system_error", "translated"]
-
 # What the system can answer, and what a user does about it.
 _HINTS = {
     errno.ENOSPC: "free space on this disk, or name a place on another one {options}",
@@ -46,9 +44,7 @@ def system_error(error: BaseException, path: Path | None = None, doing: str = "u
     """The error of ours for what the system answered.
 
     Args:
-        error: of the system, or of a library that passes its answer on.
         path: what was read or written; the file that the error names where None.
-        doing: a verb, for the message.
 
     Returns:
         An error that names the file, the free space, what is kept and what to do.
@@ -77,15 +73,7 @@ def _error(error: BaseException, number: int | None, path: Path | None, doing: s
 
 @contextmanager
 def translated(path: Path | None, doing: str) -> Iterator[None]:
-    """Turn every ``OSError`` of our own reading and writing into a :class:`StoreError`.
-
-    Args:
-        path: what is read or written; the file that the error names where None.
-        doing: a verb, for the message.
-
-    Raises:
-        StoreError: with the path, the free bytes and what to do.
-    """
+    """Turn every ``OSError`` of our own reading and writing into a :class:`StoreError`."""
     try:
         yield
     except OSError as error:
@@ -96,12 +84,9 @@ def translated(path: Path | None, doing: str) -> Iterator[None]:
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn what the disk answers to somebody else's writing below ``path`` into a :class:`StoreError`.
 
-    Only errors of the disk are turned: no space, quota, file size, read-only, no permission, input/output.
-    They are recognised also where a library says them in its own words (safetensors, polars, numpy, torch).
-    Everything else passes unchanged, such as a missing image elsewhere.
-
-    Raises:
-        StoreError: with the path, the free bytes and what to do.
+    Only errors of the disk are turned: no space, quota, file size, read-only, no permission, input/output. They are
+    recognised also where a library says them in its own words (safetensors, polars, numpy, torch). Everything else
+    passes unchanged, such as a missing image elsewhere.
     """
     try:
         yield

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from transferscope.store.store import Store
 
 
-__all__ = ["verify"]
-
-
 def verify(store: "Store") -> list[Problem]:
     """Every entry of the store read and hashed anew, and what else lies around.
 

@@ -10,8 +10,6 @@ from transferscope.frozen import Frozen
 from transferscope.study.columns import Column
 from transferscope.study.other_source import OtherSource
 
-__all__ = ["AnalysisSettings", "answered"]
-
 
 class AnalysisSettings(Frozen):
     """The settings of an analysis; what it does with them is added by :mod:`transferscope.analyses.contract`.
@@ -42,16 +40,12 @@ class AnalysisSettings(Frozen):
         return None
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`, with the analysis's name and version."""
+        """Add the analysis's name and version to what is asked for."""
         return {"analysis": self.name, "version": self.version, **super().identity()}
 
 
 def answered(analysis: AnalysisSettings, asked: Literal["misfit", "data_sources", "other_sources"], study: Any) -> Any:
-    """What an analysis says of a study before anything is done; it may be of somebody else's package.
-
-    Raises:
-        AnalysisError: it fails with an error that is none of ours.
-    """
+    """What an analysis says of a study before anything is done; it may be of somebody else's package."""
     try:
         found = getattr(analysis, asked)(study)
         return found if asked == "misfit" else tuple(found)

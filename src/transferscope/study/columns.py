@@ -6,8 +6,6 @@ from typing import Literal
 
 import polars as pl
 
-__all__ = ["Column", "fits", "schema"]
-
 
 @dataclass(frozen=True)
 class Column:
@@ -17,8 +15,8 @@ class Column:
         dtype: ``str``, ``int``, ``float`` or ``bool``.
         meaning: one line for a reader.
         unit: ``1`` for ratios, ``count``, ``nat`` for losses, ``metric`` for the study's metric in [0, 1], ...
-        measured_on: the split its values come from; ``test`` columns are hidden from decisions. ``row`` says
-            that the column named ``split`` tells, row by row.
+        measured_on: the split its values come from; ``test`` columns are hidden from decisions. ``row`` says that the
+            column named ``split`` tells, row by row.
         null: what a null means; None if there never is one.
     """
 
@@ -29,12 +27,7 @@ class Column:
     null: str | None = None
 
 
-_DTYPES: dict[type, pl.DataType] = {
-    str: pl.String(),
-    int: pl.Int64(),
-    float: pl.Float64(),
-    bool: pl.Boolean(),
-}
+_DTYPES: dict[type, pl.DataType] = {str: pl.String(), int: pl.Int64(), float: pl.Float64(), bool: pl.Boolean()}
 
 
 def schema(columns: Mapping[str, Column]) -> dict[str, pl.DataType]:

@@ -11,22 +11,15 @@ from transferscope.study.overrides import override
 from transferscope.study.problems import Place
 from transferscope.study.yaml import compose, parse_document, write_flow
 
-__all__ = ["with_settings"]
-
 
 def with_settings(text: str, path: Path, overrides: Sequence[str]) -> str:
     """The text of a study with settings changed in it.
 
     Args:
-        text: of a study that can be read.
-        path: of its file, for errors.
         overrides: as after ``--set``.
 
     Returns:
         Text that reads as ``text`` with these overrides; comments stay, except within a value that is replaced.
-
-    Raises:
-        StudyError: an override that is none.
     """
     for given in overrides:
         values = parse_document(text, path).values

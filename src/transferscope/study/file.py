@@ -17,19 +17,16 @@ from transferscope.study.analysis_settings import AnalysisSettings
 from transferscope.study.overrides import override
 from transferscope.study.problems import Place, Problem, problems_of, shown
 from transferscope.study.registry import ANALYSES, analysis_type
-from transferscope.study.schema import study_schema
 from transferscope.study.settings import Study
 from transferscope.study.yaml import Document, parse_document, read_document, write_values
-
-__all__ = ["code_named", "dump_study", "holds_path", "load_study", "parse_study", "study_schema"]
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = (), *, allow_code: bool = False) -> Study:
     """Read a study.
 
-    Overrides are merged first, then everything is validated once. Relative paths in the file start at the folder
-    of the file, so that a study means the same wherever it is started from; those in overrides start at the
-    current folder, as elsewhere on a command line.
+    Overrides are merged first, then everything is validated once. Relative paths in the file start at the folder of the
+    file, so that a study means the same wherever it is started from; those in overrides start at the current folder, as
+    elsewhere on a command line.
 
     Args:
         path: of a YAML file.
@@ -44,9 +41,8 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), *, allow_code: b
 
     Raises:
         StudyError: the file is missing, not YAML, or its settings do not hold together: all problems at
-        once, each
-            with its place, line or override, what was expected and what came, and the nearest names where
-            one is misspelt.
+        once, each with its place, line or override, what was expected and what came, and the nearest names where one is
+            misspelt.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise StudyError("this is no path of a study", expected="a str or Path", got=type(path).__name__)
@@ -56,7 +52,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), *, allow_code: b
 
 
 def parse_study(text: str, path: Path, overrides: Sequence[str] = ()) -> Study:
-    """As :func:`load_study`, of text that is to be written to ``path``; it may name functions, as nothing is run."""
+    """Check the text of a study to be written to ``path``; it may name functions, as nothing is run."""
     return _study(parse_document(text, path), path, overrides, allow_code=True)
 
 
@@ -116,14 +112,8 @@ def code_named(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:
 def dump_study(study: Study) -> str:
     """A study as YAML, every setting written out.
 
-    ``load_study`` of this text gives an equal study, if the paths of the study are absolute (those of every
-    loaded study are).
-
-    Args:
-        study: the study.
-
-    Returns:
-        YAML text.
+    ``load_study`` of this text gives an equal study, if the paths of the study are absolute (those of every loaded
+    study are).
     """
     return write_values(study.model_dump(mode="json"))
 

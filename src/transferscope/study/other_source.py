@@ -4,8 +4,6 @@ from typing import final
 
 from transferscope.specs.origin import AbstractOrigin
 
-__all__ = ["OtherSource"]
-
 
 @final
 class OtherSource(AbstractOrigin):

@@ -7,25 +7,15 @@ from transferscope.study.problems import Place, place_name, shown
 from transferscope.study.registry import DEFAULT_ANALYSES
 from transferscope.study.yaml import read_value
 
-__all__ = ["override"]
-
 
 def override(values: dict[str, Any], text: str) -> Place:
     """Change one value in place.
 
-    Names are separated by dots, list items are counted from 0, and one past the last item adds one. An
-    analysis of the list ``analyses`` can also be named: ``analyses.similarity.granularity=block``.
+    Names are separated by dots, list items are counted from 0, and one past the last item adds one. An analysis of the
+    list ``analyses`` can also be named: ``analyses.similarity.granularity=block``.
 
     Args:
-        values: of the study, changed.
         text: ``a.b=c``; ``c`` is YAML.
-
-    Returns:
-        Where the value was put.
-
-    Raises:
-        ValueError: there is no ``=``, no such list item, a name inside something that is no mapping, or no
-        YAML.
 
     >>> values = {"seeds": [0, 1]}
     >>> override(values, "seeds.1=5"), override(values, "target.image_size=96")

@@ -9,8 +9,6 @@ from pydantic import BaseModel, ValidationError
 
 from transferscope.errors import near, nearest
 
-__all__ = ["Place", "Problem", "place_name", "problems_of", "shown"]
-
 Place = tuple[str | int, ...]
 """Where a setting stands: names and list positions from the top of the study."""
 
@@ -23,9 +21,6 @@ class Problem:
     """One thing that is wrong.
 
     Attributes:
-        place: the setting; empty for the study as a whole.
-        text: what was expected and what came.
-        line: of the file, None where it has none.
         override: the ``--set`` that brought the value, None if it is the file's.
     """
 
@@ -80,11 +75,6 @@ class _Found:
 
 def problems_of(error: ValidationError, model: type[BaseModel], prefix: Place = ()) -> list[Problem]:
     """The problems behind a pydantic error, by the places of the file instead of pydantic's own.
-
-    Args:
-        error: what validating ``model`` raised.
-        model: the settings that were validated.
-        prefix: where they stand in the study.
 
     Returns:
         One problem per setting; alternatives of one setting are put together.
@@ -149,8 +139,7 @@ def _walk(loc: Sequence[str | int], model: type[BaseModel]) -> tuple[Place, list
     """The place that pydantic's location means: it also holds union tags and names of union members.
 
     Returns:
-        The place, the models that could stand there or own its last part, and the place of a union on the
-        way.
+        The place, the models that could stand there or own its last part, and the place of a union on the way.
     """
     options: list[Any] = [model]
     owners: list[type[BaseModel]] = [model]
@@ -218,9 +207,7 @@ def _items_at_least(context: Any) -> str:
     return "at least one item" if context["min_length"] == 1 else f"at least {context['min_length']} items"
 
 
-_PATTERNS = {
-    "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$": "letters, digits, '.', '_' and '-', at most 64",
-}
+_PATTERNS = {"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$": "letters, digits, '.', '_' and '-', at most 64"}
 _SETTINGS = "settings, as 'name: value'"
 _LIST = "a list"
 _EXPECTED: dict[str, Callable[[Any], str]] = {

@@ -13,8 +13,6 @@ from pydantic import ValidationError
 from transferscope.errors import AnalysisError, nearest
 from transferscope.study.analysis_settings import AnalysisSettings
 
-__all__ = ["ANALYSES", "BUILT_IN", "DEFAULT_ANALYSES", "GROUP", "analysis_type", "beside", "parse_analysis"]
-
 GROUP = "transferscope.analyses"
 """Entry points by which an installed package adds analyses: ``name = "module:Class"``."""
 
@@ -89,12 +87,7 @@ def _installed(places: tuple[str, ...]) -> Mapping[str, list[EntryPoint]]:
 
 
 def analysis_type(name: str) -> type[AnalysisSettings]:
-    """The class of the analysis called ``name``.
-
-    Raises:
-        ValueError: there is none of that name (the nearest names are offered).
-        AnalysisError: an installed package adds one of that name that cannot be used, or that is there already.
-    """
+    """The class of the analysis called ``name``."""
     if name not in ANALYSES:
         raise ValueError(f"unknown analysis {name!r}: {nearest(name, ANALYSES)}")
     points = _installed(tuple(sys.path)).get(name, [])
@@ -148,11 +141,7 @@ def beside(kind: type[AnalysisSettings]) -> str | None:
 
 
 def parse_analysis(item: Any) -> AnalysisSettings:
-    """An analysis from ``name``, ``{name: settings}`` or an analysis.
-
-    Raises:
-        ValueError: an unknown name, or settings that do not fit, each named.
-    """
+    """An analysis from ``name``, ``{name: settings}`` or an analysis."""
     if isinstance(item, AnalysisSettings):
         return item
     if isinstance(item, str):

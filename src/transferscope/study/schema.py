@@ -11,24 +11,20 @@ from transferscope.data.sources import known_sources
 from transferscope.data.spec import Augmentation, SplitSettings
 from transferscope.frozen import Frozen
 from transferscope.specs.architecture import Architecture, FileWeights, PackageWeights, TimmWeights
+from transferscope.specs.pretraining import Pretraining, VariantRecipe
 from transferscope.specs.recipe import Recipe
 from transferscope.study.analysis_settings import AnalysisSettings
 from transferscope.study.other_source import OtherSource
 from transferscope.study.registry import ANALYSES, BUILT_IN, analysis_type
-from transferscope.study.settings import Compute, Pretraining, Schooling, Source, Study, Target, VariantRecipe
-
-__all__ = ["first_line", "setting_meanings", "study_reference", "study_schema"]
+from transferscope.study.settings import Compute, Schooling, Source, Study, Target
 
 
 def study_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of a study file.
 
-    It accepts what :func:`transferscope.study.file.load_study` accepts, short forms and every analysis with
-    its settings included, and carries the meaning of each setting, which editors show beside it. It does
-    not hold what concerns several settings at once (seeds that tune and report, for example).
-
-    Returns:
-        JSON-like values.
+    It accepts what :func:`transferscope.study.file.load_study` accepts, short forms and every analysis with its
+    settings included, and carries the meaning of each setting, which editors show beside it. It does not hold what
+    concerns several settings at once (seeds that tune and report, for example).
     """
     schema = Study.model_json_schema()
     definitions = schema.setdefault("$defs", {})
@@ -123,11 +119,7 @@ def _sections() -> dict[str, list[tuple[str, type[Frozen]]]]:
         ],
         "`target`: the task": [("`target`", Target), ("`splits`", SplitSettings)],
         "Data": sources,
-        "`training`": [
-            ("`training`", Schooling),
-            ("`recipe`", VariantRecipe),
-            ("`recipe.augmentation`", Augmentation),
-        ],
+        "`training`": [("`training`", Schooling), ("`recipe`", VariantRecipe), ("`recipe.augmentation`", Augmentation)],
         "`analyses`": [*analyses, ("`control: {unrelated: ...}`", OtherSource)],
         "`compute`": [("`compute`", Compute)],
     }

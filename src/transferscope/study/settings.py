@@ -10,11 +10,9 @@ from transferscope.data.spec import SplitSettings
 from transferscope.frozen import Frozen
 from transferscope.specs.architecture import Architecture
 from transferscope.specs.origin import AbstractOrigin
-from transferscope.specs.pretraining import Pretraining, VariantRecipe
+from transferscope.specs.pretraining import VariantRecipe
 from transferscope.study.analysis_settings import AnalysisSettings, answered
 from transferscope.study.registry import DEFAULT_ANALYSES, parse_analysis
-
-__all__ = ["Compute", "Pretraining", "Schooling", "Source", "Study", "Target", "VariantRecipe"]
 
 
 class Source(AbstractOrigin):
@@ -83,7 +81,7 @@ class Schooling(Frozen):
         return self
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`; where the best rate is taken it is what it was before there was a rule."""
+        """Leave out the rule that takes the best rate: keys are then what they were before there were rules."""
         identity = dict(super().identity())
         if self.rate_rule == "best":
             del identity["rate_rule"]

@@ -22,8 +22,6 @@ from transferscope.study.yaml import write_flow
 if TYPE_CHECKING:
     from transferscope.study.settings import Study
 
-__all__ = ["Found", "Model", "check_division", "find_data", "find_model", "starter_study", "study_name"]
-
 _WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar", ".json")  # of a name that is not there
 _SAMPLED = 24  # pictures looked at to choose an image size
 _QUICK = 1000  # pictures of a first look
@@ -33,15 +31,7 @@ _SIZES = (32, 64, 96, 128)  # what a laptop can train on in minutes to hours
 
 @dataclass(frozen=True)
 class Found:
-    """The user's data.
-
-    Attributes:
-        source: where they lie.
-        listing: what they hold.
-        sizes: height and width of some pictures.
-        unreadable: names of those of them that could not be opened, and why.
-        beside: what was left out for this source.
-    """
+    """The user's data."""
 
     source: AbstractSource
     listing: Listing
@@ -74,14 +64,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Model:
-    """The network to start from.
-
-    Attributes:
-        architecture: as in a study.
-        weights: as in a study, in short form.
-        note: what a reader must know about the weights.
-        which: of the networks in a file of weights.
-    """
+    """The network to start from."""
 
     architecture: str
     weights: str
@@ -90,16 +73,7 @@ class Model:
 
 
 def find_data(place: Path, settings: Mapping[str, Any]) -> Found:
-    """Look at the user's data: class folders, Parquet, or NumPy files.
-
-    Args:
-        place: a folder or a file.
-        settings: of the source that are asked for, as under ``target.data``.
-
-    Raises:
-        DataError: there is nothing, or nothing that can be read as labelled pictures.
-        StudyError: settings that no source has.
-    """
+    """Look at the user's data: class folders, Parquet, or NumPy files."""
     try:
         source, listing, notes = source_at(place, settings)
     except ValidationError as error:
@@ -118,11 +92,7 @@ def find_data(place: Path, settings: Mapping[str, Any]) -> Found:
 
 
 def check_division(found: Found, splits: SplitSettings) -> None:
-    """That the pictures can be divided: what a plan would refuse after decoding them all.
-
-    Raises:
-        DataError: a class that cannot be in every split.
-    """
+    """That the pictures can be divided: what a plan would refuse after decoding them all."""
     from transferscope.data.images import ImageSet
     from transferscope.data.splits import make_splits
 
@@ -149,13 +119,6 @@ def find_model(model: str | None, architecture: str | None, which: str | None = 
     Args:
         model: a file of weights or a folder of its parts, ``efficientnet-lite0`` (or 1, 2), a name of timm's; None for
             the default.
-        architecture: of a file of weights.
-        which: of the networks in a file: as of :class:`~transferscope.specs.architecture.FileWeights`.
-
-    Raises:
-        WeightsError: a run could not use the file, or its architecture was not named.
-        ArchitectureError: the architecture is unknown, or torchvision's without weights.
-        StudyError: an architecture was given for a model that has its own, or ``which`` without a file.
     """
     from transferscope.networks.architectures import check_architecture
     from transferscope.networks.packages import PACKAGES, package_file
@@ -198,9 +161,7 @@ def find_model(model: str | None, architecture: str | None, which: str | None = 
             hint=f"transferscope init --model FILE --architecture {name}",
         )
     return Model(
-        name,
-        "timm",
-        "The weights timm names for it, fetched once from its hub. Offline: --model efficientnet-lite0.",
+        name, "timm", "The weights timm names for it, fetched once from its hub. Offline: --model efficientnet-lite0."
     )
 
 
@@ -219,7 +180,9 @@ def _is_path(model: str, *, named: bool) -> bool:
 def _given(model: str, architecture: str | None, which: str | None) -> Model:
     """The user's own weights, read as a run will read them."""
     from transferscope.networks.architectures import check_architecture
-    from transferscope.networks.weights import fitting_architectures, read_file, take
+    from transferscope.networks.known_layouts import fitting_architectures
+    from transferscope.networks.weight_files import read_file
+    from transferscope.networks.weights import take
     from transferscope.specs.architecture import Architecture, FileWeights
 
     path = os.path.abspath(Path(model).expanduser())
@@ -253,13 +216,7 @@ def starter_study(name: str, found: Found | None, model: Model, folder: Path) ->
     """The text of a study with comments.
 
     Args:
-        name: of the study.
-        found: the user's data; None takes solar cells (``elpv``) until they are named.
-        model: the network to start from.
         folder: where the file will lie; paths below it are written relative to it.
-
-    Returns:
-        YAML that ``load_study`` reads as it is.
     """
     from transferscope.study.registry import DEFAULT_ANALYSES, analysis_type
     from transferscope.study.settings import Schooling, Study
@@ -343,10 +300,7 @@ def most_trainings(study: "Study") -> int:
 def _data(found: Found | None, folder: Path) -> str:
     if found is None:
         return (
-            _comment(
-                "Pictures of solar cells from PyPI (extra 'demo'), until you name yours:",
-                2,
-            )
+            _comment("Pictures of solar cells from PyPI (extra 'demo'), until you name yours:", 2)
             + "\n  # data: {kind: folder, path: pictures}   # one folder of pictures per class"
             + f"\n  data: {{kind: {Elpv.model_fields['kind'].default}}}"
         )

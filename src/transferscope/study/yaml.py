@@ -1,8 +1,7 @@
 """YAML with line numbers, by the core words of YAML 1.2.
 
-PyYAML's own resolver reads ``no`` as false, ``1e-4`` as text, ``010`` as 8 and ``1:30`` as 90: words of
-YAML 1.1 that a study must not trip over. Here a plain word is null, true/false, a decimal, 0x or 0o number,
-or text; nothing else.
+PyYAML's own resolver reads ``no`` as false, ``1e-4`` as text, ``010`` as 8 and ``1:30`` as 90: words of YAML 1.1 that a
+study must not trip over. Here a plain word is null, true/false, a decimal, 0x or 0o number, or text; nothing else.
 """
 
 import json
@@ -17,8 +16,6 @@ import yaml
 
 from transferscope.errors import StudyError, nearest, printable
 from transferscope.study.problems import Place, Problem, shown
-
-__all__ = ["Document", "compose", "parse_document", "read_document", "read_value", "write_flow", "write_values"]
 
 _PLAIN = re.compile(r"(?!(?i:true|false|null|yes|no|on|off|y|n)$)[A-Za-z][A-Za-z0-9_./-]*(?::[A-Za-z0-9_./-]+)*")
 _LARGEST = 30_000  # values in one file; more is an alias bomb or a data set in the wrong place
@@ -75,13 +72,7 @@ for _word, _pattern, _first in _WORDS:
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file: its values, and where they stand.
-
-    Attributes:
-        values: the top-level mapping.
-        lines: line of each key and list item, from 1.
-        problems: keys given twice, unknown tags, and the like.
-    """
+    """A YAML file: its values, and where they stand."""
 
     values: dict[str, Any]
     lines: Mapping[Place, int] = field(default_factory=dict)
@@ -96,22 +87,12 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Read a YAML file whose top level is a mapping.
-
-    Args:
-        path: the file, UTF-8.
-
-    Returns:
-        Its values and lines.
-
-    Raises:
-        StudyError: the file is missing, not text, not YAML, empty, or not a mapping.
-    """
+    """Read a YAML file whose top level is a mapping."""
     return parse_document(_text(path), path)
 
 
 def parse_document(text: str, path: Path) -> Document:
-    """As :func:`read_document`, of text that stands in a file, or will."""
+    """Parse YAML text of a file whose top level is a mapping."""
     try:
         node = yaml.compose(text, Loader=_CoreLoader)
     except (yaml.YAMLError, RecursionError) as error:
@@ -121,9 +102,7 @@ def parse_document(text: str, path: Path) -> Document:
     if not isinstance(node, yaml.MappingNode):
         got = "a list" if isinstance(node, yaml.SequenceNode) else repr(node.value)
         raise StudyError(
-            f"the study {path} is not a list of settings",
-            expected="lines such as 'name: my-study'",
-            got=got,
+            f"the study {path} is not a list of settings", expected="lines such as 'name: my-study'", got=got
         )
     walk = _Walk()
     try:
@@ -135,9 +114,6 @@ def parse_document(text: str, path: Path) -> Document:
 
 def read_value(text: str) -> Any:
     """One YAML value, as given after ``--set name=``.
-
-    Raises:
-        ValueError: it is not YAML.
 
     >>> read_value("[1e-4, no, 010]")
     [0.0001, 'no', 10]
@@ -249,7 +225,7 @@ def _unreadable(name: str, error: Exception) -> StudyError:
 
 
 class _Walk:
-    """From nodes to values, noting lines and problems on the way."""
+    """Convert nodes to values, noting lines and problems on the way."""
 
     def __init__(self) -> None:
         self.lines: dict[Place, int] = {}
@@ -278,9 +254,7 @@ class _Walk:
     def _unknown_tag(self, node: yaml.Node, place: Place) -> None:
         tag = node.tag.replace(_TAG, "!!")
         self._problem(
-            node,
-            place,
-            f"the tag {shown(tag)} is not understood: a study is plain values, lists and settings",
+            node, place, f"the tag {shown(tag)} is not understood: a study is plain values, lists and settings"
         )
 
     def _scalar(self, node: yaml.ScalarNode, place: Place) -> Any:

@@ -14,8 +14,6 @@ from transferscope.networks.curve import CurveNetwork, curve_weights
 from transferscope.specs.architecture import CurveShape
 from transferscope.training.subject import AbstractSubject
 
-__all__ = ["BendOfCurve"]
-
 
 @final
 class BendOfCurve(AbstractSubject):
@@ -41,12 +39,8 @@ class BendOfCurve(AbstractSubject):
         statistics: batches of training images, on which running statistics are recomputed.
         seed: of the positions.
 
-    Raises:
-        ArchitectureError: an end has other parameters than the bend.
-
-    Reference: Garipov et al. 2018, "Loss surfaces, mode connectivity, and fast ensembling of DNNs", eq. 2 and Sec.
-    3.2, and their code for the decay; Draxler et al. 2018, "Essentially no barriers in neural network energy
-    landscape".
+    Reference: Garipov et al. 2018, "Loss surfaces, mode connectivity, and fast ensembling of DNNs", eq. 2 and Sec. 3.2,
+    and their code for the decay; Draxler et al. 2018, "Essentially no barriers in neural network energy landscape".
     """
 
     def __init__(
@@ -72,7 +66,7 @@ class BendOfCurve(AbstractSubject):
             group["weight_decay"] = 0.0
 
     def logits(self, images: Tensor, epoch: int, step: int) -> Tensor:
-        """Those of the network at a point of the curve that the seed, the epoch and the update draw."""
+        """Run the network at a point of the curve, drawn from the seed, the epoch and the update."""
         t = float(np.random.default_rng(derive_seed(self._seed, "curve", epoch, step)).random())
         point = self._network.point(t)
         self._factor = curve_weights(self._network.shape, t)[2]

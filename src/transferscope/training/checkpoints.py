@@ -1,8 +1,7 @@
 """The folder of a running training: one resumable file, and the weights of the epochs that are kept.
 
-``partial.safetensors`` holds weights, optimiser state and history together, so that either all of an epoch is
-on disk or nothing of it. Every file is written under another name, flushed to the disk and renamed. No
-pickle.
+``partial.safetensors`` holds weights, optimiser state and history together, so that either all of an epoch is on disk
+or nothing of it. Every file is written under another name, flushed to the disk and renamed. No pickle.
 """
 
 import hashlib
@@ -19,24 +18,12 @@ from transferscope.store.atomic import remove, replacing
 from transferscope.store.system_errors import translated
 from transferscope.training.progress import Progress, Saved
 
-__all__ = ["WorkingFolder", "cpu_state"]
-
 _PARTIAL = "partial.safetensors"
 _MODEL, _OPTIMISER = "model/", "optimiser/"
 
 
 def cpu_state(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of the network's state on the CPU: contiguous, nothing shared.
-
-    Args:
-        model: the network.
-
-    Returns:
-        Parameters and persistent buffers by name.
-
-    Raises:
-        WeightsError: the network keeps state that is not a tensor.
-    """
+    """A copy of the network's state on the CPU: contiguous, nothing shared."""
     state: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
         if not isinstance(value, Tensor):
@@ -56,7 +43,6 @@ class WorkingFolder:
     Args:
         folder: where; made if it is not there. Only one training may use it at a time.
         identity: of the training; a partial file with another one is not resumed.
-        check: called before anything is saved; what it raises keeps that from the disk.
     """
 
     def __init__(self, folder: Path, identity: str, check: Callable[[], None] | None = None) -> None:
@@ -67,48 +53,22 @@ class WorkingFolder:
             folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, epoch: int) -> Path:
-        """The file of a kept epoch's weights.
-
-        Args:
-            epoch: its number.
-        """
+        """The file of a kept epoch's weights."""
         return self._folder / f"epoch-{epoch:05d}.safetensors"
 
     def keep(self, epoch: int, state: Mapping[str, Tensor]) -> str:
-        """Write the weights of an epoch.
-
-        Args:
-            epoch: its number.
-            state: of :func:`cpu_state`.
-
-        Returns:
-            SHA-256 of the file.
-
-        Raises:
-            StoreError: the file cannot be written.
-        """
+        """Write the weights of an epoch."""
         with translated(self.path(epoch), "write"):
             _write(self.path(epoch), state, {"epoch": str(epoch)})
             return _file_digest(self.path(epoch))
 
     def drop(self, epoch: int) -> None:
-        """Remove the file of an epoch that is no longer kept.
-
-        Args:
-            epoch: its number.
-        """
+        """Remove the file of an epoch that is no longer kept."""
         with translated(self.path(epoch), "remove"):
             self.path(epoch).unlink(missing_ok=True)
 
     def save(self, saved: Saved) -> None:
-        """Replace the partial file, all or nothing.
-
-        Args:
-            saved: the state after an epoch.
-
-        Raises:
-            StoreError: the file cannot be written; the one before is still there.
-        """
+        """Replace the partial file, all or nothing."""
         self._check()
         tensors = {_MODEL + name: value for name, value in saved.state.items()}
         tensors |= {_OPTIMISER + name: value for name, value in saved.optimiser.items()}
@@ -117,15 +77,7 @@ class WorkingFolder:
         _write(self._folder / _PARTIAL, tensors, metadata)
 
     def load(self) -> Saved | None:
-        """What was saved last, checked.
-
-        Returns:
-            None if nothing was saved.
-
-        Raises:
-            CorruptEntryError: the partial file or that of a kept epoch is damaged, or another training's.
-            StoreError: they cannot be read.
-        """
+        """What was saved last, checked."""
         path = self._folder / _PARTIAL
         # What the system answers is no damage: the epochs that were saved are kept.
         with translated(path, "read"):
@@ -157,11 +109,7 @@ class WorkingFolder:
         return Saved(progress, _under(tensors, _MODEL), _under(tensors, _OPTIMISER))
 
     def clear(self) -> None:
-        """Remove this training's files, and nothing else.
-
-        Raises:
-            StoreError: they cannot be removed.
-        """
+        """Remove this training's files, and nothing else."""
         for path in (self._folder / _PARTIAL, *self._folder.glob("epoch-*.safetensors")):
             with translated(path, "remove"):
                 if path.is_dir():

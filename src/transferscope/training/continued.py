@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from transferscope.data.batches import training_batches
+from transferscope.data.batches import TrainingBatches
 from transferscope.frozen import derive_seed
 from transferscope.training.objective import training_loss
 from transferscope.training.optimisers import build_optimiser, set_rate, training_mode
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from transferscope.data.images import ImageSet
     from transferscope.specs.network import NetworkSpec
 
-__all__ = ["trained_on"]
-
 
 def trained_on(
     model: nn.Module,
@@ -29,19 +27,7 @@ def trained_on(
     rate: float,
     device: "torch.device",
 ) -> nn.Module:
-    """Train a network, in place, for the epoch after its last: the same recipe and seed, without mixup and clipping.
-
-    Args:
-        model: the network of ``spec`` at its end.
-        spec: a trained network.
-        images: the data set it was trained on.
-        examples: positions of the training images of this epoch.
-        rate: constant learning rate, as a share of the recipe's.
-        device: where ``model`` is.
-
-    Returns:
-        ``model``, in the modes it had.
-    """
+    """Train a network, in place, for the epoch after its last: the same recipe and seed, without mixup and clipping."""
     assert spec.recipe is not None
     assert spec.data is not None
     recipe, data, epoch = spec.recipe, spec.data, spec.recipe.epochs + 1
@@ -53,7 +39,7 @@ def trained_on(
     ):
         optimiser = build_optimiser(model, recipe)
         set_rate(optimiser, rate * recipe.learning_rate)
-        batches = training_batches(
+        batches = TrainingBatches(
             images, examples, data.mean, data.std, recipe, spec.seed, epoch, device, ablation=data.ablation
         )
         for inputs, labels in batches:

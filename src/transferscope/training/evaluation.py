@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from transferscope.data.batches import EvaluationBatches, evaluation_batches
+from transferscope.data.batches import EvaluationBatches
 from transferscope.data.images import ImageSet
 from transferscope.data.spec import DataSpec, Split
 from transferscope.data.splits import nested_subset
@@ -18,20 +18,14 @@ from transferscope.networks.evaluate import logits
 from transferscope.specs.recipe import Recipe
 from transferscope.training.objective import Task
 
-__all__ = ["Clean", "CleanEvaluation", "EpochEvaluation"]
-
 
 @dataclass(frozen=True)
 class EpochEvaluation:
     """What is measured of a network after each epoch. All of it is part of a training's identity, in this order.
 
     Attributes:
-        task: ``single``, or ``multi`` for several labels at once: of the training's loss as well.
-        metric: ``top1``, ``top5`` or ``auc``; None for the recipe's.
-        batch_size: images per batch of evaluation.
-        tests: measure the test split too (display only).
-        train_examples: at most so many training images, a stratified subset that is the same for every network
-            trained on the same examples; None for the recipe's number, or all where it names none.
+        train_examples: at most so many training images, a stratified subset that is the same for every network trained
+            on the same examples; None for the recipe's number, or all where it names none.
     """
 
     task: Task = "single"
@@ -46,8 +40,8 @@ class Clean:
     """Clean values of one state of the network.
 
     Attributes:
-        values: ``train_loss``, ``train_metric``, ``validation_loss`` … of the measured splits; None where the
-            logits are not finite or the metric not defined.
+        values: ``train_loss``, ``train_metric``, ``validation_loss`` … of the measured splits; None where the logits
+            are not finite or the metric not defined.
         finite: the logits of the training and validation splits are finite. Test data decides nothing.
     """
 
@@ -56,16 +50,7 @@ class Clean:
 
 
 class CleanEvaluation:
-    """Measures a network on the splits, always on the same examples and in the same order.
-
-    Args:
-        images: all examples.
-        splits: positions by split; absent or empty ones are not measured.
-        data: gives mean, standard deviation and ablation.
-        recipe: gives precision and memory format.
-        device: where to compute.
-        measured: what is measured, and how.
-    """
+    """Measures a network on the splits, always on the same examples and in the same order."""
 
     def __init__(
         self,
@@ -87,7 +72,7 @@ class CleanEvaluation:
                 continue
             if name == "train" and train_examples is not None and train_examples < len(indices):
                 indices = nested_subset(images.labels, indices, train_examples / len(indices), 0)
-            self._batches[name] = evaluation_batches(
+            self._batches[name] = EvaluationBatches(
                 images,
                 indices,
                 data.mean,
@@ -99,11 +84,7 @@ class CleanEvaluation:
             )
 
     def __call__(self, model: nn.Module) -> Clean:
-        """Measure the network as it is now; it is left unchanged.
-
-        Args:
-            model: on the device.
-        """
+        """Measure the network as it is now; it is left unchanged."""
         values: dict[str, float | None] = {}
         finite = True
         for name, batches in self._batches.items():

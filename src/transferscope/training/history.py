@@ -7,28 +7,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import polars as pl
 
-__all__ = ["EpochRow", "EpochTiming", "best_epoch", "history_frame"]
-
 
 @dataclass(frozen=True)
 class EpochRow:
     """One row of the history: the network after an epoch (epoch 0 is the start).
 
-    Losses and metrics are *clean*: evaluation transform, eval mode, no smoothing, no mixup. They are None
-    where the split is not measured, the metric is not defined, or the loss is not finite.
+    Losses and metrics are *clean*: evaluation transform, eval mode, no smoothing, no mixup. They are None where the
+    split is not measured, the metric is not defined, or the loss is not finite.
 
     Attributes:
-        epoch: 0 … epochs.
-        updates: optimiser steps done so far.
         learning_rate: of the epoch's last update (before module factors); None at epoch 0.
         running_loss: mean training loss of the epoch as optimised (augmented, smoothed, mixed).
-        train_loss: mean loss on the training split.
-        train_metric: metric on the training split.
-        validation_loss: on the validation split.
-        validation_metric: on the validation split.
-        test_loss: on the test split; for display, never for choosing.
-        test_metric: on the test split; for display, never for choosing.
-        diverged: the run ended here as diverged.
     """
 
     epoch: int
@@ -46,21 +35,7 @@ class EpochRow:
 
 @dataclass(frozen=True)
 class EpochTiming:
-    """Wall-clock of one epoch; never part of a comparison of bytes.
-
-    Attributes:
-        epoch: 0 … epochs.
-        images: trained on.
-        training_seconds: of the updates, data work included.
-        evaluation_seconds: of the clean losses and metrics.
-        threads: of torch; None where an earlier version did not note it, as for the two that follow.
-        device: where it was computed.
-        torch: version.
-        images_seconds: of the updates, waiting for images.
-        forward_seconds: of the updates, forward passes.
-        backward_seconds: of the updates, backward passes and steps.
-        writing_seconds: taken to write the epoch before.
-    """
+    """Wall-clock of one epoch; never part of a comparison of bytes."""
 
     epoch: int
     images: int
@@ -81,11 +56,7 @@ class EpochTiming:
 
 
 def history_frame(rows: Sequence[EpochRow]) -> "pl.DataFrame":
-    """The history as a table with one row per epoch and the columns of :class:`EpochRow`.
-
-    Args:
-        rows: in order of epochs.
-    """
+    """The history as a table with one row per epoch and the columns of :class:`EpochRow`."""
     import polars as pl
 
     kinds: dict[str, Any] = {"epoch": pl.Int64, "updates": pl.Int64, "diverged": pl.Boolean}
@@ -95,9 +66,6 @@ def history_frame(rows: Sequence[EpochRow]) -> "pl.DataFrame":
 
 def best_epoch(rows: Sequence[EpochRow]) -> int | None:
     """The epoch of the best validation metric, the earliest of equals; the start counts too.
-
-    Args:
-        rows: in order of epochs.
 
     Returns:
         The epoch, or None where no epoch has a validation metric.

@@ -1,7 +1,7 @@
 """The training loop.
 
-One function, :func:`train`, that reads from top to bottom: start or resume, then for every epoch train,
-measure, save, report. What an update does is :func:`_train_epoch`.
+One function, :func:`train`, that reads from top to bottom: start or resume, then for every epoch train, measure, save,
+report. What an update does is :func:`_train_epoch`.
 """
 
 import math
@@ -15,15 +15,10 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from transferscope.data.batches import training_batches, updates_per_epoch
+from transferscope.data.batches import TrainingBatches, updates_per_epoch
 from transferscope.data.images import ImageSet
 from transferscope.data.spec import Split
-from transferscope.errors import (
-    ArchitectureError,
-    CorruptEntryError,
-    LoaderError,
-    StopRequested,
-)
+from transferscope.errors import ArchitectureError, CorruptEntryError, LoaderError, StopRequested
 from transferscope.frozen import derive_seed
 from transferscope.networks.evaluate import autocast
 from transferscope.specs.network import NetworkSpec
@@ -47,8 +42,6 @@ from transferscope.training.request import recipe_and_data, training_examples, t
 from transferscope.training.schedules import learning_rate
 from transferscope.training.subject import AbstractSubject, Subject, WholeNetwork
 
-__all__ = ["OnEvent", "Training", "train"]
-
 OnEvent = Callable[[dict[str, object]], None]
 
 _FINITE_CHECK_EVERY = 50
@@ -60,13 +53,10 @@ class Training:
     """A finished training.
 
     Attributes:
-        state: the network's weights and buffers at its end, on the CPU. Where the weights of a diverged run
-            are no longer finite, those after the last epoch with finite losses.
+        state: the network's weights and buffers at its end, on the CPU. Where the weights of a diverged run are no
+            longer finite, those after the last epoch with finite losses.
         state_epoch: the epoch ``state`` belongs to: the last one unless the run diverged.
         checkpoints: a safetensors file for each kept epoch, and for the best one.
-        history: one row per epoch, the start included, columns of
-            :class:`~transferscope.training.history.EpochRow`.
-        timings: one per row.
         best_epoch: best validation metric, earliest of equals; None without a validation metric.
         diverged: the run ended early because its loss was not finite or exploded.
     """
@@ -95,26 +85,23 @@ def train(
 ) -> Training:
     """Train a network as ``spec.recipe`` says, resuming what ``working`` holds of the same training.
 
-    All randomness comes from ``spec.seed`` and the epoch (data order, augmentation, mixup, dropout), so an
-    interrupted training ends bit-identical to an uninterrupted one on the same machine with the same number
-    of threads. After each epoch weights, optimiser and history are saved in one file; an interruption (Ctrl-C
-    included) loses the running epoch only. A damaged partial training is reported as an event and starts
-    again.
+    All randomness comes from ``spec.seed`` and the epoch (data order, augmentation, mixup, dropout), so an interrupted
+    training ends bit-identical to an uninterrupted one on the same machine with the same number of threads. After each
+    epoch weights, optimiser and history are saved in one file; an interruption (Ctrl-C included) loses the running
+    epoch only. A damaged partial training is reported as an event and starts again.
 
-    A loss that is not finite, or an epoch whose mean training loss exceeds ``recipe.divergence_loss`` × the
-    clean loss at the start (at least that of the uniform guess), ends the training: the result is marked
-    diverged.
+    A loss that is not finite, or an epoch whose mean training loss exceeds ``recipe.divergence_loss`` × the clean loss
+    at the start (at least that of the uniform guess), ends the training: the result is marked diverged.
 
-    Frozen modules (rate factor 0) get no gradients and run in eval mode: batch-norm statistics stay, dropout
-    is off.
+    Frozen modules (rate factor 0) get no gradients and run in eval mode: batch-norm statistics stay, dropout is off.
 
-    Events: ``training`` (network, epoch, epochs, step, steps, images_per_second; at most 5 a second),
-    ``epoch`` (network and the new row), ``training_resumed`` (network, epoch), ``training_restarted``
-    (network, reason), ``note`` (network, text: it goes on with other threads, another device or version of torch).
+    Events: ``training`` (network, epoch, epochs, step, steps, images_per_second; at most 5 a second), ``epoch``
+    (network and the new row), ``training_resumed`` (network, epoch), ``training_restarted`` (network, reason), ``note``
+    (network, text: it goes on with other threads, another device or version of torch).
 
     Args:
-        model: the network at its start; trained in place and moved to the device and memory format. Its train
-            modes and ``requires_grad`` are put back.
+        model: the network at its start; trained in place and moved to the device and memory format. Its train modes and
+            ``requires_grad`` are put back.
         images: all examples.
         splits: positions by split, the training split as it is to be used (subset already drawn).
         spec: gives recipe, data and seed.
@@ -123,8 +110,8 @@ def train(
         on_event: told what happens.
         measured: what is measured after each epoch, and with which labels the network is trained.
         stop_requested: asked before each update; the training stops when it says True.
-        subject: what an update computes with and what is measured, made of the network and its optimiser: the
-            network itself, or for example :class:`~transferscope.training.bend.BendOfCurve`.
+        subject: what an update computes with and what is measured, made of the network and its optimiser: the network
+            itself, or for example :class:`~transferscope.training.bend.BendOfCurve`.
 
     Returns:
         The finished training, also when it diverged.
@@ -168,7 +155,7 @@ def train(
             epoch = saved.progress.epoch + 1
             started = time.perf_counter()
             with seeded(derive_seed(spec.seed, "dropout", epoch), device):
-                batches = training_batches(
+                batches = TrainingBatches(
                     images, examples, data.mean, data.std, recipe, spec.seed, epoch, device, ablation=data.ablation
                 )
                 passed = _train_epoch(
@@ -402,4 +389,4 @@ def _stopped(epoch: int, recipe: Recipe) -> StopRequested:
 
 
 def _silent(event: dict[str, object]) -> None:
-    """No one listens."""
+    """Ignore the event."""

@@ -8,8 +8,6 @@ from torch import Tensor
 
 from transferscope.frozen import derive_seed
 
-__all__ = ["Mixed", "Mixup"]
-
 
 @dataclass(frozen=True)
 class Mixed:
@@ -17,7 +15,6 @@ class Mixed:
 
     Attributes:
         images: λ·x + (1 − λ)·x[permutation], (examples, channels, height, width).
-        labels: y, of weight λ in the loss.
         others: y[permutation], of weight 1 − λ.
         share: λ in [0, 1].
     """
@@ -35,8 +32,6 @@ class Mixup:
 
     Args:
         alpha: of the Beta distribution, above 0.
-        seed: of the network.
-        epoch: number of the epoch, from 1.
     """
 
     def __init__(self, alpha: float, seed: int, epoch: int) -> None:
@@ -44,15 +39,7 @@ class Mixup:
         self._draws = np.random.default_rng(derive_seed(seed, "mixup", epoch))
 
     def __call__(self, images: Tensor, labels: Tensor) -> Mixed:
-        """Blend the next batch of the epoch.
-
-        Args:
-            images: (examples, channels, height, width).
-            labels: (examples,) or (examples, labels).
-
-        Returns:
-            The blended batch; the arguments are unchanged.
-        """
+        """Blend the next batch of the epoch."""
         share = float(self._draws.beta(self._alpha, self._alpha))
         order = torch.from_numpy(self._draws.permutation(len(images))).to(images.device)
         return Mixed(images.lerp(images[order], 1 - share), labels, labels[order], share)

@@ -10,38 +10,18 @@ from torch import Tensor, nn
 from transferscope.errors import ModuleNameError, StudyError, nearest
 from transferscope.specs.recipe import Recipe
 
-__all__ = [
-    "build_optimiser",
-    "check_module_rates",
-    "frozen_modules",
-    "is_norm_or_bias",
-    "load_optimiser_state",
-    "optimiser_state",
-    "parameter_groups",
-    "rate_factor",
-    "set_rate",
-    "training_mode",
-]
-
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
 
 def rate_factor(name: str, rates: Mapping[str, float]) -> float:
     """The factor on the learning rate of a module or parameter: that of the longest prefix in ``rates``.
 
-    Prefixes are whole names: ``layer1`` covers ``layer1.0.weight``, not ``layer10.weight``. The empty name
-    covers all, so ``{"": 0, "fc": 1}`` trains the head alone.
+    Prefixes are whole names: ``layer1`` covers ``layer1.0.weight``, not ``layer10.weight``. The empty name covers all,
+    so ``{"": 0, "fc": 1}`` trains the head alone.
 
     >>> rates = {"layer1": 0.1, "layer1.0": 0.0}
     >>> [rate_factor(name, rates) for name in ("layer1.0.weight", "layer1.1.weight", "layer10.weight")]
     [0.0, 0.1, 1.0]
-
-    Args:
-        name: dotted name of a module or parameter.
-        rates: factors by module name.
-
-    Returns:
-        The factor, 1 where no prefix fits.
     """
     parts = name.split(".") if name else []
     for length in range(len(parts), -1, -1):
@@ -52,15 +32,7 @@ def rate_factor(name: str, rates: Mapping[str, float]) -> float:
 
 
 def check_module_rates(model: nn.Module, rates: Mapping[str, float]) -> None:
-    """Every name of ``module_rates`` must be a module of the network.
-
-    Args:
-        model: the network.
-        rates: factors by module name.
-
-    Raises:
-        ModuleNameError: a name is no module's; the nearest names are offered.
-    """
+    """Every name of ``module_rates`` must be a module of the network."""
     names = {name for name, _ in model.named_modules()}
     for name in rates:
         if name not in names:
@@ -75,14 +47,8 @@ def check_module_rates(model: nn.Module, rates: Mapping[str, float]) -> None:
 def is_norm_or_bias(model: nn.Module) -> dict[str, bool]:
     """For each parameter, whether weight decay may leave it out.
 
-    True for every parameter of a normalisation layer, every bias and every parameter of fewer than two
-    dimensions (layer scales, temperatures).
-
-    Args:
-        model: the network.
-
-    Returns:
-        By parameter name, in the network's order; a parameter shared under two names appears once.
+    True for every parameter of a normalisation layer, every bias and every parameter of fewer than two dimensions
+    (layer scales, temperatures).
     """
     norms = {name for name, module in model.named_modules() if isinstance(module, _NORMS)}
     return {
@@ -96,17 +62,8 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
     Parameters with factor 0, and those that did not require gradients before, are in no group.
 
-    Args:
-        model: the network.
-        recipe: gives ``module_rates``, ``weight_decay`` and ``decay_norm_and_bias``.
-
     Returns:
-        Groups for a torch optimiser with two more entries: ``factor`` and ``names`` (of ``params``, in
-        order).
-
-    Raises:
-        ModuleNameError: ``module_rates`` names a module the network does not have.
-        StudyError: nothing is left to train.
+        Groups for a torch optimiser with two more entries: ``factor`` and ``names`` (of ``params``, in order).
     """
     check_module_rates(model, recipe.module_rates)
     spared = is_norm_or_bias(model)
@@ -132,19 +89,8 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 def build_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """SGD (Nesterov where asked, which without momentum is plain SGD) or AdamW (β = 0.9, 0.999; ε = 1e-8).
 
-    The fused kernels are used on every device: they are deterministic, and on a CPU they take a half (SGD) to
-    a quarter (AdamW) of the time.
-
-    Args:
-        model: the network, on its training device.
-        recipe: names the optimiser and its settings.
-
-    Returns:
-        The optimiser; :func:`set_rate` sets its rates before each update.
-
-    Raises:
-        ModuleNameError: ``module_rates`` names a module the network does not have.
-        StudyError: nothing is left to train.
+    The fused kernels are used on every device: they are deterministic, and on a CPU they take a half (SGD) to a quarter
+    (AdamW) of the time.
     """
     groups = parameter_groups(model, recipe)
     if recipe.optimiser == "adamw":
@@ -159,12 +105,7 @@ def build_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of the next update, times each group's factor.
-
-    Args:
-        optimiser: of :func:`build_optimiser`.
-        rate: of :func:`transferscope.training.schedules.learning_rate`.
-    """
+    """Set the learning rate of the next update, times each group's factor."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group["factor"]
 
@@ -176,9 +117,6 @@ def _named(optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
 
 def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """What the optimiser remembers, copied to the CPU.
-
-    Args:
-        optimiser: of :func:`build_optimiser`.
 
     Returns:
         Tensors by ``"<kind>/<parameter name>"``, for example ``"momentum_buffer/fc.weight"``.
@@ -192,12 +130,7 @@ def optimiser_state(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimiser_state(optimiser: torch.optim.Optimizer, state: Mapping[str, Tensor]) -> None:
-    """Put back what :func:`optimiser_state` gave, bit for bit.
-
-    Args:
-        optimiser: a fresh one of :func:`build_optimiser` over the same network.
-        state: of :func:`optimiser_state`.
-    """
+    """Put back what :func:`optimiser_state` gave, bit for bit."""
     parameters = dict(_named(optimiser))
     for key, value in state.items():
         kind, _, name = key.partition("/")
@@ -211,12 +144,7 @@ def load_optimiser_state(optimiser: torch.optim.Optimizer, state: Mapping[str, T
 
 
 def frozen_modules(model: nn.Module, recipe: Recipe) -> list[nn.Module]:
-    """The modules with rate factor 0, each by its own longest prefix.
-
-    Args:
-        model: the network.
-        recipe: gives ``module_rates``.
-    """
+    """The modules with rate factor 0, each by its own longest prefix."""
     return [module for name, module in model.named_modules() if rate_factor(name, recipe.module_rates) == 0]
 
 
@@ -224,12 +152,8 @@ def frozen_modules(model: nn.Module, recipe: Recipe) -> list[nn.Module]:
 def training_mode(model: nn.Module, recipe: Recipe) -> Iterator[None]:
     """The network ready to be trained: train mode, but frozen modules without gradients and in eval mode.
 
-    A frozen module is a fixed function: its batch-norm statistics do not move and its dropout is off. Train
-    modes and ``requires_grad`` of the network are put back at the end, whatever happened.
-
-    Args:
-        model: the network.
-        recipe: gives ``module_rates``.
+    A frozen module is a fixed function: its batch-norm statistics do not move and its dropout is off. Train modes and
+    ``requires_grad`` of the network are put back at the end, whatever happened.
     """
     modes = [(module, module.training) for module in model.modules()]
     wanted = [(parameter, parameter.requires_grad) for parameter in model.parameters()]

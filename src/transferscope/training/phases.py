@@ -5,8 +5,6 @@ from typing import Literal
 
 import torch
 
-__all__ = ["Phases"]
-
 Phase = Literal["images", "forward", "backward"]
 
 
@@ -15,9 +13,6 @@ class Phases:
 
     On CUDA it reads the device's own clock: the host runs ahead, and what it waits for is not what takes time. Events
     are read where the host waits for the device anyway. Elsewhere it reads the host's clock.
-
-    Args:
-        device: where the network computes.
     """
 
     def __init__(self, device: torch.device) -> None:

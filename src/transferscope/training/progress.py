@@ -10,20 +10,10 @@ from torch import Tensor
 from transferscope.training.history import EpochRow, EpochTiming
 from transferscope.training.phases import Phase
 
-__all__ = ["Progress", "Saved", "timed"]
-
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is.
-
-    Attributes:
-        identity: what the training was asked for; a partial file of another training is not resumed.
-        rows: of the history so far, one per finished epoch, the start included.
-        timings: as many.
-        kept: SHA-256 of the file of each kept epoch.
-        state_epoch: the epoch the weights belong to.
-    """
+    """How far a training is."""
 
     identity: str
     rows: tuple[EpochRow, ...] = ()
@@ -42,11 +32,7 @@ class Progress:
         return self.rows[-1].diverged
 
     def changes(self, device: torch.device) -> list[str]:
-        """What the next epoch will not have in common with the last one, in words: no run gives these bytes again.
-
-        Args:
-            device: where the next epoch is computed.
-        """
+        """What the next epoch will not have in common with the last one, in words: no run gives these bytes again."""
         before, now = self.timings[-1], timed(0, 0, 0.0, 0.0, device)
         pairs = [(name, getattr(before, name), getattr(now, name)) for name in ("threads", "device", "torch")]
         return [
@@ -56,16 +42,12 @@ class Progress:
         ]
 
     def to_json(self) -> str:
-        """As text; numbers come back bit for bit."""
+        """Write the progress as JSON; numbers come back bit for bit."""
         return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "Progress":
-        """The inverse of :meth:`to_json`.
-
-        Args:
-            text: of :meth:`to_json`.
-        """
+        """The inverse of :meth:`to_json`."""
         values = json.loads(text)
         return cls(
             identity=values["identity"],
@@ -85,17 +67,7 @@ def timed(
     phases: Mapping[Phase, float] | None = None,
     writing: float | None = None,
 ) -> EpochTiming:
-    """The timing of an epoch, with what its bytes hang on in this process.
-
-    Args:
-        epoch: its number.
-        images: trained on.
-        training: seconds of the updates.
-        evaluation: seconds of the clean losses and metrics.
-        device: where it was computed.
-        phases: seconds of the updates by phase; None where there was none.
-        writing: seconds of the epoch before to be written.
-    """
+    """The timing of an epoch, with what its bytes hang on in this process."""
     parts = phases or {}
     return EpochTiming(
         epoch, images, training, evaluation, torch.get_num_threads(), str(device), torch.__version__,
@@ -105,13 +77,7 @@ def timed(
 
 @dataclass(frozen=True)
 class Saved:
-    """What a partial file holds.
-
-    Attributes:
-        progress: history and bookkeeping.
-        state: of the network.
-        optimiser: its state.
-    """
+    """What a partial file holds."""
 
     progress: Progress
     state: dict[str, Tensor]

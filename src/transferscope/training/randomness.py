@@ -5,18 +5,12 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["deterministic_kernels", "seeded"]
-
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Torch's global generators of the CPU and of ``device`` start from ``seed``; their state is put back.
 
     Dropout and stochastic depth draw from them: seeded per epoch, a resumed training draws the same.
-
-    Args:
-        seed: in [0, 2**63).
-        device: the training device.
     """
     before = torch.get_rng_state()
     accelerator = _accelerator_state(device)

@@ -13,18 +13,9 @@ from transferscope.specs.network import NetworkSpec
 from transferscope.specs.recipe import Recipe
 from transferscope.training.objective import Task
 
-__all__ = ["recipe_and_data", "training_examples", "training_identity"]
-
 
 def recipe_and_data(spec: NetworkSpec) -> tuple[Recipe, DataSpec]:
-    """The settings of the training.
-
-    Args:
-        spec: the network.
-
-    Raises:
-        StudyError: the network is not a trained one.
-    """
+    """The settings of the training."""
     if spec.recipe is None or spec.data is None:
         raise StudyError(
             "this network is not a trained one: there is nothing to train it with",
@@ -37,21 +28,7 @@ def recipe_and_data(spec: NetworkSpec) -> tuple[Recipe, DataSpec]:
 def training_examples(
     images: ImageSet, splits: Mapping[Split, np.ndarray], spec: NetworkSpec, task: Task
 ) -> np.ndarray:
-    """The positions of the training images, once the labels are known to fit.
-
-    Args:
-        images: all examples.
-        splits: positions by split.
-        spec: gives the number of classes.
-        task: ``single`` or ``multi``.
-
-    Returns:
-        int64 (examples,).
-
-    Raises:
-        DataError: there is no training split, it has fewer than two images, or the labels fit neither the
-        task nor the head.
-    """
+    """The positions of the training images, once the labels are known to fit."""
     if "train" not in splits:
         raise DataError("there is no training split", expected="splits['train']", got=f"splits {sorted(splits)}")
     examples = np.asarray(splits["train"], dtype=np.int64)
@@ -86,13 +63,7 @@ def _in_range(labels: np.ndarray, classes: int) -> bool:
 
 
 def training_identity(spec: NetworkSpec, splits: Mapping[Split, np.ndarray], options: Sequence[object]) -> str:
-    """What a partial training must agree in to be resumed.
-
-    Args:
-        spec: the network.
-        splits: positions by split.
-        options: further arguments that change the history (JSON values).
-    """
+    """What a partial training must agree in to be resumed."""
     drawn = {
         name: hashlib.sha256(np.ascontiguousarray(indices, dtype=np.int64).tobytes()).hexdigest()
         for name, indices in splits.items()

@@ -1,14 +1,12 @@
 """The learning rate of every update, in closed form: resuming needs no state.
 
-The whole schedule is a function of the number of updates done so far, as torch's own schedulers compute it
-step by step (the tests compare the two).
+The whole schedule is a function of the number of updates done so far, as torch's own schedulers compute it step by step
+(the tests compare the two).
 """
 
 import math
 
 from transferscope.specs.recipe import Recipe
-
-__all__ = ["learning_rate", "warmup_updates"]
 
 _ONE_CYCLE_RISE = 0.3
 _ONE_CYCLE_START = 1 / 25
@@ -18,12 +16,7 @@ _STEP_FACTOR = 0.1
 
 
 def warmup_updates(recipe: Recipe, per_epoch: int) -> int:
-    """Updates of the linear warm-up: ``warmup_epochs`` × updates per epoch, rounded.
-
-    Args:
-        recipe: of the training.
-        per_epoch: updates per epoch.
-    """
+    """Updates of the linear warm-up: ``warmup_epochs`` × updates per epoch, rounded."""
     return round(recipe.warmup_epochs * per_epoch)
 
 

@@ -1,4 +1,4 @@
-"""What a training works on: the network itself, or something that is made of its parameters."""
+"""What a training optimises: the network itself, or something made of its parameters."""
 
 import abc
 from collections.abc import Callable
@@ -6,8 +6,6 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-
-__all__ = ["AbstractSubject", "Subject", "WholeNetwork"]
 
 
 class AbstractSubject(abc.ABC):
@@ -18,17 +16,11 @@ class AbstractSubject(abc.ABC):
 
     @abc.abstractmethod
     def logits(self, images: Tensor, epoch: int, step: int) -> Tensor:
-        """Of an update, with gradients.
-
-        Args:
-            images: of its batch.
-            epoch: from 1.
-            step: update of the epoch, from 0.
-        """
+        """Compute the logits of one update, with gradients."""
 
     @abc.abstractmethod
     def before_step(self) -> None:
-        """Asked once in an update, when all gradients are there and clipped and the rate is set."""
+        """Called once per update, after gradient clipping and after the learning rate is set."""
 
     @abc.abstractmethod
     def measured(self) -> nn.Module:
@@ -52,12 +44,12 @@ class WholeNetwork(AbstractSubject):
         self._model = model
 
     def logits(self, images: Tensor, epoch: int, step: int) -> Tensor:
-        """Those of the network."""
+        """Run the network."""
         outputs: Tensor = self._model(images)
         return outputs
 
     def before_step(self) -> None:
-        """Nothing: the optimiser decays weights by itself."""
+        """Do nothing: the optimiser decays weights by itself."""
 
     def measured(self) -> nn.Module:
         """The network."""

@@ -227,7 +227,7 @@ class Criticality(AbstractShuffled):
         self, unit: Unit, grids: "ModuleGrid", member: Member, context: "Context"
     ) -> Iterable[dict[str, Any]]:
         from transferscope.measures.criticality import evaluate_grid, search_grid
-        from transferscope.networks.architectures import head_name
+        from transferscope.networks.heads import head_name
         from transferscope.networks.modules import parts_parameters
 
         name = unit.settings["module"]

@@ -143,7 +143,7 @@ class DomainDistance(AbstractAnalysis):
         import numpy as np
 
         from transferscope.methods.domains.features import Domain, observe
-        from transferscope.networks.architectures import head_name
+        from transferscope.networks.heads import head_name
 
         spec = unit.members[0].spec
         model = context.network(spec)

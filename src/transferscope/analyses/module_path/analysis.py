@@ -124,7 +124,7 @@ class ModulePath(SetAnalysis, OnImages, OnModules):
         """Move every module of each network to that of the other."""
         from transferscope.methods.landscape.linear_path import alpha_grid
         from transferscope.methods.modules.paths import module_paths
-        from transferscope.networks.architectures import head_name
+        from transferscope.networks.heads import head_name
         from transferscope.networks.modules import parts_parameters
 
         first, second = unit.members

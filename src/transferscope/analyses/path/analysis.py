@@ -121,7 +121,7 @@ class Path(SetAnalysis, OnImages, OnSeeds):
     def rows(self, unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
         """Walk the line between the two members."""
         from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
-        from transferscope.networks.architectures import head_name
+        from transferscope.networks.heads import head_name
 
         first, second = unit.members[0], unit.members[-1]
         label, moved = unit.settings["pair"], unit.settings["moved"]

@@ -121,7 +121,7 @@ class ReusedChannels(AbstractTuned, OnModules, OnSeeds):
     def measure(self, unit: Unit, context: "Context") -> Measured:
         """One pass over the test images through all networks."""
         from transferscope.methods.similarity.channels import channel_reuse
-        from transferscope.networks.architectures import head_name
+        from transferscope.networks.heads import head_name
 
         start, *others = finite(unit, context)  # P, which is not trained, comes first
         members = {member.label: member for member in others}

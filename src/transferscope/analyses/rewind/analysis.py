@@ -181,7 +181,7 @@ class Rewind(AbstractShuffled, OnImages):
 
     def _rewound(self, member: Member, context: "Context") -> "Rewinding":
         from transferscope.methods.modules.rewind import ModuleSelection, rewind
-        from transferscope.networks.architectures import head_name
+        from transferscope.networks.heads import head_name
 
         spec = member.spec
         final = context.network(spec)

@@ -184,7 +184,7 @@ def _listed(
     import torch
 
     from transferscope.methods.spectra import periodic_size
-    from transferscope.networks.architectures import head_name
+    from transferscope.networks.heads import head_name
     from transferscope.networks.modules import parts_parameters
     from transferscope.networks.operators import operators
     from transferscope.networks.transplants import parts_of

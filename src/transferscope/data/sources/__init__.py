@@ -1,9 +1,8 @@
 """Data sources: one file each."""
 
-from collections.abc import Mapping
 from typing import Annotated, get_args
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from transferscope.data.sources.arrays import Arrays
 from transferscope.data.sources.base import AbstractSource, Listing
@@ -12,7 +11,6 @@ from transferscope.data.sources.factory import Factory
 from transferscope.data.sources.folder import Folder
 from transferscope.data.sources.parquet import Parquet
 from transferscope.data.sources.torchvision import Torchvision
-from transferscope.errors import DataError, nearest
 
 __all__ = [
     "AbstractSource",
@@ -25,13 +23,9 @@ __all__ = [
     "Parquet",
     "Torchvision",
     "known_sources",
-    "parse_source",
 ]
 
-DataSource = Annotated[
-    Elpv | Folder | Parquet | Arrays | Torchvision | Factory,
-    Field(discriminator="kind"),
-]
+DataSource = Annotated[Elpv | Folder | Parquet | Arrays | Torchvision | Factory, Field(discriminator="kind")]
 """Any data source, told apart by ``kind``."""
 
 
@@ -44,32 +38,3 @@ def known_sources() -> dict[str, type[AbstractSource]]:
     """
     union = get_args(DataSource)[0]
     return {kind.model_fields["kind"].default: kind for kind in get_args(union)}
-
-
-def parse_source(value: Mapping[str, object]) -> AbstractSource:
-    """A source from settings as a study file has them.
-
-    Args:
-        value: ``kind`` and the fields of that source.
-
-    Returns:
-        The source.
-
-    Raises:
-        DataError: ``kind`` is missing or unknown.
-        pydantic.ValidationError: the fields do not fit.
-
-    Example:
-        >>> parse_source({"kind": "elpv", "cells": "mono"}).cells
-        'mono'
-    """
-    known = known_sources()
-    kind = value.get("kind")
-    if kind not in known:
-        raise DataError(
-            f"unknown data source {kind!r}" if kind else "the data source has no `kind`",
-            expected="one of " + ", ".join(sorted(known)),
-            hint=nearest(str(kind), known) if kind else "set `kind`",
-        )
-    source: AbstractSource = TypeAdapter(known[str(kind)]).validate_python(dict(value))
-    return source

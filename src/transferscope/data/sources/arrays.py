@@ -13,17 +13,15 @@ from transferscope.errors import DataError, nearest
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["Arrays"]
-
 _READING = 2  # raised when the same files give other labels, so that no older listing is taken
 
 
 class Arrays(AbstractSource):
     """NumPy files (``.npy`` or ``.npz``; nothing is unpickled).
 
-    Pictures are uint8 or uint16, (examples, height, width) or (examples, height, width, channels) with 1 to 4
-    channels. Labels are whole numbers or text: (examples,) or (examples, 1) for one label each, (examples, labels) of
-    0 and 1 for several.
+    Pictures are uint8 or uint16, (examples, height, width) or (examples, height, width, channels) with 1 to 4 channels.
+    Labels are whole numbers or text: (examples,) or (examples, 1) for one label each, (examples, labels) of 0 and 1 for
+    several.
 
     Attributes:
         images: the file of pictures; an ``.npz`` may hold ``labels``, ``groups`` and ``splits`` as well, and
@@ -56,19 +54,7 @@ class Arrays(AbstractSource):
         groups: Sequence[object] | None = None,
         splits: Sequence[str | None] | None = None,
     ) -> "Arrays":
-        """Writes arrays in memory to ``folder`` and returns the source that reads them.
-
-        Args:
-            folder: made if it does not exist.
-            images: as for the class.
-            labels: as for the class.
-            classes: names of the classes.
-            groups: one per example.
-            splits: one per example.
-
-        Returns:
-            The source.
-        """
+        """Writes arrays in memory to ``folder`` and returns the source that reads them."""
         import numpy as np
 
         place = Path(folder)
@@ -86,11 +72,7 @@ class Arrays(AbstractSource):
         return cls(classes=classes, **{name: path for name, path in written.items() if path is not None})
 
     def listing(self) -> Listing:
-        """Examples in the arrays' order, named by their number.
-
-        Raises:
-            DataError: a missing or damaged file, another type or shape, lengths that differ.
-        """
+        """Examples in the arrays' order, named by their number."""
         from transferscope.data.sources.class_names import TableLabels
         from transferscope.data.sources.labels import joined
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-__all__ = ["SPLIT_WORDS", "AbstractSource", "Listing", "existing", "files_stamp", "split_of"]
-
 SPLIT_WORDS = {
     "train": "train",
     "training": "train",
@@ -68,8 +66,8 @@ class Listing:
         notes: what a reader must know (licence, leakage).
 
     Raises:
-        DataError: no examples, one class only, a class without examples, labels that are not whole numbers
-            from 0 to the number of classes less one, names twice, or lengths that do not fit.
+        DataError: no examples, one class only, a class without examples, labels that are not whole numbers from 0 to
+            the number of classes less one, names twice, or lengths that do not fit.
     """
 
     names: Sequence[str]
@@ -133,15 +131,7 @@ class AbstractSource(Frozen, abc.ABC):
 
 
 def existing(path: str, what: str) -> Path:
-    """``path`` with ``~`` expanded.
-
-    Args:
-        path: as the user wrote it.
-        what: what it should be, for the error.
-
-    Raises:
-        DataError: there is nothing at ``path``, or a pipe, device or socket, which is not opened.
-    """
+    """``path`` with ``~`` expanded."""
     place = Path(os.path.expanduser(path))
     try:
         mode = os.stat(place).st_mode
@@ -158,7 +148,6 @@ def files_stamp(root: Path, files: Iterable[Path]) -> list[object]:
     """Where files lie, how many they are, and a hash of their names, sizes and times.
 
     Args:
-        root: their common folder.
         files: in a fixed order; one that cannot be looked at (a dangling link) counts with size -1.
 
     Returns:

@@ -7,8 +7,6 @@ import numpy as np
 
 from transferscope.errors import DataError, nearest
 
-__all__ = ["GIVE_CLASSES", "TableLabels", "numbered"]
-
 _IDENTIFIERS = 1000  # so many different labels, fewer than three rows of each, are no classes
 GIVE_CLASSES = "give all names in `classes` (--set 'target.data.classes=[first, second]')"
 """What to do where names disagree or lack, in a source with the setting ``classes``."""
@@ -19,11 +17,7 @@ class TableLabels:
     """The labels of one table, as they lie there.
 
     Attributes:
-        where: table and column, for messages.
-        values: one per row; with ``lengths`` those of all rows in turn.
         lengths: how many each row has; None for one label each.
-        names: the table's own names of its classes, by number; None where it has none.
-        vector: rows are vectors by their type (a matrix, truth values), not lists.
     """
 
     where: str
@@ -34,11 +28,7 @@ class TableLabels:
 
     @classmethod
     def of_array(cls, where: str, labels: np.ndarray, names: tuple[str, ...] | None = None) -> "TableLabels":
-        """The labels of an array: (rows,), or (rows, labels).
-
-        Raises:
-            DataError: another number of dimensions.
-        """
+        """The labels of an array: (rows,), or (rows, labels)."""
         if labels.ndim not in (1, 2):
             expected = "shape (examples,), or (examples, labels)"
             raise DataError(f"{where} holds no labels", expected=expected, got=f"shape {labels.shape}")
@@ -61,11 +51,7 @@ class TableLabels:
         return self.values.dtype.kind in "OU"
 
     def cleaned(self) -> "TableLabels":
-        """The same labels as int64 or text.
-
-        Raises:
-            DataError: a row without a label, or labels that are neither whole numbers nor text.
-        """
+        """The same labels as int64 or text."""
         values = self.values
         if values.dtype.kind == "S":
             values = np.char.decode(values, "utf-8", "backslashreplace")
@@ -84,11 +70,7 @@ class TableLabels:
         return replace(self, values=values.astype(np.int64))
 
     def in_range(self, count: int | None) -> None:
-        """Check that numbers are those of ``count`` classes; None where that is not known.
-
-        Raises:
-            DataError: a label is below 0, or not below ``count``.
-        """
+        """Check that numbers are those of ``count`` classes; None where that is not known."""
         expected = "0 or more" if count is None else f"0 to {count - 1}"
         hint = "-1 often stands for an image without a label: leave those rows out of the file"
         if count is not None and len(self.values) and self.values.min() == 1 and self.values.max() == count:
@@ -122,13 +104,7 @@ def numbered(
     """One list of class names, and every table's labels as numbers in it.
 
     Args:
-        tables: cleaned.
-        classes: names that the user gave, in the order wanted; None takes those of the tables.
-        notes: what a reader may not expect is added.
         remedy: what the user can do where names disagree or lack; it names settings that the source has.
-
-    Raises:
-        DataError: names disagree, some tables have none, or a label has no name.
     """
     for names, where in [(classes, "`classes`"), *((table.names, table.where) for table in tables)]:
         if names is not None and len(set(names)) < len(names):

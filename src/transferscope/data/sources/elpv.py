@@ -9,18 +9,16 @@ from transferscope.errors import DataError, MissingExtraError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Elpv"]
-
 
 class Elpv(AbstractSource):
     """2,624 grey electroluminescence pictures of solar cells, intact or defective.
 
-    The data are licensed CC BY-NC-SA 4.0 (Deitsch et al. 2019, doi:10.1016/j.solener.2019.02.067). The cells
-    come from 44 panels whose numbers are not given: two cells of one panel may fall into different splits.
+    The data are licensed CC BY-NC-SA 4.0 (Deitsch et al. 2019, doi:10.1016/j.solener.2019.02.067). The cells come from
+    44 panels whose numbers are not given: two cells of one panel may fall into different splits.
 
     Attributes:
-        probabilities: ``extremes`` keeps cells labelled with defect probability 0 or 1, ``half`` keeps all
-            and calls those above ½ defective.
+        probabilities: ``extremes`` keeps cells labelled with defect probability 0 or 1, ``half`` keeps all and calls
+            those above ½ defective.
         cells: ``all``, or only ``mono``- or ``poly``-crystalline ones.
     """
 
@@ -45,12 +43,7 @@ class Elpv(AbstractSource):
         return folder
 
     def listing(self) -> Listing:
-        """Cells in the package's order.
-
-        Raises:
-            MissingExtraError: the package is not installed.
-            DataError: it is, without its data.
-        """
+        """Cells in the package's order."""
         import numpy as np
 
         folder = self._folder()

@@ -9,15 +9,13 @@ from transferscope.data.sources.base import AbstractSource, Listing
 from transferscope.errors import DataError
 from transferscope.factories import call_factory, current_folder, find_module
 
-__all__ = ["Factory"]
-
 
 class Factory(AbstractSource):
     """What the user's function returns: a sequence of (picture, label), or a ``Listing``.
 
-    A picture is a PIL image, or an array with channels last. A label is a whole number or a word, or a row of
-    0 and 1 for several at once. A sequence may have ``classes``, the names of its classes, and ``groups``. What the
-    function reads cannot be seen from here: raise ``version`` when it changes.
+    A picture is a PIL image, or an array with channels last. A label is a whole number or a word, or a row of 0 and 1
+    for several at once. A sequence may have ``classes``, the names of its classes, and ``groups``. What the function
+    reads cannot be seen from here: raise ``version`` when it changes.
 
     Attributes:
         function: ``package.module:function``, importable, called with ``options``.
@@ -44,11 +42,7 @@ class Factory(AbstractSource):
         return value
 
     def listing(self) -> Listing:
-        """What the function returns; of a sequence every example is read once, for its label.
-
-        Raises:
-            DataError: the function cannot be imported or called, or returns something else.
-        """
+        """What the function returns; of a sequence every example is read once, for its label."""
         import numpy as np
 
         from transferscope.data.sources.class_names import TableLabels
@@ -105,9 +99,7 @@ class Factory(AbstractSource):
             return call_factory(self.function, DataError, "data", self.options)
         except TypeError as error:
             raise DataError(
-                f"{self.function} could not be called with {self.options}",
-                got=str(error),
-                hint="see `options`",
+                f"{self.function} could not be called with {self.options}", got=str(error), hint="see `options`"
             ) from error
 
 

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field, field_validator
 
-from transferscope.data.sources.base import (
-    SPLIT_WORDS,
-    AbstractSource,
-    Listing,
-    existing,
-    files_stamp,
-)
+from transferscope.data.sources.base import SPLIT_WORDS, AbstractSource, Listing, existing, files_stamp
 from transferscope.data.sources.levels import Layout, Levels, find_levels
 from transferscope.data.sources.same_names import joined
 from transferscope.data.sources.tree import Tree, read_tree
@@ -22,8 +16,6 @@ from transferscope.errors import DataError, counted, printable
 
 if TYPE_CHECKING:
     from PIL import Image
-
-__all__ = ["Folder"]
 
 _OTHER_PICTURES: Final = (
     *("", ".avif", ".heic", ".heif", ".jfif", ".jpe", ".jp2", ".jxl", ".ico", ".tga", ".psd", ".svg", ".exr", ".hdr"),
@@ -41,15 +33,15 @@ class Folder(AbstractSource):
 
     Attributes:
         path: the folder.
-        layout: ``classes``: class folders on top; ``splits``: folders of splits on top (``train``, ``seg_test``),
-            class folders below; ``class_splits``: class folders on top, their splits below; ``parts``: the folders on
-            top mean nothing, class folders below; ``auto``: what names and content agree on, else an error.
-        splits: split (train, validation or test) by the name of a folder, in place of what its name tells; folders
-            that are not named are left out.
+        layout: ``classes``: class folders on top; ``splits``: folders of splits on top (``train``, ``seg_test``), class
+            folders below; ``class_splits``: class folders on top, their splits below; ``parts``: the folders on top
+            mean nothing, class folders below; ``auto``: what names and content agree on, else an error.
+        splits: split (train, validation or test) by the name of a folder, in place of what its name tells; folders that
+            are not named are left out.
         ignore: names of files or folders to leave out, or patterns as of a shell (``"*_mask.png"``).
         extensions: endings of picture files, any case.
-        group: regular expression with one group, searched in a file's path below ``path``; what it finds
-            (a patient, say) is never torn apart by a split.
+        group: regular expression with one group, searched in a file's path below ``path``; what it finds (a patient,
+            say) is never torn apart by a split.
     """
 
     kind: Literal["folder"] = "folder"
@@ -57,18 +49,7 @@ class Folder(AbstractSource):
     layout: Layout = "auto"
     splits: dict[str, Literal["train", "validation", "test"]] = Field(default_factory=dict)
     ignore: tuple[str, ...] = ()
-    extensions: tuple[str, ...] = (
-        ".jpg",
-        ".jpeg",
-        ".png",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".ppm",
-        ".pgm",
-    )
+    extensions: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
     group: str | None = None
 
     @field_validator("splits", mode="before")
@@ -91,17 +72,12 @@ class Folder(AbstractSource):
         return value
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`; settings that came later are part of it only where they ask for something."""
+        """Leave out later settings that ask for nothing."""
         identity = dict(super().identity())
         return {name: value for name, value in identity.items() if value or name not in ("splits", "ignore")}
 
     def listing(self) -> Listing:
-        """Pictures in the order of their paths.
-
-        Raises:
-            DataError: no folder, fewer than two class folders, one of other pictures, a structure that cannot be
-                told, or a file without a group.
-        """
+        """Pictures in the order of their paths."""
         import numpy as np
 
         root, tree = self._tree()
@@ -148,11 +124,7 @@ class Folder(AbstractSource):
         return root, read_tree(root, [ending.lower() for ending in self.extensions], self.ignore)
 
     def _left_out(self, tree: Tree, levels: Levels) -> list[str]:
-        """What was left out and why, one sentence each.
-
-        Raises:
-            DataError: a folder beside the class folders has pictures of another kind alone.
-        """
+        """What was left out and why, one sentence each."""
         notes: list[str] = []
         taken = {id(item.folder) for item in levels.classes}
         others = Counter(_ending(file) for file in tree.files(pictures=False))

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from transferscope.errors import DataError, TransferscopeError
 
-__all__ = ["reading"]
-
 _OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
 
 
@@ -17,18 +15,9 @@ _OF_THE_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EN
 def reading(file: Path | str, what: str, expected: str, hint: str | None = None) -> Iterator[None]:
     """Read ``file`` within the context; what a reader raises becomes a :class:`DataError`.
 
-    Readers of foreign files raise whatever their parsers meet (``KeyError``, ``zlib.error``, a panic of compiled
-    code, which is not even an ``Exception``): a list of types would be of those met so far. Errors of the system
-    (no memory, too many open files) are no damage of the file and pass as they are.
-
-    Args:
-        file: what is read.
-        what: what went wrong, without the file's name.
-        expected: what the file should be.
-        hint: what to do.
-
-    Raises:
-        DataError: the reader failed, or ``file`` is a pipe or device, which could block for ever.
+    Readers of foreign files raise whatever their parsers meet (``KeyError``, ``zlib.error``, a panic of compiled code,
+    which is not even an ``Exception``): a list of types would be of those met so far. Errors of the system (no memory,
+    too many open files) are no damage of the file and pass as they are.
     """
     try:
         place = Path(file)

@@ -11,8 +11,6 @@ from transferscope.data.sources.parquet import Parquet
 from transferscope.data.sources.tree import read_tree
 from transferscope.errors import DataError
 
-__all__ = ["source_at"]
-
 _KINDS: dict[str, type[AbstractSource]] = {"parquet": Parquet, "arrays": Arrays, "folder": Folder}
 
 
@@ -21,17 +19,6 @@ def source_at(place: Path, settings: Mapping[str, Any]) -> tuple[AbstractSource,
 
     A table that holds pictures and labels is the data, and pictures beside it are not; one that holds none leaves the
     data to the class folders beside it.
-
-    Args:
-        place: a folder or a file.
-        settings: of the source that are asked for; they tell the kind of source too, where only one has them.
-
-    Returns:
-        The source, what it lists, and what was left out for it.
-
-    Raises:
-        DataError: there is nothing, or nothing that can be read as labelled pictures.
-        pydantic.ValidationError: the settings fit no source that can read it.
     """
     if not place.exists():
         raise DataError(

@@ -9,8 +9,6 @@ import numpy as np
 from transferscope.data.sources.class_names import GIVE_CLASSES, TableLabels, numbered
 from transferscope.errors import DataError
 
-__all__ = ["LabelFormat", "Labels", "joined"]
-
 LabelFormat = Literal["auto", "multi_hot", "one_hot", "numbers"]
 """How rows of several numbers are read."""
 
@@ -26,9 +24,6 @@ class Labels:
 
     Attributes:
         labels: int64 (examples,), or uint8 (examples, labels).
-        classes: their names; each has examples.
-        multi_label: several labels may hold at once.
-        notes: what was read in a way that a reader may not expect.
     """
 
     labels: np.ndarray
@@ -46,16 +41,7 @@ def joined(
     """Join the labels of all tables, each read by its own names.
 
     Args:
-        tables: at least one.
-        classes: names that the user gave, in the order wanted.
-        label_format: of rows of several numbers; None is ``auto`` where the user cannot set it.
         remedy: what the user can do where names disagree or lack: another hint where the source has no ``classes``.
-
-    Returns:
-        Labels of all rows in turn, without the classes that no row has.
-
-    Raises:
-        DataError: labels are missing or no labels, forms differ, or names disagree or are missing in some tables.
     """
     notes: list[str] = []
     tables, form = _in_one_form([table.cleaned() for table in tables], classes, label_format, notes)

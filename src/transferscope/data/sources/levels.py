@@ -12,8 +12,6 @@ from transferscope.data.sources.same_names import folded
 from transferscope.data.sources.tree import Tree
 from transferscope.errors import DataError, nearest
 
-__all__ = ["ClassFolder", "Layout", "Levels", "find_levels"]
-
 Layout = Literal["auto", "classes", "splits", "class_splits", "parts"]
 _CLASSES = "--set target.data.layout=classes if they are the classes"
 _MERGED = "--set target.data.layout=parts if the folders below them are the classes, of all of them together"
@@ -24,10 +22,7 @@ class ClassFolder:
     """One folder of pictures of one class.
 
     Attributes:
-        name: of the class, raw.
-        folder: where its pictures lie, at any depth.
         beside: the folder that holds it and the other classes of its split.
-        split: that it belongs to; None where none is told.
     """
 
     name: str
@@ -38,13 +33,7 @@ class ClassFolder:
 
 @dataclass
 class Levels:
-    """What was found.
-
-    Attributes:
-        classes: folders of pictures.
-        notes: what was decided, where it is not plain.
-        containers: folders that hold class folders, or folders of them.
-    """
+    """What was found."""
 
     classes: list[ClassFolder] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -54,17 +43,13 @@ class Levels:
 def find_levels(tree: Tree, layout: Layout, splits: Mapping[str, str]) -> Levels:
     """Find the class folders of a tree, and their splits.
 
-    Folders that hold one folder and nothing else are passed through. ``auto`` takes folders on top for splits if
-    they are called so, for classes that hold splits if the folders below all are, and else for classes; where the
-    folders on top hold the same folders, or names and content disagree, it asks.
+    Folders that hold one folder and nothing else are passed through. ``auto`` takes folders on top for splits if they
+    are called so, for classes that hold splits if the folders below all are, and else for classes; where the folders on
+    top hold the same folders, or names and content disagree, it asks.
 
     Args:
-        tree: the folder.
         layout: as a setting of :class:`~transferscope.data.sources.folder.Folder`.
         splits: split by the name of a folder, in place of what the name tells.
-
-    Raises:
-        DataError: it cannot be told, with the settings that tell it; or a layout that the folder does not have.
     """
     found = Levels(containers=[tree])
     while len(tops := tree.with_pictures()) == 1 and tops[0].with_pictures() and len(tree.pictures) < tops[0].total:
@@ -113,9 +98,7 @@ def _guess(tops: Sequence[Tree], named: Mapping[str, str | None]) -> Layout:
         )
     if len({named[top.label] for top in telling}) > 1:
         raise _unclear(
-            "the folder mixes split folders and others",
-            tops,
-            (f"{_leave(*others)}, or says so of others", _CLASSES),
+            "the folder mixes split folders and others", tops, (f"{_leave(*others)}, or says so of others", _CLASSES)
         )
     if telling and inner[telling[0].label] and not any(inner[top.label] for top in others):
         raise _unclear(
@@ -146,9 +129,7 @@ def _check_repeated(tops: Sequence[Tree], inner: Mapping[str, Sequence[Tree]]) -
     for top in tops:
         if _mostly(names[top.label], beside):
             raise _unclear(
-                f"the folder {top.label} holds folders called as those beside it",
-                tops,
-                (_leave(top), _CLASSES),
+                f"the folder {top.label} holds folders called as those beside it", tops, (_leave(top), _CLASSES)
             )
 
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from transferscope.data.sources.class_names import TableLabels
 
-__all__ = ["Parquet"]
-
 _IMAGE_NAMES = ("image", "img")
 _LABEL_NAMES = ("label", "labels")
 _BLOCK_BYTES = 256 * 2**20
@@ -26,10 +24,10 @@ _READING = 2  # raised when the same files give other labels, so that no older l
 class Parquet(AbstractSource):
     """A Parquet file, or a folder of them, with encoded pictures.
 
-    The split of a file is read off its name (``train-00000-of-00001.parquet``, ``test...``,
-    ``validation...``) or its folder's. Pictures are a struct of ``bytes`` and ``path``, plain bytes, or a
-    path below the file's folder. Labels are whole numbers, words, or lists of either (several at once). Labels of
-    several files are joined by the names of their classes, each file read by its own.
+    The split of a file is read off its name (``train-00000-of-00001.parquet``, ``test...``, ``validation...``) or its
+    folder's. Pictures are a struct of ``bytes`` and ``path``, plain bytes, or a path below the file's folder. Labels
+    are whole numbers, words, or lists of either (several at once). Labels of several files are joined by the names of
+    their classes, each file read by its own.
 
     Attributes:
         path: file or folder.
@@ -37,12 +35,12 @@ class Parquet(AbstractSource):
         label_column: column of labels; ``label`` or ``labels`` where None.
         group_column: column of what must not be torn apart by a split (patient, say).
         classes: names of the classes, in the order wanted; where None those in the files' metadata (of Hugging Face's
-            features, or a JSON list under ``classes``), else the words or numbers themselves. Classes without rows
-            are dropped.
+            features, or a JSON list under ``classes``), else the words or numbers themselves. Classes without rows are
+            dropped.
         label_format: of rows of several numbers. ``multi_hot`` vectors hold 0 or 1 for each class, ``one_hot`` vectors
-            a single 1 (read as one label per image), ``numbers`` are lists of class numbers. ``auto`` takes rows of
-            one length that hold only 0 and 1 as multi-hot, one value in each row as one label per image, and other
-            rows as numbers.
+            a single 1 (read as one label per image), ``numbers`` are lists of class numbers. ``auto`` takes rows of one
+            length that hold only 0 and 1 as multi-hot, one value in each row as one label per image, and other rows as
+            numbers.
     """
 
     kind: Literal["parquet"] = "parquet"
@@ -54,11 +52,7 @@ class Parquet(AbstractSource):
     label_format: Literal["auto", "multi_hot", "one_hot", "numbers"] = "auto"
 
     def listing(self) -> Listing:
-        """Rows in the order of file names, named ``file#row``.
-
-        Raises:
-            DataError: no file, not Parquet, a missing column, or labels without meaning.
-        """
+        """Rows in the order of file names, named ``file#row``."""
         from transferscope.data.sources.labels import joined
 
         files, left_out = self._found()

@@ -4,8 +4,6 @@ import unicodedata
 from collections.abc import Hashable, Iterable
 from typing import TypeVar
 
-__all__ = ["folded", "joined"]
-
 _Place = TypeVar("_Place", bound=Hashable)
 
 
@@ -17,11 +15,8 @@ def folded(name: str) -> str:
 def joined(names: Iterable[tuple[str, _Place]]) -> tuple[dict[str, str], list[str]]:
     """Which names of classes mean one class.
 
-    Ways to write the same letters (an accent as one character or two) always do. Names that differ in case or
-    spaces do if no place holds both, as two splits of one data set; side by side they are two classes.
-
-    Args:
-        names: each with the place it stands in (a split, a file).
+    Ways to write the same letters (an accent as one character or two) always do. Names that differ in case or spaces do
+    if no place holds both, as two splits of one data set; side by side they are two classes.
 
     Returns:
         The name of the class by each name, and a note on every two that look equal.

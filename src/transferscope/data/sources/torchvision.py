@@ -11,9 +11,6 @@ from transferscope.data.sources.base import SPLIT_WORDS, AbstractSource, Listing
 from transferscope.data.sources.guarded import reading
 from transferscope.errors import DataError, nearest
 
-__all__ = ["Torchvision"]
-
-
 _UNPICKLING = ("LSUN", "LSUNClass")
 """Data sets of torchvision that unpickle files whose hash they do not check."""
 
@@ -27,9 +24,9 @@ _ONE_PART = (
 class Torchvision(AbstractSource):
     """A data set of ``torchvision.datasets``.
 
-    Data sets with a ``train`` or a ``split`` option are read with all splits they have, unless ``options``
-    names one. Labels are taken from the data set's list of them; where it has none, every picture is decoded
-    once more to learn its label.
+    Data sets with a ``train`` or a ``split`` option are read with all splits they have, unless ``options`` names one.
+    Labels are taken from the data set's list of them; where it has none, every picture is decoded once more to learn
+    its label.
 
     Attributes:
         name: as in torchvision, ``CIFAR10`` say.
@@ -45,11 +42,7 @@ class Torchvision(AbstractSource):
     download: bool = False
 
     def listing(self) -> Listing:
-        """Examples of all splits in turn, named ``split/number``. Classes without examples are left out.
-
-        Raises:
-            DataError: an unknown name, data that are not there, options that do not fit, or labels that are none.
-        """
+        """Examples of all splits in turn, named ``split/number``. Classes without examples are left out."""
         from transferscope.data.sources.class_names import TableLabels
         from transferscope.data.sources.labels import joined
 

@@ -12,8 +12,6 @@ from typing import Final
 
 from transferscope.errors import DataError, printable
 
-__all__ = ["Tree", "read_tree"]
-
 _SYSTEM: Final = frozenset(
     {
         "__macosx",
@@ -53,14 +51,9 @@ class Tree:
     """A folder.
 
     Attributes:
-        path: where it is read from.
         name: its path below the folder that was read, raw; empty for that folder.
-        folders: its folders, by raw name, in their order.
-        pictures: raw names of its picture files, in their order.
-        others: raw names of its other files, in their order.
         left_out: of the whole tree, by reason: names of what was not looked at. Only at the top.
         outside: of the whole tree: links that were followed out of it. Only at the top.
-        total: number of its picture files at any depth.
     """
 
     path: str
@@ -108,16 +101,11 @@ def read_tree(root: Path, endings: Sequence[str] = (), ignore: Sequence[str] = (
     """Look at everything below a folder, opening nothing.
 
     Links to files are followed; so are links to folders outside ``root``, each such folder once. Links to folders
-    inside are not, as they are found in their own place, nor are links to a folder that holds ``root``, to devices,
-    or to where the system shows its processes.
+    inside are not, as they are found in their own place, nor are links to a folder that holds ``root``, to devices, or
+    to where the system shows its processes.
 
     Args:
-        root: an existing folder.
-        endings: of picture files, lower case.
         ignore: patterns as of a shell; a file or folder whose name or path below ``root`` fits one is left out.
-
-    Raises:
-        DataError: a folder cannot be listed.
     """
     return _Walk(root, tuple(endings), tuple(ignore)).tree()
 

@@ -17,8 +17,6 @@ from transferscope.networks.permutations.groups import PermutationGroups
 from transferscope.networks.permutations.trace import Operations, operations, run_together
 from transferscope.networks.permutations.units import Group, Place
 
-__all__ = ["activation_matching"]
-
 
 @final
 class _Kind:
@@ -49,18 +47,6 @@ def activation_matching(
     leave a sum of products, averaged over these places, and the assignment with the largest sum is chosen. All groups
     are matched at once, but for those only seen beside others (hidden units along tokens, beside channels), which
     follow in a further pass. Nothing depends on a seed. The objective is the mean correlation of matched units.
-
-    Args:
-        groups: of the architecture.
-        model: a network of it in evaluation mode, for its operations.
-        first: parameters and buffers by name; stays.
-        second: the same; left as it is.
-        batches: of images.
-
-    Raises:
-        LoaderError: there is no batch.
-        AlignmentError: the operations depend on the number of images, or units of a group are nowhere to be seen.
-        MeasureError: an activation is not finite.
     """
     shown = {group.name: _kinds(group) for group in groups}
     mover = Mover(groups, second)

@@ -30,8 +30,6 @@ from transferscope.networks.permutations.units import Order
 from transferscope.networks.pruning import pruning_masks, without_pruned
 from transferscope.readable import readable
 
-__all__ = ["METHODS", "Aligned", "Method", "align"]
-
 Method = Literal["activations", "weights"]
 METHODS: tuple[Method, ...] = ("activations", "weights")
 
@@ -45,8 +43,6 @@ class Aligned:
 
     Attributes:
         network: a copy of the second one, in evaluation mode: the same function, other places of its units.
-        method: ``activations`` or ``weights``.
-        groups: the permutations the architecture allows.
         orders: for each group and inner group, by name, which unit (by its number before) is at each place now.
         moved: share of all units that are not where they were.
         share: of the parameters that lie along some group: what no permutation reaches cannot be aligned.
@@ -91,13 +87,12 @@ def align(
     Args:
         a: stays; left as it is.
         b: of the same architecture; left as it is.
-        batches: of images, the same at every pass; labels are not looked at. For ``weights`` only the first
-            batch is used, to trace the network and to check.
+        batches: of images, the same at every pass; labels are not looked at. For ``weights`` only the first batch is
+            used, to trace the network and to check.
         method: ``activations`` matches units that vary together on the images (for a permuted copy this is exact);
             ``weights`` looks at weights alone (a local optimum).
         seed: for ``weights``: order of the groups.
         restarts: for ``weights``: descents, of which the best is taken.
-        device: where to compute.
 
     Raises:
         AlignmentError: the networks differ, cannot be traced, or have an operation for which there is no rule (named);
@@ -176,10 +171,7 @@ def _check_function(groups: PermutationGroups, model: nn.Module, found: Match, e
     own = _widened(state_of(model), wide)
     shaken = _shaken(groups, own)
     worst = 0.0
-    for before, after in (
-        (shaken, groups.apply(shaken, groups.random(0))),
-        (own, _widened(found.state, wide)),
-    ):
+    for before, after in ((shaken, groups.apply(shaken, groups.random(0))), (own, _widened(found.state, wide))):
         outputs = _output(model, before, images), _output(model, after, images)
         difference = float((outputs[0] - outputs[1]).abs().max()) / max(1e-30, float(outputs[0].abs().max()))
         if not difference <= limit:

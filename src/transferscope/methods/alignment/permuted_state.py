@@ -12,17 +12,10 @@ from transferscope.measures.assignment import assign, assign_wholes
 from transferscope.networks.permutations.groups import PermutationGroups
 from transferscope.networks.permutations.units import Group, Order
 
-__all__ = ["Match", "Move", "Mover", "best_move"]
-
 
 @dataclass(frozen=True)
 class Move:
-    """One group's permutation, and those of the units within wholes once these have moved.
-
-    Attributes:
-        order: which unit comes to each place.
-        inner: for each whole, for each of its groups, the same.
-    """
+    """One group's permutation, and those of the units within wholes once these have moved."""
 
     order: Order
     inner: tuple[tuple[Order, ...], ...] = ()
@@ -39,12 +32,8 @@ class Match:
     """Where the units of a network went.
 
     Attributes:
-        state: its parameters and buffers with units permuted.
         orders: by group and inner group: which unit, by its number before, is at each place now.
         moved: share of all units that are not where they were.
-        before: of the objective, in the order given.
-        after: of the objective, as matched.
-        rounds: passes over all groups that were made.
     """
 
     state: dict[str, Tensor]
@@ -57,12 +46,7 @@ class Match:
 
 @final
 class Mover:
-    """A state whose units are moved step by step, and where each came from.
-
-    Args:
-        groups: of the network.
-        state: left as it is.
-    """
+    """A state whose units are moved step by step, and where each came from."""
 
     def __init__(self, groups: PermutationGroups, state: Mapping[str, Tensor]) -> None:
         self.groups = groups
@@ -111,7 +95,6 @@ def best_move(group: Group, inner: list[npt.NDArray[np.float64]], similarity: np
     """The move that makes matched units most similar.
 
     Args:
-        group: to move.
         inner: of wholes, for each kind of inner group similarities ``wholes wholes units units``.
         similarity: ``units units``; of wholes without what is in ``inner``.
     """

@@ -12,8 +12,6 @@ from transferscope.methods.alignment.permuted_state import Match, Mover, best_mo
 from transferscope.networks.permutations.groups import PermutationGroups
 from transferscope.networks.permutations.units import Group, Slot
 
-__all__ = ["weight_matching"]
-
 _PROGRESS = 1e-6
 """Of the product of norms: a gain below is rounding of float32."""
 
@@ -37,17 +35,7 @@ def weight_matching(
     moved weights: the assignment alone does not see that a weight may have both its axes in one group.
 
     Args:
-        groups: of the architecture.
-        first: parameters and buffers by name; stays.
-        second: the same; left as it is.
-        parameters: names that count; buffers move along.
-        seed: of the order of groups.
         restarts: descents from the given order of units, with other orders of groups; the best is taken.
-        rounds: passes over all groups at most.
-
-    Raises:
-        AlignmentError: a number that makes no sense, or no end within ``rounds``.
-        MeasureError: a weight is not finite.
     """
     if restarts < 1 or rounds < 1:
         raise AlignmentError("matching needs at least one pass", expected="restarts and rounds of at least 1")

@@ -27,8 +27,6 @@ from transferscope.networks.modules import Granularity, parts_parameters
 from transferscope.networks.pruning import pruning_masks, without_pruned
 from transferscope.readable import readable
 
-__all__ = ["OnStep", "PathGrid", "compare"]
-
 OnStep = Callable[[str, int, int], None]
 """Told what is being done, how many points of it are done, and of how many at most (0 where it is one step)."""
 
@@ -74,8 +72,8 @@ def compare(
         evaluation: metric, device, and training images to recompute batch norm on at every point of the path; without
             them the path of networks with batch norm is left out, with the reason.
         granularity: of the modules: ``stage``, ``block`` or ``layer``.
-        head: name of the classifying module. Where the heads differ in size only the trunk moves on the path, under
-            the head of a; without the name that path is left out.
+        head: name of the classifying module. Where the heads differ in size only the trunk moves on the path, under the
+            head of a; without the name that path is left out.
         path: how finely, and how precisely, the path is measured.
         align_by: where the networks are not found to be linearly connected, put b's hidden units in the order of a's
             (by ``activations`` on training images, or on ``data`` where there are none; or by ``weights``) and measure
@@ -147,14 +145,7 @@ def compare(
             missing["path"] = " ".join(str(error).split())
         if line is not None and alike:
             tell("average", 0, 0)
-            average = average_of(
-                (a, b),
-                (outputs_a, outputs_b),
-                labels,
-                data,
-                evaluation,
-                clusters,
-            )
+            average = average_of((a, b), (outputs_a, outputs_b), labels, data, evaluation, clusters)
     error_barrier = _barrier(line, "error", clusters, missing)
     unstable = error_barrier is not None and stability(error_barrier.mean.interval) != "stable"
     if align_by is not None and unstable and not alike:
@@ -190,7 +181,7 @@ def compare(
 
 
 def _silent(step: str, done: int, most: int) -> None:
-    """Nobody is told."""
+    """Ignore the event."""
 
 
 def _distances(
@@ -226,10 +217,7 @@ def _mistakes(outputs_a: Tensor, outputs_b: Tensor, labels: Tensor) -> Mistakes:
 
 
 def _barrier(
-    path: LinearPath | None,
-    quantity: Literal["loss", "error"],
-    clusters: npt.ArrayLike | None,
-    missing: dict[str, str],
+    path: LinearPath | None, quantity: Literal["loss", "error"], clusters: npt.ArrayLike | None, missing: dict[str, str]
 ) -> Barrier | None:
     if path is None:
         return None

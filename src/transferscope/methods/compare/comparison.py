@@ -11,10 +11,8 @@ from transferscope.measures.mistakes import Mistakes
 from transferscope.methods.alignment.align import Aligned
 from transferscope.methods.landscape.average import Average
 from transferscope.methods.landscape.linear_path import LinearPath
-from transferscope.methods.similarity.cka import CkaResult
+from transferscope.methods.similarity.cka_result import CkaResult
 from transferscope.readable import readable
-
-__all__ = ["Comparison", "page"]
 
 
 @readable
@@ -23,24 +21,14 @@ class Comparison:
     """What :func:`compare` found.
 
     Attributes:
-        examples: how many were used.
-        metric_name: ``top1``, ``top5`` or ``auc``.
-        metrics: of a and of b; None where undefined, for b also where its head is of another size.
         mistakes: of the pair; with several labels over image-label pairs. None where the heads differ in size.
-        similarity: CKA of all modules of a and b, in one pass.
         distance: of all parameters; None where shapes differ.
-        distance_by_module: the same per module.
         path: the straight line between them; None where it was not measured. Of the trunk where the heads differ.
-        error_barrier: of the path, from errors.
         loss_barrier: of the path, from losses; None also where a loss between them is not finite.
-        alignment: b with its hidden units put in the order of a's; None where the path is stable, or that was not
-            asked for or not possible.
-        aligned: the line from a to that network.
-        aligned_barrier: of that path, from errors.
+        alignment: b with its hidden units put in the order of a's; None where the path is stable, or that was not asked
+            for or not possible.
         average: the network half-way between them; None where there is no path of all parameters.
-        not_measured: what was left out, and why.
         notes: on the data, where they were read from files: what a reader must know.
-        chance: what guessing reaches of the metric.
     """
 
     examples: int

@@ -31,8 +31,6 @@ from transferscope.networks.loader_check import check_repeatable
 from transferscope.networks.modules import Granularity
 from transferscope.readable import readable
 
-__all__ = ["DomainComparison", "DomainRow", "compare_domains", "domain_distance"]
-
 _Z = 1.959964
 _MOMENTS = ("colour mean", "colour deviation", "colour skewness")
 
@@ -52,12 +50,6 @@ class DomainRow:
         standard_error: of ``value``; None where there is none.
         relative: ``value`` over the total variance of the source's features; None for other quantities.
         null: the same between two halves of the source; None without a source.
-        null_deviation: its spread over the draws.
-        excess: value − null.
-        excess_error: its standard error.
-        examples: images of each set that it rests on.
-        features: numbers per image.
-        note: what a reader must know.
     """
 
     quantity: str
@@ -107,13 +99,6 @@ def compare_domains(
 
     Args:
         source: whose two halves give the null; None for the source-free numbers alone.
-        target: seen by the same network.
-        draws: of halves.
-        penalty: of the linear domain classifier.
-        seed: of the draws.
-
-    Raises:
-        MeasureError: too few images.
     """
     rows: list[DomainRow] = []
     if source is not None:
@@ -274,11 +259,7 @@ class DomainComparison:
     rows: tuple[DomainRow, ...]
 
     def row(self, quantity: str, compared: str = "target to source", place: str | None = None) -> DomainRow:
-        """One of the rows; of a quantity with several places the one of the head's input, or the total.
-
-        Raises:
-            MeasureError: there is none: the source was not given, or the network has no batch norm.
-        """
+        """One of the rows; of a quantity with several places the one of the head's input, or the total."""
         for row in self.rows:
             if (row.quantity, row.compared) == (quantity, compared) and (
                 row.place == place if place is not None else row.position == -1
@@ -336,7 +317,6 @@ def domain_distance(
         draws: of random halves, for null and standard errors.
         penalty: of the linear domain classifier.
         seed: of the draws.
-        device: where to compute.
         memory_format: of weights and images.
 
     Returns:

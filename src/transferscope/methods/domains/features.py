@@ -17,8 +17,6 @@ from transferscope.networks.features import FEATURES, pooled_features
 from transferscope.networks.modules import Granularity
 from transferscope.readable import readable
 
-__all__ = ["COLOURS", "FOLDS", "Domain", "Observed", "observe"]
-
 FOLDS = 20
 """Into which images are dealt for the jackknife of batch-norm moments."""
 COLOURS = ("red", "green", "blue")
@@ -51,10 +49,7 @@ class Observed:
 
     Attributes:
         tables: pooled features by part, the last is what enters the head; ``examples features``.
-        batch_norms: moments of what enters each batch norm, by its name.
-        colours: ``examples 3 channels``; None where images have other than three channels.
         slopes: ``examples``, NaN for flat images; None for images that are not square.
-        examples: how many.
         groups: ``examples``, what must not be torn apart; None where unknown.
     """
 
@@ -75,22 +70,7 @@ def observe(
     device: str | torch.device = "auto",
     memory_format: Literal["contiguous", "channels_last"] = "contiguous",
 ) -> Observed:
-    """Run a network once over a set of images and keep what distances are computed from. The network is left as it was.
-
-    Args:
-        model: the network.
-        domain: the set of images.
-        head: the classifying module.
-        granularity: of the parts.
-        device: where to compute.
-        memory_format: of weights and images.
-
-    Raises:
-        LoaderError: there is no batch.
-        ActivationError: what enters the head cannot be pooled.
-        ModuleNameError: there is no module ``head``.
-        MeasureError: groups of another number than the images.
-    """
+    """Run a network once over a set of images and keep what distances are computed from; leave it as it was."""
     colours: list[Tensor] = []
     slopes: list[Tensor] = []
 
@@ -109,12 +89,7 @@ def observe(
 
     with input_moments(model, FOLDS) as moments:
         found = pooled_features(
-            model,
-            watched(moments),
-            head,
-            granularity=granularity,
-            device=device,
-            memory_format=memory_format,
+            model, watched(moments), head, granularity=granularity, device=device, memory_format=memory_format
         )
     examples = len(found.tables[FEATURES])
     names = None if domain.groups is None else np.asarray(domain.groups)

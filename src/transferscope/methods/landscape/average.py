@@ -16,8 +16,6 @@ from transferscope.networks.copies import copied
 from transferscope.networks.derived_buffers import converge_spectral_norms
 from transferscope.networks.evaluate import resolve_device
 
-__all__ = ["Average", "average_of"]
-
 _DRAWS = 2000
 
 
@@ -32,7 +30,6 @@ class Average:
         loss: metric of the better one less that of the average, paired over examples; above 0 is worse.
         verdict: ``kept``: the upper limit of the loss is below the margin; ``lost``: the lower one is above it; else
             ``undecided``.
-        margin: the largest loss that counts as nothing.
     """
 
     metric: float | None
@@ -51,17 +48,7 @@ def average_of(
     clusters: npt.ArrayLike | None,
     margin: float = 0.005,
 ) -> Average | None:
-    """Average two networks of one shape and evaluate it; both are left as they are. None where no metric is defined.
-
-    Args:
-        networks: the two.
-        outputs: their logits on ``data``.
-        labels: of ``data``.
-        data: held-out batches.
-        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
-        clusters: group of each example.
-        margin: the largest loss of the metric that counts as nothing.
-    """
+    """Average two networks of one shape and evaluate it; both are left as they are. None where no metric is defined."""
     first, second = (metric(each, labels, evaluation.metric) for each in outputs)
     if first is None or second is None:
         return None
@@ -71,10 +58,7 @@ def average_of(
     converge_spectral_norms(middle)
     if evaluation.recompute_on is not None:
         recompute(
-            middle,
-            evaluation.recompute_on,
-            precision=evaluation.precision,
-            memory_format=evaluation.memory_format,
+            middle, evaluation.recompute_on, precision=evaluation.precision, memory_format=evaluation.memory_format
         )
     found, _ = outputs_of(middle, data, evaluation)
     better = 0 if first >= second else 1

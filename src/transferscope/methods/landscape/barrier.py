@@ -9,18 +9,11 @@ import numpy.typing as npt
 from transferscope.measures.barriers import Barrier, barrier
 from transferscope.methods.landscape.landscape import LandscapePoint
 
-__all__ = ["barrier_of", "values_of"]
-
 Quantity = Literal["loss", "error"]
 
 
 def values_of(points: Sequence[LandscapePoint], quantity: Quantity) -> npt.NDArray[np.float64]:
-    """``points examples`` losses or errors.
-
-    Args:
-        points: of one split.
-        quantity: ``loss`` or ``error``.
-    """
+    """``points examples`` losses or errors."""
     return np.stack([point.losses if quantity == "loss" else point.errors for point in points])
 
 
@@ -36,17 +29,6 @@ def barrier_of(
     """Barrier of loss or error, against both baselines; see :func:`transferscope.measures.barriers.barrier`.
 
     Where every example keeps its loss to the last bit, the points are one and the same network.
-
-    Args:
-        alphas: of the points.
-        points: of one split.
-        quantity: ``loss`` or ``error``.
-        clusters: group of each example.
-        confidence: of the limits.
-        family: how many points the lower limit allows for.
-
-    Raises:
-        MeasureError: α = 0 or 1 is not in the grid, or a value in [0, 1] is not finite.
     """
     losses = values_of(points, "loss")
     return barrier(

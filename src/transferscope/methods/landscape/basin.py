@@ -27,8 +27,6 @@ from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
 
-__all__ = ["BasinGrid", "NetworkBasin", "basin_networks", "evaluations"]
-
 Array: TypeAlias = npt.NDArray[np.float64]
 Quantity: TypeAlias = Literal["loss", "error"]
 Points: TypeAlias = dict[tuple[str, Quantity], list[Array]]
@@ -43,14 +41,8 @@ class NetworkBasin:
     """The test of one set of networks.
 
     Attributes:
-        shape: ``segment`` of two networks, or ``hull`` of more.
         distances: ``corners corners``, ‖θ_i − θ_j‖₂ over all parameters, buffers left out.
-        parameters: n, how many numbers noise acts on.
-        batch_norm: ``recompute`` (running statistics estimated anew at every point), ``interpolate``, ``none``, or
-            ``no batch norm``.
-        points: points of the set at which ℓ was measured for μ and ε.
         draws: of noise (segment), or of points, ways out and noise (hull).
-        found: by split and quantity; None where ℓ is not finite somewhere within the set.
         rise: by split and quantity, the largest height within the set above the mean of its corners: the barrier with
             the mean baseline; None as ``found``.
     """
@@ -76,13 +68,11 @@ class _Set:
     """Where a set is measured, in weights of its corners; everything random is drawn beforehand.
 
     Attributes:
-        corners: first in ``inside``.
         inside: ``points corners``; the barrier is read off all of them.
         interior: which of ``inside`` make μ and ε.
         interior_weights: of a quadrature; None for uniform draws.
         rims: ``draws starts corners``: f of every draw; of a segment both ends, which are equally likely.
         exits: ``ways starts corners``: f of every draw of a way out.
-        ways: as ``exits``: the unit step outward at each.
         reaches: ``ways`` of |ν|/δ.
         reach_weights: of a quadrature; None where they are drawn.
     """
@@ -154,8 +144,8 @@ def basin_networks(
         on_point: told how many points are done, of how many.
 
     Raises:
-        MeasureError: fewer than two networks, networks that differ in parameters, that coincide or lie in each
-            other's span, or are not finite; or numbers that make no grid.
+        MeasureError: fewer than two networks, networks that differ in parameters, that coincide or lie in each other's
+            span, or are not finite; or numbers that make no grid.
         LoaderError: a loader does not give the same batches twice.
         ArchitectureError: the networks give other outputs for the same images.
 

@@ -13,8 +13,6 @@ from transferscope.networks.batchnorm import tracked_norms
 from transferscope.networks.derived_buffers import followers_of_data, spectral_norm_buffers
 from transferscope.networks.pruning import pruning_masks
 
-__all__ = ["BatchNormPolicy", "BufferRules", "buffer_rules"]
-
 BatchNormPolicy = Literal["recompute", "interpolate", "none"]
 
 
@@ -23,9 +21,7 @@ class BufferRules:
     """What is known of a network's buffers.
 
     Attributes:
-        policy: what happens to running statistics: the policy asked for, or ``no batch norm`` where there are none.
         movable: names of parameters and buffers that have a right value anywhere between the networks.
-        spectral_norms: whether there are singular vectors that follow from the weights.
     """
 
     policy: str
@@ -39,13 +35,7 @@ def buffer_rules(
     """Sort the buffers of a network that is to be moved.
 
     Args:
-        network: on the device of ``example``; left as it is.
-        ends: parameters and buffers of each network between which it moves.
         asked: for running statistics: see :class:`~transferscope.methods.landscape.landscape.Landscape`.
-        example: a few inputs.
-
-    Raises:
-        ArchitectureError: buffers follow the data in training, and ``recompute`` has no rule for them.
     """
     parameters = {name for name, _ in network.named_parameters()}
     fractions = {name for name, buffer in network.named_buffers() if buffer.is_floating_point()}

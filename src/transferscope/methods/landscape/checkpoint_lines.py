@@ -9,8 +9,6 @@ from transferscope.errors import MeasureError
 from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 from transferscope.methods.landscape.linear_path import LinearPath
 
-__all__ = ["TrainingLines"]
-
 State = Mapping[str, Tensor]
 
 
@@ -21,9 +19,6 @@ class TrainingLines:
     Args:
         land: a landscape of two ends, whatever they are: both are replaced.
         alphas: of every line, ascending from 0 to 1.
-
-    Raises:
-        MeasureError: the landscape has not two ends, or α does not ascend from 0 to 1.
     """
 
     def __init__(self, land: Landscape, alphas: Sequence[float]) -> None:
@@ -40,7 +35,6 @@ class TrainingLines:
 
         Args:
             name: the same name always stands for the same state, which is evaluated the first time only.
-            state: parameters and buffers by name.
         """
         if name not in self._found:
             self._land.replace(0, state)
@@ -50,22 +44,13 @@ class TrainingLines:
         return self._found[name][0]
 
     def own(self, name: Hashable) -> Mapping[str, LandscapePoint]:
-        """What a visited state gives with its own running statistics, by split.
-
-        Raises:
-            MeasureError: it was not visited.
-        """
+        """What a visited state gives with its own running statistics, by split."""
         if name not in self._found:
             raise MeasureError(f"the state {name!r} was not visited", expected="one that is the end of a line")
         return self._found[name][1]
 
     def between(self, first: tuple[Hashable, State], second: tuple[Hashable, State]) -> LinearPath:
-        """The line from one state (α = 0) to another.
-
-        Args:
-            first: its name and the state.
-            second: the same of the other.
-        """
+        """The line from one state (α = 0) to another."""
         ends = [self.visit(*first), self.visit(*second)]
         self._land.replace(0, first[1])
         self._land.replace(1, second[1])

@@ -19,8 +19,6 @@ from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
 from transferscope.specs.architecture import CurveShape
 
-__all__ = ["WAYS", "CurvePath", "Way", "curve_path"]
-
 Way = Literal["curve", "line"]
 WAYS: tuple[Way, ...] = ("curve", "line")
 
@@ -33,14 +31,7 @@ class CurvePath:
     """What was measured on a curve θ(t) and on the line (1−t)θ₁ + tθ₂ between its ends.
 
     Attributes:
-        shape: ``bezier`` or ``chain``.
         positions: t, ascending from 0, the first network, to 1, the second.
-        distance: ‖θ₁ − θ₂‖₂ over all parameters, buffers left out.
-        lengths: arc length of the curve from θ₁ to each position.
-        batch_norm: ``recompute``: running statistics estimated anew at every point; or ``no batch norm``.
-        curve: by split, one for each position.
-        line: the same on the straight line; its ends are those of the curve.
-        own: by split, the two networks with their own running statistics.
     """
 
     shape: CurveShape
@@ -53,22 +44,15 @@ class CurvePath:
     own: Mapping[str, tuple[LandscapePoint, LandscapePoint]]
 
     def points(self, split: str, way: Way = "curve") -> tuple[LandscapePoint, ...]:
-        """Those of one split on the curve or on the line."""
+        """Losses or errors of one split, on the curve or on the line."""
         return (self.curve if way == "curve" else self.line)[split]
 
     def barrier(
-        self,
-        split: str,
-        quantity: Literal["loss", "error"],
-        way: Way = "curve",
-        clusters: npt.ArrayLike | None = None,
+        self, split: str, quantity: Literal["loss", "error"], way: Way = "curve", clusters: npt.ArrayLike | None = None
     ) -> Barrier:
         """Barrier of loss or error along one way, against both baselines; see :func:`measures.barriers.barrier`.
 
         The linear baseline runs with t, as along the line.
-
-        Raises:
-            MeasureError: a value is not finite.
         """
         return barrier_of(self.positions, self.points(split, way), quantity, clusters)
 

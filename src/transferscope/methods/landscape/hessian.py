@@ -21,8 +21,6 @@ from transferscope.networks.evaluate import in_format
 from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
 
-__all__ = ["Hessian", "hessian"]
-
 
 @readable
 @dataclass(frozen=True)
@@ -33,13 +31,7 @@ class Hessian:
         eigenvalues: the largest, largest first; fewer than asked where ``converged`` is False.
         residuals: ‖Hv − λv‖₂ of each: an eigenvalue of H lies within that distance of it.
         converged: whether all that were asked for were found, and their residuals are within the tolerance.
-        trace: an unbiased estimate of tr H.
         trace_se: its standard error over random probes, the examples given.
-        norm: ‖θ‖₂ over the parameters of H: all of the network's, frozen ones included.
-        parameters: their number.
-        examples: how many the loss is averaged over.
-        loss: L(θ).
-        products: products of H with a vector that it took.
         batch_norm: ``recompute``, ``none`` (the network's own statistics) or ``no batch norm``; fixed in any case.
     """
 
@@ -91,8 +83,8 @@ def hessian(
 
     Raises:
         MeasureError: numbers out of range, nothing to recompute batch norm on, float64 on a device that has none, an
-            operation of the network that cannot be differentiated twice, a Hessian that is not finite, or products
-            that are not those of a symmetric matrix (an operation with a wrong second derivative).
+            operation of the network that cannot be differentiated twice, a Hessian that is not finite, or products that
+            are not those of a symmetric matrix (an operation with a wrong second derivative).
         LoaderError: the batches are not the same twice.
 
     Reference: Pearlmutter (1994) for the products, here the derivative of ⟨∇L, v⟩ by reverse mode both times:

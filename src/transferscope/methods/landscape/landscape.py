@@ -15,7 +15,7 @@ from transferscope.measures.metric_difference import judged as judged_of
 from transferscope.measures.metrics import correct, metric, per_example_loss
 from transferscope.measures.mixing import mix
 from transferscope.methods.evaluation import Batches, Evaluation
-from transferscope.methods.landscape.buffer_rules import BatchNormPolicy, buffer_rules
+from transferscope.methods.landscape.buffer_rules import buffer_rules
 from transferscope.networks.alike import unlike
 from transferscope.networks.batch import first_inputs
 from transferscope.networks.batchnorm import has_batch_norm, recompute
@@ -37,9 +37,6 @@ from transferscope.networks.one_function import check_one_function
 from transferscope.networks.pruning import pruning_masks, without_pruned
 from transferscope.readable import readable
 
-__all__ = ["POLICIES", "BatchNormPolicy", "Landscape", "LandscapePoint"]
-
-POLICIES: tuple[BatchNormPolicy, ...] = ("recompute", "interpolate", "none")
 _LOOKED_AT = 8
 _COMPARED = 32
 
@@ -52,10 +49,8 @@ class LandscapePoint:
     Attributes:
         losses: ``examples``, loss of each in nats; infinite where the network's logits are not finite.
         errors: ``examples``, share of wrong labels of each: 0 or 1 for a single label.
-        metric: of the split; None where it is undefined.
         judged: what the metric is made of, for intervals over examples: see
             :func:`~transferscope.measures.metric_difference.judged`; None unless asked for.
-        labels: of the examples; None unless asked for.
     """
 
     losses: npt.NDArray[np.float64]
@@ -75,29 +70,14 @@ class Landscape:
 
     Args:
         networks: of one architecture, with heads of one size; the first is where the landscape starts.
-        data: loaders by split; each must give the same batches twice.
-        evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
 
     Attributes:
-        network: the copy that is moved, in evaluation mode.
         policy: what happens to running statistics, or ``no batch norm``.
-        ends: for each network its parameters and buffers by name, on the device.
         parameters: the live parameters of ``network`` by name; change them in place to be anywhere else.
-
-    Raises:
-        MeasureError: the networks differ in parameters, buffers or masks of pruning, or there is nothing to recompute
-            batch norm on.
-        LoaderError: a loader does not give the same batches twice.
-        ArchitectureError: a network gives other outputs for the same images (dropout that ignores the mode); one
-            computes something else than the first does with its parameters and buffers; or buffers follow the data
-            that nothing recomputes.
     """
 
     def __init__(
-        self,
-        networks: Sequence[nn.Module],
-        data: Mapping[str, Batches],
-        evaluation: Evaluation = Evaluation(),
+        self, networks: Sequence[nn.Module], data: Mapping[str, Batches], evaluation: Evaluation = Evaluation()
     ) -> None:
         batch_norm, recompute_on = evaluation.batch_norm, evaluation.recompute_on
         if not networks:
@@ -170,15 +150,7 @@ class Landscape:
 
     @torch.no_grad()
     def replace(self, index: int, state: Mapping[str, Tensor]) -> None:
-        """Put another network at an end, in place: the next :meth:`combine` goes from there.
-
-        Args:
-            index: of the end.
-            state: its parameters and buffers by name; further entries are not looked at.
-
-        Raises:
-            MeasureError: there is no such end, or a tensor is missing or of another shape or type.
-        """
+        """Put another network at an end, in place: the next :meth:`combine` goes from there."""
         if not 0 <= index < len(self.ends):
             raise MeasureError("there is no such end", expected=f"0 to {len(self.ends) - 1}", got=str(index))
         for name, target in self.ends[index].items():
@@ -203,11 +175,7 @@ class Landscape:
         copied from the network whose weight is 1, else from the first.
 
         Args:
-            weights: one for each network.
             only: names of parameters and buffers that move; the others are those of the first network. None for all.
-
-        Raises:
-            MeasureError: not one finite weight for each network.
         """
         shares = tuple(float(weight) for weight in weights)
         if len(shares) != len(self.ends) or not all(map(math.isfinite, shares)):
@@ -229,15 +197,7 @@ class Landscape:
 
     @torch.no_grad()
     def shift(self, direction: Mapping[str, Tensor], scale: float = 1.0) -> None:
-        """Add ``scale·direction`` to the parameters where they are; buffers stay.
-
-        Args:
-            direction: by name; parameters that are not named stay.
-            scale: factor.
-
-        Raises:
-            MeasureError: a name or shape that the network does not have.
-        """
+        """Add ``scale·direction`` to the parameters where they are; buffers stay."""
         for name, value in direction.items():
             if name not in self.parameters or self.parameters[name].shape != value.shape:
                 raise MeasureError(
@@ -267,17 +227,12 @@ class Landscape:
         Interpolated running statistics may move before the cut as well: that policy takes full passes.
 
         Args:
-            parameters: names; None to go back to full passes.
             memory: MiB that may be kept, of the evaluation and the recomputation batches together.
             granularity: of the parts between which the network may be cut: see
                 :mod:`transferscope.networks.cuts.trace`.
-            head: the classifying module, a part of its own.
 
         Returns:
             How points will be evaluated, for a report: ``kept before NAME (graph)``, or ``full pass`` and why.
-
-        Raises:
-            ModuleNameError: there is no such parameter or head.
         """
         self._prefix = None
         if parameters is None:
@@ -301,8 +256,6 @@ class Landscape:
         """Loss, error and metric where the network is; batch norm by the policy.
 
         Args:
-            splits: which; None for all.
-            own_statistics: leave batch norm's statistics as they are.
             judged: give each example's part in the metric, and its label, as well.
         """
         asked = self._data if splits is None else splits
@@ -325,12 +278,7 @@ class Landscape:
         prefix.refresh()
         if self.policy == "recompute" and self._recompute_on is not None:
             kept = prefix.values("recompute", self._recompute_on, self.device, self.memory_format)
-            recompute(
-                self.network,
-                (values for values, _ in kept),
-                forward=prefix.suffix,
-                precision=self.precision,
-            )
+            recompute(self.network, (values for values, _ in kept), forward=prefix.suffix, precision=self.precision)
             prefix.settle_statistics()
         measured = {}
         for split in splits:

@@ -14,8 +14,6 @@ from transferscope.measures.refinement import Resolution, budget, next_point, re
 from transferscope.measures.standard_error import standard_error
 from transferscope.methods.landscape.landscape import Landscape, LandscapePoint
 
-__all__ = ["LinePoints", "Recheck"]
-
 _QUANTITIES: tuple[Literal["losses", "errors"], ...] = ("losses", "errors")
 _SHARE_OF_RANGE = 0.01
 _SHARE_OF_ERROR = 0.25
@@ -28,9 +26,8 @@ class Recheck:
 
     Attributes:
         alphas: whose values are those of float32: both ends, every maximum over them, and at least one point between.
-        loss: largest difference of a mean loss between the two at those that were computed twice (all but the ends),
-            in nats; infinite where one of the two is not finite.
-        error: largest difference of a mean error.
+        loss: largest difference of a mean loss between the two at those that were computed twice (all but the ends), in
+            nats; infinite where one of the two is not finite.
         settled: whether all maxima are among them; else the search for them ended after a few points.
     """
 
@@ -52,12 +49,7 @@ class Recheck:
 
 @final
 class LinePoints:
-    """Evaluates θ(α) = (1−α)θ₁ + αθ₂ of a landscape of two networks, each α once.
-
-    Args:
-        land: of two networks.
-        on_point: told how many points are done, of how many at most.
-    """
+    """Evaluates θ(α) = (1−α)θ₁ + αθ₂ of a landscape of two networks, each α once."""
 
     def __init__(self, land: Landscape, on_point: Callable[[int, int], None] | None = None) -> None:
         self._land = land
@@ -68,12 +60,12 @@ class LinePoints:
 
     @property
     def alphas(self) -> tuple[float, ...]:
-        """Where it was evaluated, ascending."""
+        """The evaluated α, ascending."""
         return tuple(sorted(self._found))
 
     @property
     def points(self) -> Mapping[str, tuple[LandscapePoint, ...]]:
-        """By split, one for each α."""
+        """The points by split, one for each α."""
         return {split: tuple(self._found[alpha][split] for alpha in self.alphas) for split in self._land.splits}
 
     def visit(self, alphas: Iterable[float], most: int | None = None) -> None:

@@ -21,19 +21,9 @@ from transferscope.networks.copies import copied
 from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
 
-__all__ = ["LinearPath", "alpha_grid", "linear_path", "with_head_of"]
-
 
 def alpha_grid(points: int = 25, extrapolate: float = 0.5, outer: int = 6) -> tuple[float, ...]:
     """Values of α: ``points`` from 0 to 1, both included, and ``outer`` more on either side.
-
-    Args:
-        points: at least 2; a reported barrier needs 25 or a refinement.
-        extrapolate: how far beyond either end; 0 for not at all.
-        outer: points beyond each end.
-
-    Raises:
-        MeasureError: fewer than 2 points, or a negative number.
 
     >>> alpha_grid(3, 0.5, 1)
     (-0.5, 0.0, 0.5, 1.0, 1.5)
@@ -60,11 +50,9 @@ class LinearPath:
     Attributes:
         alphas: ascending; 0 is the first network.
         distance: ‖θ₁ − θ₂‖₂ over the parameters that move, buffers left out.
-        batch_norm: ``recompute`` (running statistics estimated anew at every point, ends included),
-            ``interpolate`` (statistics interpolated like weights) or ``none`` (those of the first network everywhere):
-            barriers of networks with batch norm are artefacts then; or ``no batch norm``.
-        points: by split, one for each α.
-        own: by split, the two networks with their own running statistics.
+        batch_norm: ``recompute`` (running statistics estimated anew at every point, ends included), ``interpolate``
+            (statistics interpolated like weights) or ``none`` (those of the first network everywhere): barriers of
+            networks with batch norm are artefacts then; or ``no batch norm``.
         moved: ``all``, or ``trunk``: the head is that of the first network everywhere, α = 1 included.
         resolution: how finely the maxima were looked for, where α went from coarse to fine; None for given α.
         recheck: what computing in bfloat16 changed; None where all points are float32.
@@ -83,9 +71,6 @@ class LinearPath:
         """Barrier of loss or error on one split, against both baselines; see :func:`measures.barriers.barrier`.
 
         Where α went from coarse to fine the lower limit allows for all points of the finest grid.
-
-        Raises:
-            MeasureError: α = 0 or 1 is not in the grid, or a value in [0, 1] is not finite.
         """
         family = None if self.resolution is None else self.resolution.equivalent
         return barrier_of(self.alphas, self.points[split], quantity, clusters, family=family)
@@ -110,9 +95,9 @@ def linear_path(
 ) -> LinearPath:
     """Evaluate the straight line between two networks of one architecture.
 
-    At α = 0 and 1 all tensors are copied bit for bit: without recomputation the values there are those of the
-    networks themselves. With batch norm the running statistics are estimated anew at every point on the same
-    batches, ends included; the ends with their own statistics are listed apart.
+    At α = 0 and 1 all tensors are copied bit for bit: without recomputation the values there are those of the networks
+    themselves. With batch norm the running statistics are estimated anew at every point on the same batches, ends
+    included; the ends with their own statistics are listed apart.
 
     Args:
         a: α = 0. Left as it is.
@@ -130,13 +115,13 @@ def linear_path(
         on_point: told how many points are done, of how many at most.
 
     Raises:
-        MeasureError: the networks have different parameters or buffers, there is nothing to recompute batch norm on,
-            or nothing can be refined (no ends in the grid, fewer than 3 points).
+        MeasureError: the networks have different parameters or buffers, there is nothing to recompute batch norm on, or
+            nothing can be refined (no ends in the grid, fewer than 3 points).
         ModuleNameError: no module of the name ``trunk_of``.
         LoaderError: a loader does not give the same batches twice.
         ArchitectureError: the networks give other outputs for the same images (dropout that ignores the mode); one
-            computes something else than the other does with its parameters and buffers; or buffers follow the data
-            that nothing recomputes.
+            computes something else than the other does with its parameters and buffers; or buffers follow the data that
+            nothing recomputes.
 
     Reference: Neyshabur et al. 2020, Fig. 4; Frankle et al. 2020.
     """
@@ -167,17 +152,7 @@ def linear_path(
 
 
 def with_head_of(a: nn.Module, b: nn.Module, head: str) -> nn.Module:
-    """The trunk of ``b`` under the head of ``a``: a new network; both are left as they are.
-
-    Args:
-        a: gives the head.
-        b: gives all parameters and buffers outside it.
-        head: name of the module.
-
-    Raises:
-        ModuleNameError: ``a`` has no such module.
-        MeasureError: the trunks differ in names, shapes or types.
-    """
+    """The trunk of ``b`` under the head of ``a``: a new network; both are left as they are."""
     names = [name for name, _ in a.named_modules() if name]
     if head not in names:
         raise ModuleNameError(f"the network has no module named {head!r}", got=head, hint=nearest(head, names))

@@ -17,8 +17,6 @@ from transferscope.networks.directions import OneDimensional, direction_norm, fi
 from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
 
-__all__ = ["Mark", "Plane", "plane_around", "plane_through"]
-
 Array: TypeAlias = npt.NDArray[np.float64]
 _QUANTITIES = 2
 """Loss and error, in this order for every split."""
@@ -26,14 +24,7 @@ _QUANTITIES = 2
 
 @dataclass(frozen=True)
 class Mark:
-    """A network on a plane.
-
-    Attributes:
-        x: coordinate, in ℓ2.
-        y: coordinate, in ℓ2.
-        points: by split, batch norm by the plane's policy.
-        own: by split, with its own running statistics.
-    """
+    """A network on a plane."""
 
     x: float
     y: float
@@ -48,14 +39,10 @@ class Plane:
 
     Attributes:
         x: ``columns``, coordinates in ℓ2, ascending.
-        y: ``rows``, coordinates in ℓ2, ascending.
         loss: by split, ``rows columns``; infinite where that of an example is.
-        error: by split, ``rows columns``.
         level: ``rows columns``, 0 for the coarsest grid.
         interpolated: ``rows columns``, whether a point is the mean of its neighbours one level up, not evaluated.
-        marks: the networks: three, or the one at the centre.
         cosine: between the two axes: 0 through networks, near 0 for random directions of many parameters.
-        batch_norm: ``recompute``, ``interpolate``, ``none`` or ``no batch norm``.
     """
 
     x: Array
@@ -91,8 +78,8 @@ def plane_through(
         evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
         resolution: points a side: odd, at least 5.
         margin: around the triangle on all sides, as a share of the longer of its width and height.
-        tolerance: a finer grid is evaluated where interpolation from the coarser one was off by more, in error or
-            in 1 − exp(−loss), on any split. See :func:`measures.plane.coarse_to_fine`.
+        tolerance: a finer grid is evaluated where interpolation from the coarser one was off by more, in error or in 1
+            − exp(−loss), on any split. See :func:`measures.plane.coarse_to_fine`.
         on_point: told how many grid points are done.
 
     Raises:
@@ -145,13 +132,13 @@ def plane_around(
         network: left as it is.
         data: loaders by split; each must give the same batches twice.
         seed: of both directions.
-        reach: how far along each direction to either side, in units of the direction (which is as long as the
-            network's weights).
+        reach: how far along each direction to either side, in units of the direction (which is as long as the network's
+            weights).
         one_dimensional: biases and parameters of norms stay (``zero``), or are one filter each (``normalise``).
         evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
-        resolution: as of :func:`plane_through`.
-        tolerance: as of :func:`plane_through`.
-        on_point: as of :func:`plane_through`.
+        resolution: see :func:`plane_through`.
+        tolerance: see :func:`plane_through`.
+        on_point: see :func:`plane_through`.
 
     Raises:
         MeasureError: nothing to move, or a reach that is not above 0.

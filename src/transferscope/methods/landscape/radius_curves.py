@@ -18,15 +18,12 @@ from transferscope.networks.directions import OneDimensional, direction_norm, fi
 from transferscope.networks.given import takes_networks
 from transferscope.readable import readable
 
-__all__ = ["RadiusCurves", "Rise", "radius_curves"]
-
 
 @dataclass(frozen=True)
 class Rise:
     """Loss or error at one radius, averaged over directions.
 
     Attributes:
-        value: mean over directions and examples.
         rise: the same minus the value at the network itself, in the same unit.
         se_directions: standard error of both over directions, the examples given; None for one direction.
         se_examples: standard error of ``rise`` over examples or groups, the directions given, paired by example; None
@@ -49,10 +46,7 @@ class RadiusCurves:
     Attributes:
         radii: ‖θ − θ_0‖₂ as asked, in their order.
         norm: ‖θ_0‖₂ over the parameters that move: radius / norm is the step of Li et al.
-        parameters: how many numbers move.
-        batch_norm: ``recompute``, ``none`` (the network's own statistics everywhere) or ``no batch norm``.
         centre: by split, the network itself, batch norm by the same policy.
-        points: by split, for each radius, for each direction.
     """
 
     radii: tuple[float, ...]
@@ -65,13 +59,7 @@ class RadiusCurves:
     def rises(
         self, split: str, quantity: Literal["loss", "error"], clusters: npt.ArrayLike | None = None
     ) -> tuple[Rise, ...]:
-        """Mean over directions at each radius, with both standard errors.
-
-        Args:
-            split: one of those given.
-            quantity: ``loss`` in nats, or ``error``, the share of wrong labels.
-            clusters: ``examples``, the group of each.
-        """
+        """Mean over directions at each radius, with both standard errors."""
         own = _values(self.centre[split], quantity)
         return tuple(
             _rise(np.stack([_values(point, quantity) for point in points]), own, clusters)
@@ -96,8 +84,8 @@ def radius_curves(
     (:func:`~transferscope.networks.directions.filter_normalised`), so that two networks can be compared in pairs.
 
     What a radius means is the caller's choice, and part of any claim: equal radii compare networks at equal ℓ2
-    distance, radii that are equal shares of each network's own norm compare them relative to it. The two may
-    disagree: scaling all filters before a batch norm changes the first comparison and not the second.
+    distance, radii that are equal shares of each network's own norm compare them relative to it. The two may disagree:
+    scaling all filters before a batch norm changes the first comparison and not the second.
 
     Args:
         network: gives logits.
@@ -150,7 +138,7 @@ def _values(point: LandscapePoint, quantity: Literal["loss", "error"]) -> npt.ND
 
 
 def _rise(values: npt.NDArray[np.float64], own: npt.NDArray[np.float64], clusters: npt.ArrayLike | None) -> Rise:
-    """From ``directions examples`` and ``examples``."""
+    """Average values ``directions examples`` over directions, against those of the network, ``examples``."""
     if not (np.isfinite(values).all() and np.isfinite(own).all()):
         return Rise(math.inf, math.inf, None, None)
     by_direction = values.mean(axis=1)

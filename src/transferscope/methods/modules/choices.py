@@ -30,8 +30,6 @@ from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 from transferscope.readable import readable
 
-__all__ = ["ChoiceData", "ModuleWork", "module_choices", "module_work"]
-
 _CHOOSES = "validation"
 _DRAWS = 2  # of noise, for μ
 _ONE_SIDED = 0.90  # the ends of such an interval are one-sided 95 % limits
@@ -61,11 +59,8 @@ class ModuleWork:
     """What :func:`module_choices` will do at most.
 
     Attributes:
-        modules: how many are changed.
         single: networks evaluated for single modules, and for all of them.
         noise: for μ; a search that leaves out what cannot become the minimum.
-        together: for the lists of several modules.
-        images: sent through a network in all, if nothing that lies before a module were kept.
     """
 
     modules: int
@@ -92,19 +87,7 @@ def module_work(
     granularity: Granularity = "block",
     batch_norm: Literal["recompute", "none"] = "recompute",
 ) -> ModuleWork:
-    """Count what :func:`module_choices` will do at most, before it is begun.
-
-    Args:
-        finetuned: the network.
-        validation: images that choose.
-        test: images that judge.
-        train: images for batch norm.
-        noisy: images for μ.
-        new_head: as of :func:`module_choices`.
-        head: as of :func:`module_choices`.
-        granularity: as of :func:`module_choices`.
-        batch_norm: as of :func:`module_choices`.
-    """
+    """Count what :func:`module_choices` will do at most, before it is begun."""
     count = len([name for name in parts_parameters(finetuned, granularity, new_head or head) if name != new_head])
     again = train if batch_norm == "recompute" and tracked_norms(finetuned) else 0
     # The final network with its own and with recomputed statistics; each module and all of them, put back and at 0.
@@ -142,9 +125,8 @@ def module_choices(
         evaluation: examples of the training to recompute batch norm on, metric, device: see :class:`Evaluation`.
         new_head: the head's name, where the pre-trained network has none for these classes: it is left out.
         head: the classifying module, where it is not new, a part of its own.
-        granularity: ``stage``, ``block`` or ``layer``.
         margin: loss of the metric that counts as none, above 0.
-        on_step: as of :func:`~transferscope.methods.compare.compare.compare`.
+        on_step: see :func:`~transferscope.methods.compare.compare.compare`.
 
     Raises:
         MeasureError: the networks do not fit each other, there is no module besides the head, or the metric is not
@@ -265,7 +247,7 @@ def _change(
 
 
 def _cheapest_first(changes: dict[str, Change], margin: float) -> list[str]:
-    """Those that keep the metric on validation examples alone, the cheapest first."""
+    """List the modules that keep the metric on validation examples when changed alone, the cheapest first."""
     kept = {
         name: (not change.unchanged, change.validation)
         for name, change in changes.items()
@@ -281,7 +263,7 @@ def _grown(
     margin: float,
     on_point: Callable[[], None],
 ) -> list[str]:
-    """One module after the other joins the list where the metric on validation examples stays."""
+    """Add modules one by one as long as the metric on validation examples stays."""
     land.combine((1.0, 0.0))
     own = land.evaluate()[_CHOOSES].metric
     on_point()

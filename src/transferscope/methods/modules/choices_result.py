@@ -12,19 +12,14 @@ from transferscope.rounding import exact, rounded
 if TYPE_CHECKING:
     from transferscope.measures.intervals import Interval
 
-__all__ = ["Change", "ModuleChoice", "ModuleChoices", "Together", "page"]
-
 
 @dataclass(frozen=True)
 class Change:
     """What putting a module at another value costs.
 
     Attributes:
-        validation: metric of the fine-tuned network less that of the changed one, on validation examples; None where
-            the metric is not defined there.
         test: the same on test examples with its limits, and whether it counts as lost: the limits hold for all modules
             at once.
-        unchanged: whether the module has that value already.
     """
 
     validation: float | None
@@ -37,14 +32,9 @@ class ModuleChoice:
     """One module.
 
     Attributes:
-        name: of the module.
-        parameters: how many numbers it has.
-        distance: ‖θ_fine-tuned − θ_pre-trained‖₂ of the module.
         relative: ``distance`` over the norm of the pre-trained module; None where that is 0.
-        reset: back at its pre-trained value.
-        zero: with all its parameters at 0.
-        mu: criticality on training examples (see :func:`~transferscope.methods.modules.criticality.criticality`);
-            None where no point of its grid keeps the training error.
+        mu: criticality on training examples (see :func:`~transferscope.methods.modules.criticality.criticality`); None
+            where no point of its grid keeps the training error.
         sigma: the noise it bears where μ is reached; None where ``mu`` is.
     """
 
@@ -60,14 +50,7 @@ class ModuleChoice:
 
 @dataclass(frozen=True)
 class Together:
-    """Several modules changed at once: what is lost one by one does not add up.
-
-    Attributes:
-        names: in the order of the network; each joined the list, begun with what costs least, where the metric on
-            validation examples stayed.
-        parameters: of all of them.
-        change: what it costs; None where no module is in the list.
-    """
+    """Several modules changed at once: what is lost one by one does not add up."""
 
     names: tuple[str, ...]
     parameters: int
@@ -81,16 +64,6 @@ class ModuleChoices:
 
     Attributes:
         modules: in the order of the network; a new head is not among them.
-        reset: all at once back at their pre-trained value.
-        zero: all at once with their parameters at 0.
-        metric_name: ``top1``, ``top5`` or ``auc``.
-        metric: of the fine-tuned network on test examples, under the batch-norm policy.
-        examples: of validation and test.
-        parameters: of the whole network.
-        margin: the loss of the metric that counts as none.
-        epsilon: the training error that counts as kept, for μ.
-        batch_norm: ``recompute``, ``none`` or ``no batch norm``.
-        notes: what a reader should know of the data.
     """
 
     modules: tuple[ModuleChoice, ...]
@@ -134,7 +107,7 @@ class ModuleChoices:
         return page(self)
 
     def __str__(self) -> str:
-        """As :attr:`text`."""
+        """Return :attr:`text`."""
         return self.text
 
 

@@ -23,19 +23,6 @@ from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 from transferscope.readable import readable
 
-__all__ = [
-    "ALPHAS",
-    "SIGMAS",
-    "CriticalModule",
-    "CriticalityResult",
-    "CriticalitySearch",
-    "ModuleGrid",
-    "Quantity",
-    "View",
-    "criticality",
-    "path_weights",
-]
-
 ALPHAS = tuple(index / 10 for index in range(11))
 SIGMAS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 Quantity = Literal["error", "loss"]
@@ -77,13 +64,7 @@ class CriticalModule:
     """One module.
 
     Attributes:
-        name: of the module.
-        parameters: how many numbers it has.
-        distance: ‖θ_F − θ_0‖₂ of the module.
-        distances: of each place on the path from the initial value.
-        criticality: μ, and the points evaluated.
         evaluation: what was kept of the network before the module: see :meth:`Landscape.focus`.
-        evaluations: networks evaluated, noise draws counted.
     """
 
     name: str
@@ -101,14 +82,7 @@ class CriticalityResult:
     """Of all modules that were asked for.
 
     Attributes:
-        modules: in the order in which the network defines them.
-        network: sums over ``modules``.
         final: the quantity of the trained network itself, on the same data and with the same batch-norm policy.
-        epsilon: what counts as kept.
-        quantity: ``error`` (1 − metric) or ``loss``.
-        batch_norm: ``recompute``, ``none`` (kept as the trained network has them) or ``no batch norm``.
-        view: ``direct``, ``optimisation`` or ``final``.
-        draws: of noise, the same ones at every point of a module.
     """
 
     modules: tuple[CriticalModule, ...]
@@ -149,7 +123,6 @@ def criticality(
         data: a fixed part of the training images under the evaluation transform.
         evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
         modules: names at ``granularity``; None for all.
-        granularity: ``stage``, ``block`` or ``layer``.
         head: the classifying module, a part of its own.
         checkpoints: of the training, in its order, where the view is ``optimisation``.
         search: path, noise, and what counts as kept.
@@ -214,12 +187,8 @@ def path_weights(view: View, alphas: Sequence[float], checkpoints: int) -> list[
     """For each place on a path from the initial to the final network the shares of (final, initial, checkpoints...).
 
     Args:
-        view: ``direct``, ``optimisation`` or ``final``.
         alphas: in [0, 1], with 0 among them, for ``direct``.
         checkpoints: how many, for ``optimisation``.
-
-    Raises:
-        MeasureError: no checkpoints for ``optimisation``, or alphas that make no path.
     """
     rest = (0.0,) * checkpoints
     if view == "final":
@@ -245,16 +214,9 @@ class ModuleGrid:
 
     Args:
         land: spanned by the final network, the initial one, and checkpoints.
-        quantity: ``error`` or ``loss``.
-        weights: for each place the shares of the networks of ``land``.
-        draws: of noise.
-        seed: of the noise.
 
     Attributes:
         squared: ‖θ_p − θ_0‖² of each place, of the module in focus.
-        moved: ‖θ_F − θ_0‖² of the module in focus.
-        size: its parameters.
-        evaluations: networks evaluated for it so far.
     """
 
     def __init__(
@@ -277,15 +239,7 @@ class ModuleGrid:
     def focus(
         self, name: str, parameters: Sequence[str], memory: int, granularity: Granularity, head: str | None
     ) -> str:
-        """Take up a module; say how its points will be evaluated.
-
-        Args:
-            name: of the module; the noise depends on it.
-            parameters: of the module.
-            memory: MiB.
-            granularity: of the trace.
-            head: the classifying module.
-        """
+        """Take up a module; say how its points will be evaluated."""
         self._names = list(parameters)
         self._known = {}
         self._noise = []
@@ -318,12 +272,7 @@ class ModuleGrid:
         return self.land.focus(self._names, memory=memory, granularity=granularity, head=head)
 
     def at(self, place: int, sigma: float) -> tuple[float, float]:
-        """Mean of L over the noise draws, and its standard error.
-
-        Args:
-            place: index of the place on the path.
-            sigma: scale of the noise.
-        """
+        """Mean of L over the noise draws, and its standard error."""
         if (place, sigma) not in self._known:
             values = []
             for noise in self._noise:

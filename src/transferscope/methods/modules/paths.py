@@ -22,8 +22,6 @@ from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 from transferscope.readable import readable
 
-__all__ = ["ModuleLine", "ModuleLines", "module_paths"]
-
 
 @readable
 @dataclass(frozen=True)
@@ -31,9 +29,6 @@ class ModuleLine:
     """What was measured while one module went from its value in θ₁ to that in θ₂, all else staying at θ₁.
 
     Attributes:
-        distance: ‖θ₁ − θ₂‖₂ over the module's parameters, buffers left out.
-        parameters: how many numbers moved.
-        points: by split, one for each α.
         evaluated: how points were evaluated: ``kept before NAME (graph)``, ``full pass`` and why, or ``not at all``
             where the module is equal in both networks.
     """
@@ -51,9 +46,6 @@ class ModuleLines:
 
     Attributes:
         alphas: ascending; 0 is θ₁, at 1 the module is that of θ₂.
-        batch_norm: the policy, as of :class:`~transferscope.methods.landscape.linear_path.LinearPath`.
-        own: by split, θ₁ with its own running statistics.
-        modules: by name, in the order given.
     """
 
     alphas: tuple[float, ...]
@@ -62,11 +54,7 @@ class ModuleLines:
     modules: Mapping[str, ModuleLine]
 
     def values(self, module: str, split: str, quantity: Literal["loss", "error"]) -> npt.NDArray[np.float64]:
-        """``points examples`` losses or errors of one module on one split.
-
-        Raises:
-            MeasureError: there is no such module.
-        """
+        """``points examples`` losses or errors of one module on one split."""
         return values_of(self._line(module).points[split], quantity)
 
     def barrier(
@@ -84,14 +72,7 @@ class ModuleLines:
         the exchange does harm; the mean-baseline one is at least half of that harm.
 
         Args:
-            module: which.
-            split: which.
-            quantity: ``loss`` or ``error``.
-            clusters: group of each example.
             simultaneous: widen the limits so that those of all modules hold at once (Bonferroni).
-
-        Raises:
-            MeasureError: there is no such module, or a value in [0, 1] is not finite.
         """
         confidence = bonferroni_confidence(len(self.modules)) if simultaneous else 0.95
         return barrier_of(self.alphas, self._line(module).points[split], quantity, clusters, confidence=confidence)
@@ -117,9 +98,9 @@ def module_paths(
 ) -> ModuleLines:
     """Interpolate one module after the other between two networks; the rest stays at ``a``.
 
-    θ_i(α) = (1−α)θ₁,ᵢ + αθ₂,ᵢ, θ_j = θ₁,ⱼ for all j ≠ i. The other direction is ``module_paths(b, a, ...)``: it is
-    not the same line backwards. What lies before a module never changes and is run once, within ``memory``, with the
-    same result to the last bit. Both networks are left as they are.
+    θ_i(α) = (1−α)θ₁,ᵢ + αθ₂,ᵢ, θ_j = θ₁,ⱼ for all j ≠ i. The other direction is ``module_paths(b, a, ...)``: it is not
+    the same line backwards. What lies before a module never changes and is run once, within ``memory``, with the same
+    result to the last bit. Both networks are left as they are.
 
     Not invariant to a permutation of the channels of one network, though that leaves its function as it was: a module
     then no longer fits those around it in the other network.

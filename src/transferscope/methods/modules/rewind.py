@@ -19,8 +19,6 @@ from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, parts_parameters
 from transferscope.readable import readable
 
-__all__ = ["ALL", "ModuleSelection", "Rewinding", "Rewound", "Target", "group_name", "rewind", "without_weights"]
-
 ALL = "(all)"
 """All modules at once: rewound to the initial value this is the initial network."""
 Target = Literal["initial", "random", "zero", "epoch"]
@@ -50,18 +48,7 @@ class ModuleSelection:
 @readable
 @dataclass(frozen=True)
 class Rewound:
-    """The final network with one module, or several, at another value.
-
-    Attributes:
-        name: of the module, or of the group: see :func:`group_name`.
-        modules: that were put back.
-        parameters: how many numbers they have.
-        to: ``initial``, ``random``, ``zero`` or ``epoch``.
-        epoch: of the checkpoint; None for the others.
-        distance: ‖θ_final − θ_to‖₂ over the modules' parameters.
-        points: by split.
-        evaluation: what was kept of the network before the modules: see :meth:`Landscape.focus`.
-    """
+    """The final network with one module, or several, at another value."""
 
     name: str
     modules: tuple[str, ...]
@@ -80,10 +67,7 @@ class Rewinding:
 
     Attributes:
         final: by split, the final network under the batch-norm policy: what all others are compared with.
-        own: by split, the final network with its own running statistics.
         rewound: modules in the order of the network, then groups, then all modules; each at every value.
-        batch_norm: ``recompute``, ``none`` (kept as the final network has them) or ``no batch norm``.
-        metric: its name.
     """
 
     final: Mapping[str, LandscapePoint]
@@ -93,16 +77,7 @@ class Rewinding:
     metric: str
 
     def at(self, name: str, to: Target = "initial", epoch: int | None = None) -> Rewound:
-        """The network with a module or group at a value.
-
-        Args:
-            name: of the module or group.
-            to: ``initial``, ``random``, ``zero`` or ``epoch``.
-            epoch: of the checkpoint.
-
-        Raises:
-            MeasureError: it was not measured.
-        """
+        """The network with a module or group at a value."""
         for item in self.rewound:
             if (item.name, item.to, item.epoch) == (name, to, epoch):
                 return item
@@ -126,12 +101,7 @@ class Rewinding:
         It speaks for these networks, not for training in general.
 
         Args:
-            item: one of :attr:`rewound`.
-            split: of the data.
             clusters: group of each example, drawn together; None draws examples.
-            draws: how many resamples.
-            seed: of the draws.
-            confidence: in (0, 1).
 
         Returns:
             The interval; its value is None where the metric is not defined.
@@ -236,11 +206,7 @@ def _silent() -> None:
 
 @torch.no_grad()
 def without_weights(network: nn.Module) -> nn.Module:
-    """A copy with all parameters at 0; buffers stay.
-
-    Args:
-        network: left as it is.
-    """
+    """A copy with all parameters at 0; buffers stay."""
     empty = copied(network)
     for parameter in empty.parameters():
         parameter.zero_()

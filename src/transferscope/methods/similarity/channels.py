@@ -20,8 +20,6 @@ from transferscope.networks.evaluate import as_taken, check_network_deterministi
 from transferscope.networks.given import takes_networks
 from transferscope.networks.modules import Granularity, core, hookable_parts
 
-__all__ = ["ChannelReuse", "channel_reuse", "channel_samples"]
-
 
 @dataclass(frozen=True)
 class ChannelReuse:
@@ -29,11 +27,8 @@ class ChannelReuse:
 
     Attributes:
         found: (label, module) to the channels of the reference found again in that network.
-        excitation: module to the largest activation of each channel of the reference in each image: float32
-            ``examples channels``, on the CPU.
-        unusable: module to why it was left out.
-        examples: how many images were used.
-        samples: module to positions an image gives.
+        excitation: module to the largest activation of each channel of the reference in each image: float32 ``examples
+            channels``, on the CPU.
     """
 
     found: Mapping[tuple[str, str], Reuse]
@@ -53,9 +48,6 @@ def channel_samples(output: Tensor, positions: int, channels_last: bool = False)
 
     Returns:
         ``examples positions channels``.
-
-    Raises:
-        MeasureError: another number of axes.
 
     >>> channel_samples(torch.arange(8.0).reshape(1, 2, 2, 2), 4).tolist()
     [[[0.0, 4.0], [1.0, 5.0], [2.0, 6.0], [3.0, 7.0]]]
@@ -129,21 +121,8 @@ def channel_reuse(
     channels × channels sums for each network and module, and the reference's ``examples channels``.
 
     Args:
-        reference: whose channels are looked for, P as a rule.
-        networks: label to network, of the same architecture.
-        loader: batches of images, in mixed order; a batch of one is left out.
         modules: names; all parts of ``granularity`` but the head where None.
-        granularity: ``stage``, ``block`` or ``layer``.
-        head: the classifying module, which is left out.
         positions: samples an image gives at most, spread over its positions; 1 looks at one position.
-        threshold: a channel counts as reused above this correlation.
-        device: ``auto``, ``cpu``, ``cuda``, ``mps``.
-        memory_format: of the forward passes.
-
-    Raises:
-        LoaderError: no batch of two examples or more.
-        ModuleNameError: a network has no such module.
-        MeasureError: no network; or a module of other width than in the batch before.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).requires_grad_(False)

@@ -1,8 +1,8 @@
 """CKA of networks on a data loader: all layers, all networks, one pass over the data.
 
-For people with networks and no study: :func:`cka` for one or two networks, :func:`cka_networks` for any
-number. k networks take k forward passes a batch. The Gram matrix of a module's output is computed while its
-hook runs, so feature maps are never kept; what a batch leaves behind is one Gram matrix a point.
+For people with networks and no study: :func:`cka` for one or two networks, :func:`cka_networks` for any number. k
+networks take k forward passes a batch. The Gram matrix of a module's output is computed while its hook runs, so feature
+maps are never kept; what a batch leaves behind is one Gram matrix a point.
 """
 
 import contextlib
@@ -22,19 +22,11 @@ from transferscope.methods.similarity.cka_points import Maps, ObservedNetwork
 from transferscope.methods.similarity.cka_result import CkaResult
 from transferscope.networks.activations import ActivationRecorder
 from transferscope.networks.batch import inputs_of
-from transferscope.networks.evaluate import (
-    autocast,
-    check_network_deterministic,
-    in_format,
-    preserved,
-    resolve_device,
-)
+from transferscope.networks.evaluate import autocast, check_network_deterministic, in_format, preserved, resolve_device
 from transferscope.networks.given import takes_networks
 from transferscope.networks.loader_check import LoaderFacts, check_repeatable
 from transferscope.networks.modules import Granularity, hookable_parts
 from transferscope.readable import readable
-
-__all__ = ["CkaEstimator", "CkaResult", "cka", "cka_networks"]
 
 _PROBE = 3
 
@@ -96,23 +88,20 @@ def cka_networks(
 ) -> CkaResult:
     """CKA of all layers of all networks with each other, in one pass over the data.
 
-    Networks are run in evaluation mode and given back as they were: weights, buffers, hooks, mode,
-    ``requires_grad``, device. All of them see the same batch, so the loader may shuffle. Definition and
-    estimator: see :mod:`transferscope.measures.cka`. Convolution maps and tokens are flattened, unless ``maps`` says
-    ``pooled``. Peak memory beyond the forward pass is one Gram matrix (``examples examples`` of a batch, float32) a
-    point.
+    Networks are run in evaluation mode and given back as they were: weights, buffers, hooks, mode, ``requires_grad``,
+    device. All of them see the same batch, so the loader may shuffle. Definition and estimator: see
+    :mod:`transferscope.measures.cka`. Convolution maps and tokens are flattened, unless ``maps`` says ``pooled``. Peak
+    memory beyond the forward pass is one Gram matrix (``examples examples`` of a batch, float32) a point.
 
     Args:
         networks: label to network; the same network may come twice.
         loader: batches: see :func:`~transferscope.networks.batch.inputs_of`. At least 4 examples each; a shorter last
             batch counts with its number of examples, one of fewer than 4 is dropped, and the result says so.
-        modules: names of modules (``relu#2`` is the second call), one list for all or one for each label; all
-            parts of ``granularity`` where None.
-        granularity: ``stage``, ``block`` or ``layer``.
+        modules: names of modules (``relu#2`` is the second call), one list for all or one for each label; all parts of
+            ``granularity`` where None.
         execution: device and number format of the forward passes.
         estimator: kernel, estimator, and what becomes of convolution maps.
-        repeatable: check first that the loader gives the same examples each time; False to take one that does
-            not.
+        repeatable: check first that the loader gives the same examples each time; False to take one that does not.
         on_batch: called with the number of examples counted so far.
         on_features: called with label, point and pooled features (``examples channels``) of every batch, inside the
             forward pass; a network under two labels is told once, under its first.
@@ -287,19 +276,18 @@ def cka(
     repeatable: bool = True,
     on_batch: Callable[[int], None] | None = None,
 ) -> CkaResult:
-    """CKA of all layers of two networks, or of one with itself: :func:`cka_networks` with labels ``a``
-    and ``b``.
+    """CKA of all layers of two networks, or of one with itself: :func:`cka_networks` with labels ``a`` and ``b``.
 
     Args:
         a: a network.
         b: another; the layers of ``a`` among themselves where None.
-        loader: as of :func:`cka_networks`; required.
-        modules: as of :func:`cka_networks`, by the labels ``a`` and ``b`` where they differ.
-        granularity: as of :func:`cka_networks`.
-        execution: as of :func:`cka_networks`.
-        estimator: as of :func:`cka_networks`.
-        repeatable: as of :func:`cka_networks`.
-        on_batch: as of :func:`cka_networks`.
+        loader: see :func:`cka_networks`; required.
+        modules: see :func:`cka_networks`, by the labels ``a`` and ``b`` where they differ.
+        granularity: see :func:`cka_networks`.
+        execution: see :func:`cka_networks`.
+        estimator: see :func:`cka_networks`.
+        repeatable: see :func:`cka_networks`.
+        on_batch: see :func:`cka_networks`.
 
     Returns:
         ``result.between("a", "b")`` is the matrix of two networks, ``result.between("a", "a")`` that of one.

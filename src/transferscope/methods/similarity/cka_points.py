@@ -12,8 +12,6 @@ from transferscope.networks.activations import ActivationRecorder
 from transferscope.networks.evaluate import as_taken
 from transferscope.networks.modules import core
 
-__all__ = ["Maps", "ObservedNetwork", "pooled"]
-
 Maps = Literal["flattened", "pooled"]
 """What becomes of feature maps and tokens: every position is a feature, or they are averaged over positions."""
 
@@ -42,17 +40,11 @@ class ObservedNetwork:
     """One network with the points to look at, and the Gram matrices of its latest batch.
 
     Args:
-        label: of the network, for messages.
-        model: on its device, in evaluation mode.
-        names: of modules or calls.
-        required: whether a module that cannot be compared is an error, or noted in ``unusable``.
-        maps: whether feature maps are flattened or pooled.
         on_features: told the label, the point and its pooled features (``examples channels``) in every batch, inside
             the forward pass: what it wants to keep it must copy.
 
     Attributes:
         points: name to index, known after :meth:`probe`.
-        unusable: name to reason.
         coarsest: the coarsest type of an output so far; it sets the level of rounding errors.
         finest: float64 if an output has that type, else float32: of the Gram matrices.
     """
@@ -84,12 +76,6 @@ class ObservedNetwork:
         """Find out which modules are called and comparable, before anything long is started.
 
         Two passes of different size: an output whose first axis does not grow with the examples is found.
-
-        Args:
-            inputs: two or three examples.
-
-        Raises:
-            ActivationError: a module asked for by name cannot be compared, or none can.
         """
         for count in (len(inputs), len(inputs) - 1):
             self._examples = count
@@ -163,13 +149,8 @@ class ObservedNetwork:
         them would keep the allocator from giving these back (100 MB for a ResNet-18).
 
         Args:
-            recorder: from :meth:`recorder`, entered.
-            inputs: of the batch, examples first.
             grams: ``points examples examples``, to be filled in the order of ``points``.
             offsets: ``points 2``, likewise.
-
-        Raises:
-            ActivationError: modules are called in another way than in the probe.
         """
         self._examples, self._into = len(inputs), (grams, offsets)
         # A copy: a network that begins in place must not change what the next one, or the caller, sees.

@@ -10,36 +10,22 @@ from transferscope.errors import ModuleNameError, nearest
 from transferscope.measures.cka import Kind
 from transferscope.readable import readable
 
-__all__ = ["CkaResult"]
-
 
 @readable
 @dataclass(frozen=True)
 class CkaResult:
     """CKA of every point of every network with every other.
 
-    A *point* is a module's output, or one call of it (``relu#2``). Points are in the order of the networks,
-    and in each network in the order of ``modules``.
+    A *point* is a module's output, or one call of it (``relu#2``). Points are in the order of the networks, and in each
+    network in the order of ``modules``.
 
     Attributes:
-        networks: labels.
-        modules: label to the names of its points.
         values: ``points points``, float64, symmetric, in [-1, 1] up to rounding; 0 where ``null``.
         null: ``points points``, bool: CKA is not defined there.
-        reasons: (label, point) to why it has none.
-        unusable: (label, module) to why a module chosen by granularity has no point (never called, no single
-            tensor).
-        examples: how many examples were counted; each batch counts with its number of them.
+        unusable: (label, module) to why a module chosen by granularity has no point (never called, no single tensor).
         dropped: how many were not: in a last batch too small for the estimator, or left out by the loader.
-        batches: how many batches were counted.
-        batch_size: examples of the first batch.
         last_batch: examples of the last batch counted; weighted accordingly where shorter.
         shuffled: the loader shuffles, so batches (not examples) differ from run to run, and CKA a little.
-        kind: of the kernel and the estimator.
-        maps: ``flattened`` or ``pooled``.
-        precision: of the forward passes.
-        memory_format: of the forward passes.
-        device: that was computed on.
     """
 
     networks: tuple[str, ...]
@@ -73,15 +59,8 @@ class CkaResult:
     def between(self, a: str, b: str) -> "np.ma.MaskedArray[Any, np.dtype[np.float64]]":
         """CKA of the points of one network with those of another.
 
-        Args:
-            a: label; rows.
-            b: label, may be ``a``; columns.
-
         Returns:
             ``points points``, masked where CKA is not defined.
-
-        Raises:
-            ModuleNameError: there is no such network.
         """
         span = self._span(a), self._span(b)
         return np.ma.MaskedArray(self.values[span], mask=self.null[span])
@@ -90,8 +69,8 @@ class CkaResult:
         """One row for each pair of points of each pair of networks (a network with itself included).
 
         Returns:
-            Dictionaries of ``network_a, module_a, network_b, module_b, cka, reason``; ``cka`` is None where
-            it is not defined, and ``reason`` then says why.
+            Dictionaries of ``network_a, module_a, network_b, module_b, cka, reason``; ``cka`` is None where it is not
+            defined, and ``reason`` then says why.
         """
         table: list[dict[str, str | float | None]] = []
         for index, a in enumerate(self.networks):

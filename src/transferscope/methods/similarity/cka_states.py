@@ -27,8 +27,6 @@ from transferscope.networks.evaluate import check_network_deterministic, in_form
 from transferscope.networks.modules import Granularity, hookable_parts
 from transferscope.readable import readable
 
-__all__ = ["StatesCka", "cka_states"]
-
 _PROBE = 3
 
 
@@ -38,14 +36,9 @@ class StatesCka:
     """What :func:`cka_states` found.
 
     Attributes:
-        labels: of the states, in order.
-        modules: names of the points that all states have, in order.
         values: ``modules states states``, float64, symmetric in the states; 0 where ``null``.
         null: ``modules states states``, bool: CKA is not defined there.
-        examples: how many were counted.
-        batch_size: of the first batch.
         groups: how often each state was loaded; 1 where the Gram matrices fit the budget.
-        gram_bytes: of the Gram matrices that were held at once.
     """
 
     labels: tuple[str, ...]
@@ -72,24 +65,11 @@ def cka_states(
     """CKA between all states, module by module, over the same batches; see the module's text for its memory.
 
     Args:
-        states: label to a function that gives the network; called once for each group of modules. Networks are run
-            in evaluation mode and given back as they were.
+        states: label to a function that gives the network; called once for each group of modules. Networks are run in
+            evaluation mode and given back as they were.
         batches: of tensors, or as a ``DataLoader`` gives them; the same each time they are iterated, in mixed order. A
             last batch too small for the estimator is left out.
-        granularity: ``stage``, ``block`` or ``layer``.
-        device: where to compute; Gram matrices are kept on the CPU.
-        memory_format: of the forward passes.
-        kind: of kernel and estimator: see :mod:`transferscope.measures.cka`.
-        maps: feature maps ``flattened`` or ``pooled``.
         memory: bytes of Gram matrices held at once, at most, but for one module at least.
-
-    Returns:
-        A matrix over the states for every module.
-
-    Raises:
-        MeasureError: there is no state, a state has other modules, or a batch of too few examples that is not the last.
-        LoaderError: there are no batches.
-        ActivationError: a network has no module whose output can be compared.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)).requires_grad_(False)
@@ -145,7 +125,6 @@ class _Room:
     """Gram matrices and offsets of all states: one pair for each batch, on the CPU.
 
     Attributes:
-        points: names, the same for all states.
         grams: ``states points examples examples`` of each batch.
         offsets: ``states points 2`` of each batch.
         coarsest: type of an output so far; it sets the level of rounding errors.

@@ -13,24 +13,13 @@ from transferscope.errors import MeasureError
 from transferscope.measures.logistic import LogisticFit, Scaling, fit_logistic, scaling
 from transferscope.measures.metrics import metric, per_example_loss
 
-__all__ = ["LinearProbe", "linear_probe"]
-
 # Where a weak penalty meets classes that can be separated, the objective is flat long before its minimum.
 _TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class LinearProbe:
-    """A fitted probe.
-
-    Attributes:
-        scaling: of the training features.
-        fit: the classifier on standardised features.
-        penalty: the chosen one.
-        at_edge: whether that is the strongest or weakest of several.
-        validation_metric: with it; None where the metric is undefined.
-        validation_loss: with it, in nats.
-    """
+    """A fitted probe."""
 
     scaling: Scaling
     fit: LogisticFit
@@ -60,14 +49,6 @@ def linear_probe(
 
     Args:
         train: features ``examples features`` and labels.
-        validation: as ``train``.
-        classes: how many classes or labels.
-        penalties: to choose from, as of :func:`~transferscope.measures.logistic.fit_logistic`.
-        task: ``single`` or ``multi``.
-        metric_name: ``top1``, ``top5`` or ``auc``.
-
-    Raises:
-        MeasureError: no penalties, or features and labels that do not fit.
 
     Example:
         >>> import torch

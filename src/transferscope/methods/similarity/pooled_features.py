@@ -9,8 +9,6 @@ from torch import Tensor
 from transferscope.measures.linear_similarity import canonical_correlation, decompose, procrustes_of
 from transferscope.measures.rsa import dissimilarities, rank_scores, rsa_of
 
-__all__ = ["RSA_IMAGES", "PooledFeatures"]
-
 RSA_IMAGES = 1024
 """RSA looks at the first so many images: pairs grow with their square."""
 
@@ -27,13 +25,7 @@ class PooledFeatures:
         self._batches: dict[str, dict[str, list[Tensor]]] = {}
 
     def take(self, label: str, module: str, features: Tensor) -> None:
-        """Keep a batch.
-
-        Args:
-            label: of the network.
-            module: whose output it is.
-            features: ``examples channels``.
-        """
+        """Keep a batch."""
         kept = features.detach().to("cpu", torch.float32, copy=True)
         self._batches.setdefault(module, {}).setdefault(label, []).append(kept)
 

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, fx
 from torch.utils import _pytree as pytree
 
-__all__ = ["AbstractRoute", "Cut", "CutValues", "Found", "Untraceable", "cloned", "holding", "same", "tensors_of"]
-
 
 class Untraceable(Exception):  # noqa: N818 - a finding inside this package that becomes a reason, not a failure
     """One way of tracing does not fit the network; the words say why."""
@@ -19,17 +17,7 @@ class Untraceable(Exception):  # noqa: N818 - a finding inside this package that
 
 @dataclass(frozen=True)
 class Cut:
-    """A place in the forward pass.
-
-    Attributes:
-        index: its number in :attr:`Trace.cuts`; 0 is the input.
-        name: the part that is used next.
-        before: parts that are used before it alone.
-        after: parts that are used after it alone, or never.
-        shared: parts that are used on both sides.
-        shapes: of the tensors that are kept there, for the example.
-        bytes_per_example: of these tensors.
-    """
+    """A place in the forward pass."""
 
     index: int
     name: str
@@ -91,14 +79,7 @@ class AbstractRoute(abc.ABC):
 
 @dataclass(frozen=True)
 class Found:
-    """What a way of tracing found.
-
-    Attributes:
-        route: runs it.
-        cuts: in the order of the forward pass.
-        refused: part that comes next, and why there is no cut before it.
-        graph: of ``torch.fx``, if it is one.
-    """
+    """What a way of tracing found."""
 
     route: AbstractRoute
     cuts: tuple[Cut, ...]
@@ -106,7 +87,7 @@ class Found:
     graph: fx.Graph | None = None
 
     def renumbered(self, cuts: tuple[Cut, ...], refused: Mapping[str, str]) -> "Found":
-        """With some of its cuts only."""
+        """Keep some of the cuts only."""
         numbered = tuple(replace(cut, index=index) for index, cut in enumerate(cuts))
         return replace(self, cuts=numbered, refused=dict(refused))
 

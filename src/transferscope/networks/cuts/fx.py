@@ -10,8 +10,6 @@ from torch import Tensor, fx, nn
 
 from transferscope.networks.cuts.cuts import AbstractRoute, Cut, CutValues, Found, Untraceable, tensors_of
 
-__all__ = ["find_graph"]
-
 
 @final
 class _Tracer(fx.Tracer):
@@ -96,12 +94,12 @@ class _Graph(AbstractRoute):
         return frozenset().union(*self._used[start:stop])
 
     def parameters(self, cut: Cut) -> tuple[frozenset[str], frozenset[str]]:
-        """As of the base class."""
+        """See the base class."""
         last, _ = self.boundary[cut.name]
         return self.used(0, last + 1), self.used(last + 1, len(self.order))
 
     def run(self, first: Cut | None, given: Any, second: Cut | None) -> Any:
-        """As of the base class."""
+        """See the base class."""
         if first is None:
             start, env = 1, {self.order[0]: given}
         else:
@@ -178,16 +176,6 @@ def find_graph(
     """The cuts of a network that ``torch.fx`` can trace, not yet verified.
 
     Between two parts the place with the fewest bytes is taken, of equals the last.
-
-    Args:
-        model: in evaluation mode.
-        example: a batch.
-        parts: their names.
-        owned: parameters of each part.
-        most_tensors: kept at a cut.
-
-    Raises:
-        Untraceable: the network's own code cannot be traced, or not be run as traced.
     """
     graph, fixed = _traced(model, parts)
     route = _Graph(model, graph, fixed)

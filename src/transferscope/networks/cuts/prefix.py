@@ -9,10 +9,9 @@ from torch import Tensor
 
 from transferscope.networks.batch import labels_of
 from transferscope.networks.batchnorm import tracked_norms
-from transferscope.networks.cuts.trace import Cut, CutValues, Trace
+from transferscope.networks.cuts.cuts import Cut, CutValues
+from transferscope.networks.cuts.trace import Trace
 from transferscope.networks.evaluate import network_inputs
-
-__all__ = ["KeptPrefix", "find_prefix"]
 
 
 @final
@@ -23,14 +22,9 @@ class KeptPrefix:
     comes out is the same to the last bit. What was kept is forgotten as soon as a parameter before the cut has changed.
 
     Args:
-        trace: of the live network.
-        cut: one of its cuts.
-        budget: bytes that may be kept.
         layers: names of the batch norms with running statistics before the cut.
 
     Attributes:
-        cut: as given.
-        kept_bytes: so far.
         runs: batches that went through what lies before the cut so far, and those that came from memory.
     """
 
@@ -73,9 +67,6 @@ class KeptPrefix:
 
         Args:
             name: of the batches; the same name always stands for the same batches in the same mode.
-            batches: of images, with labels or without.
-            device: of the network.
-            memory_format: of the images.
         """
         kept = self._kept.setdefault(name, {})
         if self._counts.get(name) == len(kept):
@@ -124,18 +115,9 @@ def find_prefix(
 ) -> tuple[KeptPrefix | None, str]:
     """The longest part of a network that does not depend on some parameters, and a word on it.
 
-    Args:
-        trace: of the live network.
-        parameters: names of those that will change.
-        example: a batch of inputs on the network's device.
-        budget: bytes that may be kept.
-
     Returns:
         The prefix, or None where nothing can be kept (the first module changes, or there is no cut); and how points are
         evaluated, for a report.
-
-    Raises:
-        ModuleNameError: there is no such parameter.
     """
     cut = trace.cut_for(parameters)
     if cut is None:

@@ -20,8 +20,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from transferscope.networks.cuts.cuts import AbstractRoute, Cut, CutValues, Found, Untraceable, tensors_of
 
-__all__ = ["find_replay"]
-
 _INPUT = -1
 
 
@@ -133,7 +131,7 @@ class _Replay(AbstractRoute):
         self.call: dict[str, int | None] = {}
 
     def parameters(self, cut: Cut) -> tuple[frozenset[str], frozenset[str]]:
-        """As of the base class."""
+        """See the base class."""
         return self.sides[cut.name]
 
     def ancestors(self, number: int) -> set[int]:
@@ -161,7 +159,7 @@ class _Replay(AbstractRoute):
         return found
 
     def run(self, first: Cut | None, given: Any, second: Cut | None) -> Any:
-        """As of the base class."""
+        """See the base class."""
         start = None if first is None else self.call[first.name]
         if first is not None and start is None:
             given = self.protected(first, given.values)[0]
@@ -224,17 +222,7 @@ def _map(blanks: Any, device: torch.device) -> Any:
 
 
 def find_replay(model: nn.Module, example: Tensor, parts: Sequence[str], owned: Mapping[str, list[str]]) -> Found:
-    """The cuts of a network from the record of one forward pass, not yet verified.
-
-    Args:
-        model: in evaluation mode.
-        example: a batch.
-        parts: their names.
-        owned: parameters of each part.
-
-    Raises:
-        Untraceable: the forward pass cannot be recorded.
-    """
+    """The cuts of a network from the record of one forward pass, not yet verified."""
     try:
         record, calls = _recorded(model, example.clone())
     except Exception as error:  # a network's own code may not stand being watched

@@ -31,8 +31,6 @@ from transferscope.networks.cuts.replay import find_replay
 from transferscope.networks.evaluate import check_network_deterministic, preserved
 from transferscope.networks.modules import Granularity, named_parts, parts_parameters
 
-__all__ = ["Cut", "CutValues", "Sides", "Trace", "trace"]
-
 Kind = Literal["graph", "replay", "none"]
 
 
@@ -41,9 +39,7 @@ class Sides:
     """The parameters of a network by the side of a cut they are used on.
 
     Attributes:
-        before: used before the cut alone.
         after: used after it alone, or never. These may change while what lies before is kept.
-        shared: used on both sides.
     """
 
     before: tuple[str, ...]
@@ -60,22 +56,13 @@ class Trace:
     network itself, containers of parts) are not called by a ``graph``.
 
     Attributes:
-        model: the network.
-        kind: ``graph``, ``replay`` or ``none``.
-        parts: names at the granularity, in the order in which the network defines them.
-        cuts: in the order of the forward pass; the first is the input itself.
         refused: places that are no cuts, by the part that comes next, and why.
         reason: why it is not a ``graph``; None if it is one.
         graph: of ``torch.fx``, parts as single nodes; None if it is not a ``graph``.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        kind: Kind,
-        owned: Mapping[str, list[str]],
-        found: Found | None,
-        reason: str | None,
+        self, model: nn.Module, kind: Kind, owned: Mapping[str, list[str]], found: Found | None, reason: str | None
     ) -> None:
         self.model, self.kind, self.reason = model, kind, reason
         self.parts = tuple(owned)
@@ -89,39 +76,17 @@ class Trace:
         return f"Trace({type(self.model).__name__}, {self.kind}, {len(self.cuts)} cuts of {len(self.parts)} parts)"
 
     def prefix(self, cut: Cut) -> Callable[[Tensor], CutValues]:
-        """What lies before a cut: from images to the values that the rest needs.
-
-        Args:
-            cut: one of :attr:`cuts`.
-
-        Raises:
-            ModuleNameError: it is a cut of another trace.
-        """
+        """What lies before a cut: from images to the values that the rest needs."""
         route = self._checked(cut)
         return lambda images: route.run(None, images, cut)
 
     def suffix(self, cut: Cut) -> Callable[[CutValues], Any]:
-        """What lies after a cut: from its values to the network's output. The values are left as they are.
-
-        Args:
-            cut: one of :attr:`cuts`.
-
-        Raises:
-            ModuleNameError: it is a cut of another trace.
-        """
+        """What lies after a cut: from its values to the network's output. The values are left as they are."""
         route = self._checked(cut)
         return lambda values: route.run(cut, values, None)
 
     def between(self, first: Cut, second: Cut) -> Callable[[CutValues], CutValues]:
-        """What lies between two cuts: so that a cache moves on from cut to cut without starting at the images.
-
-        Args:
-            first: one of :attr:`cuts`.
-            second: the same, or a later one.
-
-        Raises:
-            ModuleNameError: a cut of another trace, or ``second`` lies before ``first``.
-        """
+        """What lies between two cuts: so that a cache moves on from cut to cut without starting at the images."""
         route = self._checked(first)
         self._checked(second)
         if second.index < first.index:
@@ -138,14 +103,8 @@ class Trace:
     def cut_before(self, part: str) -> Cut | None:
         """The last cut before anything of a part is used: what lies before it never changes with the part.
 
-        Args:
-            part: one of :attr:`parts`.
-
         Returns:
             The input itself where nothing closer separates; None where there are no cuts at all.
-
-        Raises:
-            ModuleNameError: there is no such part (the nearest names are offered).
         """
         if part not in self._owned:
             raise ModuleNameError(
@@ -154,14 +113,7 @@ class Trace:
         return self.cut_for(self._owned[part])
 
     def cut_for(self, parameters: Iterable[str]) -> Cut | None:
-        """The last cut that has all of ``parameters`` on its far side: for groups of parts, or parts of parts.
-
-        Args:
-            parameters: names as in ``model.named_parameters()``.
-
-        Raises:
-            ModuleNameError: there is no such parameter (the nearest names are offered).
-        """
+        """The last cut that has all of ``parameters`` on its far side: for groups of parts, or parts of parts."""
         wanted = set(parameters)
         known = {name for names in self._owned.values() for name in names}
         for name in sorted(wanted - known):
@@ -171,11 +123,7 @@ class Trace:
         return next((cut for cut in reversed(self.cuts) if wanted <= set(self.sides(cut).after)), None)
 
     def sides(self, cut: Cut) -> Sides:
-        """The parameters by the side of a cut they are used on: each is on one side, or named as shared.
-
-        Raises:
-            ModuleNameError: it is a cut of another trace.
-        """
+        """The parameters by the side of a cut they are used on: each is on one side, or named as shared."""
         before, after = self._checked(cut).parameters(cut)
         names = [name for names in self._owned.values() for name in names]
         return Sides(
@@ -209,15 +157,9 @@ def trace(
     Args:
         model: any network that takes one tensor, and gives the same output twice in evaluation mode.
         example: a batch of inputs on the network's device; its first two are used.
-        granularity: of the parts: ``stage``, ``block`` or ``layer``.
-        head: the classifying module, which is then a part of its own.
         most_tensors: a place where more tensors than this would have to be kept is no cut (inside a dense block
             everything made so far is still needed).
         way: ``graph`` or ``replay`` alone, in place of one after the other.
-
-    Raises:
-        ArchitectureError: the network gives other outputs for the same input in evaluation mode.
-        ModuleNameError: there is no module ``head``.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -275,11 +217,7 @@ def _verified(model: nn.Module, found: Found, example: Tensor) -> Found:
 
 
 def _checked_cut(
-    route: AbstractRoute,
-    cut: Cut,
-    before: tuple[Cut, list[CutValues]] | None,
-    inputs: list[Tensor],
-    wanted: list[Any],
+    route: AbstractRoute, cut: Cut, before: tuple[Cut, list[CutValues]] | None, inputs: list[Tensor], wanted: list[Any]
 ) -> tuple[list[CutValues], str | None]:
     """The values at a cut for each input, and why it is none; None if it is one.
 

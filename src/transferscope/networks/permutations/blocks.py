@@ -1,7 +1,7 @@
 """Which hidden units of a network may change places: a partition that is refined as the network is read.
 
-Every position of every axis of a parameter is an *atom*. Atoms that must move together are in one row of a *block*;
-the rows of a block may be permuted freely, all its columns at once. Reading an operation either makes two rows one
+Every position of every axis of a parameter is an *atom*. Atoms that must move together are in one row of a *block*; the
+rows of a block may be permuted freely, all its columns at once. Reading an operation either makes two rows one
 (:meth:`Blocks.couple`), keeps some rows from mixing with others (:meth:`Blocks.restrict`), or holds rows in place
 (:meth:`Blocks.fix`). What is never refined stays a symmetry.
 """
@@ -10,8 +10,6 @@ from typing import final
 
 import numpy as np
 import numpy.typing as npt
-
-__all__ = ["Atoms", "Blocks"]
 
 Atoms = npt.NDArray[np.int64]
 

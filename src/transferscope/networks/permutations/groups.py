@@ -24,8 +24,6 @@ from transferscope.networks.permutations.reading import Reading, read, saved
 from transferscope.networks.permutations.trace import Operations, operations
 from transferscope.networks.permutations.units import Group, Order, Place
 
-__all__ = ["PermutationGroups", "permutation_groups"]
-
 
 @final
 @dataclass(frozen=True)
@@ -34,7 +32,6 @@ class PermutationGroups:
 
     Attributes:
         groups: of plain units, and of wholes with groups of their own.
-        operations: the graph they were read from.
         share: of the parameters (by number of entries) that some group moves.
         fixed: parameters that nothing moves although they have an axis of two or more.
     """
@@ -63,11 +60,7 @@ class PermutationGroups:
         """A state with units permuted: wholes first, then the units within the whole that now has the place.
 
         Args:
-            state: parameters and buffers by name; left as it is.
             orders: for each group's name which unit comes to each place; groups that are not named stay.
-
-        Raises:
-            AlignmentError: an unknown name, or no permutation of the group's units.
         """
         known = {group.name: group for group in self.every()}
         for name, order in orders.items():
@@ -90,10 +83,6 @@ def permutation_groups(model: nn.Module, example: Tensor) -> PermutationGroups:
     Args:
         model: takes one tensor of images; left as it was. What it computes for an image must not depend on the others.
         example: a batch of images on the network's device; its first is used.
-
-    Raises:
-        AlignmentError: the forward pass cannot be traced, or has an operation for which there is no rule (which is
-            named).
 
     Example:
         >>> import torch
@@ -146,8 +135,8 @@ def _with_neighbours(groups: Sequence[Group], readings: Sequence[Reading]) -> li
 def _wholes(within: Reading, whole: Reading) -> tuple[list[Group], npt.NDArray[np.bool_]]:
     """Groups of wholes, with the groups within each; and which atoms they take.
 
-    A block of the second reading is one of wholes where the first reading keeps its rows apart. It is taken if what
-    the first reading found lies within its rows, alike in all of them.
+    A block of the second reading is one of wholes where the first reading keeps its rows apart. It is taken if what the
+    first reading found lies within its rows, alike in all of them.
     """
     size = max(1, *(int(table.max()) + 1 for table in (*within.tables, *whole.tables)), within.known)
     taken = np.zeros(size, dtype=bool)

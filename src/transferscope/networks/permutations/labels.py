@@ -10,15 +10,12 @@ import numpy as np
 from transferscope.networks.permutations.blocks import Atoms, Blocks
 from transferscope.networks.permutations.values import Label, Value
 
-__all__ = ["Labels"]
-
 
 @final
 class Labels:
     """Operations on values: each refines the partition until the operation commutes with every permutation left.
 
     Args:
-        blocks: the partition.
         whole: where an axis was unfolded in two (heads and their units, groups and their channels): False to let the
             finer move within each coarser one, which stays; True to let the coarser move as wholes.
     """

@@ -6,8 +6,6 @@ from typing import Any
 from transferscope.networks.permutations.rules import Call, Rule, UnknownOperation, enter
 from transferscope.networks.permutations.values import Label, Value
 
-__all__ = ["PRODUCTS"]
-
 PRODUCTS: dict[str, Rule] = {}
 """Rules by the name of the operation."""
 

@@ -16,8 +16,6 @@ from transferscope.networks.permutations.trace import Operations, state_of
 from transferscope.networks.permutations.units import Group, Place, Slot
 from transferscope.networks.permutations.values import Label, Value
 
-__all__ = ["Reading", "read", "saved"]
-
 
 @final
 class Reading:
@@ -25,7 +23,6 @@ class Reading:
 
     Attributes:
         tables: blocks of units that may change places, ``units columns``.
-        known: atoms below this number lie in parameters and buffers.
         seen: by node, for every label of its value: the axes, and an atom of a parameter for each of its blocks.
     """
 

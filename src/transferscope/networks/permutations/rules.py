@@ -13,8 +13,6 @@ from transferscope.networks.permutations.blocks import Atoms
 from transferscope.networks.permutations.labels import Labels
 from transferscope.networks.permutations.values import Value
 
-__all__ = ["UNIFORM", "Call", "Reader", "Rule", "UnknownOperation", "enter"]
-
 _ELEMENTWISE = frozenset(
     ("hardswish", "hardswish_", "dropout_", "mish", "mish_", "relu6", "relu6_", "selu", "selu_", "celu", "celu_",
      "prelu", "rrelu", "softplus")
@@ -34,14 +32,7 @@ class UnknownOperation(Exception):  # noqa: N818 - a finding of a rule that beco
 @final
 @dataclass(frozen=True)
 class Call:
-    """One operation as its rule sees it.
-
-    Attributes:
-        name: of the operation, without its overload.
-        node: of the graph.
-        given: arguments by name, defaults included; tensors as values.
-        reader: that reads the graph.
-    """
+    """One operation as its rule sees it."""
 
     name: str
     node: fx.Node
@@ -55,16 +46,12 @@ class Call:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the outcome."""
+        """The shape of the result."""
         return tuple(self.node.meta["val"].shape)
 
     @property
     def value(self) -> Value:
-        """The first argument.
-
-        Raises:
-            UnknownOperation: it is no tensor.
-        """
+        """The first argument."""
         found = next((self.given[name] for name in ("self", "input", "x") if name in self.given), None)
         if not isinstance(found, Value):
             raise UnknownOperation("its first argument is no tensor")
@@ -99,13 +86,11 @@ class Reader:
     """Reads a graph node by node; afterwards the partition of ``labels`` holds the symmetries of the network.
 
     Args:
-        labels: the operations on values.
         rules: by the name of the operation; what torch knows to be elementwise needs none.
         slabs: of weights of grouped convolutions, by name of their input node: ``groups channels`` atoms of the input
             channels, which lie on one axis for all groups.
 
     Attributes:
-        values: what each node gives.
         places: nodes where units can be seen: what enters and leaves sums of products.
     """
 
@@ -115,11 +100,7 @@ class Reader:
         self.places: dict[fx.Node, None] = {}
 
     def read(self, node: fx.Node) -> None:
-        """Take in one call.
-
-        Raises:
-            AlignmentError: there is no rule for it, and units that could be permuted enter it.
-        """
+        """Take in one call."""
         if node.op == "output":
             for source in node.all_input_nodes:
                 for value in _each(self.values[source]):

@@ -5,8 +5,6 @@ from typing import Any
 from transferscope.networks.permutations.rules import UNIFORM, Call, Rule, UnknownOperation, enter
 from transferscope.networks.permutations.values import Label, Value
 
-__all__ = ["SHAPES"]
-
 SHAPES: dict[str, Rule] = {}
 """Rules by the name of the operation."""
 

@@ -13,8 +13,6 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from transferscope.errors import AlignmentError
 from transferscope.networks.copies import copied
 
-__all__ = ["Operations", "evaluation_copy", "operations", "run_together", "state_of"]
-
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name: the live tensors."""
@@ -26,11 +24,8 @@ class Operations:
     """A forward pass as a graph of ATen operations with sizes.
 
     Attributes:
-        graph: its nodes; every node's ``meta["val"]`` has the sizes of what it gives.
-        state: the input node of each parameter and buffer.
-        images: the input node of the images.
-        saved: names of parameters, and of buffers that are saved with the network; the others are made anew whenever
-            it is loaded.
+        saved: names of parameters, and of buffers that are saved with the network; the others are made anew whenever it
+            is loaded.
     """
 
     graph: fx.GraphModule
@@ -40,7 +35,7 @@ class Operations:
 
     @property
     def nodes(self) -> list[fx.Node]:
-        """In the order of the forward pass."""
+        """The nodes, in the order of the forward pass."""
         return list(self.graph.graph.nodes)
 
 
@@ -62,15 +57,7 @@ def _plain_attention() -> Iterator[None]:
 
 
 def operations(model: nn.Module, example: Tensor) -> Operations:
-    """Trace a network in evaluation mode. Nothing is computed; the network is left as it was.
-
-    Args:
-        model: takes one tensor.
-        example: images; the graph holds for their number alone.
-
-    Raises:
-        AlignmentError: its forward pass cannot be traced.
-    """
+    """Trace a network in evaluation mode. Nothing is computed; the network is left as it was."""
     state = {name: tensor.detach() for name, tensor in state_of(model).items()}
 
     # What a network keeps for later (a bias made once for evaluation) must not be a stand-in afterwards.
@@ -106,15 +93,7 @@ def run_together(
     receive: Callable[[fx.Node, Tensor, Tensor], None],
     wanted: frozenset[str],
 ) -> None:
-    """Run one graph with two states side by side; a value is let go after its last use.
-
-    Args:
-        traced: of images of this shape.
-        states: parameters and buffers of both networks.
-        images: for both.
-        receive: given a node and what both networks have there.
-        wanted: names of the nodes to pass on.
-    """
+    """Run one graph with two states side by side; a value is let go after its last use."""
     nodes = traced.nodes
     last: dict[fx.Node, fx.Node] = {}
     for node in nodes:

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from transferscope.networks.permutations.blocks import Atoms
 
-__all__ = ["Group", "Order", "Place", "Slot"]
-
 Order = npt.NDArray[np.int64]
 
 
@@ -19,8 +17,6 @@ class Slot:
     """Where the units of a group lie in one parameter or buffer.
 
     Attributes:
-        tensor: its name.
-        axis: along which they lie.
         index: ``units columns``, positions along the axis: a unit may have several (its place at every position of a
             flattened map; queries and keys of one unit).
         rows: range of axis 0 that is concerned; None for all. Of a grouped convolution's weight, whose input channels
@@ -38,8 +34,6 @@ class Place:
     """Where the activations of a group's units can be seen.
 
     Attributes:
-        node: of the graph.
-        axes: of its value, those that units lie along.
         index: ``units columns``, positions along these axes, flattened in their order.
         beside: names of the groups whose units lie along other axes of the value: only when these are in their places
             do two networks show the same samples there.
@@ -57,10 +51,7 @@ class Group:
 
     Attributes:
         name: the parameter and axis where they first occur.
-        units: how many.
         atoms: ``units columns``, numbers of all their positions.
-        slots: in parameters and buffers.
-        places: in activations.
         inner: where the units are wholes (heads, groups of channels): for each of them its own groups, in the same
             order for all; empty for plain units.
     """

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from transferscope.networks.permutations.blocks import Atoms
 
-__all__ = ["Label", "Value"]
-
 
 @dataclass(frozen=True)
 class Label:
@@ -14,7 +12,6 @@ class Label:
     Attributes:
         axes: of the tensor, one for each dimension of ``atoms``; where an axis was unfolded the coarser comes first
             (heads before the units of a head).
-        atoms: with the sizes of these axes.
     """
 
     axes: tuple[int, ...]
@@ -23,14 +20,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor as seen by permutations.
-
-    Attributes:
-        shape: sizes.
-        labels: axes with units that may move. Positions of all other axes stay.
-        live: it depends on the network's input.
-        uniform: all its entries are equal, whatever their place.
-    """
+    """A tensor as seen by permutations."""
 
     shape: tuple[int, ...]
     labels: tuple[Label, ...] = ()
