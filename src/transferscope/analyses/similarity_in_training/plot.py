@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from transferscope.keys import shown
 from transferscope.plots.axes import EPOCHS, Axis, Names, Ramp, Steps, tints
 from transferscope.plots.panels import Frame, facets, heat_map, kept_names, present
 from transferscope.plots.theme import LIMIT, Figure, among, hover
@@ -11,7 +12,7 @@ from transferscope.plots.theme import LIMIT, Figure, among, hover
 __all__ = ["figures"]
 
 _TO_P = ("P/P-T", "P/RI-T")
-_MAPS = {"P-T × P-T": ("P_T", "P_T"), "RI-T × RI-T": ("RI_T", "RI_T"), "RI-T × P-T": ("RI_T", "P_T")}
+_MAPS = (("P_T", "P_T"), ("RI_T", "RI_T"), ("RI_T", "P_T"))
 _MOST_MODULES = 30
 _RAMP = Ramp("cka", "CKA", 0, 1)
 _ENDS = _RAMP.legend("0 unrelated", "1 same up to rotation and scale")
@@ -72,7 +73,7 @@ def _modules(rows: pl.DataFrame) -> Figure:
 
 def _maps(known: pl.DataFrame) -> Figure:
     panels = []
-    for title, (one, other) in _MAPS.items():
+    for one, other in _MAPS:
         itself = one == other
         partner = pl.col("a") == pl.col("b") if itself else (pl.col("variant_b") == other) & (
             pl.col("seed_a") == pl.col("seed_b"))  # fmt: skip
@@ -83,11 +84,12 @@ def _maps(known: pl.DataFrame) -> Figure:
             means = pl.concat([means, mirrored.select(epoch_a="epoch_b", epoch_b="epoch_a", cka="cka")])
         if not 0 < means.height <= LIMIT:
             continue
-        first, second = title.split(" × ")
+        first, second = shown(one), shown(other)
         text = hover(f"{first} at ", pl.col("epoch_a"), f", {second} at ", pl.col("epoch_b"), ": ",
                      pl.col("cka").round(3))  # fmt: skip
         across, down = Steps("epoch_b", f"Epoch of {second} (count)"), Steps("epoch_a", f"Epoch of {first} (count)")
-        panels.append(heat_map(means.with_columns(text), across, down, _RAMP, title=title, width=210, height=210))
+        panels.append(heat_map(means.with_columns(text), across, down, _RAMP, title=f"{first} × {second}",
+                               width=210, height=210))  # fmt: skip
     return Figure(
         name="epochs",
         title="Every epoch against every epoch",
