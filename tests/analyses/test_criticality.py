@@ -10,7 +10,7 @@ from tests.estimates import estimate_of, estimates_of
 from tests.studies import Diverging
 from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.criticality.analysis import Criticality
-from transferscope.analyses.criticality.plot import chart, figures
+from transferscope.analyses.criticality.plot import figures
 from transferscope.analyses.criticality.summary import free_modules, summary_of
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate
@@ -128,7 +128,6 @@ def test_pictures(found) -> None:
     assert [figure.name for figure in drawn] == ["modules-direct", "modules-optimisation", "modules-final", "valleys"]
     assert len(drawn[-1].panels) == 6
     assert "1 − top-1 accuracy on training images" in drawn[-1].caption
-    chart(table).to_dict()
     assert figures(table.clear(), "top1") == ()
 
 

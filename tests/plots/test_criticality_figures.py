@@ -37,7 +37,7 @@ def test_axes_are_distance_and_noise() -> None:
         (pl.col("level") == "point") & (pl.col("network") == "P-T[0]") & (pl.col("module") == "classifier")
     )
     assert sorted(row["value"] for row in first) == pytest.approx(sorted(asked["value"].to_list()))
-    (start,) = [row for row in first if (row["x"], row["y"]) == ("0", "0.1")]
+    (start,) = [row for row in first if (row["distance"], row["sigma"]) == ("0", "0.1")]
     assert start["value"] == pytest.approx(0.05 + 0.6 + 0.05)
 
 
@@ -88,8 +88,8 @@ def test_distances_are_told_apart_however_small() -> None:
 def test_a_module_that_never_moved_has_one_place() -> None:
     still = criticality_table().with_columns(distance=pl.when(pl.col("level") == "point").then(0.0))
     found = cells(valleys(still).panels[0])
-    assert [row["x"] for row in found] == ["0"] * 3
-    assert len({row["y"] for row in found}) == 3
+    assert [row["distance"] for row in found] == ["0"] * 3
+    assert len({row["sigma"] for row in found}) == 3
 
 
 def test_what_is_not_finite_is_dark_and_said() -> None:
@@ -98,7 +98,7 @@ def test_what_is_not_finite_is_dark_and_said() -> None:
     gone = (pl.col("level") == "point") & (pl.col("module") == "stem") & (pl.col("sigma") == 0.1)
     figure = valleys(table.with_columns(value=pl.when(~gone).then(pl.col("value"))))
     top = figure.panels[0].to_dict()["encoding"]["color"]["scale"]["domain"][1]
-    lost = [row for row in cells(figure.panels[0]) if row["y"] == "0.1"]
+    lost = [row for row in cells(figure.panels[0]) if row["sigma"] == "0.1"]
     assert [row["value"] for row in lost] == [top] * 3
     assert all(row["hover"].endswith("not finite") for row in lost)
     assert "What is not finite has the darkest colour." in figure.caption
@@ -125,7 +125,7 @@ def test_of_many_modules_the_same_are_drawn_of_every_network() -> None:
     titles = [panel.to_dict()["title"] for panel in valley.panels]
     assert len(titles) == 24
     assert [title["subtitle"] for title in titles[:12]] == [title["subtitle"] for title in titles[12:]]
-    assert "12 of 50 modules." in valley.caption
+    assert "12 of 50 modules are drawn" in valley.caption
     assert "40 of 50 modules are drawn" in bars.caption
     ticks = bars.panels[0].to_dict()["layer"][0]["encoding"]["x"]["axis"]["values"]
     assert ticks[0] == "…denselayer0"

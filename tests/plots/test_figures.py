@@ -1,5 +1,4 @@
 import functools
-import importlib
 import re
 from typing import Any
 
@@ -8,11 +7,8 @@ import pytest
 
 from tests.report import synthetic
 from transferscope.analyses.learning_curves import plot as learning_curves
-from transferscope.analyses.learning_rate import plot as learning_rate
-from transferscope.analyses.learning_rate.analysis import choose
 from transferscope.analyses.path import plot as path
 from transferscope.analyses.similarity import plot as similarity
-from transferscope.errors import AnalysisError
 from transferscope.plots.theme import LIMIT, colour, pair_rank
 from transferscope.report.figures import figures, is_drawn
 from transferscope.study.registry import BUILT_IN, analysis_type
@@ -100,35 +96,6 @@ def test_one_colour_per_variant_everywhere() -> None:
     assert len(set(known)) == 5
 
 
-def test_the_ringed_rate_is_the_one_the_analysis_chooses() -> None:
-    table = synthetic.learning_rate_table()
-    for row in learning_rate.chosen(table).to_dicts():
-        assert row["learning_rate"] == choose(table, row["variant"])
-    # a rate at which one of two seeds diverged loses against a worse one at which none did
-    better = pl.col("learning_rate") == choose(table, "P_T")
-    broken = table.with_columns(
-        pl.when(better & (pl.col("seed") == 1000)).then(True).otherwise(pl.col("diverged")).alias("diverged")
-    )
-    row = learning_rate.chosen(broken).filter(pl.col("variant") == "P_T").row(0, named=True)
-    assert row["learning_rate"] == choose(broken, "P_T") != choose(table, "P_T")
-
-
-@pytest.mark.parametrize("error", [0.002, 0.01, 0.03, 0.2])
-@pytest.mark.parametrize("diverge", [False, True])
-def test_the_ring_follows_the_rule_of_one_standard_error(error: float, diverge: bool) -> None:
-    table = synthetic.learning_rate_table(error=error)
-    if diverge:  # one run of the lowest rate, which is then never as good
-        lost = (pl.col("learning_rate") == 0.003) & (pl.col("seed") == 1000)
-        table = table.with_columns(diverged=pl.col("diverged") | lost)
-    ringed = {row["variant"]: row["learning_rate"] for row in learning_rate.chosen(table).to_dicts()}
-    assert ringed == {variant: choose(table, variant) for variant in ("P_T", "RI_T")}
-    if error == 0.2:
-        assert set(ringed.values()) == {0.01 if diverge else 0.003}
-    every = table.with_columns(diverged=pl.lit(True))
-    ringed = {row["variant"]: row["learning_rate"] for row in learning_rate.chosen(every).to_dicts()}
-    assert ringed == {variant: choose(every, variant) for variant in ("P_T", "RI_T")} == {"P_T": 0.003, "RI_T": 0.003}
-
-
 def test_diverged_rates_are_marked_and_all_diverged_draws_nothing() -> None:
     (figure,) = drawn("learning_rate")
     assert ("diverged", "#59636e", "cross") in figure.legend
@@ -160,12 +127,6 @@ def test_a_diverged_run_is_marked_where_it_ended_and_has_no_speed() -> None:
 def test_runs_that_diverged_at_once_leave_curves_of_the_start_alone() -> None:
     found = drawn("learning_curves", synthetic.learning_curves_table(diverge="all"))
     assert [figure.name for figure in found] == ["curves"]
-
-
-def test_auc_axes_say_auc() -> None:
-    (rates,) = drawn("learning_rate", metric="auc")
-    titles = {encoding["y"]["title"] for panel in rates.panels for encoding in parts(panel.to_dict())}
-    assert titles == {"Validation mean AUC (0 to 1)"}
 
 
 def test_many_pairs_of_networks_are_shown_as_means_without_intervals() -> None:
@@ -231,26 +192,6 @@ def test_deep_networks_are_thinned_and_say_so() -> None:
     assert depth.panels
 
 
-def test_paths_show_both_ends_the_baseline_and_no_barrier_rows() -> None:
-    along, far, barriers = drawn("path")
-    assert len(along.panels) == len(far.panels) == 4
-    assert len(barriers.panels) == 2
-    assert not any("None" in text for text in hovers(along))
-    assert any(text.startswith("• P-T[0] → P-T[1], α 0.0: loss") for text in hovers(along))
-    ends = [row for row in next(iter(along.panels[0].to_dict()["datasets"].values())) if row["alpha"] in (0, 1)]
-    assert ends
-    dashed = [mark for mark in str(along.panels[0].to_dict()).split("'mark'") if "strokeDash" in mark]
-    assert dashed
-
-
-def test_barriers_are_drawn_against_distance_with_their_limits_and_a_warning() -> None:
-    *_, barriers = drawn("path")
-    assert "quadratic grows as the square of the distance" in barriers.caption
-    assert "Batch norm: recompute" in barriers.caption
-    assert any(text.startswith("• P-T[0] → P-T[1]: error barrier 0.01 (0.009 to 0.011) at ℓ2 7.5") for text in
-               hovers(barriers))  # fmt: skip
-
-
 def test_pairs_of_one_variant_and_the_ruler_are_told_apart() -> None:
     table = synthetic.path_table((0, 1))
     own = pl.col("pair") == "RI-T/RI-T"
@@ -288,23 +229,6 @@ def test_pairs_are_read_in_one_order() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(DRAWN))
-def test_chart_draws_the_first_picture(name: str) -> None:
-    module = importlib.import_module(f"transferscope.analyses.{name}.plot")
-    spec = module.chart(synthetic.TABLES[name]()).to_dict()
-    assert spec["config"]["font"].startswith("Helvetica")
-    with pytest.raises(AnalysisError, match="nothing to draw"):
-        module.chart(synthetic.TABLES[name]().clear())
-
-
-def test_agreement_is_drawn_where_it_was_measured() -> None:
-    plain, checked = (similarity.figures(synthetic.similarity_table((0, 1), agreement=on)) for on in (False, True))
-    assert [figure.name for figure in plain] == ["maps", "depth"]
-    assert [figure.name for figure in checked] == ["maps", "depth", "agreement"]
-    assert len(checked[-1].panels) == 3
-    assert any("mean squared CCA at stem" in text for text in hovers(checked[-1]))
-
-
 def test_the_captions_of_heat_maps_name_kind_and_maps() -> None:
     table = synthetic.similarity_table((0,), ["a", "b"])
     assert "Linear CKA (unbiased, minibatch) of features" in similarity.figures(table)[0].caption
@@ -312,10 +236,96 @@ def test_the_captions_of_heat_maps_name_kind_and_maps() -> None:
     assert "RBF CKA (unbiased, minibatch), maps pooled, of features" in similarity.figures(other)[0].caption
 
 
-def test_lines_against_p_start_at_p() -> None:
-    against, modules, epochs = drawn("similarity_in_training")
-    assert any("P/P-T, seed 0, epoch 0: 1.0" in text for text in hovers(against))
-    assert len(modules.panels) == 2
-    assert [panel.title for panel in epochs.panels] == ["P-T × P-T", "RI-T × RI-T", "RI-T × P-T"]
-    first = next(iter(epochs.panels[0].to_dict()["datasets"].values()))
-    assert len(first) == 36, "every epoch with every epoch, mirrored"
+DRAWN_OF = {
+    "align": {"p-t-p-t": 4, "ri-t-ri-t": 4},
+    "basin": {"conditions_error": 3, "conditions_loss": 3, "radii": 1},
+    "block_shuffle": {"blocks": 2, "gaps": 2},
+    "control": {"shares": 2, "values": 2},
+    "criticality": {"modules-direct": 1, "valleys": 8},
+    "curve": {"length": 4, "position": 4},
+    "distance": {"modules": 2, "whole": 4},
+    "distance_in_training": {"modules": 2, "own": 3, "pairs": 2},
+    "domain_distance": {"along": 1, "distances": 4, "looks": 4, "statistics": 1},
+    "flatness": {"hessian": 4, "radius-train": 6},
+    "learning_curves": {"curves": 4, "speed": 1},
+    "learning_rate": {"rates": 1},
+    "mistakes": {"classes": 1, "overlap": 2, "strata": 2},
+    "mistakes_in_training": {"end": 1, "epochs": 2},
+    "module_path": {"along": 2, "modules": 4},
+    "path": {"alpha": 4, "barriers": 2, "l2": 4},
+    "path_in_training": {"barriers": 4, "from-start": 2},
+    "plane": {"error": 8, "loss": 8},
+    "probe": {"depth": 1, "gaps": 3},
+    "reuse": {"modules": 6},
+    "reused_channels": {"reused": 2},
+    "rewind": {"epochs": 2, "groups-initial": 1, "groups-random": 1, "modules-initial": 3, "modules-random": 1},
+    "similarity": {"depth": 1, "maps": 6},
+    "similarity_by_size": {"modules": 2, "sizes": 1},
+    "similarity_in_training": {"against-p": 1, "epochs": 3, "modules": 2},
+    "spectrum": {"changes": 2, "depth": 2, "spectra": 6},
+    "transplant": {"modules": 2, "steps": 2},
+}
+"""Of each question the figures of its example table, and how many panels each has."""
+TOLD = {
+    "align": "• P-T[0] → P-T[1], as trained, α 0.0: loss",
+    "control": "• RI-T[0]: ",
+    "domain_distance": "• target to source at stem: ",
+    "learning_rate": "• P-T: chosen rate 0.03",
+    "path": "• P-T[0] → P-T[1]: error barrier 0.01 (0.009 to 0.011) at ℓ2 7.5",
+    "probe": "• P-T − P at (features): ",
+    "similarity_in_training": "• P/P-T, seed 0, epoch 0: 1.0",
+    "module_path": "• RI-T/RI-T, blocks.1.0: ",
+    "path_in_training": "• P-T[0] · P-T[1], epoch 0: ",
+    "spectrum": "• P-T-wd0 / P at stem: ",
+    "flatness": "• P-T[0], radius 0.0 (share 0.0): 0.0",
+    "mistakes_in_training": "• P-T, epoch 10: 100.0 % of the mistakes of either are common, mean of 3 runs",
+    "mistakes": "• functional: P-T 90.0 %, RI-T 82.0 % of 377 images",
+    "block_shuffle": "• P-T, paper, quickdraw, ",
+    "transplant": "• conv_stem, first 1: ",
+    "reuse": "• CKA to P at stem: ",
+    "curve": "• P-T[0] → P-T[1], curve at 0.5: ",
+    "distance": "• P-T[0] · P-T[1], all: ",
+}
+"""Of some questions what a reader is told who points at one of its marks."""
+
+
+@pytest.mark.parametrize("name", sorted(DRAWN))
+def test_every_question_draws_its_figures(name: str) -> None:
+    found = drawn(name)
+    assert {figure.name: len(figure.panels) for figure in found} == DRAWN_OF[name]
+    told = [text for figure in found for text in hovers(figure)]
+    assert told
+    assert any(text.startswith(TOLD.get(name, "• ")) for text in told), told[:3]
+
+
+def test_the_axes_of_a_metric_are_named_after_it() -> None:
+    (rates,) = drawn("learning_rate", metric="auc")
+    titles = {encoding["y"]["title"] for panel in rates.panels for encoding in parts(panel.to_dict())}
+    assert titles == {"Validation mean AUC (0 to 1)"}
+
+
+def test_a_class_is_coloured_by_its_adjusted_p_and_the_sign_of_its_difference() -> None:
+    table = synthetic.mistakes_table()
+    harm = table.with_columns(
+        pl.when(pl.col("level") == "recall").then(-pl.col(name)).otherwise(pl.col(name)).alias(name)
+        for name in ("difference", "low", "high")
+    )
+    for rows, kind in ((table, "P-T recalls more"), (harm, "P-T recalls less")):
+        data = [row for part in drawn("mistakes", rows)[2].panels[0].to_dict()["datasets"].values() for row in part]
+        kinds = {row["item"]: row["kind"] for row in data if "kind" in row}
+        assert kinds == {"functional": kind, "defective": "undecided"}
+
+
+def test_without_what_a_table_may_lack_the_rest_is_drawn() -> None:
+    paths = synthetic.TABLES["path_in_training"]()
+    assert [figure.name for figure in drawn("path_in_training", paths.filter(pl.col("line") == "start"))] == [
+        "from-start"
+    ]
+    spectra = synthetic.TABLES["spectrum"]().filter(pl.col("level") != "ratio")
+    assert [figure.name for figure in drawn("spectrum", spectra)] == ["depth", "spectra"]
+    module = synthetic.TABLES["module_path"]().with_columns(pl.lit(None, pl.Float64).alias("cka"))
+    assert len(drawn("module_path", module)[0].panels) == 3
+    probes = synthetic.TABLES["reuse"]().filter(pl.col("measurement").str.starts_with("probe"))
+    assert [label for label, _, _ in drawn("reuse", probes)[0].legend] == ["P-T"]
+    whole = synthetic.TABLES["block_shuffle"]().filter((pl.col("place") == 0) & (pl.col("origin") == "study"))
+    assert [figure.name for figure in drawn("block_shuffle", whole)] == ["gaps"]

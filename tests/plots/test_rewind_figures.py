@@ -47,7 +47,7 @@ def test_the_papers_bars_stand_in_panels_of_their_own() -> None:
     assert figure.panels[1].to_dict()["width"] == figure.panels[2].to_dict()["width"]
     bars = [row for row in drawn(figure.panels[2]) if row.get("hover")]
     assert {row["module"]: row["metric"] for row in bars}["layer3.0"] == 0.543
-    assert {row["shown"] for row in bars} == {"RI-T"}
+    assert {row["variant"] for row in bars} == {"RI-T"}
     assert "Fig. 5, read off the figure: another network and task, one network each" in figure.caption
 
 
@@ -79,13 +79,13 @@ def test_long_names_are_told_apart_and_written_whole() -> None:
 def test_of_many_modules_some_are_drawn_and_every_other_is_named() -> None:
     names = tuple(f"layer.{place}" for place in range(60))
     figure = rewind.figures(named(rewind_table(), names))[0]
-    assert "40 of 60 modules are drawn, evenly spread." in figure.caption
+    assert "40 of 60 modules are drawn; the table holds all." in figure.caption
     ticks = axes(figure.panels[0])["x"]["axis"]["values"]
     assert len(ticks) == 20
     order = axes(figure.panels[0])["x"]["sort"]
     assert ticks == order[::2]
     few = rewind.figures(rewind_table())[0]
-    assert "are drawn, evenly" not in few.caption
+    assert "are drawn" not in few.caption
     assert axes(few.panels[0])["x"]["axis"]["values"] == list(synthetic_rewind.MODULES)
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.report import synthetic
 from tests.report.synthetic_outcome import outcome_result
 from transferscope.analyses.learning_curves import plot as learning_curves
-from transferscope.analyses.mistakes import plot_groups as mistake_groups
+from transferscope.analyses.mistakes import plot as mistakes
 from transferscope.analyses.outcome.analysis import gap_verdict
 from transferscope.analyses.similarity import plot as similarity
 from transferscope.measures.equivalence import noninferior
@@ -153,8 +153,7 @@ def test_a_loss_spike_does_not_flatten_the_curves(spike: float, kind: str) -> No
 
 @pytest.mark.kind("report")
 def test_intervals_of_classes_end_within_the_frame() -> None:
-    figure = mistake_groups.classes_figure(synthetic.TABLES["mistakes"]())
-    assert figure is not None
+    figure = next(found for found in mistakes.figures(synthetic.TABLES["mistakes"]()) if found.name == "classes")
     layers = figure.panels[0].to_dict()["layer"]
     low, high = next(layer for layer in layers if layer["mark"]["type"] == "circle")["encoding"]["x"]["scale"]["domain"]
     rows = synthetic.TABLES["mistakes"]().filter(level="recall", basis="examples")

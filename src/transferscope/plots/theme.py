@@ -1,14 +1,13 @@
 """One look for all pictures: colours by variant, names, units, and the figure made of panels."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, ParamSpec, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import altair as alt
 import polars as pl
 
-from transferscope.errors import AnalysisError
 from transferscope.keys import shown
 
 Panel: TypeAlias = alt.Chart | alt.LayerChart | alt.FacetChart
@@ -22,22 +21,20 @@ __all__ = [
     "VARIANTS",
     "Figure",
     "Panel",
-    "charted",
+    "among",
     "colour",
-    "first",
     "hover",
     "metric_axis",
     "metric_name",
     "metric_unit",
     "padded",
     "pair_rank",
+    "pairs_of",
     "scale",
     "shown_column",
     "themed",
     "thinned",
 ]
-
-_Arguments = ParamSpec("_Arguments")
 
 LIMIT = 5_000
 """Rows one picture may hold; tables are aggregated or thinned before."""
@@ -113,47 +110,6 @@ class Figure:
         return themed(joined.resolve_scale(x=own, y=own, xOffset=own, yOffset=own, size=own))
 
 
-def first(figures: Sequence[Figure]) -> Any:
-    """The first of ``figures`` as one themed chart.
-
-    Raises:
-        AnalysisError: there is none.
-    """
-    if not figures:
-        raise AnalysisError(
-            "there is nothing to draw",
-            expected="a table with at least one finite value",
-            got="no such row",
-            hint="the table's null columns say why",
-        )
-    return figures[0].chart()
-
-
-def charted(figures: Callable[_Arguments, tuple[Figure, ...]]) -> Callable[_Arguments, Any]:
-    """The ``chart`` of an analysis, made of its ``figures``: the first of them alone.
-
-    Args:
-        figures: of the analysis's table, and of the study's metric where axes are named after it.
-
-    Returns:
-        A function of the same arguments; it gives an Altair chart.
-    """
-
-    def chart(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> Any:
-        """The first figure as one themed Altair chart.
-
-        Args:
-            args: the table, in the declared columns of the analysis, and the study's metric where it is drawn.
-            kwargs: the same by name.
-
-        Raises:
-            AnalysisError: the table holds nothing that can be drawn.
-        """
-        return first(figures(*args, **kwargs))
-
-    return chart
-
-
 def shown_column(column: str) -> pl.Expr:
     """As :func:`shown`, for every value of a column."""
     named = pl.col(column).str.replace(_BLOCK.pattern, ", blocks of $1 px")
@@ -181,6 +137,17 @@ def pair_rank(pair: str) -> tuple[int, str]:
     """Sort key that puts pairs of variants in the order in which they are read."""
     name = shown(pair)
     return (_PAIR_ORDER.index(name) if name in _PAIR_ORDER else len(_PAIR_ORDER), name)
+
+
+def among(order: Iterable[str], values: Iterable[str]) -> list[str]:
+    """Those of ``order`` that are in ``values``."""
+    found = set(values)
+    return [label for label in order if label in found]
+
+
+def pairs_of(values: Iterable[str]) -> list[str]:
+    """The pairs of variants in a column, each once, in the order in which they are read."""
+    return sorted(set(values), key=pair_rank)
 
 
 def scale(labels: Sequence[str]) -> alt.Scale:

@@ -1,218 +1,148 @@
 """The picture of domain distance: every distance beside its null, along the network, and by batch norm."""
 
-import altair as alt
 import polars as pl
 
 from transferscope.keys import SPECTRUM_SLOPE
-from transferscope.plots.theme import NEUTRAL, Figure, Panel, charted, hover, thinned
+from transferscope.plots.axes import Axis, Names, Tints
+from transferscope.plots.panels import Frame, dot_panel, facets, interval_text, kept_names, listed, present, values_text
+from transferscope.plots.theme import NEUTRAL, Figure, Panel, among
 
-__all__ = ["chart", "figures"]
+__all__ = ["figures"]
 
-_TARGET, _SOURCE, _NULL = "#0072B2", "#E69F00", NEUTRAL["muted"]
 _BETWEEN = {
     "frechet": "Fréchet distance (feature²)",
     "kernel": "Kernel distance (MMD²)",
     "proxy_a": "Proxy-A distance (0 to 2)",
     "colour": "Colour distance (pixel value)",
 }
-_MOST = 40
-_KINDS = ("target to source", "two halves of the source")
+_COMPARED = {"target to source": "#0072B2", "two halves of the source": NEUTRAL["muted"]}
+_KINDS = Tints("kind", _COMPARED)
+_SETS = {"target": "#0072B2", "source": "#E69F00"}
+_LOOKS = {
+    **{name: f"{name.capitalize()} (pixel value)" for name in ("colour mean", "colour deviation", "colour skewness")},
+    SPECTRUM_SLOPE: f"{SPECTRUM_SLOPE.capitalize()} (power per frequency, log-log)",
+}
+_CHANNELS = ("red", "green", "blue")
 
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     """The figures of ``domain_distance``: those for which there are rows."""
     known = table.filter(pl.col("value").is_not_null())
-    return (*_distances(known), *_along(known), *_statistics(known), *_looks(known))
-
-
-chart = charted(figures)
-"""The picture of the table of ``domain_distance``."""
-
-
-def _distances(known: pl.DataFrame) -> tuple[Figure, ...]:
-    rows = known.filter((pl.col("position") == -1) & pl.col("null").is_not_null())
-    names = [name for name in _BETWEEN if name in set(rows["quantity"])]
-    if not names:
-        return ()
-    said = [
-        f"{_BETWEEN[row['quantity']]} {row['value']:.3g} against {row['null']:.3g}"
-        for row in rows.iter_rows(named=True)
-    ]
-    return (
-        Figure(
-            name="distances",
-            title="Target and source, against two halves of the source",
-            caption="Distances at equal numbers of images, with 95 % intervals over images. A target that cannot be "
-            "told from the source lies where its two halves lie.",
-            description="; ".join(said) + ".",
-            panels=tuple(_pair(rows.filter(pl.col("quantity") == name), _BETWEEN[name]) for name in names),
-            columns=2,
-            legend=((_KINDS[0], _TARGET, "point"), (_KINDS[1], _NULL, "point")),
-        ),
+    whole, norms = pl.col("position") == -1, pl.col("quantity") == "batch_norm"
+    along = (pl.col("quantity") == "frechet") & pl.col("relative").is_not_null() & (pl.col("value") > 0)
+    return present(
+        _distances(known.filter(whole & pl.col("null").is_not_null())),
+        _along(known.filter(along)),
+        _statistics(known.filter(norms)),
+        _looks(known.filter(pl.col("quantity").is_in(list(_LOOKS)))),
     )
 
 
-def _pair(row: pl.DataFrame, title: str) -> Panel:
-    item = row.row(0, named=True)
-    spread = 1.959964 * item["null_deviation"]
-    data = pl.DataFrame(
-        {
-            "kind": list(_KINDS),
-            "value": [item["value"], item["null"]],
-            "low": [item["low"], item["null"] - spread],
-            "high": [item["high"], item["null"] + spread],
-        }
-    ).with_columns(
-        hover(pl.col("kind"), ": ", pl.col("value").round_sig_figs(4), " (", pl.col("low").round_sig_figs(4), " to ",
-              pl.col("high").round_sig_figs(4), f"), {item['examples']} images each")
-    )  # fmt: skip
-    y = alt.Y("kind:N", title="Compared (sets)", sort=list(_KINDS)).axis(
-        ticks=False, domain=False, grid=True, labelLimit=150, minExtent=52
+def _distances(rows: pl.DataFrame) -> Figure:
+    told = (f"{_BETWEEN[row['quantity']]} {row['value']:.3g} against {row['null']:.3g}" for row in rows.to_dicts())
+    return Figure(
+        name="distances",
+        title="Target and source, against two halves of the source",
+        caption="Distances at equal numbers of images, with 95 % intervals over images. A target that cannot be "
+        "told from the source lies where its two halves lie.",
+        description="; ".join(told) + ".",
+        panels=facets(rows, "quantity", _BETWEEN, _pair),
+        legend=_KINDS.legend("point"),
     )
-    tint = alt.Color("kind:N", title=None, scale=alt.Scale(domain=list(_KINDS), range=[_TARGET, _NULL]))
-    drawn = alt.Chart(data)
-    return alt.layer(
-        drawn.transform_filter("isValid(datum.low)")
-        .mark_rule(strokeWidth=2, aria=False)
-        .encode(alt.X("low:Q", title=title), alt.X2("high:Q"), y, tint),
-        drawn.mark_circle(size=70, opacity=1).encode(
-            alt.X("value:Q", title=title).scale(zero=True), y, tint, description="hover:N"
-        ),
-    ).properties(width=250, height=52)
 
 
-def _along(known: pl.DataFrame) -> tuple[Figure, ...]:
-    rows = known.filter((pl.col("quantity") == "frechet") & pl.col("relative").is_not_null() & (pl.col("value") > 0))
+def _pair(rows: pl.DataFrame, quantity: str) -> Panel:
+    spread = 1.959964 * pl.col("null_deviation")
+    ours, null = _COMPARED
+    data = pl.concat([
+        rows.select("value", "low", "high", "examples", kind=pl.lit(ours)),
+        rows.select(value="null", low=pl.col("null") - spread, high=pl.col("null") + spread, examples="examples",
+                    kind=pl.lit(null)),
+    ])  # fmt: skip
+    text = interval_text(pl.col("kind"), unit=f", {rows['examples'][0]} images each")
+    x = Axis("value", _BETWEEN[quantity], zero=True)
+    names = Names("kind", "Compared (sets)", list(_COMPARED), limit=150)
+    return dot_panel(Frame(x, names, _KINDS, width=250, height=52), data.with_columns(text), size=70)
+
+
+def _along(rows: pl.DataFrame) -> Figure | None:
     if rows.height < 2:
-        return ()
-    deepest = rows["position"].max()
-    ordered = rows.with_columns(
-        pl.when(pl.col("position") < 0).then(pl.lit(deepest) + 1).otherwise(pl.col("position")).alias("order")
-    ).sort("order")
-    kept = thinned(ordered["place"].to_list(), _MOST)
-    shares = ordered.filter(pl.col("place").is_in(kept)).with_columns(
-        (pl.col("relative") * pl.col("null") / pl.col("value")).alias("null_share")
+        return None
+    # What enters the head is the last place.
+    last = rows["position"].max()
+    position = pl.when(pl.col("position") < 0).then(pl.lit(last) + 1).otherwise("position")
+    rows = rows.with_columns(position=position).sort("position")
+    kept, less = kept_names(rows, "place", what="places")
+    by_variance = pl.col("relative") / pl.col("value")
+    columns = zip(_COMPARED, ("value", "null"), strict=True)
+    shares = rows.select("place", **{kind: by_variance * pl.col(name) for kind, name in columns})
+    data = shares.unpivot(list(_COMPARED), index="place", variable_name="kind", value_name="share").filter(
+        pl.col("place").is_in(kept)
     )
-    data = pl.concat(
-        shares.select(
-            "place", pl.lit(kind).alias("kind"), pl.col(column).alias("share"),
-            hover(f"{kind} at ", pl.col("place"), ": ", pl.col(column).round_sig_figs(4)),
-        )
-        for kind, column in zip(_KINDS, ("relative", "null_share"), strict=True)
+    text = values_text(pl.col("kind"), " at ", pl.col("place"), value="share")
+    x = Names("place", "Part (name), from input to output", kept, limit=100)
+    y = Axis("share", "Fréchet ÷ variance of the source (ratio)", zero=True)
+    frame = Frame(x, y, _KINDS, width=370, height=210)
+    (first, start), (deepest, end) = (rows.select("place", "relative").row(index) for index in (0, -1))
+    return Figure(
+        name="along",
+        title="Along the network",
+        caption="Fréchet distance of pooled outputs of P over the total variance of the source's, beside that of "
+        "two halves of the source. The last place is what enters the head." + less,
+        description=f"From {start:.3g} at {first} to {end:.3g} at {deepest}.",
+        panels=(frame.panel(frame.lines(data), frame.dots(data.with_columns(text), size=36)),),
+        legend=_KINDS.legend("line"),
     )  # fmt: skip
-    x = alt.X("place:N", title="Part (name), from input to output", sort=kept).axis(
-        labelAngle=-60, ticks=False, labelFontSize=9, labelOverlap=len(kept) > 22, labelLimit=100, grid=False
-    )
-    y = alt.Y("share:Q", title="Fréchet ÷ variance of the source (ratio)").scale(zero=True)
-    tint = alt.Color("kind:N", title=None, scale=alt.Scale(domain=list(_KINDS), range=[_TARGET, _NULL]))
-    drawn = alt.Chart(data)
-    panel = alt.layer(
-        drawn.mark_line(strokeWidth=2, aria=False).encode(x, y, tint),
-        drawn.mark_circle(size=36, opacity=1).encode(x, y, tint, description="hover:N"),
-    ).properties(width=370, height=210)
-    ends = ordered.select("place", "relative").rows()
-    return (
-        Figure(
-            name="along",
-            title="Along the network",
-            caption="Fréchet distance of pooled outputs of P over the total variance of the source's, beside that of "
-            "two halves of the source. The last place is what enters the head.",
-            description=f"From {ends[0][1]:.3g} at {ends[0][0]} to {ends[-1][1]:.3g} at {ends[-1][0]}.",
-            panels=(panel,),
-            legend=((_KINDS[0], _TARGET, "line"), (_KINDS[1], _NULL, "line")),
-        ),
-    )
 
 
-def _statistics(known: pl.DataFrame) -> tuple[Figure, ...]:
-    rows = known.filter((pl.col("quantity") == "batch_norm") & (pl.col("position") >= 0)).sort("position")
-    if rows.is_empty():
-        return ()
-    kept = thinned(rows["place"].unique(maintain_order=True).to_list(), _MOST)
-    labels = {"target to statistics": "target", "source to statistics": "source"}
-    data = (
-        rows.filter(pl.col("place").is_in(kept))
-        .with_columns(pl.col("compared").replace_strict(labels).alias("set"))
-        .with_columns(hover(pl.col("set"), " at ", pl.col("place"), ": ", pl.col("value").round_sig_figs(4), " (",
-                            pl.col("low").round_sig_figs(4), " to ", pl.col("high").round_sig_figs(4), ")"))
-        .select("place", "set", "value", "low", "high", "hover")
+def _statistics(rows: pl.DataFrame) -> Figure | None:
+    norms = rows.filter(pl.col("position") >= 0)
+    if norms.is_empty():
+        return None
+    kept, less = kept_names(norms, "place", what="batch norms")
+    sets = {"target to statistics": "target", "source to statistics": "source"}
+    data = norms.filter(pl.col("place").is_in(kept)).with_columns(set=pl.col("compared").replace_strict(sets))
+    text = interval_text(pl.col("set"), " at ", pl.col("place"))
+    colours = _colours("set", data["set"])
+    x = Axis("value", "Distance from P's statistics (in variances)", zero=True)
+    names = Names("place", "Batch norm (name)", kept, limit=150)
+    frame = Frame(x, names, colours, width=330, height=max(15 * len(kept), 60))
+    return Figure(
+        name="statistics",
+        title="Against the statistics that P holds",
+        caption="Mean and deviation of what enters each batch norm against its running statistics, mean over "
+        "channels, with 95 % intervals over images. This needs no source image." + less,
+        description=f"Mean over all batch norms: {listed(rows.filter(pl.col('position') == -1), 'compared', 'value')}.",
+        panels=(dot_panel(frame, data.with_columns(text)),),
+        legend=colours.legend("point"),
     )  # fmt: skip
-    sets = [name for name in ("target", "source") if name in set(data["set"])]
-    tints = dict(zip(("target", "source"), (_TARGET, _SOURCE), strict=True))
-    title = "Distance from P's statistics (in variances)"
-    y = alt.Y("place:N", title="Batch norm (name)", sort=kept).axis(
-        ticks=False, domain=False, grid=True, labelLimit=150, minExtent=52, labelFontSize=10
-    )
-    tint = alt.Color("set:N", title=None, scale=alt.Scale(domain=sets, range=[tints[name] for name in sets]))
-    drawn = alt.Chart(data)
-    panel = alt.layer(
-        drawn.transform_filter("isValid(datum.low)")
-        .mark_rule(strokeWidth=2, aria=False)
-        .encode(alt.X("low:Q", title=title), alt.X2("high:Q"), y, tint),
-        drawn.mark_circle(size=44, opacity=1).encode(
-            alt.X("value:Q", title=title).scale(zero=True), y, tint, description="hover:N"
-        ),
-    ).properties(width=330, height=max(15 * len(kept), 60))
-    total = known.filter((pl.col("quantity") == "batch_norm") & (pl.col("position") == -1))
-    means = ", ".join(f"{row['compared']} {row['value']:.3g}" for row in total.iter_rows(named=True))
-    return (
-        Figure(
-            name="statistics",
-            title="Against the statistics that P holds",
-            caption="Mean and deviation of what enters each batch norm against its running statistics, mean over "
-            "channels, with 95 % intervals over images. This needs no source image.",
-            description=f"Mean over all batch norms: {means}.",
-            panels=(panel,),
-            legend=tuple((name, tints[name], "point") for name in sets),
-        ),
-    )
 
 
-def _looks(known: pl.DataFrame) -> tuple[Figure, ...]:
-    names = [name for name in ("colour mean", "colour deviation", "colour skewness") if name in set(known["quantity"])]
-    if not names:
-        return ()
-    sets = [name for name in ("target", "source") if name in set(known["compared"])]
-    tints = dict(zip(("target", "source"), (_TARGET, _SOURCE), strict=True))
-    panels = []
-    channels = ["red", "green", "blue"]
-    for name in (*names, SPECTRUM_SLOPE):
-        rows = known.filter((pl.col("quantity") == name) & pl.col("compared").is_in(sets))
-        if rows.is_empty():
-            continue
-        unit = "power per frequency, log-log" if name == SPECTRUM_SLOPE else "pixel value"
-        title = f"{name[0].upper()}{name[1:]} ({unit})"
-        data = rows.with_columns(
-            hover(pl.col("compared"), ", ", pl.col("place"), ": ", pl.col("value").round_sig_figs(4), " (",
-                  pl.col("low").round_sig_figs(4), " to ", pl.col("high").round_sig_figs(4), ")")
-        ).select("place", "compared", "value", "low", "high", "hover")  # fmt: skip
-        y = alt.Y("place:N", title="Channel (name)" if name != SPECTRUM_SLOPE else "Of (what)", sort=channels).axis(
-            ticks=False, domain=False, grid=True, minExtent=52
-        )
-        tint = alt.Color("compared:N", title=None, scale=alt.Scale(domain=sets, range=[tints[name] for name in sets]))
-        aside = alt.YOffset("compared:N", sort=sets)
-        drawn = alt.Chart(data)
-        panels.append(
-            alt.layer(
-                drawn.transform_filter("isValid(datum.low)")
-                .mark_rule(strokeWidth=2, aria=False)
-                .encode(alt.X("low:Q", title=title), alt.X2("high:Q"), y, tint, yOffset=aside),
-                drawn.mark_circle(size=44, opacity=1).encode(
-                    alt.X("value:Q", title=title).scale(zero=False), y, tint, yOffset=aside, description="hover:N"
-                ),
-            ).properties(width=230, height=90 if name != SPECTRUM_SLOPE else 40)
-        )
-    slopes = known.filter(pl.col("quantity") == SPECTRUM_SLOPE)
-    said = ", ".join(f"{row['compared']} {row['value']:.2f}" for row in slopes.iter_rows(named=True))
-    return (
-        Figure(
-            name="looks",
-            title="Colour and spectrum of the images themselves",
-            caption="Mean over images of each colour moment and of the slope of the power spectrum, with 95 % "
-            "intervals over images. No network is involved.",
-            description=f"Colour moments of each channel; slope of the power spectrum: {said or 'not defined'}.",
-            panels=tuple(panels),
-            columns=2,
-            legend=tuple((name, tints[name], "point") for name in sets),
-        ),
-    )
+def _looks(rows: pl.DataFrame) -> Figure | None:
+    slopes = rows.filter(pl.col("quantity") == SPECTRUM_SLOPE)
+    if slopes.height == rows.height:
+        return None
+    colours = _colours("compared", rows["compared"])
+    data = rows.with_columns(interval_text(pl.col("compared"), ", ", pl.col("place")))
+
+    def panel(part: pl.DataFrame, quantity: str) -> Panel:
+        slope = quantity == SPECTRUM_SLOPE
+        order = list(dict.fromkeys(part["place"])) if slope else list(_CHANNELS)
+        names = Names("place", "Of (what)" if slope else "Channel (name)", order)
+        return dot_panel(Frame(Axis("value", _LOOKS[quantity], zero=False), names, colours, aside=True, width=230,
+                               height=40 if slope else 90), part)  # fmt: skip
+
+    return Figure(
+        name="looks",
+        title="Colour and spectrum of the images themselves",
+        caption="Mean over images of each colour moment and of the slope of the power spectrum, with 95 % "
+        "intervals over images. No network is involved.",
+        description="Colour moments of each channel; slope of the power spectrum: "
+        + listed(slopes, "compared", "value", ".2f") + ".",
+        panels=facets(data, "quantity", _LOOKS, panel),
+        legend=colours.legend("point"),
+    )  # fmt: skip
+
+
+def _colours(column: str, values: pl.Series) -> Tints:
+    return Tints(column, {name: _SETS[name] for name in among(_SETS, values)})

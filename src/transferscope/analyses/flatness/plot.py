@@ -1,11 +1,13 @@
 """Loss and error against the distance from P-T and RI-T, under three rulers; and what their Hessians hold."""
 
-import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, Panel, charted, colour, hover, padded, scale, shown_column
+from transferscope.plots.axes import Axis, Names, Tints, tints
+from transferscope.plots.panels import Frame, listed, present, values_text
+from transferscope.plots.paths import note
+from transferscope.plots.theme import Figure, Panel, among, hover, padded, shown_column
 
-__all__ = ["chart", "figures"]
+__all__ = ["figures"]
 
 _RULERS = {
     "equal": ("equal ℓ2 radii", "l2", "ℓ2 radius (units of the parameters)"),
@@ -13,7 +15,7 @@ _RULERS = {
     "moved": ("relative to the distance each has moved", "share", "Radius ÷ distance from own start (ratio)"),
 }
 """Each ruler: its title, and what its radii are comparable by."""
-_MEASURES = {"loss_rise": ("loss rise (nats)", "~g"), "error": ("error (%)", ".0%")}
+_MEASURES = {"loss_rise": ("Loss rise (nats)", "loss_se"), "error": ("Error (%)", "error_se")}
 _HESSIANS = {
     ("eigenvalue", "value"): "Top Hessian eigenvalue (nats per ℓ2²)",
     ("eigenvalue", "scaled"): "Top Hessian eigenvalue × ‖θ‖² (nats)",
@@ -25,90 +27,63 @@ _HESSIANS = {
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     """The figures of ``flatness``; none where nothing was measured."""
     rows = table.with_columns(shown_column("variant"))
-    variants = [variant for variant in ("RI-T", "P-T") if variant in set(rows["variant"])]
+    colours = tints("variant", among(("RI-T", "P-T"), rows["variant"]))
     radius = rows.filter((pl.col("level") == "radius") & pl.col("loss_rise").is_not_null())
-    hessian = rows.filter(
-        pl.col("value").is_not_null() & ((pl.col("level") == "trace") | (pl.col("rank") == 1))
-    )  # fmt: skip
-    found = [_curves(radius, split, variants) for split in radius["split"].unique(maintain_order=True)]
-    if not hessian.is_empty():
-        found.append(_hessians(hessian, variants))
-    return tuple(found)
+    hessian = rows.filter(pl.col("value").is_not_null() & ((pl.col("level") == "trace") | (pl.col("rank") == 1)))
+    splits = radius["split"].unique(maintain_order=True)
+    curves = (_curves(radius.filter(pl.col("split") == split), split, colours) for split in splits)
+    return present(*curves, _hessians(hessian, colours))
 
 
-chart = charted(figures)
-"""The picture of the table of ``flatness``: loss and error against distance."""
-
-
-def _curves(rows: pl.DataFrame, split: str, variants: list[str]) -> Figure:
-    here = rows.filter(pl.col("split") == split)
-    rulers = [ruler for ruler in _RULERS if ruler in set(here["ruler"])]
-    policy = ", ".join(sorted(set(here["batch_norm"])))
+def _curves(rows: pl.DataFrame, split: str, colours: Tints) -> Figure:
+    parts = {ruler: rows.filter(pl.col("ruler") == ruler).sort("share") for ruler in among(_RULERS, rows["ruler"])}
     ends = []
-    for ruler in rulers:
-        of = here.filter(pl.col("ruler") == ruler).sort("share")
-        furthest = float(of["share"].to_list()[-1])
-        last = of.filter(pl.col("share") == furthest)
-        means = last.group_by("variant").agg(pl.col("loss_rise").mean())
-        said = dict(zip(means["variant"], means["loss_rise"], strict=True))
-        words = ", ".join(f"{variant} {said[variant]:.3g}" for variant in variants if variant in said)
-        ends.append(f"{_RULERS[ruler][0]}, share {furthest:g}: {words}")
+    for ruler, part in parts.items():
+        furthest = float(part["share"][-1])
+        last = listed(part.filter(pl.col("share") == furthest), "variant", "loss_rise", order=colours.colours)
+        ends.append(f"{_RULERS[ruler][0]}, share {furthest:g}: {last}")
     return Figure(
         name=f"radius-{split}",
         title=f"Away from the solutions ({split} images)",
         caption="Mean over random filter-normalised directions. One row for each way to choose radii; thin lines are "
         "networks (bars: ±1.96 standard errors over directions), thick ones the mean over seeds at equal shares. "
-        f"Rows may rank the variants differently: no row alone is the answer. Batch norm: {policy}.",
+        "Rows may rank the variants differently: no row alone is the answer." + note(rows),
         description="Mean loss rise at the largest radius; " + "; ".join(ends) + ".",
-        panels=tuple(
-            _panel(here.filter(pl.col("ruler") == ruler), ruler, measure, variants)
-            for ruler in rulers
-            for measure in _MEASURES
-        ),
-        legend=tuple((variant, colour(variant), "line") for variant in variants),
+        panels=tuple(_panel(part, ruler, measure, colours) for ruler, part in parts.items() for measure in _MEASURES),
+        legend=colours.legend("line"),
     )
 
 
-def _panel(rows: pl.DataFrame, ruler: str, measure: str, variants: list[str]) -> Panel:
-    words, number = _MEASURES[measure]
-    name, axis, place = _RULERS[ruler]
-    spread = (1.96 * pl.col("loss_se" if measure == "loss_rise" else "error_se")).fill_null(0.0)
-    data = rows.select(
-        "variant", "network", "share",
+def _panel(rows: pl.DataFrame, ruler: str, measure: str, colours: Tints) -> Panel:
+    words, error = _MEASURES[measure]
+    name, place, title = _RULERS[ruler]
+    spread = 1.96 * pl.col(error).fill_null(0.0)
+    data = rows.with_columns(
         hover(pl.col("network"), ", radius ", pl.col("l2").round_sig_figs(3), " (share ", pl.col("share"), "): ",
               pl.col(measure).round_sig_figs(3)),
-        place=pl.col(axis), value=pl.col(measure), low=pl.col(measure) - spread, high=pl.col(measure) + spread,
+        low=pl.col(measure) - spread, high=pl.col(measure) + spread,
     ).sort("network", "share")  # fmt: skip
-    means = data.group_by("variant", "share").agg(pl.col("place", "value").mean()).sort("variant", "share")
-    title = words[0].upper() + words[1:]
+    means = data.group_by("variant", "share").agg(pl.col({place, measure} - {"share"}).mean()).sort("variant", "share")
     if measure == "loss_rise":
         # Rises span decades, and are 0 at the network itself.
-        grade = alt.Scale(type="symlog", constant=0.01, nice=False)
-        y = alt.Y("value:Q", title=title, scale=grade).axis(values=[0, 0.01, 0.1, 1, 10, 100], format=number)
+        y = Axis(measure, words, "~g", kind="symlog", constant=0.01, ticks=(0, 0.01, 0.1, 1, 10, 100))
     else:
-        grade = alt.Scale(domain=padded(data["value"], low=0.0, high=1.0), nice=False)
-        y = alt.Y("value:Q", title=title, scale=grade).axis(format=number)
-    x = alt.X("place:Q", title=place).axis(grid=False).scale(nice=False, zero=True)
-    tint = alt.Color("variant:N", title=None, scale=scale(variants))
-    drawn = alt.Chart(data, title=name)
-    low = alt.Y("low:Q", title=title, scale=grade)
-    bars = drawn.mark_rule(strokeWidth=1, opacity=0.6, clip=True, aria=False).encode(x, low, alt.Y2("high:Q"), tint)
-    lines = drawn.mark_line(strokeWidth=0.8, opacity=0.6, aria=False).encode(x, y, tint, alt.Detail("network:N"))
-    mean = alt.Chart(means).mark_line(strokeWidth=2.4, aria=False).encode(x, y, tint)
-    dots = drawn.mark_circle(size=30, opacity=0.9).encode(x, y, tint, description="hover:N")
-    return alt.layer(bars, lines, mean, dots).properties(width=350, height=170)
+        y = Axis(measure, words, ".0%", domain=padded(data[measure], low=0.0, high=1.0))
+    frame = Frame(Axis(place, title, zero=True, grid=False, tight=True), y, colours, height=170, title=name)
+    return frame.panel(
+        frame.spans(data, width=1, opacity=0.6), frame.lines(data, by=["network"], width=0.8, opacity=0.6),
+        frame.lines(means, width=2.4), frame.dots(data, size=30, opacity=0.9),
+    )  # fmt: skip
 
 
-def _hessians(rows: pl.DataFrame, variants: list[str]) -> Figure:
-    panels, ends = [], []
-    for (level, column), title in _HESSIANS.items():
-        here = rows.filter(pl.col("level") == level)
-        if here.is_empty():
-            continue
-        panels.append(_dots(here, column, title, variants))
-        means = here.group_by("variant").agg(pl.col(column).mean())
-        said = dict(zip(means["variant"], means[column], strict=True))
-        ends.append(f"{title}: " + ", ".join(f"{name} {said[name]:.3g}" for name in variants if name in said))
+def _hessians(rows: pl.DataFrame, colours: Tints) -> Figure:
+    drawn = {
+        (column, title): part
+        for (level, column), title in _HESSIANS.items()
+        if (part := rows.filter(pl.col("level") == level)).height
+    }
+    ends = (f"{title}: {listed(part, 'variant', column, order=colours.colours)}"
+            for (column, title), part in drawn.items())  # fmt: skip
     examples = ", ".join(str(count) for count in sorted(set(rows["examples"])))
     return Figure(
         name="hessian",
@@ -117,28 +92,18 @@ def _hessians(rows: pl.DataFrame, variants: list[str]) -> Figure:
         "fixed. One dot per network, a tick at the mean; bars: ±1.96 standard errors over random probes. Times "
         "‖θ‖² the common scale of a network's weights drops out.",
         description="Means over seeds. " + "; ".join(ends) + ".",
-        panels=tuple(panels),
-        legend=tuple((variant, colour(variant), "point") for variant in variants),
+        panels=tuple(_dots(part, column, title, colours) for (column, title), part in drawn.items()),
+        legend=colours.legend("point"),
     )
 
 
-def _dots(rows: pl.DataFrame, column: str, title: str, variants: list[str]) -> Panel:
+def _dots(rows: pl.DataFrame, column: str, title: str, colours: Tints) -> Panel:
     spread = 1.96 * pl.col("value_se").fill_null(0.0) * (pl.col("norm") ** 2 if column == "scaled" else pl.lit(1.0))
-    data = rows.select(
-        "variant", hover(pl.col("network"), ": ", pl.col(column).round_sig_figs(4)),
-        value=pl.col(column), low=pl.col(column) - spread, high=pl.col(column) + spread,
-    )  # fmt: skip
-    grade = alt.Scale(type="log", nice=True) if (data["low"] > 0).all() else alt.Scale(zero=False, nice=True)
-    x = alt.X("value:Q", title=title, scale=grade).axis(format="~s")
-    y = alt.Y("variant:N", title="Variant (name)", sort=variants).axis(
-        ticks=False, domain=False, grid=True, minExtent=42
+    data = rows.with_columns(values_text(pl.col("network"), value=column), low=pl.col(column) - spread,
+                             high=pl.col(column) + spread)  # fmt: skip
+    positive = bool((data["low"] > 0).all())
+    x = Axis(column, title, "~s", kind="log" if positive else "linear", zero=None if positive else False, padding=24)
+    frame = Frame(x, Names("variant", "Variant (name)", list(colours.colours)), colours, width=320, height=80)
+    return frame.panel(
+        frame.spans(data, width=1, opacity=0.6), frame.means(data.drop("hover")), frame.dots(data, opacity=0.9)
     )
-    tint = alt.Color("variant:N", title=None, scale=scale(variants))
-    mean = data.group_by("variant").agg(pl.col("value").mean())
-    drawn = alt.Chart(data)
-    low = alt.X("low:Q", title=title, scale=grade)
-    return alt.layer(
-        drawn.mark_rule(strokeWidth=1, opacity=0.6, aria=False).encode(low, alt.X2("high:Q"), y, tint),
-        alt.Chart(mean).mark_tick(thickness=2, size=14, aria=False).encode(x, y, tint),
-        drawn.mark_circle(size=44, opacity=0.9).encode(x, y, tint, description="hover:N"),
-    ).properties(width=320, height=80)

@@ -10,10 +10,11 @@ import numpy.typing as npt
 import polars as pl
 
 from transferscope.keys import OWN_STATISTICS, RANDOM_DIRECTIONS, shown
-from transferscope.plots.heat import RAMP
-from transferscope.plots.theme import NEUTRAL, OURS, Figure, Panel, charted, hover
+from transferscope.plots.axes import Ramp
+from transferscope.plots.panels import present
+from transferscope.plots.theme import NEUTRAL, OURS, Figure, Panel, hover
 
-__all__ = ["chart", "figures"]
+__all__ = ["figures"]
 
 Array = npt.NDArray[np.float64]
 
@@ -28,12 +29,7 @@ _MOST_PLANES = 6
 
 def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
     """The figures of ``plane``: error, then loss; none where no point is finite."""
-    found = (_figure(table, quantity) for quantity in _QUANTITIES)
-    return tuple(figure for figure in found if figure is not None)
-
-
-chart = charted(figures)
-"""The error on every plane of the table of ``plane``."""
+    return present(*(_figure(table, quantity) for quantity in _QUANTITIES))
 
 
 def _figure(table: pl.DataFrame, quantity: str) -> Figure | None:
@@ -77,7 +73,7 @@ def _figure(table: pl.DataFrame, quantity: str) -> Figure | None:
         f"{at}.",
         panels=panels,
         legend=(("networks", NEUTRAL["ink"], "ring"), ("evaluated points", NEUTRAL["muted"], "point")),
-        ramp=(_said(quantity, steps[0]), _said(quantity, steps[-1]), RAMP),
+        ramp=(_said(quantity, steps[0]), _said(quantity, steps[-1]), Ramp.COLOURS),
     )
 
 
@@ -86,9 +82,9 @@ def _steps(quantity: str, values: Array) -> list[float]:
     low, high = float(values.min()), float(values.max())
     if quantity == "loss":
         low = max(low, _LEAST_LOSS)
-        edges = np.geomspace(low, max(high, 1.01 * low), len(RAMP) + 1)
+        edges = np.geomspace(low, max(high, 1.01 * low), len(Ramp.COLOURS) + 1)
     else:
-        edges = np.linspace(low, max(high, low + 0.01), len(RAMP) + 1)
+        edges = np.linspace(low, max(high, low + 0.01), len(Ramp.COLOURS) + 1)
     return [float(edge) for edge in edges]
 
 
@@ -169,7 +165,7 @@ def _strips(x: Array, y: Array, grid: Array, steps: list[float], quantity: str) 
     # What is not finite is above all others: the highest step.
     filled = np.minimum(grid, steps[-1])
     fine = _along(_along(filled, factor).T, factor).T
-    step = np.clip(np.searchsorted(steps, fine, side="right") - 1, 0, len(RAMP) - 1)
+    step = np.clip(np.searchsorted(steps, fine, side="right") - 1, 0, len(Ramp.COLOURS) - 1)
     lefts, rights = _edges(fine_x)
     bottoms, tops = _edges(fine_y)
     rows: list[dict[str, Any]] = []
@@ -183,7 +179,7 @@ def _strips(x: Array, y: Array, grid: Array, steps: list[float], quantity: str) 
             strip = above.get((start, stop, place))
             if strip is None:
                 strip = {
-                    "x": lefts[start], "right": rights[stop - 1], "y": bottoms[row], "tint": RAMP[place],
+                    "x": lefts[start], "right": rights[stop - 1], "y": bottoms[row], "tint": Ramp.COLOURS[place],
                     "hover": f"{OURS}{quantity} {_said(quantity, steps[place])} to {_said(quantity, steps[place + 1])}",
                 }  # fmt: skip
                 rows.append(strip)

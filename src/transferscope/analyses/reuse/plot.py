@@ -1,11 +1,12 @@
 """The picture of the reuse table: every measurement of every module, one panel for each measurement."""
 
-import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import Figure, Panel, charted, colour, hover, metric_name, thinned
+from transferscope.plots.axes import Axis, Names
+from transferscope.plots.panels import Frame, dot_panel, facets, kept_names
+from transferscope.plots.theme import Figure, Panel, among, colour, hover, metric_name
 
-__all__ = ["chart", "figures"]
+__all__ = ["figures"]
 
 _PANELS = {
     "similarity": ("CKA to P", "0 to 1"),
@@ -15,65 +16,43 @@ _PANELS = {
     "transplant_first": ("Transplant, first modules", None),
     "transplant_last": ("Transplant, last modules", None),
 }
-_MOST = 40
+_CONTROL = colour("RI-T")
 
 
 def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     """The figure of ``reuse``; none where no module has a value."""
-    known = table.filter(pl.col("value").is_not_null())
+    known = table.filter(pl.col("value").is_not_null()).drop("simultaneous_low", "simultaneous_high")
     if known.is_empty():
         return ()
-    modules = known.sort("position")["module"].unique(maintain_order=True).to_list()
-    kept = thinned(modules, _MOST)
-    names = [name for name in _PANELS if name in set(known["measurement"])]
-    tops = []
-    for name in names:
-        top = known.filter(pl.col("measurement") == name).sort("value", descending=True).row(0, named=True)
-        tops.append(f"{_PANELS[name][0]} is largest at {top['module']} ({top['value']:.3g})")
-    less = f" {len(kept)} of {len(modules)} modules are drawn; the table holds all." if len(kept) < len(modules) else ""
-    legend: tuple[tuple[str, str, str], ...] = (("P-T", colour("P-T"), "point"),)
-    if known["control"].is_not_null().any():
-        legend = (*legend, ("RI-T (control)", colour("RI-T"), "ring"))
+    kept, less = kept_names(known)
+    ranked = known.sort("value", descending=True)
+    told = []
+    for name in among(_PANELS, known["measurement"]):
+        top = ranked.filter(pl.col("measurement") == name).row(0, named=True)
+        told.append(f"{_PANELS[name][0]} is largest at {top['module']} ({top['value']:.3g})")
+    control = [("RI-T (control)", _CONTROL, "ring")] if known["control"].is_not_null().any() else []
+
+    def panel(rows: pl.DataFrame, name: str) -> Panel:
+        title, unit = _PANELS[name]
+        value, low, high, other = (pl.col(name).round_sig_figs(4) for name in ("value", "low", "high", "control"))
+        text = hover(f"{title} at ", pl.col("module"), ": ", value, " (", low, " to ", high, "), control ", other)
+        axis = f"{title} ({unit or metric_name(metric)})"
+        rings, dots = (
+            Frame(Axis(column, axis, zero=True), Names("module", "Module (name)", kept), tint, width=200,
+                  height=max(15 * len(kept), 60), title=title)
+            for column, tint in (("control", _CONTROL), ("value", colour("P-T")))
+        )  # fmt: skip
+        return dot_panel(dots, rows.with_columns(text), rings.dots(rows.drop_nulls("control"), size=40, filled=False))
+
     return (
         Figure(
             name="modules",
             title="Every module, by every measurement",
             caption="Rows: modules from input to output. Dots: mean over seeds, with 95 % intervals over seeds or the "
             "range of two. Rings: the same of RI-T, where there is such a thing." + less,
-            description="; ".join(tops) + ".",
-            panels=tuple(_panel(known, name, kept, metric) for name in names),
+            description="; ".join(told) + ".",
+            panels=facets(known.filter(pl.col("module").is_in(kept)), "measurement", _PANELS, panel),
             columns=3,
-            legend=legend,
+            legend=(("P-T", colour("P-T"), "point"), *control),
         ),
     )
-
-
-chart = charted(figures)
-"""The picture of the table of ``reuse``."""
-
-
-def _panel(rows: pl.DataFrame, name: str, kept: list[str], metric: str) -> Panel:
-    title, unit = _PANELS[name]
-    axis = f"{title} ({unit or metric_name(metric)})"
-    data = (
-        rows.filter((pl.col("measurement") == name) & pl.col("module").is_in(kept))
-        .with_columns(hover(f"{title} at ", pl.col("module"), ": ", pl.col("value").round_sig_figs(4), " (",
-                            pl.col("low").round_sig_figs(4), " to ", pl.col("high").round_sig_figs(4), "), control ",
-                            pl.col("control").round_sig_figs(4)))
-        .select("module", "value", "low", "high", "control", "hover")
-    )  # fmt: skip
-    y = alt.Y("module:N", title="Module (name)", sort=kept).scale(domain=kept).axis(
-        ticks=False, domain=False, grid=True, labelLimit=130, minExtent=52, labelFontSize=10
-    )  # fmt: skip
-    drawn = alt.Chart(data, title=title)
-    return alt.layer(
-        drawn.transform_filter("isValid(datum.low)")
-        .mark_rule(color=colour("P-T"), strokeWidth=2, aria=False)
-        .encode(alt.X("low:Q", title=axis), alt.X2("high:Q"), y),
-        drawn.transform_filter("isValid(datum.control)")
-        .mark_point(color=colour("RI-T"), size=40, filled=False, aria=False)
-        .encode(alt.X("control:Q", title=axis), y),
-        drawn.mark_circle(size=44, opacity=1, color=colour("P-T")).encode(
-            alt.X("value:Q", title=axis).scale(zero=True), y, description="hover:N"
-        ),
-    ).properties(width=200, height=max(15 * len(kept), 60))

@@ -1,37 +1,32 @@
 """Metric and speed against how many modules come from P, and what each module adds."""
 
-import altair as alt
 import polars as pl
 
-from transferscope.plots.theme import OTHERS, Figure, Panel, charted, hover, metric_axis, metric_name, padded, thinned
+from transferscope.plots.axes import Axis, Names, Tints
+from transferscope.plots.panels import Frame, dot_panel, facets, line_panel, present
+from transferscope.plots.theme import OTHERS, Figure, Panel, hover, metric_axis, metric_name, padded, thinned
 
-__all__ = ["chart", "figures"]
+__all__ = ["figures"]
 
-_SIDES = ("first", "last")
-_COLOURS = {"first": OTHERS[0], "last": OTHERS[1]}
-_LEGEND = (("first k from P", _COLOURS["first"], "line"), ("last k from P", _COLOURS["last"], "line"))
-_PANELS = (("metric", "test"), ("speed", "train"))
+_SIDES = Tints("side", {"first": OTHERS[0], "last": OTHERS[1]})
+_SPLITS = {"metric": "final test", "speed": "mean training"}
 _MOST_MODULES = 40
 
 
 def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     """The figures of ``transplant``: values against k, and steps by module; none where no network has a value."""
-    rows = table.filter(pl.col("value").is_not_null())
-    return tuple(figure for figure in (_against_k(rows, metric), _steps(rows, metric)) if figure is not None)
+    # Of each quantity what is reported: the final metric on test data, the speed on training data.
+    rows = table.filter(pl.col("value").is_not_null() & (pl.col("split") != "validation"))
+    step = pl.col("level") == "step"
+    return present(_against_k(rows.filter(~step), metric), _steps(rows.filter(step), metric))
 
 
-chart = charted(figures)
-"""Metric and speed against k, of the table of ``transplant``."""
+def _text(*place: str | pl.Expr) -> pl.Expr:
+    value, low, high = (pl.col(name).round(4) for name in ("value", "low", "high"))
+    return hover(*place, ": ", value, " (", low, " to ", high, ")")
 
 
-def _against_k(rows: pl.DataFrame, metric: str) -> Figure | None:
-    panels = tuple(
-        _panel(part, metric, quantity)
-        for quantity, split in _PANELS
-        if not (part := rows.filter((pl.col("quantity") == quantity) & (pl.col("split") == split))).is_empty()
-    )
-    if not panels:
-        return None
+def _against_k(rows: pl.DataFrame, metric: str) -> Figure:
     points = rows.filter((pl.col("level") == "point") & (pl.col("split") == "test")).sort("side", "k")
     told = "; ".join(
         f"{side}: " + ", ".join(f"{k} {value:.3f}" for k, value in part.select("k", "value").iter_rows())
@@ -40,52 +35,31 @@ def _against_k(rows: pl.DataFrame, metric: str) -> Figure | None:
     return Figure(
         name="modules",
         title="How many modules come from P",
-        caption=(
-            f"Final test {metric_name(metric)} and optimisation speed of networks whose first (or last) k modules are "
-            "P's and whose others are random. 0 is RI-T, all is P-T, everything at P-T's rate. Points: means over "
-            "seeds; bars: 95 % intervals (two seeds: their range); small dots: trainings."
-        ),
+        caption=f"Final test {metric_name(metric)} and optimisation speed of networks whose first (or last) k modules "
+        "are P's and whose others are random. 0 is RI-T, all is P-T, everything at P-T's rate. Points: means over "
+        "seeds; bars: 95 % intervals (two seeds: their range); small dots: trainings.",
         description=f"Final test {metric_name(metric)} by number of modules from P: {told}.",
-        panels=panels,
-        legend=_LEGEND,
+        panels=facets(rows, "quantity", _SPLITS, lambda part, quantity: _panel(part, metric, quantity)),
+        legend=tuple((f"{side} k from P", tint, mark) for side, tint, mark in _SIDES.legend("line")),
     )
 
 
 def _panel(rows: pl.DataFrame, metric: str, quantity: str) -> Panel:
-    title, number = metric_axis(metric, "final test" if quantity == "metric" else "mean training")
-    text = hover(
-        pl.col("side"), " ", pl.col("k"), " of ", pl.col("modules"), " (…, ", pl.col("added"), "): ",
-        pl.col("value").round(4), " (", pl.col("low").round(4), " to ", pl.col("high").round(4), ")",
-    )  # fmt: skip
-    data = rows.with_columns(text).select("level", "side", "k", "value", "low", "high", "hover")
-    points, dots = data.filter(pl.col("level") == "point").sort("side", "k"), data.filter(pl.col("level") == "network")
-    domain = padded([*dots["value"], *points["low"], *points["high"]], low=0.0, high=1.0)
-    ticks = thinned([str(k) for k in sorted(set(points["k"]))], 14)
-    x = alt.X("k:Q", title="Modules from P (count)").scale(nice=False, padding=12)
-    x = x.axis(values=[int(tick) for tick in ticks], tickCount=len(ticks), format="d", grid=False, labelOverlap=False)
-    y = alt.Y("value:Q", title=title).scale(domain=domain, nice=False).axis(format=number, minExtent=38)
-    tint = alt.Color("side:N", title=None, scale=_scale())
-    drawn = alt.Chart(points)
-    bars = alt.Chart(points.drop_nulls("low")).mark_rule(strokeWidth=1.4, clip=True, aria=False)
-    return alt.layer(
-        alt.Chart(dots).mark_circle(size=16, opacity=0.45, aria=False).encode(x, y, tint),
-        bars.encode(x, alt.Y("low:Q", title=title), alt.Y2("high:Q"), tint),
-        drawn.mark_line(strokeWidth=2.2, aria=False).encode(x, y, tint),
-        drawn.mark_circle(size=52, opacity=1).encode(x, y, tint, description="hover:N"),
-    ).properties(width=350, height=230)
+    points, single = (rows.filter(pl.col("level") == level) for level in ("point", "network"))
+    text = _text(pl.col("side"), " ", pl.col("k"), " of ", pl.col("modules"), " (…, ", pl.col("added"), ")")
+    title, number = metric_axis(metric, _SPLITS[quantity])
+    ticks = [int(tick) for tick in thinned([str(k) for k in sorted(set(points["k"]))], 14)]
+    x = Axis("k", "Modules from P (count)", "d", ticks=ticks, padding=12, grid=False)
+    reach = padded([*single["value"], *points["low"], *points["high"]], low=0.0, high=1.0)
+    frame = Frame(x, Axis("value", title, number, domain=reach), _SIDES, height=230)
+    behind = frame.dots(single, size=16, opacity=0.45)
+    return line_panel(frame, points.sort("side", "k").with_columns(text), behind, size=52)
 
 
-def _steps(rows: pl.DataFrame, metric: str) -> Figure | None:
-    steps = rows.filter((pl.col("level") == "step") & (pl.col("split") != "validation"))
-    panels = tuple(
-        _step_panel(part, metric, quantity)
-        for quantity, _ in _PANELS
-        if not (part := steps.filter(pl.col("quantity") == quantity)).is_empty()
-    )
-    if not panels:
-        return None
-    largest = steps.filter(pl.col("quantity") == "metric").sort("value", descending=True).head(3)
+def _steps(rows: pl.DataFrame, metric: str) -> Figure:
+    largest = rows.filter(pl.col("quantity") == "metric").sort("value", descending=True).head(3)
     told = ", ".join(f"{row['added']} ({row['side']}) {row['value']:+.3f}" for row in largest.to_dicts())
+    where = {"first": "before it", "last": "after it"}
     return Figure(
         name="steps",
         title="What each module adds",
@@ -93,37 +67,24 @@ def _steps(rows: pl.DataFrame, metric: str) -> Figure | None:
         "before it (first k) or to those after it (last k). Bars: 95 % intervals, each for itself; the table holds "
         "those for all steps at once.",
         description=f"Largest steps in final test {metric_name(metric)}: {told or 'none'}.",
-        panels=panels,
-        legend=tuple((label.replace(" k from P", ": added to those " + where), tint, "point")
-                     for (label, tint, _), where in zip(_LEGEND, ("before it", "after it"), strict=True)),
+        panels=facets(rows, "quantity", _SPLITS, lambda part, quantity: _step_panel(part, metric, quantity)),
+        legend=tuple((f"{side}: added to those {where[side]}", tint, mark)
+                     for side, tint, mark in _SIDES.legend("point")),
     )  # fmt: skip
 
 
 def _step_panel(rows: pl.DataFrame, metric: str, quantity: str) -> Panel:
-    title, number = metric_axis(metric, "gain in final test" if quantity == "metric" else "gain in mean training")
+    title, number = metric_axis(metric, f"gain in {_SPLITS[quantity]}")
     # In the order of the network: the first k lists modules as they are added, the last k backwards.
-    first_side = rows.filter(pl.col("side") == "first").sort("k")["added"].to_list()
-    last_side = rows.filter(pl.col("side") == "last").sort("k", descending=True)["added"].to_list()
-    order = [*first_side, *(name for name in last_side if name not in first_side)]
-    order = thinned(order, _MOST_MODULES)
-    text = hover(
-        pl.col("added"), ", ", pl.col("side"), " ", pl.col("k"), ": ", pl.col("value").round(4), " (",
-        pl.col("low").round(4), " to ", pl.col("high").round(4), ")",
-    )  # fmt: skip
-    data = rows.filter(pl.col("added").is_in(order)).select("side", "added", "value", "low", "high", text)
-    domain = padded([0.0, *data["value"], *data["low"], *data["high"]])
-    x = alt.X("value:Q", title=title).scale(domain=domain, nice=False).axis(format="+" + number, grid=False)
-    y = alt.Y("added:N", title="Module (name)", sort=order).axis(
-        ticks=False, domain=False, grid=True, labelLimit=140, minExtent=60
+    first, last = (
+        rows.filter(pl.col("side") == side).sort("k", descending=side == "last")["added"].to_list()
+        for side in _SIDES.colours
     )
-    aside = alt.YOffset("side:N", sort=list(_SIDES))
-    tint = alt.Color("side:N", title=None, scale=_scale())
-    bars = alt.Chart(data.drop_nulls("low")).mark_rule(strokeWidth=1.6, aria=False)
-    return alt.layer(
-        bars.encode(alt.X("low:Q", title=title), y, alt.X2("high:Q"), tint, yOffset=aside),
-        alt.Chart(data).mark_circle(size=46, opacity=1).encode(x, y, tint, yOffset=aside, description="hover:N"),
-    ).properties(width=320, height=max(60, 30 * len(order)))
-
-
-def _scale() -> alt.Scale:
-    return alt.Scale(domain=list(_SIDES), range=[_COLOURS[side] for side in _SIDES])
+    order = thinned(list(dict.fromkeys([*first, *last])), _MOST_MODULES)
+    text = _text(pl.col("added"), ", ", pl.col("side"), " ", pl.col("k"))
+    data = rows.filter(pl.col("added").is_in(order)).drop("simultaneous_low", "simultaneous_high").with_columns(text)
+    reach = padded([0.0, *data["value"], *data["low"], *data["high"]])
+    x = Axis("value", title, "+" + number, domain=reach, grid=False)
+    names = Names("added", "Module (name)", order, limit=140)
+    frame = Frame(x, names, _SIDES, aside=True, width=320, height=max(60, 30 * len(order)))
+    return dot_panel(frame, data)
