@@ -100,13 +100,13 @@ def _named(function: str, name: str, check: Check, value: Any) -> Any:
         if isinstance(fit, float) and math.isnan(fit):
             raise _MisfitError("a number", fit)
         return fit
-    except _MisfitError as misfit:
-        raise misfit.kind(
-            f"{function}() cannot take this as {name}{misfit.where}",
-            expected=misfit.expected,
-            got=_shown(misfit.got),
-            hint=misfit.hint
-            or (f"give an instance: {misfit.got.__name__}(...)" if isinstance(misfit.got, type) else None),
+    except _MisfitError as check_study:
+        raise check_study.kind(
+            f"{function}() cannot take this as {name}{check_study.where}",
+            expected=check_study.expected,
+            got=_shown(check_study.got),
+            hint=check_study.hint
+            or (f"give an instance: {check_study.got.__name__}(...)" if isinstance(check_study.got, type) else None),
         ) from None
 
 
@@ -156,12 +156,12 @@ def _union(kinds: tuple[Any, ...], array: Check) -> Check:
         for check in checks:
             try:
                 return check(value)
-            except _MisfitError as misfit:
-                misfits.append(misfit)
+            except _MisfitError as check_study:
+                misfits.append(check_study)
         # Where one kind fitted but for an item of it, that item is what is wrong.
-        nearest_fit = max(misfits, key=lambda misfit: len(misfit.where))
+        nearest_fit = max(misfits, key=lambda check_study: len(check_study.where))
         if not nearest_fit.where:
-            expected = dict.fromkeys(misfit.expected for misfit in misfits)
+            expected = dict.fromkeys(check_study.expected for check_study in misfits)
             nearest_fit.expected = " or ".join([*expected, *(["None"] if types.NoneType in kinds else [])])
         raise nearest_fit
 
@@ -294,8 +294,8 @@ def _each(check: Check, values: Iterable[Any]) -> list[Any]:
     for index, item in enumerate(values):
         try:
             found.append(check(item))
-        except _MisfitError as misfit:
-            raise misfit.within(f"[{index}]") from None
+        except _MisfitError as check_study:
+            raise check_study.within(f"[{index}]") from None
     return found
 
 
@@ -318,8 +318,8 @@ def _mapping(key: Check, check: Check, value: Any) -> Any:
     for name, item in value.items():
         try:
             found[key(name)] = check(item)
-        except _MisfitError as misfit:
-            raise misfit.within(f"[{name!r}]") from None
+        except _MisfitError as check_study:
+            raise check_study.within(f"[{name!r}]") from None
     return value if all(found[name] is item for name, item in value.items()) else found
 
 
@@ -352,8 +352,8 @@ def _instance(kind: type, value: Any) -> Any:
         for name, check in _fields(kind_of).items():
             try:
                 check(getattr(value, name))
-            except _MisfitError as misfit:
-                raise misfit.within(f".{name}") from None
+            except _MisfitError as check_study:
+                raise check_study.within(f".{name}") from None
     return value
 
 

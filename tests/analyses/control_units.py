@@ -5,11 +5,11 @@ import polars as pl
 from tests.report.synthetic import learning_curves_table, learning_rate_table
 from tests.report.synthetic_starts import summary
 from tests.tables import example
-from transferscope.analyses.control.analysis import Control
+from transferscope.analyses.control.analysis import ControlAnalysis
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate
 
-ONE = Control(methods=("permuted",))
+ONE = ControlAnalysis(methods=("permuted",))
 
 
 def rates(tried=(0.02, 0.1, 0.5), best=0.1):
@@ -27,14 +27,14 @@ def tuned(best, tried=(0.02, 0.1, 0.5), method="permuted", lost=()):
          "value": None if rate in lost else (0.8 if (rate == best) == (split == "validation") else 0.7)}
         for rate in tried for split in ("validation", "test")
     ]  # fmt: skip
-    return example(Control, rows, level="tuning", variant=method, seed=1000, quantity="metric", n=1, loss=0.5)
+    return example(ControlAnalysis, rows, level="tuning", variant=method, seed=1000, quantity="metric", n=1, loss=0.5)
 
 
 def expand(context, own=None, analysis=ONE, searched=None):
     tables = {LearningRate().key: rates() if searched is None else searched}
     if own is not None:
         tables[analysis.key] = own
-    return list(analysis.units(context.study, Evidence(tables).for_decision()))
+    return list(analysis.tasks(context.study, Evidence(tables).for_decision()))
 
 
 def settled_curves():

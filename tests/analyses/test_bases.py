@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 
 from tests.studies import Diverging, Trained
-from transferscope.analyses.contract import Unit, checked
+from transferscope.analyses.contract import Task, checked
 from transferscope.analyses.images import OnImages, batch_norm_note
 from transferscope.analyses.modules import TOTALS, OnModules
+from transferscope.analyses.task_keys import new_units, task_key
 from transferscope.analyses.tuned import NETWORK, PAIR, NetworkAnalysis, OnSeeds, Pair, PairAnalysis, SetAnalysis
-from transferscope.analyses.unit_keys import new_units, unit_key
-from transferscope.context.members import Member
+from transferscope.context.study_network import StudyNetwork
 from transferscope.study.columns import Column
 
 
@@ -20,7 +20,7 @@ class Labels(NetworkAnalysis, OnImages):
     name, title, question, reference, version = "labels", "Labels", "?", "none", 1
     columns: ClassVar[Any] = {**NETWORK, "letters": Column(int, "of the label"), "more": Column(int, "none", null="-")}
 
-    def rows(self, member: Member, context: Any) -> Iterator[dict[str, Any]]:
+    def rows(self, member: StudyNetwork, context: Any) -> Iterator[dict[str, Any]]:
         yield {"letters": len(member.label)}
 
 
@@ -30,7 +30,7 @@ class Reads(PairAnalysis):
     max_seeds: int | None = None
     seen: ClassVar[list[str]] = []
 
-    def read(self, member: Member, context: Any) -> str:
+    def read(self, member: StudyNetwork, context: Any) -> str:
         self.seen.append(member.label)
         return member.label.lower()
 
@@ -42,25 +42,25 @@ class Sets(SetAnalysis, OnSeeds):
     name, title, question, reference, version = "sets", "Sets", "?", "none", 1
     columns: ClassVar[Any] = {"corners": Column(int, "how many"), "label": Column(str, "of the first", null="none")}
 
-    def units(self, study: Any, evidence: Any) -> Iterator[Unit]:
-        yield Unit(members=self.members(study, evidence, ("P_T",), once=("RI", "P")))
+    def tasks(self, study: Any, evidence: Any) -> Iterator[Task]:
+        yield Task(members=self.members(study, evidence, ("P_T",), once=("RI", "P")))
 
-    def rows(self, unit: Unit, context: Any) -> Iterator[dict[str, Any]]:
-        yield {"corners": len(unit.members)}
+    def rows(self, task: Task, context: Any) -> Iterator[dict[str, Any]]:
+        yield {"corners": len(task.members)}
 
-    def files(self, unit: Unit, table: pl.DataFrame) -> dict[str, bytes]:
+    def files(self, task: Task, table: pl.DataFrame) -> dict[str, bytes]:
         return {"corners.txt": str(table["corners"][0]).encode()}
 
 
 def test_a_set_is_measured_whole_or_not_at_all(trained: Trained) -> None:
     analysis = Sets(max_seeds=2)
-    (unit,) = analysis.units(trained.study, trained.evidence.for_decision())
+    (task,) = analysis.tasks(trained.study, trained.evidence.for_decision())
     # RI and P of the first seed, then P-T of all seeds that are asked for.
-    assert [member.label for member in unit.members] == ["RI[0]", "P[0]", "P-T[0]", "P-T[1]"]
-    assert list(analysis.networks(trained.study, trained.evidence)) == [member.spec for member in unit.members]
-    found = analysis.measure(unit, trained.context)
+    assert [member.label for member in task.members] == ["RI[0]", "P[0]", "P-T[0]", "P-T[1]"]
+    assert list(analysis.networks(trained.study, trained.evidence)) == [member.spec for member in task.members]
+    found = analysis.measure(task, trained.context)
     assert (checked(analysis, found.table).rows(), found.files) == ([(4, None)], {"corners.txt": b"4"})
-    lost = analysis.measure(unit, Diverging(trained.context, unit.members[-1]))
+    lost = analysis.measure(task, Diverging(trained.context, task.members[-1]))
     assert (checked(analysis, lost.table).height, lost.files) == (0, {})
 
 
@@ -72,8 +72,8 @@ def test_an_example_table_has_all_that_may_not_be_null() -> None:
 
 def test_a_unit_is_new_once(trained: Trained) -> None:
     analysis = Labels()
-    units = list(analysis.units(trained.study, trained.evidence.for_decision()))
-    keys = [unit_key(analysis, unit, trained.study) for unit in units]
+    units = list(analysis.tasks(trained.study, trained.evidence.for_decision()))
+    keys = [task_key(analysis, task, trained.study) for task in units]
     assert list(new_units(analysis, [*units, *units], trained.study, ())) == keys
     assert new_units(analysis, units, trained.study, keys[1:]) == {keys[0]: units[0]}
     assert new_units(analysis, units, trained.study, set(keys)) == {}
@@ -94,8 +94,8 @@ def test_what_was_done_about_batch_norm_is_said_where_there_is_one(policies: Any
 
 
 def test_one_unit_for_each_trained_network(trained: Trained) -> None:
-    units = list(Labels().units(trained.study, trained.evidence.for_decision()))
-    assert [unit.members[0].label for unit in units] == [f"{v}[{s}]" for v in ("RI-T", "P-T") for s in range(4)]
+    units = list(Labels().tasks(trained.study, trained.evidence.for_decision()))
+    assert [task.members[0].label for task in units] == [f"{v}[{s}]" for v in ("RI-T", "P-T") for s in range(4)]
     table = checked(Labels(), Labels().measure(units[0], trained.context).table)
     assert table.rows() == [("RI-T[0]", "RI_T", 0, 7, None)]
     lost = Labels().measure(units[0], Diverging(trained.context, *units[0].members)).table
@@ -106,8 +106,8 @@ def test_one_unit_for_each_trained_network(trained: Trained) -> None:
 def test_pairs_of_one_unit_in_which_each_network_is_read_once(trained: Trained, most: int | None, seeds: int) -> None:
     analysis = Reads(max_seeds=most)
     Reads.seen.clear()
-    (unit,) = analysis.units(trained.study, trained.evidence.for_decision())
-    table = checked(analysis, analysis.measure(unit, trained.context).table)
+    (task,) = analysis.tasks(trained.study, trained.evidence.for_decision())
+    table = checked(analysis, analysis.measure(task, trained.context).table)
     within = [(s, t) for s in range(seeds) for t in range(s + 1, seeds)]
     across = [(s, s) for s in range(seeds)]
     assert sorted(table.select("variant_a", "variant_b", "seed_a", "seed_b").rows()) == sorted(
@@ -116,8 +116,8 @@ def test_pairs_of_one_unit_in_which_each_network_is_read_once(trained: Trained, 
     assert sorted(Reads.seen) == sorted(f"{v}[{s}]" for v in ("P-T", "RI-T") for s in range(seeds))
     assert all(row["both"] == f"{row['a']} {row['b']}".lower() for row in table.iter_rows(named=True))
     # A network that diverged is in no pair.
-    first = unit.members[0]
-    rest = analysis.measure(unit, Diverging(trained.context, first)).table
+    first = task.members[0]
+    rest = analysis.measure(task, Diverging(trained.context, first)).table
     assert not set(rest["a"]) & {first.label} | set(rest["b"]) & {first.label}
 
 

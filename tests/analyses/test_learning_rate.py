@@ -13,8 +13,8 @@ from tests.tables import example
 from transferscope.analyses.contract import checked
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate, choose, chosen, scores
+from transferscope.analyses.task_keys import task_key
 from transferscope.analyses.tuned import tuned_members
-from transferscope.analyses.unit_keys import unit_key
 from transferscope.context.context import Context
 
 ANALYSIS = LearningRate()
@@ -191,9 +191,9 @@ def test_every_trained_member_has_the_rate_of_the_rule(plain: Context) -> None:
 @pytest.mark.kind("C8")
 def test_the_rule_tells_tables_apart_and_no_network(plain: Context) -> None:
     best = with_training(plain, rate_rule="best")
-    one, other = list(ANALYSIS.units(plain.study, Evidence())), list(ANALYSIS.units(best, Evidence()))
-    assert [unit.members for unit in one] == [unit.members for unit in other]
-    assert not {unit_key(ANALYSIS, u, plain.study) for u in one} & {unit_key(ANALYSIS, u, plain.study) for u in other}
+    one, other = list(ANALYSIS.tasks(plain.study, Evidence())), list(ANALYSIS.units(best, Evidence()))
+    assert [task.members for task in one] == [task.members for task in other]
+    assert not {task_key(ANALYSIS, u, plain.study) for u in one} & {task_key(ANALYSIS, u, plain.study) for u in other}
 
 
 @pytest.mark.kind("C8")
@@ -204,8 +204,8 @@ def test_the_error_of_each_run_is_that_of_its_metric(trained: Trained, rule) -> 
     groups = trained.context.images().groups
     sizes = Counter(groups[index] for index in trained.context.indices("validation")).values()
     images = sum(sizes) ** 2 / sum(size**2 for size in sizes)
-    for unit in list(ANALYSIS.units(facts, Evidence()))[:2]:
-        row = checked(ANALYSIS, ANALYSIS.measure(unit, trained.context).table).row(0, named=True)
+    for task in list(ANALYSIS.tasks(facts, Evidence()))[:2]:
+        row = checked(ANALYSIS, ANALYSIS.measure(task, trained.context).table).row(0, named=True)
         share = (images * row["validation_metric"] + 2) / (images + 4)
         literal = (share * (1 - share) / (images + 4)) ** 0.5
         assert row["validation_error"] == (pytest.approx(literal) if rule == "one_standard_error" else None)
@@ -247,7 +247,7 @@ def test_a_spike_of_the_loss_is_kept_and_said(tmp_path) -> None:
 
     context = bound(tmp_path)
     spiked = Spiked(context.store, context.study)
-    rows = [ANALYSIS.measure(unit, spiked).table for unit in ANALYSIS.units(context.study, Evidence())]
+    rows = [ANALYSIS.measure(task, spiked).table for task in ANALYSIS.tasks(context.study, Evidence())]
     found = checked(ANALYSIS, pl.concat(rows))
     summary = ANALYSIS.summarise(found, Evidence())
     assert [(s["variant"], s["seed"], s["learning_rate"]) for s in summary.facts["spikes"]] == [
@@ -289,8 +289,8 @@ def test_a_diverged_run_has_no_numbers(tmp_path, monkeypatch) -> None:
             )  # fmt: skip
 
     context = bound(tmp_path)
-    unit = next(iter(ANALYSIS.units(context.study, Evidence())))
-    row = checked(ANALYSIS, ANALYSIS.measure(unit, Lost(context.store, context.study)).table).row(0, named=True)
+    task = next(iter(ANALYSIS.tasks(context.study, Evidence())))
+    row = checked(ANALYSIS, ANALYSIS.measure(task, Lost(context.store, context.study)).table).row(0, named=True)
     assert row["diverged"]
     assert (row["updates"], row["train_metric"], row["validation_metric"], row["validation_loss"]) == (
         7,

@@ -34,7 +34,7 @@ def rows_of(*losses, alphas=(-0.5, 0.0, 0.5, 1.0)) -> pl.DataFrame:
     points = tuple(point(values) for values in losses)
     path = LinearPath(alphas, 2.0, "no batch norm", {"test": points}, {"test": (points[1], points[3])})
     base = {"pair": "P-T/P-T", "a": "P-T[0]", "b": "P-T[1]", "seed_a": 0, "seed_b": 1, "split": "test"}
-    base |= {"role": "pair", "moved": "all"}
+    base |= {"role": "pair", "moves": "all"}
     return example(Path, path_rows(path, "test", None), **base)
 
 
@@ -88,7 +88,7 @@ def barriers(*values: tuple, pair: str = "P-T/P-T", lost_loss: bool = False, see
         )
     ]  # fmt: skip
     rows = [{name: value for name, value in row.items() if "simultaneous" not in name} for row in rows]
-    return example(Path, rows, **{"moved": "all", "points": 13, "equivalent": 49, "bracket": 0.02, "open": 0})
+    return example(Path, rows, **{"moves": "all", "points": 13, "equivalent": 49, "search_interval": 0.02, "open": 0})
 
 
 ONE = Path(pairs=("P_T/P_T",))
@@ -101,7 +101,7 @@ def said(*values: tuple, **made) -> Summary:
 
 def judged(summary: Summary, pair: str = "P-T/P-T", role: str = "pair", **at: str) -> Estimate:
     """The barrier that is judged, or another one by its coordinates."""
-    where = {"split": "test", "baseline": "mean", "moved": "all", "batch_norm": "batch norm recomputed"} | at
+    where = {"split": "test", "baseline": "mean", "moves": "all", "batch_norm": "batch norm recomputed"} | at
     return estimate_of(summary, "error_barrier", pair=pair, role=role, **where)
 
 
@@ -165,7 +165,9 @@ def test_a_coarse_grid_is_noted(approved) -> None:
     table = barriers((0.005, 0.0, 0.015))
     few = "fewer than 25 points between the ends: a narrow barrier may be missed"
     assert few not in ONE.summarise(table, Evidence()).notes, "13 points that stand for 49"
-    even = table.with_columns(pl.lit(None, pl.Int64).alias("equivalent"), pl.lit(None, pl.Float64).alias("bracket"))
+    even = table.with_columns(
+        pl.lit(None, pl.Int64).alias("equivalent"), pl.lit(None, pl.Float64).alias("search_interval")
+    )
     assert few in ONE.summarise(even, Evidence()).notes
     notes = ONE.summarise(table, Evidence()).notes
     approved(*notes)
@@ -237,7 +239,7 @@ def test_two_random_starts_without_a_barrier_are_a_finding_where_a_run_is_connec
 
 
 def test_per_distance_comes_with_its_warning(approved) -> None:
-    at = {"pair": "P-T/P-T", "moved": "all", "split": "test", "baseline": "mean"}
+    at = {"pair": "P-T/P-T", "moves": "all", "split": "test", "baseline": "mean"}
     found = estimate_of(said((0.01, 0.0, 0.03)), "error_barrier_per_l2", **at)
     assert (found.value, found.unit, found.low) == (0.01, "1 per ℓ2", None)
     approved(found.note)
@@ -256,7 +258,7 @@ def lines(*pairs: tuple[str, int, float, float]) -> pl.DataFrame:
         for pair, seed, length, height in pairs
         for k in range(-4, 45)
     ]  # fmt: skip
-    same = {"level": "point", "role": "pair", "moved": "all", "a": "a", "b": "b", "examples": 9, "error": 0.1}
+    same = {"level": "point", "role": "pair", "moves": "all", "a": "a", "b": "b", "examples": 9, "error": 0.1}
     return example(Path, rows, **same)
 
 

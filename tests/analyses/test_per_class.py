@@ -8,12 +8,12 @@ import pytest
 
 from tests.studies import arrays, bound, untrained
 from tests.tables import example
-from transferscope.analyses.contract import Unit, checked
+from transferscope.analyses.contract import Task, checked
 from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.analyses.outcome.per_class import class_rows
 from transferscope.analyses.predictions import Judgements
 
-ANALYSIS = Outcome(draws=100)
+ANALYSIS = Outcome(n_bootstrap=100)
 
 
 def table(judgements: Judgements, said: Iterable[Iterable[int]], other: Iterable[Iterable[int]] = ()) -> pl.DataFrame:
@@ -114,7 +114,7 @@ def test_the_four_networks_know_their_classes(tmp_path, multi: bool) -> None:
     context = bound(tmp_path, target=data)
     ri = untrained(context.study, "RI_T 0", "RI_T 1")
     members = (*ri, *(m.model_copy(update={"variant": "P_T"}) for m in ri))
-    found = checked(ANALYSIS, ANALYSIS.measure(Unit(members=members), context).table)
+    found = checked(ANALYSIS, ANALYSIS.measure(Task(members=members), context).table)
     classes = found.filter(level="class")
     assert set(classes["split"]) == {"test"}
     assert set(classes["variant"]) == {"P_T", "RI_T"}

@@ -10,7 +10,7 @@ from torch.nn.utils import parametrize, prune
 
 import transferscope as ts
 from tests.callers import CPU, FUNCTIONS, gathered
-from transferscope.context.starts import _between
+from transferscope.context.initial_networks import _between
 from transferscope.errors import TransferscopeError, WeightsError
 from transferscope.methods.landscape.linear_path import LinearPath
 from transferscope.networks.copies import copied

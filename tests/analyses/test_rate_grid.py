@@ -62,7 +62,7 @@ def test_where_every_rate_diverged_lower_ones_are_tried(plain: Context) -> None:
 def test_one_rate_is_given_not_searched(plain: Context) -> None:
     given_one = with_training(plain, learning_rates=(0.1,), extensions=3)
     assert grown(given_one, lambda variant, rate: 0.5) == [[0.1]]
-    assert ANALYSIS.further(given_one) == 0
+    assert ANALYSIS.extra_trainings(given_one) == 0
     summary = ANALYSIS.summarise(both({0.1: 0.5}, {0.1: 0.6}), Evidence())
     assert summary.notes == ("one rate only: it was given, not chosen",)
 
@@ -82,16 +82,16 @@ def test_further_is_an_upper_bound(plain: Context, extensions, rates, p_peak, ri
     peak = {"P_T": p_peak, "RI_T": ri_peak}
     grids = grown(asked, lambda variant, rate: 1 / (1 + abs(math.log10(rate) - peak[variant])))
     added = (len(grids[-1]) - len(grids[0])) * 2 * len(seeds)
-    assert added <= ANALYSIS.further(asked)
+    assert added <= ANALYSIS.extra_trainings(asked)
     assert set(grids[0]) <= set(grids[-1])
 
 
 def test_both_variants_get_the_same_trainings(plain: Context) -> None:
     two = with_training(plain, tuning_seeds=(1000, 1001), tuning_epochs=2)
-    units = list(ANALYSIS.units(two, Evidence(decision=True)))
+    units = list(ANALYSIS.tasks(two, Evidence(decision=True)))
     asked = {"P_T": [], "RI_T": []}
-    for unit in units:
-        (member,) = unit.members
+    for task in units:
+        (member,) = task.members
         recipe = member.spec.recipe
         assert (recipe.epochs, member.spec.seed) == (2, member.seed)
         asked[member.variant].append((recipe.learning_rate, member.seed))
@@ -100,12 +100,12 @@ def test_both_variants_get_the_same_trainings(plain: Context) -> None:
 
 
 def test_a_plan_supposes_a_table_from_which_all_others_expand(plain: Context) -> None:
-    supposed = checked(ANALYSIS, ANALYSIS.supposed(plain.study))
+    supposed = checked(ANALYSIS, ANALYSIS.expected_table(plain.study))
     assert choose(supposed, "P_T") == choose(supposed, "RI_T") == 0.1
     two_rates = with_training(plain, learning_rates=(0.1, 0.5))
     from transferscope.analyses.learning_curves.analysis import LearningCurves
 
-    evidence = Evidence({ANALYSIS.key: ANALYSIS.supposed(two_rates)})
+    evidence = Evidence({ANALYSIS.key: ANALYSIS.expected_table(two_rates)})
     step = expand(two_rates, [LearningCurves()], evidence, [ANALYSIS.key], {})
-    grid = [piece for piece in step.pieces if piece.unit.settings["setting"] == "grid"]
+    grid = [piece for piece in step.pieces if piece.task.settings["setting"] == "grid"]
     assert len(grid) == 4, "only rates of the table: what comes on top is counted by further()"

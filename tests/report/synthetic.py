@@ -41,12 +41,12 @@ from tests.report.synthetic_starts import summary as starts_summary
 from tests.tables import barriers, example
 from transferscope.analyses.block_shuffle.summary import summary_of
 from transferscope.analyses.contract import AbstractAnalysis, checked
-from transferscope.analyses.distance.analysis import Distance
+from transferscope.analyses.distance.analysis import DistanceAnalysis
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves.analysis import LearningCurves
 from transferscope.analyses.learning_rate.analysis import LearningRate
-from transferscope.analyses.mistakes.analysis import Mistakes
+from transferscope.analyses.mistakes.analysis import MistakesAnalysis
 from transferscope.analyses.mistakes_in_training.analysis import MistakesInTraining
 from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.analyses.path.analysis import Path
@@ -156,7 +156,7 @@ def similarity_table(
                         **sides, "module_a": module_a, "module_b": module_b, "position_a": i, "position_b": j,
                         "cka": cka, **_checks(level, i, j, checked=agreement),
                     })  # fmt: skip
-    return example(Similarity, rows, **{"examples": 640, "batch": 64, "kind": "unbiased", "maps": "flattened"})
+    return example(Similarity, rows, **{"examples": 640, "batch": 64, "estimator": "unbiased", "pooling": "flattened"})
 
 
 def distance_table(seeds: tuple[int, ...] = (0, 1, 2), modules: list[str] = MODULES) -> pl.DataFrame:
@@ -177,7 +177,7 @@ def distance_table(seeds: tuple[int, ...] = (0, 1, 2), modules: list[str] = MODU
                 "cosine": None if start else 0.35 if same else 0.05,
                 "cosine_without_decay": None if start else 0.22 if same else 0.01,
             })  # fmt: skip
-    return example(Distance, rows)
+    return example(DistanceAnalysis, rows)
 
 
 def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFrame:
@@ -208,9 +208,9 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
                 rows.append({
                     **{name: value for name, value in row.items() if "simultaneous" not in name},
                     "midpoint_gap": height, "points": 21, "barrier_se": 0.05 * height, "per_l2": height / length,
-                    "equivalent": 49, "bracket": 0.021, "open": 0,
+                    "equivalent": 49, "search_interval": 0.021, "open": 0,
                 })  # fmt: skip
-    return example(Path, rows, **{"role": "pair", "moved": "all", "examples": 656})
+    return example(Path, rows, **{"role": "pair", "moves": "all", "examples": 656})
 
 
 TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
@@ -255,10 +255,10 @@ _SUMMARIES = {
     "learning_curves": LearningCurves().summarise(
         learning_curves_table(), Evidence({LearningRate().key: learning_rate_table()})
     ),
-    "mistakes": Mistakes().summarise(mistakes_table(), Evidence()),
+    "mistakes": MistakesAnalysis().summarise(mistakes_table(), Evidence()),
     "mistakes_in_training": MistakesInTraining().summarise(in_training_table(), Evidence()),
     "similarity": Similarity().summarise(similarity_table(), Evidence()),
-    "distance": Distance().summarise(distance_table(), Evidence()),
+    "distance": DistanceAnalysis().summarise(distance_table(), Evidence()),
     "block_shuffle": summary_of(ablation_table()),
     "control": starts_summary("control", learning_rate_table(), learning_curves_table(), control_table()),
     "transplant": starts_summary("transplant", learning_rate_table(), learning_curves_table(), transplant_table()),
@@ -267,7 +267,7 @@ _SUMMARIES = {
         "P-T networks are linearly connected: error barrier 1.0 points (upper 95 % limit 1.6); RI-T networks do not "
         "(21 points, 19 to 23).",
         tuple(
-            Estimate(quantity, {"pair": pair, "split": "test", "baseline": "mean", "moved": "all"}, *found, "seeds", 3,
+            Estimate(quantity, {"pair": pair, "split": "test", "baseline": "mean", "moves": "all"}, *found, "seeds", 3,
                      unit, f"{quantity.replace('_', ' ')}, {pair}, test")
             for quantity, pair, found, unit in (
                 ("error_barrier", "P-T/P-T", (0.010, 0.004, 0.016), "1"),

@@ -23,14 +23,20 @@ _LENGTHS = {
 
 def align_table(pairs: int = 1, steps: int = 25) -> pl.DataFrame:
     rows = []
-    found = {"reach": 1.0, "groups": 12, "objective_before": 0.02, "objective_after": 0.46, "unchanged_to": 2e-15}
+    found = {
+        "permutable_share": 1.0,
+        "groups": 12,
+        "objective_before": 0.02,
+        "objective_after": 0.46,
+        "unchanged_to": 2e-15,
+    }
     for variant, hills in _HILLS.items():
         for first, second in seed_pairs(pairs):
             for way, hill in hills.items():
                 length = _LENGTHS[variant][way]
                 facts = {
                     "way": way, "variant_a": variant, "seed_a": first, "variant_b": variant, "seed_b": second,
-                    "distance": length, "moved": _MOVED[variant][way], **(found if way != "unaligned" else {}),
+                    "distance": length, "permuted_share": _MOVED[variant][way], **(found if way != "unaligned" else {}),
                 }  # fmt: skip
                 rows += straight_lines(_ENDS[variant], hill, length, (0.13, 3), steps, **facts)
     return example(Align, rows, examples=656)

@@ -3,7 +3,7 @@
 import polars as pl
 
 from tests.tables import example, seed_pairs, straight_lines
-from transferscope.analyses.curve.analysis import Curve
+from transferscope.analyses.curve.analysis import CurveAnalysis
 from transferscope.analyses.evidence import Evidence
 
 _ENDS = {"P_T": (0.33, 0.15), "RI_T": (0.45, 0.23)}
@@ -21,7 +21,7 @@ def curve_table(pairs: int = 1, steps: int = 25) -> pl.DataFrame:
             }  # fmt: skip
             length = _LENGTHS[variant, way]
             rows += straight_lines(_ENDS[variant], hill, length, (0.12, 2), steps, own=way == "line", **facts)
-    return example(Curve, rows, examples=656, shape="bezier", learning_rate=0.03, epochs=10)
+    return example(CurveAnalysis, rows, examples=656, shape="bezier", learning_rate=0.03, epochs=10)
 
 
-SUMMARY = Curve().summarise(curve_table(), Evidence())
+SUMMARY = CurveAnalysis().summarise(curve_table(), Evidence())

@@ -17,7 +17,7 @@ from transferscope.keys import shown
 
 EPOCHS = (0, 1, 2, 4, 7, 10)
 PARTS = ("stem", "blocks.0.0", "blocks.1.0", "blocks.1.1", "blocks.2.0", "conv_head")
-FACTS = {"kind": "unbiased", "maps": "flattened", "examples": 512, "batch": 64}
+FACTS = {"estimator": "unbiased", "pooling": "flattened", "examples": 512, "batch": 64}
 
 
 def _sides(first: tuple[Any, ...], second: tuple[Any, ...]) -> dict[str, Any]:

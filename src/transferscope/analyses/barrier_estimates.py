@@ -52,7 +52,7 @@ def barrier_quantities(words: str, **labels: Mapping[str, str]) -> dict[str, Qua
 
     Args:
         words: their name, with ``%s`` for error or loss.
-        labels: as of :class:`~transferscope.analyses.estimates.Quantity`.
+        labels: as in :class:`~transferscope.analyses.estimates.Quantity`.
     """
     return {
         of: Quantity(f"{of}_barrier", words % of, unit, MAGNITUDE, labels=labels)
@@ -71,7 +71,7 @@ def barriers(
 
     Args:
         rows: barrier rows of that way and kind.
-        quantities: as of :func:`barrier_quantities`.
+        quantities: as in :func:`barrier_quantities`.
         baselines: linear or mean.
         flags: what is wrong with them.
         at: further coordinates, ``pair`` among them.
@@ -100,7 +100,7 @@ def barrier(quantity: Quantity, rows: pl.DataFrame, flags: "Sequence[Flag]" = ()
     from transferscope.measures.families import bonferroni_confidence
 
     interval = pairs_interval(rows)
-    size = rows["family"][0] if "family" in rows.columns else 1
+    size = rows["n_comparisons"][0] if "n_comparisons" in rows.columns else 1
     together = None
     if size > 1:
         together = pairs_interval(rows, bonferroni_confidence(size), "simultaneous_low", "simultaneous_high")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from transferscope.analyses.tuned import AbstractTuned
-from transferscope.context.bound import BoundStudy
+from transferscope.context.resolved_study import ResolvedStudy
 
 if TYPE_CHECKING:
     from transferscope.specs.pretraining import VariantRecipe
@@ -33,11 +33,11 @@ class OnEpochs(AbstractTuned):
     most: int = Field(default=10, ge=3)
     from_start: ClassVar[bool] = True
 
-    def misfit(self, study: "Study") -> str | None:
+    def check_study(self, study: "Study") -> str | None:
         """Epochs that are asked for and not kept."""
         return missing_epochs(study.training.recipe, self.epochs, self.from_start)
 
-    def inapplicable(self, study: BoundStudy) -> str | None:
+    def skip_reason(self, study: ResolvedStudy) -> str | None:
         """There must be an epoch before the last whose weights are kept, after the start where that is needed."""
         return too_few(study.settings.training.recipe, self.from_start)
 
@@ -80,7 +80,7 @@ def chosen_epochs(
         recipe: of the study.
         asked: by name; None for at most ``most`` of those that are kept.
         most: how many, where none are named.
-        start: as of :func:`kept_epochs`.
+        start: as in :func:`kept_epochs`.
     """
     if asked is not None:
         return tuple(sorted({*_first(start), *asked, recipe.epochs}))
@@ -93,7 +93,7 @@ def missing_epochs(recipe: "VariantRecipe", asked: Sequence[int] | None, start: 
     Args:
         recipe: of the study.
         asked: by name, or None.
-        start: as of :func:`kept_epochs`.
+        start: as in :func:`kept_epochs`.
     """
     if asked is None or recipe.keep == "none":
         # A study that keeps none is told what to change by too_few: it is no misspelt setting.

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from transferscope.analyses.contract import Unit
+from transferscope.analyses.contract import Task
 from transferscope.analyses.modules import OnModules
 from transferscope.analyses.tuned import AbstractTuned, OnSeeds
-from transferscope.context.bound import BoundStudy
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ class AbstractSimilarity(AbstractTuned, OnModules, OnSeeds):
     test_images: int | None = Field(default=512, ge=8)
     batch_size: int = Field(default=64, ge=4)
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every network sees every image once, at every epoch that is looked at."""
-        return len(unit.members) * len(unit.settings.get("epochs", [-1])) * (self.test_images or 1000)
+        return len(task.members) * len(task.settings.get("epochs", [-1])) * (self.test_images or 1000)
 
     def estimated_on(self, examples: int, batch: int) -> dict[str, Any]:
         """The values of the columns :data:`CKA` beside CKA itself."""

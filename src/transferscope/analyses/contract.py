@@ -15,7 +15,7 @@ from transferscope.analyses.estimate_words import spoken
 from transferscope.analyses.estimates import COLUMNS, Quantity
 from transferscope.analyses.estimator import estimated
 from transferscope.analyses.summary import Summary
-from transferscope.context.members import Member
+from transferscope.context.study_network import StudyNetwork
 from transferscope.errors import AnalysisError
 from transferscope.frozen import Frozen
 from transferscope.specs.network import NetworkSpec
@@ -24,13 +24,13 @@ from transferscope.study.columns import fits, schema
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
-    from transferscope.context.bound import BoundStudy
     from transferscope.context.context import Context
+    from transferscope.context.resolved_study import ResolvedStudy
 
-__all__ = ["AbstractAnalysis", "Measured", "Unit", "analysis_of", "checked", "checked_files", "checked_summary"]
+__all__ = ["AbstractAnalysis", "MeasureResult", "Task", "analysis_of", "checked", "checked_files", "checked_summary"]
 
 
-class Unit(Frozen):
+class Task(Frozen):
     """The smallest piece of work that is stored: independent of all others, as large as sharing demands.
 
     Attributes:
@@ -38,11 +38,11 @@ class Unit(Frozen):
         settings: what else the measurement needs to know (JSON values).
     """
 
-    members: tuple[Member, ...]
+    members: tuple[StudyNetwork, ...]
     settings: dict[str, Any] = Field(default_factory=dict)
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`, networks by their key."""
+        """As in :class:`Frozen`, networks by their key."""
         return {
             "members": [[member.variant, member.seed, member.spec.key] for member in self.members],
             "settings": self.settings,
@@ -50,7 +50,7 @@ class Unit(Frozen):
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasureResult:
     """What a unit gives: rows of the analysis's table, and named files."""
 
     table: pl.DataFrame
@@ -60,51 +60,53 @@ class Measured:
 class AbstractAnalysis(AnalysisSettings, abc.ABC):
     """An analysis is its settings: frozen, without state.
 
-    A subclass is final. ``networks`` and ``units`` are called once its needs are finished, and again after each
+    A subclass is final. ``networks`` and ``tasks`` are called once its needs are finished, and again after each
     round, with its own rows so far in ``evidence``, until they name nothing new: so a grid can be extended, and an
     advice decided in one round is proved in the next. Both see validation data only.
     """
 
     quantities: ClassVar[tuple[Quantity, ...]] = ()
 
-    def needs(self, study: "BoundStudy") -> "Iterable[AbstractAnalysis]":
+    def needs(self, study: "ResolvedStudy") -> "Iterable[AbstractAnalysis]":
         """Analyses finished before this one is expanded."""
         return ()
 
-    def inapplicable(self, study: "BoundStudy") -> str | None:
+    def skip_reason(self, study: "ResolvedStudy") -> str | None:
         """Why this study cannot have this analysis; None if it can."""
         return None
 
-    def networks(self, study: "BoundStudy", evidence: "Evidence") -> Iterable[NetworkSpec]:
+    def networks(self, study: "ResolvedStudy", evidence: "Evidence") -> Iterable[NetworkSpec]:
         """The networks that must exist before the units are measured: by default theirs; a start needs no training."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+        return [member.spec for task in self.tasks(study, evidence) for member in task.members]
 
     @abc.abstractmethod
-    def units(self, study: "BoundStudy", evidence: "Evidence") -> Iterable[Unit]:
+    def tasks(self, study: "ResolvedStudy", evidence: "Evidence") -> Iterable[Task]:
         """Independent pieces of work."""
 
     @abc.abstractmethod
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Measure one unit; weights, data and randomness come from ``context`` alone."""
 
-    def measured(self, rows: Iterable[Mapping[str, Any]] = (), files: Mapping[str, bytes] | None = None) -> Measured:
+    def measured(
+        self, rows: Iterable[Mapping[str, Any]] = (), files: Mapping[str, bytes] | None = None
+    ) -> MeasureResult:
         """What a unit gives: its rows, in the declared columns, of which those that a row lacks are null."""
-        return Measured(pl.DataFrame(list(rows), schema=schema(self.columns)), files or {})
+        return MeasureResult(pl.DataFrame(list(rows), schema=schema(self.columns)), files or {})
 
     def example(self, rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
         """A table of these rows; declared columns that a row lacks are null, or empty, 0 or False where none may be."""
         filled = {name: column.dtype() for name, column in self.columns.items() if column.null is None}
         return self.measured({**filled, **row} for row in rows).table
 
-    def supposed(self, study: "BoundStudy") -> pl.DataFrame:
+    def expected_table(self, study: "ResolvedStudy") -> pl.DataFrame:
         """A table as it may come out, from which a plan expands the rounds that wait for it; empty by default."""
         return self.example(())
 
-    def further(self, study: "BoundStudy") -> int:
+    def extra_trainings(self, study: "ResolvedStudy") -> int:
         """At most so many trainings beyond those that the first expansion names."""
         return 0
 
-    def images(self, unit: Unit, study: "BoundStudy") -> int:
+    def forward_passes(self, task: Task, study: "ResolvedStudy") -> int:
         """How many images the unit sends forward through a network, for the plan's estimate of time."""
         return 0
 

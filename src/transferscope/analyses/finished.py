@@ -7,8 +7,8 @@ import polars as pl
 
 from transferscope.analyses.contract import AbstractAnalysis, checked
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.unit_keys import new_units
-from transferscope.context.bound import BoundStudy
+from transferscope.analyses.task_keys import new_units
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.errors import StoreError
 from transferscope.store import Store
 from transferscope.study.columns import schema
@@ -16,7 +16,7 @@ from transferscope.study.columns import schema
 __all__ = ["finished_table", "table_of"]
 
 
-def finished_table(analysis: AbstractAnalysis, study: BoundStudy, store: Store) -> pl.DataFrame:
+def finished_table(analysis: AbstractAnalysis, study: ResolvedStudy, store: Store) -> pl.DataFrame:
     """The rows of an analysis whose units all lie in the store, in their order, test columns included.
 
     Its units are named anew, as a run names them: from the tables of what it needs, without test data, round after
@@ -44,14 +44,14 @@ def table_of(analysis: AbstractAnalysis, store: Store, keys: Iterable[str]) -> p
 
 
 def _table(
-    analysis: AbstractAnalysis, study: BoundStudy, store: Store, tables: dict[str, pl.DataFrame]
+    analysis: AbstractAnalysis, study: ResolvedStudy, store: Store, tables: dict[str, pl.DataFrame]
 ) -> pl.DataFrame:
     if analysis.key in tables:
         return tables[analysis.key]
     for need in analysis.needs(study):
         _table(need, study, store, tables)
     keys: list[str] = []
-    while new := new_units(analysis, analysis.units(study, Evidence(tables).for_decision()), study, keys):
+    while new := new_units(analysis, analysis.tasks(study, Evidence(tables).for_decision()), study, keys):
         keys += new
         tables[analysis.key] = table_of(analysis, store, keys)
     return tables.setdefault(analysis.key, table_of(analysis, store, ()))

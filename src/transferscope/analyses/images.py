@@ -64,7 +64,7 @@ def groups_of(context: "Context", split: "Split", limit: int | None = None) -> "
     Args:
         context: of the study.
         split: whose images.
-        limit: at most so many, as of ``context.indices``; None for all.
+        limit: at most so many, as in ``context.indices``; None for all.
     """
     import numpy as np
 

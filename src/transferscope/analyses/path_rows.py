@@ -57,7 +57,7 @@ LINE_COLUMNS = {
     "high": Column(float, "upper 95 % limit, over examples or groups", "nat or 1", "row", f"{_NOT_A_BARRIER}; {_AS}"),
     "simultaneous_low": Column(float, "as low, for the whole family at once (Bonferroni)", "nat or 1", "row", "as low"),
     "simultaneous_high": Column(float, "as high, for the whole family", "nat or 1", "row", "as high"),
-    "family": Column(int, "limits that hold at once", "count", null="not a barrier row"),
+    "n_comparisons": Column(int, "limits that hold at once", "count", null="not a barrier row"),
     "n": Column(int, "examples, or groups of them, that the limits rest on", "count", null="as barrier"),
     "midpoint_gap": Column(float, "signed gap at α = ½", "nat or 1", "row", "as barrier, or no ½ in the grid"),
     "smallest_gap": Column(float, "smallest gap over the straight line: a better middle is negative", "nat or 1", "row",
@@ -128,7 +128,7 @@ def barrier_rows(
                 "examples": values.shape[1],
                 "quantity": quantity,
                 "baseline": baseline,
-                "family": family,
+                "n_comparisons": family,
             }
             if single is not None and together is not None:
                 height, wide = (
@@ -163,7 +163,7 @@ def way_rows(
         lengths: of the way from its first end to each of them.
         points: one for each of them, of one split.
         clusters: group of each example, or None.
-        family: as of :func:`barrier_rows`.
+        family: as in :func:`barrier_rows`.
     """
     for length, row in zip(lengths, point_rows(positions, points, clusters), strict=True):
         yield {"level": "point", "l2": length, **row}
@@ -179,7 +179,7 @@ def line_rows(
     Args:
         path: what was measured.
         clusters: by split, group of each example, or None.
-        family: as of :func:`barrier_rows`.
+        family: as in :func:`barrier_rows`.
         ends: whether with the rows of the ends.
     """
     lengths = [alpha * path.distance for alpha in path.alphas]

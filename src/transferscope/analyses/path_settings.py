@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from transferscope.analyses.contract import Unit
+from transferscope.analyses.contract import Task
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.images import OnImages, clusters_of
 from transferscope.analyses.path_pairs import members_of
 from transferscope.analyses.tuned import SetAnalysis
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
 from transferscope.study.columns import Column
 
@@ -42,27 +42,29 @@ class AbstractWays(SetAnalysis, OnImages):
     variants: tuple[Literal["P_T", "RI_T"], ...] = ("P_T", "RI_T")
     max_pairs: int | None = Field(default=3, ge=1)
 
-    def rows(self, unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
+    def rows(self, task: Task, context: "Context") -> Iterator[dict[str, Any]]:
         """Walk every way."""
-        ends = joined(*unit.members[:2])
-        yield from ({**ends, **row} for row in self.walked(unit, context, clusters_of(context, self.limits)))
+        ends = joined(*task.members[:2])
+        yield from ({**ends, **row} for row in self.path_rows(task, context, clusters_of(context, self.limits)))
 
-    def pairs(self, variant: str, study: BoundStudy, evidence: Evidence) -> Iterator[tuple[Member, Member]]:
+    def pairs(
+        self, variant: str, study: ResolvedStudy, evidence: Evidence
+    ) -> Iterator[tuple[StudyNetwork, StudyNetwork]]:
         """The pairs of one variant that are measured."""
         return islice(members_of(f"{variant}/{variant}", study, evidence, study.seeds), self.max_pairs)
 
     @abc.abstractmethod
-    def walked(self, unit: Unit, context: "Context", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def path_rows(self, task: Task, context: "Context", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The rows of all ways of a unit, without the columns that name its ends.
 
         Args:
-            unit: of networks that did not diverge.
+            task: of networks that did not diverge.
             context: of the study.
             clusters: by split, the group of each image; None where the data has no groups.
         """
 
 
-def joined(first: Member, second: Member) -> dict[str, Any]:
+def joined(first: StudyNetwork, second: StudyNetwork) -> dict[str, Any]:
     """The columns that name the two ends: ``pair``, ``a``, ``b``, ``seed_a`` and ``seed_b``."""
     return {
         "pair": f"{shown(first.variant)}/{shown(second.variant)}",

@@ -8,15 +8,15 @@ from pydantic import Field, model_validator
 
 from transferscope.analyses.modules import OnModules
 from transferscope.analyses.tuned import AbstractTuned, OnSeeds, chosen_rate
-from transferscope.context.members import Member
-from transferscope.data.ablation_settings import BlockShuffle, misfit, seeded
+from transferscope.context.study_network import StudyNetwork
+from transferscope.data.ablation_settings import BlockShuffle, check_study, seeded
 from transferscope.data.spec import Augmentation
 from transferscope.frozen import Once
 from transferscope.specs.network import NetworkSpec
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
-    from transferscope.context.bound import BoundStudy
+    from transferscope.context.resolved_study import ResolvedStudy
     from transferscope.study.settings import Study
 
 __all__ = ["AbstractShuffled", "blocks_misfit", "shuffled_members", "shuffled_notes", "shuffled_variants"]
@@ -47,11 +47,11 @@ class AbstractShuffled(AbstractTuned, OnModules, OnSeeds):
             raise ValueError("blocks: P-T on shuffled images is compared with P-T, which variants leaves out")
         return self
 
-    def misfit(self, study: "Study") -> str | None:
+    def check_study(self, study: "Study") -> str | None:
         """Blocks that do not divide the image."""
         return blocks_misfit(self.blocks, study.target.image_size)
 
-    def shuffled(self, study: "BoundStudy", evidence: "Evidence") -> list[Member]:
+    def shuffled(self, study: "ResolvedStudy", evidence: "Evidence") -> list[StudyNetwork]:
         """The networks: all variants, then P-T of each block."""
         blocks = shuffled_members(study, evidence, self.blocks, self.seeds(study))
         return [*self.members(study, evidence, self.variants), *blocks]
@@ -64,12 +64,12 @@ def blocks_misfit(blocks: Iterable[int], image_size: int) -> str | None:
     True
     """
     for block in blocks:
-        if (reason := misfit(BlockShuffle(block=block), image_size)) is not None:
+        if (reason := check_study(BlockShuffle(block=block), image_size)) is not None:
             return f"blocks: {reason}"
     return None
 
 
-def shuffled_variants(study: "BoundStudy", blocks: Sequence[int]) -> dict[int, str]:
+def shuffled_variants(study: "ResolvedStudy", blocks: Sequence[int]) -> dict[int, str]:
     """The variant of each side of a block, largest first: 8 is ``P_T_block_8``.
 
     Shuffled images are not augmented (a mirrored or shifted image is not what shuffling makes of it), so P-T on whole
@@ -86,14 +86,14 @@ def shuffled_variants(study: "BoundStudy", blocks: Sequence[int]) -> dict[int, s
 
 
 def shuffled_members(
-    study: "BoundStudy", evidence: "Evidence", blocks: Sequence[int], seeds: Sequence[int]
-) -> Iterator[Member]:
-    """P-T of each block and seed at P-T's rate; each seed has an order of its own. As of ``block_shuffle``.
+    study: "ResolvedStudy", evidence: "Evidence", blocks: Sequence[int], seeds: Sequence[int]
+) -> Iterator[StudyNetwork]:
+    """P-T of each block and seed at P-T's rate; each seed has an order of its own. As in ``block_shuffle``.
 
     Args:
         study: whose.
         evidence: with the rate that was chosen.
-        blocks: as of :func:`shuffled_variants`.
+        blocks: as in :func:`shuffled_variants`.
         seeds: of the networks.
     """
     for side, variant in shuffled_variants(study, blocks).items():
@@ -106,7 +106,7 @@ def shuffled_members(
                     "recipe": plain.recipe.model_copy(update={"augmentation": _BARE}),
                 }
             )
-            yield Member(variant=variant, seed=seed, spec=spec)
+            yield StudyNetwork(variant=variant, seed=seed, spec=spec)
 
 
 def shuffled_notes(table: pl.DataFrame) -> tuple[str, ...]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
+from transferscope.analyses.contract import AbstractAnalysis, MeasureResult, Task
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate, choose
 from transferscope.analyses.pairs import pairs_of
-from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import BASELINES, TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.frozen import Frozen
 from transferscope.keys import shown
 from transferscope.study.columns import Column
@@ -72,17 +72,17 @@ class OnSeeds(Frozen):
 class AbstractTuned(AbstractAnalysis):
     """An analysis of networks at the rate that was chosen for each variant."""
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+    def needs(self, study: ResolvedStudy) -> Iterable[AbstractAnalysis]:
         """Each variant's learning rate."""
         return (LearningRate(),)
 
-    def seeds(self, study: BoundStudy) -> tuple[int, ...]:
+    def seeds(self, study: ResolvedStudy) -> tuple[int, ...]:
         """The report seeds, at most ``max_seeds`` where that is a setting."""
         return study.seeds[: getattr(self, "max_seeds", None)]
 
     def members(
-        self, study: BoundStudy, evidence: Evidence, variants: Iterable[str] = TRAINED, once: Iterable[str] = ()
-    ) -> tuple[Member, ...]:
+        self, study: ResolvedStudy, evidence: Evidence, variants: Iterable[str] = TRAINED, once: Iterable[str] = ()
+    ) -> tuple[StudyNetwork, ...]:
         """Networks of the first seed, of the variants ``once``; then those of all seeds, variant by variant."""
         seeds = self.seeds(study)
         asked = [*((name, seeds[0]) for name in once), *((name, seed) for name in variants for seed in seeds)]
@@ -101,18 +101,18 @@ class NetworkAnalysis(AbstractTuned):
     variants: ClassVar[tuple[str, ...]] = TRAINED
 
     @abc.abstractmethod
-    def rows(self, member: Member, context: "Context") -> Iterable[Mapping[str, Any]]:
+    def rows(self, member: StudyNetwork, context: "Context") -> Iterable[Mapping[str, Any]]:
         """The rows of one network, without the columns :data:`NETWORK`; columns that are absent are null."""
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One for each network."""
         for member in tuned_members(study, evidence, self.variants):
-            yield Unit(members=(member,))
+            yield Task(members=(member,))
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """The rows of the network."""
         return self.measured(
-            {**named(member), **row} for member in finite(unit, context) for row in self.rows(member, context)
+            {**named(member), **row} for member in finite(task, context) for row in self.rows(member, context)
         )
 
 
@@ -127,8 +127,8 @@ class Pair:
         b: for the second.
     """
 
-    first: Member
-    second: Member
+    first: StudyNetwork
+    second: StudyNetwork
     a: Any = None
     b: Any = None
 
@@ -153,23 +153,23 @@ class PairAnalysis(AbstractTuned):
     def rows(self, pair: Pair, context: "Context") -> Iterable[Mapping[str, Any]]:
         """The rows of one pair, without the columns :data:`PAIR`; columns that are absent are null."""
 
-    def read(self, member: Member, context: "Context") -> Any:
+    def read(self, member: StudyNetwork, context: "Context") -> Any:
         """What is kept of a network for all of its pairs: ``pair.a``, ``pair.b``; nothing by default."""
         return None
 
-    def pairs(self, members: Iterable[Member]) -> Iterable[tuple[Member, Member]]:
+    def pairs(self, members: Iterable[StudyNetwork]) -> Iterable[tuple[StudyNetwork, StudyNetwork]]:
         """All pairs within a variant, and P-T with RI-T of the same seed."""
         return pairs_of(members)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: every network is read once."""
-        yield Unit(members=self.members(study, evidence))
+        yield Task(members=self.members(study, evidence))
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """The rows of all pairs."""
         kept: dict[str, Any] = {}
         rows: list[dict[str, Any]] = []
-        for first, second in self.pairs(finite(unit, context)):
+        for first, second in self.pairs(finite(task, context)):
             for member in (first, second):
                 if member.label not in kept:
                     kept[member.label] = self.read(member, context)
@@ -185,29 +185,29 @@ class SetAnalysis(AbstractTuned):
     """
 
     @abc.abstractmethod
-    def rows(self, unit: Unit, context: "Context") -> Iterable[Mapping[str, Any]]:
+    def rows(self, task: Task, context: "Context") -> Iterable[Mapping[str, Any]]:
         """The rows of one set, of which no network diverged; columns that are absent are null."""
 
-    def files(self, unit: Unit, table: pl.DataFrame) -> Mapping[str, bytes]:
+    def files(self, task: Task, table: pl.DataFrame) -> Mapping[str, bytes]:
         """Named files made from the rows of a set; none by default."""
         return {}
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """The rows of the set, and its files."""
-        if any(context.diverged(member.spec) for member in unit.members):
+        if any(context.diverged(member.spec) for member in task.members):
             return self.measured()
-        table = self.measured(self.rows(unit, context)).table
-        return Measured(table, self.files(unit, table))
+        table = self.measured(self.rows(task, context)).table
+        return MeasureResult(table, self.files(task, table))
 
 
-def named(member: Member) -> dict[str, Any]:
+def named(member: StudyNetwork) -> dict[str, Any]:
     """The values of the columns :data:`NETWORK`."""
     return {"network": member.label, "variant": member.variant, "seed": member.seed}
 
 
-def finite(unit: Unit, context: "Context") -> list[Member]:
+def finite(task: Task, context: "Context") -> list[StudyNetwork]:
     """The networks of a unit that have not diverged."""
-    return [member for member in unit.members if not context.diverged(member.spec)]
+    return [member for member in task.members if not context.diverged(member.spec)]
 
 
 def chosen_rate(variant: str, evidence: Evidence) -> float:
@@ -215,20 +215,20 @@ def chosen_rate(variant: str, evidence: Evidence) -> float:
     return choose(evidence.table(LearningRate()), variant)
 
 
-def tuned_member(study: BoundStudy, variant: str, seed: int, evidence: Evidence) -> Member:
+def tuned_member(study: ResolvedStudy, variant: str, seed: int, evidence: Evidence) -> StudyNetwork:
     """RI, P, RI-T, P-T or RI-T-long of one seed, at its variant's chosen rate."""
     if variant in BASELINES:
-        return Member(variant=variant, seed=seed, spec=study.untrained(variant, seed))
+        return StudyNetwork(variant=variant, seed=seed, spec=study.untrained(variant, seed))
     origin, epochs = variant, None
     if variant == "RI_T_long":
         origin, epochs = "RI_T", study.settings.training.plateau_epochs
     rate = chosen_rate(origin, evidence)
-    return Member(variant=variant, seed=seed, spec=study.trained(origin, seed, rate, epochs))
+    return StudyNetwork(variant=variant, seed=seed, spec=study.trained(origin, seed, rate, epochs))
 
 
 def tuned_members(
-    study: BoundStudy, evidence: Evidence, variants: tuple[str, ...] = (*BASELINES, *TRAINED)
-) -> Iterator[Member]:
+    study: ResolvedStudy, evidence: Evidence, variants: tuple[str, ...] = (*BASELINES, *TRAINED)
+) -> Iterator[StudyNetwork]:
     """The networks of all report seeds, variant by variant."""
     for variant in variants:
         for seed in study.seeds:

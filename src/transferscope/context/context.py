@@ -12,15 +12,15 @@ import torch
 from safetensors.torch import load, save_file
 from torch import nn
 
-from transferscope.context.bound import BoundStudy
-from transferscope.context.starts import diverged_before, loaded, no_best, start
+from transferscope.context.initial_networks import diverged_before, loaded, no_best, start
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.data.ablation_settings import Ablation
 from transferscope.data.batches import EvaluationBatches
 from transferscope.data.images import ImageSet
-from transferscope.data.mixing import mixed
 from transferscope.data.spec import DataSpec, Split
 from transferscope.data.splits import make_splits, nested_subset
 from transferscope.data.store import open_images
+from transferscope.data.stratified_shuffle import stratified_shuffle
 from transferscope.errors import DataError, MissingEntryError
 from transferscope.frozen import content_key, derive_seed
 from transferscope.networks.architectures import build
@@ -54,7 +54,7 @@ class Context:
         study: what is asked for.
     """
 
-    def __init__(self, store: Store, study: BoundStudy) -> None:
+    def __init__(self, store: Store, study: ResolvedStudy) -> None:
         self.store = store
         self.study = study
         self.device = resolve_device(study.settings.compute.device)
@@ -154,7 +154,7 @@ class Context:
         data = self.study.data
         size = batch_size or self.study.settings.compute.evaluation_batch
         seed = derive_seed(data.splits.seed, "subset", split)
-        indices = mixed(self.images().labels, self.splits()[split], seed, limit)
+        indices = stratified_shuffle(self.images().labels, self.splits()[split], seed, limit)
         if len(indices) % size == 1:
             indices = indices[:-1]
         return EvaluationBatches(
@@ -171,7 +171,7 @@ class Context:
         """
         images = self.images(data)
         pool = np.arange(len(images)) if split is None else self.splits(data)[split]
-        indices = mixed(images.labels, pool, derive_seed(data.splits.seed, "sample", split), limit)
+        indices = stratified_shuffle(images.labels, pool, derive_seed(data.splits.seed, "sample", split), limit)
         size = self.study.settings.compute.evaluation_batch
         batches = EvaluationBatches(images, indices, data.mean, data.std, size, self.device, self.memory_format)
         return batches, indices

@@ -63,7 +63,7 @@ def without_pruned(tensors: Mapping[str, Tensor], masks: Mapping[str, str]) -> d
     Args:
         tensors: parameters by name, and masks; where a mask or its parameter is missing nothing is done. Left as they
             are.
-        masks: as of :func:`pruning_masks`.
+        masks: as in :func:`pruning_masks`.
     """
     found = dict(tensors)
     for mask, weight in masks.items():

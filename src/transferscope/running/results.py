@@ -23,7 +23,7 @@ class AnalysisResult:
     table: pl.DataFrame | None
     files: Mapping[str, bytes]
     summary: Summary | None
-    inapplicable: str | None
+    skip_reason: str | None
     failed: Failure | None = None
 
 

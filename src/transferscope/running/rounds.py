@@ -3,10 +3,10 @@
 from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from transferscope.analyses.contract import AbstractAnalysis, Unit
+from transferscope.analyses.contract import AbstractAnalysis, Task
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.unit_keys import new_units
-from transferscope.context.bound import BoundStudy
+from transferscope.analyses.task_keys import new_units
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.data.ablation_settings import words
 from transferscope.errors import AnalysisError
 from transferscope.keys import shown
@@ -15,11 +15,11 @@ from transferscope.specs.network import NetworkSpec
 
 
 @dataclass(frozen=True)
-class Piece:
+class PlannedTask:
     """One unit of one analysis."""
 
     analysis: AbstractAnalysis
-    unit: Unit
+    task: Task
     key: str
     images: int = 0
 
@@ -30,14 +30,14 @@ class Round:
 
     networks: Mapping[str, NetworkSpec]
     labels: Mapping[str, str]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[PlannedTask, ...]
     finished: tuple[AbstractAnalysis, ...]
     failed: Mapping[str, Failure] = field(default_factory=dict)
     asked_by: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def with_needs(
-    study: BoundStudy, asked: Iterable[AbstractAnalysis], failed: MutableMapping[str, Failure] | None = None
+    study: ResolvedStudy, asked: Iterable[AbstractAnalysis], failed: MutableMapping[str, Failure] | None = None
 ) -> tuple[AbstractAnalysis, ...]:
     """The analyses asked for and all they need, needs first, each once; those that cannot be had are left out."""
     ordered: dict[str, AbstractAnalysis] = {}
@@ -47,7 +47,7 @@ def with_needs(
             raise AnalysisError(
                 f"the analysis {analysis.name!r} needs itself", got=" → ".join(each.name for each in (*above, analysis))
             )
-        reason = analysis.inapplicable(study)
+        reason = analysis.skip_reason(study)
         if above and reason is not None:
             raise AnalysisError(
                 f"the analysis {above[-1].name!r} needs {analysis.name!r}, which this study cannot have: {reason}",
@@ -59,13 +59,13 @@ def with_needs(
 
     for analysis in asked:
         with isolated(analysis, "saying what it needs", failed):
-            if analysis.inapplicable(study) is None:
+            if analysis.skip_reason(study) is None:
                 add(analysis, ())
     return tuple(ordered.values())
 
 
 def expand(
-    study: BoundStudy,
+    study: ResolvedStudy,
     analyses: Iterable[AbstractAnalysis],
     evidence: Evidence,
     finished: Iterable[str],
@@ -79,7 +79,7 @@ def expand(
     decision = evidence.for_decision()
     networks: dict[str, NetworkSpec] = {}
     labels: dict[str, str] = {}
-    pieces: list[Piece] = []
+    pieces: list[PlannedTask] = []
     complete: list[AbstractAnalysis] = []
     parents: set[str] = set()
     for analysis in analyses:
@@ -90,14 +90,16 @@ def expand(
             failures[analysis.key] = Failure(f"it needs {', '.join(lost)}, which failed")
         if lost or any(need.key not in done for need in needs):
             continue
-        units: list[Unit] = []
-        new: list[Piece] = []
+        units: list[Task] = []
+        new: list[PlannedTask] = []
         specs: list[NetworkSpec] = []
         with isolated(analysis, "naming networks and units", failures):
-            units = list(analysis.units(study, decision))
+            units = list(analysis.tasks(study, decision))
             named = new_units(analysis, units, study, set(measured.get(analysis.key, ())))
-            new = [Piece(analysis, unit, key, analysis.images(unit, study)) for key, unit in named.items()]
-            specs = [*analysis.networks(study, decision), *(m.spec for piece in new for m in piece.unit.members)]
+            new = [
+                PlannedTask(analysis, unit, key, analysis.forward_passes(unit, study)) for key, unit in named.items()
+            ]
+            specs = [*analysis.networks(study, decision), *(m.spec for piece in new for m in piece.task.members)]
             networks_of = [network for spec in specs for network in (*spec.ancestors, spec)]
         if analysis.key in failures:
             continue
@@ -105,8 +107,8 @@ def expand(
             complete.append(analysis)
             continue
         pieces.extend(new)
-        for unit in units:
-            for member in unit.members:
+        for task in units:
+            for member in task.members:
                 search = ", rate search" if member.seed in study.settings.training.tuning_seeds else ""
                 labels.setdefault(member.spec.key, label_of(member.variant, member.seed, member.spec) + search)
         for network in networks_of:

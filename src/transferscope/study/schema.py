@@ -16,7 +16,7 @@ from transferscope.specs.recipe import Recipe
 from transferscope.study.analysis_settings import AnalysisSettings
 from transferscope.study.other_source import OtherSource
 from transferscope.study.registry import ANALYSES, BUILT_IN, analysis_type
-from transferscope.study.settings import Compute, Schooling, Source, Study, Target
+from transferscope.study.settings import Compute, Source, Study, Target, TrainingSettings
 
 
 def study_schema() -> dict[str, Any]:
@@ -119,7 +119,11 @@ def _sections() -> dict[str, list[tuple[str, type[Frozen]]]]:
         ],
         "`target`: the task": [("`target`", Target), ("`splits`", SplitSettings)],
         "Data": sources,
-        "`training`": [("`training`", Schooling), ("`recipe`", VariantRecipe), ("`recipe.augmentation`", Augmentation)],
+        "`training`": [
+            ("`training`", TrainingSettings),
+            ("`recipe`", VariantRecipe),
+            ("`recipe.augmentation`", Augmentation),
+        ],
         "`analyses`": [*analyses, ("`control: {unrelated: ...}`", OtherSource)],
         "`compute`": [("`compute`", Compute)],
     }

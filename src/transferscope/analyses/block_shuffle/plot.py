@@ -54,7 +54,7 @@ def _blocks(rows: pl.DataFrame, metric: str) -> Figure | None:
         f" Dashed, in the same colours: the paper's curve for {origin[0]} (Fig. 3; another network and task), "
         "placed by the side of a block over the image size."
     ) if origin else ""  # fmt: skip
-    told = (f"{row['variant']} with {row['label']} {row['test_metric']:.3f}" for row in means.sort("place").to_dicts())
+    told = (f"{row['variant']} with {row['label']} {row['test_metric']:.3f}" for row in means.sort("order").to_dicts())
     return Figure(
         name="blocks",
         title="Shuffled blocks",
@@ -101,7 +101,7 @@ def _gaps(own: pl.DataFrame, metric: str) -> Figure | None:
     rows = own.filter((pl.col("level") == "gap") & pl.col("test_metric").is_not_null())
     # The interval over seeds speaks of training; where there is none the one over examples is better than nothing.
     by_examples = (pl.col("basis") == "examples").fill_null(value=False)
-    seeds, examples = rows.filter(~by_examples).sort("place"), rows.filter(by_examples)
+    seeds, examples = rows.filter(~by_examples).sort("order"), rows.filter(by_examples)
     if seeds.is_empty():
         return None
     factor, unit = (100.0, "points") if metric_unit(metric) == "(%)" else (1.0, "AUC")

@@ -99,7 +99,7 @@ def _valleys(points: pl.DataFrame, metric: str) -> Figure:
 
 def _valley(rows: pl.DataFrame, network: str, module: str, ramp: Ramp) -> Panel:
     # A module that never moved has all its places at distance 0: they are one.
-    rows = rows.sort("place").unique(["distance", "sigma"], keep="first", maintain_order=True)
+    rows = rows.sort("step").unique(["distance", "sigma"], keep="first", maintain_order=True)
     assert rows.height <= LIMIT
     across = _told_apart(sorted(rows["distance"].unique()))
     up = _told_apart(sorted(rows["sigma"].unique(), reverse=True))

@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.checkpoints import OnEpochs, evenly
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimate_words import in_turn, spoken
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.estimator import estimated
@@ -17,8 +17,8 @@ from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import SIDES, OnSeeds, Pair, finite
 from transferscope.bounds import MAGNITUDE
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
 from transferscope.study.columns import Column
 
@@ -49,7 +49,7 @@ class DistanceInTraining(OnEpochs, OnModules, OnSeeds):
     start, the end, one epoch and the one before it of every network.
     """
 
-    most: int = Field(default=20, ge=3)
+    max_epochs: int = Field(default=20, ge=3)
     max_seeds: int | None = Field(default=4, ge=1)
 
     name: ClassVar[str] = "distance_in_training"
@@ -77,24 +77,24 @@ class DistanceInTraining(OnEpochs, OnModules, OnSeeds):
     }  # fmt: skip
     quantities: ClassVar[tuple[Quantity, ...]] = (_DONE, _STRAIGHT, _APART)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: every checkpoint is read once."""
         epochs = self.chosen(study.settings.training.recipe)
-        yield Unit(members=self.members(study, evidence), settings={"epochs": list(epochs)})
+        yield Task(members=self.members(study, evidence), settings={"epochs": list(epochs)})
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Read weights, epoch by epoch; no network is run."""
-        members = finite(unit, context)
+        members = finite(task, context)
         if not members:
             return self.measured()
         model = context.start(members[0].spec)
         places = self.parts(model, members[0].spec.architecture)
         names = [name for name, _ in model.named_parameters()]
 
-        def weights(member: Member, epoch: int) -> "State":
+        def weights(member: StudyNetwork, epoch: int) -> "State":
             return parameters_of(context.state(member.spec, epoch), names)
 
-        epochs: list[int] = unit.settings["epochs"]
+        epochs: list[int] = task.settings["epochs"]
         starts = {member.label: weights(member, 0) for member in members}
         ends = {member.label: weights(member, epochs[-1]) for member in members}
         before = starts

@@ -72,18 +72,18 @@ def _along(rows: pl.DataFrame) -> Figure | None:
     last = rows["position"].max()
     position = pl.when(pl.col("position") < 0).then(pl.lit(last) + 1).otherwise("position")
     rows = rows.with_columns(position=position).sort("position")
-    kept, less = kept_names(rows, "place", what="places")
+    kept, less = kept_names(rows, "part", what="places")
     by_variance = pl.col("relative") / pl.col("value")
     columns = zip(_COMPARED, ("value", "null"), strict=True)
-    shares = rows.select("place", **{kind: by_variance * pl.col(name) for kind, name in columns})
-    data = shares.unpivot(list(_COMPARED), index="place", variable_name="kind", value_name="share").filter(
-        pl.col("place").is_in(kept)
+    shares = rows.select("part", **{kind: by_variance * pl.col(name) for kind, name in columns})
+    data = shares.unpivot(list(_COMPARED), index="part", variable_name="kind", value_name="share").filter(
+        pl.col("part").is_in(kept)
     )
-    text = values_text(pl.col("kind"), " at ", pl.col("place"), value="share")
-    x = Names("place", "Part (name), from input to output", kept, limit=100)
+    text = values_text(pl.col("kind"), " at ", pl.col("part"), value="share")
+    x = Names("part", "Part (name), from input to output", kept, limit=100)
     y = Axis("share", "Fréchet ÷ variance of the source (ratio)", zero=True)
     frame = Frame(x, y, _KINDS, width=370, height=210)
-    (first, start), (deepest, end) = (rows.select("place", "relative").row(index) for index in (0, -1))
+    (first, start), (deepest, end) = (rows.select("part", "relative").row(index) for index in (0, -1))
     return Figure(
         name="along",
         title="Along the network",
@@ -99,13 +99,13 @@ def _statistics(rows: pl.DataFrame) -> Figure | None:
     norms = rows.filter(pl.col("position") >= 0)
     if norms.is_empty():
         return None
-    kept, less = kept_names(norms, "place", what="batch norms")
+    kept, less = kept_names(norms, "part", what="batch norms")
     sets = {"target to statistics": "target", "source to statistics": "source"}
-    data = norms.filter(pl.col("place").is_in(kept)).with_columns(set=pl.col("compared").replace_strict(sets))
-    text = interval_text(pl.col("set"), " at ", pl.col("place"))
+    data = norms.filter(pl.col("part").is_in(kept)).with_columns(set=pl.col("compared").replace_strict(sets))
+    text = interval_text(pl.col("set"), " at ", pl.col("part"))
     colours = _colours("set", data["set"])
     x = Axis("value", "Distance from P's statistics (in variances)", zero=True)
-    names = Names("place", "Batch norm (name)", kept, limit=150)
+    names = Names("part", "Batch norm (name)", kept, limit=150)
     frame = Frame(x, names, colours, width=330, height=max(15 * len(kept), 60))
     return Figure(
         name="statistics",
@@ -123,12 +123,12 @@ def _looks(rows: pl.DataFrame) -> Figure | None:
     if slopes.height == rows.height:
         return None
     colours = _colours("compared", rows["compared"])
-    data = rows.with_columns(interval_text(pl.col("compared"), ", ", pl.col("place")))
+    data = rows.with_columns(interval_text(pl.col("compared"), ", ", pl.col("part")))
 
     def panel(part: pl.DataFrame, quantity: str) -> Panel:
         slope = quantity == SPECTRUM_SLOPE
-        order = list(dict.fromkeys(part["place"])) if slope else list(_CHANNELS)
-        names = Names("place", "Of (what)" if slope else "Channel (name)", order)
+        order = list(dict.fromkeys(part["part"])) if slope else list(_CHANNELS)
+        names = Names("part", "Of (what)" if slope else "Channel (name)", order)
         return dot_panel(Frame(Axis("value", _LOOKS[quantity], zero=False), names, colours, aside=True, width=230,
                                height=40 if slope else 90), part)  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Loss and error against the distance from P-T and RI-T, under three rulers; and what their Hessians hold."""
+"""Loss and error against the distance from P-T and RI-T, under three normalisations; and what their Hessians hold."""
 
 import polars as pl
 
@@ -9,12 +9,12 @@ from transferscope.plots.theme import Figure, Panel, among, hover, padded, shown
 
 __all__ = ["figures"]
 
-_RULERS = {
+_NORMALISATIONS = {
     "equal": ("equal ℓ2 radii", "l2", "ℓ2 radius (units of the parameters)"),
     "relative": ("relative to each network's own norm", "share", "Radius ÷ own norm (ratio)"),
     "moved": ("relative to the distance each has moved", "share", "Radius ÷ distance from own start (ratio)"),
 }
-"""Each ruler: its title, and what its radii are comparable by."""
+"""Each normalisation: its title, and what its radii are comparable by."""
 _MEASURES = {"loss_rise": ("Loss rise (nats)", "loss_se"), "error": ("Error (%)", "error_se")}
 _HESSIANS = {
     ("eigenvalue", "value"): "Top Hessian eigenvalue (nats per ℓ2²)",
@@ -36,12 +36,15 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
 
 
 def _curves(rows: pl.DataFrame, split: str, colours: Tints) -> Figure:
-    parts = {ruler: rows.filter(pl.col("ruler") == ruler).sort("share") for ruler in among(_RULERS, rows["ruler"])}
+    parts = {
+        normalisation: rows.filter(pl.col("normalisation") == normalisation).sort("share")
+        for normalisation in among(_NORMALISATIONS, rows["normalisation"])
+    }
     ends = []
-    for ruler, part in parts.items():
+    for normalisation, part in parts.items():
         furthest = float(part["share"][-1])
         last = listed(part.filter(pl.col("share") == furthest), "variant", "loss_rise", order=colours.colours)
-        ends.append(f"{_RULERS[ruler][0]}, share {furthest:g}: {last}")
+        ends.append(f"{_NORMALISATIONS[normalisation][0]}, share {furthest:g}: {last}")
     return Figure(
         name=f"radius-{split}",
         title=f"Away from the solutions ({split} images)",
@@ -49,14 +52,18 @@ def _curves(rows: pl.DataFrame, split: str, colours: Tints) -> Figure:
         "networks (bars: ±1.96 standard errors over directions), thick ones the mean over seeds at equal shares. "
         "Rows may rank the variants differently: no row alone is the answer." + note(rows),
         description="Mean loss rise at the largest radius; " + "; ".join(ends) + ".",
-        panels=tuple(_panel(part, ruler, measure, colours) for ruler, part in parts.items() for measure in _MEASURES),
+        panels=tuple(
+            _panel(part, normalisation, measure, colours)
+            for normalisation, part in parts.items()
+            for measure in _MEASURES
+        ),
         legend=colours.legend("line"),
     )
 
 
-def _panel(rows: pl.DataFrame, ruler: str, measure: str, colours: Tints) -> Panel:
+def _panel(rows: pl.DataFrame, normalisation: str, measure: str, colours: Tints) -> Panel:
     words, error = _MEASURES[measure]
-    name, place, title = _RULERS[ruler]
+    name, place, title = _NORMALISATIONS[normalisation]
     spread = 1.96 * pl.col(error).fill_null(0.0)
     data = rows.with_columns(
         hover(pl.col("network"), ", radius ", pl.col("l2").round_sig_figs(3), " (share ", pl.col("share"), "): ",

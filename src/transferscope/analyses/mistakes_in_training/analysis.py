@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.checkpoints import OnEpochs
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimate_words import in_turn
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
@@ -16,7 +16,7 @@ from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import Pair, finite
 from transferscope.bounds import DIFFERENCE
-from transferscope.context.bound import BoundStudy
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.keys import shown
 from transferscope.study.columns import Column
 
@@ -36,11 +36,11 @@ class MistakesInTraining(OnEpochs):
     """Common mistakes and error consistency κ of P-T and RI-T at equal epochs, and of each run with its own end.
 
     Attributes:
-        draws: bootstrap draws of the interval of κ over examples.
+        n_bootstrap: bootstrap draws of the interval of κ over examples.
     """
 
-    most: int = Field(default=12, ge=2)
-    draws: int = Field(default=1000, ge=100)
+    max_epochs: int = Field(default=12, ge=2)
+    n_bootstrap: int = Field(default=1000, ge=100)
     from_start: ClassVar[bool] = False
 
     name: ClassVar[str] = "mistakes_in_training"
@@ -55,38 +55,38 @@ class MistakesInTraining(OnEpochs):
     }
     quantities: ClassVar[tuple[Quantity, ...]] = (_KAPPA, _SETTLED)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One per epoch: all of its pairs read the same stored logits."""
         members = self.members(study, evidence)
         for epoch in self.chosen(study.settings.training.recipe):
-            yield Unit(members=members, settings={"epoch": epoch})
+            yield Task(members=members, settings={"epoch": epoch})
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every network sees the test images once, but at the last epoch, which other analyses have run."""
-        last = unit.settings["epoch"] == study.settings.training.recipe.epochs
-        return 0 if last else len(unit.members) * 1000
+        last = task.settings["epoch"] == study.settings.training.recipe.epochs
+        return 0 if last else len(task.members) * 1000
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Compare the predictions of one epoch with each other and with each run's end."""
-        return self.measured(self._rows(unit, context))
+        return self.measured(self._rows(task, context))
 
-    def _rows(self, unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
+    def _rows(self, task: Task, context: "Context") -> Iterator[dict[str, Any]]:
         from transferscope.analyses.predictions import Judgements
 
-        epoch = unit.settings["epoch"]
+        epoch = task.settings["epoch"]
         judgements = Judgements.of(context)
-        members = finite(unit, context)
+        members = finite(task, context)
         now = {
             member.label: judgements.predicted(context.outputs(member.spec, "test", epoch).logits) for member in members
         }
         for first, second in pairs_of(members):
             seed = context.seed("mistakes_in_training", epoch, first.label, second.label)
-            found = row_of(judgements, now[first.label], now[second.label], None, self.draws, seed)
+            found = row_of(judgements, now[first.label], now[second.label], None, self.n_bootstrap, seed)
             yield {"level": "pair", "epoch": epoch, **Pair(first, second).columns, **found}
         for member in members:
             end = judgements.predicted(context.outputs(member.spec, "test").logits)
             seed = context.seed("mistakes_in_training", epoch, member.label)
-            found = row_of(judgements, now[member.label], end, None, self.draws, seed)
+            found = row_of(judgements, now[member.label], end, None, self.n_bootstrap, seed)
             named = {**Pair(member, member).columns, "pair": f"{shown(member.variant)}/its end"}
             yield {"level": "end", "epoch": epoch, **named, **found}
 

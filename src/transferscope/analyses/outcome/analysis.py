@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
+from transferscope.analyses.contract import AbstractAnalysis, MeasureResult, Task
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import interval_columns
@@ -18,7 +18,7 @@ from transferscope.analyses.summary import Summary
 from transferscope.analyses.trends import curves_of, improving, too_short
 from transferscope.analyses.tuned import tuned_members
 from transferscope.bounds import DIFFERENCE, SHARE, Flag, side_of
-from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
+from transferscope.context.resolved_study import BASELINES, TRAINED, ResolvedStudy
 from transferscope.keys import gap_key, shown
 from transferscope.rounding import exact
 from transferscope.study.columns import Column
@@ -41,10 +41,10 @@ class Outcome(AbstractAnalysis):
     precision of every class and the confusion matrix of RI-T and P-T on test data.
 
     Attributes:
-        draws: bootstrap draws of the interval over examples.
+        n_bootstrap: bootstrap draws of the interval over examples.
     """
 
-    draws: int = Field(default=2000, ge=100)
+    n_bootstrap: int = Field(default=2000, ge=100)
 
     name: ClassVar[str] = "outcome"
     title: ClassVar[str] = "The four networks"
@@ -76,36 +76,36 @@ class Outcome(AbstractAnalysis):
 
     quantities: ClassVar[tuple[Quantity, ...]] = (_METRIC, _GAP)
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+    def needs(self, study: ResolvedStudy) -> Iterable[AbstractAnalysis]:
         """Each variant's learning rate, and the curves that tell whether RI-T has ended."""
         return (LearningRate(), LearningCurves())
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: the intervals need all networks."""
         variants: tuple[str, ...] = (*BASELINES, *TRAINED)
         if study.settings.training.plateau_epochs is not None:
             variants = (*variants, "RI_T_long")
-        yield Unit(members=tuple(tuned_members(study, evidence, variants)))
+        yield Task(members=tuple(tuned_members(study, evidence, variants)))
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every network sees validation and test images once."""
-        return len(unit.members) * 1000
+        return len(task.members) * 1000
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Read the stored logits of every network; run those that are missing."""
         from transferscope.analyses.predictions import Judgements
         from transferscope.measures.intervals import paired_seeds_interval, seeds_interval
         from transferscope.measures.metric_difference import gap_over_examples
         from transferscope.measures.metrics import metric, per_example_loss
 
-        task, name = context.study.task, context.study.metric
+        label_kind, name = context.study.task, context.study.metric
         rows: list[dict[str, Any]] = []
         for split in ("validation", "test"):
             values: dict[str, dict[int, float]] = {}
             logits: dict[str, list[Any]] = {}
             labels = context.labels(split)
             diverged: dict[str, bool] = {}
-            for member in unit.members:
+            for member in task.members:
                 lost = context.diverged(member.spec)
                 diverged[member.variant] = diverged.get(member.variant, False) or lost
                 row: dict[str, Any] = {
@@ -118,7 +118,7 @@ class Outcome(AbstractAnalysis):
                 if not lost:
                     outputs = context.outputs(member.spec, split)
                     row["value"] = metric(outputs.logits, outputs.labels, name)
-                    row["loss"] = float(per_example_loss(outputs.logits, outputs.labels, task).double().mean())
+                    row["loss"] = float(per_example_loss(outputs.logits, outputs.labels, label_kind).double().mean())
                     if row["value"] is not None:
                         values.setdefault(member.variant, {})[member.seed] = row["value"]
                         logits.setdefault(member.variant, []).append((member.seed, outputs.logits))
@@ -146,7 +146,7 @@ class Outcome(AbstractAnalysis):
                     labels,
                     name,
                     groups_of(context, split),
-                    self.draws,
+                    self.n_bootstrap,
                     context.seed("outcome", split, names),
                 )
                 rows += [

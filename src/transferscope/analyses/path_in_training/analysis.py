@@ -9,7 +9,7 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.checkpoints import OnEpochs
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.images import OnImages, clusters_of
@@ -17,8 +17,8 @@ from transferscope.analyses.path_in_training.summary import QUANTITIES, summary
 from transferscope.analyses.path_rows import LINE_COLUMNS, line_rows, own_row
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import OnSeeds, finite
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
 from transferscope.study.columns import Column
 
@@ -52,7 +52,7 @@ class PathInTraining(OnEpochs, OnImages, OnSeeds):
 
     lines: tuple[Literal["across", "end", "start"], ...] = Field(default=("across", "end", "start"), min_length=1)
     variants: tuple[Literal["P_T", "RI_T"], ...] = Field(default=("P_T", "RI_T"), min_length=1)
-    most: int = Field(default=8, ge=3)
+    max_epochs: int = Field(default=8, ge=3)
     max_seeds: int | None = Field(default=4, ge=1)
     points: int = Field(default=9, ge=3)
     batch_norm: Literal["recompute", "interpolate"] = "recompute"
@@ -83,32 +83,32 @@ class PathInTraining(OnEpochs, OnImages, OnSeeds):
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
-    def inapplicable(self, study: BoundStudy) -> str | None:
+    def skip_reason(self, study: ResolvedStudy) -> str | None:
         """There must be an epoch between the first and the last, and two seeds for lines across."""
         if self.lines == ("across",) and len(self.seeds(study)) < 2:
             return "a line between two runs needs at least two seeds; lines: [end, start] do with one"
-        return super().inapplicable(study)
+        return super().skip_reason(study)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One for each variant: what a checkpoint gives is shared by all lines that it ends."""
         epochs = self.chosen(study.settings.training.recipe)
         for variant in self.variants:
-            yield Unit(members=self.members(study, evidence, (variant,)), settings={"epochs": list(epochs)})
+            yield Task(members=self.members(study, evidence, (variant,)), settings={"epochs": list(epochs)})
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every checkpoint, and what lies between the ends of every line."""
-        epochs, runs = len(unit.settings["epochs"]), len(unit.members)
+        epochs, runs = len(task.settings["epochs"]), len(task.members)
         lines = epochs * ("across" in self.lines) * math.comb(runs, 2)
         lines += runs * (epochs - 1) * (("end" in self.lines) + ("start" in self.lines))
         return ((self.points - 2) * lines + 2 * runs * epochs) * self.per_point
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Walk the lines, epoch by epoch."""
         from transferscope.methods.landscape.checkpoint_lines import TrainingLines
         from transferscope.methods.landscape.landscape import Landscape
         from transferscope.methods.landscape.linear_path import alpha_grid
 
-        members = finite(unit, context)
+        members = finite(task, context)
         if not members:
             return self.measured()
         starts = {member.label: context.network(member.spec, 0) for member in members}
@@ -121,7 +121,7 @@ class PathInTraining(OnEpochs, OnImages, OnSeeds):
         lines = TrainingLines(land, alpha_grid(self.points, 0))
         clusters = clusters_of(context, self.limits)
         rows: list[dict[str, Any]] = []
-        epochs: list[int] = unit.settings["epochs"]
+        epochs: list[int] = task.settings["epochs"]
         known = {label: network.state_dict() for label, network in starts.items()}
         for path, facts, family in self._walk(members, epochs, known, lines, context):
             rows += [{**facts, **row} for row in line_rows(path, clusters, family, ends=False)]
@@ -132,7 +132,7 @@ class PathInTraining(OnEpochs, OnImages, OnSeeds):
 
     def _walk(
         self,
-        members: list[Member],
+        members: list[StudyNetwork],
         epochs: list[int],
         starts: "Mapping[str, State]",
         lines: "TrainingLines",
@@ -170,7 +170,7 @@ class PathInTraining(OnEpochs, OnImages, OnSeeds):
         return summary(table, self.batch_norm, self.batch_norm_images, self.points)
 
 
-def _facts(line: str, first: Member, epoch_a: int, second: Member, epoch_b: int) -> dict[str, Any]:
+def _facts(line: str, first: StudyNetwork, epoch_a: int, second: StudyNetwork, epoch_b: int) -> dict[str, Any]:
     name = shown(first.variant)
     return {
         "line": line, "variant": first.variant,
@@ -182,7 +182,9 @@ def _facts(line: str, first: Member, epoch_a: int, second: Member, epoch_b: int)
     }  # fmt: skip
 
 
-def _own(member: Member, epoch: int, lines: "TrainingLines", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _own(
+    member: StudyNetwork, epoch: int, lines: "TrainingLines", clusters: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
     facts = _facts("end", member, epoch, member, epoch) | {"line": "checkpoint", "pair": shown(member.variant)}
     for split, point in lines.own((member.label, epoch)).items():
         own = own_row(point, clusters[split])

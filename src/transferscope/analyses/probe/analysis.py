@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, final
 import polars as pl
 from pydantic import Field, field_validator
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import interval_columns, limit_columns, over_seeds_row
@@ -16,8 +16,8 @@ from transferscope.analyses.modules import OnModules
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, OnSeeds, finite
 from transferscope.bounds import DIFFERENCE, SHARE, Flag
-from transferscope.context.bound import TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import gap_key
 from transferscope.rounding import exact
 from transferscope.study.columns import Column
@@ -52,14 +52,14 @@ class Probe(AbstractTuned, OnModules, OnSeeds):
         train_images: training images used; None for all.
         penalties: ℓ2 penalties to choose from, on the mean loss.
         max_seeds: at most so many seeds of RI, RI-T and P-T; None for all. P enters once.
-        draws: bootstrap draws of the intervals over examples.
+        n_bootstrap: bootstrap draws of the intervals over examples.
     """
 
     train_images: int | None = Field(default=None, ge=8)
     penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         default=(10.0, 1.0, 0.1, 0.01, 0.001, 0.0001, 0.00001), min_length=1
     )
-    draws: int = Field(default=2000, ge=100)
+    n_bootstrap: int = Field(default=2000, ge=100)
 
     name: ClassVar[str] = "probe"
     title: ClassVar[str] = "Linear probes"
@@ -95,39 +95,39 @@ class Probe(AbstractTuned, OnModules, OnSeeds):
         # The same grid is the same analysis; the fits follow one another from strong to weak.
         return tuple(sorted(set(value), reverse=True))
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One for each part, with all networks; they share the stored features."""
         from transferscope.networks.features import FEATURES, feature_parts_of
 
         members = self.members(study, evidence, ("RI", *TRAINED), once=("P",))
         places = (*feature_parts_of(study.settings.source.architecture, self.granularity), FEATURES)
         for position, module in enumerate(places):
-            yield Unit(members=members, settings={"module": module, "position": position, "places": len(places)})
+            yield Task(members=members, settings={"module": module, "position": position, "places": len(places)})
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every network sees every image once, for all parts together."""
-        return 3000 * len(unit.members) if unit.settings["position"] == 0 else 0
+        return 3000 * len(task.members) if task.settings["position"] == 0 else 0
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Fit a probe for every network on stored features; run the networks whose features are missing."""
-        module = unit.settings["module"]
-        base: dict[str, Any] = {"module": module, "position": unit.settings["position"], "metric": context.study.metric}
+        module = task.settings["module"]
+        base: dict[str, Any] = {"module": module, "position": task.settings["position"], "metric": context.study.metric}
         labels = context.labels("test")
         rows: list[dict[str, Any]] = []
         logits: dict[str, dict[int, Tensor]] = {}
         values: dict[str, dict[int, float]] = {}
-        for member in finite(unit, context):
+        for member in finite(task, context):
             row, found = self._probed(member, module, labels, context)
             rows.append({"level": "network", "variant": member.variant, "seed": member.seed, **base, **row})
             if found is not None and row["value"] is not None:
                 logits.setdefault(member.variant, {})[member.seed] = found
                 values.setdefault(member.variant, {})[member.seed] = row["value"]
         rows += [{**base, **row} for row in _variants(values)]
-        rows += [{**base, **row} for row in self._gaps(values, logits, labels, unit, context)]
+        rows += [{**base, **row} for row in self._gaps(values, logits, labels, task, context)]
         return self.measured(rows)
 
     def _probed(
-        self, member: Member, module: str, labels: "Tensor", context: "Context"
+        self, member: StudyNetwork, module: str, labels: "Tensor", context: "Context"
     ) -> "tuple[dict[str, Any], Tensor | None]":
         from transferscope.measures.metrics import metric
         from transferscope.methods.similarity.linear_probe import linear_probe
@@ -169,7 +169,7 @@ class Probe(AbstractTuned, OnModules, OnSeeds):
         values: Mapping[str, Mapping[int, float]],
         logits: "Mapping[str, Mapping[int, Tensor]]",
         labels: "Tensor",
-        unit: Unit,
+        task: Task,
         context: "Context",
     ) -> Iterable[dict[str, Any]]:
         """The rows of each gap: over seeds, and over examples."""
@@ -185,7 +185,7 @@ class Probe(AbstractTuned, OnModules, OnSeeds):
             name = gap_key(better, worse)
             gaps = [values[better][a] - values[worse][b] for a, b in pairs]
             seeds = seeds_interval(gaps, bounds=DIFFERENCE, scale=1.0)
-            confidence = bonferroni_confidence(unit.settings["places"])
+            confidence = bonferroni_confidence(task.settings["places"])
             family = seeds_interval(gaps, confidence, DIFFERENCE, 1.0)
             row = {"level": "gap", "variant": name, **interval_columns(seeds, family)}
             if "P" in (better, worse):
@@ -197,8 +197,8 @@ class Probe(AbstractTuned, OnModules, OnSeeds):
                 labels,
                 context.study.metric,
                 clusters,
-                self.draws,
-                context.seed("probe", unit.settings["module"], name),
+                self.n_bootstrap,
+                context.seed("probe", task.settings["module"], name),
             )
             yield {"level": "gap", "variant": name, **interval_columns(examples)}
 

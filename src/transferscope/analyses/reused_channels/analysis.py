@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.checkpoints import evenly
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Contrast, Estimate, Quantity
 from transferscope.analyses.estimator import estimated
 from transferscope.analyses.evidence import Evidence
@@ -16,8 +16,8 @@ from transferscope.analyses.modules import OnModules
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, OnSeeds, finite, named
 from transferscope.bounds import DIFFERENCE, SHARE
-from transferscope.context.bound import TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
 from transferscope.study.columns import Column
 
@@ -110,20 +110,20 @@ class ReusedChannels(AbstractTuned, OnModules, OnSeeds):
         ),
     )  # fmt: skip
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: all networks share one pass over the images."""
-        yield Unit(members=self.members(study, evidence, (*TRAINED, "RI"), once=("P",)))
+        yield Task(members=self.members(study, evidence, (*TRAINED, "RI"), once=("P",)))
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every network sees every image once."""
-        return len(unit.members) * (self.test_images or 1000)
+        return len(task.members) * (self.test_images or 1000)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """One pass over the test images through all networks."""
         from transferscope.methods.similarity.channels import channel_reuse
         from transferscope.networks.heads import head_name
 
-        start, *others = finite(unit, context)  # P, which is not trained, comes first
+        start, *others = finite(task, context)  # P, which is not trained, comes first
         members = {member.label: member for member in others}
         model = context.network(start.spec)
         batches = context.mixed_batches("test", self.test_images, self.batch_size)
@@ -182,7 +182,9 @@ class ReusedChannels(AbstractTuned, OnModules, OnSeeds):
             files = gallery_files("exemplars", gallery, files)
         return self.measured(rows, files)
 
-    def _facts(self, member: Member, module: str, position: int, one: "Reuse", found: "ChannelReuse") -> dict[str, Any]:
+    def _facts(
+        self, member: StudyNetwork, module: str, position: int, one: "Reuse", found: "ChannelReuse"
+    ) -> dict[str, Any]:
         return {
             **named(member), "module": module, "position": position, "channels": one.channels, "dead": one.dead_a,
             "dead_other": one.dead_b, "reused": one.matched, "same_index": one.same_index,

@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from transferscope.analyses.checkpoints import chosen_epochs, missing_epochs, too_few
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.images import OnImages
@@ -15,8 +15,8 @@ from transferscope.analyses.rewind.summary import QUANTITIES, summary_of
 from transferscope.analyses.shuffled_members import AbstractShuffled
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import named
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.frozen import Once, derive_seed
 from transferscope.keys import NO_BATCH_NORM
 from transferscope.published import published_of
@@ -45,18 +45,18 @@ class Rewind(AbstractShuffled, OnImages):
     (whose head is the same), for RI-T that of another seed.
 
     Attributes:
-        also: beside the initial value, ``random`` values and those at kept ``epochs``.
+        rewind_to: beside the initial value, ``random`` values and those at kept ``epochs``.
         epochs: which kept epochs modules are rewound to; None for at most ``max_epochs`` of them.
         max_epochs: see ``epochs``.
         groups: modules that are put back together, by name. All modules at once are always among them.
         cumulative: also the first k and the last k modules, for every k.
         margin: largest loss of the metric that counts as nothing.
         batch_norm: ``recompute`` running statistics at every point, or ``none`` to keep the trained network's.
-        draws: bootstrap draws of the interval over examples.
+        n_bootstrap: bootstrap draws of the interval over examples.
         published: bars of the paper's Fig. 5 to be drawn beside those of the study.
     """
 
-    also: Annotated[tuple[Literal["random", "epochs"], ...], Once] = ("random",)
+    rewind_to: Annotated[tuple[Literal["random", "epochs"], ...], Once] = ("random",)
     epochs: Annotated[tuple[int, ...] | None, Once] = None
     max_epochs: int = Field(default=6, ge=3)
     groups: Annotated[tuple[tuple[str, ...], ...], Once] = ()
@@ -64,7 +64,7 @@ class Rewind(AbstractShuffled, OnImages):
     margin: float = Field(default=0.005, gt=0)
     test_images: int | None = Field(default=None, ge=2)
     batch_norm: Literal["recompute", "none"] = "recompute"
-    draws: int = Field(default=2000, ge=100)
+    n_bootstrap: int = Field(default=2000, ge=100)
     published: Literal["none", "chexpert"] = "none"
 
     name: ClassVar[str] = "rewind"
@@ -82,9 +82,9 @@ class Rewind(AbstractShuffled, OnImages):
         "position": Column(int, "depth of the module: 0 is the first; groups come after all", "count", null=_WHOLE),
         "modules": Column(int, "how many were put back", "count"),
         "parameters": Column(int, "of what was put back", "count", null=_PUBLISHED),
-        "to": Column(str, "initial, random or epoch", null=_WHOLE),
+        "target_value": Column(str, "initial, random or epoch", null=_WHOLE),
         "epoch": Column(int, "of the training", "count", null="not rewound to an epoch"),
-        "moved": Column(float, "distance from the final value", "ℓ2", null=_PUBLISHED),
+        "displacement": Column(float, "distance from the final value", "ℓ2", null=_PUBLISHED),
         "batch_norm": Column(str, "recompute, none (the trained network's kept), no batch norm, or own statistics"),
         "split": Column(str, "train or test"),
         "examples": Column(int, "images evaluated", "count", null="published, or diverged"),
@@ -98,11 +98,11 @@ class Rewind(AbstractShuffled, OnImages):
         "simultaneous_low": Column(float, "as low, for the whole family at once (Bonferroni)", "metric", "row",
                                    _NO_LIMIT),
         "simultaneous_high": Column(float, "as high, for the whole family at once", "metric", "row", _NO_LIMIT),
-        "upper": Column(float, "upper one-sided 95 % limit, for the whole family at once", "metric", "row", _NO_LIMIT),
-        "family": Column(int, "limits that hold at once: modules of a network put back to like values", "count",
+        "upper_one_sided": Column(float, "upper one-sided 95 % limit, for the whole family at once", "metric", "row", _NO_LIMIT),
+        "n_comparisons": Column(int, "limits that hold at once: modules of a network put back to like values", "count",
                          null=_PUBLISHED),
         "n": Column(int, "examples or groups that the limits rest on", "count", null=_PUBLISHED),
-        "judged": Column(str, "kept (upper below the margin), lost (the lower one above it) or undecided", "1", "row",
+        "verdict": Column(str, "kept (upper below the margin), lost (the lower one above it) or undecided", "1", "row",
                          _PUBLISHED),
         "evaluation": Column(str, "what was kept of the network before the module", null=_PUBLISHED),
     }  # fmt: skip
@@ -118,17 +118,20 @@ class Rewind(AbstractShuffled, OnImages):
 
     @model_validator(mode="after")
     def _holds_together(self) -> "Rewind":
-        if self.epochs is not None and "epochs" not in self.also:
-            raise ValueError("epochs: also does not name 'epochs'")
+        if self.epochs is not None and "epochs" not in self.rewind_to:
+            raise ValueError("epochs: rewind_to does not name 'epochs'")
         return self
 
-    def misfit(self, study: "Study") -> str | None:
+    def check_study(self, study: "Study") -> str | None:
         """Blocks that do not divide the image, epochs that are not kept, modules that are not there."""
         recipe = study.training.recipe
-        if (reason := super().misfit(study)) is not None:
+        if (reason := super().check_study(study)) is not None:
             return reason
-        if "epochs" in self.also and (reason := too_few(recipe) or missing_epochs(recipe, self.epochs)) is not None:
-            return reason if reason.startswith("epochs") else f"also: epochs are asked for, but {reason}"
+        if (
+            "epochs" in self.rewind_to
+            and (reason := too_few(recipe) or missing_epochs(recipe, self.epochs)) is not None
+        ):
+            return reason if reason.startswith("epochs") else f"rewind_to: epochs are asked for, but {reason}"
         if self.groups:
             from transferscope.networks.transplants import parts_with_head
 
@@ -138,37 +141,37 @@ class Rewind(AbstractShuffled, OnImages):
                 return f"groups: there is no {self.granularity} {', '.join(lost)} (there are {', '.join(known)})"
         return None
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One for each network, all its modules: they share what is evaluated; and the published bars."""
-        yield from (Unit(members=(member,)) for member in self.shuffled(study, evidence))
+        yield from (Task(members=(member,)) for member in self.shuffled(study, evidence))
         if self.published != "none":
-            yield Unit(members=(), settings={"published": self.published})
+            yield Task(members=(), settings={"published": self.published})
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every module at every value, as if every pass were whole."""
         from transferscope.networks.transplants import parts_of
 
-        if not unit.members:
+        if not task.members:
             return 0
         modules = len(parts_of(study.settings.source.architecture, self.granularity)) + 1
         together = modules + len(self.groups) + 1 + (2 * max(0, modules - 2) if self.cumulative else 0)
-        values = 1 + ("random" in self.also) + len(self._between(study.settings))
+        values = 1 + ("random" in self.rewind_to) + len(self._between(study.settings))
         once = self.per_point
         return once * (2 + together * values)
 
     def _between(self, study: "Study") -> tuple[int, ...]:
         """Kept epochs after the start and before the end."""
-        if "epochs" not in self.also:
+        if "epochs" not in self.rewind_to:
             return ()
         return chosen_epochs(study.training.recipe, self.epochs, self.max_epochs)[1:-1]
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Put every module of one network back to every value."""
         from transferscope.analyses.rewind.rows import rows_of
 
-        if "published" in unit.settings:
-            return Measured(published_rows(unit.settings["published"], schema(self.columns)))
-        (member,) = unit.members
+        if "published" in task.settings:
+            return MeasureResult(published_rows(task.settings["published"], schema(self.columns)))
+        (member,) = task.members
         base: dict[str, Any] = {
             "origin": "study", **named(member), "metric_name": context.study.metric
         }  # fmt: skip
@@ -176,10 +179,10 @@ class Rewind(AbstractShuffled, OnImages):
             lost = {"level": "final", "modules": 0, "batch_norm": self.batch_norm}
             return self.measured({**base, **lost, "split": split} for split in self.limits)
         found = self._rewound(member, context)
-        rows = rows_of(found, self.limits, context, self.margin, self.draws)
+        rows = rows_of(found, self.limits, context, self.margin, self.n_bootstrap)
         return self.measured({**base, **row} for row in rows)
 
-    def _rewound(self, member: Member, context: "Context") -> "Rewinding":
+    def _rewound(self, member: StudyNetwork, context: "Context") -> "Rewinding":
         from transferscope.methods.modules.rewind import ModuleSelection, rewind
         from transferscope.networks.heads import head_name
 
@@ -189,7 +192,7 @@ class Rewind(AbstractShuffled, OnImages):
         ablation = context.data_of(spec).ablation
         between = self._between(context.study.settings)
         random: nn.Module | None = None
-        if "random" in self.also:
+        if "random" in self.rewind_to:
             seed = derive_seed(member.seed, "rewind") if member.variant.startswith("RI") else member.seed
             random = context.network(context.study.untrained("RI", seed))
         return rewind(
@@ -232,5 +235,5 @@ def published_rows(domain: str, columns: Mapping[str, pl.DataType]) -> pl.DataFr
             continue
         place = places.setdefault(item["module"], len(places))
         rows.append({**facts, "level": "module", "module": item["module"], "position": place, "modules": 1,
-                     "to": "initial", "drop": finals[network] - item["auc"]})  # fmt: skip
+                     "target_value": "initial", "drop": finals[network] - item["auc"]})  # fmt: skip
     return pl.DataFrame(rows, schema=columns)

@@ -39,13 +39,13 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     finals, module = own.filter(pl.col("level") == "final"), pl.col("level") == "module"
     found: list[Figure | None] = []
     for to in _VALUES:
-        rows = own.filter(pl.col("to") == to)
+        rows = own.filter(pl.col("target_value") == to)
         found += [
             _modules(rows.filter(module), finals, paper if to == "initial" else paper.clear(), to, metric),
             _groups(rows.filter(pl.col("level") == "group"), finals, to, metric),
         ]
-    epochs = own.filter((pl.col("to") == "epoch") & module)
-    start = own.filter((pl.col("to") == "initial") & module).with_columns(epoch=pl.lit(0, pl.Int64))
+    epochs = own.filter((pl.col("target_value") == "epoch") & module)
+    start = own.filter((pl.col("target_value") == "initial") & module).with_columns(epoch=pl.lit(0, pl.Int64))
     return present(*found, _epochs(pl.concat([start, epochs]), metric) if epochs.height else None)
 
 
@@ -113,7 +113,7 @@ def _bars(
     before = pl.col("metric") + pl.col("drop")
     data = rows.filter(pl.col("module").is_in(kept)).with_columns(
         hover(pl.col("network"), " ", pl.col("module"), ": ", pl.col("metric").round(4), ", drop ", drop, " (", low,
-              " to ", high, "), ", pl.col("judged")),
+              " to ", high, "), ", pl.col("verdict")),
         pl.col("module").replace_strict(names), low=before - pl.col("high"), high=before - pl.col("low"),
     )  # fmt: skip
     means = data.group_by("module", "variant", maintain_order=True).agg(pl.col("metric").mean())

@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.cka_settings import CKA, AbstractSimilarity
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimate_words import spoken
 from transferscope.analyses.estimates import Contrast, Estimate, Quantity
 from transferscope.analyses.estimator import estimated
@@ -16,7 +16,7 @@ from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import finite
 from transferscope.bounds import DIFFERENCE
-from transferscope.context.bound import BASELINES, BoundStudy
+from transferscope.context.resolved_study import BASELINES, ResolvedStudy
 from transferscope.keys import shown
 from transferscope.study.columns import Column
 
@@ -59,14 +59,14 @@ class Similarity(AbstractSimilarity):
 
     Attributes:
         max_seeds: at most so many seeds of RI-T and P-T; None for all. RI and P enter once.
-        agreement: also mean squared CCA, orthogonal Procrustes and RSA of like modules, on pooled features of all
+        extra_measures: also mean squared CCA, orthogonal Procrustes and RSA of like modules, on pooled features of all
             images at once.
     """
 
     test_images: int | None = Field(default=1024, ge=8)
     batch_size: int = Field(default=128, ge=4)
     max_seeds: int | None = Field(default=4, ge=1)
-    agreement: bool = False
+    extra_measures: bool = False
 
     name: ClassVar[str] = "similarity"
     title: ClassVar[str] = "Feature similarity"
@@ -99,24 +99,24 @@ class Similarity(AbstractSimilarity):
     }  # fmt: skip
     quantities: ClassVar[tuple[Quantity, ...]] = (_CKA, *_GAPS, _AGREEMENT)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: all networks share one pass over the images."""
-        yield Unit(members=self.members(study, evidence, once=("RI", "P")))
+        yield Task(members=self.members(study, evidence, once=("RI", "P")))
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """One pass over the test images through all networks."""
         from transferscope.methods.evaluation import Execution
         from transferscope.methods.similarity.cka import CkaEstimator, cka_networks
         from transferscope.methods.similarity.pooled_features import PooledFeatures
 
-        features = PooledFeatures() if self.agreement else None
-        members = {member.label: member for member in finite(unit, context)}
+        features = PooledFeatures() if self.extra_measures else None
+        members = {member.label: member for member in finite(task, context)}
         result = cka_networks(
             {label: context.network(member.spec) for label, member in members.items()},
             context.mixed_batches("test", self.test_images, self.batch_size),
             granularity=self.granularity,
             execution=Execution(device=context.device, memory_format=context.memory_format),
-            estimator=CkaEstimator(kind=self.kind, maps=self.maps),
+            estimator=CkaEstimator(kind=self.estimator, maps=self.pooling),
             on_features=None if features is None else features.take,
         )
         checks = {} if features is None else features.compared()
@@ -148,7 +148,7 @@ class Similarity(AbstractSimilarity):
         ]
         agreed, agreed_notes = _agreement(pairs)
         notes = (
-            f"{_ESTIMATES[table['kind'][0]]} over batches of {table['batch'][0]}; CKA ignores rotations, scales "
+            f"{_ESTIMATES[table['estimator'][0]]} over batches of {table['batch'][0]}; CKA ignores rotations, scales "
             "and offsets of features, so equal CKA does not mean equal features",
             "P and RI are one network each: their pairs count by the seed of the other",
         )

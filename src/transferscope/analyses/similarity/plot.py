@@ -48,7 +48,7 @@ def _maps(means: pl.DataFrame, places: pl.DataFrame, table: pl.DataFrame) -> Fig
     kept, less = kept_names(places, most=_MOST_MODULES)
     drawn = pairs[: max(1, min(_MOST_PAIRS, LIMIT // len(kept) ** 2))]
     left_out = f" The table also holds {', '.join(pairs[len(drawn) :])}." if len(drawn) < len(pairs) else ""
-    pooled = "" if table["maps"][0] == "flattened" else ", maps pooled,"
+    pooled = "" if table["pooling"][0] == "flattened" else ", maps pooled,"
     cells = means.filter(pl.col("module_a").is_in(kept) & pl.col("module_b").is_in(kept))
 
     def panel(part: pl.DataFrame, pair: str) -> Panel:
@@ -65,7 +65,7 @@ def _maps(means: pl.DataFrame, places: pl.DataFrame, table: pl.DataFrame) -> Fig
     return Figure(
         name="maps",
         title="Every module against every module",
-        caption=f"{_KERNELS[table['kind'][0]]}{pooled} of features on the same images, averaged over networks; a "
+        caption=f"{_KERNELS[table['estimator'][0]]}{pooled} of features on the same images, averaged over networks; a "
         "network is never compared with itself. Rows: modules of the first variant, columns: of the second, input at "
         f"the top left. One colour scale for all maps.{less}{left_out}",
         description="Heat maps of CKA between modules for the pairs " + ", ".join(drawn) + ".",

@@ -9,7 +9,7 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from transferscope.analyses.cka_settings import CKA, AbstractStatesSimilarity
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimate_words import in_turn
 from transferscope.analyses.estimates import Contrast, Estimate, Quantity
 from transferscope.analyses.estimator import estimated
@@ -17,8 +17,8 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import SIDES, Pair, finite, tuned_member
-from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import BASELINES, TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
@@ -74,16 +74,16 @@ class SimilarityBySize(AbstractStatesSimilarity):
             raise ValueError("fractions are different shares above 0 and up to 1")
         return tuple(sorted({*value, 1.0}))
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One per size: its networks, with P."""
         for share in self.fractions:
             parts = [
                 self._member(study, variant, seed, share, evidence) for variant in TRAINED for seed in self.seeds(study)
             ]
             untrained = self.members(study, evidence, (), once=BASELINES)
-            yield Unit(members=(*untrained, *parts), settings={"fraction": share})
+            yield Task(members=(*untrained, *parts), settings={"fraction": share})
 
-    def _member(self, study: BoundStudy, variant: str, seed: int, share: float, evidence: Evidence) -> Member:
+    def _member(self, study: ResolvedStudy, variant: str, seed: int, share: float, evidence: Evidence) -> StudyNetwork:
         member = tuned_member(study, variant, seed, evidence)
         if share == 1:
             return member
@@ -97,13 +97,13 @@ class SimilarityBySize(AbstractStatesSimilarity):
         data = study.data.model_copy(update={"fraction": share * study.data.fraction, "subset_seed": drawn})
         # Not P-T itself: a name of its own, in which its progress is shown too.
         spec = member.spec.model_copy(update={"data": data, "recipe": recipe})
-        return Member(variant=f"{variant}_{share:g}", seed=seed, spec=spec)
+        return StudyNetwork(variant=f"{variant}_{share:g}", seed=seed, spec=spec)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """One pass of each network over the test images."""
-        suffix = f"_{unit.settings['fraction']:g}"
+        suffix = f"_{task.settings['fraction']:g}"
         roles = (member.model_copy(update={"variant": member.variant.removesuffix(suffix)})
-                 for member in finite(unit, context))  # fmt: skip
+                 for member in finite(task, context))  # fmt: skip
         members = {member.label: member for member in roles}
         trained = [member.spec for member in members.values() if member.spec.trained]
         if not trained:
@@ -114,7 +114,7 @@ class SimilarityBySize(AbstractStatesSimilarity):
         spec = trained[0]
         assert spec.recipe is not None
         images = len(context.splits(spec.data)["train"])
-        facts = {"fraction": unit.settings["fraction"], "images": images, "epochs": spec.recipe.epochs}
+        facts = {"fraction": task.settings["fraction"], "images": images, "epochs": spec.recipe.epochs}
         place = {label: index for index, label in enumerate(found.labels)}
         return self.measured(
             {**facts, **Pair(a, b).columns, **self.row(found, position, place[a.label], place[b.label])}
@@ -141,7 +141,7 @@ class SimilarityBySize(AbstractStatesSimilarity):
         estimates = (*means, *changes)
         equal = f"equal {self.equal}" + ("" if self.equal == "updates" else ": smaller sets also mean fewer updates")
         notes = (
-            f"{table['kind'][0]} CKA, maps {table['maps'][0]}, {table['examples'][0]} test images; {equal}; the rate "
+            f"{table['estimator'][0]} CKA, maps {table['pooling'][0]}, {table['examples'][0]} test images; {equal}; the rate "
             "is the one chosen on all training images",
             "the parts of one seed are nested; each seed draws its own",
             *left_out,
@@ -171,7 +171,7 @@ def _verdict(change: Estimate | None) -> str:
     return f"; undecided whether RI-T comes nearer to P with more data {limits}"
 
 
-def _compared(members: list[Member]) -> Iterator[tuple[Member, Member]]:
+def _compared(members: list[StudyNetwork]) -> Iterator[tuple[StudyNetwork, StudyNetwork]]:
     """Like variants with each other, P with all that are trained, RI with RI-T and P-T, and equal seeds across."""
     for index, first in enumerate(members):
         for second in members[index + 1 :]:

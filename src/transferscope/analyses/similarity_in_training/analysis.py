@@ -9,7 +9,7 @@ from pydantic import Field
 
 from transferscope.analyses.checkpoints import OnEpochs, evenly
 from transferscope.analyses.cka_settings import CKA, AbstractStatesSimilarity
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimate_words import in_turn
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.estimator import estimated, over_seeds, units
@@ -17,7 +17,7 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import Pair, finite
-from transferscope.context.bound import BoundStudy
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
@@ -73,17 +73,17 @@ class SimilarityInTraining(AbstractStatesSimilarity, OnEpochs):
     }
     quantities: ClassVar[tuple[Quantity, ...]] = (_CKA, _SETTLED)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: every checkpoint is read once."""
         epochs = self.chosen(study.settings.training.recipe)
-        yield Unit(members=self.members(study, evidence), settings={"epochs": list(epochs)})
+        yield Task(members=self.members(study, evidence), settings={"epochs": list(epochs)})
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """One pass of each checkpoint over the test images."""
-        return self.measured(self._rows(unit, context))
+        return self.measured(self._rows(task, context))
 
-    def _rows(self, unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
-        states = [(member, epoch) for member in finite(unit, context) for epoch in unit.settings["epochs"]]
+    def _rows(self, task: Task, context: "Context") -> Iterator[dict[str, Any]]:
+        states = [(member, epoch) for member in finite(task, context) for epoch in task.settings["epochs"]]
         if not states:
             return
         found = self.states(
@@ -111,7 +111,7 @@ class SimilarityInTraining(AbstractStatesSimilarity, OnEpochs):
         estimates = (*means, *_settled(rows, epochs))
         listed = " → ".join(map(str, said))
         notes = (
-            f"{table['kind'][0]} CKA, maps {table['maps'][0]}, {table['examples'][0]} test images in batches of "
+            f"{table['estimator'][0]} CKA, maps {table['pooling'][0]}, {table['examples'][0]} test images in batches of "
             f"{table['batch'][0]}",
             f"epochs looked at: {', '.join(map(str, epochs))}; the rates are those chosen for the end of training",
             *left_out,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import limit_columns
@@ -16,8 +16,8 @@ from transferscope.analyses.spectrum.rows import CONTROLS, Key, Told, circular_r
 from transferscope.analyses.spectrum.summary import QUANTITIES, estimates, notes, verdict
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, OnSeeds, finite
-from transferscope.context.bound import TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from transferscope.methods.spectra import Indivisible, OperatorSpectrum
     from transferscope.networks.operators import Operator
 
-__all__ = ["Spectrum"]
+__all__ = ["SpectrumAnalysis"]
 
 _CURVE_POINTS = 48
 _HEAD = "(head)"
 
 
 @final
-class Spectrum(AbstractTuned, OnSeeds):
+class SpectrumAnalysis(AbstractTuned, OnSeeds):
     """All singular values of every convolution, linear layer, embedding and attention projection, at its map size.
 
     Convolutions are taken on periodic maps (circular approximation); how far that is from zero padding is measured on
@@ -95,31 +95,31 @@ class Spectrum(AbstractTuned, OnSeeds):
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
-    def _members(self, study: BoundStudy, evidence: Evidence) -> tuple[Member, ...]:
+    def _members(self, study: ResolvedStudy, evidence: Evidence) -> tuple[StudyNetwork, ...]:
         members = self.members(study, evidence, ("RI", "P", *TRAINED))
         trained = [member for member in members if member.variant in TRAINED] if self._controlled(study) else []
         return (*members, *map(_without_decay, trained))
 
-    def _controlled(self, study: BoundStudy) -> bool:
+    def _controlled(self, study: ResolvedStudy) -> bool:
         return self.control and study.settings.training.recipe.weight_decay > 0
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One for each stage and one for the head, with all networks: P's trunk is decomposed once for all seeds."""
         from transferscope.networks.transplants import parts_of
 
         members = self._members(study, evidence)
         for position, stage in enumerate((*parts_of(study.settings.source.architecture, "stage"), _HEAD)):
-            yield Unit(members=members, settings={"stage": stage, "position": position})
+            yield Task(members=members, settings={"stage": stage, "position": position})
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Decompose the operators of one stage in every network that did not diverge."""
-        stage, position = unit.settings["stage"], unit.settings["position"]
+        stage, position = task.settings["stage"], task.settings["position"]
         told: dict[str, dict[Key, Told]] = {}
         places: dict[str, int] = {}
         seen: dict[tuple[str, str], OperatorSpectrum] = {}
         skipped: dict[str, str] = {}
         total = 0
-        for member in finite(unit, context):
+        for member in finite(task, context):
             listed, inside, skipped = _listed(member, stage, context, self.indivisible)
             total = len(listed)
             for operator in inside:
@@ -168,17 +168,17 @@ class Spectrum(AbstractTuned, OnSeeds):
         return Summary(verdict(table), tuple(estimates(table)), tuple(notes(table, self.control)))
 
 
-def _without_decay(member: Member) -> Member:
+def _without_decay(member: StudyNetwork) -> StudyNetwork:
     """The control of a trained network: weight decay 0, everything else equal."""
     recipe = member.spec.recipe
     assert recipe is not None
     # Its epochs are read by nobody.
     spec = member.spec.model_copy(update={"recipe": recipe.model_copy(update={"weight_decay": 0.0, "keep": "none"})})
-    return Member(variant=CONTROLS[member.variant], seed=member.seed, spec=spec)
+    return StudyNetwork(variant=CONTROLS[member.variant], seed=member.seed, spec=spec)
 
 
 def _listed(
-    member: Member, stage: str, context: "Context", indivisible: "Indivisible"
+    member: StudyNetwork, stage: str, context: "Context", indivisible: "Indivisible"
 ) -> "tuple[list[str], list[Operator], dict[str, str]]":
     """Names of all operators of a network, those of a stage, and what is skipped."""
     import torch

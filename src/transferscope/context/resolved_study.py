@@ -44,7 +44,7 @@ def recipe_of(
 
 
 @dataclass(frozen=True)
-class BoundStudy:
+class ResolvedStudy:
     """A study whose data, weights and memory format were looked up.
 
     Attributes:

@@ -2,25 +2,25 @@
 
 from collections.abc import Collection, Iterable
 
-from transferscope.analyses.contract import AbstractAnalysis, Unit
-from transferscope.context.bound import BoundStudy
+from transferscope.analyses.contract import AbstractAnalysis, Task
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.frozen import content_key
 
-__all__ = ["new_units", "unit_key"]
+__all__ = ["new_units", "task_key"]
 
 
-def unit_key(analysis: AbstractAnalysis, unit: Unit, study: BoundStudy) -> str:
+def task_key(analysis: AbstractAnalysis, task: Task, study: ResolvedStudy) -> str:
     """The key of a unit's result: the analysis, its networks, the target data and how it is evaluated.
 
     Args:
         analysis: with its version and settings.
-        unit: the piece of work.
+        task: the piece of work.
         study: gives data and metric.
     """
     return content_key(
         {
             "analysis": analysis.identity(),
-            "unit": unit.identity(),
+            "unit": task.identity(),
             "data": study.data.identity(),
             "metric": study.metric,
             "memory_format": study.memory_format,
@@ -30,8 +30,8 @@ def unit_key(analysis: AbstractAnalysis, unit: Unit, study: BoundStudy) -> str:
 
 
 def new_units(
-    analysis: AbstractAnalysis, units: Iterable[Unit], study: BoundStudy, known: Collection[str]
-) -> dict[str, Unit]:
+    analysis: AbstractAnalysis, units: Iterable[Task], study: ResolvedStudy, known: Collection[str]
+) -> dict[str, Task]:
     """The units that are not known yet, by key, each once; a plan, a run and a reader of results go on until none is.
 
     Args:
@@ -40,8 +40,8 @@ def new_units(
         study: whose.
         known: keys.
     """
-    found: dict[str, Unit] = {}
-    for unit in units:
-        if (key := unit_key(analysis, unit, study)) not in known:
-            found.setdefault(key, unit)
+    found: dict[str, Task] = {}
+    for task in units:
+        if (key := task_key(analysis, task, study)) not in known:
+            found.setdefault(key, task)
     return found

@@ -4,7 +4,7 @@ from transferscope.frozen import Frozen
 from transferscope.specs.network import NetworkSpec
 
 
-class Member(Frozen):
+class StudyNetwork(Frozen):
     """A network in its role.
 
     Attributes:

@@ -2,18 +2,18 @@
 
 from functools import partial
 
-from transferscope.context.starts import Origins, ends_of, statistics_batches
+from transferscope.context.initial_networks import Origins, ends_of, statistics_batches
 from transferscope.specs.network import Curve, NetworkSpec
-from transferscope.training.bend import BendOfCurve
-from transferscope.training.subject import Subject, WholeNetwork
+from transferscope.training.curve_midpoint import CurveMidpoint
+from transferscope.training.objective import ObjectiveFactory, WholeNetwork
 
 
-def subject_of(spec: NetworkSpec, origins: Origins) -> Subject:
+def objective_of(spec: NetworkSpec, origins: Origins) -> ObjectiveFactory:
     """The network itself; for the bend of a curve the points between the ends."""
     if not isinstance(spec.start, Curve) or spec.data is None:
         return WholeNetwork
     first, second = ends_of(spec.start, origins)
     statistics = statistics_batches(spec.data, origins)
     return partial(
-        BendOfCurve, first=first, second=second, shape=spec.start.shape, statistics=statistics, seed=spec.seed
+        CurveMidpoint, first=first, second=second, shape=spec.start.shape, statistics=statistics, seed=spec.seed
     )
