@@ -10,10 +10,10 @@ from torch import nn
 
 from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.evidence import Evidence
-from transferscope.context.bind import bind
-from transferscope.context.bound import BoundStudy
 from transferscope.context.context import Context
-from transferscope.context.members import Member
+from transferscope.context.resolve import resolve
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.data.sources.arrays import Arrays
 from transferscope.running.results import Results
 from transferscope.store import Store
@@ -62,12 +62,12 @@ def arrays(folder: Path, count: int, seed: int, *, classes: int = 3, multi: bool
 
 RECIPE = {"epochs": 4, "batch_size": 16, "memory_format": "contiguous", "schedule": "constant", "keep": "all"}
 ANALYSES = [
-    {"outcome": {"draws": 200}},
+    {"outcome": {"n_bootstrap": 200}},
     "learning_curves",
-    {"mistakes": {"draws": 200}},
+    {"mistakes": {"n_bootstrap": 200}},
     {"similarity": {"test_images": 50, "batch_size": 20, "max_seeds": 2}},
     "distance",
-    {"path": {"points": 5, "refine": None, "outer": 2, "batch_norm_images": 64, "train_images": 60}},
+    {"path": {"points": 5, "refine": None, "points_outside": 2, "batch_norm_images": 64, "train_images": 60}},
 ]
 
 
@@ -103,13 +103,13 @@ def study(folder: Path, **changes: Any) -> Study:
 def bound(folder: Path, **changes: Any) -> Context:
     """A context of a bound study; nothing is trained."""
     found, store = study(folder, **changes), Store(folder / "store")
-    return Context(store, bind(found, store))
+    return Context(store, resolve(found, store))
 
 
-def untrained(study: BoundStudy, *labels: str) -> tuple[Member, ...]:
+def untrained(study: ResolvedStudy, *labels: str) -> tuple[StudyNetwork, ...]:
     """Networks in the roles of trained ones, without a training: ``P_T 0`` is P of seed 0."""
     return tuple(
-        Member(variant=variant, seed=int(seed), spec=study.untrained(variant, int(seed)))
+        StudyNetwork(variant=variant, seed=int(seed), spec=study.untrained(variant, int(seed)))
         for variant, seed in (label.split() for label in labels)
     )
 
@@ -118,7 +118,7 @@ def untrained(study: BoundStudy, *labels: str) -> tuple[Member, ...]:
 class Trained:
     """A finished study, with what its analyses read."""
 
-    study: BoundStudy
+    study: ResolvedStudy
     context: Context
     results: Results
 
@@ -133,7 +133,7 @@ class Trained:
 class Diverging(Context):
     """A context in which the networks of some members diverged."""
 
-    def __init__(self, context: Context, *lost: Member) -> None:
+    def __init__(self, context: Context, *lost: StudyNetwork) -> None:
         super().__init__(context.store, context.study)
         self.lost = {member.spec.key for member in lost}
 

@@ -125,7 +125,7 @@ def test_an_invalid_study_imports_nothing(folder: Path, command: str, code: dict
     "where",
     [
         "source.pretrain.data",
-        "analyses.domain_distance.against",
+        "analyses.domain_distance.reference_data",
     ],
 )
 def test_code_is_found_wherever_a_study_can_name_it(folder: Path, where: str) -> None:
@@ -137,7 +137,7 @@ def test_code_is_found_wherever_a_study_can_name_it(folder: Path, where: str) ->
             f"pretrain: {{data: {data}, recipe: {{epochs: 1}}, image_size: 32, learning_rate: 0.1, seed: 5}}",
         )
     else:
-        text = text.replace("[outcome]", f"[domain_distance: {{against: {data}}}]")
+        text = text.replace("[outcome]", f"[domain_distance: {{reference_data: {data}}}]")
     (folder / "foreign.yaml").write_text(text)
     with pytest.raises(StudyError, match="evil:images"):
         load_study(folder / "foreign.yaml")

@@ -90,7 +90,7 @@ def test_one_that_cannot_be_used_is_named_with_its_package(
     assert parse_analysis("similarity").name == "similarity"
 
 
-@pytest.mark.parametrize("question", ["misfit", "data_sources"])
+@pytest.mark.parametrize("question", ["check_study", "data_sources"])
 def test_one_that_cannot_say_what_it_reads_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: str
 ) -> None:

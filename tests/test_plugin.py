@@ -59,7 +59,7 @@ def test_it_is_listed_and_has_a_schema(site: Path, tmp_path: Path) -> None:
 
 def test_it_runs_and_has_its_place_in_the_report(site: Path, tmp_path: Path) -> None:
     study = tiny.settings(
-        tmp_path, {"analyses": [{"outcome": {"draws": 100}}, {"weight_norms": {"granularity": "layer"}}]}
+        tmp_path, {"analyses": [{"outcome": {"n_bootstrap": 100}}, {"weight_norms": {"granularity": "layer"}}]}
     )
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     done = transferscope(site, "run", "study.yaml", "--allow-code", "--store", "store", folder=tmp_path)
@@ -91,7 +91,7 @@ def test_a_run_in_which_it_fails_ends_with_exit_code_1(site: Path, tmp_path: Pat
     shutil.copytree(site, broken)
     text = SOURCE.read_text(encoding="utf-8")
     (broken / SOURCE.name).write_text(text.replace("        start, end =", "        1 / 0\n        start, end ="))
-    study = tiny.settings(tmp_path, {"analyses": [{"outcome": {"draws": 100}}, "weight_norms"], "seeds": [0]})
+    study = tiny.settings(tmp_path, {"analyses": [{"outcome": {"n_bootstrap": 100}}, "weight_norms"], "seeds": [0]})
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
     done = transferscope(broken, "run", "study.yaml", "--allow-code", "--store", "store", folder=tmp_path)
     assert done.returncode == 1

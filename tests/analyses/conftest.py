@@ -3,8 +3,8 @@ import os
 import pytest
 
 from tests.studies import RECIPE, Trained, bound, study
-from transferscope.context.bind import bind
 from transferscope.context.context import Context
+from transferscope.context.resolve import resolve
 from transferscope.running.run import run_study
 from transferscope.store import Store
 
@@ -18,7 +18,7 @@ def trained(tmp_path_factory) -> Trained:
         patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here outlives the session
         results = run_study(asked, folder / "store", quiet=True)
     store = Store(folder / "store")
-    found = bind(asked, store)
+    found = resolve(asked, store)
     return Trained(found, Context(store, found), results)
 
 
@@ -36,11 +36,11 @@ def started(tmp_path_factory) -> Trained:
         folder,
         training={"recipe": {**RECIPE, "epochs": 2}, "learning_rates": [0.02, 0.1], "extensions": 0},
         seeds=[0, 1, 2],
-        analyses=[{"outcome": {"draws": 100}}, {"control": {"methods": ["permuted", "spectrum"]}}, "transplant"],
+        analyses=[{"outcome": {"n_bootstrap": 100}}, {"control": {"methods": ["permuted", "spectrum"]}}, "transplant"],
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         results = run_study(asked, folder / "store", quiet=True)
     store = Store(folder / "store")
-    found = bind(asked, store)
+    found = resolve(asked, store)
     return Trained(found, Context(store, found), results)

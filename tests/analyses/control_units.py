@@ -4,12 +4,12 @@ import polars as pl
 
 from tests.report.synthetic import learning_curves_table, learning_rate_table
 from tests.report.synthetic_starts import summary
-from transferscope.analyses.control.analysis import Control
+from transferscope.analyses.control.analysis import ControlAnalysis
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.study.columns import schema
 
-ONE = Control(methods=("permuted",))
+ONE = ControlAnalysis(methods=("permuted",))
 
 
 def rates(tried=(0.02, 0.1, 0.5), best=0.1):
@@ -29,14 +29,14 @@ def tuned(best, tried=(0.02, 0.1, 0.5), method="permuted", lost=()):
          "loss": 0.5, "diverged": rate in lost}
         for rate in tried for split in ("validation", "test")
     ]  # fmt: skip
-    return pl.DataFrame(rows, schema=schema(Control.columns))
+    return pl.DataFrame(rows, schema=schema(ControlAnalysis.columns))
 
 
 def expand(context, own=None, analysis=ONE, searched=None):
     tables = {LearningRate().key: rates() if searched is None else searched}
     if own is not None:
         tables[analysis.key] = own
-    return list(analysis.units(context.study, Evidence(tables).for_decision()))
+    return list(analysis.tasks(context.study, Evidence(tables).for_decision()))
 
 
 def settled_curves():

@@ -101,11 +101,11 @@ def test_chance() -> None:
 def summary_with(levels: list[float], label: str = "single pixels", **more: Any) -> Any:
     """A summary in which the gaps of ``label`` are those, one per seed."""
     asked = ablation_table(seeds=tuple(range(len(levels))), settings=InputAblations(published="none"))
-    place = asked.filter(pl.col("label") == label)["place"][0]
+    place = asked.filter(pl.col("label") == label)["order"][0]
     row = gap_row(runs(*(0.6 + level for level in levels)), runs(*(0.6 for _ in levels)), "top1", 0.5, 5)
     assert row is not None
     facts = asked.filter((pl.col("label") == label) & (pl.col("level") == "gap")).row(0, named=True)
-    rest = asked.filter(~((pl.col("place") == place) & (pl.col("level") == "gap")))
+    rest = asked.filter(~((pl.col("order") == place) & (pl.col("level") == "gap")))
     empty = dict.fromkeys(("simultaneous_low", "simultaneous_high", "relative_drop"))
     new = pl.DataFrame([{**facts, **empty, **row, **more}], schema=schema(InputAblations.columns))
     return summary_of(pl.concat([rest, new]))

@@ -10,7 +10,7 @@ from tests.reference.pairs_reference import leave_one_seed_out
 from tests.report.synthetic_align import align_table
 from tests.studies import Diverging, Trained
 from transferscope.analyses.align.analysis import Align, _unreadable
-from transferscope.analyses.contract import Unit, checked, checked_summary
+from transferscope.analyses.contract import Task, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.methods.alignment.align import align
 from transferscope.methods.evaluation import Evaluation
@@ -22,33 +22,33 @@ ANALYSIS = Align(points=3, match_images=60, batch_norm_images=40, train_images=5
 WAYS = ["unaligned", "activations", "weights"]
 
 
-def first_unit(trained: Trained) -> Unit:
-    return next(iter(ANALYSIS.units(trained.study, trained.evidence.for_decision())))
+def first_unit(trained: Trained) -> Task:
+    return next(iter(ANALYSIS.tasks(trained.study, trained.evidence.for_decision())))
 
 
 @pytest.fixture(scope="module")
-def measured(trained: Trained) -> tuple[Unit, pl.DataFrame]:
-    unit = first_unit(trained)
-    return unit, checked(ANALYSIS, ANALYSIS.measure(unit, trained.context).table)
+def measured(trained: Trained) -> tuple[Task, pl.DataFrame]:
+    task = first_unit(trained)
+    return task, checked(ANALYSIS, ANALYSIS.measure(task, trained.context).table)
 
 
 def test_units_are_pairs_of_seeds(trained: Trained) -> None:
     evidence = trained.evidence.for_decision()
-    units = list(Align().units(trained.study, evidence))
-    assert [[member.label for member in unit.members] for unit in units] == [
+    units = list(Align().tasks(trained.study, evidence))
+    assert [[member.label for member in task.members] for task in units] == [
         [f"{v}[{a}]", f"{v}[{b}]"] for v in ("P-T", "RI-T") for a, b in ((0, 1), (0, 2), (1, 2))
     ]
-    assert len(list(Align(max_pairs=None).units(trained.study, evidence))) == 2 * 6
+    assert len(list(Align(max_pairs=None).tasks(trained.study, evidence))) == 2 * 6
     named = {spec.key for spec in Align().networks(trained.study, evidence)}
-    assert named == {member.spec.key for unit in units for member in unit.members}
-    assert ANALYSIS.images(units[0], trained.study) > 0
+    assert named == {member.spec.key for task in units for member in task.members}
+    assert ANALYSIS.forward_passes(units[0], trained.study) > 0
 
 
 def test_lines_are_those_of_the_aligned_networks(measured, trained: Trained) -> None:
-    unit, table = measured
+    task, table = measured
     context = trained.context
-    a, b = (context.network(member.spec) for member in unit.members)
-    found = align(a, b, context.mixed_batches("train", 60), method="weights", seed=unit.members[0].seed, device="cpu")
+    a, b = (context.network(member.spec) for member in task.members)
+    found = align(a, b, context.mixed_batches("train", 60), method="weights", seed=task.members[0].seed, device="cpu")
     path = linear_path(
         a,
         found.network,
@@ -62,7 +62,7 @@ def test_lines_are_those_of_the_aligned_networks(measured, trained: Trained) -> 
     (distance,) = set(rows["distance"])
     assert distance == pytest.approx(path.distance)
     assert distance == pytest.approx(found.distance[1])
-    assert points["moved"].to_list() == [found.moved] * 3
+    assert points["permuted_share"].to_list() == [found.moved] * 3
     assert points["objective_after"].to_list() == [found.objective[1]] * 3
 
 
@@ -80,24 +80,24 @@ def test_every_way_has_the_same_ends(measured) -> None:
                 assert ends["error"].n_unique() == 1
     before, after = (table.filter(pl.col("way") == way) for way in ("unaligned", "weights"))
     assert after["distance"][0] < before["distance"][0]
-    assert set(before["moved"]) == {0.0}
-    assert before["reach"].null_count() == before.height
+    assert set(before["permuted_share"]) == {0.0}
+    assert before["permutable_share"].null_count() == before.height
     assert after["objective_after"][0] > after["objective_before"][0]
     barriers = table.filter(pl.col("level") == "barrier")
     assert barriers.height == 3 * 2 * 2 * 2
-    assert set(barriers["family"]) == {3}
+    assert set(barriers["n_comparisons"]) == {3}
 
 
 def test_a_pair_with_a_diverged_end_has_no_rows(trained: Trained) -> None:
-    unit = first_unit(trained)
-    found = ANALYSIS.measure(unit, Diverging(trained.context, unit.members[1])).table
+    task = first_unit(trained)
+    found = ANALYSIS.measure(task, Diverging(trained.context, task.members[1])).table
     assert checked(ANALYSIS, found).height == 0
 
 
 def test_what_a_study_lacks_is_said(plain) -> None:
     one = replace(plain.study, settings=plain.study.settings.model_copy(update={"seeds": (0,)}))
-    assert Align().inapplicable(one) == "a path between two networks needs at least two seeds"
-    assert Align().inapplicable(plain.study) is None
+    assert Align().skip_reason(one) == "a path between two networks needs at least two seeds"
+    assert Align().skip_reason(plain.study) is None
 
 
 def test_a_network_without_permutations_is_named_with_its_operation() -> None:

@@ -10,7 +10,7 @@ from transferscope.analyses.contract import checked
 from transferscope.analyses.images import OnImages
 from transferscope.analyses.modules import TOTALS, OnModules
 from transferscope.analyses.tuned import NETWORK, PAIR, NetworkAnalysis, Pair, PairAnalysis
-from transferscope.context.members import Member
+from transferscope.context.study_network import StudyNetwork
 from transferscope.study.columns import Column
 
 
@@ -18,7 +18,7 @@ class Labels(NetworkAnalysis, OnImages):
     name, title, question, reference, version = "labels", "Labels", "?", "none", 1
     columns: ClassVar[Any] = {**NETWORK, "letters": Column(int, "of the label"), "more": Column(int, "none", null="-")}
 
-    def rows(self, member: Member, context: Any) -> Iterator[dict[str, Any]]:
+    def rows(self, member: StudyNetwork, context: Any) -> Iterator[dict[str, Any]]:
         yield {"letters": len(member.label)}
 
 
@@ -28,7 +28,7 @@ class Reads(PairAnalysis):
     max_seeds: int | None = None
     seen: ClassVar[list[str]] = []
 
-    def read(self, member: Member, context: Any) -> str:
+    def read(self, member: StudyNetwork, context: Any) -> str:
         self.seen.append(member.label)
         return member.label.lower()
 
@@ -37,8 +37,8 @@ class Reads(PairAnalysis):
 
 
 def test_one_unit_for_each_trained_network(trained: Trained) -> None:
-    units = list(Labels().units(trained.study, trained.evidence.for_decision()))
-    assert [unit.members[0].label for unit in units] == [f"{v}[{s}]" for v in ("RI-T", "P-T") for s in range(4)]
+    units = list(Labels().tasks(trained.study, trained.evidence.for_decision()))
+    assert [task.members[0].label for task in units] == [f"{v}[{s}]" for v in ("RI-T", "P-T") for s in range(4)]
     table = checked(Labels(), Labels().measure(units[0], trained.context).table)
     assert table.rows() == [("RI-T[0]", "RI_T", 0, 7, None)]
     lost = Labels().measure(units[0], Diverging(trained.context, *units[0].members)).table
@@ -49,8 +49,8 @@ def test_one_unit_for_each_trained_network(trained: Trained) -> None:
 def test_pairs_of_one_unit_in_which_each_network_is_read_once(trained: Trained, most: int | None, seeds: int) -> None:
     analysis = Reads(max_seeds=most)
     Reads.seen.clear()
-    (unit,) = analysis.units(trained.study, trained.evidence.for_decision())
-    table = checked(analysis, analysis.measure(unit, trained.context).table)
+    (task,) = analysis.tasks(trained.study, trained.evidence.for_decision())
+    table = checked(analysis, analysis.measure(task, trained.context).table)
     within = [(s, t) for s in range(seeds) for t in range(s + 1, seeds)]
     across = [(s, s) for s in range(seeds)]
     assert sorted(table.select("variant_a", "variant_b", "seed_a", "seed_b").rows()) == sorted(
@@ -59,8 +59,8 @@ def test_pairs_of_one_unit_in_which_each_network_is_read_once(trained: Trained, 
     assert sorted(Reads.seen) == sorted(f"{v}[{s}]" for v in ("P-T", "RI-T") for s in range(seeds))
     assert all(row["both"] == f"{row['a']} {row['b']}".lower() for row in table.iter_rows(named=True))
     # A network that diverged is in no pair.
-    first = unit.members[0]
-    rest = analysis.measure(unit, Diverging(trained.context, first)).table
+    first = task.members[0]
+    rest = analysis.measure(task, Diverging(trained.context, first)).table
     assert not set(rest["a"]) & {first.label} | set(rest["b"]) & {first.label}
 
 

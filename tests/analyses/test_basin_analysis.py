@@ -13,7 +13,7 @@ from tests.reference.pairs_reference import leave_one_seed_out
 from tests.report.synthetic_pairs import seed_pairs
 from tests.studies import Diverging, Trained
 from transferscope.analyses.basin.analysis import Basins, published_rows
-from transferscope.analyses.contract import Unit, checked, checked_summary
+from transferscope.analyses.contract import Task, checked, checked_summary
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.measures.basin import delta_grid
@@ -21,34 +21,34 @@ from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.basin import BasinGrid, basin_networks
 from transferscope.study.columns import schema
 
-SMALL = {"points": 3, "draws": 2, "hull_draws": 2, "nodes": 1, "smallest": 0.5, "largest": 2.0}
+SMALL = {"points": 3, "n_noise": 2, "n_hull_samples": 2, "nodes": 1, "smallest": 0.5, "largest": 2.0}
 ANALYSIS = Basins(**SMALL, batch_norm_images=40, train_images=40, published="clipart")
 
 
-def units(trained: Trained, analysis: Basins = ANALYSIS) -> list[Unit]:
-    return list(analysis.units(trained.study, trained.evidence.for_decision()))
+def units(trained: Trained, analysis: Basins = ANALYSIS) -> list[Task]:
+    return list(analysis.tasks(trained.study, trained.evidence.for_decision()))
 
 
 def test_pairs_are_segments_and_all_seeds_a_hull(trained: Trained) -> None:
     found = units(trained)
-    assert [[member.label for member in unit.members] for unit in found] == [
+    assert [[member.label for member in task.members] for task in found] == [
         *([f"{v}[{a}]", f"{v}[{b}]"] for v in ("P-T", "RI-T") for a, b in ((0, 1), (0, 2), (1, 2))),
         ["P-T[0]", "P-T[1]", "P-T[2]", "P-T[3]"], [],
     ]  # fmt: skip
     assert len(units(trained, ANALYSIS.model_copy(update={"max_pairs": None}))) == 2 * 6 + 2
-    cost = [ANALYSIS.images(unit, trained.study) for unit in found]
+    cost = [ANALYSIS.forward_passes(task, trained.study) for task in found]
     assert cost[0] == (3 + 3 * 2 * 3) * (80 + 40 + 1000)
     assert cost[-1] == 0
 
 
 @pytest.fixture(scope="module")
 def measured(trained: Trained):
-    unit = units(trained)[0]
+    task = units(trained)[0]
     context = trained.context
-    table = checked(ANALYSIS, ANALYSIS.measure(unit, context).table)
+    table = checked(ANALYSIS, ANALYSIS.measure(task, context).table)
     groups = np.asarray(context.images().groups)
     direct = basin_networks(
-        [context.network(member.spec) for member in unit.members],
+        [context.network(member.spec) for member in task.members],
         {"train": context.batches("train", 40), "test": context.batches("test")},
         evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         grid=BasinGrid(points=3, draws=2, nodes=1), deltas=lambda span: delta_grid(span, 0.5, 2.0),
@@ -83,8 +83,8 @@ def test_rows_are_the_tested_set(measured, trained: Trained) -> None:
 
 
 def test_a_hull_is_measured_and_a_decision_sees_no_test_row(trained: Trained) -> None:
-    unit = units(trained)[6]
-    table = checked(ANALYSIS, ANALYSIS.measure(unit, trained.context).table)
+    task = units(trained)[6]
+    table = checked(ANALYSIS, ANALYSIS.measure(task, trained.context).table)
     assert set(table["set"]) == {"hull of P-T"}
     assert set(table["corners"]) == {4}
     evidence = Evidence({ANALYSIS.key: table}).for_decision()
@@ -92,8 +92,8 @@ def test_a_hull_is_measured_and_a_decision_sees_no_test_row(trained: Trained) ->
 
 
 def test_a_set_with_a_diverged_corner_is_not_measured(trained: Trained) -> None:
-    unit = units(trained)[0]
-    found = ANALYSIS.measure(unit, Diverging(trained.context, unit.members[1])).table
+    task = units(trained)[0]
+    found = ANALYSIS.measure(task, Diverging(trained.context, task.members[1])).table
     assert checked(ANALYSIS, found).height == 0
     assert ANALYSIS.summarise(found, Evidence()).verdict == (
         "segment P-T/P-T not measured (diverged, or too few seeds); segment RI-T/RI-T not measured (diverged, or too "
@@ -118,11 +118,11 @@ def test_few_seeds(plain) -> None:
     def of(*seeds: int):
         return replace(plain.study, settings=plain.study.settings.model_copy(update={"seeds": seeds}))
 
-    assert Basins().inapplicable(of(0)) == "a basin between networks needs at least two seeds"
-    assert Basins().inapplicable(of(0, 1)) is None
+    assert Basins().skip_reason(of(0)) == "a basin between networks needs at least two seeds"
+    assert Basins().skip_reason(of(0, 1)) is None
     hulls = Basins(variants=())
-    assert hulls.misfit(of(0, 1).settings) == "hulls: a hull needs at least three seeds, a segment (variants) two"
-    assert hulls.misfit(of(0, 1, 2).settings) is None
+    assert hulls.check_study(of(0, 1).settings) == "hulls: a hull needs at least three seeds, a segment (variants) two"
+    assert hulls.check_study(of(0, 1, 2).settings) is None
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_settings_that_do_not_hold_together(settings: dict, match: str) -> None:
 def sets(*rows: dict, name: str = "segment P-T/P-T") -> pl.DataFrame:
     base = {
         "level": "set", "origin": "study", "set": name, "networks": "a, b", "corners": 2, "batch_norm": "recompute",
-        "examples": 400, "points": 25, "draws": 4, "parameters": 1000, "distance": 12.0, "mean": 0.1, "epsilon": 0.01,
+        "examples": 400, "points": 25, "n_noise": 4, "parameters": 1000, "distance": 12.0, "mean": 0.1, "epsilon": 0.01,
         "epsilon_se_draws": 0.0, "epsilon_se_examples": 0.002, "resolved": True, "rise": 0.005, "rise_low": 0.0,
         "rise_high": 0.015, "delta": 6.0, "delta_below": 3.0, "delta_low": 3.0, "delta_high": 12.0, "reason": None,
         "tau": 0.02, "delta_tau": 3.0, "delta_tau_low": 1.5, "delta_tau_high": 6.0, "reason_tau": None,

@@ -18,14 +18,14 @@ from tests.report.synthetic_ablations import ablation_table
 from tests.running import tiny
 from transferscope.analyses.block_shuffle.analysis import InputAblations, default_blocks, published_rows
 from transferscope.analyses.block_shuffle.summary import hardest, summary_of
-from transferscope.analyses.contract import Unit, checked, checked_summary
+from transferscope.analyses.contract import Task, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.image_strip import picture_strip, restored_pixels
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.tuned import chosen_rate, tuned_member
-from transferscope.context.bind import bind
 from transferscope.context.context import Context
-from transferscope.context.members import Member
+from transferscope.context.resolve import resolve
+from transferscope.context.study_network import StudyNetwork
 from transferscope.data.ablation_settings import BlockShuffle, Grayscale
 from transferscope.data.ablations import ablate
 from transferscope.published import published
@@ -35,11 +35,11 @@ from transferscope.running.run import run_study
 from transferscope.store import Store
 from transferscope.study.columns import schema
 
-SETTINGS = {"blocks": [4, 1, "*"], "grayscale": True, "published": "clipart", "draws": 100, "examples": 3}
+SETTINGS = {"blocks": [4, 1, "*"], "grayscale": True, "published": "clipart", "n_bootstrap": 100, "n_shown": 3}
 
 
 CHANGES: dict[str, Any] = {
-    "analyses": [{"outcome": {"draws": 100}}, {"block_shuffle": SETTINGS}],
+    "analyses": [{"outcome": {"n_bootstrap": 100}}, {"block_shuffle": SETTINGS}],
     "training": {"learning_rates": [0.05]},
 }
 
@@ -52,7 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Context]:
         patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here outlives the module
         results = run_study(asked, folder / "store", quiet=True)
     store = Store(folder / "store")
-    return results, Context(store, bind(asked, store))
+    return results, Context(store, resolve(asked, store))
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +76,11 @@ def evidence(run: tuple[Results, Context]) -> Evidence:
 # -- networks and units ------------------------------------------------------------------------------
 
 
-def members(context: Context, evidence: Evidence, analysis: InputAblations) -> dict[str, list[Member]]:
+def members(context: Context, evidence: Evidence, analysis: InputAblations) -> dict[str, list[StudyNetwork]]:
     found = {}
-    for unit in analysis.units(context.study, evidence):
-        if unit.members:
-            found[str(unit.settings["ablation"].get("block", unit.settings["ablation"]["kind"]))] = list(unit.members)
+    for task in analysis.tasks(context.study, evidence):
+        if task.members:
+            found[str(task.settings["ablation"].get("block", task.settings["ablation"]["kind"]))] = list(task.members)
     return found
 
 
@@ -261,14 +261,14 @@ def test_published_rows_are_the_papers(table: pl.DataFrame) -> None:
 def test_a_diverged_training_is_left_out(run: Any, evidence: Evidence) -> None:
     _, context = run
     analysis = InputAblations(**SETTINGS)
-    unit = next(unit for unit in analysis.units(context.study, evidence) if unit.settings["place"] == 1)
-    lost = unit.members[0].spec.key
+    task = next(task for task in analysis.tasks(context.study, evidence) if task.settings["place"] == 1)
+    lost = task.members[0].spec.key
 
     class Lost(Context):
         def diverged(self, spec: Any) -> bool:
             return bool(spec.key == lost)
 
-    measured = checked(analysis, analysis.measure(unit, Lost(context.store, context.study)).table)
+    measured = checked(analysis, analysis.measure(task, Lost(context.store, context.study)).table)
     row = measured.filter((pl.col("network") == lost) & (pl.col("level") == "network")).row(0, named=True)
     assert row["diverged"]
     assert row["test_metric"] is None
@@ -283,7 +283,7 @@ def test_a_diverged_training_is_left_out(run: Any, evidence: Evidence) -> None:
         def diverged(self, spec: Any) -> bool:
             return True
 
-    nothing = checked(analysis, analysis.measure(unit, Gone(context.store, context.study)).table)
+    nothing = checked(analysis, analysis.measure(task, Gone(context.store, context.study)).table)
     assert nothing.filter(pl.col("level") == "gap").is_empty()
     assert analysis.summarise(nothing, Evidence()).verdict.startswith("Undecided: no seed of both")
 
@@ -356,7 +356,7 @@ def test_too_few_epochs_to_tell_are_no_claim() -> None:
 
 
 def test_whole_images_that_still_improve_put_every_change_in_doubt() -> None:
-    whole = (pl.col("place") == 0) & (pl.col("variant") == "RI_T") & (pl.col("level") == "network")
+    whole = (pl.col("order") == 0) & (pl.col("variant") == "RI_T") & (pl.col("level") == "network")
     table = ablation_table().with_columns(improving=pl.when(whole).then(pl.lit(value=True)).otherwise("improving"))
     summary = summary_of(table)
     changes = estimates_of(summary, "gap_minus_whole")
@@ -387,8 +387,8 @@ def test_the_verdict_is_about_the_hardest_shuffle() -> None:
     assert hardest(table) == "1"
     assert hardest(table.filter(pl.col("block").ne_missing("1"))) == "*"
     assert hardest(table.filter(~pl.col("label").is_in(["single pixels", "all values"]))) == "8"
-    assert hardest(table.filter(pl.col("place") == 0)) is None
-    assert summary_of(table.filter(pl.col("place") == 0)).verdict.startswith("Undecided: no seed of both")
+    assert hardest(table.filter(pl.col("order") == 0)) is None
+    assert summary_of(table.filter(pl.col("order") == 0)).verdict.startswith("Undecided: no seed of both")
     assert summary_of(table.clear()).verdict.startswith("Undecided: no network")
 
 
@@ -433,9 +433,9 @@ def test_strips_keep_to_their_budget() -> None:
 
 def test_no_examples_no_strips(run: Any, evidence: Evidence) -> None:
     _, context = run
-    units = list(InputAblations(examples=0).units(context.study, evidence))
-    assert all("strip" not in unit.settings for unit in units)
-    assert isinstance(units[0], Unit)
+    units = list(InputAblations(n_shown=0).tasks(context.study, evidence))
+    assert all("strip" not in task.settings for task in units)
+    assert isinstance(units[0], Task)
 
 
 def test_columns_measured_on_test_are_hidden_from_decisions() -> None:

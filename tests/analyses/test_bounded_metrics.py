@@ -46,7 +46,7 @@ def test_limits_of_learning_curves_are_metrics_and_differences_of_metrics() -> N
 
 def test_limits_of_drops_are_differences_of_metrics() -> None:
     rows = pl.DataFrame([
-        {"module": name, "variant": "P_T", "to": "initial", "position": place, "seed": seed, "drop": value,
+        {"module": name, "variant": "P_T", "target_value": "initial", "position": place, "seed": seed, "drop": value,
          "low": value, "high": value, "simultaneous_low": value, "simultaneous_high": value, "n": 100, "judged": "lost"}
         for place, name in enumerate("abcdef") for seed, value in enumerate((0.1, 0.5, 0.9))
     ])  # fmt: skip
@@ -59,10 +59,10 @@ def test_limits_of_drops_are_differences_of_metrics() -> None:
 
 def test_a_difference_of_drops_reaches_to_two() -> None:
     table = rewind_table()
-    own = (pl.col("origin") == "study") & (pl.col("level") == "module") & (pl.col("to") == "initial")
+    own = (pl.col("origin") == "study") & (pl.col("level") == "module") & (pl.col("target_value") == "initial")
     extreme = pl.col("variant").replace_strict({"P_T": -0.9, "RI_T": 0.9}, default=None, return_dtype=pl.Float64)
     summary = of_rewind(table.with_columns(drop=pl.when(own).then(extreme).otherwise("drop")), 0.005)
-    gap = estimate_of(summary, "mean_drop_gap", variant="P_T", rival="RI_T", to="initial")
+    gap = estimate_of(summary, "mean_drop_gap", variant="P_T", rival="RI_T", target_value="initial")
     assert (gap.value, gap.flags) == (pytest.approx(-1.8), ("no_spread",))
 
 

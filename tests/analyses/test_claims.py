@@ -206,7 +206,7 @@ def test_barriers_of_a_ruler_and_of_a_trunk_are_no_finding():
     for key in ("basin", "barrier", "barrier-across", "barrier-init"):
         claim = BY_KEY[key]
         found = number(claim, 0.1, 0.05, 0.15, batch_norm="batch norm recomputed")
-        for other in ({"role": "ruler"}, {"moved": "trunk"}, {"split": "train"}, {"baseline": "linear"}):
+        for other in ({"role": "ruler"}, {"moves": "trunk"}, {"split": "train"}, {"baseline": "linear"}):
             assert judge(claim, {"path": [replace(found, at={**found.at, **other})]}) == ("not measured", None)
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 from tests.studies import NAME, SIZE, Trained, arrays
 from transferscope.analyses.tuned import tuned_member
 from transferscope.data.images import ImageSet
-from transferscope.data.mixing import mixed
 from transferscope.data.sources import parse_source
 from transferscope.data.store import open_images
+from transferscope.data.stratified_shuffle import stratified_shuffle
 from transferscope.errors import ArchitectureError, DataError, WeightsError
 from transferscope.files import compare as module
 from transferscope.files import images as images_module
@@ -254,14 +254,18 @@ def test_without_a_size_it_is_what_the_architecture_declares(tmp_path: Path, pic
 
 def test_mixed_order_is_a_stratified_part_in_a_fixed_random_order() -> None:
     labels = np.repeat([0, 1, 2], [60, 40, 20])
-    every = mixed(labels, np.arange(120), 0)
+    every = stratified_shuffle(labels, np.arange(120), 0)
     assert sorted(every.tolist()) == list(range(120))
-    assert every.tolist() == mixed(labels, np.arange(120), 0).tolist() != mixed(labels, np.arange(120), 1).tolist()
+    assert (
+        every.tolist()
+        == stratified_shuffle(labels, np.arange(120), 0).tolist()
+        != stratified_shuffle(labels, np.arange(120), 1).tolist()
+    )
     # Every stretch holds about its share: none of one class alone.
     assert all(len(set(labels[part])) == 3 for part in np.split(every, 6))
-    part = mixed(labels, np.arange(120), 0, 12)
+    part = stratified_shuffle(labels, np.arange(120), 0, 12)
     assert np.bincount(labels[part]).tolist() == [6, 4, 2]
-    assert set(part) <= set(mixed(labels, np.arange(120), 0, 60))
+    assert set(part) <= set(stratified_shuffle(labels, np.arange(120), 0, 60))
 
 
 def test_a_last_batch_of_one_image_is_left_out_of_statistics(trained: Trained) -> None:

@@ -9,14 +9,14 @@ import polars as pl
 import pytest
 
 from tests.studies import Trained
-from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit, checked, checked_summary
+from transferscope.analyses.contract import AbstractAnalysis, MeasureResult, Task, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.summary import Summary
-from transferscope.context.bind import bind
-from transferscope.context.bound import BoundStudy
+from transferscope.context.resolve import resolve
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.errors import AnalysisError
-from transferscope.running.work import unit_key
+from transferscope.running.work import task_key
 from transferscope.study.columns import Column, schema
 from transferscope.study.registry import BUILT_IN, DEFAULT_ANALYSES, analysis_type, parse_analysis
 
@@ -43,11 +43,11 @@ class Odd(AbstractAnalysis):
     def networks(self, study, evidence):
         return ()
 
-    def units(self, study, evidence):
+    def tasks(self, study, evidence):
         return ()
 
-    def measure(self, unit: Unit, context) -> Measured:
-        return Measured(pl.DataFrame())
+    def measure(self, task: Task, context) -> MeasureResult:
+        return MeasureResult(pl.DataFrame())
 
     def summarise(self, table, evidence) -> Summary:
         return Summary("none")
@@ -136,7 +136,7 @@ def test_the_default_analyses_are_registered() -> None:
     assert (
         parse_analysis("mistakes") == parse_analysis({"mistakes": None}) == parse_analysis(analysis_type("mistakes")())
     )
-    assert parse_analysis({"mistakes": {"draws": 500}}).draws == 500
+    assert parse_analysis({"mistakes": {"n_bootstrap": 500}}).n_bootstrap == 500
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,8 @@ def test_the_default_analyses_are_registered() -> None:
     [
         ("mistake", "unknown analysis 'mistake': did you mean 'mistakes'"),
         ({"mistakes": {"drows": 3}}, r"mistakes\.drows: Extra inputs are not permitted \(did you mean 'draws'\?\)"),
-        ({"mistakes": {"draws": 3}}, r"mistakes\.draws: .*greater than or equal to 100"),
-        ({"outcome": {"draws": 0}}, r"outcome\.draws: .*greater than or equal to 100"),
+        ({"mistakes": {"n_bootstrap": 3}}, r"mistakes\.n_bootstrap: .*greater than or equal to 100"),
+        ({"outcome": {"n_bootstrap": 0}}, r"outcome\.n_bootstrap: .*greater than or equal to 100"),
         ({"learning_curves": {"thresholds": 0}}, r"learning_curves\.thresholds: .*greater than or equal to 1"),
         ({"mistakes": 3}, r"mistakes\.: Input should be a valid dictionary"),
         ({3: None}, "expected a name or one 'name: {settings}', got {3: None}"),
@@ -198,26 +198,26 @@ def mutated(kind: AbstractAnalysis, table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def asking_for(analysis: AbstractAnalysis, trained: Trained) -> BoundStudy:
+def asking_for(analysis: AbstractAnalysis, trained: Trained) -> ResolvedStudy:
     """The tiny study with one more analysis, bound anew: some need data sets beside the target."""
     settings = trained.study.settings
     if any(asked.name == analysis.name for asked in settings.analyses):
         return trained.study
-    return bind(settings.model_copy(update={"analyses": (*settings.analyses, analysis)}), trained.context.store)
+    return resolve(settings.model_copy(update={"analyses": (*settings.analyses, analysis)}), trained.context.store)
 
 
 @pytest.mark.parametrize("name", EVERY)
 def test_no_decision_changes_with_test_data(name, trained: Trained) -> None:
     analysis = analysis_type(name)()
     study = asking_for(analysis, trained)
-    if analysis.inapplicable(study) is not None:
+    if analysis.skip_reason(study) is not None:
         pytest.skip(f"{name} does not apply to the tiny study")
     kinds = {item.analysis.key: item.analysis for item in trained.results.analyses}
     tables = dict(trained.evidence.tables)
     for need in _needs(analysis, study):
         kinds.setdefault(need.key, need)
-        tables.setdefault(need.key, need.supposed(study))
-    tables.setdefault(analysis.key, analysis.supposed(study))
+        tables.setdefault(need.key, need.expected_table(study))
+    tables.setdefault(analysis.key, analysis.expected_table(study))
     kinds.setdefault(analysis.key, analysis)
     changed = {key: mutated(kinds[key], table) for key, table in tables.items()}
     assert any(not changed[key].equals(table) for key, table in tables.items())
@@ -227,7 +227,7 @@ def test_no_decision_changes_with_test_data(name, trained: Trained) -> None:
         asked.append(
             (
                 sorted(spec.key for spec in analysis.networks(study, decision)),
-                [unit_key(analysis, unit, study) for unit in analysis.units(study, decision)],
+                [task_key(analysis, task, study) for task in analysis.tasks(study, decision)],
             )
         )
     assert asked[0] == asked[1]
@@ -244,16 +244,16 @@ def _needs(analysis, study):
 def test_every_unit_names_its_networks_and_counts_its_images(name, trained: Trained) -> None:
     analysis = analysis_type(name)()
     study = asking_for(analysis, trained)
-    if analysis.inapplicable(study) is not None:
+    if analysis.skip_reason(study) is not None:
         pytest.skip(f"{name} does not apply to the tiny study")
     tables = dict(trained.evidence.tables)
     for need in (*_needs(analysis, study), analysis):
-        tables.setdefault(need.key, need.supposed(study))
+        tables.setdefault(need.key, need.expected_table(study))
     decision = Evidence(tables).for_decision()
     named = {spec.key for spec in analysis.networks(study, decision)}
-    for unit in analysis.units(study, decision):
-        assert {member.spec.key for member in unit.members if member.spec.trained} <= named
-        assert analysis.images(unit, study) >= 0
+    for task in analysis.tasks(study, decision):
+        assert {member.spec.key for member in task.members if member.spec.trained} <= named
+        assert analysis.forward_passes(task, study) >= 0
 
 
 def test_summaries_of_the_tiny_study_are_whole(trained: Trained) -> None:

@@ -12,7 +12,7 @@ from transferscope.analyses.control.analysis import Control, report_rows
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import END_METRICS
 from transferscope.analyses.learning_rate.analysis import LearningRate
-from transferscope.analyses.unit_keys import unit_key
+from transferscope.analyses.task_keys import task_key
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.measures.intervals import fieller, paired_seeds_interval
 from transferscope.specs.network import Control as ControlStart
@@ -20,7 +20,7 @@ from transferscope.study.columns import schema
 
 
 def asked(units):
-    return [(m.variant, m.seed, m.spec.recipe.learning_rate) for unit in units for m in unit.members]
+    return [(m.variant, m.seed, m.spec.recipe.learning_rate) for task in units for m in task.members]
 
 
 def test_the_search_starts_on_the_rates_that_both_variants_searched(plain):
@@ -29,15 +29,15 @@ def test_the_search_starts_on_the_rates_that_both_variants_searched(plain):
     assert asked(units) == [
         (method, 1000, rate) for method in ("spectrum", "mean-var") for rate in (0.004, 0.02, 0.1, 0.5)
     ]
-    assert {unit.settings["level"] for unit in units} == {"tuning"}
-    assert {m.spec.recipe.epochs for unit in units for m in unit.members} == {3}  # tuning_epochs
+    assert {task.settings["level"] for task in units} == {"tuning"}
+    assert {m.spec.recipe.epochs for task in units for m in task.members} == {3}  # tuning_epochs
 
 
 def test_a_best_rate_at_the_edge_extends_the_grid_before_anything_is_reported(plain):
     assert asked(expand(plain, tuned(best=0.5))) == [("permuted", 1000, rate) for rate in (0.02, 0.1, 0.5, 2.5)]
     # The study allows one extension at either end.
     units = expand(plain, tuned(best=2.5, tried=(0.02, 0.1, 0.5, 2.5)))
-    assert [unit.settings["level"] for unit in units] == ["tuning"] * 4 + ["report"]
+    assert [task.settings["level"] for task in units] == ["tuning"] * 4 + ["report"]
 
 
 def test_report_runs_have_the_rate_that_validation_data_chose(plain):
@@ -52,7 +52,7 @@ def test_one_control_waits_for_the_search_of_the_other(plain):
     both = Control(methods=("permuted", "spectrum"))
     own = pl.concat([tuned(best=0.1), tuned(best=0.5, method="spectrum")])
     units = expand(plain, own, analysis=both)
-    assert {unit.settings["level"] for unit in units} == {"tuning"}
+    assert {task.settings["level"] for task in units} == {"tuning"}
     assert len(units) == 3 + 4
 
 
@@ -68,7 +68,7 @@ def test_a_control_is_trained_like_p_t_of_the_same_seed(plain):
 
 def test_a_plan_counts_report_runs_and_extensions(plain):
     # 4 seeds, one extension at either end, one tuning seed
-    assert Control().further(plain.study) == 4 * (4 + 2)
+    assert Control().extra_trainings(plain.study) == 4 * (4 + 2)
 
 
 def test_shares_and_gains_are_those_of_paired_seeds():
@@ -223,10 +223,10 @@ def test_the_rule_is_part_of_what_a_tuning_run_is_measured_by(plain):
     best = asked.training.model_copy(update={"rate_rule": "best"})
     other = replace(plain.study, settings=asked.model_copy(update={"training": best}))
     tables = Evidence({LearningRate().key: rates()})
-    units = [list(ONE.units(study, tables)) for study in (plain.study, other)]
-    keys = [[unit_key(ONE, unit, plain.study) for unit in found] for found in units]
+    units = [list(ONE.tasks(study, tables)) for study in (plain.study, other)]
+    keys = [[task_key(ONE, task, plain.study) for task in found] for found in units]
     assert not set(keys[0]) & set(keys[1])
-    assert [unit.members for unit in units[0]] == [unit.members for unit in units[1]]
+    assert [task.members for task in units[0]] == [task.members for task in units[1]]
 
 
 def test_settings_that_do_not_hold_are_errors():

@@ -12,9 +12,9 @@ from tests.estimates import estimate_of
 from tests.report.synthetic_starts import control_table
 from tests.studies import NAME, RECIPE, SIZE, Trained, arrays, bound, study
 from transferscope.analyses.contract import checked
-from transferscope.analyses.control.analysis import Control
-from transferscope.context.bind import bind
+from transferscope.analyses.control.analysis import ControlAnalysis
 from transferscope.context.context import Context
+from transferscope.context.resolve import resolve
 from transferscope.errors import AnalysisError
 from transferscope.frozen import content_key
 from transferscope.networks.architectures import build
@@ -42,26 +42,29 @@ def compared(tmp_path_factory):
         folder,
         training={"recipe": {**RECIPE, "epochs": 2}, "learning_rates": [0.1], "extensions": 0},
         seeds=[0, 1, 2],
-        analyses=[{"outcome": {"draws": 100}}, {"control": {"methods": ["permuted"], **unrelated(folder / "other")}}],
+        analyses=[
+            {"outcome": {"n_bootstrap": 100}},
+            {"control": {"methods": ["permuted"], **unrelated(folder / "other")}},
+        ],
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here outlives the session
         results = run_study(asked, folder / "store", quiet=True)
     store = Store(folder / "store")
-    found = bind(asked, store)
+    found = resolve(asked, store)
     return Trained(found, Context(store, found), results)
 
 
 def test_without_an_unrelated_source_the_key_is_what_it_was():
     # Before there was one the version was 2; nothing else of the key has changed.
     for found, key in (
-        (Control(), "c82d4f9744de8a9854a221737a2c2048"),
-        (Control(methods=("permuted", "spectrum")), "eab1804c77c17a48e5824e7c18c93300"),
+        (ControlAnalysis(), "c82d4f9744de8a9854a221737a2c2048"),
+        (ControlAnalysis(methods=("permuted", "spectrum")), "eab1804c77c17a48e5824e7c18c93300"),
     ):
         assert content_key({**found.identity(), "version": 2}) == key
-    other = Control(unrelated={"weights": "package:efficientnet-lite1"})
-    assert other.key != Control().key
-    assert "unrelated" not in Control().identity()
+    other = ControlAnalysis(unrelated={"weights": "package:efficientnet-lite1"})
+    assert other.key != ControlAnalysis().key
+    assert "unrelated" not in ControlAnalysis().identity()
 
 
 def test_an_unrelated_source_is_a_control_with_a_search_and_report_runs_of_its_own(compared):
@@ -115,8 +118,8 @@ def with_sizes(ours, other):
          "value": value, "n": 1, "diverged": False, "note": None if value else "given weights: not known"}
         for variant, value in (("P_T", ours), ("unrelated", other))
     ]  # fmt: skip
-    table = pl.concat([control_table(), pl.DataFrame(rows, schema=schema(Control.columns))])
-    return checked(Control(), table)
+    table = pl.concat([control_table(), pl.DataFrame(rows, schema=schema(ControlAnalysis.columns))])
+    return checked(ControlAnalysis(), table)
 
 
 def test_given_weights_may_be_the_unrelated_source(tmp_path):
@@ -137,7 +140,7 @@ def test_two_analyses_of_one_unrelated_source_share_it(tmp_path):
 
 
 def test_an_unrelated_source_that_was_not_looked_up_is_an_error(plain):
-    asked = Control(unrelated={"weights": "package:efficientnet-lite1"})
+    asked = ControlAnalysis(unrelated={"weights": "package:efficientnet-lite1"})
     with pytest.raises(AnalysisError, match="no such pre-trained network beside its source's"):
         plain.study.other(asked.unrelated)
 
@@ -157,7 +160,7 @@ def test_an_unrelated_source_that_is_none_is_refused(tmp_path):
         study(tmp_path, source=given, analyses=[{"control": {"unrelated": {"weights": given["weights"]}}}])
     for wrong in ({}, {"weights": "timm", **other["unrelated"]}):
         with pytest.raises(ValueError, match="give either weights or pretrain: one of the two says what the"):
-            Control(unrelated=wrong)
+            ControlAnalysis(unrelated=wrong)
 
 
 def test_paths_of_an_unrelated_source_start_at_the_study_file(tmp_path):

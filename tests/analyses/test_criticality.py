@@ -9,7 +9,7 @@ import pytest
 from tests.estimates import estimate_of, estimates_of
 from tests.studies import Diverging
 from transferscope.analyses.contract import checked, checked_summary
-from transferscope.analyses.criticality.analysis import Criticality
+from transferscope.analyses.criticality.analysis import CriticalityAnalysis
 from transferscope.analyses.criticality.plot import chart, figures
 from transferscope.analyses.criticality.summary import free_modules, summary_of
 from transferscope.analyses.evidence import Evidence
@@ -23,9 +23,9 @@ from transferscope.study.columns import schema
 SETTINGS = {
     "train_images": 60,
     "batch_norm_images": 64,
-    "places": 3,
+    "alphas": 3,
     "sigmas": (1e-3, 1e-1),
-    "draws": 2,
+    "n_noise": 2,
     "max_seeds": 2,
 }
 
@@ -36,9 +36,9 @@ def measured(trained, analysis, context=None):
     evidence = trained.evidence
     tables: dict[str, pl.DataFrame] = {}
     for _ in range(2):
-        for unit in analysis.units(trained.study, evidence.for_decision()):
-            if unit.key not in tables:
-                tables[unit.key] = checked(analysis, analysis.measure(unit, context).table)
+        for task in analysis.tasks(trained.study, evidence.for_decision()):
+            if task.key not in tables:
+                tables[task.key] = checked(analysis, analysis.measure(task, context).table)
         rows = pl.concat(tables.values())
         evidence = Evidence({**trained.evidence.tables, analysis.key: rows})
     return rows, evidence
@@ -46,7 +46,7 @@ def measured(trained, analysis, context=None):
 
 @pytest.fixture(scope="module")
 def found(trained):
-    analysis = Criticality(views=("direct", "optimisation", "final"), grid="full", **SETTINGS)
+    analysis = CriticalityAnalysis(views=("direct", "optimisation", "final"), grid="full", **SETTINGS)
     return analysis, *measured(trained, analysis)
 
 
@@ -85,13 +85,13 @@ def test_it_is_what_the_function_gives(found, trained) -> None:
     rows = table.filter((pl.col("level") == "module") & (pl.col("network") == "P-T[1]") & (pl.col("view") == "direct"))
     rows = rows.filter(pl.col("limit") == "own").sort("position")
     assert rows["mu"].to_list() == [module.criticality.mu for module in alone.modules]
-    assert rows["moved"].to_list() == [module.distance for module in alone.modules]
+    assert rows["displacement"].to_list() == [module.distance for module in alone.modules]
     assert rows["epsilon"][0] == alone.epsilon
 
 
 def test_the_search_agrees_with_the_grid(found, trained) -> None:
     _, whole, _ = found
-    searched, _ = measured(trained, Criticality(**SETTINGS))
+    searched, _ = measured(trained, CriticalityAnalysis(**SETTINGS))
     keys = ["network", "module", "limit"]
     wanted = whole.filter((pl.col("level") == "module") & (pl.col("view") == "direct")).sort(keys)
     rows = searched.filter(pl.col("level") == "module").sort(keys)
@@ -159,7 +159,7 @@ def test_a_network_with_an_unreachable_module_leaves_its_variant_without_a_sum(f
 
 
 def test_a_diverged_network_is_left_out_and_named(trained) -> None:
-    analysis = Criticality(**SETTINGS)
+    analysis = CriticalityAnalysis(**SETTINGS)
     lost = tuned_member(trained.study, "RI_T", 0, trained.evidence)
     table, evidence = measured(trained, analysis, Diverging(trained.context, lost))
     assert "RI-T[0]" not in table.filter(pl.col("level") == "module")["network"].to_list()
@@ -170,7 +170,7 @@ def test_a_diverged_network_is_left_out_and_named(trained) -> None:
 
 
 def test_a_table_without_modules_is_undecided() -> None:
-    empty = pl.DataFrame([], schema=schema(Criticality.columns))
+    empty = pl.DataFrame([], schema=schema(CriticalityAnalysis.columns))
     assert summary_of(empty, 0.01).verdict == "Undecided: no network was measured."
 
 
@@ -178,7 +178,7 @@ def test_a_plan_counts_the_modules(trained, plain) -> None:
     assert plain.study.settings.training.recipe.keep == "all"
     both = {}
     for names in (("criticality",), ()):
-        analyses = tuple(Criticality(**SETTINGS) for _ in names)
+        analyses = tuple(CriticalityAnalysis(**SETTINGS) for _ in names)
         asked = plain.study.settings.model_copy(update={"analyses": (LearningRate(), *analyses)})
         both[names] = sum(part.units for part in plan_study(asked, plain.store.root).rounds)
     # Four networks, twelve modules, and as for every analysis one unit for each rate the search may add: 2 × 2 ends.
@@ -187,16 +187,16 @@ def test_a_plan_counts_the_modules(trained, plain) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "match"),
-    [({"sigmas": (0.1, 0.1)}, "holds a value twice"), ({"sigmas": (2.0,)}, "must lie in"), ({"draws": 1}, "draws")],
+    [({"sigmas": (0.1, 0.1)}, "holds a value twice"), ({"sigmas": (2.0,)}, "must lie in"), ({"n_noise": 1}, "draws")],
 )
 def test_bad_settings_are_named(settings, match) -> None:
     with pytest.raises(ValueError, match=match):
-        Criticality(**settings)
+        CriticalityAnalysis(**settings)
 
 
 def test_the_optimisation_path_needs_kept_epochs(trained) -> None:
     recipe = trained.study.settings.training.recipe.model_copy(update={"keep": "none"})
     training = trained.study.settings.training.model_copy(update={"recipe": recipe})
     bare = trained.study.settings.model_copy(update={"training": training})
-    assert "the optimisation path needs them" in (Criticality(views=("optimisation",)).misfit(bare) or "")
-    assert Criticality().misfit(bare) is None
+    assert "the optimisation path needs them" in (CriticalityAnalysis(views=("optimisation",)).check_study(bare) or "")
+    assert CriticalityAnalysis().check_study(bare) is None

@@ -9,7 +9,7 @@ import pytest
 from tests.estimates import estimate_of
 from tests.reference.pairs_reference import leave_one_seed_out
 from tests.studies import Diverging, Trained
-from transferscope.analyses.contract import Unit, checked, checked_summary
+from transferscope.analyses.contract import Task, checked, checked_summary
 from transferscope.analyses.curve.analysis import Curve
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
@@ -24,53 +24,53 @@ from transferscope.study.columns import schema
 ANALYSIS = Curve(points=5, epochs=2, batch_norm_images=40, train_images=50, learning_rate=0.05)
 
 
-def first_unit(trained: Trained, analysis: Curve = ANALYSIS) -> Unit:
-    return next(iter(analysis.units(trained.study, trained.evidence.for_decision())))
+def first_unit(trained: Trained, analysis: Curve = ANALYSIS) -> Task:
+    return next(iter(analysis.tasks(trained.study, trained.evidence.for_decision())))
 
 
 @pytest.fixture(scope="module")
 def measured(trained: Trained):
     """One pair: its bend trained into the store, its table, and the same curve by hand."""
-    unit, context = first_unit(trained), trained.context
-    bend = unit.members[2].spec
+    task, context = first_unit(trained), trained.context
+    bend = task.members[2].spec
     do(TrainJob(context.store.root, trained.study, bend, "bend"), lambda event: None)
-    table = checked(ANALYSIS, ANALYSIS.measure(unit, context).table)
+    table = checked(ANALYSIS, ANALYSIS.measure(task, context).table)
     path = curve_path(
-        *(context.network(member.spec) for member in unit.members),
+        *(context.network(member.spec) for member in task.members),
         {"train": context.batches("train", 50), "test": context.batches("test")},
         evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         positions=(0.0, 0.25, 0.5, 0.75, 1.0),
     )
-    return unit, table, path
+    return task, table, path
 
 
 def test_units_are_pairs_of_seeds_with_a_bend_each(trained: Trained) -> None:
     evidence = trained.evidence.for_decision()
-    units = list(ANALYSIS.units(trained.study, evidence))
-    assert [[member.label for member in unit.members] for unit in units] == [
+    units = list(ANALYSIS.tasks(trained.study, evidence))
+    assert [[member.label for member in task.members] for task in units] == [
         [f"{v}[{a}]", f"{v}[{b}]", f"{v}-curve-to-{b}[{a}]"]
         for v in ("P-T", "RI-T") for a, b in ((0, 1), (0, 2), (1, 2))
     ]  # fmt: skip
     every = ANALYSIS.model_copy(update={"max_pairs": None})
-    assert len(list(every.units(trained.study, evidence))) == 2 * 6
-    assert len({unit.members[2].spec.key for unit in units}) == 6
-    for unit in units:
-        a, b, bend = (member.spec for member in unit.members)
+    assert len(list(every.tasks(trained.study, evidence))) == 2 * 6
+    assert len({task.members[2].spec.key for task in units}) == 6
+    for task in units:
+        a, b, bend = (member.spec for member in task.members)
         assert bend.start == CurveStart(a=a, b=b)
         assert (bend.recipe.epochs, bend.recipe.learning_rate, bend.recipe.keep) == (2, 0.05, "none")
         assert bend.recipe.weight_decay == a.recipe.weight_decay
         assert (bend.data, bend.seed) == (a.data, a.seed)
-        assert ANALYSIS.images(unit, trained.study) > 0
+        assert ANALYSIS.forward_passes(task, trained.study) > 0
     named = {spec.key for spec in ANALYSIS.networks(trained.study, evidence)}
-    assert named == {member.spec.key for unit in units for member in unit.members}
+    assert named == {member.spec.key for task in units for member in task.members}
 
 
 def test_the_recipe_is_the_studys_at_the_chosen_rate(trained: Trained) -> None:
     for variant in ("P_T", "RI_T"):
-        unit = first_unit(trained, Curve(shape="chain", variants=(variant,)))
-        bend = unit.members[2].spec
+        task = first_unit(trained, Curve(shape="chain", variants=(variant,)))
+        bend = task.members[2].spec
         assert bend.start.shape == "chain"
-        assert bend.recipe == unit.members[0].spec.recipe.model_copy(update={"keep": "none"})
+        assert bend.recipe == task.members[0].spec.recipe.model_copy(update={"keep": "none"})
 
 
 def test_points_are_those_of_the_curve_and_of_the_line(measured, trained: Trained) -> None:
@@ -110,30 +110,30 @@ def test_points_are_those_of_the_curve_and_of_the_line(measured, trained: Traine
 
 
 def test_own_statistics_are_the_networks_own_outputs(measured, trained: Trained) -> None:
-    unit, table, _ = measured
+    task, table, _ = measured
     own = table.filter((pl.col("level") == "own") & (pl.col("split") == "test")).sort("alpha")
-    for member, error in zip(unit.members[:2], own["error"], strict=True):
+    for member, error in zip(task.members[:2], own["error"], strict=True):
         outputs = trained.context.outputs(member.spec, "test")
         assert error == float((outputs.logits.argmax(1) != outputs.labels).double().mean())
 
 
 def test_a_diverged_bend_has_no_curve_and_a_diverged_end_no_bend(measured, trained: Trained) -> None:
-    unit, _, _ = measured
-    for member in unit.members:
-        found = ANALYSIS.measure(unit, Diverging(trained.context, member)).table
+    task, _, _ = measured
+    for member in task.members:
+        found = ANALYSIS.measure(task, Diverging(trained.context, member)).table
         assert checked(ANALYSIS, found).height == 0
     key = LearningCurves().key
     tables = dict(trained.evidence.tables)
     lost = (pl.col("variant") == "P_T") & (pl.col("seed") == 1) & (pl.col("setting") == "chosen")
     tables[key] = tables[key].with_columns(pl.when(lost).then(True).otherwise(pl.col("diverged")).alias("diverged"))
-    units = ANALYSIS.units(trained.study, Evidence(tables).for_decision())
-    assert [[member.seed for member in unit.members[:2]] for unit in units] == [[0, 2], [0, 1], [0, 2], [1, 2]]
+    units = ANALYSIS.tasks(trained.study, Evidence(tables).for_decision())
+    assert [[member.seed for member in task.members[:2]] for task in units] == [[0, 2], [0, 1], [0, 2], [1, 2]]
 
 
 def test_one_seed_has_no_curve(plain) -> None:
     one = replace(plain.study, settings=plain.study.settings.model_copy(update={"seeds": (0,)}))
-    assert ANALYSIS.inapplicable(one) == "a curve between two networks needs at least two seeds"
-    assert ANALYSIS.inapplicable(plain.study) is None
+    assert ANALYSIS.skip_reason(one) == "a curve between two networks needs at least two seeds"
+    assert ANALYSIS.skip_reason(plain.study) is None
 
 
 # -- words ------------------------------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def barriers(curve: list[tuple], line: list[tuple], distance: float = 2.0) -> pl
             "l2": 3.0 if way == "curve" else distance, "distance": distance, "quantity": quantity,
             "baseline": baseline,
             "barrier": height, "barrier_se": 0.01, "low": low, "high": high, "simultaneous_low": low,
-            "simultaneous_high": high, "family": 2, "n": 400, "midpoint_gap": 0.0, "smallest_gap": 0.0,
+            "simultaneous_high": high, "n_comparisons": 2, "n": 400, "midpoint_gap": 0.0, "smallest_gap": 0.0,
         }
         for way, values in (("curve", curve), ("line", line))
         for k, (height, low, high) in enumerate(values)

@@ -9,11 +9,11 @@ import torch
 from tests.reference import pairs_reference as reference
 from tests.studies import Diverging, Trained
 from transferscope.analyses.contract import checked, checked_summary
-from transferscope.analyses.distance.analysis import Distance
+from transferscope.analyses.distance.analysis import DistanceAnalysis
 from transferscope.analyses.estimates import spoken
 from transferscope.analyses.tuned import tuned_members
 
-ANALYSIS = Distance()
+ANALYSIS = DistanceAnalysis()
 TOTALS = {"all": -3, "trunk": -2, "head": -1}
 
 
@@ -84,10 +84,10 @@ def test_own_starts_and_pairs(trained: Trained) -> None:
 
 
 def test_diverged_networks_are_left_out(trained: Trained) -> None:
-    (unit,) = ANALYSIS.units(trained.study, trained.evidence.for_decision())
-    found = ANALYSIS.measure(unit, Diverging(trained.context, *unit.members[2:])).table
+    (task,) = ANALYSIS.tasks(trained.study, trained.evidence.for_decision())
+    found = ANALYSIS.measure(task, Diverging(trained.context, *task.members[2:])).table
     assert set(found["b"]) == {"RI-T[0]", "RI-T[1]"}
-    assert checked(ANALYSIS, ANALYSIS.measure(unit, Diverging(trained.context, *unit.members)).table).height == 0
+    assert checked(ANALYSIS, ANALYSIS.measure(task, Diverging(trained.context, *task.members)).table).height == 0
 
 
 def test_the_summary_is_of_trunks_and_leaves_one_seed_out(trained: Trained) -> None:

@@ -13,7 +13,7 @@ from transferscope import domain_distance
 from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.domain_distance.analysis import DomainDistance
 from transferscope.analyses.evidence import Evidence
-from transferscope.context.bind import bind
+from transferscope.context.resolve import resolve
 from transferscope.data.sources import Elpv
 from transferscope.errors import AnalysisError, ArchitectureError, LoaderError, MeasureError
 from transferscope.methods.domains.distance import compare_domains
@@ -148,7 +148,7 @@ def test_groups_are_not_torn_apart() -> None:
 
 # -- the analysis ------------------------------------------------------------------------------------------------
 
-SETTINGS = {"images_per_set": 80, "draws": 8}
+SETTINGS = {"images_per_set": 80, "n_resamples": 8}
 
 
 def test_it_is_what_two_loaders_give(tmp_path) -> None:
@@ -157,9 +157,9 @@ def test_it_is_what_two_loaders_give(tmp_path) -> None:
     source, split = analysis._source(context.study)
     assert split == "test"
     assert source.fingerprint == context.study.pretrained.of.data.fingerprint
-    (unit,) = analysis.units(context.study, Evidence())
-    assert unit.settings["source"] == source.key
-    assert analysis.images(unit, context.study) == 160
+    (task,) = analysis.tasks(context.study, Evidence())
+    assert task.settings["source"] == source.key
+    assert analysis.forward_passes(task, context.study) == 160
     _, indices = context.sample(source, "test", 80)
     assert set(indices) <= set(context.splits(source)["test"])
     assert not (np.diff(indices) > 0).all()
@@ -176,7 +176,7 @@ def test_it_is_what_two_loaders_give(tmp_path) -> None:
 def test_a_run_measures_it_against_the_source_of_the_study(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
     other = arrays(tmp_path / "other", 60, 9)
-    analyses = [{"domain_distance": SETTINGS}, {"domain_distance": {**SETTINGS, "against": other.model_dump()}}]
+    analyses = [{"domain_distance": SETTINGS}, {"domain_distance": {**SETTINGS, "reference_data": other.model_dump()}}]
     asked = study(tmp_path, seeds=[0], analyses=analyses)
     training = asked.training.model_copy(update={"learning_rates": (0.1,), "extensions": 0, "plateau_epochs": None})
     asked = asked.model_copy(update={"training": training})
@@ -188,10 +188,10 @@ def test_a_run_measures_it_against_the_source_of_the_study(tmp_path, monkeypatch
         assert item.summary.verdict.endswith("(50 % is chance).")
         assert checked_summary(item.analysis, item.summary) == item.summary
         assert {each.basis for each in item.summary.estimates if each.quantity != "null"} == {"examples"}
-        of_source = item.table.filter((pl.col("compared") == "source to statistics") & (pl.col("place") == "(all)"))
+        of_source = item.table.filter((pl.col("compared") == "source to statistics") & (pl.col("part") == "(all)"))
         assert of_source["examples"].item() == images
-        assert item.table.filter(pl.col("quantity") == "frechet")["place"].to_list() == ["stem", "block", "(features)"]
-    bound_again = bind(asked, Store(tmp_path / "store"))
+        assert item.table.filter(pl.col("quantity") == "frechet")["part"].to_list() == ["stem", "block", "(features)"]
+    bound_again = resolve(asked, Store(tmp_path / "store"))
     assert len(bound_again.references) == 2
     with pytest.raises(AnalysisError, match="the study has no data set 'elpv' beside its target"):
         bound_again.reference(Elpv())
@@ -210,15 +210,15 @@ def test_without_a_source_it_says_what_needs_none(tmp_path) -> None:
     )
     assert context.study.references == ()
     analysis = DomainDistance(**SETTINGS)
-    (unit,) = analysis.units(context.study, Evidence())
-    assert unit.settings == {}
-    assert analysis.images(unit, context.study) == 80
-    table = checked(analysis, analysis.measure(unit, context).table)
+    (task,) = analysis.tasks(context.study, Evidence())
+    assert task.settings == {}
+    assert analysis.forward_passes(task, context.study) == 80
+    table = checked(analysis, analysis.measure(task, context).table)
     assert set(table["compared"]) == {"target", "target to statistics"}
     assert table["null"].null_count() == table.height
     summary = analysis.summarise(table, Evidence())
     assert summary.verdict.startswith("Without source images:")
-    assert any("`against`" in note for note in summary.notes)
+    assert any("`reference_data`" in note for note in summary.notes)
     bare = analysis.summarise(table.filter(pl.col("compared") == "target"), Evidence())
     assert bare.verdict.startswith("Undecided: there are no source images and no batch-norm")
 
@@ -229,10 +229,12 @@ def test_verdicts_rest_on_the_excess() -> None:
     far = DomainDistance().summarise(domain_distance_table(), Evidence())
     assert far.verdict.startswith("For P the target is further from the source than two halves of the source:")
     assert "errs in 3 % of held-out images" in far.verdict
-    near = domain_distance_table().with_columns(pl.lit(-1.0).alias("excess_low"))
+    near = domain_distance_table().with_columns(pl.lit(-1.0).alias("above_chance_low"))
     assert DomainDistance().summarise(near, Evidence()).verdict.startswith("Undecided whether P tells")
     # One image of each set, say: no standard error, and so nothing to judge by.
-    unknown = [pl.lit(None, pl.Float64).alias(name) for name in ("low", "high", "excess_low", "excess_high")]
+    unknown = [
+        pl.lit(None, pl.Float64).alias(name) for name in ("low", "high", "above_chance_low", "above_chance_high")
+    ]
     bare = DomainDistance().summarise(domain_distance_table().with_columns(unknown), Evidence())
     assert bare.verdict.startswith("Undecided whether P tells")
     alone = DomainDistance().summarise(domain_distance_table(source=False).with_columns(unknown), Evidence())
@@ -253,10 +255,14 @@ def test_every_total_is_an_estimate_with_its_null_and_its_excess() -> None:
         assert (item.basis, item.n) == ("examples", 500)
         count += 1
         if row["null"] is None:
-            assert ("excess", row["quantity"], row["compared"]) not in found
+            assert ("above_chance", row["quantity"], row["compared"]) not in found
             continue
-        excess, null = found["excess", row["quantity"], row["compared"]], found["null", row["quantity"]]
-        assert (excess.value, excess.low, excess.high) == (row["excess"], row["excess_low"], row["excess_high"])
+        excess, null = found["above_chance", row["quantity"], row["compared"]], found["null", row["quantity"]]
+        assert (excess.value, excess.low, excess.high) == (
+            row["above_chance"],
+            row["above_chance_low"],
+            row["above_chance_high"],
+        )
         assert (null.value, null.low, null.basis, null.n) == (row["null"], None, None, 500)
         assert excess.unit == null.unit == item.unit
         count += 2

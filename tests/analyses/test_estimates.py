@@ -9,7 +9,7 @@ from scipy import stats
 
 from tests.reference import pairs_reference as reference
 from transferscope.analyses.contract import checked_summary
-from transferscope.analyses.distance.analysis import Distance
+from transferscope.analyses.distance.analysis import DistanceAnalysis
 from transferscope.analyses.estimates import (
     COLUMNS,
     Contrast,
@@ -351,11 +351,11 @@ def test_an_estimate_is_spoken_with_its_basis(item: Estimate, words: str) -> Non
 # -- a summary is held to what is declared -----------------------------------------------------------------------
 
 
-DISTANCE = Distance.quantities[0]
+DISTANCE = DistanceAnalysis.quantities[0]
 
 
 def summary(*items: Estimate) -> Summary:
-    return checked_summary(Distance(), Summary("Said.", items))
+    return checked_summary(DistanceAnalysis(), Summary("Said.", items))
 
 
 def test_declared_estimates_pass() -> None:

@@ -15,7 +15,7 @@ from tests.studies import Diverging, Trained
 from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.flatness.analysis import Flatness
-from transferscope.analyses.flatness.summary import _HESSIANS, _RULERS
+from transferscope.analyses.flatness.summary import _HESSIANS, _NORMALISATIONS
 from transferscope.errors import MeasureError
 from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape import hessian as hessian_module
@@ -32,7 +32,7 @@ SMALL = Flatness(
 
 @pytest.fixture(scope="module")
 def units(trained: Trained) -> list:
-    return list(SMALL.units(trained.study, trained.evidence.for_decision()))
+    return list(SMALL.tasks(trained.study, trained.evidence.for_decision()))
 
 
 def test_units_are_curves_and_hessians_of_single_networks(trained: Trained, units) -> None:
@@ -40,19 +40,19 @@ def test_units_are_curves_and_hessians_of_single_networks(trained: Trained, unit
         (f"{variant}[{seed}]", measure)
         for variant in ("RI-T", "P-T") for seed in (0, 1) for measure in ("radius", "hessian")
     ]  # fmt: skip
-    assert {member.label for unit in units for member in unit.members[1:]} == {"P[0]"}
-    assert all(SMALL.images(unit, trained.study) > 0 for unit in units)
-    without = list(SMALL.model_copy(update={"hessian": False}).units(trained.study, trained.evidence.for_decision()))
-    assert [unit.key for unit in without] == [unit.key for unit in units[::2]]
+    assert {member.label for task in units for member in task.members[1:]} == {"P[0]"}
+    assert all(SMALL.forward_passes(task, trained.study) > 0 for task in units)
+    without = list(SMALL.model_copy(update={"hessian": False}).tasks(trained.study, trained.evidence.for_decision()))
+    assert [task.key for task in without] == [task.key for task in units[::2]]
     asked = list(SMALL.networks(trained.study, trained.evidence.for_decision()))
-    assert {member.spec.key for unit in units for member in unit.members} == {spec.key for spec in asked}
+    assert {member.spec.key for task in units for member in task.members} == {spec.key for spec in asked}
 
 
 def test_curves_are_those_of_the_library(trained: Trained, units) -> None:
-    unit, context = units[4], trained.context
-    assert unit.members[0].label == "P-T[0]"
-    table = checked(SMALL, SMALL.measure(unit, context).table)
-    spec, pretrained = (member.spec for member in unit.members)
+    task, context = units[4], trained.context
+    assert task.members[0].label == "P-T[0]"
+    table = checked(SMALL, SMALL.measure(task, context).table)
+    spec, pretrained = (member.spec for member in task.members)
     network = context.network(spec)
     names = moved_names(dict(network.named_parameters()))
     end, start = context.state(spec), context.state(spec, 0)
@@ -62,8 +62,8 @@ def test_curves_are_those_of_the_library(trained: Trained, units) -> None:
         "moved": direction_norm(end[name] - start[name] for name in names),
     }
     assert len(set(lengths.values())) == 3
-    for ruler, length in lengths.items():
-        shares = (0.0, 1.0) if ruler == "moved" else (0.0, 0.1, 0.5)
+    for normalisation, length in lengths.items():
+        shares = (0.0, 1.0) if normalisation == "moved" else (0.0, 0.1, 0.5)
         found = radius_curves(
             network, {"train": context.batches("train", 40), "test": context.batches("test", 30)},
             [share * length for share in shares], 2, seed=context.seed("flatness"),
@@ -71,7 +71,7 @@ def test_curves_are_those_of_the_library(trained: Trained, units) -> None:
         )  # fmt: skip
         for split, limit in (("train", 40), ("test", 30)):
             groups = np.asarray(context.images().groups)[context.indices(split, limit)]
-            rows = table.filter((pl.col("ruler") == ruler) & (pl.col("split") == split))
+            rows = table.filter((pl.col("normalisation") == normalisation) & (pl.col("split") == split))
             assert rows["share"].to_list() == list(shares)
             rises = {quantity: found.rises(split, quantity, groups) for quantity in ("loss", "error")}
             for place, row in enumerate(rows.iter_rows(named=True)):
@@ -91,10 +91,10 @@ def test_curves_are_those_of_the_library(trained: Trained, units) -> None:
 
 
 def test_hessians_are_those_of_the_library(trained: Trained, units) -> None:
-    unit, context = units[1], trained.context
-    table = checked(SMALL, SMALL.measure(unit, context).table)
+    task, context = units[1], trained.context
+    table = checked(SMALL, SMALL.measure(task, context).table)
     found = hessian(
-        context.network(unit.members[0].spec), context.batches("train", 20), count=2, probes=2, tolerance=0.05,
+        context.network(task.members[0].spec), context.batches("train", 20), count=2, probes=2, tolerance=0.05,
         most_products=300, evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         seed=context.seed("flatness", "hessian"),
     )  # fmt: skip
@@ -111,7 +111,7 @@ def test_hessians_are_those_of_the_library(trained: Trained, units) -> None:
 
 
 def test_what_did_not_converge_is_a_null_with_its_reason(trained: Trained, units) -> None:
-    asked = SMALL.model_copy(update={"tolerance": 1e-9, "most_products": 1, "eigenvalues": 3})
+    asked = SMALL.model_copy(update={"tolerance": 1e-9, "max_products": 1, "eigenvalues": 3})
     table = checked(asked, asked.measure(units[1], trained.context).table)
     lost = table.filter(~pl.col("converged"))
     assert 1 <= lost.height <= 3
@@ -137,16 +137,18 @@ def test_a_network_without_second_derivatives_has_its_reason(
 
 
 def test_a_diverged_network_has_no_rows(trained: Trained, units) -> None:
-    for unit in units[:2]:
-        assert SMALL.measure(unit, Diverging(trained.context, unit.members[0])).table.height == 0
+    for task in units[:2]:
+        assert SMALL.measure(task, Diverging(trained.context, task.members[0])).table.height == 0
 
 
 def test_a_network_that_never_moved_has_no_such_ruler(trained: Trained, units) -> None:
-    member, ruler = units[0].members
-    still = units[0].model_copy(update={"members": (member.model_copy(update={"spec": ruler.spec}), ruler)})
+    member, normalisation = units[0].members
+    still = units[0].model_copy(
+        update={"members": (member.model_copy(update={"spec": normalisation.spec}), normalisation)}
+    )
     asked = SMALL.model_copy(update={"directions": 2, "shares": (0.1,)})
     table = checked(asked, asked.measure(still, trained.context).table)
-    assert table["ruler"].unique(maintain_order=True).to_list() == ["equal", "relative"]
+    assert table["normalisation"].unique(maintain_order=True).to_list() == ["equal", "relative"]
 
 
 # -- settings ---------------------------------------------------------------------------------------------------
@@ -171,7 +173,7 @@ def test_settings_that_do_not_hold_together(changes: dict, message: str) -> None
 
 # -- words ------------------------------------------------------------------------------------------------------
 
-MEASURES = {*_RULERS.values(), *_HESSIANS.values()}
+MEASURES = {*_NORMALISATIONS.values(), *_HESSIANS.values()}
 
 
 def verdict(**changes) -> str:
@@ -182,7 +184,7 @@ def verdict(**changes) -> str:
 def test_the_rulers_may_disagree_and_each_is_named() -> None:
     levels = {("P_T", "equal"): 1.0, ("RI_T", "equal"): 2.0, ("P_T", "relative"): 3.0, ("RI_T", "relative"): 2.0}
     said = verdict(
-        rise=lambda variant, ruler, share: share * levels.get((variant, ruler), 1.0),
+        rise=lambda variant, normalisation, share: share * levels.get((variant, normalisation), 1.0),
         hessian=lambda variant, level: {"P_T": 5.0, "RI_T": 5.5}[variant] if level == "trace" else 7.0,
     )
     assert said == (
@@ -196,7 +198,7 @@ def test_the_rulers_may_disagree_and_each_is_named() -> None:
 def test_one_radius_is_not_all() -> None:
     said = verdict(
         settings=Flatness(hessian=False, moved_shares=()),
-        rise=lambda variant, ruler, share: 1.0 if variant == "P_T" or share > 0.05 else 3.0,
+        rise=lambda variant, normalisation, share: 1.0 if variant == "P_T" or share > 0.05 else 3.0,
     )
     assert said.startswith(
         "Undecided by loss rise at equal ℓ2 radius (flatter at 1 of 4 radii), loss rise at radius relative to ‖θ‖ "
@@ -222,7 +224,7 @@ def test_every_word_is_a_comparison_with_a_measure() -> None:
     for equal, relative, curve in itertools.product(signs, signs, signs):
         shift = {"equal": equal, "relative": relative, "moved": 0.0}
         said = verdict(
-            rise=lambda variant, ruler, share, shift=shift: 2.0 + (variant == "P_T") * shift[ruler],
+            rise=lambda variant, normalisation, share, shift=shift: 2.0 + (variant == "P_T") * shift[normalisation],
             hessian=lambda variant, level, curve=curve: 5.0 + (variant == "P_T") * curve,
         )
         clauses = said.split(". Each by")[0].split("; ")
@@ -231,7 +233,7 @@ def test_every_word_is_a_comparison_with_a_measure() -> None:
             assert head in ("P-T is flatter than RI-T", "P-T is sharper than RI-T", "undecided", "Undecided")
             assert {re.sub(r" \(.*\)$", "", item) for item in measures.split(", ")} <= MEASURES
         assert not re.search(r"\b(flat|flatness|sharp|sharpness)\b", said)
-        assert sum(clause.count(measure) for clause in clauses for measure in _RULERS.values()) == 3
+        assert sum(clause.count(measure) for clause in clauses for measure in _NORMALISATIONS.values()) == 3
 
 
 def test_estimates_have_their_interval_and_the_one_over_all_measures() -> None:
@@ -260,7 +262,9 @@ def test_estimates_have_their_interval_and_the_one_over_all_measures() -> None:
 
 def test_values_that_are_lost_leave_no_selection() -> None:
     settings = Flatness()
-    table = flatness_table(rise=lambda variant, ruler, share: None if ruler == "equal" and share == 0.4 else share)
+    table = flatness_table(
+        rise=lambda variant, normalisation, share: None if normalisation == "equal" and share == 0.4 else share
+    )
     summary = settings.summarise(table, Evidence())
     lost = estimate_of(summary, "loss_rise_gap_equal", share=0.4)
     assert (lost.value, lost.note, lost.verdict) == (None, "not finite for 3 of 3 seeds", "undecided")
@@ -291,7 +295,7 @@ def test_notes_say_what_was_fixed_and_what_was_left_out() -> None:
     notes = " ".join(Flatness().summarise(table, Evidence()).notes)
     for words in ("recomputed at every radius on the same 512 training images", "biases", "unlike loss"):
         assert words in notes
-    kept = Flatness(hessian=False, batch_norm="none", one_dimensional="normalise")
+    kept = Flatness(hessian=False, batch_norm="none", norm_and_bias="normalise")
     own = flatness_table(settings=kept).with_columns(pl.lit("none").alias("batch_norm"))
     notes = " ".join(kept.summarise(own, Evidence()).notes)
     assert "those of each network at every radius" in notes

@@ -10,8 +10,8 @@ from tests.studies import Trained, study
 from transferscope.analyses.contract import checked
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate, choose, chosen, scores
+from transferscope.analyses.task_keys import task_key
 from transferscope.analyses.tuned import tuned_members
-from transferscope.analyses.unit_keys import unit_key
 from transferscope.context.context import Context
 from transferscope.running.rounds import expand
 from transferscope.study.columns import schema
@@ -200,9 +200,9 @@ def test_every_trained_member_has_the_rate_of_the_rule(plain: Context) -> None:
 @pytest.mark.kind("C8")
 def test_the_rule_tells_tables_apart_and_no_network(plain: Context) -> None:
     best = with_training(plain, rate_rule="best")
-    one, other = list(ANALYSIS.units(plain.study, Evidence())), list(ANALYSIS.units(best, Evidence()))
-    assert [unit.members for unit in one] == [unit.members for unit in other]
-    assert not {unit_key(ANALYSIS, u, plain.study) for u in one} & {unit_key(ANALYSIS, u, plain.study) for u in other}
+    one, other = list(ANALYSIS.tasks(plain.study, Evidence())), list(ANALYSIS.units(best, Evidence()))
+    assert [task.members for task in one] == [task.members for task in other]
+    assert not {task_key(ANALYSIS, u, plain.study) for u in one} & {task_key(ANALYSIS, u, plain.study) for u in other}
 
 
 @pytest.mark.kind("C8")
@@ -210,8 +210,8 @@ def test_the_rule_tells_tables_apart_and_no_network(plain: Context) -> None:
 def test_the_error_of_each_run_is_that_of_its_metric(trained: Trained, rule) -> None:
     facts = with_training(trained.context, rate_rule=rule)
     images = len(trained.context.splits()["validation"])
-    for unit in list(ANALYSIS.units(facts, Evidence()))[:2]:
-        row = checked(ANALYSIS, ANALYSIS.measure(unit, trained.context).table).row(0, named=True)
+    for task in list(ANALYSIS.tasks(facts, Evidence()))[:2]:
+        row = checked(ANALYSIS, ANALYSIS.measure(task, trained.context).table).row(0, named=True)
         share = (images * row["validation_metric"] + 2) / (images + 4)
         literal = (share * (1 - share) / (images + 4)) ** 0.5
         assert row["validation_error"] == (pytest.approx(literal) if rule == "one_standard_error" else None)
@@ -254,7 +254,7 @@ def test_a_spike_of_the_loss_is_kept_and_said(tmp_path) -> None:
 
     context = bound(tmp_path)
     spiked = Spiked(context.store, context.study)
-    rows = [ANALYSIS.measure(unit, spiked).table for unit in ANALYSIS.units(context.study, Evidence())]
+    rows = [ANALYSIS.measure(task, spiked).table for task in ANALYSIS.tasks(context.study, Evidence())]
     found = checked(ANALYSIS, pl.concat(rows))
     summary = ANALYSIS.summarise(found, Evidence())
     assert [(s["variant"], s["seed"], s["learning_rate"]) for s in summary.facts["spikes"]] == [
@@ -319,7 +319,7 @@ def test_where_every_rate_diverged_lower_ones_are_tried(plain: Context) -> None:
 def test_one_rate_is_given_not_searched(plain: Context) -> None:
     given_one = with_training(plain, learning_rates=(0.1,), extensions=3)
     assert grown(given_one, lambda variant, rate: 0.5) == [[0.1]]
-    assert ANALYSIS.further(given_one) == 0
+    assert ANALYSIS.extra_trainings(given_one) == 0
     summary = ANALYSIS.summarise(both({0.1: 0.5}, {0.1: 0.6}), Evidence())
     assert summary.notes == ("one rate only: it was given, not chosen",)
 
@@ -339,16 +339,16 @@ def test_further_is_an_upper_bound(plain: Context, extensions, rates, p_peak, ri
     peak = {"P_T": p_peak, "RI_T": ri_peak}
     grids = grown(asked, lambda variant, rate: 1 / (1 + abs(math.log10(rate) - peak[variant])))
     added = (len(grids[-1]) - len(grids[0])) * 2 * len(seeds)
-    assert added <= ANALYSIS.further(asked)
+    assert added <= ANALYSIS.extra_trainings(asked)
     assert set(grids[0]) <= set(grids[-1])
 
 
 def test_both_variants_get_the_same_trainings(plain: Context) -> None:
     two = with_training(plain, tuning_seeds=(1000, 1001), tuning_epochs=2)
-    units = list(ANALYSIS.units(two, Evidence(decision=True)))
+    units = list(ANALYSIS.tasks(two, Evidence(decision=True)))
     asked = {"P_T": [], "RI_T": []}
-    for unit in units:
-        (member,) = unit.members
+    for task in units:
+        (member,) = task.members
         recipe = member.spec.recipe
         assert (recipe.epochs, member.spec.seed) == (2, member.seed)
         asked[member.variant].append((recipe.learning_rate, member.seed))
@@ -357,14 +357,14 @@ def test_both_variants_get_the_same_trainings(plain: Context) -> None:
 
 
 def test_a_plan_supposes_a_table_from_which_all_others_expand(plain: Context) -> None:
-    supposed = checked(ANALYSIS, ANALYSIS.supposed(plain.study))
+    supposed = checked(ANALYSIS, ANALYSIS.expected_table(plain.study))
     assert choose(supposed, "P_T") == choose(supposed, "RI_T") == 0.1
     two_rates = with_training(plain, learning_rates=(0.1, 0.5))
     from transferscope.analyses.learning_curves.analysis import LearningCurves
 
-    evidence = Evidence({ANALYSIS.key: ANALYSIS.supposed(two_rates)})
+    evidence = Evidence({ANALYSIS.key: ANALYSIS.expected_table(two_rates)})
     step = expand(two_rates, [LearningCurves()], evidence, [ANALYSIS.key], {})
-    grid = [piece for piece in step.pieces if piece.unit.settings["setting"] == "grid"]
+    grid = [piece for piece in step.pieces if piece.task.settings["setting"] == "grid"]
     assert len(grid) == 4, "only rates of the table: what comes on top is counted by further()"
 
 
@@ -398,8 +398,8 @@ def test_a_diverged_run_has_no_numbers(tmp_path, monkeypatch) -> None:
             )  # fmt: skip
 
     context = bound(tmp_path)
-    unit = next(iter(ANALYSIS.units(context.study, Evidence())))
-    row = checked(ANALYSIS, ANALYSIS.measure(unit, Lost(context.store, context.study)).table).row(0, named=True)
+    task = next(iter(ANALYSIS.tasks(context.study, Evidence())))
+    row = checked(ANALYSIS, ANALYSIS.measure(task, Lost(context.store, context.study)).table).row(0, named=True)
     assert row["diverged"]
     assert (row["updates"], row["train_metric"], row["validation_metric"], row["validation_loss"]) == (
         7,

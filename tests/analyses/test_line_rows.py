@@ -26,7 +26,7 @@ def test_barriers_and_errors_are_the_literal_ones(groups: list[int] | None) -> N
     rows = list(barrier_rows(GRID, [point(v) for v in values], groups, 3))
     wanted = barriers(list(GRID), [sum(v) / 4 for v in values])
     for row, baseline in zip(rows[:2], ("linear", "mean"), strict=True):
-        assert (row["quantity"], row["baseline"], row["family"]) == ("loss", baseline, 3)
+        assert (row["quantity"], row["baseline"], row["n_comparisons"]) == ("loss", baseline, 3)
         assert row["barrier"] == pytest.approx(wanted[baseline])
         assert row["smallest_gap"] == pytest.approx(wanted["minimum"])
         assert row["alpha"] == 0.5

@@ -10,8 +10,8 @@ import pytest
 
 from tests.analyses.test_mistake_levels import untrained
 from tests.studies import Diverging
-from transferscope.analyses.contract import Unit
-from transferscope.analyses.mistakes.analysis import Mistakes
+from transferscope.analyses.contract import Task
+from transferscope.analyses.mistakes.analysis import MistakesAnalysis
 from transferscope.analyses.mistakes.gallery import GROUPS, chosen, mistake_gallery, wrong_shares
 from transferscope.analyses.mistakes.thumbnails import embedded_size
 from transferscope.analyses.predictions import Judgements
@@ -162,16 +162,16 @@ def test_pictures_are_counted_and_cut_to_the_budget() -> None:
 
 def test_the_analysis_shows_test_images_in_the_order_of_its_settings(plain) -> None:
     members = untrained(plain.study, "RI_T 0", "RI_T 1", "P_T 0", "P_T 1")
-    found = Mistakes(draws=100, gallery=2, thumbnail=16).measure(Unit(members=members), plain)
+    found = MistakesAnalysis(n_bootstrap=100, gallery=2, thumbnail=16).measure(Task(members=members), plain)
     groups = groups_of(found.files)
     assert max(map(len, groups.values())) == 2
     names = {plain.images().names[index] for index in plain.indices("test")}
     for images in groups.values():
         for image in images:
             assert image["lines"][-1].removeprefix("image\u00a0") in names
-    again = Mistakes(draws=100, gallery=2, thumbnail=16).measure(Unit(members=members), plain)
+    again = MistakesAnalysis(n_bootstrap=100, gallery=2, thumbnail=16).measure(Task(members=members), plain)
     assert again.files == found.files
-    lost = Mistakes(draws=100).measure(Unit(members=members), Diverging(plain, *members[:2]))
+    lost = MistakesAnalysis(n_bootstrap=100).measure(Task(members=members), Diverging(plain, *members[:2]))
     assert lost.files == {}
 
 

@@ -9,27 +9,27 @@ from scipy.stats import binomtest
 
 from tests.reference import strata_reference as reference
 from tests.studies import Diverging, arrays, bound
-from transferscope.analyses.contract import Unit, checked
+from transferscope.analyses.contract import Task, checked
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.mistakes.analysis import Mistakes
+from transferscope.analyses.mistakes.analysis import MistakesAnalysis
 from transferscope.analyses.mistakes.recall import recall_estimates, recall_rows
 from transferscope.analyses.predictions import Judgements
 from transferscope.context.context import Context
-from transferscope.context.members import Member
+from transferscope.context.study_network import StudyNetwork
 from transferscope.networks.evaluate import logits
 from transferscope.study.columns import schema
 
-ANALYSIS = Mistakes(draws=150, gallery=2)
+ANALYSIS = MistakesAnalysis(n_bootstrap=150, gallery=2)
 FOUR = ("RI_T 0", "RI_T 1", "RI_T 2", "P_T 0")
 
 
-def untrained(study, *labels: str) -> tuple[Member, ...]:
+def untrained(study, *labels: str) -> tuple[StudyNetwork, ...]:
     """Random networks in the roles of trained ones; those of P-T are other ones than those of RI-T."""
     found = []
     for label in labels:
         variant, seed = label.split()
         spec = study.untrained("RI", int(seed) + 10 * (variant == "P_T"))
-        found.append(Member(variant=variant, seed=int(seed), spec=spec))
+        found.append(StudyNetwork(variant=variant, seed=int(seed), spec=spec))
     return tuple(found)
 
 
@@ -44,7 +44,7 @@ def said_by(context: Context, members) -> tuple[dict, np.ndarray]:
 @pytest.fixture(scope="module")
 def measured(plain):
     members = untrained(plain.study, *FOUR)
-    return members, ANALYSIS.measure(Unit(members=members), plain)
+    return members, ANALYSIS.measure(Task(members=members), plain)
 
 
 def test_difficulty_is_judged_by_the_networks_outside_the_pair(plain, measured) -> None:
@@ -108,7 +108,7 @@ def test_quarters_of_entropy_are_those_of_the_mean_prediction_of_the_others(plai
 
 def test_two_networks_have_nobody_outside_and_the_summary_says_so(plain) -> None:
     members = untrained(plain.study, "RI_T 0", "P_T 0")
-    table = checked(ANALYSIS, ANALYSIS.measure(Unit(members=members), plain).table)
+    table = checked(ANALYSIS, ANALYSIS.measure(Task(members=members), plain).table)
     assert set(table["level"]) == {"all", "class", "recall"}
     assert "this study has none" in ANALYSIS.summarise(table, Evidence()).notes[0]
 
@@ -116,7 +116,7 @@ def test_two_networks_have_nobody_outside_and_the_summary_says_so(plain) -> None
 def test_with_several_labels_strata_and_recall_are_of_judgements(tmp_path) -> None:
     context = bound(tmp_path, target={"data": arrays(tmp_path / "many", 90, 3, multi=True), "image_size": 16})
     members = untrained(context.study, "RI_T 0", "RI_T 1", "P_T 0")
-    measured = ANALYSIS.measure(Unit(members=members), context)
+    measured = ANALYSIS.measure(Task(members=members), context)
     table = checked(ANALYSIS, measured.table)
     said, labels = said_by(context, members)
     predicted = {label: (values >= 0).numpy() for label, values in said.items()}
@@ -140,11 +140,11 @@ def test_with_several_labels_strata_and_recall_are_of_judgements(tmp_path) -> No
 
 def test_without_a_finished_network_of_either_there_is_no_recall_and_no_gallery(plain) -> None:
     members = untrained(plain.study, "RI_T 0", "RI_T 1", "P_T 0")
-    found = ANALYSIS.measure(Unit(members=members), Diverging(plain, members[2]))
+    found = ANALYSIS.measure(Task(members=members), Diverging(plain, members[2]))
     assert "recall" not in set(found.table["level"])
     assert found.files == {}
     # One of each, of different seeds: images can be shown, a difference between seeds that do not pair is none.
-    other = ANALYSIS.measure(Unit(members=untrained(plain.study, "RI_T 1", "P_T 0")), plain)
+    other = ANALYSIS.measure(Task(members=untrained(plain.study, "RI_T 1", "P_T 0")), plain)
     assert "recall" not in set(other.table["level"])
     assert "mistakes.gallery.json" in other.files
 
@@ -182,7 +182,7 @@ def test_recall_of_each_class_with_p_values_of_mcnemar() -> None:
     assert (emu["n"], emu.get("difference")) == (0, None)
     made = pl.DataFrame(
         [{**row, "pair": "P-T/RI-T", "a": "P-T", "b": "RI-T", "variant_a": "P_T", "variant_b": "RI_T"} for row in rows],
-        schema=schema(Mistakes.columns),
+        schema=schema(MistakesAnalysis.columns),
     )
     assert checked(ANALYSIS, made).height == 3
 

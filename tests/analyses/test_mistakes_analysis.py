@@ -6,16 +6,16 @@ import pytest
 
 from tests.reference import pairs_reference as reference
 from tests.studies import Diverging, Trained, arrays, bound, untrained
-from transferscope.analyses.contract import Unit, checked, checked_summary
+from transferscope.analyses.contract import Task, checked, checked_summary
 from transferscope.analyses.estimates import spoken
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.mistakes.analysis import Mistakes
+from transferscope.analyses.mistakes.analysis import MistakesAnalysis
 from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.tuned import tuned_members
 from transferscope.networks.evaluate import logits
 from transferscope.study.columns import schema
 
-ANALYSIS = Mistakes(draws=200)
+ANALYSIS = MistakesAnalysis(n_bootstrap=200)
 EXACT = ("common", "only_a", "only_b", "mistakes_a", "mistakes_b", "examples")
 
 
@@ -73,7 +73,7 @@ def test_every_pair_against_literal_counts(trained: Trained) -> None:
 def test_with_several_labels_each_is_judged_and_images_stay_together(tmp_path) -> None:
     context = bound(tmp_path, target={"data": arrays(tmp_path / "many", 90, 3, multi=True), "image_size": 16})
     members = untrained(context.study, "RI_T 0", "RI_T 1")
-    found = checked(ANALYSIS, ANALYSIS.measure(Unit(members=members), context).table)
+    found = checked(ANALYSIS, ANALYSIS.measure(Task(members=members), context).table)
     said = []
     for member in members:
         values, labels = logits(context.network(member.spec), context.batches("test"), context.device)
@@ -98,9 +98,9 @@ def test_with_several_labels_each_is_judged_and_images_stay_together(tmp_path) -
 
 def test_diverged_networks_are_in_no_pair(plain) -> None:
     members = untrained(plain.study, "RI_T 0", "RI_T 1", "RI_T 2")
-    found = ANALYSIS.measure(Unit(members=members), Diverging(plain, members[1])).table
+    found = ANALYSIS.measure(Task(members=members), Diverging(plain, members[1])).table
     assert set(found["a"]) | set(found["b"]) == {"RI-T[0]", "RI-T[2]"}
-    none = ANALYSIS.measure(Unit(members=members), Diverging(plain, *members)).table
+    none = ANALYSIS.measure(Task(members=members), Diverging(plain, *members)).table
     assert checked(ANALYSIS, none).height == 0
 
 
@@ -129,7 +129,7 @@ def table(*rows: tuple) -> pl.DataFrame:
         }
         for pair, s, t, kappa, ceiling in rows
     ]  # fmt: skip
-    return checked(ANALYSIS, pl.DataFrame(made, schema=schema(Mistakes.columns)))
+    return checked(ANALYSIS, pl.DataFrame(made, schema=schema(MistakesAnalysis.columns)))
 
 
 def test_the_unit_of_a_claim_is_the_seed_and_all_pairs_count() -> None:

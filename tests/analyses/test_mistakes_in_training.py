@@ -10,12 +10,12 @@ from tests.analyses.test_mistakes_analysis import assert_row, literal
 from tests.reference import pairs_reference as reference
 from tests.report import synthetic_mistakes
 from tests.studies import RECIPE, Diverging, bound, study
-from transferscope.analyses.contract import Unit, checked, checked_summary
+from transferscope.analyses.contract import Task, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.mistakes_in_training.analysis import MistakesInTraining
 from transferscope.analyses.tuned import tuned_members
-from transferscope.context.bind import bind
 from transferscope.context.context import Context
+from transferscope.context.resolve import resolve
 from transferscope.errors import StoreError, WeightsError
 from transferscope.frozen import content_key
 from transferscope.networks.evaluate import logits
@@ -24,7 +24,7 @@ from transferscope.store import Store
 from transferscope.study.columns import schema
 from transferscope.study.settings import VariantRecipe
 
-ANALYSIS = MistakesInTraining(draws=100)
+ANALYSIS = MistakesInTraining(n_bootstrap=100)
 
 
 def training(**recipe) -> dict:
@@ -40,7 +40,7 @@ def kept(tmp_path_factory):
         patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here outlives the module
         results = run_study(asked, folder / "store", quiet=True)
     store = Store(folder / "store")
-    found = bind(asked, store)
+    found = resolve(asked, store)
     table = next(item.table for item in results.analyses if item.analysis.name == ANALYSIS.name)
     evidence = Evidence({item.analysis.key: item.table for item in results.analyses if item.table is not None})
     members = {member.label: member for member in tuned_members(found, evidence, ("RI_T", "P_T"))}
@@ -89,10 +89,10 @@ def test_it_is_in_the_results_with_a_sentence(kept) -> None:
 def test_diverged_networks_are_left_out(kept) -> None:
     context, members, *_ = kept
     lost = Diverging(context, members["P-T[0]"])
-    unit = Unit(members=tuple(members.values()), settings={"epoch": 1})
-    table = checked(ANALYSIS, ANALYSIS.measure(unit, lost).table)
+    task = Task(members=tuple(members.values()), settings={"epoch": 1})
+    table = checked(ANALYSIS, ANALYSIS.measure(task, lost).table)
     assert "P-T[0]" not in {*table["a"], *table["b"]}
-    none = ANALYSIS.measure(unit, Diverging(context, *members.values())).table
+    none = ANALYSIS.measure(task, Diverging(context, *members.values())).table
     assert checked(ANALYSIS, none).is_empty()
 
 
@@ -157,8 +157,8 @@ def _fail() -> None:
     [
         ("all", {}, (0, 1, 2, 3, 4)),
         ([0, 2], {}, (0, 2, 4)),
-        ("all", {"most": 3}, (0, 2, 4)),
-        ("all", {"most": 2}, (0, 4)),
+        ("all", {"max_epochs": 3}, (0, 2, 4)),
+        ("all", {"max_epochs": 2}, (0, 4)),
         ([1, 2, 3], {"epochs": (2,)}, (2, 4)),
     ],
 )
@@ -169,26 +169,26 @@ def test_epochs_are_the_kept_ones_and_the_last(keep, settings, epochs) -> None:
 
 def test_epochs_that_are_not_kept_do_not_fit(tmp_path) -> None:
     asked = study(tmp_path, training=training(keep=[1]), analyses=["outcome"])
-    assert MistakesInTraining(epochs=(1, 4)).misfit(asked) is None
-    assert MistakesInTraining().misfit(asked) is None
-    found = MistakesInTraining(epochs=(1, 2, 3)).misfit(asked)
+    assert MistakesInTraining(epochs=(1, 4)).check_study(asked) is None
+    assert MistakesInTraining().check_study(asked) is None
+    found = MistakesInTraining(epochs=(1, 2, 3)).check_study(asked)
     assert found == "epochs: training.recipe.keep does not keep 2, 3 (it has 1, 4)"
 
 
 def test_without_kept_epochs_it_says_what_to_set(tmp_path) -> None:
     context = bound(tmp_path, training=training(keep="none"))
-    reason = ANALYSIS.inapplicable(context.study)
+    reason = ANALYSIS.skip_reason(context.study)
     assert reason is not None
     assert "no epoch before the last (4) is kept: set training.recipe.keep to all" in reason
-    assert MistakesInTraining(epochs=(2,)).misfit(context.study.settings) is None  # the reason above is enough
+    assert MistakesInTraining(epochs=(2,)).check_study(context.study.settings) is None  # the reason above is enough
     kept = bound(tmp_path / "kept", training=training(keep=[2]))
-    assert ANALYSIS.inapplicable(kept.study) is None
+    assert ANALYSIS.skip_reason(kept.study) is None
 
 
 def test_the_plan_counts_the_epochs_that_must_be_run(kept) -> None:
     context, members, *_ = kept
-    units = [Unit(members=tuple(members.values()), settings={"epoch": epoch}) for epoch in (1, 4)]
-    assert [ANALYSIS.images(unit, context.study) for unit in units] == [4000, 0]
+    units = [Task(members=tuple(members.values()), settings={"epoch": epoch}) for epoch in (1, 4)]
+    assert [ANALYSIS.forward_passes(task, context.study) for task in units] == [4000, 0]
 
 
 # -- summary ----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from tests.estimates import estimate_of, estimates_of
 from tests.reference.pairs_reference import leave_one_seed_out
 from tests.report.synthetic_pairs import seed_pairs
 from tests.studies import Diverging, Trained, untrained
-from transferscope.analyses.contract import Measured, Unit, checked, checked_summary
+from transferscope.analyses.contract import MeasureResult, Task, checked, checked_summary
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.module_path.analysis import ALL, TRUNK, ModulePath
@@ -38,23 +38,23 @@ PARTS = ["stem", "block", "head"]
 
 
 @pytest.fixture(scope="module")
-def unit(trained: Trained) -> Unit:
-    (found,) = ANALYSIS.units(trained.study, trained.evidence.for_decision())
+def task(trained: Trained) -> Task:
+    (found,) = ANALYSIS.tasks(trained.study, trained.evidence.for_decision())
     return found
 
 
 @pytest.fixture(scope="module")
-def measured(trained: Trained, unit: Unit) -> Measured:
-    found = ANALYSIS.measure(unit, trained.context)
-    return Measured(checked(ANALYSIS, found.table), found.files)
+def measured(trained: Trained, task: Task) -> MeasureResult:
+    found = ANALYSIS.measure(task, trained.context)
+    return MeasureResult(checked(ANALYSIS, found.table), found.files)
 
 
-def test_rows_are_those_of_the_library(measured: Measured, unit: Unit, trained: Trained) -> None:
+def test_rows_are_those_of_the_library(measured: MeasureResult, task: Task, trained: Trained) -> None:
     context = trained.context
-    networks = [context.network(member.spec) for member in unit.members]
+    networks = [context.network(member.spec) for member in task.members]
     groups = np.asarray(context.images().groups)[context.indices("test")]
     assert set(measured.table["module"]) == {*PARTS, ALL, TRUNK, "(none)"}
-    for member, ends in zip(unit.members, (networks, networks[::-1]), strict=True):
+    for member, ends in zip(task.members, (networks, networks[::-1]), strict=True):
         found = module_paths(
             *ends,
             {"test": context.batches("test")},
@@ -81,7 +81,7 @@ def test_rows_are_those_of_the_library(measured: Measured, unit: Unit, trained: 
                 single = barrier(found.alphas, values, clusters=groups)
                 wide = barrier(found.alphas, values, clusters=groups, confidence=1 - 0.05 / 6)
                 height = getattr(single, row["baseline"])
-                assert row["family"] == 6, "three modules in both directions"
+                assert row["n_comparisons"] == 6, "three modules in both directions"
                 assert row["barrier"] == pytest.approx(height.value, abs=1e-12)
                 assert (row["low"], row["high"]) == pytest.approx((height.interval.low, height.interval.high))
                 together = getattr(wide, row["baseline"]).interval
@@ -94,27 +94,27 @@ def test_rows_are_those_of_the_library(measured: Measured, unit: Unit, trained: 
         assert own["batch_norm"] == "own statistics"
 
 
-def test_all_modules_at_once_are_the_path_of_the_pair(measured: Measured, unit: Unit, trained: Trained) -> None:
+def test_all_modules_at_once_are_the_path_of_the_pair(measured: MeasureResult, task: Task, trained: Trained) -> None:
     context = trained.context
     path = linear_path(
-        *(context.network(member.spec) for member in unit.members),
+        *(context.network(member.spec) for member in task.members),
         {"test": context.batches("test")},
         evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         alphas=(0.0, 0.5, 1.0),
     )
     rows = measured.table.filter(
-        (pl.col("module") == ALL) & (pl.col("split") == "test") & (pl.col("rest") == unit.members[0].label)
+        (pl.col("module") == ALL) & (pl.col("split") == "test") & (pl.col("rest") == task.members[0].label)
     )
     assert rows.filter(pl.col("level") == "point")["loss"].to_list() == pytest.approx(
         [point.losses.mean() for point in path.points["test"]]
     )
-    assert rows.filter(pl.col("level") == "barrier")["family"].to_list() == [1] * 4
+    assert rows.filter(pl.col("level") == "barrier")["n_comparisons"].to_list() == [1] * 4
 
 
 def test_similarity_and_distance_are_those_of_the_other_analyses(
-    measured: Measured, unit: Unit, trained: Trained
+    measured: MeasureResult, task: Task, trained: Trained
 ) -> None:
-    first, second = unit.members
+    first, second = task.members
     barriers = measured.table.filter(pl.col("level") == "barrier")
     distances = next(item.table for item in trained.results.analyses if item.analysis.name == "distance")
     assert distances is not None
@@ -137,7 +137,7 @@ def test_similarity_and_distance_are_those_of_the_other_analyses(
     assert barriers.filter(pl.col("module").is_in([ALL, TRUNK]))["cka"].null_count() == 32
 
 
-def test_the_file_sets_them_side_by_side(measured: Measured) -> None:
+def test_the_file_sets_them_side_by_side(measured: MeasureResult) -> None:
     (name,) = measured.files
     assert name == "side-by-side-P-T-0-P-T-1.csv"
     lines = list(csv.DictReader(io.StringIO(measured.files[name].decode())))
@@ -155,18 +155,18 @@ def test_the_file_sets_them_side_by_side(measured: Measured) -> None:
             assert float(line[f"error at the other's module (rest {rest})"]) == end["error_change"]
 
 
-def test_without_the_head_the_trunk_stands_for_all(trained: Trained, unit: Unit) -> None:
+def test_without_the_head_the_trunk_stands_for_all(trained: Trained, task: Task) -> None:
     asked = ANALYSIS.model_copy(update={"head": False, "points": 2, "train_images": 20, "test_images": 20})
-    table = checked(asked, asked.measure(unit, trained.context).table)
+    table = checked(asked, asked.measure(task, trained.context).table)
     assert table["module"].unique(maintain_order=True).to_list() == ["(none)", TRUNK, "stem", "block"]
-    assert table["family"].drop_nulls().unique().sort().to_list() == [1, 4]
+    assert table["n_comparisons"].drop_nulls().unique().sort().to_list() == [1, 4]
     assert "of 2 modules moved alone" in asked.summarise(table, Evidence()).verdict
 
 
 def test_a_network_and_itself_have_nothing_between_them(plain) -> None:
     members = untrained(plain.study, "RI_T 0", "RI_T 0")
     asked = ANALYSIS.model_copy(update={"points": 3, "train_images": 20, "test_images": 20})
-    table = checked(asked, asked.measure(Unit(members=members), plain).table)
+    table = checked(asked, asked.measure(Task(members=members), plain).table)
     assert table["barrier"].drop_nulls().unique().to_list() == [0.0]
     assert table.filter(pl.col("level") == "point")["loss_change"].unique().to_list() == [0.0]
     assert table["relative"].drop_nulls().unique().to_list() == [0.0]
@@ -179,7 +179,7 @@ def test_a_network_and_itself_have_nothing_between_them(plain) -> None:
 def test_units_are_pairs_of_each_kind(trained: Trained) -> None:
     asked = ModulePath(pairs=("P_T/P_T", "RI_T/RI_T", "P_T/RI_T"))
     evidence = trained.evidence.for_decision()
-    labels = [[member.label for member in unit.members] for unit in asked.units(trained.study, evidence)]
+    labels = [[member.label for member in task.members] for task in asked.tasks(trained.study, evidence)]
     assert labels == [
         *([f"{v}[{a}]", f"{v}[{b}]"] for v in ("P-T", "RI-T") for a, b in ((0, 1), (0, 2), (1, 2))),
         ["P-T[0]", "RI-T[0]"],
@@ -187,23 +187,23 @@ def test_units_are_pairs_of_each_kind(trained: Trained) -> None:
         ["P-T[2]", "RI-T[2]"],
     ]
     every = asked.model_copy(update={"max_pairs": None})
-    assert len(list(every.units(trained.study, evidence))) == 6 + 6 + 4
-    first = next(iter(asked.units(trained.study, evidence)))
-    assert asked.images(first, trained.study) > ANALYSIS.images(first, trained.study) > 0
+    assert len(list(every.tasks(trained.study, evidence))) == 6 + 6 + 4
+    first = next(iter(asked.tasks(trained.study, evidence)))
+    assert asked.forward_passes(first, trained.study) > ANALYSIS.forward_passes(first, trained.study) > 0
 
 
 def test_one_seed_has_pairs_of_two_variants_alone(plain) -> None:
     one = replace(plain.study, settings=plain.study.settings.model_copy(update={"seeds": (0,)}))
     assert (
-        ModulePath().inapplicable(one) == "two networks of one variant need two seeds; pairs: [P_T/RI_T] does with one"
+        ModulePath().skip_reason(one) == "two networks of one variant need two seeds; pairs: [P_T/RI_T] does with one"
     )
-    assert ModulePath(pairs=("P_T/RI_T",)).inapplicable(one) is None
-    assert ModulePath().inapplicable(plain.study) is None
+    assert ModulePath(pairs=("P_T/RI_T",)).skip_reason(one) is None
+    assert ModulePath().skip_reason(plain.study) is None
 
 
-def test_a_pair_with_a_diverged_end_has_no_lines(trained: Trained, unit: Unit) -> None:
-    for lost in unit.members:
-        assert ANALYSIS.measure(unit, Diverging(trained.context, lost)).table.is_empty()
+def test_a_pair_with_a_diverged_end_has_no_lines(trained: Trained, task: Task) -> None:
+    for lost in task.members:
+        assert ANALYSIS.measure(task, Diverging(trained.context, lost)).table.is_empty()
 
 
 # -- words ------------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def barriers(*pairs: dict[str, tuple], policy: str = "recompute") -> pl.DataFram
             "high": high,
             "simultaneous_low": low,
             "simultaneous_high": high,
-            "family": 6,
+            "n_comparisons": 6,
             "n": 400,
             "midpoint_gap": 0.0,
             "smallest_gap": 0.0,
@@ -334,7 +334,7 @@ def test_every_module_has_its_number_and_what_goes_with_it() -> None:
     assert (worst.value, worst.low, worst.high, worst.basis, worst.n) == (0.05, 0.03, 0.07, "examples", 400)
     trunk = of(table, TRUNK)
     assert trunk.name == "error barrier of the trunk at once, P-T/P-T (test, mean baseline)"
-    assert (trunk.value, trunk.basis, trunk.at["moved"]) == (0.05, "examples", "at once")
+    assert (trunk.value, trunk.basis, trunk.at["grouping"]) == (0.05, "examples", "at once")
     assert [item.at["module"] for item in estimates_of(summary, "error_barrier", baseline="mean")] == [
         TRUNK,
         "stem",

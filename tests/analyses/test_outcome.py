@@ -11,7 +11,7 @@ from scipy import stats
 from tests.analyses.test_learning_curves import FLAT, RISING, rows
 from tests.estimates import estimate_of
 from tests.studies import Diverging, Trained, arrays, bound, untrained
-from transferscope.analyses.contract import Unit, checked, checked_summary
+from transferscope.analyses.contract import Task, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves.analysis import LearningCurves
 from transferscope.analyses.outcome.analysis import Outcome, gap_verdict
@@ -22,7 +22,7 @@ from transferscope.measures.metric_difference import gap_over_examples
 from transferscope.networks.evaluate import logits
 from transferscope.study.columns import schema
 
-ANALYSIS = Outcome(draws=200)
+ANALYSIS = Outcome(n_bootstrap=200)
 
 
 def accuracies(context, members, split):
@@ -92,7 +92,7 @@ def test_a_diverged_seed_is_left_out_of_means_and_pairs(plain) -> None:
     ri = tuple(m.model_copy(update={"spec": plain.study.untrained("RI", m.seed + 10)}) for m in members[3:])
     members = (*members[:3], *ri)
     context = Diverging(plain, members[1])
-    found = checked(ANALYSIS, ANALYSIS.measure(Unit(members=members), context).table).filter(pl.col("split") == "test")
+    found = checked(ANALYSIS, ANALYSIS.measure(Task(members=members), context).table).filter(pl.col("split") == "test")
     lost = found.row(by_predicate=(pl.col("variant") == "RI_T") & (pl.col("seed") == 1), named=True)
     assert (lost["value"], lost["loss"], lost["diverged"]) == (None, None, True)
     mean = found.row(by_predicate=(pl.col("level") == "variant") & (pl.col("variant") == "RI_T"), named=True)
@@ -109,7 +109,7 @@ def test_a_diverged_seed_is_left_out_of_means_and_pairs(plain) -> None:
 
 def test_where_a_variant_is_lost_altogether_there_is_no_gap(plain) -> None:
     members = untrained(plain.study, "RI_T 0", "RI_T 1")
-    found = ANALYSIS.measure(Unit(members=members), Diverging(plain, *members)).table
+    found = ANALYSIS.measure(Task(members=members), Diverging(plain, *members)).table
     assert set(found["level"]) == {"network"}
     verdict = ANALYSIS.summarise(found, table_of_curves({})).verdict
     assert verdict == "Undecided: no seed of both P-T and RI-T ended with a defined metric."
@@ -125,7 +125,7 @@ def test_several_labels_are_measured_by_auc(tmp_path) -> None:
         *ri,
         *(m.model_copy(update={"variant": "P_T", "spec": context.study.untrained("RI", m.seed + 5)}) for m in ri),
     )
-    found = checked(ANALYSIS, ANALYSIS.measure(Unit(members=members), context).table).filter(pl.col("split") == "test")
+    found = checked(ANALYSIS, ANALYSIS.measure(Task(members=members), context).table).filter(pl.col("split") == "test")
     literal = {}
     for member in members:
         values, labels = logits(context.network(member.spec), context.batches("test"), context.device)

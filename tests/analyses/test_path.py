@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from tests.analyses.path_units import ANALYSIS, QUICK, units_of
 from tests.estimates import estimate_of
 from tests.studies import Diverging, Trained
-from transferscope.analyses.contract import Unit, checked, checked_summary
+from transferscope.analyses.contract import Task, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.path.analysis import Path
 from transferscope.analyses.path_pairs import KINDS, POSITIVE, again
@@ -19,27 +19,27 @@ from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.linear_path import linear_path
 from transferscope.networks.evaluate import logits
 from transferscope.running.work import TrainJob, do
-from transferscope.training.continued import trained_on
+from transferscope.training.continued_training import continue_training
 
 
 @pytest.fixture(scope="module")
 def measured(trained: Trained):
     """One pair: its table, and the same path by hand."""
-    unit = next(iter(ANALYSIS.units(trained.study, trained.evidence.for_decision())))
+    task = next(iter(ANALYSIS.tasks(trained.study, trained.evidence.for_decision())))
     context = trained.context
-    table = checked(ANALYSIS, ANALYSIS.measure(unit, context).table)
+    table = checked(ANALYSIS, ANALYSIS.measure(task, context).table)
     path = linear_path(
-        *(context.network(member.spec) for member in unit.members),
+        *(context.network(member.spec) for member in task.members),
         {"train": context.batches("train", 50), "test": context.batches("test")},
         evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         alphas=(-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5),
     )
-    return unit, table, path
+    return task, table, path
 
 
 def test_points_are_those_of_the_line(measured, trained: Trained) -> None:
-    unit, table, path = measured
-    assert [member.label for member in unit.members] == ["P-T[0]", "P-T[1]"]
+    task, table, path = measured
+    assert [member.label for member in task.members] == ["P-T[0]", "P-T[1]"]
     groups = np.asarray(trained.context.images().groups)
     for split, limit in (("train", 50), ("test", None)):
         points = table.filter((pl.col("level") == "point") & (pl.col("split") == split))
@@ -76,9 +76,9 @@ def test_points_are_those_of_the_line(measured, trained: Trained) -> None:
 
 
 def test_own_statistics_are_the_networks_own_logits(measured, trained: Trained) -> None:
-    unit, table, _ = measured
+    task, table, _ = measured
     own = table.filter((pl.col("batch_norm") == "own statistics") & (pl.col("split") == "test")).sort("alpha")
-    for member, error in zip(unit.members, own["error"], strict=True):
+    for member, error in zip(task.members, own["error"], strict=True):
         outputs = trained.context.outputs(member.spec, "test")
         assert error == float((outputs.logits.argmax(1) != outputs.labels).double().mean())
 
@@ -107,8 +107,8 @@ def test_barriers_are_those_of_the_points(measured, trained: Trained) -> None:
     assert rows["loss"].null_count() == rows.height
 
 
-def named(units: list[Unit]) -> list[tuple[str, ...]]:
-    return [(unit.settings["pair"], *(member.label for member in unit.members)) for unit in units]
+def named(units: list[Task]) -> list[tuple[str, ...]]:
+    return [(task.settings["pair"], *(member.label for member in task.members)) for task in units]
 
 
 def test_units_are_pairs_of_each_variant_and_the_ruler(trained: Trained) -> None:
@@ -118,7 +118,7 @@ def test_units_are_pairs_of_each_variant_and_the_ruler(trained: Trained) -> None
     assert named(units_of(trained)) == pairs + ruler
     few = [pair for pair in pairs if "3" not in pair[2]]
     assert named(units_of(trained, max_seeds=3)) == few + ruler
-    assert all(ANALYSIS.images(unit, trained.study) > 0 for unit in units_of(trained))
+    assert all(ANALYSIS.forward_passes(task, trained.study) > 0 for task in units_of(trained))
 
 
 @pytest.mark.parametrize("value", ["disjoint", "all"])
@@ -131,7 +131,7 @@ def test_the_known_negative_pair_is_measured_where_it_is_not_asked_for(trained: 
     for settings in ({"pairs": ("P_T/P_T",)}, {"moves": ("trunk",)}):
         *_, positive, negative = units_of(trained, **settings)
         assert named([positive, negative]) == [(POSITIVE, "RI-T[0]"), ("RI-T/RI-T", "RI-T[0]", "RI-T[1]")]
-        assert {unit.settings["role"] for unit in (positive, negative)} == {"ruler"}
+        assert {task.settings["role"] for task in (positive, negative)} == {"ruler"}
         assert negative.settings["moved"] == "all"
 
 
@@ -173,8 +173,8 @@ def test_a_second_run_starts_where_the_first_one_did(trained: Trained, variant: 
 
 
 def test_a_pair_with_a_diverged_end_has_no_path(trained: Trained) -> None:
-    unit = next(iter(ANALYSIS.units(trained.study, trained.evidence.for_decision())))
-    found = ANALYSIS.measure(unit, Diverging(trained.context, unit.members[1])).table
+    task = next(iter(ANALYSIS.tasks(trained.study, trained.evidence.for_decision())))
+    found = ANALYSIS.measure(task, Diverging(trained.context, task.members[1])).table
     assert checked(ANALYSIS, found).height == 0
 
 
@@ -182,14 +182,14 @@ def test_one_seed_has_no_path(plain) -> None:
     from dataclasses import replace
 
     one = replace(plain.study, settings=plain.study.settings.model_copy(update={"seeds": (0,)}))
-    assert Path().inapplicable(one) == "a path between two networks needs at least two seeds"
-    assert Path().inapplicable(plain.study) is None
+    assert Path().skip_reason(one) == "a path between two networks needs at least two seeds"
+    assert Path().skip_reason(plain.study) is None
 
 
 def test_no_extrapolation_is_no_grid_of_equal_points(trained: Trained) -> None:
-    unit = next(iter(ANALYSIS.units(trained.study, trained.evidence.for_decision())))
+    task = next(iter(ANALYSIS.tasks(trained.study, trained.evidence.for_decision())))
     asked = QUICK.model_copy(update={"extrapolate": 0, "outer": 6, "batch_norm": "interpolate"})
-    table = checked(asked, asked.measure(unit, trained.context).table)
+    table = checked(asked, asked.measure(task, trained.context).table)
     line = table.filter(pl.col("batch_norm") == "interpolate").filter(pl.col("level") == "point")
     assert line.filter(pl.col("split") == "test")["alpha"].to_list() == [0.0, 0.5, 1.0]
     # Without recomputation the ends are the networks themselves.
@@ -209,17 +209,17 @@ def test_a_second_run_is_a_training_like_any_other(trained: Trained) -> None:
     own = {m.spec.key for m in tuned_members(study, evidence, ("P_T", "RI_T"))}
     extra = [spec for spec in asked.networks(study, evidence) if spec.key not in own]
     assert len({spec.key for spec in extra}) == 2, "one for each seed"
-    unit = next(iter(asked.units(study, evidence)))
-    second = unit.members[1]
+    task = next(iter(asked.tasks(study, evidence)))
+    second = task.members[1]
     do(TrainJob(trained.context.store.root, study, second.spec, second.label), lambda event: None)
-    table = measure(asked, unit, trained)
+    table = measure(asked, task, trained)
     assert (set(table["a"]), set(table["b"])) == ({"RI-T[0]"}, {"RI-T-again[0]"})
     assert set(table["pair"]) == {"RI-T/RI-T, same init"}
     assert table["l2"].max() > 0
 
 
-def measure(analysis: Path, unit: Unit, trained: Trained) -> pl.DataFrame:
-    return checked(analysis, analysis.measure(unit, trained.context).table)
+def measure(analysis: Path, task: Task, trained: Trained) -> pl.DataFrame:
+    return checked(analysis, analysis.measure(task, trained.context).table)
 
 
 def test_statistics_of_the_first_network_everywhere(trained: Trained) -> None:
@@ -239,17 +239,17 @@ def test_statistics_of_the_first_network_everywhere(trained: Trained) -> None:
 
 
 def test_the_known_positive_pair_is_a_run_and_its_own_next_epoch(trained: Trained) -> None:
-    unit = next(unit for unit in units_of(trained) if len(unit.members) == 1)
-    table = measure(QUICK, unit, trained)
+    task = next(task for task in units_of(trained) if len(task.members) == 1)
+    table = measure(QUICK, task, trained)
     assert set(table["role"]) == {"ruler"}
     assert set(table["a"]) == {"RI-T[0]"}
     assert set(table["b"]) == {"RI-T[0] trained on"}
     rows = table.filter(pl.col("level") == "barrier")
     assert set(rows["points"]) == {5}
     assert rows["l2"][0] > 0, "it did move"
-    assert measure(QUICK, unit, trained).equals(table), "the same to the last bit"
-    faster = QUICK.model_copy(update={"ruler_rate": 0.5})
-    assert measure(faster, unit, trained)["l2"].max() > table["l2"].max()
+    assert measure(QUICK, task, trained).equals(table), "the same to the last bit"
+    faster = QUICK.model_copy(update={"control_rate": 0.5})
+    assert measure(faster, task, trained)["l2"].max() > table["l2"].max()
 
 
 def test_the_run_that_is_trained_on_is_left_as_it_was(trained: Trained) -> None:
@@ -259,7 +259,7 @@ def test_the_run_that_is_trained_on_is_left_as_it_was(trained: Trained) -> None:
     model.stem.train()
     modes = [module.training for module in model.modules()]
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    again_ = trained_on(model, member.spec, context.images(), context.indices("train", 40), 0.1, context.device)
+    again_ = continue_training(model, member.spec, context.images(), context.indices("train", 40), 0.1, context.device)
     assert again_ is model
     assert [module.training for module in model.modules()] == modes
     assert any(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -268,10 +268,10 @@ def test_the_run_that_is_trained_on_is_left_as_it_was(trained: Trained) -> None:
 
 
 def test_best_and_last_epoch_of_one_run(trained: Trained) -> None:
-    unit = units_of(trained, pairs=("RI_T best/last",))[0]
-    table = measure(QUICK, unit, trained)
+    task = units_of(trained, pairs=("RI_T best/last",))[0]
+    table = measure(QUICK, task, trained)
     assert (set(table["a"]), set(table["b"])) == ({"RI-T[0] best"}, {"RI-T[0] last"})
-    spec, context = unit.members[0].spec, trained.context
+    spec, context = task.members[0].spec, trained.context
     best, last = (dict(context.network(spec, epoch).named_parameters()) for epoch in ("best", "last"))
     apart = sum(float((best[n] - last[n]).detach().double().square().sum()) for n in best) ** 0.5
     rows = table.filter(pl.col("level") == "barrier")
@@ -279,11 +279,11 @@ def test_best_and_last_epoch_of_one_run(trained: Trained) -> None:
 
 
 def test_where_only_the_trunk_moves_the_head_is_that_of_the_first(trained: Trained) -> None:
-    unit = units_of(trained, moves=("trunk",))[0]
-    table = measure(QUICK.model_copy(update={"batch_norm": "interpolate"}), unit, trained)
-    assert set(table["moved"]) == {"trunk"}
+    task = units_of(trained, moves=("trunk",))[0]
+    table = measure(QUICK.model_copy(update={"batch_norm": "interpolate"}), task, trained)
+    assert set(table["moves"]) == {"trunk"}
     context = trained.context
-    a, b = (context.network(member.spec) for member in unit.members)
+    a, b = (context.network(member.spec) for member in task.members)
     b.head.load_state_dict(a.head.state_dict())
     values, labels = logits(b, context.batches("test", 20), torch.device("cpu"))
     end = table.filter((pl.col("split") == "test") & (pl.col("alpha") == 1) & (pl.col("level") == "point"))
@@ -296,7 +296,7 @@ def test_where_only_the_trunk_moves_the_head_is_that_of_the_first(trained: Train
     said = asked.summarise(table, Evidence())
     assert any(note.startswith("trunk only: the head is that of the first network") for note in said.notes)
     assert "P-T/P-T (trunk only, head of the first)" in said.verdict
-    barrier = estimate_of(said, "error_barrier", moved="trunk", split="test", baseline="mean")
+    barrier = estimate_of(said, "error_barrier", moves="trunk", split="test", baseline="mean")
     assert barrier.at["pair"] == "P-T/P-T"
     assert barrier.name.startswith("error barrier of P-T/P-T (trunk only, head of the first) (test, mean baseline")
 
@@ -317,6 +317,6 @@ def test_a_refined_path_says_how_fine_it_is_and_a_fast_one_how_far_it_is_off(tra
 
 
 def test_the_unit_names_its_ends(trained: Trained) -> None:
-    unit = units_of(trained)[0]
-    turned = Unit(members=unit.members[::-1], settings=unit.settings)
-    assert turned.key != unit.key, "the pair has a direction: α = 0 is the first"
+    task = units_of(trained)[0]
+    turned = Task(members=task.members[::-1], settings=task.settings)
+    assert turned.key != task.key, "the pair has a direction: α = 0 is the first"

@@ -12,7 +12,7 @@ from tests.reference.lines_reference import first_stable
 from tests.reference.pairs_reference import leave_one_seed_out
 from tests.report.synthetic_pairs import seed_pairs
 from tests.studies import Diverging, Trained, study
-from transferscope.analyses.contract import Unit, checked, checked_summary
+from transferscope.analyses.contract import Task, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.path_in_training.analysis import PathInTraining
 from transferscope.analyses.path_in_training.summary import Connected, connected_from
@@ -30,24 +30,24 @@ ANALYSIS = PathInTraining(
 
 @pytest.fixture(scope="module")
 def units(trained: Trained):
-    return list(ANALYSIS.units(trained.study, trained.evidence.for_decision()))
+    return list(ANALYSIS.tasks(trained.study, trained.evidence.for_decision()))
 
 
 @pytest.fixture(scope="module")
 def table(trained: Trained, units) -> pl.DataFrame:
-    return pl.concat([checked(ANALYSIS, ANALYSIS.measure(unit, trained.context).table) for unit in units])
+    return pl.concat([checked(ANALYSIS, ANALYSIS.measure(task, trained.context).table) for task in units])
 
 
 def test_one_unit_of_each_variant_shares_its_checkpoints(trained: Trained, units) -> None:
-    assert [[member.label for member in unit.members] for unit in units] == [["P-T[0]", "P-T[1]", "P-T[2]"]]
-    assert all(unit.settings == {"epochs": [0, 2, 4]} for unit in units)
+    assert [[member.label for member in task.members] for task in units] == [["P-T[0]", "P-T[1]", "P-T[2]"]]
+    assert all(task.settings == {"epochs": [0, 2, 4]} for task in units)
     evidence = trained.evidence.for_decision()
     across = ANALYSIS.model_copy(update={"lines": ("across",)})
-    both = list(PathInTraining(most=3).units(trained.study, evidence))
-    assert [unit.settings["epochs"] for unit in both] == [[0, 2, 4]] * 2
-    assert [len(unit.members) for unit in both] == [4, 4]
+    both = list(PathInTraining(max_epochs=3).tasks(trained.study, evidence))
+    assert [task.settings["epochs"] for task in both] == [[0, 2, 4]] * 2
+    assert [len(task.members) for task in both] == [4, 4]
     one, two, three = (
-        across.images(Unit(members=units[0].members[:count], settings=units[0].settings), trained.study)
+        across.images(Task(members=units[0].members[:count], settings=units[0].settings), trained.study)
         for count in (1, 2, 3)
     )
     assert three - two == 2 * (two - one) - one, "three pairs of three runs"
@@ -55,7 +55,7 @@ def test_one_unit_of_each_variant_shares_its_checkpoints(trained: Trained, units
 
 def test_every_line_is_the_one_between_its_checkpoints(trained: Trained, units, table: pl.DataFrame) -> None:
     context = trained.context
-    specs = {member.label: member.spec for unit in units for member in unit.members}
+    specs = {member.label: member.spec for task in units for member in task.members}
     data = {"test": context.batches("test")}
     groups = np.asarray(context.images().groups)[context.indices("test")]
     keys = ["line", "a", "epoch_a", "b", "epoch_b", "epoch"]
@@ -90,7 +90,7 @@ def test_every_line_is_the_one_between_its_checkpoints(trained: Trained, units, 
             assert row["barrier"] == pytest.approx(height.value, abs=1e-12)
             assert (row["low"], row["high"]) == pytest.approx((height.interval.low, height.interval.high))
             assert row["simultaneous_high"] == pytest.approx(getattr(wide, row["baseline"]).interval.high)
-            assert row["family"] == family
+            assert row["n_comparisons"] == family
             assert row["l2"] == pytest.approx(path.distance)
 
 
@@ -114,9 +114,9 @@ def test_each_checkpoint_is_read_once(trained: Trained, units, monkeypatch: pyte
 
     monkeypatch.setattr(Context, "state", counted)
     few = ANALYSIS.model_copy(update={"train_images": 20, "test_images": 20, "epochs": None})
-    (unit, *_) = few.units(trained.study, trained.evidence.for_decision())
-    few.measure(unit, trained.context)
-    runs = {member.spec.key for member in unit.members}
+    (task, *_) = few.tasks(trained.study, trained.evidence.for_decision())
+    few.measure(task, trained.context)
+    runs = {member.spec.key for member in task.members}
     assert {key: count for key, count in read.items() if key[0] in runs} == {
         (run, epoch): 1 for run in runs for epoch in (1, 2, 3, 4)
     }  # epoch 0 is made anew from P, which is read once for each run
@@ -129,7 +129,7 @@ def test_the_line_from_start_to_end_is_walked_once(trained: Trained, units, tabl
     starts = one.filter((pl.col("line") == "start") & (pl.col("epoch") == 4))
     assert ends["loss"].to_list() == starts["loss"].to_list()
     alone = ANALYSIS.model_copy(update={"lines": ("start",)})
-    last = Unit(members=units[0].members[2:], settings=units[0].settings)
+    last = Task(members=units[0].members[2:], settings=units[0].settings)
     found = alone.measure(last, trained.context).table
     again = found.filter((pl.col("line") == "start") & (pl.col("epoch") == 4) & (pl.col("level") == "point"))
     assert again["loss"].to_list() == starts["loss"].to_list()
@@ -155,14 +155,14 @@ def test_a_study_that_cannot_have_it_is_told_why(plain: Context, tmp_path) -> No
     recipe = settings.training.recipe.model_copy(update={"keep": "none"})
     training = settings.training.model_copy(update={"recipe": recipe})
     keeps_none = replace(plain.study, settings=settings.model_copy(update={"training": training}))
-    assert "set training.recipe.keep to all" in (PathInTraining().inapplicable(keeps_none) or "")
-    assert PathInTraining().inapplicable(plain.study) is None
+    assert "set training.recipe.keep to all" in (PathInTraining().skip_reason(keeps_none) or "")
+    assert PathInTraining().skip_reason(plain.study) is None
     one = replace(plain.study, settings=settings.model_copy(update={"seeds": (0,)}))
-    assert PathInTraining().inapplicable(one) is None
-    assert PathInTraining(lines=("across",)).inapplicable(one) == (
+    assert PathInTraining().skip_reason(one) is None
+    assert PathInTraining(lines=("across",)).skip_reason(one) == (
         "a line between two runs needs at least two seeds; lines: [end, start] do with one"
     )
-    assert PathInTraining(lines=("across",), max_seeds=1).inapplicable(plain.study) is not None
+    assert PathInTraining(lines=("across",), max_seeds=1).skip_reason(plain.study) is not None
     with pytest.raises(ValueError, match=r"does not keep 9 \(it has 0, 1, 2, 3, 4\)"):
         study(tmp_path, analyses=[{"path_in_training": {"epochs": [9]}}])
 
@@ -268,7 +268,7 @@ def barriers(line: str, *runs: list[tuple], policy: str = "recompute") -> pl.Dat
             "high": high,
             "simultaneous_low": low,
             "simultaneous_high": high,
-            "family": 3,
+            "n_comparisons": 3,
             "n": 400,
             "midpoint_gap": 0.0,
             "smallest_gap": 0.0,

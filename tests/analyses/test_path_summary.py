@@ -35,7 +35,7 @@ def rows_of(*losses, alphas=(-0.5, 0.0, 0.5, 1.0)) -> pl.DataFrame:
     points = tuple(point(values) for values in losses)
     path = LinearPath(alphas, 2.0, "no batch norm", {"test": points}, {"test": (points[1], points[3])})
     base = {"pair": "P-T/P-T", "a": "P-T[0]", "b": "P-T[1]", "seed_a": 0, "seed_b": 1, "split": "test"}
-    base |= {"role": "pair", "moved": "all"}
+    base |= {"role": "pair", "moves": "all"}
     made = pl.DataFrame([{**base, **row} for row in path_rows(path, "test", None)], schema=schema(Path.columns))
     return checked(ANALYSIS, made)
 
@@ -81,8 +81,8 @@ def barriers(*values: tuple, pair: str = "P-T/P-T", lost_loss: bool = False, see
     own = seeds or seed_pairs(max(1, len(values)))
     rows = [
         {
-            "level": "barrier", "pair": name, "moved": "all", "role": "pair" if name == pair else "ruler",
-            "a": f"a{own[k][0]}", "b": f"b{own[k][1]}", "points": 13, "equivalent": 49, "bracket": 0.02, "open": 0,
+            "level": "barrier", "pair": name, "moves": "all", "role": "pair" if name == pair else "ruler",
+            "a": f"a{own[k][0]}", "b": f"b{own[k][1]}", "points": 13, "equivalent": 49, "search_interval": 0.02, "open": 0,
             "seed_a": own[k][0], "seed_b": own[k][1], "n": None if low is None else 400,
             "split": split, "batch_norm": "recompute", "examples": 400,
             "alpha": 0.5, "l2": 1.0, "quantity": quantity, "baseline": baseline,
@@ -105,7 +105,7 @@ def said(*values: tuple, **made) -> Summary:
 
 def judged(summary: Summary, pair: str = "P-T/P-T", role: str = "pair", **at: str) -> Estimate:
     """The barrier that is judged, or another one by its coordinates."""
-    where = {"split": "test", "baseline": "mean", "moved": "all", "batch_norm": "batch norm recomputed"} | at
+    where = {"split": "test", "baseline": "mean", "moves": "all", "batch_norm": "batch norm recomputed"} | at
     return estimate_of(summary, "error_barrier", pair=pair, role=role, **where)
 
 
@@ -173,7 +173,9 @@ def test_a_coarse_grid_is_noted() -> None:
     table = barriers((0.005, 0.0, 0.015))
     few = "fewer than 25 points between the ends: a narrow barrier may be missed"
     assert few not in ONE.summarise(table, Evidence()).notes, "13 points that stand for 49"
-    even = table.with_columns(pl.lit(None, pl.Int64).alias("equivalent"), pl.lit(None, pl.Float64).alias("bracket"))
+    even = table.with_columns(
+        pl.lit(None, pl.Int64).alias("equivalent"), pl.lit(None, pl.Float64).alias("search_interval")
+    )
     assert few in ONE.summarise(even, Evidence()).notes
     notes = ONE.summarise(table, Evidence()).notes
     assert any(note.startswith("batch-norm statistics recomputed at every point") for note in notes)
@@ -256,7 +258,7 @@ def test_two_random_starts_without_a_barrier_are_a_finding_where_a_run_is_connec
 
 
 def test_per_distance_comes_with_its_warning() -> None:
-    at = {"pair": "P-T/P-T", "moved": "all", "split": "test", "baseline": "mean"}
+    at = {"pair": "P-T/P-T", "moves": "all", "split": "test", "baseline": "mean"}
     found = estimate_of(said((0.01, 0.0, 0.03)), "error_barrier_per_l2", **at)
     assert (found.value, found.unit, found.low) == (0.01, "1 per ℓ2", None)
     assert "not scale-free: quadratic effects grow as the square of the distance" in found.note
@@ -269,7 +271,7 @@ def lines(*pairs: tuple[str, int, float, float]) -> pl.DataFrame:
     """Points of lines whose loss is h·α(1−α), of (pair, seed, length, h)."""
     rows = [
         {
-            "level": "point", "role": "pair", "pair": pair, "moved": "all", "a": "a", "b": "b", "seed_a": seed,
+            "level": "point", "role": "pair", "pair": pair, "moves": "all", "a": "a", "b": "b", "seed_a": seed,
             "seed_b": seed + 1, "split": "test", "batch_norm": "recompute", "examples": 9, "alpha": k / 40,
             "l2": k / 40 * length, "loss": 1 + height * k / 40 * (1 - k / 40), "error": 0.1,
         }

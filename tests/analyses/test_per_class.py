@@ -7,13 +7,13 @@ import polars as pl
 import pytest
 
 from tests.studies import arrays, bound, untrained
-from transferscope.analyses.contract import Unit, checked
+from transferscope.analyses.contract import Task, checked
 from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.analyses.outcome.per_class import class_rows
 from transferscope.analyses.predictions import Judgements
 from transferscope.study.columns import schema
 
-ANALYSIS = Outcome(draws=100)
+ANALYSIS = Outcome(n_bootstrap=100)
 
 
 def table(judgements: Judgements, said: Iterable[Iterable[int]], other: Iterable[Iterable[int]] = ()) -> pl.DataFrame:
@@ -118,7 +118,7 @@ def test_the_four_networks_know_their_classes(tmp_path, multi: bool) -> None:
     context = bound(tmp_path, target=data)
     ri = untrained(context.study, "RI_T 0", "RI_T 1")
     members = (*ri, *(m.model_copy(update={"variant": "P_T"}) for m in ri))
-    found = checked(ANALYSIS, ANALYSIS.measure(Unit(members=members), context).table)
+    found = checked(ANALYSIS, ANALYSIS.measure(Task(members=members), context).table)
     classes = found.filter(pl.col("level") == "class")
     assert set(classes["split"]) == {"test"}
     assert set(classes["variant"]) == {"P_T", "RI_T"}

@@ -12,42 +12,42 @@ from tests.estimates import estimate_of
 from tests.studies import Diverging, Trained
 from transferscope.analyses.contract import checked, checked_summary
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.plane.analysis import Plane
+from transferscope.analyses.plane.analysis import PlaneAnalysis
 from transferscope.measures.standard_error import standard_error
 from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.landscape.plane import plane_through
 from transferscope.networks.batchnorm import recompute
 from transferscope.study.columns import schema
 
-ANALYSIS = Plane(resolution=5, batch_norm_images=40, train_images=40, test_images=30, reach=0.5)
+ANALYSIS = PlaneAnalysis(resolution=5, batch_norm_images=40, train_images=40, test_images=30, extent=0.5)
 
 
-def units(trained: Trained, analysis: Plane = ANALYSIS):
-    return list(analysis.units(trained.study, trained.evidence.for_decision()))
+def units(trained: Trained, analysis: PlaneAnalysis = ANALYSIS):
+    return list(analysis.tasks(trained.study, trained.evidence.for_decision()))
 
 
 @pytest.fixture(scope="module")
 def tables(trained: Trained) -> dict[str, pl.DataFrame]:
-    found = [checked(ANALYSIS, ANALYSIS.measure(unit, trained.context).table) for unit in units(trained)[1:3]]
+    found = [checked(ANALYSIS, ANALYSIS.measure(task, trained.context).table) for task in units(trained)[1:3]]
     return {"through": found[0], "around": found[1]}
 
 
 def test_planes_go_through_the_first_seeds(trained: Trained) -> None:
-    assert [[member.label for member in unit.members] for unit in units(trained)] == [
+    assert [[member.label for member in task.members] for task in units(trained)] == [
         ["P[0]", "P-T[0]", "P-T[1]"], ["P-T[0]", "P-T[1]", "RI-T[0]"], ["P-T[0]"], ["RI-T[0]"],
     ]  # fmt: skip
-    assert Plane().planes((7,)) == (("P[7]", "P_T[7]", "RI_T[7]"), ("P_T[7]",), ("RI_T[7]",))
-    asked = Plane(through=(("RI[0]", "P-T[3]", "RI_T[2]"),), around=())
-    assert [[member.label for member in unit.members] for unit in units(trained, asked)] == [
+    assert PlaneAnalysis().planes((7,)) == (("P[7]", "P_T[7]", "RI_T[7]"), ("P_T[7]",), ("RI_T[7]",))
+    asked = PlaneAnalysis(via=(("RI[0]", "P-T[3]", "RI_T[2]"),), center=())
+    assert [[member.label for member in task.members] for task in units(trained, asked)] == [
         ["RI[0]", "P-T[3]", "RI-T[2]"]
     ]
-    assert ANALYSIS.images(units(trained)[0], trained.study) == (25 + 6) * (80 + 40 + 30)
+    assert ANALYSIS.forward_passes(units(trained)[0], trained.study) == (25 + 6) * (80 + 40 + 30)
 
 
 def test_rows_are_the_plane(tables, trained: Trained) -> None:
-    unit, context = units(trained)[1], trained.context
+    task, context = units(trained)[1], trained.context
     direct = plane_through(
-        [context.network(member.spec) for member in unit.members],
+        [context.network(member.spec) for member in task.members],
         {"train": context.batches("train", 40), "test": context.batches("test", 30)},
         evaluation=Evaluation(recompute_on=context.mixed_batches("train", 40), device="cpu"),
         resolution=5,
@@ -67,8 +67,8 @@ def test_rows_are_the_plane(tables, trained: Trained) -> None:
 def test_marks_are_the_networks_themselves(tables, trained: Trained) -> None:
     context = trained.context
     groups = np.asarray(context.images().groups)[context.indices("test", 30)]
-    for unit, table in zip(units(trained)[1:3], (tables["through"], tables["around"]), strict=True):
-        for member in unit.members:
+    for task, table in zip(units(trained)[1:3], (tables["through"], tables["around"]), strict=True):
+        for member in task.members:
             marks = table.filter((pl.col("network") == member.label) & (pl.col("split") == "test"))
             own = context.network(member.spec)
             redone = copy.deepcopy(own)
@@ -88,8 +88,8 @@ def test_marks_are_the_networks_themselves(tables, trained: Trained) -> None:
 
 
 def test_a_plane_with_a_diverged_network_is_not_measured(trained: Trained) -> None:
-    unit = units(trained)[1]
-    found = ANALYSIS.measure(unit, Diverging(trained.context, unit.members[2])).table
+    task = units(trained)[1]
+    found = ANALYSIS.measure(task, Diverging(trained.context, task.members[2])).table
     assert checked(ANALYSIS, found).height == 0
     assert ANALYSIS.summarise(found, Evidence()).verdict == "Not measured: a network of every plane diverged."
 
@@ -118,7 +118,7 @@ def test_notes_say_what_a_reader_must_know(tables) -> None:
     notes = ANALYSIS.summarise(off, Evidence()).notes
     assert "batch-norm statistics were not recomputed: these values are artefacts" in notes
     assert "untrained networks have the head of their seed, which nobody trained" in notes
-    moved = Plane(one_dimensional="normalise").summarise(tables["around"], Evidence()).notes
+    moved = PlaneAnalysis(norm_and_bias="normalise").summarise(tables["around"], Evidence()).notes
     assert any("biases and parameters of norms are one filter each" in note for note in moved)
 
 
@@ -126,32 +126,36 @@ def test_notes_say_what_a_reader_must_know(tables) -> None:
     ("settings", "match"),
     [
         ({"resolution": 8}, "resolution must be odd"),
-        ({"through": (), "around": ()}, "there is no plane"),
-        ({"around": ("Q_T[0]",)}, "'Q_T\\[0\\]' is no network"),
-        ({"through": (("P_T", "P[0]", "RI[0]"),)}, "'P_T' is no network"),
-        ({"through": (("P[0]", "P[0]", "RI[0]"),)}, "three different networks"),
-        ({"through": (("P_T[0]", "P-T[0]", "RI[0]"),)}, "three different networks"),
+        ({"via": (), "center": ()}, "there is no plane"),
+        ({"center": ("Q_T[0]",)}, "'Q_T\\[0\\]' is no network"),
+        ({"via": (("P_T", "P[0]", "RI[0]"),)}, "'P_T' is no network"),
+        ({"via": (("P[0]", "P[0]", "RI[0]"),)}, "three different networks"),
+        ({"via": (("P_T[0]", "P-T[0]", "RI[0]"),)}, "three different networks"),
     ],
 )
 def test_settings_that_do_not_hold_together(settings: dict, match: str) -> None:
     with pytest.raises(ValidationError, match=match):
-        Plane(**settings)
+        PlaneAnalysis(**settings)
 
 
 def test_names_have_one_spelling() -> None:
-    assert Plane(around=("P-T[1]",)).key == Plane(around=("P_T[1]",)).key != Plane(around=("P_T[2]",)).key
+    assert (
+        PlaneAnalysis(center=("P-T[1]",)).key
+        == PlaneAnalysis(center=("P_T[1]",)).key
+        != PlaneAnalysis(center=("P_T[2]",)).key
+    )
 
 
 def test_networks_are_of_the_studys_seeds(plain) -> None:
     study = replace(plain.study).settings
-    assert Plane().misfit(study) is None
-    assert Plane(around=("P_T[9]",)).misfit(study) == "P_T[9]: the study has the seeds 0, 1, 2, 3"
+    assert PlaneAnalysis().check_study(study) is None
+    assert PlaneAnalysis(center=("P_T[9]",)).check_study(study) == "P_T[9]: the study has the seeds 0, 1, 2, 3"
 
 
 def test_a_loss_that_is_not_finite_is_a_null(trained: Trained) -> None:
-    far = Plane(through=(), around=("P_T[0]",), reach=1e25, resolution=5, batch_norm_images=40, train_images=40,
+    far = PlaneAnalysis(via=(), center=("P_T[0]",), extent=1e25, resolution=5, batch_norm_images=40, train_images=40,
                 test_images=30)  # fmt: skip
     table = checked(far, far.measure(units(trained, far)[0], trained.context).table)
     points = table.filter(pl.col("level") == "point")
     assert points["error"].null_count() == 0
-    assert points.schema == schema(Plane.columns)
+    assert points.schema == schema(PlaneAnalysis.columns)

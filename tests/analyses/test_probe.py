@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tests.estimates import estimate_of, estimates_of
 from tests.studies import Diverging, Trained, bound, untrained
-from transferscope.analyses.contract import Unit, checked, checked_summary
+from transferscope.analyses.contract import Task, checked, checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.probe.analysis import GAPS, Probe
 from transferscope.context.context import Context
@@ -19,18 +19,18 @@ from transferscope.errors import MeasureError
 from transferscope.methods.similarity.linear_probe import linear_probe
 from transferscope.networks.features import FEATURES
 
-PROBE = Probe(draws=100, penalties=(1.0, 0.1, 0.01, 0.001), max_seeds=3)
+PROBE = Probe(n_bootstrap=100, penalties=(1.0, 0.1, 0.01, 0.001), max_seeds=3)
 
 
 @pytest.fixture(scope="module")
 def table(trained: Trained) -> pl.DataFrame:
-    units = PROBE.units(trained.study, trained.evidence)
-    return pl.concat([checked(PROBE, PROBE.measure(unit, trained.context).table) for unit in units])
+    units = PROBE.tasks(trained.study, trained.evidence)
+    return pl.concat([checked(PROBE, PROBE.measure(task, trained.context).table) for task in units])
 
 
 def test_every_probe_against_scikit_learn(table: pl.DataFrame, trained: Trained) -> None:
     context = trained.context
-    members = {(m.variant, m.seed): m for unit in PROBE.units(trained.study, trained.evidence) for m in unit.members}
+    members = {(m.variant, m.seed): m for task in PROBE.tasks(trained.study, trained.evidence) for m in task.members}
     networks = table.filter(pl.col("level") == "network")
     assert networks.height == 3 * 10
     labels = {split: context.labels(split).numpy() for split in ("train", "validation", "test")}
@@ -82,9 +82,9 @@ def test_levels_and_intervals(table: pl.DataFrame) -> None:
 
 
 def test_one_unit_a_part_and_images_counted_once(trained: Trained) -> None:
-    units = list(PROBE.units(trained.study, trained.evidence))
-    assert [unit.settings["module"] for unit in units] == ["stem", "block", FEATURES]
-    assert [PROBE.images(unit, trained.study) for unit in units] == [30_000, 0, 0]
+    units = list(PROBE.tasks(trained.study, trained.evidence))
+    assert [task.settings["module"] for task in units] == ["stem", "block", FEATURES]
+    assert [PROBE.forward_passes(task, trained.study) for task in units] == [30_000, 0, 0]
     assert {m.label for m in units[0].members} == {
         "P[0]", *(f"{v}[{s}]" for v in ("RI", "RI-T", "P-T") for s in range(3))
     }  # fmt: skip
@@ -95,15 +95,15 @@ def test_features_are_computed_once(trained: Trained, monkeypatch: pytest.Monkey
         raise AssertionError("the features lie in the store")
 
     monkeypatch.setattr(Context, "network", never)
-    unit = next(iter(PROBE.units(trained.study, trained.evidence)))
-    again = PROBE.measure(unit, trained.context).table
+    task = next(iter(PROBE.tasks(trained.study, trained.evidence)))
+    again = PROBE.measure(task, trained.context).table
     assert checked(PROBE, again).equals(table.filter(pl.col("module") == "stem"))
 
 
 def test_a_diverged_network_is_left_out(trained: Trained) -> None:
-    unit = next(iter(PROBE.units(trained.study, trained.evidence)))
-    lost = next(member for member in unit.members if member.label == "RI-T[1]")
-    rows = checked(PROBE, PROBE.measure(unit, Diverging(trained.context, lost)).table)
+    task = next(iter(PROBE.tasks(trained.study, trained.evidence)))
+    lost = next(member for member in task.members if member.label == "RI-T[1]")
+    rows = checked(PROBE, PROBE.measure(task, Diverging(trained.context, lost)).table)
     assert rows.filter((pl.col("variant") == "RI_T") & (pl.col("seed") == 1)).is_empty()
     gap = rows.filter((pl.col("variant") == "P_T − RI_T") & (pl.col("basis") != "examples"))
     assert gap["n"].to_list() == [2]
@@ -147,7 +147,7 @@ def test_without_an_interval_over_seeds_the_examples_speak(table, n, flag, neede
 
 
 def test_what_cannot_be_probed_has_a_reason(trained: Trained) -> None:
-    unit = next(iter(PROBE.units(trained.study, trained.evidence)))
+    task = next(iter(PROBE.tasks(trained.study, trained.evidence)))
 
     class Unusable(Context):
         def features(self, *args, **kwargs):
@@ -155,7 +155,7 @@ def test_what_cannot_be_probed_has_a_reason(trained: Trained) -> None:
             return dataclasses.replace(found, tables={}, unusable={"stem": "its output has shape (7,)"})
 
     context = Unusable(trained.context.store, trained.study)
-    table = checked(PROBE, PROBE.measure(unit, context).table)
+    table = checked(PROBE, PROBE.measure(task, context).table)
     assert set(table["level"]) == {"network"}
     assert table["value"].null_count() == table.height
     summary = PROBE.summarise(table, Evidence())
@@ -168,7 +168,7 @@ def test_what_cannot_be_probed_has_a_reason(trained: Trained) -> None:
             tables = {name: torch.full_like(values, torch.inf) for name, values in found.tables.items()}
             return dataclasses.replace(found, tables=tables)
 
-    table = checked(PROBE, PROBE.measure(unit, Infinite(trained.context.store, trained.study)).table)
+    table = checked(PROBE, PROBE.measure(task, Infinite(trained.context.store, trained.study)).table)
     assert set(table["note"]) == {"features are not finite"}
 
 
@@ -178,8 +178,8 @@ def test_several_labels_are_probed_by_auc(tmp_path) -> None:
     data = arrays(tmp_path / "multi", 150, 3, multi=True)
     context = bound(tmp_path, target={"data": data, "image_size": SIZE}, seeds=[0])
     members = untrained(context.study, "P 0", "RI 0")
-    unit = Unit(members=members, settings={"module": "stem", "position": 0, "places": 1})
-    table = checked(PROBE, PROBE.measure(unit, _pretrained(context)).table)
+    task = Task(members=members, settings={"module": "stem", "position": 0, "places": 1})
+    table = checked(PROBE, PROBE.measure(task, _pretrained(context)).table)
     assert set(table["metric"]) == {"auc"}
     assert table.filter(pl.col("level") == "network")["value"].is_between(0.3, 1).all()
 

@@ -10,10 +10,10 @@ import pytest
 
 from tests.studies import Trained
 from transferscope.analyses.contract import checked_summary
-from transferscope.analyses.distance.analysis import Distance
+from transferscope.analyses.distance.analysis import DistanceAnalysis
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.finished import finished_table
-from transferscope.analyses.reuse.analysis import MEASUREMENTS, Reuse
+from transferscope.analyses.reuse.analysis import MEASUREMENTS, ReuseAnalysis
 from transferscope.analyses.similarity.analysis import Similarity
 from transferscope.context.context import Context
 from transferscope.errors import StoreError
@@ -22,7 +22,7 @@ from transferscope.running.results import Results
 from transferscope.running.run import run_study
 from transferscope.study.registry import parse_analysis
 
-PROBE = {"probe": {"draws": 100, "penalties": [1.0, 0.1]}}
+PROBE = {"probe": {"n_bootstrap": 100, "penalties": [1.0, 0.1]}}
 
 
 @pytest.fixture(scope="module")
@@ -124,21 +124,21 @@ def test_a_gain_that_may_be_nothing_is_undecided(joined: Results) -> None:
         pl.when(pl.col("measurement") == "probe_gain").then(0.1).otherwise(pl.col("simultaneous_low"))
         .alias("simultaneous_low")
     )  # fmt: skip
-    assert "offering more than random features, undecided:" in Reuse().summarise(unsure, Evidence()).verdict
-    assert "offering more than random features: " in Reuse().summarise(sure, Evidence()).verdict
+    assert "offering more than random features, undecided:" in ReuseAnalysis().summarise(unsure, Evidence()).verdict
+    assert "offering more than random features: " in ReuseAnalysis().summarise(sure, Evidence()).verdict
     nothing = rows.with_columns(pl.lit(None, pl.Float64).alias("value"))
-    assert Reuse().summarise(nothing, Evidence()).verdict == "Undecided: no module has a value."
+    assert ReuseAnalysis().summarise(nothing, Evidence()).verdict == "Undecided: no module has a value."
     few = rows.filter(~pl.col("measurement").str.starts_with("transplant"))
-    assert any("name `transplant`" in note for note in Reuse().summarise(few, Evidence()).notes)
+    assert any("name `transplant`" in note for note in ReuseAnalysis().summarise(few, Evidence()).notes)
 
 
 def test_it_reads_what_the_study_asks_for_where_it_fits(joined: Results, trained: Trained) -> None:
     study = trained.study
     asked = {analysis.name: analysis for analysis in study.settings.analyses}
-    needs = list(Reuse().needs(study))
+    needs = list(ReuseAnalysis().needs(study))
     assert asked["similarity"] in needs
-    assert Distance() in needs
-    stages = list(Reuse(granularity="stage").needs(study))
+    assert DistanceAnalysis() in needs
+    stages = list(ReuseAnalysis(granularity="stage").needs(study))
     assert Similarity(granularity="stage") in stages
     assert not any(need.name == "transplant" for need in stages)
 

@@ -10,7 +10,7 @@ import torch
 from tests.estimates import estimate_of, estimates_of
 from tests.studies import SIZE, Diverging
 from transferscope.analyses.contract import checked, checked_summary
-from transferscope.analyses.criticality.analysis import Criticality
+from transferscope.analyses.criticality.analysis import CriticalityAnalysis
 from transferscope.analyses.rewind import rows as rewind_rows
 from transferscope.analyses.rewind.analysis import Rewind, published_rows
 from transferscope.analyses.rewind.plot import chart, figures
@@ -30,13 +30,13 @@ GROUP = ("stem", "head")
 
 def measured(trained, analysis, context=None):
     evidence = trained.evidence.for_decision()
-    units = list(analysis.units(trained.study, evidence))
-    return pl.concat(checked(analysis, analysis.measure(unit, context or trained.context).table) for unit in units)
+    units = list(analysis.tasks(trained.study, evidence))
+    return pl.concat(checked(analysis, analysis.measure(task, context or trained.context).table) for task in units)
 
 
 @pytest.fixture(scope="module")
 def found(trained):
-    analysis = Rewind(also=("random", "epochs"), groups=(GROUP,), published="chexpert", **SETTINGS)
+    analysis = Rewind(rewind_to=("random", "epochs"), groups=(GROUP,), published="chexpert", **SETTINGS)
     return analysis, measured(trained, analysis)
 
 
@@ -45,15 +45,15 @@ def test_every_module_of_every_network_has_its_rows(found) -> None:
     own = table.filter(pl.col("origin") == "study")
     assert own.filter(pl.col("level") == "final").height == own.filter(pl.col("level") == "own").height == 6 * 2
     modules = own.filter(pl.col("level") == "module")
-    assert modules.select("network", "module", "to", "epoch", "split").is_duplicated().sum() == 0
+    assert modules.select("network", "module", "target_value", "epoch", "split").is_duplicated().sum() == 0
     assert modules.height == 6 * 3 * 2 * (2 + 3)  # networks, modules, splits, values (epochs 1, 2, 3)
     groups = own.filter(pl.col("level") == "group")["module"].unique(maintain_order=True).to_list()
     assert groups == ["stem + head", ALL]
-    assert set(modules["family"]) == {3}
+    assert set(modules["n_comparisons"]) == {3}
     test = modules.filter(pl.col("split") == "test")
     assert (test["simultaneous_low"] <= test["low"]).all()
     assert (test["high"] <= test["simultaneous_high"]).all()
-    assert (test["upper"] <= test["simultaneous_high"]).all()
+    assert (test["upper_one_sided"] <= test["simultaneous_high"]).all()
 
 
 @pytest.mark.parametrize("variant", ["P_T", "RI_T"])
@@ -82,12 +82,14 @@ def test_it_is_what_the_function_gives(found, trained, variant) -> None:
         assert rows.filter(pl.col("level") == "final")["metric"][0] == alone.final[split].metric
         for item in alone.rewound:
             same = pl.col("epoch").is_null() if item.epoch is None else pl.col("epoch") == item.epoch
-            (row,) = rows.filter((pl.col("module") == item.name) & (pl.col("to") == item.to) & same).to_dicts()
+            (row,) = rows.filter(
+                (pl.col("module") == item.name) & (pl.col("target_value") == item.to) & same
+            ).to_dicts()
             assert row["metric"] == item.points[split].metric
-            assert row["moved"] == item.distance
+            assert row["displacement"] == item.distance
             assert row["drop"] == pytest.approx(alone.final[split].metric - item.points[split].metric)
     heads = table.filter((pl.col("network") == "P-T[1]") & (pl.col("module") == "head") & (pl.col("split") == "test"))
-    by = {row["to"]: row["metric"] for row in heads.filter(pl.col("to") != "epoch").to_dicts()}
+    by = {row["target_value"]: row["metric"] for row in heads.filter(pl.col("target_value") != "epoch").to_dicts()}
     assert by["initial"] == by["random"]  # P-T's head starts where RI's does
 
 
@@ -99,28 +101,29 @@ def test_the_summary_says_what_it_rests_on(found) -> None:
     for to in ("initial", "random"):
         for variant in ("P_T", "RI_T"):
             of = {
-                item.at["module"]: item for item in estimates_of(summary, "drop", variant=variant, to=to, split="test")
+                item.at["module"]: item
+                for item in estimates_of(summary, "drop", variant=variant, target_value=to, split="test")
             }
             assert list(of) == ["stem", "block", "head", "stem + head", ALL]
             assert [item.n_comparisons for item in of.values()] == [3, 3, 3, 1, 1]
             assert {item.verdict for item in of.values()} <= {"kept", "lost", "undecided"}
-    gap = estimate_of(summary, "mean_drop_gap", variant="P_T", rival="RI_T", to="initial")
+    gap = estimate_of(summary, "mean_drop_gap", variant="P_T", rival="RI_T", target_value="initial")
     rows = table.filter(
-        (pl.col("origin") == "study") & (pl.col("level") == "module") & (pl.col("to") == "initial")
+        (pl.col("origin") == "study") & (pl.col("level") == "module") & (pl.col("target_value") == "initial")
         & (pl.col("split") == "test")
     )  # fmt: skip
     means = {v: rows.filter(pl.col("variant") == v)["drop"].mean() for v in ("P_T", "RI_T")}
     assert gap.value == pytest.approx(means["P_T"] - means["RI_T"])
-    assert estimate_of(summary, "mean_drop", variant="P_T", to="initial").value == pytest.approx(means["P_T"])
+    assert estimate_of(summary, "mean_drop", variant="P_T", target_value="initial").value == pytest.approx(means["P_T"])
     assert gap.name == "P-T − RI-T: mean drop over modules, put back to its initial value (test)"
     assert "batch-norm statistics recomputed" in " ".join(summary.notes)
 
 
-def rows_of(values, judged="undecided", module="a", **more):
+def rows_of(values, verdict="undecided", module="a", **more):
     return [
-        {"module": module, "variant": "P_T", "to": "initial", "position": 0, "seed": seed, "drop": value,
+        {"module": module, "variant": "P_T", "target_value": "initial", "position": 0, "seed": seed, "drop": value,
          "low": value - 0.01, "high": value + 0.01, "simultaneous_low": value - 0.02, "simultaneous_high": value + 0.02,
-         "n": 100, "judged": judged, **more}
+         "n": 100, "verdict": verdict, **more}
         for seed, value in enumerate(values)
     ]  # fmt: skip
 
@@ -144,10 +147,10 @@ def test_three_seeds_are_judged_over_seeds_fewer_by_what_networks_agree_on() -> 
     assert (family.low, family.high, family.n_comparisons) == (alone.low, alone.high, 8)
 
 
-@pytest.mark.parametrize("judged", ["kept", "undecided"])
-def test_equal_drops_of_all_seeds_are_judged_by_the_examples(judged) -> None:
-    (item,) = drops(pl.DataFrame(rows_of([0.0, 0.0, 0.0], judged)), 0.005)
-    assert (item.verdict, item.basis, item.n, item.flags) == (judged, "examples", 100, ("no_spread",))
+@pytest.mark.parametrize("verdict", ["kept", "undecided"])
+def test_equal_drops_of_all_seeds_are_judged_by_the_examples(verdict) -> None:
+    (item,) = drops(pl.DataFrame(rows_of([0.0, 0.0, 0.0], verdict)), 0.005)
+    assert (item.verdict, item.basis, item.n, item.flags) == (verdict, "examples", 100, ("no_spread",))
     assert (item.low, item.high, item.simultaneous_high) == (-0.01, 0.01, 0.02)
     # Where examples give no limits either, nothing is shown.
     none = {"low": None, "high": None, "simultaneous_low": None, "simultaneous_high": None}
@@ -156,11 +159,11 @@ def test_equal_drops_of_all_seeds_are_judged_by_the_examples(judged) -> None:
     assert (item.verdict, item.low, item.basis) == ("undecided", None, None)
 
 
-@pytest.mark.parametrize(("metric", "distance", "judged"), [
+@pytest.mark.parametrize(("metric", "distance", "verdict"), [
     ("top1", 1.0, "undecided"), ("auc", 1.0, "undecided"), ("top1", 0.0, "kept"), ("auc", 0.0, "kept"),
 ])  # fmt: skip
 def test_without_a_changed_example_nothing_is_shown_but_that_what_did_not_move_is_kept(
-    metric, distance, judged
+    metric, distance, verdict
 ) -> None:
     labels = torch.arange(20) % 2
     right = np.ones(20) if metric == "top1" else np.arange(20.0)[:, None]
@@ -170,13 +173,13 @@ def test_without_a_changed_example_nothing_is_shown_but_that_what_did_not_move_i
     context = SimpleNamespace(seed=lambda *_: 0, images=lambda: SimpleNamespace(groups=None))
     rows = list(rewind_rows.rows_of(found, {"test": None}, context, 0.005, 100))
     row = rows[-1]
-    assert (row["module"], row["drop"], row["judged"]) == ("a", 0.0, judged)
+    assert (row["module"], row["drop"], row["verdict"]) == ("a", 0.0, verdict)
     if distance == 0:
-        assert (row["low"], row["upper"]) == (0.0, 0.0)
+        assert (row["low"], row["upper_one_sided"]) == (0.0, 0.0)
     elif metric == "top1":
-        assert row["upper"] == pytest.approx(1 - 0.05 ** (1 / 20))  # none of 20, one-sided 95 %
+        assert row["upper_one_sided"] == pytest.approx(1 - 0.05 ** (1 / 20))  # none of 20, one-sided 95 %
     else:
-        assert (row["low"], row["upper"]) == (None, None)
+        assert (row["low"], row["upper_one_sided"]) == (None, None)
 
 
 def test_a_diverged_network_is_left_out_and_named(trained) -> None:
@@ -249,7 +252,7 @@ def test_shuffled_networks_stand_beside_whole_images_without_augmentation(traine
     assert colour(shown("P_T_block_4")) != colour("P-T")
 
 
-@pytest.mark.parametrize("analysis", [Rewind(blocks=(4,), **SETTINGS), Criticality(blocks=(4,), max_seeds=2)])
+@pytest.mark.parametrize("analysis", [Rewind(blocks=(4,), **SETTINGS), CriticalityAnalysis(blocks=(4,), max_seeds=2)])
 def test_blocks_add_networks_and_leave_the_others_as_they_are(trained, analysis) -> None:
     evidence = trained.evidence.for_decision()
     bare = analysis.model_copy(update={"blocks": ()})
@@ -260,8 +263,8 @@ def test_blocks_add_networks_and_leave_the_others_as_they_are(trained, analysis)
 
 
 def test_without_blocks_the_identity_of_criticality_is_what_it_was() -> None:
-    assert "blocks" not in Criticality().identity()
-    assert Criticality(blocks=(8,)).identity()["blocks"] == [8]
+    assert "blocks" not in CriticalityAnalysis().identity()
+    assert CriticalityAnalysis(blocks=(8,)).identity()["blocks"] == [8]
 
 
 class Shuffled(Diverging):
@@ -284,9 +287,9 @@ def test_a_shuffled_network_sees_shuffled_images(trained) -> None:
     plain = tuned_member(study, "P_T", 0, evidence)
     context = Shuffled(trained.context, {member.spec.key: plain.spec})
     analysis = Rewind(blocks=(4,), also=(), **SETTINGS)
-    units = [unit for unit in analysis.units(study, evidence) if unit.members[0].variant == "P_T_block_4"]
-    unit = units[0]
-    table = checked(analysis, analysis.measure(unit, context).table)
+    units = [task for task in analysis.tasks(study, evidence) if task.members[0].variant == "P_T_block_4"]
+    task = units[0]
+    table = checked(analysis, analysis.measure(task, context).table)
     alone = rewind(
         context.network(plain.spec, 0),
         context.network(plain.spec),
@@ -300,8 +303,8 @@ def test_a_shuffled_network_sees_shuffled_images(trained) -> None:
     final = table.filter((pl.col("level") == "final") & (pl.col("split") == "test"))
     assert final["loss"][0] == float(alone.final["test"].losses.mean())
     assert final["network"][0] == "P-T-block-4[0]"
-    critical = Criticality(blocks=(4,), max_seeds=1, train_images=60, batch_norm_images=64, quantity="loss")
-    first = next(unit for unit in critical.units(study, evidence) if unit.members[0].variant == "P_T_block_4")
+    critical = CriticalityAnalysis(blocks=(4,), max_seeds=1, train_images=60, batch_norm_images=64, quantity="loss")
+    first = next(task for task in critical.tasks(study, evidence) if task.members[0].variant == "P_T_block_4")
     value = critical.measure(first, context).table["value"][0]
     assert value != critical.measure(first.model_copy(update={"members": (plain,)}), context).table["value"][0]
 
@@ -316,7 +319,7 @@ def test_a_shuffled_network_sees_shuffled_images(trained) -> None:
         (Rewind, {"groups": (("stem",),)}, "a group holds two modules or more"),
         (Rewind, {"groups": (("stem", "stem"),)}, "a group holds two modules or more"),
         (Rewind, {"blocks": (8,), "variants": ("RI_T",)}, "which variants leaves out"),
-        (Criticality, {"blocks": (8,), "variants": ("RI_T",)}, "which variants leaves out"),
+        (CriticalityAnalysis, {"blocks": (8,), "variants": ("RI_T",)}, "which variants leaves out"),
         (Rewind, {"epochs": (2,)}, "also does not name 'epochs'"),
         (Rewind, {"margin": 0.0}, "greater than 0"),
     ],
@@ -330,27 +333,27 @@ def test_bad_settings_are_named(kind, settings, match) -> None:
     ("analysis", "match"),
     [
         (Rewind(blocks=(5,)), "blocks: a block of 5 pixels does not divide"),
-        (Criticality(blocks=(5,)), "blocks: a block of 5 pixels does not divide"),
-        (Rewind(also=("epochs",), epochs=(9,)), "does not keep 9"),
+        (CriticalityAnalysis(blocks=(5,)), "blocks: a block of 5 pixels does not divide"),
+        (Rewind(rewind_to=("epochs",), epochs=(9,)), "does not keep 9"),
         (Rewind(groups=(("stem", "tail"),)), "groups: there is no block tail"),
     ],
 )
 def test_settings_that_do_not_fit_the_study_are_named(trained, analysis, match) -> None:
-    assert match in (analysis.misfit(trained.study.settings) or "")
+    assert match in (analysis.check_study(trained.study.settings) or "")
 
 
 def test_epochs_need_kept_epochs(trained) -> None:
     recipe = trained.study.settings.training.recipe.model_copy(update={"keep": "none"})
     training = trained.study.settings.training.model_copy(update={"recipe": recipe})
     bare = trained.study.settings.model_copy(update={"training": training})
-    assert "also: epochs are asked for, but" in (Rewind(also=("epochs",)).misfit(bare) or "")
-    assert Rewind().misfit(bare) is None
+    assert "also: epochs are asked for, but" in (Rewind(rewind_to=("epochs",)).check_study(bare) or "")
+    assert Rewind().check_study(bare) is None
 
 
 def test_images_grow_with_what_is_asked(trained) -> None:
-    (unit, *_) = Rewind(**SETTINGS).units(trained.study, trained.evidence)
+    (task, *_) = Rewind(**SETTINGS).tasks(trained.study, trained.evidence)
     counts = [
-        Rewind(**SETTINGS, **more).images(unit, trained.study)
+        Rewind(**SETTINGS, **more).forward_passes(task, trained.study)
         for more in ({"also": ()}, {}, {"groups": (GROUP,)}, {"also": ("random", "epochs")})
     ]
     assert counts == sorted(counts)

@@ -51,10 +51,10 @@ def grams(model: torch.nn.Module, batch: torch.Tensor) -> dict[str, np.ndarray]:
 
 def test_every_value_against_the_formula(trained: Trained) -> None:
     context = trained.context
-    (unit,) = ANALYSIS.units(trained.study, trained.evidence.for_decision())
-    assert [member.label for member in unit.members] == ["RI[0]", "P[0]", "RI-T[0]", "RI-T[1]", "P-T[0]", "P-T[1]"]
-    found = checked(ANALYSIS, ANALYSIS.measure(unit, context).table)
-    networks = {member.label: context.network(member.spec) for member in unit.members}
+    (task,) = ANALYSIS.tasks(trained.study, trained.evidence.for_decision())
+    assert [member.label for member in task.members] == ["RI[0]", "P[0]", "RI-T[0]", "RI-T[1]", "P-T[0]", "P-T[1]"]
+    found = checked(ANALYSIS, ANALYSIS.measure(task, context).table)
+    networks = {member.label: context.network(member.spec) for member in task.members}
     sums: dict[tuple, float] = {}
     points = [(label, part) for label in networks for part in PARTS]
     count = 0
@@ -90,17 +90,17 @@ def test_batches_are_mixed(trained: Trained) -> None:
 
 
 def test_a_diverged_network_is_left_out(trained: Trained) -> None:
-    (unit,) = ANALYSIS.units(trained.study, trained.evidence.for_decision())
-    few = unit.model_copy(update={"members": unit.members[:3]})
-    found = ANALYSIS.measure(few, Diverging(trained.context, unit.members[2])).table
+    (task,) = ANALYSIS.tasks(trained.study, trained.evidence.for_decision())
+    few = task.model_copy(update={"members": task.members[:3]})
+    found = ANALYSIS.measure(few, Diverging(trained.context, task.members[2])).table
     assert set(found["a"]) | set(found["b"]) == {"RI[0]", "P[0]"}
 
 
 def test_one_unit_and_its_images(trained: Trained) -> None:
     decision = trained.evidence.for_decision()
-    (unit,) = ANALYSIS.units(trained.study, decision)
-    assert ANALYSIS.images(unit, trained.study) == 6 * 40
-    (every,) = Similarity(max_seeds=None).units(trained.study, decision)
+    (task,) = ANALYSIS.tasks(trained.study, decision)
+    assert ANALYSIS.forward_passes(task, trained.study) == 6 * 40
+    (every,) = Similarity(max_seeds=None).tasks(trained.study, decision)
     assert len(every.members) == 2 + 2 * 4
 
 

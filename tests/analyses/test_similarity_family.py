@@ -20,8 +20,8 @@ from transferscope.analyses.similarity.analysis import Similarity
 from transferscope.analyses.similarity_by_size.analysis import SimilarityBySize
 from transferscope.analyses.similarity_in_training.analysis import SimilarityInTraining
 from transferscope.analyses.tuned import tuned_member
-from transferscope.context.bind import bind
 from transferscope.context.context import Context
+from transferscope.context.resolve import resolve
 from transferscope.context.threads import limited
 from transferscope.measures.distance import displacement_cosine, parameter_distance
 from transferscope.running.results import AnalysisResult
@@ -32,7 +32,7 @@ from transferscope.study.settings import Study, VariantRecipe
 
 IMAGES = {"test_images": 40, "batch_size": 20}
 ASKED = [
-    {"similarity": {**IMAGES, "agreement": True}},
+    {"similarity": {**IMAGES, "extra_measures": True}},
     {"similarity_in_training": IMAGES},
     {"similarity_by_size": {**IMAGES, "fractions": [0.5], "equal": "epochs"}},
     {"reused_channels": {**IMAGES, "exemplar_images": 3, "exemplar_bytes": 8000}},
@@ -52,7 +52,7 @@ def kept(tmp_path_factory) -> Trained:
         patch.setattr(os, "fsync", lambda descriptor: None)  # nothing here outlives the module
         results = run_study(asked, folder / "store", quiet=True)
     store = Store(folder / "store")
-    found = bind(asked, store)
+    found = resolve(asked, store)
     return Trained(found, Context(store, found), results)
 
 
@@ -101,12 +101,12 @@ def test_agreement_stands_beside_cka_for_like_modules_alone(kept: Trained) -> No
 
 def test_without_agreement_nothing_else_changes(kept: Trained) -> None:
     analysis = result(kept, "similarity").analysis
-    plain = analysis.model_copy(update={"agreement": False})
-    (unit,) = plain.units(kept.study, kept.evidence.for_decision())
+    plain = analysis.model_copy(update={"extra_measures": False})
+    (task,) = plain.tasks(kept.study, kept.evidence.for_decision())
     # As many threads as the study had: BLAS adds a product up in another order on two threads than on one, in the
     # same one every time.
     with limited(kept.study.settings.compute.threads):
-        rows = checked(plain, plain.measure(unit, kept.context).table)
+        rows = checked(plain, plain.measure(task, kept.context).table)
     for name in ("cca", "cca_chance", "procrustes", "rsa"):
         assert rows[name].null_count() == rows.height
     whole = table(kept, "similarity")
@@ -115,17 +115,17 @@ def test_without_agreement_nothing_else_changes(kept: Trained) -> None:
     assert {item.quantity for item in plain.summarise(rows, Evidence()).estimates} == {"cka", "cka_gap"}
 
 
-@pytest.mark.parametrize("changes", [{"kind": "biased"}, {"kind": "rbf"}, {"maps": "pooled"}])
+@pytest.mark.parametrize("changes", [{"estimator": "biased"}, {"estimator": "rbf"}, {"pooling": "pooled"}])
 def test_kind_and_maps_change_the_table_and_are_said(kept: Trained, changes: dict[str, str]) -> None:
     analysis = Similarity(**IMAGES, **changes, max_seeds=1)
     plain = Similarity(**IMAGES, max_seeds=1)
     assert analysis.key != plain.key
-    (unit,) = analysis.units(kept.study, kept.evidence.for_decision())
-    rows, before = (checked(each, each.measure(unit, kept.context).table) for each in (analysis, plain))
+    (task,) = analysis.tasks(kept.study, kept.evidence.for_decision())
+    rows, before = (checked(each, each.measure(task, kept.context).table) for each in (analysis, plain))
     assert not rows["cka"].equals(before["cka"])
     assert rows[next(iter(changes))].unique().to_list() == list(changes.values())
     summary = analysis.summarise(rows, Evidence())
-    words = {"biased": "biased HSIC", "rbf": "RBF kernel", "unbiased": "unbiased HSIC"}[analysis.kind]
+    words = {"biased": "biased HSIC", "rbf": "RBF kernel", "unbiased": "unbiased HSIC"}[analysis.estimator]
     assert any(words in note for note in summary.notes)
 
 
@@ -166,8 +166,8 @@ def test_each_checkpoint_is_read_once(kept: Trained, monkeypatch) -> None:
 
     monkeypatch.setattr(Context, "network", counted)
     analysis = result(kept, "similarity_in_training").analysis
-    (unit,) = analysis.units(kept.study, kept.evidence.for_decision())
-    analysis.measure(unit, kept.context)
+    (task,) = analysis.tasks(kept.study, kept.evidence.for_decision())
+    analysis.measure(task, kept.context)
     assert len(read) == len(set(read)) == 4 * 4
 
 
@@ -177,11 +177,11 @@ def test_a_study_that_keeps_nothing_is_told_what_to_set(plain: Context) -> None:
     training = settings.training.model_copy(update={"recipe": recipe})
     keeps_none = replace(plain.study, settings=settings.model_copy(update={"training": training}))
     for analysis in (SimilarityInTraining(), DistanceInTraining()):
-        assert analysis.inapplicable(plain.study) is None
-        reason = analysis.inapplicable(keeps_none)
+        assert analysis.skip_reason(plain.study) is None
+        reason = analysis.skip_reason(keeps_none)
         assert reason is not None
         assert "set training.recipe.keep to all" in reason
-        assert analysis.misfit(keeps_none.settings) is None
+        assert analysis.check_study(keeps_none.settings) is None
 
 
 def test_epochs_that_are_not_kept_are_named(tmp_path) -> None:
@@ -214,9 +214,9 @@ def test_sizes_share_the_whole_with_the_study_and_are_nested(kept: Trained) -> N
     small, whole = (rows.filter(pl.col("fraction") == share)["images"][0] for share in (0.5, 1.0))
     assert small == pytest.approx(whole / 2, abs=2)
     analysis = result(kept, "similarity_by_size").analysis
-    part, full = analysis.units(kept.study, kept.evidence.for_decision())
-    (unit,) = kept.analysis("similarity").units(kept.study, kept.evidence.for_decision())
-    assert {member.spec.key for member in full.members} == {member.spec.key for member in unit.members}
+    part, full = analysis.tasks(kept.study, kept.evidence.for_decision())
+    (task,) = kept.analysis("similarity").tasks(kept.study, kept.evidence.for_decision())
+    assert {member.spec.key for member in full.members} == {member.spec.key for member in task.members}
     for member in part.members:
         if member.spec.trained:
             inside = kept.context.splits(member.spec.data)["train"]
@@ -233,8 +233,8 @@ def test_sizes_share_the_whole_with_the_study_and_are_nested(kept: Trained) -> N
 def test_equal_updates_train_a_part_longer(kept: Trained) -> None:
     analysis = SimilarityBySize(fractions=(0.25,))
     assert analysis.fractions == (0.25, 1.0)
-    part, full = analysis.units(kept.study, kept.evidence.for_decision())
-    epochs = [{m.spec.recipe.epochs for m in unit.members if m.spec.trained} for unit in (part, full)]
+    part, full = analysis.tasks(kept.study, kept.evidence.for_decision())
+    epochs = [{m.spec.recipe.epochs for m in task.members if m.spec.trained} for task in (part, full)]
     assert epochs == [{12}, {3}]
     for wrong in ((0.0,), (1.5,), (0.5, 0.5)):
         with pytest.raises(ValueError, match="different shares above 0 and up to 1"):
@@ -279,9 +279,9 @@ def test_exemplars_are_the_images_that_excite_the_channel_most(kept: Trained) ->
 def test_a_network_without_training_has_reused_everything(kept: Trained) -> None:
     """P in the role of P-T: all channels, in their places."""
     members = untrained(kept.study, "P 0", "P_T 0", "RI_T 0", "RI 1")
-    (unit,) = ReusedChannels(**IMAGES).units(kept.study, kept.evidence.for_decision())
+    (task,) = ReusedChannels(**IMAGES).tasks(kept.study, kept.evidence.for_decision())
     rows = ReusedChannels(**IMAGES, exemplar_modules=0).measure(
-        unit.model_copy(update={"members": members}), kept.context
+        task.model_copy(update={"members": members}), kept.context
     )
     assert rows.files == {}
     found = rows.table.filter(pl.col("variant") == "P_T")
@@ -330,13 +330,13 @@ def test_modules_add_up_and_pairs_are_measured_at_equal_epochs(kept: Trained) ->
 )
 def test_diverged_networks_are_left_out(kept: Trained, name: str) -> None:
     analysis = result(kept, name).analysis
-    *_, unit = analysis.units(kept.study, kept.evidence.for_decision())
-    lost = [member for member in unit.members if member.label == "RI-T[1]"]
-    rows = checked(analysis, analysis.measure(unit, Diverging(kept.context, *lost)).table)
+    *_, task = analysis.tasks(kept.study, kept.evidence.for_decision())
+    lost = [member for member in task.members if member.label == "RI-T[1]"]
+    rows = checked(analysis, analysis.measure(task, Diverging(kept.context, *lost)).table)
     columns = [column for column in ("a", "b", "network") if column in rows.columns]
     assert rows.height
     for column in columns:
         assert "RI-T[1]" not in rows[column].to_list()
     assert analysis.summarise(rows, Evidence()).verdict
-    none = analysis.measure(unit, Diverging(kept.context, *(m for m in unit.members if m.spec.trained)))
+    none = analysis.measure(task, Diverging(kept.context, *(m for m in task.members if m.spec.trained)))
     assert none.table.is_empty() or name == "reused_channels"

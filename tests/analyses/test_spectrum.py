@@ -17,11 +17,11 @@ from transferscope.analyses.contract import checked
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.spectrum import plot as plots
-from transferscope.analyses.spectrum.analysis import Spectrum
+from transferscope.analyses.spectrum.analysis import SpectrumAnalysis
 from transferscope.analyses.spectrum.rows import ratio_interval
 from transferscope.analyses.spectrum.summary import verdict
-from transferscope.context.bind import bind
 from transferscope.context.context import Context
+from transferscope.context.resolve import resolve
 from transferscope.running.run import run_study
 from transferscope.store import Store
 
@@ -44,7 +44,7 @@ def decayed(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         patch.setattr(os, "fsync", lambda descriptor: None)
         results = run_study(asked, folder / "store", quiet=True)
     store = Store(folder / "store")
-    found = bind(asked, store)
+    found = resolve(asked, store)
     return Trained(found, Context(store, found), results)
 
 
@@ -71,7 +71,7 @@ def plain(weight: torch.Tensor, pixels: int, stride: int) -> np.ndarray:
 def test_every_network_and_every_weight_against_numpy(decayed: Trained) -> None:
     table = table_of(decayed)
     rows = table.filter(pl.col("level") == "network")
-    members = {(m.variant, m.seed): m for unit in units(decayed) for m in unit.members}
+    members = {(m.variant, m.seed): m for task in units(decayed) for m in task.members}
     assert set(rows.select("variant", "seed").unique().rows()) == set(members)
     assert {variant for variant, _ in members} == VARIANTS
     for (variant, seed, operator), found in rows.group_by("variant", "seed", "operator"):
@@ -93,7 +93,7 @@ def test_every_network_and_every_weight_against_numpy(decayed: Trained) -> None:
 
 
 def units(trained: Trained) -> list:
-    return list(trained.analysis("spectrum").units(trained.study, trained.evidence.for_decision()))
+    return list(trained.analysis("spectrum").tasks(trained.study, trained.evidence.for_decision()))
 
 
 def test_means_and_ratios_are_over_seeds(decayed: Trained) -> None:
@@ -216,7 +216,7 @@ def test_the_figures_are_drawn(decayed: Trained) -> None:
 
 
 def test_fewer_seeds_without_control_and_in_single_precision(decayed: Trained) -> None:
-    found = Spectrum(control=False, max_seeds=2, precision="single", points=5)
+    found = SpectrumAnalysis(control=False, max_seeds=2, precision="single", points=5)
     listed = list(found.units(decayed.study, decayed.evidence.for_decision()))
     assert {(m.variant, m.seed) for m in listed[0].members} == {
         (variant, seed) for variant in ("RI", "P", "RI_T", "P_T") for seed in (0, 1)
@@ -224,7 +224,7 @@ def test_fewer_seeds_without_control_and_in_single_precision(decayed: Trained) -
     assert {spec.key for spec in found.networks(decayed.study, decayed.evidence.for_decision())} == {
         member.spec.key for member in listed[0].members
     }
-    table = pl.concat(checked(found, found.measure(unit, decayed.context).table) for unit in listed)
+    table = pl.concat(checked(found, found.measure(task, decayed.context).table) for task in listed)
     ratios = table.filter(pl.col("level") == "ratio")
     assert set(ratios["basis"]) == {"range"}
     assert ratios["simultaneous_low"].null_count() == ratios.height
@@ -243,12 +243,12 @@ def test_fewer_seeds_without_control_and_in_single_precision(decayed: Trained) -
 
 def test_networks_that_diverged_are_left_out(decayed: Trained) -> None:
     found = decayed.analysis("spectrum")
-    unit = units(decayed)[0]
-    lost = [member for member in unit.members if member.variant == "P_T"]
-    table = checked(found, found.measure(unit, Diverging(decayed.context, *lost)).table)
+    task = units(decayed)[0]
+    lost = [member for member in task.members if member.variant == "P_T"]
+    table = checked(found, found.measure(task, Diverging(decayed.context, *lost)).table)
     assert "P_T" not in set(table["variant"])
     assert "P-T / P" not in set(table["variant"])
-    nothing = found.measure(unit, Diverging(decayed.context, *unit.members))
+    nothing = found.measure(task, Diverging(decayed.context, *task.members))
     started = {"RI", "P"}
     assert set(checked(found, nothing.table)["variant"].drop_nulls()) <= started
     summary = found.summarise(table.filter(pl.col("level") == "skipped"), decayed.evidence)
@@ -258,9 +258,9 @@ def test_networks_that_diverged_are_left_out(decayed: Trained) -> None:
 
 def test_without_weight_decay_there_is_no_control(tmp_path) -> None:
     context = bound(tmp_path, training={"recipe": {**RECIPE, "weight_decay": 0.0}, "learning_rates": [0.05]})
-    evidence = Evidence({LearningRate().key: LearningRate().supposed(context.study)})
-    (unit, *_) = Spectrum().units(context.study, evidence)
-    assert {member.variant for member in unit.members} == {"RI", "P", "RI_T", "P_T"}
+    evidence = Evidence({LearningRate().key: LearningRate().expected_table(context.study)})
+    (task, *_) = SpectrumAnalysis().tasks(context.study, evidence)
+    assert {member.variant for member in task.members} == {"RI", "P", "RI_T", "P_T"}
 
 
 def test_a_verdict_counts_what_its_intervals_exclude() -> None:

@@ -27,8 +27,8 @@ def rates(p_t=0.02, ri_t=0.1):
     return Evidence({LearningRate().key: pl.DataFrame(rows, schema=schema(LearningRate.columns))}).for_decision()
 
 
-def unit(context, analysis, evidence=None):
-    (found,) = analysis.units(context.study, evidence or rates())
+def task(context, analysis, evidence=None):
+    (found,) = analysis.tasks(context.study, evidence or rates())
     return found
 
 
@@ -50,7 +50,7 @@ def test_counts_are_thinned_with_both_ends():
 
 
 def test_networks_are_first_and_last_modules_at_the_rate_of_p_t(plain):
-    found = unit(plain, Transplant())
+    found = task(plain, Transplant())
     study = plain.study
     by = {
         (side, k, member.seed): member
@@ -68,14 +68,14 @@ def test_networks_are_first_and_last_modules_at_the_rate_of_p_t(plain):
     # The ends are the networks of other analyses and keep their names; RI-T at another rate is not RI-T.
     assert {by[side, 2, 0].variant for side in SIDES} == {"P_T"}
     assert by["first", 0, 0].variant == "first_0"
-    same = unit(plain, Transplant(), rates(ri_t=0.02))
+    same = task(plain, Transplant(), rates(ri_t=0.02))
     assert same.members[0].variant == "RI_T"
 
 
 def test_finer_modules_and_fewer_steps(plain):
-    layers = unit(plain, Transplant(granularity="layer"))
+    layers = task(plain, Transplant(granularity="layer"))
     assert layers.settings["modules"] == ["stem.0", "stem.1", "block.0", "block.1"]
-    thinned = unit(plain, Transplant(granularity="layer", steps=3))
+    thinned = task(plain, Transplant(granularity="layer", steps=3))
     assert [list(item) for item in dict.fromkeys(map(tuple, thinned.settings["points"]))] == [
         [side, k] for side in SIDES for k in (0, 2, 4)
     ]
@@ -195,9 +195,9 @@ def test_notes_state_the_rate_and_what_it_may_do():
 
 def test_a_network_of_one_module_has_nothing_to_choose_from(plain, monkeypatch):
     monkeypatch.setattr("transferscope.networks.transplants.parts_of", lambda architecture, granularity: ("stem",))
-    assert Transplant().inapplicable(plain.study) == "the network has 1 stage beside its head: at least 2 are needed"
+    assert Transplant().skip_reason(plain.study) == "the network has 1 stage beside its head: at least 2 are needed"
     monkeypatch.undo()
-    assert Transplant().inapplicable(plain.study) is None
+    assert Transplant().skip_reason(plain.study) is None
 
 
 def test_settings_that_do_not_hold_are_errors():

@@ -5,8 +5,8 @@ import pytest
 from tests.analyses.test_learning_curves import rates
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.tuned import tuned_member, tuned_members
-from transferscope.context.bound import recipe_of
 from transferscope.context.context import Context
+from transferscope.context.resolved_study import recipe_of
 from transferscope.errors import AnalysisError
 from transferscope.keys import shown
 from transferscope.study.settings import VariantRecipe

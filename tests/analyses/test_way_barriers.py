@@ -6,7 +6,7 @@ import pytest
 from tests.reference.pairs_reference import leave_one_seed_out
 from transferscope.analyses.align.analysis import Align
 from transferscope.analyses.barrier_estimates import barrier, barrier_quantities, height, over_pairs, pairs_interval
-from transferscope.analyses.curve.analysis import Curve
+from transferscope.analyses.curve.analysis import CurveAnalysis
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.study.schema import setting_meanings
 
@@ -101,7 +101,7 @@ def test_a_column_over_pairs_leaves_one_seed_out() -> None:
     assert (lost.value, lost.n, lost.flags) == (None, 3, ("incomplete",))
 
 
-@pytest.mark.parametrize("kind", [Align, Curve])
+@pytest.mark.parametrize("kind", [Align, CurveAnalysis])
 def test_settings_of_its_own_come_before_those_that_ways_share(kind: type) -> None:
     shared = ["batch_norm_images", "train_images", "test_images", "points", "variants", "max_pairs"]
     assert kind.setting_names()[-6:] == shared

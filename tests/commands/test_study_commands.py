@@ -163,7 +163,7 @@ def test_status_of_a_study_and_of_the_store(calls: Calls, monkeypatch: pytest.Mo
         ["seeds=[0, 1]"],
         ["seeds=[0]", "target.image_size=32"],
         ["name=it's"],
-        ["analyses=[outcome, {path: {outer: 0}}]"],
+        ["analyses=[outcome, {path: {points_outside: 0}}]"],
         ["training.recipe.epochs=3", "training.learning_rates=[0.01,  0.03]"],
     ],
 )

@@ -25,9 +25,9 @@ from transferscope.data.ablation_settings import (
     HighPass,
     LowPass,
     PhaseScramble,
+    check_study,
     divisors,
     is_identity,
-    misfit,
     seeded,
     words,
 )
@@ -317,7 +317,7 @@ def test_a_block_that_does_not_fit_names_those_that_do() -> None:
         data().ablated(BlockShuffle(block=24))
     with pytest.raises(DataError, match="does not divide the image size 12"):
         shuffle_index(BlockShuffle(block=7), 12)
-    assert misfit(BlockShuffle(block=6), 12) is None
+    assert check_study(BlockShuffle(block=6), 12) is None
 
 
 def test_a_cutoff_that_leaves_all_or_nothing_is_named() -> None:
@@ -325,7 +325,7 @@ def test_a_cutoff_that_leaves_all_or_nothing_is_named() -> None:
         data(ablation=HighPass(cutoff=9))
     with pytest.raises(DataError, match="leaves all or nothing"):
         ablate(random_images(12), LowPass(cutoff=20), MEAN, STD)
-    assert misfit(LowPass(cutoff=8.4), 12) is None
+    assert check_study(LowPass(cutoff=8.4), 12) is None
 
 
 def test_images_must_be_square_with_three_channels() -> None:

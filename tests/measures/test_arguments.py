@@ -63,7 +63,7 @@ CALLS = {
     "per_example_loss": (LOGITS, LABELS),
     "predictions": (LOGITS,),
     "correct": (LOGITS, LABELS),
-    "hits": (LOGITS, LABELS, 2),
+    "top_k_correct": (LOGITS, LABELS, 2),
     "metric": (LOGITS, LABELS, "top1"),
     "per_label_auc": (LOGITS[:, :2], LABELS % 2),
     "ensemble_entropy": (PROBABILITIES,),

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from transferscope.errors import MeasureError
-from transferscope.measures.metrics import correct, hits, top_k
+from transferscope.measures.metrics import correct, top_k, top_k_correct
 
 
 def test_against_a_sort_of_every_row() -> None:
@@ -14,16 +14,16 @@ def test_against_a_sort_of_every_row() -> None:
             int(label) in sorted(range(6), key=lambda c, row=row: (-row[c], c))[:k]
             for row, label in zip(logits.tolist(), labels, strict=True)
         ]
-        found = hits(logits, labels, k)
+        found = top_k_correct(logits, labels, k)
         assert found.dtype == torch.bool
         assert found.tolist() == literal
         assert top_k(logits, labels, k) == pytest.approx(sum(literal) / 80)
-    assert torch.equal(hits(logits, labels), correct(logits, labels))
+    assert torch.equal(top_k_correct(logits, labels), correct(logits, labels))
 
 
 def test_a_nan_is_wrong_even_where_every_class_counts() -> None:
     logits = torch.tensor([[float("nan"), 0.0, 1.0], [2.0, 0.0, 1.0], [float("inf"), 0.0, 1.0]])
-    assert hits(logits, torch.tensor([2, 2, 0]), 3).tolist() == [False, True, True]
+    assert top_k_correct(logits, torch.tensor([2, 2, 0]), 3).tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize(
@@ -37,4 +37,4 @@ def test_a_nan_is_wrong_even_where_every_class_counts() -> None:
 )
 def test_what_does_not_fit_is_named(labels, k, message) -> None:
     with pytest.raises(MeasureError, match=message):
-        hits(torch.zeros(2, 3), labels, k)
+        top_k_correct(torch.zeros(2, 3), labels, k)

@@ -68,7 +68,7 @@ def test_two_seeds_have_ranges_and_one_seed_none() -> None:
 
 def test_nothing_but_whole_images_is_no_curve() -> None:
     table = ablation_table()
-    only = table.filter((pl.col("place") == 0) & (pl.col("origin") == "study"))
+    only = table.filter((pl.col("order") == 0) & (pl.col("origin") == "study"))
     assert [figure.name for figure in figures(only, "top1")] == ["gaps"]
     with pytest.raises(AnalysisError, match="nothing to draw"):
         chart(table.clear())

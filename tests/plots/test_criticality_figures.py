@@ -68,9 +68,9 @@ def test_one_colour_scale_says_what_it_shows(metric, quantity, what) -> None:
 def test_every_tick_that_is_asked_for_is_drawn() -> None:
     """Eleven places do not divide 200 pixels: rounding would put the first tick outside the axis."""
     rows = criticality_table()
-    points = rows.filter((pl.col("level") == "point") & (pl.col("place") == 0))
+    points = rows.filter((pl.col("level") == "point") & (pl.col("step") == 0))
     many = [
-        points.with_columns(place=pl.lit(place, pl.Int64), distance=0.1 * place * pl.col("moved"))
+        points.with_columns(step=pl.lit(place, pl.Int64), distance=0.1 * place * pl.col("displacement"))
         for place in range(11)
     ]
     figure = valleys(pl.concat([*many, rows.filter(pl.col("level") != "point")]))

@@ -74,6 +74,6 @@ def test_the_null_stands_beside_every_distance() -> None:
     for panel in range(4):
         values = {row["kind"]: row["value"] for row in rows(distances, panel)}
         assert values["target to source"] > values["two halves of the source"]
-    shares = {(row["place"], row["kind"]): row["share"] for row in rows(along)}
+    shares = {(row["part"], row["kind"]): row["share"] for row in rows(along)}
     assert shares["stem", "two halves of the source"] == pytest.approx(0.1 * shares["stem", "target to source"])
     assert list(dict.fromkeys(place for place, _ in shares)) == PARTS

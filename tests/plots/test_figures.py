@@ -256,7 +256,7 @@ def test_pairs_of_one_variant_and_the_ruler_are_told_apart() -> None:
     own = pl.col("pair") == "RI-T/RI-T"
     same = table.filter(own).with_columns(pl.lit("RI-T/RI-T, same init").alias("pair"))
     ruler = table.filter(own).with_columns(pl.lit("RI-T/RI-T, trained on").alias("pair"), pl.lit("ruler").alias("role"))
-    trunk = table.filter(own).with_columns(pl.lit("trunk").alias("moved"))
+    trunk = table.filter(own).with_columns(pl.lit("trunk").alias("moves"))
     along, _, barriers = path.figures(pl.concat([table, same, ruler, trunk]))
     for figure in (along, barriers):
         colours = {label: tint for label, tint, _ in figure.legend if "/" in label}
@@ -308,7 +308,7 @@ def test_agreement_is_drawn_where_it_was_measured() -> None:
 def test_the_captions_of_heat_maps_name_kind_and_maps() -> None:
     table = synthetic.similarity_table((0,), ["a", "b"])
     assert "Linear CKA (unbiased, minibatch) of features" in similarity.figures(table)[0].caption
-    other = table.with_columns(kind=pl.lit("rbf"), maps=pl.lit("pooled"))
+    other = table.with_columns(estimator=pl.lit("rbf"), pooling=pl.lit("pooled"))
     assert "RBF CKA (unbiased, minibatch), maps pooled, of features" in similarity.figures(other)[0].caption
 
 

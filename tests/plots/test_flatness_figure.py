@@ -24,7 +24,7 @@ def test_every_ruler_has_its_panels_and_its_own_axis() -> None:
         "ℓ2 radius (units of the parameters)", "Radius ÷ own norm (ratio)", "Radius ÷ distance from own start (ratio)",
     ]  # fmt: skip
     drawn = [row for row in rows(curves, 0) if row.get("hover")]
-    asked = table.filter((pl.col("ruler") == "equal") & (pl.col("split") == "train"))
+    asked = table.filter((pl.col("normalisation") == "equal") & (pl.col("split") == "train"))
     assert sorted(row["place"] for row in drawn) == pytest.approx(sorted(asked["l2"].to_list()))
     assert sorted(row["value"] for row in drawn) == pytest.approx(sorted(asked["loss_rise"].to_list()))
     assert {row["variant"] for row in drawn} == {"P-T", "RI-T"}
@@ -55,7 +55,7 @@ def test_what_was_not_measured_is_not_drawn() -> None:
     without = flatness_table(settings=Flatness(hessian=False, moved_shares=()))
     (figure,) = flatness.figures(without)
     assert len(figure.panels) == 4
-    gone = flatness_table(rise=lambda variant, ruler, share: None, hessian=lambda variant, level: None)
+    gone = flatness_table(rise=lambda variant, normalisation, share: None, hessian=lambda variant, level: None)
     (figure,) = flatness.figures(gone)
     assert {row["place"] for row in rows(figure, 0)} == {0.0}
     half = flatness_table(hessian=lambda variant, level: None if level == "eigenvalue" else 1.0)

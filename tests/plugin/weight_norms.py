@@ -13,7 +13,7 @@ from transferscope.study.columns import Column
 
 if TYPE_CHECKING:  # torch and altair are loaded when they are needed
     from transferscope.context.context import Context
-    from transferscope.context.members import Member
+    from transferscope.context.study_network import StudyNetwork
     from transferscope.plots.theme import Figure
 
 CARD = """
@@ -51,7 +51,7 @@ class WeightNorms(NetworkAnalysis, OnModules):
                  by=("variant",), contrast=Contrast("variant", "P_T", "RI_T")),
     )  # fmt: skip
 
-    def rows(self, member: "Member", context: "Context") -> Iterator[dict[str, Any]]:
+    def rows(self, member: "StudyNetwork", context: "Context") -> Iterator[dict[str, Any]]:
         """One row for each part of the network."""
         from transferscope.measures.distance import parameter_distance
 

@@ -29,17 +29,17 @@ target:
 training: {{recipe: {RECIPE}, learning_rates: [0.1], tuning_epochs: 1, plateau_epochs: 4}}
 seeds: [0, 1, 2]
 analyses:
-  - outcome: {{draws: 100}}
+  - outcome: {{n_bootstrap: 100}}
   - learning_curves
-  - block_shuffle: {{blocks: [16, 8, "*"], draws: 100, examples: 0}}
-  - mistakes: {{draws: 100}}
+  - block_shuffle: {{blocks: [16, 8, "*"], n_bootstrap: 100, n_shown: 0}}
+  - mistakes: {{n_bootstrap: 100}}
   - similarity: {{test_images: 36, batch_size: 18}}
   - distance
   - path:
       pairs: [P_T/P_T, RI_T/RI_T, P_T/RI_T, RI_T/RI_T same init]
       points: 3
       refine: null
-      outer: 0
+      points_outside: 0
       batch_norm_images: 32
       train_images: 32
 compute: {{device: cpu, threads: 1, evaluation_batch: 32}}

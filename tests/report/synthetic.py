@@ -39,12 +39,12 @@ from tests.report.synthetic_starts import control_table, transplant_table
 from tests.report.synthetic_starts import summary as starts_summary
 from transferscope.analyses.block_shuffle.summary import summary_of
 from transferscope.analyses.contract import AbstractAnalysis, checked
-from transferscope.analyses.distance.analysis import Distance
+from transferscope.analyses.distance.analysis import DistanceAnalysis
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves.analysis import LearningCurves
 from transferscope.analyses.learning_rate.analysis import LearningRate
-from transferscope.analyses.mistakes.analysis import Mistakes
+from transferscope.analyses.mistakes.analysis import MistakesAnalysis
 from transferscope.analyses.mistakes_in_training.analysis import MistakesInTraining
 from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.analyses.similarity.analysis import Similarity
@@ -154,7 +154,7 @@ def similarity_table(
                         "a": a, "variant_a": va, "seed_a": sa, "module_a": module_a, "b": b, "variant_b": vb,
                         "seed_b": sb, "module_b": module_b, "position_a": i, "position_b": j,
                         "cka": min(1.0, level * near * fall + abs(draw.gauss(0, 0.004))), "examples": 640, "batch": 64,
-                        "kind": "unbiased", "maps": "flattened", **_checks(level, i, j, checked=agreement),
+                        "estimator": "unbiased", "pooling": "flattened", **_checks(level, i, j, checked=agreement),
                     })  # fmt: skip
     return pl.DataFrame(rows, infer_schema_length=None)
 
@@ -209,7 +209,7 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
                     ]
                     loss_gap, error_gap = bump + 2.2 * away**2, 0.5 * bump + 0.7 * away**2
                     rows.append({
-                        "role": "pair", "moved": "all",
+                        "role": "pair", "moves": "all",
                         "pair": _pair(va, vb), "a": a, "b": b, "seed_a": sa, "seed_b": sb, "split": split,
                         "alpha": alpha, "l2": alpha * length, "batch_norm": "recompute", "examples": 656,
                         "loss": line[0] + offset + loss_gap, "loss_se": 0.015, "error": line[1] + offset + error_gap,
@@ -225,12 +225,12 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
                     for baseline in ("linear", "mean")
                 ):
                     rows.append({
-                        **empty, "level": "barrier", "role": "pair", "moved": "all",
+                        **empty, "level": "barrier", "role": "pair", "moves": "all",
                         "pair": _pair(va, vb), "a": a, "b": b, "seed_a": sa, "seed_b": sb,
                         "split": split, "batch_norm": "recompute", "examples": 656, "alpha": 0.5, "l2": length,
                         "quantity": quantity, "baseline": baseline, "barrier": height, "low": 0.9 * height,
                         "high": 1.1 * height, "n": 656, "midpoint_gap": height, "smallest_gap": 0.0, "points": 21,
-                        "barrier_se": 0.05 * height, "per_l2": height / length, "equivalent": 49, "bracket": 0.021,
+                        "barrier_se": 0.05 * height, "per_l2": height / length, "equivalent": 49, "search_interval": 0.021,
                         "open": 0,
                     })  # fmt: skip
     return pl.DataFrame(rows, infer_schema_length=None)
@@ -238,7 +238,7 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
 
 _OF_BARRIERS = (
     "quantity", "baseline", "barrier", "barrier_se", "low", "high", "n", "per_l2", "midpoint_gap", "smallest_gap",
-    "points", "equivalent", "bracket", "open", "recheck_loss", "recheck_error",
+    "points", "equivalent", "search_interval", "open", "recheck_loss", "recheck_error",
 )  # fmt: skip
 
 TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
@@ -283,10 +283,10 @@ _SUMMARIES = {
     "learning_curves": LearningCurves().summarise(
         learning_curves_table(), Evidence({LearningRate().key: learning_rate_table()})
     ),
-    "mistakes": Mistakes().summarise(mistakes_table(), Evidence()),
+    "mistakes": MistakesAnalysis().summarise(mistakes_table(), Evidence()),
     "mistakes_in_training": MistakesInTraining().summarise(in_training_table(), Evidence()),
     "similarity": Similarity().summarise(similarity_table(), Evidence()),
-    "distance": Distance().summarise(distance_table(), Evidence()),
+    "distance": DistanceAnalysis().summarise(distance_table(), Evidence()),
     "block_shuffle": summary_of(ablation_table()),
     "control": starts_summary("control", learning_rate_table(), learning_curves_table(), control_table()),
     "transplant": starts_summary("transplant", learning_rate_table(), learning_curves_table(), transplant_table()),
@@ -295,7 +295,7 @@ _SUMMARIES = {
         "P-T networks are linearly connected: error barrier 1.0 points (upper 95 % limit 1.6); RI-T networks do not "
         "(21 points, 19 to 23).",
         tuple(
-            Estimate(quantity, {"pair": pair, "split": "test", "baseline": "mean", "moved": "all"}, *found, "seeds", 3,
+            Estimate(quantity, {"pair": pair, "split": "test", "baseline": "mean", "moves": "all"}, *found, "seeds", 3,
                      unit, f"{quantity.replace('_', ' ')}, {pair}, test")
             for quantity, pair, found, unit in (
                 ("error_barrier", "P-T/P-T", (0.010, 0.004, 0.016), "1"),

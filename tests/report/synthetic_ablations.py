@@ -31,7 +31,7 @@ def ablation_table(
     for place, item in enumerate(asked):
         label = words(item, SIZE)
         facts: dict[str, Any] = {
-            "origin": "study", "ablation": item.kind, "label": label, "place": place, "chance": 0.5, "metric": metric,
+            "origin": "study", "ablation": item.kind, "label": label, "order": place, "chance": 0.5, "metric": metric,
             **sides(getattr(item, "block", None), SIZE), "cutoff": getattr(item, "cutoff", None), "diverged": False,
         }  # fmt: skip
         pair = []

@@ -31,11 +31,11 @@ def align_table(pairs: int = 1, steps: int = 25) -> pl.DataFrame:
                 length = _LENGTHS[variant][way]
                 base = {
                     "way": way, "pair": f"{name}/{name}", "a": f"{name}[{first}]", "b": f"{name}[{second}]",
-                    "seed_a": first, "seed_b": second, "distance": length, "moved": _MOVED[variant][way],
+                    "seed_a": first, "seed_b": second, "distance": length, "permuted_share": _MOVED[variant][way],
                     "examples": 656,
                 }  # fmt: skip
                 if way != "unaligned":
-                    base |= {"reach": 1.0, "groups": 12, "objective_before": 0.02, "objective_after": 0.46,
+                    base |= {"permutable_share": 1.0, "groups": 12, "objective_before": 0.02, "objective_after": 0.46,
                              "unchanged_to": 2e-15}  # fmt: skip
                 for split, offset in (("train", -0.12), ("test", 0.0)):
                     loss, error = (value + offset for value in _ENDS[variant])
@@ -58,7 +58,7 @@ def align_table(pairs: int = 1, steps: int = 25) -> pl.DataFrame:
                         {**base, "level": "barrier", "split": split, "batch_norm": "recompute", "alpha": 0.5,
                          "l2": length, "quantity": quantity, "baseline": baseline, "barrier": height,
                          "barrier_se": 0.05 * height, "low": 0.9 * height, "high": 1.1 * height,
-                         "simultaneous_low": 0.87 * height, "simultaneous_high": 1.13 * height, "family": 3, "n": 656,
+                         "simultaneous_low": 0.87 * height, "simultaneous_high": 1.13 * height, "n_comparisons": 3, "n": 656,
                          "midpoint_gap": height, "smallest_gap": 0.0}
                         for quantity, height in (("loss", hill), ("error", 0.5 * hill))
                         for baseline in ("linear", "mean")

@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from transferscope.analyses.criticality.analysis import Criticality
+from transferscope.analyses.criticality.analysis import CriticalityAnalysis
 from transferscope.analyses.criticality.summary import summary_of
 from transferscope.analyses.summary import Summary
 from transferscope.study.columns import schema
@@ -26,24 +26,24 @@ def criticality_table(seeds: tuple[int, ...] = (0, 1)) -> pl.DataFrame:
             for position, (module, height) in enumerate(zip(MODULES, heights, strict=True)):
                 moved = 2.0 + position
                 of = {**base, "view": "direct", "module": module, "position": position, "parameters": 1000,
-                      "moved": moved}  # fmt: skip
+                      "displacement": moved}  # fmt: skip
                 for place, alpha in enumerate(_PLACES):
                     for sigma in _SIGMAS:
                         value = 0.05 + height * (1 - alpha) ** 2 + sigma * (0.5 + seed)
-                        rows.append({**of, "level": "point", "place": place, "distance": alpha * moved, "sigma": sigma,
+                        rows.append({**of, "level": "point", "step": place, "distance": alpha * moved, "sigma": sigma,
                                      "objective": (alpha * moved / sigma) ** 2, "value": value,
                                      "value_se": 0.001})  # fmt: skip
                 mu = 0.0 if height == 0 else (moved / _SIGMAS[1]) ** 2
                 lost = variant == "RI_T" and module == "stem" and seed == 1
                 rows += [
                     {**of, "level": "module", "limit": limit, "epsilon": 0.06,
-                     "place": None if lost else 0 if mu == 0 else 2,
+                     "step": None if lost else 0 if mu == 0 else 2,
                      "distance": None if lost else 0.0 if mu == 0 else moved, "sigma": None if lost else 1e-2,
                      "mu": None if lost else mu, "mu_low": None if lost else mu, "unreachable": lost, "evaluated": 9,
                      "grid_points": 9, "evaluation": "full pass"}
                     for limit in ("own", "common")
                 ]  # fmt: skip
-    return pl.DataFrame(rows, schema=schema(Criticality.columns))
+    return pl.DataFrame(rows, schema=schema(CriticalityAnalysis.columns))
 
 
 SUMMARY: Summary = summary_of(criticality_table(), 0.01)

@@ -3,7 +3,7 @@
 import polars as pl
 
 from tests.report.synthetic_pairs import seed_pairs
-from transferscope.analyses.curve.analysis import Curve
+from transferscope.analyses.curve.analysis import CurveAnalysis
 from transferscope.analyses.evidence import Evidence
 from transferscope.study.columns import schema
 
@@ -44,12 +44,12 @@ def curve_table(pairs: int = 1, steps: int = 25) -> pl.DataFrame:
                     {**base, "level": "barrier", "split": split, "batch_norm": "recompute", "alpha": 0.5, "l2": length,
                      "quantity": quantity, "baseline": baseline, "barrier": height, "barrier_se": 0.05 * height,
                      "low": 0.9 * height, "high": 1.1 * height, "simultaneous_low": 0.88 * height,
-                     "simultaneous_high": 1.12 * height, "family": 2, "n": 656, "midpoint_gap": height,
+                     "simultaneous_high": 1.12 * height, "n_comparisons": 2, "n": 656, "midpoint_gap": height,
                      "smallest_gap": 0.0}
                     for quantity, height in (("loss", hill), ("error", 0.5 * hill))
                     for baseline in ("linear", "mean")
                 ]  # fmt: skip
-    return pl.DataFrame(rows, schema=schema(Curve.columns))
+    return pl.DataFrame(rows, schema=schema(CurveAnalysis.columns))
 
 
-SUMMARY = Curve().summarise(curve_table(), Evidence())
+SUMMARY = CurveAnalysis().summarise(curve_table(), Evidence())

@@ -8,7 +8,7 @@ import polars as pl
 from transferscope.analyses.domain_distance.analysis import DomainDistance
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.probe.analysis import GAPS, Probe
-from transferscope.analyses.reuse.analysis import MEASUREMENTS, Reuse
+from transferscope.analyses.reuse.analysis import MEASUREMENTS, ReuseAnalysis
 from transferscope.analyses.summary import Summary
 from transferscope.networks.features import FEATURES
 from transferscope.study.columns import schema
@@ -75,20 +75,20 @@ def reuse_table(seeds: tuple[int, ...] = (0, 1, 2)) -> pl.DataFrame:
             control = {"similarity": 0.9 - 0.7 * depth, "distance": 0.3 + 0.2 * depth}.get(measurement)
             row = _interval(value, 0.004, len(seeds))
             rows.append({"module": module, "position": position, "measurement": measurement, "control": control, **row})
-    return pl.DataFrame(rows, schema=schema(Reuse.columns))
+    return pl.DataFrame(rows, schema=schema(ReuseAnalysis.columns))
 
 
 def domain_distance_table(source: bool = True) -> pl.DataFrame:
     rows: list[dict[str, Any]] = []
 
     def add(quantity: str, compared: str, place: str, position: int, value: float, error: float, **more: Any) -> None:
-        row = {"quantity": quantity, "compared": compared, "place": place, "position": position, "value": value,
+        row = {"quantity": quantity, "compared": compared, "part": place, "position": position, "value": value,
                "standard_error": error, "low": value - 1.96 * error, "high": value + 1.96 * error, "examples": 500,
                "features": 1280, **more}  # fmt: skip
         if (null := more.get("null")) is not None:
             excess = value - null
-            row |= {"null_deviation": error / 2, "excess": excess, "excess_low": excess - 2 * error,
-                    "excess_high": excess + 2 * error}  # fmt: skip
+            row |= {"null_deviation": error / 2, "above_chance": excess, "above_chance_low": excess - 2 * error,
+                    "above_chance_high": excess + 2 * error}  # fmt: skip
         rows.append(row)
 
     if source:
@@ -115,6 +115,6 @@ def summaries() -> dict[str, Summary]:
     """What the analyses say of these tables."""
     return {
         "probe": Probe().summarise(probe_table(), Evidence()),
-        "reuse": Reuse().summarise(reuse_table(), Evidence()),
+        "reuse": ReuseAnalysis().summarise(reuse_table(), Evidence()),
         "domain_distance": DomainDistance().summarise(domain_distance_table(), Evidence()),
     }

@@ -10,7 +10,7 @@ import polars as pl
 from PIL import Image, ImageDraw
 
 from transferscope.analyses.gallery import Gallery, GalleryGroup, GalleryImage, gallery_files
-from transferscope.analyses.mistakes.analysis import Mistakes
+from transferscope.analyses.mistakes.analysis import MistakesAnalysis
 from transferscope.analyses.mistakes_in_training.analysis import MistakesInTraining
 from transferscope.study.columns import schema
 
@@ -75,7 +75,7 @@ def mistakes_table(seeds: tuple[int, ...] = (0, 1, 2)) -> pl.DataFrame:
                 "low": p - ri - half, "high": p - ri + half, "basis": basis, "n": n, "p": 0.004 if p > 0.8 else 0.2,
                 "p_holm": 0.008 if p > 0.8 else 0.2,
             })  # fmt: skip
-    return pl.DataFrame(rows, schema=schema(Mistakes.columns))
+    return pl.DataFrame(rows, schema=schema(MistakesAnalysis.columns))
 
 
 def in_training_table(seeds: tuple[int, ...] = (0, 1, 2)) -> pl.DataFrame:

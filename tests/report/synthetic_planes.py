@@ -10,7 +10,7 @@ from tests.report.synthetic_pairs import seed_pairs
 from transferscope.analyses.basin.analysis import Basins, published_rows
 from transferscope.analyses.basin.rows import rows_of
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.plane.analysis import Plane
+from transferscope.analyses.plane.analysis import PlaneAnalysis
 from transferscope.analyses.summary import Summary
 from transferscope.measures.basin import basin, delta_grid, rise
 from transferscope.measures.plane import coarse_to_fine, triangle
@@ -63,7 +63,7 @@ def basin_table(published: str = "clipart", pairs: int = 1) -> pl.DataFrame:
             parameters=3_400_000,
             batch_norm="recompute",
             points=25,
-            draws=4,
+            n_noise=4,
             found=dict.fromkeys(("train", "test"), found),
             rise=dict.fromkeys(("train", "test"), heights),
         )
@@ -118,11 +118,11 @@ def plane_table(resolution: int = 9) -> pl.DataFrame:
                         "interpolated": False, "batch_norm": policy, "loss": 0.05 + 6 * value**2, "loss_se": 0.03,
                         "error": value, "error_se": 0.015, "metric": 1 - value,
                     })  # fmt: skip
-    return pl.DataFrame(rows, schema=schema(Plane.columns))
+    return pl.DataFrame(rows, schema=schema(PlaneAnalysis.columns))
 
 
 TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {"plane": plane_table, "basin": basin_table}
 SUMMARIES: Mapping[str, Summary] = {
-    "plane": Plane().summarise(plane_table(), Evidence()),
+    "plane": PlaneAnalysis().summarise(plane_table(), Evidence()),
     "basin": Basins().summarise(basin_table(), Evidence()),
 }

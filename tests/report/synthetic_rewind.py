@@ -33,11 +33,11 @@ def rewind_table(seeds: tuple[int, ...] = (0, 1, 2)) -> pl.DataFrame:
                     drop = min(final, factor * height + draw.gauss(0, 0.002))
                     rows.append({
                         **base, "level": "module" if alone else "group", "module": module, "position": position,
-                        "modules": 1 if alone else 2, "parameters": 1000, "to": to, "epoch": epoch,
-                        "moved": factor * 2.0, "metric": final - drop, "loss": 0.4 + drop, "drop": drop,
+                        "modules": 1 if alone else 2, "parameters": 1000, "target_value": to, "epoch": epoch,
+                        "displacement": factor * 2.0, "metric": final - drop, "loss": 0.4 + drop, "drop": drop,
                         "loss_rise": drop, "low": drop - 0.01, "high": drop + 0.01, "simultaneous_low": drop - 0.015,
-                        "simultaneous_high": drop + 0.015, "upper": drop + 0.013, "family": 6 if alone else 1, "n": 656,
-                        "judged": "lost" if drop > 0.02 else "undecided", "evaluation": "full pass",
+                        "simultaneous_high": drop + 0.015, "upper_one_sided": drop + 0.013, "n_comparisons": 6 if alone else 1, "n": 656,
+                        "verdict": "lost" if drop > 0.02 else "undecided", "evaluation": "full pass",
                     })  # fmt: skip
     own = pl.DataFrame(rows, schema=schema(Rewind.columns))
     return pl.concat([own, published_rows("chexpert", schema(Rewind.columns))])

@@ -13,7 +13,7 @@ from transferscope.analyses.similarity_in_training.analysis import SimilarityInT
 
 EPOCHS = (0, 1, 2, 4, 7, 10)
 PARTS = ("stem", "blocks.0.0", "blocks.1.0", "blocks.1.1", "blocks.2.0", "conv_head")
-FACTS = {"kind": "unbiased", "maps": "flattened", "examples": 512, "batch": 64}
+FACTS = {"estimator": "unbiased", "pooling": "flattened", "examples": 512, "batch": 64}
 
 
 def similarity_in_training_table(seeds: tuple[int, ...] = (0, 1)) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.spectrum.analysis import Spectrum
+from transferscope.analyses.spectrum.analysis import SpectrumAnalysis
 from transferscope.analyses.spectrum.rows import COMPARISONS, SUMMARIES
 from transferscope.keys import shown
 from transferscope.study.columns import schema
@@ -69,7 +69,7 @@ def spectrum_table(seeds: tuple[int, ...] = (0, 1, 2)) -> pl.DataFrame:
                 for what, value in (("largest", 0.03), ("any", 0.12))
             ]  # fmt: skip
     rows.append({"level": "skipped", "operator": "head.bias", "position": -1, "note": "a bias"})
-    return pl.DataFrame(rows, schema=schema(Spectrum.columns))
+    return pl.DataFrame(rows, schema=schema(SpectrumAnalysis.columns))
 
 
 def _told(level: float, count: int) -> dict[str, float]:
@@ -82,4 +82,4 @@ def _told(level: float, count: int) -> dict[str, float]:
     }
 
 
-SUMMARY = Spectrum().summarise(spectrum_table(), Evidence())
+SUMMARY = SpectrumAnalysis().summarise(spectrum_table(), Evidence())

@@ -4,13 +4,13 @@ import random
 
 import polars as pl
 
-from transferscope.analyses.control.analysis import Control, report_rows
+from transferscope.analyses.control.analysis import ControlAnalysis, report_rows
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import END_METRICS, EndMetric, Ends
 from transferscope.analyses.learning_curves.analysis import LearningCurves
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.transplant.analysis import SIDES, Transplant, point_rows
+from transferscope.analyses.transplant.analysis import SIDES, TransplantAnalysis, point_rows
 from transferscope.study.columns import schema
 
 RATES = {"P_T": 0.03, "RI_T": 0.1, "mean-var": 0.1, "permuted": 0.1, "filter-permuted": 0.03, "spectrum": 0.1}
@@ -51,7 +51,7 @@ def control_table(
         for variant, best in RATES.items() if not variant.endswith("_T") for rate in (0.003, 0.01, 0.03, 0.1, 0.3)
     ]  # fmt: skip
     networks = [(variant, seed, rate) for variant, rate in RATES.items() for seed in seeds]
-    return pl.DataFrame([*tuning, *report_rows(found, networks)], schema=schema(Control.columns))
+    return pl.DataFrame([*tuning, *report_rows(found, networks)], schema=schema(ControlAnalysis.columns))
 
 
 def transplant_table(
@@ -68,7 +68,7 @@ def transplant_table(
         found = without(found, lost)
     points = [(side, k) for side in SIDES for k in range(count + 1)]
     rows = point_rows(found, modules, points, seeds, RATES["P_T"])
-    return pl.DataFrame(list(rows), schema=schema(Transplant.columns))
+    return pl.DataFrame(list(rows), schema=schema(TransplantAnalysis.columns))
 
 
 def without(found: Ends, lost: tuple[str, int]) -> Ends:
@@ -89,5 +89,5 @@ def evidence(rates: pl.DataFrame, curves: pl.DataFrame) -> Evidence:
 
 
 def summary(name: str, rates: pl.DataFrame, curves: pl.DataFrame, table: pl.DataFrame) -> Summary:
-    kind = {"control": Control, "transplant": Transplant}[name]
+    kind = {"control": ControlAnalysis, "transplant": TransplantAnalysis}[name]
     return kind().summarise(table, evidence(rates, curves))

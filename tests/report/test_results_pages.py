@@ -23,7 +23,7 @@ from tools.results.results_pages import main, results_page, write_results_pages
 from tools.results.results_study import judged, study_page
 from transferscope.analyses.align.analysis import Align
 from transferscope.analyses.basin.analysis import Basins
-from transferscope.analyses.curve.analysis import Curve
+from transferscope.analyses.curve.analysis import CurveAnalysis
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate, choose
 from transferscope.analyses.module_path.analysis import ModulePath
@@ -83,7 +83,7 @@ def test_barriers_of_lines_matched_lines_and_curves_stand_side_by_side() -> None
     estimates = {
         "path": PathAnalysis().summarise(path_table(), Evidence()).estimates,
         "align": Align().summarise(align_table(), Evidence()).estimates,
-        "curve": Curve().summarise(curve_table(pairs=3), Evidence()).estimates,
+        "curve": CurveAnalysis().summarise(curve_table(pairs=3), Evidence()).estimates,
         "module_path": ModulePath().summarise(module_path_table(), Evidence()).estimates,
         "path_in_training": PathInTraining().summarise(path_in_training_table(), Evidence()).estimates,
         "basin": Basins().summarise(basin_table(), Evidence()).estimates,
@@ -216,7 +216,7 @@ def test_a_page_of_no_study_has_no_finding() -> None:
 def test_what_was_not_run_and_what_is_not_kept_is_said(results: Path, tmp_path: Path) -> None:
     study = read_kept(results / "tiny")
     analyses = [dict(item) for item in study.summary["analyses"]]
-    analyses[1].update(inapplicable="there is no head", verdict=None)
+    analyses[1].update(skip_reason="there is no head", verdict=None)
     analyses[2].update(rows=9000, rows_kept=0)
     changed = KeptResults(
         study.manifest, study.study_text, {**study.summary, "analyses": analyses}, study.headline, study.estimates, {}

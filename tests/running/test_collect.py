@@ -10,16 +10,16 @@ import pytest
 
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.outcome.analysis import Outcome
-from transferscope.context.bind import bind
-from transferscope.context.members import Member
+from transferscope.context.resolve import resolve
+from transferscope.context.study_network import StudyNetwork
 from transferscope.data.sources.arrays import Arrays
 from transferscope.errors import AnalysisError
 from transferscope.running import collect
 from transferscope.running.collect import PHASES
 from transferscope.running.finished import Finished
-from transferscope.running.rounds import Piece
+from transferscope.running.rounds import PlannedTask
 from transferscope.running.run import run_study
 from transferscope.store import Store
 from transferscope.study.registry import parse_analysis
@@ -112,17 +112,17 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_two_files_of_one_name_are_an_error_and_not_the_last_one(finished: FinishedStudy, store: Store) -> None:
-    bound = bind(finished.study, Store(finished.store))
+    bound = resolve(finished.study, Store(finished.store))
     analysis = parse_analysis("distance")
     done = Finished((analysis,))
     pieces = []
     for seed, name in ((0, "a.png"), (1, "b.png"), (2, "a.png")):
-        unit = Unit(members=(Member(variant="RI", seed=seed, spec=bound.untrained("RI", seed)),))
-        pieces.append(Piece(analysis, unit, f"{seed:04d}"))
+        task = Task(members=(StudyNetwork(variant="RI", seed=seed, spec=bound.untrained("RI", seed)),))
+        pieces.append(PlannedTask(analysis, task, f"{seed:04d}"))
         with store.entry("units", f"{seed:04d}").write() as folder:
             (folder / "files").mkdir()
             (folder / "files" / name).write_bytes(str(seed).encode())
-    done.tables[analysis.key] = Measured(pl.DataFrame()).table
+    done.tables[analysis.key] = MeasureResult(pl.DataFrame()).table
     done.pieces[analysis.key] = pieces[:2]
     assert collect._result(analysis, store, done).files == {"a.png": b"0", "b.png": b"1"}
     done.pieces[analysis.key] = pieces

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import transferscope.context.context as module
-import transferscope.context.starts as starts_module
+import transferscope.context.initial_networks as starts_module
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
-from transferscope.context.bind import bind
 from transferscope.context.context import Context
+from transferscope.context.resolve import resolve
 from transferscope.data.batches import training_batches
 from transferscope.errors import DataError, StoreError, WeightsError
 from transferscope.running.work import TrainJob, do
@@ -28,7 +28,7 @@ def silent(event: dict[str, Any]) -> None:
 @pytest.fixture
 def context(finished: FinishedStudy) -> Context:
     store = Store(finished.store)
-    return Context(store, bind(finished.study, store))
+    return Context(store, resolve(finished.study, store))
 
 
 def tuned(context: Context, variant: str) -> NetworkSpec:
@@ -289,7 +289,7 @@ def test_a_history_has_a_row_for_every_epoch(context: Context) -> None:
 def test_what_of_a_weights_file_went_into_the_network_is_told(tmp_path: Path) -> None:
     study = tiny.study(tmp_path, {"seeds": [0]})
     store = Store(tmp_path / "store")
-    bound = bind(study, store)
+    bound = resolve(study, store)
     context = Context(store, bound)
 
     assert context.loaded(bound.untrained("RI", 0)) is None

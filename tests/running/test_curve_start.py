@@ -9,17 +9,17 @@ from safetensors.torch import load_file
 
 from tests.running import tiny
 from transferscope.context.context import Context
-from transferscope.context.starts import statistics_batches
-from transferscope.context.subjects import subject_of
+from transferscope.context.initial_networks import statistics_batches
+from transferscope.context.objectives import objective_of
 from transferscope.errors import WeightsError
 from transferscope.running.plan import plan_study
 from transferscope.running.run import run_study
 from transferscope.running.work import TrainJob, do
 from transferscope.specs.network import STATISTICS_IMAGES, Curve
 from transferscope.store import Store
-from transferscope.training.bend import BendOfCurve
+from transferscope.training.curve_midpoint import CurveMidpoint
+from transferscope.training.objective import WholeNetwork
 from transferscope.training.optimisers import build_optimiser
-from transferscope.training.subject import WholeNetwork
 
 
 @pytest.fixture
@@ -80,11 +80,11 @@ def test_a_killed_training_goes_on_to_the_same_bytes(made, tmp_path) -> None:
 
 def test_only_bends_are_trained_otherwise(made) -> None:
     study, _, context, _, bend = made
-    assert subject_of(study.trained("P_T", 0, 0.05), context) is WholeNetwork
+    assert objective_of(study.trained("P_T", 0, 0.05), context) is WholeNetwork
     model = context.start(bend)
-    subject = subject_of(bend, context)(model, build_optimiser(model, bend.recipe))
-    assert isinstance(subject, BendOfCurve)
-    assert subject.measured() is not model
+    objective = objective_of(bend, context)(model, build_optimiser(model, bend.recipe))
+    assert isinstance(objective, CurveMidpoint)
+    assert objective.measured() is not model
     images = sum(len(labels) for _, labels in statistics_batches(bend.data, context))
     assert images == min(STATISTICS_IMAGES, len(context.splits()["train"]))
 
@@ -99,7 +99,7 @@ def test_no_curve_ends_at_a_network_that_diverged(made) -> None:
     lost = study.trained("P_T", 1, 0.05)
     bend = study.trained("P_T", 0, 0.05).model_copy(update={"start": Curve(a=ends[0], b=lost)})
     context = Diverged(context.store, study)
-    for call in (lambda: context.start(bend), lambda: subject_of(bend, context)):
+    for call in (lambda: context.start(bend), lambda: objective_of(bend, context)):
         with pytest.raises(WeightsError, match=r"diverged: it has no usable epoch 'last'"):
             call()
 

@@ -89,13 +89,13 @@ def test_the_printed_lines_predict_as_the_study_did(
     from transferscope.analyses.evidence import Evidence
     from transferscope.analyses.finished import finished_table
     from transferscope.analyses.learning_rate.analysis import LearningRate
-    from transferscope.context.bind import bind
     from transferscope.context.context import Context
+    from transferscope.context.resolve import resolve
     from transferscope.store import Store
     from transferscope.study.file import load_study
 
     store = Store(ran / "transferscope-runs")
-    study = bind(load_study("squares.yaml"), store)
+    study = resolve(load_study("squares.yaml"), store)
     context = Context(store, study)
     evidence = Evidence({LearningRate().key: finished_table(LearningRate(), study, store)})
     member = tuned_member(study, variant.replace("-", "_"), seed, evidence)

@@ -12,7 +12,7 @@ from tests.installed import install, on_path
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
 from transferscope.analyses.outcome.analysis import Outcome
-from transferscope.context.bind import bind
+from transferscope.context.resolve import resolve
 from transferscope.errors import AnalysisError, StoreError
 from transferscope.report.render import written_report
 from transferscope.running.failures import ESSENTIAL
@@ -30,7 +30,7 @@ from transferscope.analyses.contract import Measured
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import NETWORK, NetworkAnalysis
-from transferscope.context.members import Member
+from transferscope.context.study_network import Member
 from transferscope.specs.architecture import Architecture
 from transferscope.study.columns import Column
 
@@ -58,7 +58,7 @@ class Faulty(NetworkAnalysis):
         return super().needs(study)
 
     def inapplicable(self, study):
-        raised("inapplicable")
+        raised("skip_reason")
 
     def networks(self, study, evidence):
         raised("networks")
@@ -67,11 +67,11 @@ class Faulty(NetworkAnalysis):
             specs.append(specs[0].model_copy(update={"architecture": Architecture(name="faulty_module:broken")}))
         return specs
 
-    def units(self, study, evidence):
+    def tasks(self, study, evidence):
         raised("units")
-        yield from super().units(study, evidence)
+        yield from super().tasks(study, evidence)
 
-    def images(self, unit, study):
+    def forward_passes(self, task, study):
         raised("images")
         return 1
 
@@ -110,7 +110,7 @@ def figures(table):
 """
 BEFORE = {
     "needs": "no needs today",
-    "inapplicable": "no inapplicable today",
+    "skip_reason": "no inapplicable today",
     "units": "no units today",
     "networks": "no networks today",
     "images": "no images today",
@@ -145,7 +145,7 @@ def fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def study(finished: FinishedStudy, tmp_path: Path, fault: Path) -> Study:
     shutil.copytree(finished.store, tmp_path / "store")
-    return tiny.study(finished.folder, {"analyses": ["faulty", {"outcome": {"draws": 100}}, "distance"]})
+    return tiny.study(finished.folder, {"analyses": ["faulty", {"outcome": {"n_bootstrap": 100}}, "distance"]})
 
 
 def by_name(results: Results) -> dict[str, AnalysisResult]:
@@ -246,7 +246,7 @@ class Second(Faulty):
     place = install(tmp_path / "other", "others", {"second": "second_module:Second"}, second_module=source)
     on_path(place, monkeypatch, "second_module")
     fault.write_text("units")
-    both = [{"outcome": {"draws": 100}}, "second"]
+    both = [{"outcome": {"n_bootstrap": 100}}, "second"]
     study = Study.model_validate({**study.model_dump(mode="json"), "analyses": both})
     items = by_name(run_study(study, tmp_path / "store", quiet=True))
     assert {name for name, item in items.items() if item.failed} == {"faulty", "second"}
@@ -272,7 +272,7 @@ def test_what_is_nobodys_fault_stops_the_run(study: Study, tmp_path: Path, monke
 
 
 def test_what_the_headline_needs_is_essential(study: Study, finished: FinishedStudy) -> None:
-    bound = bind(study, Store(finished.store))
+    bound = resolve(study, Store(finished.store))
     needed = with_needs(bound, [analysis for analysis in asked_of(bound) if isinstance(analysis, Outcome)])
     assert {type(analysis) for analysis in needed} == set(ESSENTIAL)
 

@@ -23,9 +23,9 @@ MODULES = ("stem", "block", "head")
 SMALL = {"train_images": 32, "batch_norm_images": 32, "blocks": [4]}
 CHANGES: dict[str, Any] = {
     "analyses": [
-        {"outcome": {"draws": 100}},
-        {"rewind": {"draws": 100, **SMALL}},
-        {"criticality": {"places": 3, "sigmas": [0.01, 0.1], "draws": 2, **SMALL}},
+        {"outcome": {"n_bootstrap": 100}},
+        {"rewind": {"n_bootstrap": 100, **SMALL}},
+        {"criticality": {"alphas": 3, "sigmas": [0.01, 0.1], "n_noise": 2, **SMALL}},
         "spectrum",
     ],
     "training": {"learning_rates": [0.05]},
@@ -127,7 +127,7 @@ def test_rewinding_tells_every_module_of_every_network(ran: Ran) -> None:
     table = ran.table("rewind")
     modules = table.filter(pl.col("level") == "module")
     assert set(modules["variant"]) == {"P_T", "RI_T", *BLOCKS}
-    kinds = modules.group_by("variant", "seed", "module", "to", "split").len()
+    kinds = modules.group_by("variant", "seed", "module", "target_value", "split").len()
     assert kinds.height == modules.height == 4 * len(SEEDS) * len(MODULES) * 2 * 2
     # Networks of one seed that were trained on other images are other networks.
     own = table.filter((pl.col("level") == "own") & (pl.col("split") == "test"))
@@ -137,8 +137,10 @@ def test_rewinding_tells_every_module_of_every_network(ran: Ran) -> None:
     for words in ("P-T put back", "RI-T put back", "P-T, blocks of 12 px put back", "P-T, blocks of 4 px put back"):
         assert f"{words} to its initial value (3 seeds)" in summary.verdict
     for rival in ("RI_T", *BLOCKS):
-        assert estimate_of(summary, "mean_drop_gap", variant="P_T", rival=rival, to="initial").n == 3
-        assert len(estimates_of(summary, "drop", variant=rival, to="initial")) == len(MODULES) + 1  # and all at once
+        assert estimate_of(summary, "mean_drop_gap", variant="P_T", rival=rival, target_value="initial").n == 3
+        assert (
+            len(estimates_of(summary, "drop", variant=rival, target_value="initial")) == len(MODULES) + 1
+        )  # and all at once
     assert any("a block of the image size is whole images" in note for note in summary.notes)
 
 

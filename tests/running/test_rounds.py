@@ -10,13 +10,13 @@ import pytest
 
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
-from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
+from transferscope.analyses.contract import AbstractAnalysis, MeasureResult, Task
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.summary import Summary
-from transferscope.context.bind import bind
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolve import resolve
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.errors import AnalysisError
 from transferscope.running.finished import Finished
 from transferscope.running.rounds import expand, label_of, with_needs
@@ -48,33 +48,33 @@ class Fake(AbstractAnalysis):
     }
     seen: ClassVar[list[Evidence]] = []
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+    def needs(self, study: ResolvedStudy) -> Iterable[AbstractAnalysis]:
         return self.needing
 
-    def inapplicable(self, study: BoundStudy) -> str | None:
+    def skip_reason(self, study: ResolvedStudy) -> str | None:
         return self.reason
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+    def networks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+        return [member.spec for task in self.tasks(study, evidence) for member in task.members]
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         self.seen.append(evidence)
         for variant in self.variants * (1 + self.twice):
-            yield Unit(members=(Member(variant=variant, seed=0, spec=study.trained(variant, 0, 0.1)),))
+            yield Task(members=(StudyNetwork(variant=variant, seed=0, spec=study.trained(variant, 0, 0.1)),))
 
-    def measure(self, unit: Unit, context: Any) -> Measured:
-        return Measured(pl.DataFrame([], schema=schema(self.columns)))
+    def measure(self, task: Task, context: Any) -> MeasureResult:
+        return MeasureResult(pl.DataFrame([], schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         return Summary("")
 
 
 @pytest.fixture(scope="module")
-def bound(finished: FinishedStudy) -> BoundStudy:
-    return bind(finished.study, Store(finished.store))
+def bound(finished: FinishedStudy) -> ResolvedStudy:
+    return resolve(finished.study, Store(finished.store))
 
 
-def test_needs_come_first_and_each_once(bound: BoundStudy) -> None:
+def test_needs_come_first_and_each_once(bound: ResolvedStudy) -> None:
     a = Fake(label="a")
     b, c = Fake(label="b", needing=(a,)), Fake(label="c", needing=(a,))
     d = Fake(label="d", needing=(b, c))
@@ -82,22 +82,22 @@ def test_needs_come_first_and_each_once(bound: BoundStudy) -> None:
     assert with_needs(bound, [Fake(label="e", reason="no"), b]) == (a, b)
 
 
-def test_an_analysis_that_needs_itself_is_named(bound: BoundStudy) -> None:
+def test_an_analysis_that_needs_itself_is_named(bound: ResolvedStudy) -> None:
     class Circle(Fake):
-        def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+        def needs(self, study: ResolvedStudy) -> Iterable[AbstractAnalysis]:
             return (self,)
 
     with pytest.raises(AnalysisError, match=r"'fake' needs itself[\s\S]*fake → fake"):
         with_needs(bound, [Circle(label="a")])
 
 
-def test_a_need_that_cannot_be_had_is_named(bound: BoundStudy) -> None:
+def test_a_need_that_cannot_be_had_is_named(bound: ResolvedStudy) -> None:
     need = Fake(label="a", reason="only one seed")
     with pytest.raises(AnalysisError, match="which this study cannot have: only one seed"):
         with_needs(bound, [Fake(label="b", needing=(need,))])
 
 
-def test_an_analysis_waits_for_its_needs_and_is_finished_when_it_names_nothing_new(bound: BoundStudy) -> None:
+def test_an_analysis_waits_for_its_needs_and_is_finished_when_it_names_nothing_new(bound: ResolvedStudy) -> None:
     a = Fake(label="a")
     b = Fake(label="b", needing=(a,), variants=("P_T",))
     both = with_needs(bound, [b])
@@ -111,11 +111,11 @@ def test_an_analysis_waits_for_its_needs_and_is_finished_when_it_names_nothing_n
     assert [piece.analysis for piece in third.pieces] == [b]
 
 
-def test_a_unit_named_twice_is_one(bound: BoundStudy) -> None:
+def test_a_unit_named_twice_is_one(bound: ResolvedStudy) -> None:
     assert len(expand(bound, [Fake(label="a", twice=True)], Evidence(), (), {}).pieces) == 1
 
 
-def test_a_network_of_many_analyses_is_trained_once(bound: BoundStudy) -> None:
+def test_a_network_of_many_analyses_is_trained_once(bound: ResolvedStudy) -> None:
     step = expand(bound, [Fake(label="a"), Fake(label="b", variants=("RI_T", "P_T"))], Evidence(), (), {})
     assert len(step.pieces) == 3
     assert [step.labels[key] for key in step.networks] == ["RI-T[0] at 0.1", "P-T[0] at 0.1"]
@@ -136,8 +136,8 @@ def test_ancestors_of_networks_that_are_not_trained_come_too(tmp_path: Path) -> 
     last = found.trained("RI_T", 3, 0.1).model_copy(update={"start": Checkpoint(of=middle)})
 
     class Chain(Fake):
-        def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
-            yield Unit(members=(Member(variant="chain", seed=3, spec=last),))
+        def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
+            yield Task(members=(StudyNetwork(variant="chain", seed=3, spec=last),))
 
     step = expand(found, [Chain(label="a")], Evidence(), (), {})
     assert [step.labels[key] for key in step.networks] == ["pre-training[2000] at 0.05", "chain[3] at 0.1"]
@@ -151,7 +151,7 @@ def test_labels() -> None:
 # -- decisions -----------------------------------------------------------------------------------------------
 
 
-def test_units_and_networks_see_decision_evidence(bound: BoundStudy) -> None:
+def test_units_and_networks_see_decision_evidence(bound: ResolvedStudy) -> None:
     fake = Fake(label="a")
     Fake.seen.clear()
     rows = pl.DataFrame({"split": ["validation", "test"], "value": [1.0, 2.0], "shown": [3.0, 4.0]})
@@ -163,7 +163,7 @@ def test_units_and_networks_see_decision_evidence(bound: BoundStudy) -> None:
 
 
 def test_no_decision_changes_when_everything_measured_on_test_data_does(
-    finished: FinishedStudy, bound: BoundStudy
+    finished: FinishedStudy, bound: ResolvedStudy
 ) -> None:
     rng = np.random.default_rng(0)
     analyses = with_needs(bound, asked_of(bound))

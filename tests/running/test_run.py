@@ -12,7 +12,7 @@ from tests.running.conftest import FinishedStudy
 from tests.running.small_runs import SMALL, trainings
 from transferscope.analyses.contract import checked
 from transferscope.analyses.finished import table_of
-from transferscope.context.bind import bind
+from transferscope.context.resolve import resolve
 from transferscope.running.run import run_study
 from transferscope.store import Store
 from transferscope.store.verify import verify
@@ -27,7 +27,7 @@ def test_every_analysis_ends_in_its_declared_table(finished: FinishedStudy) -> N
     asked = [analysis.name for analysis in finished.study.analyses]
     assert sorted(names) == sorted([*asked, "learning_rate", *["learning_curves"] * ("learning_curves" not in asked)])
     for result in results.analyses:
-        assert result.inapplicable is None
+        assert result.skip_reason is None
         assert result.table is not None
         assert result.table.height > 0
         assert checked(result.analysis, result.table).equals(result.table)
@@ -71,23 +71,23 @@ def test_an_analysis_that_does_not_apply_gives_its_reason(tmp_path: Path) -> Non
     study = tiny.study(tmp_path, {**SMALL, "analyses": ["outcome", "path"]})
     results = run_study(study, tmp_path / "store", quiet=True)
     path = next(result for result in results.analyses if result.analysis.name == "path")
-    assert path.inapplicable == "a path between two networks needs at least two seeds"
+    assert path.skip_reason == "a path between two networks needs at least two seeds"
     assert path.table is None
     assert path.summary is None
 
 
 def test_the_memory_format_is_measured_once_per_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transferscope.context import bind as module
+    from transferscope.context import resolve as module
 
     study = tiny.study(tmp_path, {"training": {"recipe": {"memory_format": "auto"}}})
     store = Store(tmp_path / "store")
-    first = bind(study, store)
+    first = resolve(study, store)
 
     def never(*arguments: Any, **settings: Any) -> Any:
         raise AssertionError("it was measured before")
 
     monkeypatch.setattr(module, "probe", never)
-    assert bind(study, store) == first
+    assert resolve(study, store) == first
     assert first.memory_format in ("contiguous", "channels_last")
     assert first.recipe(0.1).memory_format == first.memory_format
 

@@ -13,9 +13,9 @@ import transferscope.running.run as run_module
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
 from tests.running.small_runs import SMALL, copied, trainings, unit_keys
-from transferscope.analyses.contract import Unit
-from transferscope.context.bind import bind
-from transferscope.context.members import Member
+from transferscope.analyses.contract import Task
+from transferscope.context.resolve import resolve
+from transferscope.context.study_network import StudyNetwork
 from transferscope.errors import StoreBusyError
 from transferscope.running.executors import serial
 from transferscope.running.run import run_study
@@ -36,9 +36,9 @@ def test_the_same_study_started_twice_is_refused_and_the_first_ends(
         with pytest.raises(StoreBusyError, match=f"this study is already running as process {os.getpid()}") as caught:
             run_study(study, store.root, quiet=True)
         refused.append(str(caught.value))
-        return bind(asked, store)
+        return resolve(asked, store)
 
-    monkeypatch.setattr(run_module, "bind", started_again)
+    monkeypatch.setattr(run_module, "resolve", started_again)
     results = run_study(study, tmp_path / "store", quiet=True)
     assert len(refused) == 1
     assert "wait for it to end, or stop it; what it finishes is shared" in refused[0]
@@ -54,11 +54,11 @@ def test_studies_that_differ_in_a_path_alone_do_not_refuse_each_other(
     inner: list[Any] = []
 
     def started_too(asked: Study, store: Store) -> Any:
-        monkeypatch.setattr(run_module, "bind", bind)
+        monkeypatch.setattr(run_module, "resolve", resolve)
         inner.append(run_study(other, store.root, quiet=True))
-        return bind(asked, store)
+        return resolve(asked, store)
 
-    monkeypatch.setattr(run_module, "bind", started_too)
+    monkeypatch.setattr(run_module, "resolve", started_too)
     outer = run_study(study, tmp_path / "store", quiet=True)
     assert inner[0].manifest["pretrained"] != outer.manifest["pretrained"]
     assert not inner[0].headline.equals(outer.headline)
@@ -66,7 +66,7 @@ def test_studies_that_differ_in_a_path_alone_do_not_refuse_each_other(
 
 def test_studies_share_networks(finished: FinishedStudy, tmp_path: Path, jobs: list[str]) -> None:
     store = copied(finished, tmp_path)
-    changes = {"name": "other", "analyses": [{"mistakes": {"draws": 150}}]}
+    changes = {"name": "other", "analyses": [{"mistakes": {"n_bootstrap": 150}}]}
     other = tiny.study(finished.folder, changes)
     run_study(other, store, quiet=True)
     assert trainings(jobs) == []
@@ -116,7 +116,7 @@ def test_the_executor_gets_the_studys_threads_and_keeps_units_of_a_network_toget
     finished: FinishedStudy, monkeypatch: pytest.MonkeyPatch, compute: dict[str, Any], expected: tuple[Any, ...]
 ) -> None:
     study = finished.study.model_copy(update={"compute": type(finished.study.compute)(device="cpu", **compute)})
-    bound = bind(study, Store(finished.store))
+    bound = resolve(study, Store(finished.store))
     jobs = [TrainJob(finished.store, bound, bound.trained("RI_T", seed, 0.1), "") for seed in (0, 1)]
     calls: list[Any] = []
 
@@ -137,15 +137,15 @@ def test_the_executor_gets_the_studys_threads_and_keeps_units_of_a_network_toget
 
 
 def test_units_of_one_network_have_one_affinity(finished: FinishedStudy) -> None:
-    bound = bind(finished.study, Store(finished.store))
-    members = [Member(variant="RI", seed=seed, spec=bound.untrained("RI", seed)) for seed in (0, 1)]
+    bound = resolve(finished.study, Store(finished.store))
+    members = [StudyNetwork(variant="RI", seed=seed, spec=bound.untrained("RI", seed)) for seed in (0, 1)]
     units = [
-        Unit(members=(members[0],)),
-        Unit(members=(members[0], members[1])),
-        Unit(members=()),
-        Unit(members=(members[1],)),
+        Task(members=(members[0],)),
+        Task(members=(members[0], members[1])),
+        Task(members=()),
+        Task(members=(members[1],)),
     ]
-    found = [run_module._affinity(MeasureJob(finished.store, bound, "", unit, "")) for unit in units]
+    found = [run_module._affinity(MeasureJob(finished.store, bound, "", task, "")) for task in units]
     assert found == [members[0].spec.key, members[0].spec.key, "", members[1].spec.key]
 
 
@@ -169,7 +169,7 @@ def test_threads_hold_during_the_run_and_are_given_back(tmp_path: Path, monkeypa
 
 
 def test_an_executor_is_closed_when_a_listener_fails(finished: FinishedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
-    bound = bind(finished.study, Store(finished.store))
+    bound = resolve(finished.study, Store(finished.store))
     closed: list[bool] = []
 
     def executor(do: Any, items: Any, **settings: Any) -> Iterator[tuple[int, str]]:

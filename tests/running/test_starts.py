@@ -5,7 +5,7 @@ import torch
 
 from tests.running.tiny import NAME, bound, pretrained
 from transferscope.data.batches import evaluation_batches
-from transferscope.data.mixing import mixed
+from transferscope.data.stratified_shuffle import stratified_shuffle
 from transferscope.errors import DataError, WeightsError
 from transferscope.frozen import derive_seed
 from transferscope.networks.architectures import build
@@ -63,7 +63,7 @@ def test_statistics_are_those_of_the_training_images(tiny, start):
     expected.load_state_dict(found.state_dict())
     images = context.images()
     seed = derive_seed(study.data.splits.seed, "statistics")
-    indices = mixed(images.labels, context.splits()["train"], seed, STATISTICS_IMAGES)
+    indices = stratified_shuffle(images.labels, context.splits()["train"], seed, STATISTICS_IMAGES)
     recompute(expected, evaluation_batches(images, indices, study.data.mean, study.data.std, 64))
     for name, value in expected.named_buffers():
         assert torch.allclose(value, dict(found.named_buffers())[name], atol=1e-6), name

@@ -11,16 +11,16 @@ import torch
 import transferscope.running.work as work
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
-from transferscope.analyses.contract import Unit
-from transferscope.context.bind import bind
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.analyses.contract import Task
+from transferscope.context.resolve import resolve
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.errors import AnalysisError
 from transferscope.frozen import content_key
 from transferscope.networks.weights import read_file, read_metadata, write_state
 from transferscope.running.progress import Tally
 from transferscope.running.run import analysis_text
-from transferscope.running.work import MeasureJob, TrainJob, do, unit_key
+from transferscope.running.work import MeasureJob, TrainJob, do, task_key
 from transferscope.specs.architecture import FileWeights
 from transferscope.specs.network import File
 from transferscope.store import Store
@@ -30,60 +30,60 @@ Events = list[dict[str, Any]]
 
 
 @pytest.fixture
-def copy(finished: FinishedStudy, tmp_path: Path) -> tuple[BoundStudy, Store]:
+def copy(finished: FinishedStudy, tmp_path: Path) -> tuple[ResolvedStudy, Store]:
     shutil.copytree(finished.store, tmp_path / "store")
     store = Store(tmp_path / "store")
-    return bind(finished.study, store), store
+    return resolve(finished.study, store), store
 
 
-def unit_of(bound: BoundStudy, seed: int = 1000) -> Unit:
+def unit_of(bound: ResolvedStudy, seed: int = 1000) -> Task:
     """As the search over rates makes it."""
-    member = Member(variant="RI_T", seed=seed, spec=bound.trained("RI_T", seed, 0.05))
-    return Unit(members=(member,), settings={"rate_rule": bound.settings.training.rate_rule})
+    member = StudyNetwork(variant="RI_T", seed=seed, spec=bound.trained("RI_T", seed, 0.05))
+    return Task(members=(member,), settings={"rate_rule": bound.settings.training.rate_rule})
 
 
-def measure(bound: BoundStudy, store: Store, analysis: str = "learning_rate") -> MeasureJob:
+def measure(bound: ResolvedStudy, store: Store, analysis: str = "learning_rate") -> MeasureJob:
     return MeasureJob(store.root, bound, analysis_text(parse_analysis(analysis)), unit_of(bound), "RI-T")
 
 
 # -- keys ----------------------------------------------------------------------------------------------------
 
 
-def test_the_key_of_a_unit_names_all_it_hangs_on(copy: tuple[BoundStudy, Store], finished: FinishedStudy) -> None:
+def test_the_key_of_a_unit_names_all_it_hangs_on(copy: tuple[ResolvedStudy, Store], finished: FinishedStudy) -> None:
     bound, store = copy
-    analysis, unit = parse_analysis("learning_rate"), unit_of(bound)
-    key = unit_key(analysis, unit, bound)
-    assert key == unit_key(parse_analysis("learning_rate"), unit_of(bound), bound)
+    analysis, task = parse_analysis("learning_rate"), unit_of(bound)
+    key = task_key(analysis, task, bound)
+    assert key == task_key(parse_analysis("learning_rate"), unit_of(bound), bound)
 
-    def changed(**changes: Any) -> BoundStudy:
-        return BoundStudy(**{**vars(bound), **changes})
+    def changed(**changes: Any) -> ResolvedStudy:
+        return ResolvedStudy(**{**vars(bound), **changes})
 
-    def computed(**changes: Any) -> BoundStudy:
+    def computed(**changes: Any) -> ResolvedStudy:
         settings = bound.settings
         compute = settings.compute.model_copy(update=changes)
         return changed(settings=settings.model_copy(update={"compute": compute}))
 
     others = {
-        "analysis": unit_key(parse_analysis("outcome"), unit, bound),
-        "settings": unit_key(parse_analysis({"outcome": {"draws": 700}}), unit, bound),
-        "network": unit_key(analysis, unit_of(bound, 1001), bound),
-        "unit": unit_key(analysis, Unit(members=unit.members, settings={"split": "test"}), bound),
-        "data": unit_key(analysis, unit, changed(data=bound.data.model_copy(update={"fingerprint": "0" * 64}))),
-        "metric": unit_key(analysis, unit, changed(metric="auc")),
-        "memory format": unit_key(analysis, unit, changed(memory_format="channels_last")),
-        "batch": unit_key(analysis, unit, computed(evaluation_batch=64)),
+        "analysis": task_key(parse_analysis("outcome"), task, bound),
+        "settings": task_key(parse_analysis({"outcome": {"n_bootstrap": 700}}), task, bound),
+        "network": task_key(analysis, unit_of(bound, 1001), bound),
+        "unit": task_key(analysis, Task(members=task.members, settings={"split": "test"}), bound),
+        "data": task_key(analysis, task, changed(data=bound.data.model_copy(update={"fingerprint": "0" * 64}))),
+        "metric": task_key(analysis, task, changed(metric="auc")),
+        "memory format": task_key(analysis, task, changed(memory_format="channels_last")),
+        "batch": task_key(analysis, task, computed(evaluation_batch=64)),
     }
     assert len({key, *others.values()}) == len(others) + 1
     # Where and how it runs, and under which name, is not what is asked for.
-    assert unit_key(analysis, unit, computed(executor="processes", workers=8, threads=3, device="cpu")) == key
+    assert task_key(analysis, task, computed(executor="processes", workers=8, threads=3, device="cpu")) == key
     renamed = bound.settings.model_copy(update={"name": "other"})
-    assert unit_key(analysis, unit, changed(settings=renamed)) == key
+    assert task_key(analysis, task, changed(settings=renamed)) == key
     moved = bound.data.source.model_copy(update={"images": "/elsewhere/images.npy"})
-    assert unit_key(analysis, unit, changed(data=bound.data.model_copy(update={"source": moved}))) == key
+    assert task_key(analysis, task, changed(data=bound.data.model_copy(update={"source": moved}))) == key
     del store
 
 
-def test_a_manifest_holds_what_was_asked_for_and_no_place(copy: tuple[BoundStudy, Store]) -> None:
+def test_a_manifest_holds_what_was_asked_for_and_no_place(copy: tuple[ResolvedStudy, Store]) -> None:
     bound, store = copy
     spec = bound.trained("P_T", 1000, 0.05)
     entry = store.entry("networks", spec.key)
@@ -95,7 +95,7 @@ def test_a_manifest_holds_what_was_asked_for_and_no_place(copy: tuple[BoundStudy
     assert entry.provenance()["settings"]["start"]["weights"]["path"] == place
 
 
-def test_weights_say_what_they_are(copy: tuple[BoundStudy, Store]) -> None:
+def test_weights_say_what_they_are(copy: tuple[ResolvedStudy, Store]) -> None:
     bound, store = copy
     spec = bound.trained("P_T", 1000, 0.05)
     facts = read_metadata(store.entry("networks", spec.key).path("weights.safetensors"))
@@ -121,7 +121,7 @@ def test_equal_weights_are_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_a_training_another_process_finished_meanwhile_counts_as_trained(
-    copy: tuple[BoundStudy, Store], monkeypatch: pytest.MonkeyPatch
+    copy: tuple[ResolvedStudy, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bound, store = copy
     spec = bound.trained("P_T", 1000, 0.05)
@@ -141,7 +141,7 @@ def test_a_training_another_process_finished_meanwhile_counts_as_trained(
 
 
 def test_a_unit_another_process_finished_meanwhile_counts_as_measured(
-    copy: tuple[BoundStudy, Store], monkeypatch: pytest.MonkeyPatch
+    copy: tuple[ResolvedStudy, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bound, store = copy
     monkeypatch.setattr(work, "checked", lambda *arguments: pytest.fail("it is in the store"))
@@ -188,16 +188,16 @@ def test_two_who_want_one_network_wait_for_each_other(tmp_path: Path) -> None:
 
 
 def test_a_table_that_breaks_its_contract_is_not_stored(
-    copy: tuple[BoundStudy, Store], monkeypatch: pytest.MonkeyPatch
+    copy: tuple[ResolvedStudy, Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bound, store = copy
     analysis = parse_analysis("learning_rate")
-    key = unit_key(analysis, unit_of(bound), bound)
+    key = task_key(analysis, unit_of(bound), bound)
     shutil.rmtree(store.entry("units", key).folder)
     real: Callable[..., Any] = type(analysis).measure
 
-    def broken(self: Any, unit: Unit, context: Any) -> Any:
-        measured = real(self, unit, context)
+    def broken(self: Any, task: Task, context: Any) -> Any:
+        measured = real(self, task, context)
         return type(measured)(measured.table.drop("updates"))
 
     monkeypatch.setattr(type(analysis), "measure", broken)
@@ -212,8 +212,8 @@ def test_a_table_that_breaks_its_contract_is_not_stored(
 def test_a_context_serves_one_study_at_a_time(finished: FinishedStudy, tmp_path: Path) -> None:
     bound, store, _ = tiny.bound(tmp_path)
     first = work._context(store.root, bound)
-    assert work._context(store.root, BoundStudy(**vars(bound))) is first
-    other = BoundStudy(**{**vars(bound), "metric": "auc"})
+    assert work._context(store.root, ResolvedStudy(**vars(bound))) is first
+    other = ResolvedStudy(**{**vars(bound), "metric": "auc"})
     assert work._context(store.root, other) is not first
     assert work._context(store.root, other).study.metric == "auc"
     assert work._context(tmp_path / "store", bound).study.metric == "top1"

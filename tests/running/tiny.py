@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from transferscope.context.bind import bind
-from transferscope.context.bound import BoundStudy
 from transferscope.context.context import Context
+from transferscope.context.resolve import resolve
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.data.sources.arrays import Arrays
 from transferscope.networks.architectures import build
 from transferscope.networks.weights import write_state
@@ -60,11 +60,11 @@ ANALYSES = [
         "path": {
             "points": 3,
             "refine": None,
-            "outer": 0,
+            "points_outside": 0,
             "extrapolate": 0.0,
             "batch_norm_images": 32,
             "train_images": 16,
-            "ruler_images": 16,
+            "control_images": 16,
         }
     },
 ]
@@ -94,9 +94,9 @@ def settings(folder: Path, changes: dict[str, Any] | None = None) -> dict[str, A
         "training": {"recipe": FAST, "learning_rates": [0.01, 0.05, 0.2], "extensions": 0},
         "seeds": [0, 1],
         "analyses": [
-            {"outcome": {"draws": 100}},
+            {"outcome": {"n_bootstrap": 100}},
             "learning_curves",
-            {"mistakes": {"draws": 100}},
+            {"mistakes": {"n_bootstrap": 100}},
             "distance",
             *ANALYSES,
         ],
@@ -128,10 +128,10 @@ def pretrained(folder: Path, **pretrain: Any) -> dict[str, Any]:
     }
 
 
-def bound(folder: Path, changes: dict[str, Any] | None = None) -> tuple[BoundStudy, Store, Context]:
+def bound(folder: Path, changes: dict[str, Any] | None = None) -> tuple[ResolvedStudy, Store, Context]:
     """A bound study with its store (``folder/store``) and context; nothing is trained."""
     store = Store(folder / "store")
-    found = bind(study(folder, changes), store)
+    found = resolve(study(folder, changes), store)
     return found, store, Context(store, found)
 
 

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from transferscope.training.loss import divergence_limit, mixed_loss, training_loss
 from transferscope.training.mixup import Mixed
-from transferscope.training.objective import divergence_limit, mixed_loss, training_loss
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 0.3, -2.0]])
 LABELS = torch.tensor([0, 2])

@@ -217,7 +217,7 @@ def _published() -> Iterable[Claim]:
         "distance", "Two P-T lie closer together than two RI-T", "Table 2", f"two P-T to two RI-T: {trunks}",
         "distance", "within_gap", "below", at=within,
     )  # fmt: skip
-    line = {"role": "pair", "split": "test", "baseline": "mean", "moved": "all"}
+    line = {"role": "pair", "split": "test", "baseline": "mean", "moves": "all"}
     for key, pair, side, sentence, section, row in (
         ("basin", "P-T/P-T", "below", "There is no barrier between two P-T", "Fig. 4", "P-T / P-T"),
         ("barrier", "RI-T/RI-T", "above", "There is a barrier between two RI-T", "Fig. 4", "RI-T / RI-T"),

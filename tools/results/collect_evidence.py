@@ -64,8 +64,8 @@ def collect(run: Path, output: Path, study: Path, commit: str | None = None) -> 
     for item in found["analyses"]:
         slug = item["slug"]
         facts = {name: item[name] for name in ("slug", "name", "title", "question", "reference", "version",
-                                               "inapplicable", "verdict", "notes")}  # fmt: skip
-        if item["inapplicable"] is None:
+                                               "skip_reason", "verdict", "notes")}  # fmt: skip
+        if item["skip_reason"] is None:
             table = _table(run, slug)
             small = small_table(item["name"], table)
             facts |= {"rows": len(table), "rows_kept": 0 if small is None else len(small)}

@@ -11,8 +11,8 @@ from transferscope.report.numbers import basis_words, points_words
 __all__ = ["barriers"]
 
 _WAYS: Mapping[tuple[str, str], str] = {
-    ("moved", "all"): "straight line",
-    ("moved", "trunk"): "straight line, trunk alone",
+    ("moves", "all"): "straight line",
+    ("moves", "trunk"): "straight line, trunk alone",
     ("method", "unaligned"): "straight line",
     ("method", "activations"): "straight line, matched by activations",
     ("method", "weights"): "straight line, matched by weights",

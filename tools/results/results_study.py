@@ -102,7 +102,7 @@ def _judged_row(claim: Claim, verdict: Verdict, number: Estimate | None) -> tupl
 
 def _analysis(study: KeptResults, item: Mapping[str, Any]) -> Iterable[str]:
     yield f"## {item['title']}"
-    if item["inapplicable"] is not None:
+    if item["skip_reason"] is not None:
         yield f"Not run: {item['inapplicable']}"
         return
     yield minus_signs(f"*{item['question']}* {item['verdict']}".replace("\n", " "))

@@ -99,7 +99,7 @@ def barrier(quantity: Quantity, rows: pl.DataFrame, flags: "Sequence[Flag]" = ()
     from transferscope.measures.families import bonferroni_confidence
 
     interval = pairs_interval(rows)
-    size = rows["family"][0] if "family" in rows.columns else 1
+    size = rows["n_comparisons"][0] if "n_comparisons" in rows.columns else 1
     together = None
     if size > 1:
         together = pairs_interval(rows, bonferroni_confidence(size), "simultaneous_low", "simultaneous_high")

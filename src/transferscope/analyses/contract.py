@@ -13,7 +13,7 @@ from pydantic import Field
 
 from transferscope.analyses.estimates import COLUMNS, Quantity, estimated, spoken
 from transferscope.analyses.summary import Summary
-from transferscope.context.members import Member
+from transferscope.context.study_network import StudyNetwork
 from transferscope.errors import AnalysisError
 from transferscope.frozen import Frozen
 from transferscope.specs.network import NetworkSpec
@@ -22,13 +22,13 @@ from transferscope.study.columns import fits, schema
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
-    from transferscope.context.bound import BoundStudy
     from transferscope.context.context import Context
+    from transferscope.context.resolved_study import ResolvedStudy
 
-__all__ = ["AbstractAnalysis", "Measured", "Unit", "analysis_of", "checked", "checked_files", "checked_summary"]
+__all__ = ["AbstractAnalysis", "MeasureResult", "Task", "analysis_of", "checked", "checked_files", "checked_summary"]
 
 
-class Unit(Frozen):
+class Task(Frozen):
     """The smallest piece of work that is stored: independent of all others, as large as sharing demands.
 
     Attributes:
@@ -36,7 +36,7 @@ class Unit(Frozen):
         settings: what else the measurement needs to know (JSON values).
     """
 
-    members: tuple[Member, ...]
+    members: tuple[StudyNetwork, ...]
     settings: dict[str, Any] = Field(default_factory=dict)
 
     def identity(self) -> Any:
@@ -48,7 +48,7 @@ class Unit(Frozen):
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasureResult:
     """What a unit gives: rows of the analysis's table, and named files."""
 
     table: pl.DataFrame
@@ -58,42 +58,42 @@ class Measured:
 class AbstractAnalysis(AnalysisSettings, abc.ABC):
     """An analysis is its settings: frozen, without state.
 
-    A subclass is final. ``networks`` and ``units`` are called once its needs are finished, and again after each
+    A subclass is final. ``networks`` and ``tasks`` are called once its needs are finished, and again after each
     round, with its own rows so far in ``evidence``, until they name nothing new: so a grid can be extended, and an
     advice decided in one round is proved in the next. Both see validation data only.
     """
 
     quantities: ClassVar[tuple[Quantity, ...]] = ()
 
-    def needs(self, study: "BoundStudy") -> "Iterable[AbstractAnalysis]":
+    def needs(self, study: "ResolvedStudy") -> "Iterable[AbstractAnalysis]":
         """Analyses finished before this one is expanded."""
         return ()
 
-    def inapplicable(self, study: "BoundStudy") -> str | None:
+    def skip_reason(self, study: "ResolvedStudy") -> str | None:
         """Why this study cannot have this analysis; None if it can."""
         return None
 
     @abc.abstractmethod
-    def networks(self, study: "BoundStudy", evidence: "Evidence") -> Iterable[NetworkSpec]:
+    def networks(self, study: "ResolvedStudy", evidence: "Evidence") -> Iterable[NetworkSpec]:
         """The networks that must exist before the units are measured."""
 
     @abc.abstractmethod
-    def units(self, study: "BoundStudy", evidence: "Evidence") -> Iterable[Unit]:
+    def tasks(self, study: "ResolvedStudy", evidence: "Evidence") -> Iterable[Task]:
         """Independent pieces of work."""
 
     @abc.abstractmethod
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Measure one unit; weights, data and randomness come from ``context`` alone."""
 
-    def supposed(self, study: "BoundStudy") -> pl.DataFrame:
+    def expected_table(self, study: "ResolvedStudy") -> pl.DataFrame:
         """A table as it may come out, from which a plan expands the rounds that wait for it; empty by default."""
         return pl.DataFrame([], schema=schema(self.columns))
 
-    def further(self, study: "BoundStudy") -> int:
+    def extra_trainings(self, study: "ResolvedStudy") -> int:
         """At most so many trainings beyond those that the first expansion names."""
         return 0
 
-    def images(self, unit: Unit, study: "BoundStudy") -> int:
+    def forward_passes(self, task: Task, study: "ResolvedStudy") -> int:
         """How many images the unit sends forward through a network, for the plan's estimate of time."""
         return 0
 

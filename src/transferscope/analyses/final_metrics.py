@@ -8,7 +8,7 @@ import polars as pl
 
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.trends import improving, too_short
-from transferscope.context.members import Member
+from transferscope.context.study_network import StudyNetwork
 from transferscope.rounding import exact
 from transferscope.study.columns import Column
 
@@ -91,7 +91,7 @@ class Ends:
         return dict(self.values[quantity].get(role, {}))
 
 
-def ends_of(members: Iterable[tuple[str, Member]], context: "Context") -> Ends:
+def ends_of(members: Iterable[tuple[str, StudyNetwork]], context: "Context") -> Ends:
     """Read the histories of trained networks: no network is run.
 
     Args:

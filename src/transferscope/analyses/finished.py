@@ -7,8 +7,8 @@ import polars as pl
 
 from transferscope.analyses.contract import AbstractAnalysis, checked
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.unit_keys import unit_key
-from transferscope.context.bound import BoundStudy
+from transferscope.analyses.task_keys import task_key
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.errors import StoreError
 from transferscope.store import Store
 from transferscope.study.columns import schema
@@ -16,7 +16,7 @@ from transferscope.study.columns import schema
 __all__ = ["finished_table", "table_of"]
 
 
-def finished_table(analysis: AbstractAnalysis, study: BoundStudy, store: Store) -> pl.DataFrame:
+def finished_table(analysis: AbstractAnalysis, study: ResolvedStudy, store: Store) -> pl.DataFrame:
     """The rows of an analysis whose units all lie in the store, in their order, test columns included.
 
     Its units are named anew, as a run names them: from the tables of what it needs, without test data, round after
@@ -44,7 +44,7 @@ def table_of(analysis: AbstractAnalysis, store: Store, keys: Iterable[str]) -> p
 
 
 def _table(
-    analysis: AbstractAnalysis, study: BoundStudy, store: Store, tables: dict[str, pl.DataFrame]
+    analysis: AbstractAnalysis, study: ResolvedStudy, store: Store, tables: dict[str, pl.DataFrame]
 ) -> pl.DataFrame:
     if analysis.key in tables:
         return tables[analysis.key]
@@ -57,9 +57,9 @@ def _table(
     return tables.setdefault(analysis.key, table_of(analysis, store, ()))
 
 
-def _keys(analysis: AbstractAnalysis, study: BoundStudy, tables: dict[str, pl.DataFrame]) -> Iterator[str]:
-    for unit in analysis.units(study, Evidence(tables).for_decision()):
-        yield unit_key(analysis, unit, study)
+def _keys(analysis: AbstractAnalysis, study: ResolvedStudy, tables: dict[str, pl.DataFrame]) -> Iterator[str]:
+    for task in analysis.tasks(study, Evidence(tables).for_decision()):
+        yield task_key(analysis, task, study)
 
 
 def _read(analysis: AbstractAnalysis, key: str, store: Store) -> pl.DataFrame:

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator
 
 import polars as pl
 
-from transferscope.context.members import Member
+from transferscope.context.study_network import StudyNetwork
 
 __all__ = ["pairs_of", "with_variation"]
 
 
-def pairs_of(members: Iterable[Member]) -> Iterator[tuple[Member, Member]]:
+def pairs_of(members: Iterable[StudyNetwork]) -> Iterator[tuple[StudyNetwork, StudyNetwork]]:
     """The pairs that are compared: all within a variant, and P-T with RI-T of the same seed."""
-    by_variant: dict[str, list[Member]] = {}
+    by_variant: dict[str, list[StudyNetwork]] = {}
     for member in members:
         by_variant.setdefault(member.variant, []).append(member)
     for variant in ("P_T", "RI_T"):

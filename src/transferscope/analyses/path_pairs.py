@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from transferscope.analyses.tuned import tuned_member
-from transferscope.context.members import Member
+from transferscope.context.study_network import StudyNetwork
 from transferscope.frozen import derive_seed
 from transferscope.keys import TRAINED_ON
 from transferscope.specs.network import Checkpoint
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
-    from transferscope.context.bound import BoundStudy
+    from transferscope.context.resolved_study import ResolvedStudy
 
 __all__ = ["KINDS", "NEGATIVE", "POSITIVE", "Kind", "PairKind", "again", "members_of"]
 
@@ -60,17 +60,19 @@ NEGATIVE = KINDS["RI_T/RI_T"].label
 """The pair that must not be: two networks from different random starts."""
 
 
-def again(study: "BoundStudy", variant: str, seed: int, evidence: "Evidence") -> Member:
+def again(study: "ResolvedStudy", variant: str, seed: int, evidence: "Evidence") -> StudyNetwork:
     """A second run from the start of a seed's network, head included; its data order and augmentation differ."""
     spec = tuned_member(study, variant, seed, evidence).spec
     start = Checkpoint(of=spec.untrained(), epoch=0, new_head=False)
     other = derive_seed(seed, "a second run from the same start") % 2**31
-    return Member(variant=f"{variant}_again", seed=seed, spec=spec.model_copy(update={"start": start, "seed": other}))
+    return StudyNetwork(
+        variant=f"{variant}_again", seed=seed, spec=spec.model_copy(update={"start": start, "seed": other})
+    )
 
 
 def members_of(
-    kind: str, study: "BoundStudy", evidence: "Evidence", seeds: tuple[int, ...]
-) -> Iterator[tuple[Member, Member]]:
+    kind: str, study: "ResolvedStudy", evidence: "Evidence", seeds: tuple[int, ...]
+) -> Iterator[tuple[StudyNetwork, StudyNetwork]]:
     """The pairs of one kind, those of the first seeds first: (0, 1), (0, 2), (1, 2), (0, 3), ...
 
     For ``best/last`` both are one network, of which two epochs are taken.

@@ -58,7 +58,7 @@ LINE_COLUMNS = {
     "high": Column(float, "upper 95 % limit, over examples or groups", "nat or 1", "row", f"{_NOT_A_BARRIER}; {_AS}"),
     "simultaneous_low": Column(float, "as low, for the whole family at once (Bonferroni)", "nat or 1", "row", "as low"),
     "simultaneous_high": Column(float, "as high, for the whole family", "nat or 1", "row", "as high"),
-    "family": Column(int, "limits that hold at once", "count", null="not a barrier row"),
+    "n_comparisons": Column(int, "limits that hold at once", "count", null="not a barrier row"),
     "n": Column(int, "examples, or groups of them, that the limits rest on", "count", null="as barrier"),
     "midpoint_gap": Column(float, "signed gap at α = ½", "nat or 1", "row", "as barrier, or no ½ in the grid"),
     "smallest_gap": Column(
@@ -130,7 +130,7 @@ def barrier_rows(
                 "examples": values.shape[1],
                 "quantity": quantity,
                 "baseline": baseline,
-                "family": family,
+                "n_comparisons": family,
             }
             if single is not None and together is not None:
                 height, wide = (

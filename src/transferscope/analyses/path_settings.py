@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.images import OnImages
 from transferscope.analyses.path_pairs import members_of
 from transferscope.analyses.path_rows import clusters_of
 from transferscope.analyses.tuned import AbstractTuned
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
 from transferscope.study.columns import Column, schema
 
@@ -44,30 +44,32 @@ class AbstractWays(AbstractTuned, OnImages):
     variants: tuple[Literal["P_T", "RI_T"], ...] = ("P_T", "RI_T")
     max_pairs: int | None = Field(default=3, ge=1)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Walk every way; none where a network diverged."""
         rows: list[dict[str, Any]] = []
-        if not any(context.diverged(member.spec) for member in unit.members):
-            ends = joined(*unit.members[:2])
-            rows += [{**ends, **row} for row in self.walked(unit, context, clusters_of(context, self.limits))]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        if not any(context.diverged(member.spec) for member in task.members):
+            ends = joined(*task.members[:2])
+            rows += [{**ends, **row} for row in self.path_rows(task, context, clusters_of(context, self.limits))]
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
-    def pairs(self, variant: str, study: BoundStudy, evidence: Evidence) -> Iterator[tuple[Member, Member]]:
+    def pairs(
+        self, variant: str, study: ResolvedStudy, evidence: Evidence
+    ) -> Iterator[tuple[StudyNetwork, StudyNetwork]]:
         """The pairs of one variant that are measured."""
         return islice(members_of(f"{variant}/{variant}", study, evidence, study.seeds), self.max_pairs)
 
     @abc.abstractmethod
-    def walked(self, unit: Unit, context: "Context", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def path_rows(self, task: Task, context: "Context", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The rows of all ways of a unit, without the columns that name its ends.
 
         Args:
-            unit: of networks that did not diverge.
+            task: of networks that did not diverge.
             context: of the study.
             clusters: by split, the group of each image; None where the data has no groups.
         """
 
 
-def joined(first: Member, second: Member) -> dict[str, Any]:
+def joined(first: StudyNetwork, second: StudyNetwork) -> dict[str, Any]:
     """The columns that name the two ends: ``pair``, ``a``, ``b``, ``seed_a`` and ``seed_b``."""
     return {
         "pair": f"{shown(first.variant)}/{shown(second.variant)}",

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from transferscope.analyses.tuned import chosen_rate, tuned_member
-from transferscope.context.members import Member
-from transferscope.data.ablation_settings import BlockShuffle, misfit, seeded
+from transferscope.context.study_network import StudyNetwork
+from transferscope.data.ablation_settings import BlockShuffle, check_study, seeded
 from transferscope.data.spec import Augmentation
 from transferscope.specs.network import NetworkSpec
 
 if TYPE_CHECKING:
     from transferscope.analyses.evidence import Evidence
-    from transferscope.context.bound import BoundStudy
+    from transferscope.context.resolved_study import ResolvedStudy
 
 __all__ = ["blocks_misfit", "check_variants", "members_of", "shuffled_members", "shuffled_notes", "shuffled_variants"]
 
@@ -27,7 +27,7 @@ def blocks_misfit(blocks: Iterable[int], image_size: int) -> str | None:
     True
     """
     for block in blocks:
-        if (reason := misfit(BlockShuffle(block=block), image_size)) is not None:
+        if (reason := check_study(BlockShuffle(block=block), image_size)) is not None:
             return f"blocks: {reason}"
     return None
 
@@ -42,7 +42,7 @@ def check_variants(blocks: Sequence[int], variants: Sequence[str]) -> None:
         raise ValueError("blocks: P-T on shuffled images is compared with P-T, which variants leaves out")
 
 
-def shuffled_variants(study: "BoundStudy", blocks: Sequence[int]) -> dict[int, str]:
+def shuffled_variants(study: "ResolvedStudy", blocks: Sequence[int]) -> dict[int, str]:
     """The variant of each side of a block, largest first: 8 is ``P_T_block_8``.
 
     Shuffled images are not augmented (a mirrored or shifted image is not what shuffling makes of it), so P-T on whole
@@ -59,8 +59,8 @@ def shuffled_variants(study: "BoundStudy", blocks: Sequence[int]) -> dict[int, s
 
 
 def shuffled_members(
-    study: "BoundStudy", evidence: "Evidence", blocks: Sequence[int], seeds: Sequence[int]
-) -> Iterator[Member]:
+    study: "ResolvedStudy", evidence: "Evidence", blocks: Sequence[int], seeds: Sequence[int]
+) -> Iterator[StudyNetwork]:
     """P-T of each block and seed at P-T's rate; each seed has an order of its own. As of ``block_shuffle``.
 
     Args:
@@ -79,16 +79,16 @@ def shuffled_members(
                     "recipe": plain.recipe.model_copy(update={"augmentation": _BARE}),
                 }
             )
-            yield Member(variant=variant, seed=seed, spec=spec)
+            yield StudyNetwork(variant=variant, seed=seed, spec=spec)
 
 
 def members_of(
-    study: "BoundStudy",
+    study: "ResolvedStudy",
     evidence: "Evidence",
     variants: Iterable[str],
     blocks: Sequence[int],
     max_seeds: int | None,
-) -> list[Member]:
+) -> list[StudyNetwork]:
     """The networks of an analysis of modules: all variants, then P-T of each block.
 
     Args:

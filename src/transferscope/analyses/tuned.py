@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
+from transferscope.analyses.contract import AbstractAnalysis, MeasureResult, Task
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate, choose
 from transferscope.analyses.pairs import pairs_of
-from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import BASELINES, TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
 from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column, schema
@@ -58,13 +58,13 @@ PAIR: Mapping[str, Column] = {"pair": Column(str, "which variants"), **SIDES}
 class AbstractTuned(AbstractAnalysis):
     """An analysis whose networks are those of its units, at the rate that was chosen for each variant."""
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+    def needs(self, study: ResolvedStudy) -> Iterable[AbstractAnalysis]:
         """Each variant's learning rate."""
         return (LearningRate(),)
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+    def networks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """All that are measured; the starts among them need no training."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+        return [member.spec for task in self.tasks(study, evidence) for member in task.members]
 
 
 class NetworkAnalysis(AbstractTuned):
@@ -79,22 +79,22 @@ class NetworkAnalysis(AbstractTuned):
     variants: ClassVar[tuple[str, ...]] = TRAINED
 
     @abc.abstractmethod
-    def rows(self, member: Member, context: "Context") -> Iterable[Mapping[str, Any]]:
+    def rows(self, member: StudyNetwork, context: "Context") -> Iterable[Mapping[str, Any]]:
         """The rows of one network, without the columns :data:`NETWORK`; columns that are absent are null."""
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One for each network."""
         for member in tuned_members(study, evidence, self.variants):
-            yield Unit(members=(member,))
+            yield Task(members=(member,))
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """The rows of the network."""
         rows = [
             {"network": member.label, "variant": member.variant, "seed": member.seed, **row}
-            for member in finite(unit, context)
+            for member in finite(task, context)
             for row in self.rows(member, context)
         ]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ class Pair:
         b: for the second.
     """
 
-    first: Member
-    second: Member
+    first: StudyNetwork
+    second: StudyNetwork
     a: Any = None
     b: Any = None
 
@@ -134,35 +134,35 @@ class PairAnalysis(AbstractTuned):
     def rows(self, pair: Pair, context: "Context") -> Iterable[Mapping[str, Any]]:
         """The rows of one pair, without the columns :data:`PAIR`; columns that are absent are null."""
 
-    def read(self, member: Member, context: "Context") -> Any:
+    def read(self, member: StudyNetwork, context: "Context") -> Any:
         """What is kept of a network for all of its pairs: ``pair.a``, ``pair.b``; nothing by default."""
         return None
 
-    def pairs(self, members: Iterable[Member]) -> Iterable[tuple[Member, Member]]:
+    def pairs(self, members: Iterable[StudyNetwork]) -> Iterable[tuple[StudyNetwork, StudyNetwork]]:
         """All pairs within a variant, and P-T with RI-T of the same seed."""
         return pairs_of(members)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: every network is read once."""
         seeds = study.seeds[: getattr(self, "max_seeds", None)]
-        yield Unit(members=tuple(tuned_member(study, variant, s, evidence) for variant in TRAINED for s in seeds))
+        yield Task(members=tuple(tuned_member(study, variant, s, evidence) for variant in TRAINED for s in seeds))
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """The rows of all pairs."""
         kept: dict[str, Any] = {}
         rows: list[dict[str, Any]] = []
-        for first, second in self.pairs(finite(unit, context)):
+        for first, second in self.pairs(finite(task, context)):
             for member in (first, second):
                 if member.label not in kept:
                     kept[member.label] = self.read(member, context)
             pair = Pair(first, second, kept[first.label], kept[second.label])
             rows += [{**pair.columns, **row} for row in self.rows(pair, context)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
 
-def finite(unit: Unit, context: "Context") -> list[Member]:
+def finite(task: Task, context: "Context") -> list[StudyNetwork]:
     """The networks of a unit that have not diverged."""
-    return [member for member in unit.members if not context.diverged(member.spec)]
+    return [member for member in task.members if not context.diverged(member.spec)]
 
 
 def chosen_rate(variant: str, evidence: Evidence) -> float:
@@ -170,20 +170,20 @@ def chosen_rate(variant: str, evidence: Evidence) -> float:
     return choose(evidence.table(LearningRate()), variant)
 
 
-def tuned_member(study: BoundStudy, variant: str, seed: int, evidence: Evidence) -> Member:
+def tuned_member(study: ResolvedStudy, variant: str, seed: int, evidence: Evidence) -> StudyNetwork:
     """RI, P, RI-T, P-T or RI-T-long of one seed, at its variant's chosen rate."""
     if variant in BASELINES:
-        return Member(variant=variant, seed=seed, spec=study.untrained(variant, seed))
+        return StudyNetwork(variant=variant, seed=seed, spec=study.untrained(variant, seed))
     origin, epochs = variant, None
     if variant == "RI_T_long":
         origin, epochs = "RI_T", study.settings.training.plateau_epochs
     rate = chosen_rate(origin, evidence)
-    return Member(variant=variant, seed=seed, spec=study.trained(origin, seed, rate, epochs))
+    return StudyNetwork(variant=variant, seed=seed, spec=study.trained(origin, seed, rate, epochs))
 
 
 def tuned_members(
-    study: BoundStudy, evidence: Evidence, variants: tuple[str, ...] = (*BASELINES, *TRAINED)
-) -> Iterator[Member]:
+    study: ResolvedStudy, evidence: Evidence, variants: tuple[str, ...] = (*BASELINES, *TRAINED)
+) -> Iterator[StudyNetwork]:
     """The networks of all report seeds, variant by variant."""
     for variant in variants:
         for seed in study.seeds:

@@ -172,7 +172,7 @@ def results_summary(results: "Results") -> None:
                 item.analysis.title,
                 _verdict(clauses(item.summary.verdict))
                 if item.summary is not None
-                else f"not applicable: {item.inapplicable}"
+                else f"not applicable: {item.skip_reason}"
                 if item.failed is None
                 else f"failed: {item.failed.what}",
             )

@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load, save_file
 from torch import nn
 
-from transferscope.context.bound import BoundStudy
-from transferscope.context.starts import diverged_before, loaded, no_best, start
+from transferscope.context.initial_networks import diverged_before, loaded, no_best, start
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.data.ablation_settings import Ablation
 from transferscope.data.batches import EvaluationBatches, evaluation_batches
-from transferscope.data.mixing import mixed
 from transferscope.data.spec import DataSpec, Split
 from transferscope.data.splits import make_splits, nested_subset
 from transferscope.data.store import ImageSet, open_images
+from transferscope.data.stratified_shuffle import stratified_shuffle
 from transferscope.errors import DataError, MissingEntryError
 from transferscope.frozen import content_key, derive_seed
 from transferscope.networks.architectures import build, head_name
@@ -55,7 +55,7 @@ class Context:
         study: what is asked for.
     """
 
-    def __init__(self, store: Store, study: BoundStudy) -> None:
+    def __init__(self, store: Store, study: ResolvedStudy) -> None:
         self.store = store
         self.study = study
         self.device = resolve_device(study.settings.compute.device)
@@ -165,7 +165,7 @@ class Context:
         data = self.study.data
         size = batch_size or self.study.settings.compute.evaluation_batch
         seed = derive_seed(data.splits.seed, "subset", split)
-        indices = mixed(self.images().labels, self.splits()[split], seed, limit)
+        indices = stratified_shuffle(self.images().labels, self.splits()[split], seed, limit)
         if len(indices) % size == 1:
             indices = indices[:-1]
         return evaluation_batches(
@@ -182,7 +182,7 @@ class Context:
         """
         images = self.images(data)
         pool = np.arange(len(images)) if split is None else self.splits(data)[split]
-        indices = mixed(images.labels, pool, derive_seed(data.splits.seed, "sample", split), limit)
+        indices = stratified_shuffle(images.labels, pool, derive_seed(data.splits.seed, "sample", split), limit)
         size = self.study.settings.compute.evaluation_batch
         batches = evaluation_batches(images, indices, data.mean, data.std, size, self.device, self.memory_format)
         return batches, indices

@@ -14,9 +14,9 @@ __all__ = [
     "HighPass",
     "LowPass",
     "PhaseScramble",
+    "check_study",
     "divisors",
     "is_identity",
-    "misfit",
     "seeded",
     "words",
 ]
@@ -135,12 +135,12 @@ def words(ablation: Ablation | None, image_size: int) -> str:
             return ablation.kind.replace("_", " ")
 
 
-def misfit(ablation: Ablation, image_size: int) -> str | None:
+def check_study(ablation: Ablation, image_size: int) -> str | None:
     """Why images of this size cannot have the ablation, and which they can have; None if they can.
 
-    >>> misfit(BlockShuffle(block=5), 12)
+    >>> check_study(BlockShuffle(block=5), 12)
     "a block of 5 pixels does not divide the image size 12: give one of 1, 2, 3, 4, 6, 12, or '*'"
-    >>> misfit(BlockShuffle(block=4), 12) is None
+    >>> check_study(BlockShuffle(block=4), 12) is None
     True
     """
     match ablation:

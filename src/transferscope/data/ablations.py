@@ -20,7 +20,7 @@ from transferscope.data.ablation_settings import (
     HighPass,
     LowPass,
     PhaseScramble,
-    misfit,
+    check_study,
 )
 from transferscope.errors import DataError
 from transferscope.frozen import derive_seed
@@ -286,7 +286,7 @@ def _side(images: Tensor) -> int:
 
 
 def _check(ablation: Ablation, image_size: int) -> None:
-    reason = misfit(ablation, image_size)
+    reason = check_study(ablation, image_size)
     if reason is not None:
         raise DataError(f"the ablation {ablation.kind!r} does not fit the images: {reason}")
 

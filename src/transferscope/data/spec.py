@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from transferscope.data.ablation_settings import Ablation, is_identity, misfit
+from transferscope.data.ablation_settings import Ablation, check_study, is_identity
 from transferscope.data.decoding import ImageSize
 from transferscope.data.sources import DataSource
 from transferscope.frozen import Frozen
@@ -73,7 +73,7 @@ class DataSpec(Frozen):
     def _holds_together(self) -> "DataSpec":
         if any(value <= 0 for value in self.std):
             raise ValueError("std must be positive")
-        if self.ablation is not None and (reason := misfit(self.ablation, self.image_size)) is not None:
+        if self.ablation is not None and (reason := check_study(self.ablation, self.image_size)) is not None:
             raise ValueError(f"ablation: {reason}")
         return self
 
@@ -90,7 +90,7 @@ class DataSpec(Frozen):
         Raises:
             ValueError: images of this size cannot have it.
         """
-        if ablation is not None and (reason := misfit(ablation, self.image_size)) is not None:
+        if ablation is not None and (reason := check_study(ablation, self.image_size)) is not None:
             raise ValueError(f"ablation: {reason}")
         kept = None if ablation is None or is_identity(ablation, self.image_size) else ablation
         return self.model_copy(update={"ablation": kept})

@@ -14,12 +14,12 @@ import torch
 from transferscope.data.batches import EvaluationBatches, evaluation_batches
 from transferscope.data.decode_all import peek
 from transferscope.data.images import ImageSet
-from transferscope.data.mixing import mixed
 from transferscope.data.sources import AbstractSource
 from transferscope.data.sources.guess import source_at
 from transferscope.data.spec import Split, SplitSettings
 from transferscope.data.splits import make_splits
 from transferscope.data.store import open_images
+from transferscope.data.stratified_shuffle import stratified_shuffle
 from transferscope.networks.architectures import input_size, input_stats
 from transferscope.specs.architecture import Architecture, FileWeights
 
@@ -98,7 +98,7 @@ class StoredImages:
         return (self._divided(split), self._named(), *self._prepared, *self.images.notes)
 
     def _order(self, split: Split, most: int | None) -> npt.NDArray[np.int64]:
-        return mixed(self.images.labels, self._splits[split], self._division.seed, most)
+        return stratified_shuffle(self.images.labels, self._splits[split], self._division.seed, most)
 
     def _divided(self, split: Split) -> str:
         shown = len(self._splits[split])

@@ -7,7 +7,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from transferscope.measures.intervals import Interval, auc_difference_interval, mean_difference_interval
-from transferscope.measures.metrics import hits
+from transferscope.measures.metrics import top_k_correct
 
 __all__ = ["difference_over_examples", "gap_over_examples", "judged"]
 
@@ -90,7 +90,7 @@ def judged(logits: Tensor, labels: Tensor, metric: str) -> npt.NDArray[np.float6
         MeasureError: logits, labels and metric do not fit each other.
     """
     if metric != "auc":
-        right: npt.NDArray[np.float64] = hits(logits, labels, 5 if metric == "top5" else 1).double().numpy()
+        right: npt.NDArray[np.float64] = top_k_correct(logits, labels, 5 if metric == "top5" else 1).double().numpy()
         return right
     values = logits.double()
     if labels.ndim == 1:

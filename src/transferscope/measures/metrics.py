@@ -22,12 +22,12 @@ __all__ = [
     "Task",
     "chance_level",
     "correct",
-    "hits",
     "metric",
     "per_example_loss",
     "per_label_auc",
     "predictions",
     "top_k",
+    "top_k_correct",
     "weighted_auc",
 ]
 
@@ -160,10 +160,10 @@ def correct(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @of_tensors
-def hits(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
+def top_k_correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     """Whether the class of each example is among its ``k`` largest logits.
 
-    Equal logits are ranked by class number, so that ``hits(…, 1)`` is :func:`correct` and constant logits are not
+    Equal logits are ranked by class number, so that ``top_k_correct(…, 1)`` is :func:`correct` and constant logits are not
     right everywhere. An example with a NaN among its logits is wrong.
 
     Invariant to any increasing map of an example's logits.
@@ -204,7 +204,7 @@ def hits(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
 
 @of_tensors
 def top_k(logits: Tensor, labels: Tensor, k: int) -> float:
-    """Share of examples whose class is among the ``k`` largest logits: the mean of :func:`hits`.
+    """Share of examples whose class is among the ``k`` largest logits: the mean of :func:`top_k_correct`.
 
     Invariant to any increasing map of an example's logits and to the order of the examples.
 
@@ -217,12 +217,12 @@ def top_k(logits: Tensor, labels: Tensor, k: int) -> float:
         A share in [0, 1].
 
     Raises:
-        MeasureError: as :func:`hits`.
+        MeasureError: as :func:`top_k_correct`.
 
     >>> top_k(torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]), torch.tensor([1, 2]), 2)
     0.5
     """
-    return float(hits(logits, labels, k).double().mean())
+    return float(top_k_correct(logits, labels, k).double().mean())
 
 
 @of_arrays

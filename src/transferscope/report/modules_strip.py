@@ -48,7 +48,7 @@ def modules_strip(results: Results) -> tuple[ModulePart, ...]:
         & (pl.col("variant") == "P_T")
     )  # fmt: skip
     margin = float(item.analysis.model_dump()["margin"])
-    back, random = (drops(rows.filter(pl.col("to") == to), margin) for to in ("initial", "random"))
+    back, random = (drops(rows.filter(pl.col("target_value") == to), margin) for to in ("initial", "random"))
     useless = {drop.at["module"] for drop in random if drop.verdict == "kept"}
     words: dict[str, State] = {"kept": "kept", "lost": "changed", "undecided": "undecided"}
     metric = str(rows["metric_name"][0]) if rows.height else "top1"

@@ -53,7 +53,7 @@ def next_steps(results: Results) -> list[str]:
             f"Missing here, as it failed: {failed}. What went wrong stands in its section. What is measured is kept: "
             "once that is mended, the same command goes on from there.",
         )
-    missing = [item for item in results.analyses if item.inapplicable]
+    missing = [item for item in results.analyses if item.skip_reason]
     if missing:
         names = ", ".join(item.analysis.title for item in missing)
         steps.append(f"Not answered here: {names}. The reasons stand in their sections.")
@@ -82,8 +82,8 @@ def _more_seeds(results: Results, count: int) -> str:
 
 def _unmeasured(results: Results, topic: str, analysis: str) -> Choice:
     item = next((item for item in results.analyses if item.analysis.name == analysis), None)
-    if item is not None and (item.inapplicable or item.failed):
-        return Choice(topic, f"not measured: {item.inapplicable or 'it failed'}", measured=False)
+    if item is not None and (item.skip_reason or item.failed):
+        return Choice(topic, f"not measured: {item.skip_reason or 'it failed'}", measured=False)
     if item is not None:
         return Choice(topic, f"not told by “{item.analysis.title}” here: see its notes", measured=False)
     added = with_setting(results, f"analyses.{len(results.study.analyses)}={analysis}")

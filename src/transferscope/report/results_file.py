@@ -38,7 +38,7 @@ def results_as_json(results: Results, slugs: list[str]) -> str:
                 "question": item.analysis.question,
                 "reference": item.analysis.reference,
                 "version": item.analysis.version,
-                "inapplicable": item.inapplicable,
+                "skip_reason": item.skip_reason,
                 "failed": item.failed and item.failed.what,
                 "verdict": None if item.summary is None else item.summary.verdict,
                 "notes": [] if item.summary is None else list(item.summary.notes),

@@ -99,7 +99,7 @@ class Section:
     question: str
     reference: str
     verdict: str
-    inapplicable: str | None
+    skip_reason: str | None
     failed: str | None
     notes: tuple[str, ...]
     numbers: list[dict[str, Any]]
@@ -306,7 +306,7 @@ def _section(slug: str, item: AnalysisResult, drawn: tuple[Figure, ...], *, bare
         question=analysis.question,
         reference=analysis.reference,
         verdict=item.summary.verdict if item.summary else "",
-        inapplicable=item.inapplicable,
+        skip_reason=item.skip_reason,
         failed=item.failed.what if item.failed else None,
         notes=item.summary.notes if item.summary else (),
         numbers=[_number(number) for number in item.summary.estimates] if item.summary else [],

@@ -13,7 +13,7 @@ from transferscope.analyses.contract import AbstractAnalysis, analysis_of, check
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.analyses.summary import Summary
-from transferscope.context.bound import BoundStudy
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.errors import AnalysisError
 from transferscope.running.failures import isolated
 from transferscope.running.finished import Finished
@@ -25,7 +25,7 @@ __all__ = ["results_of"]
 _PACKAGES = ("transferscope", "torch", "torchvision", "timm", "numpy", "scipy", "polars", "pydantic")
 
 
-def results_of(study: BoundStudy, store: Store, finished: Finished, command: str) -> Results:
+def results_of(study: ResolvedStudy, store: Store, finished: Finished, command: str) -> Results:
     """Everything a report needs, from a finished run.
 
     Args:
@@ -39,7 +39,7 @@ def results_of(study: BoundStudy, store: Store, finished: Finished, command: str
         found = None
         if analysis.key not in finished.failed:
             with isolated(analysis, "summarising", finished.failed):
-                reason = analysis.inapplicable(study)
+                reason = analysis.skip_reason(study)
                 found = (
                     _result(analysis, store, finished)
                     if reason is None
@@ -62,7 +62,7 @@ def results_of(study: BoundStudy, store: Store, finished: Finished, command: str
     )
 
 
-def _in_order(study: BoundStudy, finished: Finished) -> list[AbstractAnalysis]:
+def _in_order(study: ResolvedStudy, finished: Finished) -> list[AbstractAnalysis]:
     # What was asked for comes first, in its order; what that needed comes after it.
     asked = [analysis_of(settings) for settings in study.settings.analyses]
     known = {analysis.key for analysis in asked}
@@ -88,7 +88,7 @@ def _result(analysis: AbstractAnalysis, store: Store, finished: Finished) -> Ana
                         got=short,
                     )
                 files[short] = entry.read_bytes(name)
-        for member in piece.unit.members:
+        for member in piece.task.members:
             if member.spec.trained and store.entry("networks", member.spec.key).manifest()["diverged"]:
                 lost.add(finished.labels.get(member.spec.key, member.label))
     table = finished.tables[analysis.key]
@@ -103,11 +103,11 @@ def _result(analysis: AbstractAnalysis, store: Store, finished: Finished) -> Ana
     return AnalysisResult(analysis, table, files, summary, None)
 
 
-def _headline(table: pl.DataFrame, study: BoundStudy, finished: Finished) -> pl.DataFrame:
+def _headline(table: pl.DataFrame, study: ResolvedStudy, finished: Finished) -> pl.DataFrame:
     trained: dict[str, tuple[float, int]] = {}
     for pieces in finished.pieces.values():
         for piece in pieces:
-            for member in piece.unit.members:
+            for member in piece.task.members:
                 if member.spec.recipe is not None and member.seed in study.seeds:
                     trained[member.variant] = (member.spec.recipe.learning_rate, member.spec.recipe.epochs)
     rows: list[dict[str, Any]] = []
@@ -144,7 +144,7 @@ def _headline(table: pl.DataFrame, study: BoundStudy, finished: Finished) -> pl.
     )
 
 
-def _manifest(study: BoundStudy, store: Store, finished: Finished, command: str) -> Mapping[str, Any]:
+def _manifest(study: ResolvedStudy, store: Store, finished: Finished, command: str) -> Mapping[str, Any]:
     networks, facts = [], []
     for key, spec in finished.networks.items():
         entry = store.entry("networks", key)

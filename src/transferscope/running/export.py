@@ -10,9 +10,9 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.finished import finished_table
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.tuned import tuned_member
-from transferscope.context.bind import bind
-from transferscope.context.bound import BoundStudy
 from transferscope.context.context import Context
+from transferscope.context.resolve import resolve
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.errors import OptionError, StoreError
 from transferscope.networks.architectures import split_name
 from transferscope.networks.weights import write_state
@@ -87,7 +87,7 @@ def export_network(
     if path.exists() and not force:
         raise OptionError(f"{path} exists already", hint="--output FILE names another, --force overwrites it")
     store = Store(Path(store_root))
-    bound = bind(study, store)
+    bound = resolve(study, store)
     context = Context(store, bound)
     rates = LearningRate()
     try:
@@ -106,7 +106,7 @@ def export_network(
     return Exported(path, facts, loading_snippet(path, facts))
 
 
-def _facts(study: BoundStudy, spec: NetworkSpec, variant: str, last: Mapping[str, Any]) -> dict[str, str]:
+def _facts(study: ResolvedStudy, spec: NetworkSpec, variant: str, last: Mapping[str, Any]) -> dict[str, str]:
     assert spec.recipe is not None
     further = {
         "study": study.settings.name,

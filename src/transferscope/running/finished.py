@@ -8,7 +8,7 @@ import polars as pl
 from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.evidence import Evidence
 from transferscope.running.failures import Failure
-from transferscope.running.rounds import Piece
+from transferscope.running.rounds import PlannedTask
 from transferscope.specs.network import NetworkSpec
 
 __all__ = ["Finished"]
@@ -33,7 +33,7 @@ class Finished:
 
     analyses: tuple[AbstractAnalysis, ...]
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
-    pieces: dict[str, list[Piece]] = field(default_factory=dict)
+    pieces: dict[str, list[PlannedTask]] = field(default_factory=dict)
     networks: dict[str, NetworkSpec] = field(default_factory=dict)
     stored: set[str] = field(default_factory=set)
     labels: dict[str, str] = field(default_factory=dict)

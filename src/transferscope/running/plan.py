@@ -12,17 +12,17 @@ import polars as pl
 from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.finished import table_of
-from transferscope.analyses.unit_keys import unit_key
-from transferscope.context.bind import bind
-from transferscope.context.bound import BoundStudy
+from transferscope.analyses.task_keys import task_key
 from transferscope.context.context import Context
+from transferscope.context.resolve import resolve
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.context.threads import limited
 from transferscope.errors import AnalysisError, CorruptEntryError
 from transferscope.networks.architectures import build
 from transferscope.networks.evaluate import resolve_device
 from transferscope.networks.probe_speed import step_seconds
 from transferscope.running.failures import isolated
-from transferscope.running.rounds import Piece, Round, expand, with_needs
+from transferscope.running.rounds import PlannedTask, Round, expand, with_needs
 from transferscope.running.run import asked_of
 from transferscope.specs.network import NetworkSpec
 from transferscope.store import Entry, Store
@@ -148,7 +148,7 @@ def plan_study(study: Study, store_root: Path) -> Plan:
         store_root: folder of the store.
     """
     store = Store(Path(store_root))
-    bound = bind(study, store)
+    bound = resolve(study, store)
     context = Context(store, bound)
     workers = study.compute.workers if study.compute.executor == "processes" else 1
     size = sum(tensor.numel() * tensor.element_size() for tensor in context.start(_any(bound)).state_dict().values())
@@ -167,7 +167,7 @@ def plan_study(study: Study, store_root: Path) -> Plan:
         measuring = sum(piece.images for piece in pieces)
         names += [step.round.labels[spec.key] for spec in missing]
         # Logits are stored once for each network and split, which units share: two entries of a network are allowed.
-        members = {member.spec.key for piece in pieces for member in piece.unit.members} - seen
+        members = {member.spec.key for piece in pieces for member in piece.task.members} - seen
         seen |= members
         disk += sum(size * (1 + _kept(spec)) for spec in missing)
         disk += _ENTRY_BYTES * (len(missing) + len(pieces) + step.units + 2 * len(members))
@@ -212,7 +212,7 @@ def _side_by_side(count: int, workers: int) -> float:
     return math.ceil(count / workers) / count if count else 0.0
 
 
-def _step_time(study: BoundStudy, store: Store, steps: Sequence[_Step]) -> StepTime:
+def _step_time(study: ResolvedStudy, store: Store, steps: Sequence[_Step]) -> StepTime:
     settings = study.settings
     batch = settings.training.recipe.batch_size
     source: Literal["now", "trainings"] = "trainings"
@@ -246,7 +246,7 @@ def study_status(study: Study, store_root: Path) -> Status:
         store_root: folder of the store.
     """
     store = Store(Path(store_root))
-    steps = _steps(bind(study, store), store)
+    steps = _steps(resolve(study, store), store)
     networks = {key for step in steps for key in step.round.networks}
     units = {piece.key for step in steps for piece in step.round.pieces}
     stored = [_stored(step, store) for step in steps]
@@ -285,7 +285,7 @@ def _usable(entry: Entry, *, read: bool = True) -> bool:
         return False
 
 
-def _steps(study: BoundStudy, store: Store) -> list[_Step]:
+def _steps(study: ResolvedStudy, store: Store) -> list[_Step]:
     analyses = with_needs(study, asked_of(study))
     done: set[str] = set()
     tables: dict[str, pl.DataFrame] = {}
@@ -314,7 +314,7 @@ def _steps(study: BoundStudy, store: Store) -> list[_Step]:
         further: dict[str, int] = {}
         units = 0
         supposed = False
-        following: list[Piece] = []
+        following: list[PlannedTask] = []
         for key, analysis in expanded.items():
             # Whoever needs an analysis may have a unit for each of its further trainings as well.
             units += sum(more.get(need.key, 0) for need in with_needs(study, analysis.needs(study)))
@@ -323,9 +323,9 @@ def _steps(study: BoundStudy, store: Store) -> list[_Step]:
                 continue
             supposed = True
             with isolated(analysis, "planning"):
-                tables[key] = analysis.supposed(study)
+                tables[key] = analysis.expected_table(study)
                 following += _following(study, analysis, tables, measured[key], named)
-                more[key] = analysis.further(study)
+                more[key] = analysis.extra_trainings(study)
             if more[key]:
                 further[analysis.name] = more[key]
             done.add(key)
@@ -337,18 +337,21 @@ def _steps(study: BoundStudy, store: Store) -> list[_Step]:
 
 
 def _following(
-    study: BoundStudy,
+    study: ResolvedStudy,
     analysis: AbstractAnalysis,
     tables: Mapping[str, pl.DataFrame],
     measured: Sequence[str],
     named: Collection[str],
-) -> list[Piece]:
+) -> list[PlannedTask]:
     """Units of known networks that an analysis names once it has seen its own first ones."""
     if tables[analysis.key].is_empty():
         return []
-    units = analysis.units(study, Evidence(tables).for_decision())
-    known = [unit for unit in units if all(m.spec.key in named or not m.spec.trained for m in unit.members)]
-    found = [Piece(analysis, unit, unit_key(analysis, unit, study), analysis.images(unit, study)) for unit in known]
+    units = analysis.tasks(study, Evidence(tables).for_decision())
+    known = [task for task in units if all(m.spec.key in named or not m.spec.trained for m in task.members)]
+    found = [
+        PlannedTask(analysis, task, task_key(analysis, task, study), analysis.forward_passes(task, study))
+        for task in known
+    ]
     return [piece for piece in found if piece.key not in measured]
 
 
@@ -368,5 +371,5 @@ def _kept(spec: NetworkSpec) -> int:
     return 1 + (spec.recipe.epochs if keep == "all" else 0 if keep == "none" else len(keep))
 
 
-def _any(study: BoundStudy) -> NetworkSpec:
+def _any(study: ResolvedStudy) -> NetworkSpec:
     return study.untrained("RI", study.seeds[0])

@@ -26,7 +26,7 @@ class AnalysisResult:
         table: its rows in the declared columns; None where it was inapplicable, or failed before there was one.
         files: named files beside the table.
         summary: verdict, numbers and notes; None where it was inapplicable or failed.
-        inapplicable: the reason why it could not be run; None where it was.
+        skip_reason: the reason why it could not be run; None where it was.
         failed: what went wrong in it; None where nothing did. What it has measured is kept in the store.
     """
 
@@ -34,7 +34,7 @@ class AnalysisResult:
     table: pl.DataFrame | None
     files: Mapping[str, bytes]
     summary: Summary | None
-    inapplicable: str | None
+    skip_reason: str | None
     failed: Failure | None = None
 
 

@@ -3,32 +3,32 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from transferscope.analyses.contract import AbstractAnalysis, Unit
+from transferscope.analyses.contract import AbstractAnalysis, Task
 from transferscope.analyses.evidence import Evidence
-from transferscope.context.bound import BoundStudy
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.data.ablation_settings import words
 from transferscope.errors import AnalysisError
 from transferscope.keys import shown
 from transferscope.running.failures import Failure, isolated
-from transferscope.running.work import unit_key
+from transferscope.running.work import task_key
 from transferscope.specs.network import NetworkSpec
 
-__all__ = ["Piece", "Round", "expand", "label_of", "with_needs"]
+__all__ = ["PlannedTask", "Round", "expand", "label_of", "with_needs"]
 
 
 @dataclass(frozen=True)
-class Piece:
+class PlannedTask:
     """One unit of one analysis.
 
     Attributes:
         analysis: whose.
-        unit: what to measure.
+        task: what to measure.
         key: of its result in the store.
         images: how many it sends forward through a network.
     """
 
     analysis: AbstractAnalysis
-    unit: Unit
+    task: Task
     key: str
     images: int = 0
 
@@ -48,14 +48,14 @@ class Round:
 
     networks: Mapping[str, NetworkSpec]
     labels: Mapping[str, str]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[PlannedTask, ...]
     finished: tuple[AbstractAnalysis, ...]
     failed: Mapping[str, Failure] = field(default_factory=dict)
     asked_by: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def with_needs(
-    study: BoundStudy, asked: Iterable[AbstractAnalysis], failed: MutableMapping[str, Failure] | None = None
+    study: ResolvedStudy, asked: Iterable[AbstractAnalysis], failed: MutableMapping[str, Failure] | None = None
 ) -> tuple[AbstractAnalysis, ...]:
     """The analyses asked for and all they need, needs first, each once; those that cannot be had are left out.
 
@@ -75,7 +75,7 @@ def with_needs(
                 f"the analysis {analysis.name!r} needs itself",
                 got=" → ".join(each.name for each in (*above, analysis)),
             )
-        reason = analysis.inapplicable(study)
+        reason = analysis.skip_reason(study)
         if above and reason is not None:
             raise AnalysisError(
                 f"the analysis {above[-1].name!r} needs {analysis.name!r}, which this study cannot have: {reason}",
@@ -87,13 +87,13 @@ def with_needs(
 
     for analysis in asked:
         with isolated(analysis, "saying what it needs", failed):
-            if analysis.inapplicable(study) is None:
+            if analysis.skip_reason(study) is None:
                 add(analysis, ())
     return tuple(ordered.values())
 
 
 def expand(
-    study: BoundStudy,
+    study: ResolvedStudy,
     analyses: Iterable[AbstractAnalysis],
     evidence: Evidence,
     finished: Iterable[str],
@@ -116,7 +116,7 @@ def expand(
     decision = evidence.for_decision()
     networks: dict[str, NetworkSpec] = {}
     labels: dict[str, str] = {}
-    pieces: list[Piece] = []
+    pieces: list[PlannedTask] = []
     complete: list[AbstractAnalysis] = []
     parents: set[str] = set()
     for analysis in analyses:
@@ -127,13 +127,13 @@ def expand(
             failures[analysis.key] = Failure(f"it needs {', '.join(lost)}, which failed")
         if lost or any(need.key not in done for need in needs):
             continue
-        units: list[Unit] = []
-        new: list[Piece] = []
+        units: list[Task] = []
+        new: list[PlannedTask] = []
         specs: list[NetworkSpec] = []
         with isolated(analysis, "naming networks and units", failures):
-            units = list(analysis.units(study, decision))
+            units = list(analysis.tasks(study, decision))
             new = list(_new(analysis, units, study, set(measured.get(analysis.key, ()))))
-            specs = [*analysis.networks(study, decision), *(m.spec for piece in new for m in piece.unit.members)]
+            specs = [*analysis.networks(study, decision), *(m.spec for piece in new for m in piece.task.members)]
             networks_of = [network for spec in specs for network in (*spec.ancestors, spec)]
         if analysis.key in failures:
             continue
@@ -141,8 +141,8 @@ def expand(
             complete.append(analysis)
             continue
         pieces.extend(new)
-        for unit in units:
-            for member in unit.members:
+        for task in units:
+            for member in task.members:
                 search = ", rate search" if member.seed in study.settings.training.tuning_seeds else ""
                 labels.setdefault(member.spec.key, label_of(member.variant, member.seed, member.spec) + search)
         for network in networks_of:
@@ -155,12 +155,14 @@ def expand(
     return Round(networks, labels, tuple(pieces), tuple(complete), failures, asked_by)
 
 
-def _new(analysis: AbstractAnalysis, units: Iterable[Unit], study: BoundStudy, known: set[str]) -> Iterator[Piece]:
-    for unit in units:
-        key = unit_key(analysis, unit, study)
+def _new(
+    analysis: AbstractAnalysis, units: Iterable[Task], study: ResolvedStudy, known: set[str]
+) -> Iterator[PlannedTask]:
+    for task in units:
+        key = task_key(analysis, task, study)
         if key not in known:
             known.add(key)
-            yield Piece(analysis, unit, key, analysis.images(unit, study))
+            yield PlannedTask(analysis, task, key, analysis.forward_passes(task, study))
 
 
 def label_of(variant: str, seed: int, spec: NetworkSpec) -> str:

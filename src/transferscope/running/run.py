@@ -9,9 +9,9 @@ from typing import Any
 from transferscope.analyses.contract import AbstractAnalysis, analysis_of
 from transferscope.analyses.finished import table_of
 from transferscope.analyses.outcome.analysis import Outcome
-from transferscope.context.bind import bind
-from transferscope.context.bound import BoundStudy
 from transferscope.context.context import Context
+from transferscope.context.resolve import resolve
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.context.threads import limited
 from transferscope.errors import CorruptEntryError, StopRequested, StoreError
 from transferscope.frozen import content_key
@@ -21,7 +21,7 @@ from transferscope.running.failures import ESSENTIAL, Failure, isolated
 from transferscope.running.finished import Finished
 from transferscope.running.progress import progress
 from transferscope.running.results import Results
-from transferscope.running.rounds import Piece, Round, expand, with_needs
+from transferscope.running.rounds import PlannedTask, Round, expand, with_needs
 from transferscope.running.work import Job, MeasureJob, TrainJob, do, forget
 from transferscope.store import Store
 from transferscope.store.system_errors import translated
@@ -78,7 +78,7 @@ def _mended(study: Study, store: Store, command: str, quiet: bool) -> Results:
             with nullcontext(_silent) if quiet else progress() as on_event:
                 for text in aside.values():
                     on_event({"kind": "note", "text": text})
-                bound = bind(study, store)
+                bound = resolve(study, store)
                 finished.notes = tuple(aside.values())
                 _rounds(bound, store, finished, on_event)
             return results_of(bound, store, finished, command)
@@ -111,7 +111,7 @@ def _check_all_there(store: Store, finished: Finished) -> None:
         )
 
 
-def _rounds(study: BoundStudy, store: Store, finished: Finished, on_event: OnEvent) -> None:
+def _rounds(study: ResolvedStudy, store: Store, finished: Finished, on_event: OnEvent) -> None:
     analyses = finished.analyses = with_needs(study, asked_of(study), finished.failed)
     context = Context(store, study)
     images = context.images()
@@ -150,13 +150,13 @@ def _rounds(study: BoundStudy, store: Store, finished: Finished, on_event: OnEve
                 on_event({"kind": "note", "text": text})
 
 
-def asked_of(study: BoundStudy) -> tuple[AbstractAnalysis, ...]:
+def asked_of(study: ResolvedStudy) -> tuple[AbstractAnalysis, ...]:
     """The analyses of a study; the four networks' outcome is always among them, as the headline needs it."""
     asked = tuple(analysis_of(settings) for settings in study.settings.analyses)
     return asked if any(isinstance(analysis, Outcome) for analysis in asked) else (Outcome(), *asked)
 
 
-def _train(study: BoundStudy, store: Store, step: Round, finished: Finished, on_event: OnEvent) -> None:
+def _train(study: ResolvedStudy, store: Store, step: Round, finished: Finished, on_event: OnEvent) -> None:
     missing = {key: spec for key, spec in step.networks.items() if not store.entry("networks", key).exists()}
     finished.stored |= step.networks.keys() - missing.keys()
     on_event({"kind": "round", "trainings": len(missing), "units": 0})
@@ -186,7 +186,9 @@ def _train(study: BoundStudy, store: Store, step: Round, finished: Finished, on_
             finished.failed.setdefault(analysis, failure)
 
 
-def _measure(study: BoundStudy, store: Store, pieces: Sequence[Piece], finished: Finished, on_event: OnEvent) -> None:
+def _measure(
+    study: ResolvedStudy, store: Store, pieces: Sequence[PlannedTask], finished: Finished, on_event: OnEvent
+) -> None:
     missing = [piece for piece in pieces if not store.entry("units", piece.key).exists()]
     on_event({"kind": "round", "trainings": 0, "units": len(missing)})
     # Units that run no network take less than the start of a worker: they are done here.
@@ -204,13 +206,13 @@ def _measure(study: BoundStudy, store: Store, pieces: Sequence[Piece], finished:
             finished.pieces.setdefault(piece.analysis.key, []).append(piece)
 
 
-def _job(study: BoundStudy, store: Store, piece: Piece) -> Job:
-    shown = ", ".join(member.label for member in piece.unit.members[:2])
+def _job(study: ResolvedStudy, store: Store, piece: PlannedTask) -> Job:
+    shown = ", ".join(member.label for member in piece.task.members[:2])
     label = f"{piece.analysis.title}: {shown}"
-    return MeasureJob(store.root, study, analysis_text(piece.analysis), piece.unit, label)
+    return MeasureJob(store.root, study, analysis_text(piece.analysis), piece.task, label)
 
 
-def _execute(study: BoundStudy, jobs: Sequence[Job], on_event: OnEvent, *, here: bool = False) -> dict[int, Failure]:
+def _execute(study: ResolvedStudy, jobs: Sequence[Job], on_event: OnEvent, *, here: bool = False) -> dict[int, Failure]:
     """Do the jobs; what went wrong in those that only their own analyses need, by the index of the job."""
     compute = study.settings.compute
     if compute.executor == "serial":
@@ -232,7 +234,7 @@ def _affinity(job: Job) -> str:
     """Jobs of one network stay together: what was loaded for one serves the next."""
     if isinstance(job, TrainJob):
         return job.spec.key
-    return job.unit.members[0].spec.key if job.unit.members else ""
+    return job.task.members[0].spec.key if job.task.members else ""
 
 
 def analysis_text(analysis: AbstractAnalysis) -> str:

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from transferscope.analyses.contract import AbstractAnalysis, Unit, analysis_of, checked, checked_files
-from transferscope.analyses.unit_keys import unit_key
-from transferscope.context.bound import BoundStudy
+from transferscope.analyses.contract import AbstractAnalysis, Task, analysis_of, checked, checked_files
+from transferscope.analyses.task_keys import task_key
 from transferscope.context.context import Context
-from transferscope.context.subjects import subject_of
+from transferscope.context.objectives import objective_of
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.networks.weights import write_state
 from transferscope.running.failures import Failure, failure_of
 from transferscope.specs.network import NetworkSpec
@@ -23,7 +23,7 @@ from transferscope.study.registry import parse_analysis
 from transferscope.training.evaluation import EpochEvaluation
 from transferscope.training.loop import train
 
-__all__ = ["Job", "MeasureJob", "TrainJob", "do", "forget", "metadata", "unit_key"]
+__all__ = ["Job", "MeasureJob", "TrainJob", "do", "forget", "metadata", "task_key"]
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -41,7 +41,7 @@ class TrainJob:
     """
 
     root: Path
-    study: BoundStudy
+    study: ResolvedStudy
     spec: NetworkSpec
     label: str
     isolated: bool = False
@@ -55,20 +55,20 @@ class MeasureJob:
         root: of the store.
         study: gives data, device and batch sizes.
         analysis: name and settings, as JSON text (an analysis is its settings).
-        unit: what to measure.
+        task: what to measure.
         label: for the progress bar.
     """
 
     root: Path
-    study: BoundStudy
+    study: ResolvedStudy
     analysis: str
-    unit: Unit
+    task: Task
     label: str
 
 
 Job = TrainJob | MeasureJob
 
-_latest: list[tuple[Path, BoundStudy]] = []
+_latest: list[tuple[Path, ResolvedStudy]] = []
 _contexts: list[Context] = []
 
 
@@ -96,7 +96,7 @@ def do(job: Job, on_event: OnEvent) -> str | Failure:
         return failure
 
 
-def _context(root: Path, study: BoundStudy) -> Context:
+def _context(root: Path, study: ResolvedStudy) -> Context:
     # The last one is kept: images stay open and splits computed from job to job.
     if not _latest or _latest[0] != (root, study):
         _latest[:] = [(root, study)]
@@ -131,7 +131,7 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
                 batch_size=job.study.settings.compute.evaluation_batch,
                 train_examples=spec.recipe.train_evaluation,
             ),
-            subject=subject_of(spec, context),
+            objective=objective_of(spec, context),
         )
         facts = {
             "spec": spec.identity(),
@@ -190,20 +190,20 @@ def _measure(job: MeasureJob, context: Context, on_event: OnEvent) -> str | Fail
     try:
         return _measured(analysis, job, context, on_event)
     except Exception as error:
-        doing = "measuring " + ", ".join(member.label for member in job.unit.members[:3])
+        doing = "measuring " + ", ".join(member.label for member in job.task.members[:3])
         if (failure := failure_of(error, doing, analysis)) is None:
             raise
         return failure
 
 
 def _measured(analysis: AbstractAnalysis, job: MeasureJob, context: Context, on_event: OnEvent) -> str:
-    key = unit_key(analysis, job.unit, job.study)
+    key = task_key(analysis, job.task, job.study)
     entry = context.store.entry("units", key)
     on_event({"kind": "unit", "analysis": analysis.name, "label": job.label})
     started = time.perf_counter()
     with context.store.lock(f"units-{key}", on_wait=lambda text: on_event({"kind": "note", "text": text})):
         if not entry.exists():
-            measured = analysis.measure(job.unit, context)
+            measured = analysis.measure(job.task, context)
             table, files = checked(analysis, measured.table), checked_files(analysis, measured.files)
             provenance = {
                 "device": str(context.device),

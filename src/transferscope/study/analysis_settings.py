@@ -37,7 +37,7 @@ class AnalysisSettings(Frozen):
         """Pre-trained networks beside the source's that its networks start from, looked up before anything is done."""
         return ()
 
-    def misfit(self, study: Any) -> str | None:
+    def check_study(self, study: Any) -> str | None:
         """Which of its settings do not fit those of the study; None if all do. Asked before anything is done."""
         return None
 
@@ -46,7 +46,9 @@ class AnalysisSettings(Frozen):
         return {"analysis": self.name, "version": self.version, **super().identity()}
 
 
-def answered(analysis: AnalysisSettings, asked: Literal["misfit", "data_sources", "other_sources"], study: Any) -> Any:
+def answered(
+    analysis: AnalysisSettings, asked: Literal["check_study", "data_sources", "other_sources"], study: Any
+) -> Any:
     """What an analysis says of a study before anything is done; it may be of somebody else's package.
 
     Raises:
@@ -54,7 +56,7 @@ def answered(analysis: AnalysisSettings, asked: Literal["misfit", "data_sources"
     """
     try:
         found = getattr(analysis, asked)(study)
-        return found if asked == "misfit" else tuple(found)
+        return found if asked == "check_study" else tuple(found)
     except TransferscopeError:
         raise
     except Exception as error:

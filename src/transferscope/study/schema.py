@@ -15,7 +15,7 @@ from transferscope.specs.recipe import Recipe
 from transferscope.study.analysis_settings import AnalysisSettings
 from transferscope.study.other_source import OtherSource
 from transferscope.study.registry import ANALYSES, BUILT_IN, analysis_type
-from transferscope.study.settings import Compute, Pretraining, Schooling, Source, Study, Target, VariantRecipe
+from transferscope.study.settings import Compute, Pretraining, Source, Study, Target, TrainingSettings, VariantRecipe
 
 __all__ = ["first_line", "setting_meanings", "study_reference", "study_schema"]
 
@@ -124,7 +124,7 @@ def _sections() -> dict[str, list[tuple[str, type[Frozen]]]]:
         "`target`: the task": [("`target`", Target), ("`splits`", SplitSettings)],
         "Data": sources,
         "`training`": [
-            ("`training`", Schooling),
+            ("`training`", TrainingSettings),
             ("`recipe`", VariantRecipe),
             ("`recipe.augmentation`", Augmentation),
         ],

@@ -14,7 +14,7 @@ from transferscope.specs.pretraining import Pretraining, VariantRecipe
 from transferscope.study.analysis_settings import AnalysisSettings, answered
 from transferscope.study.registry import DEFAULT_ANALYSES, parse_analysis
 
-__all__ = ["Compute", "Pretraining", "Schooling", "Source", "Study", "Target", "VariantRecipe"]
+__all__ = ["Compute", "Pretraining", "Source", "Study", "Target", "TrainingSettings", "VariantRecipe"]
 
 
 class Source(AbstractOrigin):
@@ -49,7 +49,7 @@ class Target(Decoding):
     on_unreadable: Literal["error", "skip"] = "error"
 
 
-class Schooling(Frozen):
+class TrainingSettings(Frozen):
     """How P-T and RI-T are trained: the same recipe and an equal search over learning rates.
 
     Attributes:
@@ -73,7 +73,7 @@ class Schooling(Frozen):
     plateau_epochs: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
-    def _holds_together(self) -> "Schooling":
+    def _holds_together(self) -> "TrainingSettings":
         if len(set(self.learning_rates)) != len(self.learning_rates):
             raise ValueError("learning_rates holds a rate twice")
         if len(set(self.tuning_seeds)) != len(self.tuning_seeds):
@@ -124,7 +124,7 @@ class Study(Frozen):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     source: Source
     target: Target
-    training: Schooling = Schooling()
+    training: TrainingSettings = TrainingSettings()
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     analyses: tuple[SerializeAsAny[AnalysisSettings], ...] = Field(
         default_factory=lambda: tuple(parse_analysis(name) for name in DEFAULT_ANALYSES)
@@ -157,7 +157,7 @@ class Study(Frozen):
         keys = [analysis.key for analysis in self.analyses]
         if len(set(keys)) != len(keys):
             raise ValueError("analyses holds the same analysis twice")
-        misfits = [f"{item.name}.{reason}" for item in self.analyses if (reason := answered(item, "misfit", self))]
+        misfits = [f"{item.name}.{reason}" for item in self.analyses if (reason := answered(item, "check_study", self))]
         if misfits:
             raise ValueError("; ".join(misfits))
         return self

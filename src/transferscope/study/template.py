@@ -262,13 +262,13 @@ def starter_study(name: str, found: Found | None, model: Model, folder: Path) ->
         YAML that ``load_study`` reads as it is.
     """
     from transferscope.study.registry import DEFAULT_ANALYSES, analysis_type
-    from transferscope.study.settings import Schooling, Study
+    from transferscope.study.settings import Study, TrainingSettings
 
-    schooling = Schooling()
+    training = TrainingSettings()
     size = found.image_size if found is not None else 64
     analyses = [f"  - {item}".ljust(22) + f"# {analysis_type(item).question}" for item in DEFAULT_ANALYSES]
     seeds = ", ".join(str(seed) for seed in Study.model_fields["seeds"].default)
-    rates = ", ".join(f"{rate:g}" for rate in schooling.learning_rates)
+    rates = ", ".join(f"{rate:g}" for rate in training.learning_rates)
     place = model.weights if model.weights.startswith(("timm", "package:")) else _path(model.weights, folder)
     weights: Any = place if model.which is None else {"kind": "file", "path": place, "which": model.which}
     data = _data(found, folder)
@@ -297,12 +297,12 @@ training:
   # P-T (from the weights above) and RI-T (from a random start) get the same recipe and the same search.
   recipe:
     optimiser: sgd          # or adamw (then learning rates around 0.001)
-    epochs: {schooling.recipe.epochs}
-    batch_size: {schooling.recipe.batch_size}
+    epochs: {training.recipe.epochs}
+    batch_size: {training.recipe.batch_size}
     schedule: cosine        # constant, cosine, step, one_cycle
     augmentation: {{flip: true, crop_padding: 4}}   # flip: false where left and right matter
   learning_rates: [{rates}]   # extended where the best lies at an edge
-  rate_rule: {schooling.rate_rule}   # of rates within the noise of the validation images the smallest; or best
+  rate_rule: {training.rate_rule}   # of rates within the noise of the validation images the smallest; or best
   plateau_epochs: null      # also train RI-T this long, to see whether time alone closes the gap
 
 seeds: [{seeds}]            # 3 for a claim about training in general, 5 for headlines

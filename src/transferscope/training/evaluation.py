@@ -16,7 +16,7 @@ from transferscope.measures.metrics import metric as metric_of
 from transferscope.measures.metrics import per_example_loss
 from transferscope.networks.evaluate import logits
 from transferscope.specs.recipe import Recipe
-from transferscope.training.objective import Task
+from transferscope.training.loss import Task
 
 __all__ = ["Clean", "CleanEvaluation", "EpochEvaluation"]
 

@@ -31,8 +31,9 @@ from transferscope.specs.recipe import Recipe
 from transferscope.training.checkpoints import WorkingFolder, cpu_state
 from transferscope.training.evaluation import CleanEvaluation, EpochEvaluation
 from transferscope.training.history import EpochRow, EpochTiming, best_epoch, history_frame
+from transferscope.training.loss import Task, divergence_limit, mixed_loss, training_loss
 from transferscope.training.mixup import Mixup
-from transferscope.training.objective import Task, divergence_limit, mixed_loss, training_loss
+from transferscope.training.objective import Objective, ObjectiveFactory, WholeNetwork
 from transferscope.training.optimisers import (
     build_optimiser,
     load_optimiser_state,
@@ -45,7 +46,6 @@ from transferscope.training.progress import Progress, Saved, timed
 from transferscope.training.randomness import deterministic_kernels, seeded
 from transferscope.training.request import recipe_and_data, training_examples, training_identity
 from transferscope.training.schedules import learning_rate
-from transferscope.training.subject import AbstractSubject, Subject, WholeNetwork
 
 __all__ = ["OnEvent", "Training", "train"]
 
@@ -91,7 +91,7 @@ def train(
     on_event: OnEvent | None = None,
     measured: EpochEvaluation = EpochEvaluation(),
     stop_requested: Callable[[], bool] | None = None,
-    subject: Subject = WholeNetwork,
+    objective: ObjectiveFactory = WholeNetwork,
 ) -> Training:
     """Train a network as ``spec.recipe`` says, resuming what ``working`` holds of the same training.
 
@@ -123,8 +123,8 @@ def train(
         on_event: told what happens.
         measured: what is measured after each epoch, and with which labels the network is trained.
         stop_requested: asked before each update; the training stops when it says True.
-        subject: what an update computes with and what is measured, made of the network and its optimiser: the
-            network itself, or for example :class:`~transferscope.training.bend.BendOfCurve`.
+        objective: what an update computes with and what is measured, made of the network and its optimiser: the
+            network itself, or for example :class:`~transferscope.training.curve_midpoint.CurveMidpoint`.
 
     Returns:
         The finished training, also when it diverged.
@@ -154,7 +154,7 @@ def train(
     model.to(device).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
     with training_mode(model, recipe), deterministic_kernels():
         optimiser = build_optimiser(model, recipe)
-        trained_as = subject(model, optimiser)
+        trained_as = objective(model, optimiser)
         saved = _resumed(folder, spec, notify, device)
         if saved is None:
             saved = _start(model, trained_as, clean, folder, spec, device)
@@ -218,7 +218,7 @@ class _Passed:
 
 
 def _train_epoch(
-    subject: AbstractSubject,
+    objective: Objective,
     optimiser: torch.optim.Optimizer,
     batches: Iterable[tuple[Tensor, Tensor]],
     recipe: Recipe,
@@ -248,15 +248,15 @@ def _train_epoch(
         optimiser.zero_grad(set_to_none=True)
         with autocast(device, recipe.precision):
             if mixup is None:
-                loss = training_loss(_logits(subject, inputs, epoch, step), labels, task, recipe.label_smoothing)
+                loss = training_loss(_logits(objective, inputs, epoch, step), labels, task, recipe.label_smoothing)
             else:
                 mixed = mixup(inputs, labels)
-                loss = mixed_loss(_logits(subject, mixed.images, epoch, step), mixed, task, recipe.label_smoothing)
+                loss = mixed_loss(_logits(objective, mixed.images, epoch, step), mixed, task, recipe.label_smoothing)
         phases.ended("forward")
         loss.backward()  # type: ignore[no-untyped-call] # torch's own stub
         if recipe.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
-        subject.before_step()
+        objective.before_step()
         optimiser.step()
         total += loss.detach() * len(labels)
         step, images = step + 1, images + len(labels)
@@ -283,7 +283,7 @@ def _train_epoch(
 
 
 def _measured(
-    subject: AbstractSubject, clean: CleanEvaluation, passed: _Passed, epoch: int, updates_before: int, limit: float
+    objective: Objective, clean: CleanEvaluation, passed: _Passed, epoch: int, updates_before: int, limit: float
 ) -> EpochRow:
     row = EpochRow(
         epoch=epoch,
@@ -294,13 +294,13 @@ def _measured(
     )
     if passed.loss is None:
         return row  # nothing measured on such weights means anything
-    measured = clean(subject.measured())
+    measured = clean(objective.measured())
     return replace(row, **measured.values, diverged=passed.loss > limit or not measured.finite)
 
 
 def _start(
     model: nn.Module,
-    subject: AbstractSubject,
+    objective: Objective,
     clean: CleanEvaluation,
     folder: WorkingFolder,
     spec: NetworkSpec,
@@ -308,7 +308,7 @@ def _start(
 ) -> Saved:
     recipe, _ = recipe_and_data(spec)
     started = time.perf_counter()
-    measured = clean(subject.measured())
+    measured = clean(objective.measured())
     row = EpochRow(epoch=0, updates=0, **measured.values, diverged=not measured.finite)
     timing = timed(0, 0, 0.0, time.perf_counter() - started, device)
     before = Saved(Progress(folder.identity), {}, {})
@@ -370,8 +370,8 @@ def _loss_limit(start: EpochRow, recipe: Recipe, classes: int, task: Task) -> fl
     return divergence_limit(initial, recipe.divergence_loss, classes, task)
 
 
-def _logits(subject: AbstractSubject, inputs: Tensor, epoch: int, step: int) -> Tensor:
-    outputs = subject.logits(inputs, epoch, step)
+def _logits(objective: Objective, inputs: Tensor, epoch: int, step: int) -> Tensor:
+    outputs = objective.logits(inputs, epoch, step)
     if not isinstance(outputs, Tensor):
         raise ArchitectureError(
             "the network does not give logits in train mode",

@@ -11,7 +11,7 @@ from transferscope.errors import DataError, StudyError
 from transferscope.frozen import content_key
 from transferscope.specs.network import NetworkSpec
 from transferscope.specs.recipe import Recipe
-from transferscope.training.objective import Task
+from transferscope.training.loss import Task
 
 __all__ = ["recipe_and_data", "training_examples", "training_identity"]
 

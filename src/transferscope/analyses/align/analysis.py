@@ -8,13 +8,13 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from transferscope.analyses.align.summary import QUANTITIES, UNALIGNED, summary
-from transferscope.analyses.contract import Unit
+from transferscope.analyses.contract import Task
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.path_rows import LINE_COLUMNS, own_row, way_rows
 from transferscope.analyses.path_settings import AbstractWays, way_columns
 from transferscope.analyses.summary import Summary
-from transferscope.context.bound import BoundStudy
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.specs.architecture import Architecture
 from transferscope.study.columns import Column
 
@@ -55,8 +55,8 @@ class Align(AbstractWays):
         **LINE_COLUMNS,
         "l2": Column(float, "distance from a (‖θ_a − θ_b‖ for a barrier)", "ℓ2"),
         "distance": Column(float, "‖θ_a − θ_b‖ over all parameters, b as on this line", "ℓ2"),
-        "moved": Column(float, "share of the hidden units of b that another one took the place of"),
-        "reach": Column(float, "share of the parameters that lie along units that may be permuted", null=_BEFORE),
+        "permuted_share": Column(float, "share of the hidden units of b that another one took the place of"),
+        "permutable_share": Column(float, "share of the parameters that lie along units that may be permuted", null=_BEFORE),
         "groups": Column(int, "sets of units that may be permuted, those within heads or groups included", "count",
                          null=_BEFORE),
         "objective_before": Column(
@@ -77,29 +77,29 @@ class Align(AbstractWays):
             raise ValueError("each method once")
         return methods
 
-    def inapplicable(self, study: BoundStudy) -> str | None:
+    def skip_reason(self, study: ResolvedStudy) -> str | None:
         """It needs two seeds, and a network whose operations can be read."""
         if len(study.seeds) < 2:
             return "a path between two networks needs at least two seeds"
         architecture = study.settings.source.architecture.model_dump_json()
         return _unreadable(architecture, len(study.class_names), study.data.image_size)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One per pair."""
         for variant in self.variants:
             for pair in self.pairs(variant, study, evidence):
-                yield Unit(members=pair)
+                yield Task(members=pair)
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every point of every line, and what both networks do on the images that units are matched on."""
         return (1 + len(self.methods)) * (self.points + 2) * self.per_point + 2 * self.match_images
 
-    def walked(self, unit: Unit, context: "Context", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def path_rows(self, task: Task, context: "Context", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The line as it is, and with the second network aligned by each method."""
         from transferscope.methods.alignment.align import align
         from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
 
-        first, second = unit.members
+        first, second = task.members
         a, b = context.network(first.spec), context.network(second.spec)
         for method in (None, *self.methods):
             aligned = None
@@ -140,10 +140,10 @@ class Align(AbstractWays):
 
 def _facts(aligned: "Aligned | None") -> dict[str, Any]:
     if aligned is None:
-        return {"moved": 0.0}
+        return {"permuted_share": 0.0}
     return {
-        "moved": aligned.moved,
-        "reach": aligned.share,
+        "permuted_share": aligned.moved,
+        "permutable_share": aligned.share,
         "groups": sum(1 for _ in aligned.groups.every()),
         "objective_before": aligned.objective[0],
         "objective_after": aligned.objective[1],

@@ -35,7 +35,7 @@ _DISTANCE = Quantity(
     "distance_ratio", "distance of {pair}, {method}, over that as trained", "1", MAGNITUDE, labels={"method": _WAYS}
 )
 _MOVED = Quantity(
-    "units_moved", "share of the units of the second network of {pair} that moved, {method}", "1", SHARE,
+    "permuted_share", "share of the units of the second network of {pair} that moved, {method}", "1", SHARE,
     labels={"method": _WAYS},
 )  # fmt: skip
 QUANTITIES = (*_BARRIERS.values(), _GONE, _DISTANCE, _MOVED)
@@ -96,11 +96,11 @@ def _changes(pair: str, method: str, before: pl.DataFrame, after: pl.DataFrame) 
     at = {"pair": pair, "method": method}
     yield over_pairs(_GONE, both, "gone", **at, split="test", baseline="mean")
     yield over_pairs(_DISTANCE, both, "ratio", **at)
-    yield over_pairs(_MOVED, both, "moved", **at)
+    yield over_pairs(_MOVED, both, "permuted_share", **at)
 
 
 def _notes(table: pl.DataFrame, methods: Sequence[str], batch_norm_images: int, points: int) -> tuple[str, ...]:
-    reach = table["reach"].drop_nulls()
+    reach = table["permutable_share"].drop_nulls()
     notes = [
         "connected: the upper 95 % limit of the test error's barrier over the mean of the ends is below 2 points; a "
         "barrier: the lower one is not; that permutation explains it rests on the first method "

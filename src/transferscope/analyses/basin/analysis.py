@@ -9,7 +9,7 @@ import polars as pl
 from pydantic import Field, model_validator
 
 from transferscope.analyses.basin.summary import QUANTITIES, summary_of
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.images import OnImages
@@ -17,8 +17,8 @@ from transferscope.analyses.path_pairs import members_of
 from transferscope.analyses.path_rows import clusters_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_members
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
 from transferscope.published import published
 from transferscope.study.columns import Column, schema
@@ -46,8 +46,8 @@ class Basins(AbstractTuned, OnImages):
             ...; three of three seeds make an interval over seeds. None for all.
         hulls: whose networks of all seeds, three or more, are tested as one convex hull.
         points: of the quadrature on a segment (odd, ends included), and uniform points of a hull.
-        draws: of noise in all directions, for a segment.
-        hull_draws: of points, ways out and noise, for a hull.
+        n_noise: of noise in all directions, for a segment.
+        n_hull_samples: of points, ways out and noise, for a hull.
         nodes: of the quadrature of the distance beyond an end, for a segment.
         smallest: least δ after 0, as a share of the distance of the networks.
         largest: cap of δ, as a share of that distance.
@@ -64,8 +64,8 @@ class Basins(AbstractTuned, OnImages):
     max_pairs: int | None = Field(default=3, ge=1)
     hulls: tuple[Literal["P_T", "RI_T"], ...] = ("P_T",)
     points: int = Field(default=25, ge=3)
-    draws: int = Field(default=4, ge=2)
-    hull_draws: int = Field(default=8, ge=2)
+    n_noise: int = Field(default=4, ge=2)
+    n_hull_samples: int = Field(default=8, ge=2)
     nodes: int = Field(default=4, ge=1, le=16)
     smallest: float = Field(default=1 / 16, gt=0)
     largest: float = Field(default=4.0, gt=0)
@@ -95,7 +95,7 @@ class Basins(AbstractTuned, OnImages):
         "batch_norm": Column(str, "recompute, interpolate, none, or no batch norm", null=_PUBLISHED),
         "examples": Column(int, "images evaluated", "count", null=_PUBLISHED),
         "points": Column(int, "points of the set for μ and ε", "count", null=_PUBLISHED),
-        "draws": Column(int, "draws of noise", "count", null=_PUBLISHED),
+        "n_noise": Column(int, "draws of noise", "count", null=_PUBLISHED),
         "parameters": Column(int, "n: numbers that noise acts on", "count", null=_PUBLISHED),
         "distance": Column(float, "‖θ_1 − θ_2‖, of a hull the mean over pairs; of the paper two P-T", "ℓ2"),
         "mean": Column(float, "μ, mean over the set", "nat or 1", "row", _NOT_FINITE),
@@ -147,34 +147,34 @@ class Basins(AbstractTuned, OnImages):
             raise ValueError("variants and hulls are both empty: there is nothing to test")
         return self
 
-    def misfit(self, study: "Study") -> str | None:
+    def check_study(self, study: "Study") -> str | None:
         """Hulls alone need three seeds."""
         if not self.variants and len(study.seeds) < 3:
             return "hulls: a hull needs at least three seeds, a segment (variants) two"
         return None
 
-    def inapplicable(self, study: BoundStudy) -> str | None:
+    def skip_reason(self, study: ResolvedStudy) -> str | None:
         """A set needs two seeds."""
         return "a basin between networks needs at least two seeds" if len(study.seeds) < 2 else None
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One per pair, one per hull of three networks or more, and the published basin."""
         for variant in self.variants:
             pairs = members_of(f"{variant}/{variant}", study, evidence, study.seeds)
             for pair in islice(pairs, self.max_pairs):
-                yield Unit(members=pair)
+                yield Task(members=pair)
         if len(study.seeds) >= 3:
             for variant in self.hulls:
-                yield Unit(members=tuple(tuned_members(study, evidence, (variant,))))
+                yield Task(members=tuple(tuned_members(study, evidence, (variant,))))
         if self.published != "none":
-            yield Unit(members=(), settings={"published": self.published})
+            yield Task(members=(), settings={"published": self.published})
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every point: statistics (about twice the cost of a plain pass), training and test images."""
         from transferscope.measures.basin import delta_grid
         from transferscope.methods.landscape.basin import evaluations
 
-        corners = len(unit.members)
+        corners = len(task.members)
         if not corners:
             return 0
         deltas = len(delta_grid(1.0, self.smallest, self.largest, self.per_doubling))
@@ -183,24 +183,24 @@ class Basins(AbstractTuned, OnImages):
     def _grid(self, corners: int) -> "BasinGrid":
         from transferscope.methods.landscape.basin import BasinGrid
 
-        draws = self.draws if corners == 2 else self.hull_draws
+        draws = self.n_noise if corners == 2 else self.n_hull_samples
         return BasinGrid(points=self.points, draws=draws, nodes=self.nodes)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Test the set between the members; none of a diverged one."""
-        if "published" in unit.settings:
-            return Measured(published_rows(unit.settings["published"], schema(self.columns)))
-        if any(context.diverged(member.spec) for member in unit.members):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+        if "published" in task.settings:
+            return MeasureResult(published_rows(task.settings["published"], schema(self.columns)))
+        if any(context.diverged(member.spec) for member in task.members):
+            return MeasureResult(pl.DataFrame([], schema=schema(self.columns)))
         from transferscope.analyses.basin.rows import rows_of
         from transferscope.measures.basin import delta_grid
         from transferscope.methods.landscape.basin import basin_networks
 
         found = basin_networks(
-            [context.network(member.spec) for member in unit.members],
+            [context.network(member.spec) for member in task.members],
             self.data(context),
             evaluation=self.evaluation(context),
-            grid=self._grid(len(unit.members)),
+            grid=self._grid(len(task.members)),
             deltas=partial(
                 delta_grid, smallest=self.smallest, largest=self.largest, per_doubling=self.per_doubling
             ),
@@ -210,17 +210,17 @@ class Basins(AbstractTuned, OnImages):
         )  # fmt: skip
         facts = {
             "origin": "study",
-            "set": set_name(unit.members),
-            "networks": ", ".join(member.label for member in unit.members),
-            "seed_a": unit.members[0].seed,
-            "seed_b": unit.members[-1].seed,
+            "set": set_name(task.members),
+            "networks": ", ".join(member.label for member in task.members),
+            "seed_a": task.members[0].seed,
+            "seed_b": task.members[-1].seed,
         }
         rows = [
             {**facts, **row}
             for split in _SPLITS
             for row in rows_of(found, split, len(context.indices(split, self.limits[split])), self.tau)
         ]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Which sets are one basin, by the test error: its δ, and no barrier."""
@@ -231,7 +231,7 @@ class Basins(AbstractTuned, OnImages):
         return summary_of(table, wanted, self.batch_norm_images, self.largest)
 
 
-def set_name(members: tuple[Member, ...]) -> str:
+def set_name(members: tuple[StudyNetwork, ...]) -> str:
     """``segment P-T/P-T`` or ``hull of P-T``."""
     names = [shown(member.variant) for member in members]
     return f"segment {names[0]}/{names[1]}" if len(names) == 2 else f"hull of {names[0]}"

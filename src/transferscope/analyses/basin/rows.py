@@ -28,7 +28,7 @@ def rows_of(tested: NetworkBasin, split: str, examples: int, tau: float) -> Iter
         "batch_norm": tested.batch_norm,
         "examples": examples,
         "points": tested.points,
-        "draws": tested.draws,
+        "n_noise": tested.draws,
         "parameters": tested.parameters,
         "distance": tested.span,
     }

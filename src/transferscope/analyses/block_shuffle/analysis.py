@@ -7,13 +7,13 @@ import polars as pl
 from pydantic import Field, TypeAdapter, model_validator
 
 from transferscope.analyses.block_shuffle.summary import QUANTITIES, summary_of
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, chosen_rate
-from transferscope.context.bound import TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.data.ablation_settings import (
     Ablation,
     BlockShuffle,
@@ -21,9 +21,9 @@ from transferscope.data.ablation_settings import (
     HighPass,
     LowPass,
     PhaseScramble,
+    check_study,
     divisors,
     is_identity,
-    misfit,
     seeded,
     words,
 )
@@ -65,8 +65,8 @@ class InputAblations(AbstractTuned):
         grayscale: also take the colour away.
         permutations: seeds of orders and phases, each combined with every report seed; None gives each report seed its
             own order, so that the intervals speak of orders in general too.
-        draws: bootstrap draws of the interval over examples.
-        examples: images in the strip shown for each ablation; 0 shows none.
+        n_bootstrap: bootstrap draws of the interval over examples.
+        n_shown: images in the strip shown for each ablation; 0 shows none.
         published: a curve of the paper to draw behind those of the study.
     """
 
@@ -76,8 +76,8 @@ class InputAblations(AbstractTuned):
     high_pass: tuple[Annotated[float, Field(gt=0)], ...] = ()
     grayscale: bool = False
     permutations: tuple[int, ...] | None = Field(default=None, min_length=1)
-    draws: int = Field(default=2000, ge=100)
-    examples: int = Field(default=6, ge=0, le=12)
+    n_bootstrap: int = Field(default=2000, ge=100)
+    n_shown: int = Field(default=6, ge=0, le=12)
     published: Literal["none", "quickdraw", "clipart", "real"] = "none"
 
     name: ClassVar[str] = "block_shuffle"
@@ -91,7 +91,7 @@ class InputAblations(AbstractTuned):
         "origin": Column(str, "study, or the paper's name of the target"),
         "ablation": Column(str, "block_shuffle, phase_scramble, low_pass, high_pass or grayscale"),
         "label": Column(str, "the ablation in words"),
-        "place": Column(int, "order of the ablations; whole images are 0", "count"),
+        "order": Column(int, "order of the ablations; whole images are 0", "count"),
         "block": Column(str, "side of a block in pixels, or *", "px", null="not a block shuffle"),
         "block_share": Column(float, "side of a block over the image size", null="not a block shuffle, or *"),
         "cutoff": Column(float, "radius in frequency", "cycles/image", null="not a filter"),
@@ -139,11 +139,11 @@ class InputAblations(AbstractTuned):
                 raise ValueError(f"{name} holds a value twice")
         return self
 
-    def misfit(self, study: "Study") -> str | None:
+    def check_study(self, study: "Study") -> str | None:
         """A block that does not divide the image size, or a cutoff beyond its frequencies."""
         size = study.target.image_size
         for item in self.ablations(size):
-            if (reason := misfit(item, size)) is not None:
+            if (reason := check_study(item, size)) is not None:
                 return f"{'blocks' if isinstance(item, BlockShuffle) else item.kind}: {reason}"
         return None
 
@@ -160,7 +160,7 @@ class InputAblations(AbstractTuned):
             *([Grayscale()] if self.grayscale else []),
         )
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One per ablation, with the networks on whole images; its strip of examples; the published curve."""
         size = study.data.image_size
         asked = self.ablations(size)
@@ -168,18 +168,18 @@ class InputAblations(AbstractTuned):
         for place, item in enumerate(asked):
             settings = {"ablation": item.model_dump(mode="json"), "place": place, "ablations": len(asked)}
             ablated = [] if is_identity(item, size) else list(self._members(item, study, evidence))
-            yield Unit(members=(*ablated, *plain), settings=settings)
+            yield Task(members=(*ablated, *plain), settings=settings)
         if self.published != "none":
-            yield Unit(members=(), settings={"published": self.published})
-        if self.examples:
+            yield Task(members=(), settings={"published": self.published})
+        if self.n_shown:
             for place, item in enumerate(asked):
                 shown = seeded(item, self._permutations(study.seeds[0])[0]).model_dump(mode="json")
-                yield Unit(members=(), settings={"strip": shown, "place": place})
+                yield Task(members=(), settings={"strip": shown, "place": place})
 
     def _permutations(self, seed: int) -> tuple[int, ...]:
         return (seed,) if self.permutations is None else self.permutations
 
-    def _members(self, ablation: Ablation, study: BoundStudy, evidence: Evidence) -> Iterator[Member]:
+    def _members(self, ablation: Ablation, study: ResolvedStudy, evidence: Evidence) -> Iterator[StudyNetwork]:
         for variant in TRAINED:
             rate = chosen_rate(variant, evidence)
             for seed in study.seeds:
@@ -188,37 +188,37 @@ class InputAblations(AbstractTuned):
                 recipe = spec.recipe.model_copy(update={"augmentation": Augmentation(flip=False, crop_padding=0)})
                 drawn = [seeded(ablation, order) for order in self._permutations(seed)]
                 for data in dict.fromkeys(study.data.ablated(item) for item in drawn):
-                    yield Member(
+                    yield StudyNetwork(
                         variant=variant, seed=seed, spec=spec.model_copy(update={"data": data, "recipe": recipe})
                     )
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every network sees the test images once."""
-        return len(unit.members) * 1000
+        return len(task.members) * 1000
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Read the trainings' ends; run networks on ablated test images for the interval over examples."""
-        if "published" in unit.settings:
-            return Measured(published_rows(unit.settings["published"], schema(self.columns)))
-        if "strip" in unit.settings:
-            return Measured(pl.DataFrame([], schema=schema(self.columns)), self._strip(unit, context))
+        if "published" in task.settings:
+            return MeasureResult(published_rows(task.settings["published"], schema(self.columns)))
+        if "strip" in task.settings:
+            return MeasureResult(pl.DataFrame([], schema=schema(self.columns)), self._strip(task, context))
         from transferscope.analyses.block_shuffle.rows import rows_of
 
-        ablation = _PARSER.validate_python(unit.settings["ablation"])
+        ablation = _PARSER.validate_python(task.settings["ablation"])
         size = context.study.data.image_size
         facts: dict[str, Any] = {
             "origin": "study",
             "ablation": ablation.kind,
             "label": words(ablation, size),
-            "place": unit.settings["place"],
+            "order": task.settings["place"],
             **sides(getattr(ablation, "block", None), size),
             "cutoff": getattr(ablation, "cutoff", None),
             "metric": context.study.metric,
         }
-        rows = rows_of(unit, context, facts, is_identity(ablation, size), self.draws)
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        rows = rows_of(task, context, facts, is_identity(ablation, size), self.n_bootstrap)
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
-    def _strip(self, unit: Unit, context: "Context") -> dict[str, bytes]:
+    def _strip(self, task: Task, context: "Context") -> dict[str, bytes]:
         import torch
 
         from transferscope.analyses.gallery import Gallery, GalleryGroup, GalleryImage, gallery_files
@@ -226,13 +226,13 @@ class InputAblations(AbstractTuned):
         from transferscope.data.ablations import ablate
         from transferscope.data.batches import normalised
 
-        ablation = _PARSER.validate_python(unit.settings["strip"])
+        ablation = _PARSER.validate_python(task.settings["strip"])
         data = context.study.data
-        pixels = context.images().pixels(context.indices("test", self.examples)[: self.examples])
+        pixels = context.images().pixels(context.indices("test", self.n_shown)[: self.n_shown])
         images = normalised(torch.from_numpy(pixels), data.mean, data.std, torch.contiguous_format)
         shown = restored_pixels(ablate(images, ablation, data.mean, data.std), data.mean, data.std)
         label = words(ablation, data.image_size)
-        name = f"ablation-{unit.settings['place']:02d}"
+        name = f"ablation-{task.settings['place']:02d}"
         group = GalleryGroup(
             title=label[0].upper() + label[1:],
             layout="strip",
@@ -274,7 +274,7 @@ def published_rows(domain: str, columns: Mapping[str, pl.DataType]) -> pl.DataFr
         shuffle = BlockShuffle(block=block)
         facts = {
             "origin": domain, "ablation": shuffle.kind, "label": words(shuffle, size), "metric": "top1", "n": 1,
-            "place": size if block == "*" else size - block, **sides(block, size),
+            "order": size if block == "*" else size - block, **sides(block, size),
             "chance": 1 / 345, "diverged": False,
         }  # fmt: skip
         values = {

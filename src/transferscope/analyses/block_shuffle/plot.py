@@ -64,7 +64,7 @@ def _blocks(rows: pl.DataFrame, metric: str) -> Figure | None:
             "placed by the side of a block over the image size."
         )
     values = "; ".join(
-        f"{row['variant']} with {row['label']} {row['test_metric']:.3f}" for row in means.sort("place").to_dicts()
+        f"{row['variant']} with {row['label']} {row['test_metric']:.3f}" for row in means.sort("order").to_dicts()
     )
     return Figure(
         name="blocks",
@@ -129,7 +129,7 @@ def _gaps(own: pl.DataFrame, metric: str) -> Figure | None:
     rows = own.filter((pl.col("level") == "gap") & pl.col("test_metric").is_not_null())
     # The interval over seeds speaks of training; where there is none the one over examples is better than nothing.
     rows = rows.with_columns((pl.col("basis") == "examples").fill_null(value=False).alias("by_examples"))
-    seeds = rows.filter(~pl.col("by_examples")).sort("place")
+    seeds = rows.filter(~pl.col("by_examples")).sort("order")
     if seeds.is_empty():
         return None
     order = seeds["label"].to_list()

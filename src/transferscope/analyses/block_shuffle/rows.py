@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transferscope.analyses.block_shuffle.differences import Run, difference_row, gap_row, mean_row
-from transferscope.analyses.contract import Unit
-from transferscope.context.bound import TRAINED
-from transferscope.context.members import Member
+from transferscope.analyses.contract import Task
+from transferscope.context.resolved_study import TRAINED
+from transferscope.context.study_network import StudyNetwork
 from transferscope.measures.curves import optimisation_speed, still_improving
 from transferscope.measures.metric_difference import gap_over_examples
 from transferscope.measures.metrics import chance_level
@@ -24,7 +24,7 @@ _STARTS = {"P_T": "P", "RI_T": "RI"}
 Place = tuple[int, int | None]
 
 
-def rows_of(unit: Unit, context: "Context", facts: Mapping[str, Any], whole: bool, draws: int) -> list[dict[str, Any]]:
+def rows_of(task: Task, context: "Context", facts: Mapping[str, Any], whole: bool, draws: int) -> list[dict[str, Any]]:
     """All rows of one unit.
 
     Args:
@@ -37,15 +37,15 @@ def rows_of(unit: Unit, context: "Context", facts: Mapping[str, Any], whole: boo
     metric, classes = context.study.metric, len(context.study.class_names)
     chance = chance_level(metric, classes)
     shared = {**facts, "chance": chance}
-    own = [member for member in unit.members if whole or _ablation(member) is not None]
+    own = [member for member in task.members if whole or _ablation(member) is not None]
     keys = {member.spec.key for member in own}
-    histories = {member.spec.key: context.history(member.spec) for member in unit.members}
-    lost = {member.spec.key for member in unit.members if context.diverged(member.spec)}
-    speeds = _speeds(unit, histories, lost)
+    histories = {member.spec.key: context.history(member.spec) for member in task.members}
+    lost = {member.spec.key for member in task.members if context.diverged(member.spec)}
+    speeds = _speeds(task, histories, lost)
     rows: list[dict[str, Any]] = []
     runs: dict[bool, dict[str, dict[Place, Run]]] = {here: {name: {} for name in TRAINED} for here in (True, False)}
     starts: dict[str, dict[Place, Run]] = {_STARTS[variant]: {} for variant in TRAINED}
-    for member in unit.members:
+    for member in task.members:
         key, place = member.spec.key, _place(member)
         last = histories[key].row(-1, named=True)
         if key not in lost and last["test_metric"] is not None:
@@ -63,7 +63,7 @@ def rows_of(unit: Unit, context: "Context", facts: Mapping[str, Any], whole: boo
             gone = any(member.variant == variant and member.spec.key in lost for member in own)
             rows.append({"level": "variant", "variant": variant, "diverged": gone, **shared, **mean_row(found)})
     common = {"variant": _GAP, "diverged": any(member.spec.key in lost for member in own), **shared}
-    count = unit.settings["ablations"]
+    count = task.settings["ablations"]
     mine = (runs[True]["P_T"], runs[True]["RI_T"])
     gap = gap_row(*mine, metric, chance, count)
     if gap is None:
@@ -77,18 +77,18 @@ def rows_of(unit: Unit, context: "Context", facts: Mapping[str, Any], whole: boo
     return rows
 
 
-def _ablation(member: Member) -> Any:
+def _ablation(member: StudyNetwork) -> Any:
     assert member.spec.data is not None
     return member.spec.data.ablation
 
 
-def _place(member: Member) -> Place:
+def _place(member: StudyNetwork) -> Place:
     return member.seed, getattr(_ablation(member), "seed", None)
 
 
-def _speeds(unit: Unit, histories: Mapping[str, Any], lost: set[str]) -> dict[str, float]:
+def _speeds(task: Task, histories: Mapping[str, Any], lost: set[str]) -> dict[str, float]:
     curves = {}
-    for member in unit.members:
+    for member in task.members:
         key = member.spec.key
         epochs = histories[key].select("epoch", "train_metric").drop_nulls()
         if key not in lost and not epochs.is_empty():
@@ -97,7 +97,7 @@ def _speeds(unit: Unit, histories: Mapping[str, Any], lost: set[str]) -> dict[st
     return {} if values is None else dict(zip(curves, values, strict=True))
 
 
-def _network_row(member: Member, history: Any, lost: bool, speed: float | None) -> dict[str, Any]:
+def _network_row(member: StudyNetwork, history: Any, lost: bool, speed: float | None) -> dict[str, Any]:
     recipe = member.spec.recipe
     assert recipe is not None
     last = history.row(-1, named=True)
@@ -120,7 +120,7 @@ def _network_row(member: Member, history: Any, lost: bool, speed: float | None) 
     }
 
 
-def _start_row(member: Member, start: Mapping[str, Any]) -> dict[str, Any]:
+def _start_row(member: StudyNetwork, start: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "level": "network",
         "variant": _STARTS[member.variant],
@@ -135,7 +135,7 @@ def _start_row(member: Member, start: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _over_examples(
-    own: list[Member], runs: tuple[Mapping[Place, Run], Mapping[Place, Run]], context: "Context", draws: int
+    own: list[StudyNetwork], runs: tuple[Mapping[Place, Run], Mapping[Place, Run]], context: "Context", draws: int
 ) -> dict[str, Any]:
     """The gap of these networks, averaged over seeds and orders, with its interval over test images."""
     places = [place for place in runs[0] if place in runs[1]]

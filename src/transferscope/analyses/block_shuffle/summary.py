@@ -39,7 +39,7 @@ def hardest(table: pl.DataFrame) -> str | None:
         Its ``block``; None where nothing but whole images has a gap.
     """
     rows = table.filter((pl.col("level") == "gap") & (pl.col("origin") == "study"))
-    rows = rows.filter((pl.col("ablation") == "block_shuffle") & (pl.col("place") > 0)).sort("place")
+    rows = rows.filter((pl.col("ablation") == "block_shuffle") & (pl.col("order") > 0)).sort("order")
     blocks: list[str] = rows["block"].unique(maintain_order=True).to_list()
     return next((block for block in ("1", "*") if block in blocks), blocks[-1] if blocks else None)
 
@@ -55,14 +55,14 @@ def summary_of(table: pl.DataFrame) -> Summary:
         return Summary("Undecided: no network was trained on ablated images.")
     metric = own["metric"][0]
     about = hardest(own)
-    found = [item for place in sorted(own["place"].unique()) for item in _estimates(own, place)]
+    found = [item for place in sorted(own["order"].unique()) for item in _estimates(own, place)]
     estimates = tuple(_decided(item) if about is not None and item.at.get("block") == about else item for item in found)
     return Summary(_verdict(estimates, about, own, metric), estimates, tuple(_notes(table, own, metric)))
 
 
 def _estimates(own: pl.DataFrame, place: int) -> Iterator[Estimate]:
     """Of one ablation; the gap over seeds is the first of its rows of gaps, that over examples the second."""
-    rows = own.filter(pl.col("place") == place)
+    rows = own.filter(pl.col("order") == place)
     gaps = rows.filter(pl.col("level") == "gap").rows(named=True)
     if not gaps:
         return
@@ -72,7 +72,7 @@ def _estimates(own: pl.DataFrame, place: int) -> Iterator[Estimate]:
     at |= {name: row[name] for name in ("block", "cutoff") if row[name] is not None}
     lost: tuple[Flag, ...] = ("diverged",) if rows.filter(pl.col("level") == "network")["diverged"].any() else ()
     wrong = (*lost, *_end_flags(own, place))
-    test, ablations = ("test_metric", "test_low", "test_high"), own["place"].n_unique()
+    test, ablations = ("test_metric", "test_low", "test_high"), own["order"].n_unique()
     gap, flags = over_seeds_row(row, *test)
     yield _FINAL_GAP.at_row({**row, **gap}, n_comparisons=ablations, flags=(*flags, *wrong), **at)
     for other in gaps[1:] if gap["basis"] != "seeds" else ():
@@ -93,7 +93,7 @@ def _estimates(own: pl.DataFrame, place: int) -> Iterator[Estimate]:
 def _runs(own: pl.DataFrame, *places: int) -> pl.DataFrame:
     """Trainings of RI-T with these ablations that did not diverge."""
     rival = (pl.col("level") == "network") & (pl.col("variant") == "RI_T") & ~pl.col("diverged")
-    return own.filter(rival & pl.col("place").is_in(places))
+    return own.filter(rival & pl.col("order").is_in(places))
 
 
 def _end_flags(own: pl.DataFrame, *places: int) -> tuple[Flag, ...]:
@@ -126,7 +126,7 @@ def _verdict(estimates: tuple[Estimate, ...], block: str | None, own: pl.DataFra
         return "Undecided: no seed of both P-T and RI-T ended with a defined metric on shuffled images."
     label = gap.at["label"]
     said = f"with {label} P-T − RI-T is {_points(gap.value, metric)} of test {metric}"
-    wholes = own.filter((pl.col("level") == "gap") & (pl.col("place") == 0))
+    wholes = own.filter((pl.col("level") == "gap") & (pl.col("order") == 0))
     if not wholes.is_empty():
         said += f" (on whole images {_points(wholes['test_metric'][0], metric)})"
     these = by_key.get(_OF_THESE.key)
@@ -161,7 +161,7 @@ def _verdict(estimates: tuple[Estimate, ...], block: str | None, own: pl.DataFra
     why = None
     if "still_improving" in gap.flags:
         mine = (pl.col("ablation") == "block_shuffle") & (pl.col("block") == block)
-        runs = _runs(own.filter(mine), *own.filter(mine)["place"])
+        runs = _runs(own.filter(mine), *own.filter(mine)["order"])
         rising = runs["improving"].sum()
         why = f"is still improving at the end ({rising} of {runs.height} trainings with {label})"
     elif "too_few_epochs" in gap.flags:
@@ -190,13 +190,13 @@ def _notes(table: pl.DataFrame, own: pl.DataFrame, metric: str) -> list[str]:
     runs = own.filter(pl.col("level") == "network")
     for variant in ("P_T", "RI_T"):
         rising = runs.filter((pl.col("variant") == variant) & pl.col("improving").fill_null(value=False))
-        labels = rising.sort("place")["label"].unique(maintain_order=True).to_list()
+        labels = rising.sort("order")["label"].unique(maintain_order=True).to_list()
         if labels:
             notes.append(
                 f"{variant.replace('_', '-')} is still improving at the end with {', '.join(labels)}: "
                 "no claim on the final gap is made from these"
             )
-    lost = runs.filter(pl.col("diverged")).sort("place")
+    lost = runs.filter(pl.col("diverged")).sort("order")
     notes += [
         f"{row['variant'].replace('_', '-')}[{row['seed']}] diverged with {row['label']}"
         for row in lost.iter_rows(named=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import polars as pl
 from pydantic import Field, field_validator
 
-from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
+from transferscope.analyses.contract import AbstractAnalysis, MeasureResult, Task
 from transferscope.analyses.control.rows import UNRELATED, ends_rows, report_rows, tuning_rows
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
@@ -17,8 +17,8 @@ from transferscope.analyses.learning_rate.analysis import Chosen, LearningRate, 
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import tuned_members
 from transferscope.bounds import DIFFERENCE, Flag
-from transferscope.context.bound import TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
 from transferscope.specs.architecture import CONTROL_METHODS, ControlMethod
 from transferscope.specs.network import Control as ControlStart
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from transferscope.context.context import Context
     from transferscope.study.settings import Study
 
-__all__ = ["Control", "report_rows"]
+__all__ = ["ControlAnalysis", "report_rows"]
 
 _QUANTITIES = {
     ("gain", "metric"): Quantity("gap", "{variant} − {rival}, final metric ({split})", "metric", DIFFERENCE),
@@ -46,7 +46,7 @@ _UNEQUAL = 0.05
 
 
 @final
-class Control(AbstractAnalysis):
+class ControlAnalysis(AbstractAnalysis):
     """Train from initialisations that keep only part of P, and measure which share of P-T's gain each recovers.
 
     Every control has a search over learning rates of its own, on the rates that P-T and RI-T searched, with the same
@@ -120,7 +120,7 @@ class Control(AbstractAnalysis):
         """The unrelated one."""
         return () if self.unrelated is None else (self.unrelated,)
 
-    def misfit(self, study: "Study") -> str | None:
+    def check_study(self, study: "Study") -> str | None:
         """An unrelated source that is the source itself, or starts where RI starts."""
         if self.unrelated is None:
             return None
@@ -134,15 +134,15 @@ class Control(AbstractAnalysis):
             return f"unrelated.pretrain.seed: {pretrain.seed} is also a seed of the target, whose RI would start there"
         return None
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+    def needs(self, study: ResolvedStudy) -> Iterable[AbstractAnalysis]:
         """The rates P-T and RI-T searched, and whether RI-T has ended."""
         return (LearningRate(), LearningCurves())
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+    def networks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """Tuning runs; then report runs."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+        return [member.spec for task in self.tasks(study, evidence) for member in task.members]
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One per tuning run; once every search has ended, one for all report runs, for shares need them together."""
         settled = True
         for method in self.controls:
@@ -152,30 +152,30 @@ class Control(AbstractAnalysis):
             for rate in grid:
                 for seed in study.settings.training.tuning_seeds:
                     spec = self._trained(study, method, seed, rate, study.settings.training.tuning_epochs)
-                    member = Member(variant=method, seed=seed, spec=spec)
+                    member = StudyNetwork(variant=method, seed=seed, spec=spec)
                     rule = study.settings.training.rate_rule
-                    yield Unit(members=(member,), settings={"level": "tuning", "rate_rule": rule})
+                    yield Task(members=(member,), settings={"level": "tuning", "rate_rule": rule})
         if settled:
-            yield Unit(members=tuple(self._reported(study, evidence)), settings={"level": "report"})
+            yield Task(members=tuple(self._reported(study, evidence)), settings={"level": "report"})
 
     def _tuned(self, evidence: Evidence, method: str) -> pl.DataFrame:
         """The tuning runs of a control in the columns of ``learning_rate``."""
         rows = pl.DataFrame([], schema=schema(self.columns)) if not evidence.has(self) else evidence.table(self)
         return _search(rows, method)
 
-    def _grid(self, study: BoundStudy, evidence: Evidence, tried: pl.DataFrame) -> list[float]:
+    def _grid(self, study: ResolvedStudy, evidence: Evidence, tried: pl.DataFrame) -> list[float]:
         if tried.is_empty():
             return sorted(evidence.table(LearningRate())["learning_rate"].unique().to_list())
         return next_grid(tried, study.settings.training, tried["variant"].unique().to_list())
 
-    def _reported(self, study: BoundStudy, evidence: Evidence) -> Iterable[Member]:
+    def _reported(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[StudyNetwork]:
         yield from tuned_members(study, evidence, TRAINED)
         for method in self.controls:
             rate = chosen(self._tuned(evidence, method), method).rate
             for seed in study.seeds:
-                yield Member(variant=method, seed=seed, spec=self._trained(study, method, seed, rate, None))
+                yield StudyNetwork(variant=method, seed=seed, spec=self._trained(study, method, seed, rate, None))
 
-    def _trained(self, study: BoundStudy, method: str, seed: int, rate: float, epochs: int | None) -> NetworkSpec:
+    def _trained(self, study: ResolvedStudy, method: str, seed: int, rate: float, epochs: int | None) -> NetworkSpec:
         """A control, trained like P-T of the same seed: same head, order and augmentation."""
         start: Start
         if method == UNRELATED:
@@ -185,16 +185,16 @@ class Control(AbstractAnalysis):
             start = ControlStart.model_validate({"of": study.pretrained, "method": method})
         return study.trained_from(start, seed, rate, epochs)
 
-    def further(self, study: BoundStudy) -> int:
+    def extra_trainings(self, study: ResolvedStudy) -> int:
         """The report runs of every control, and the extensions of its grid at either end."""
         tuning = study.settings.training
         extensions = 0 if len(tuning.learning_rates) < 2 else 2 * tuning.extensions * len(tuning.tuning_seeds)
         return len(self.controls) * (len(study.seeds) + extensions)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Read histories: of a tuning run its end, of report runs ends, speeds and shares."""
-        rows = tuning_rows(unit, context) if unit.settings["level"] == "tuning" else ends_rows(unit, context)
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        rows = tuning_rows(task, context) if task.settings["level"] == "tuning" else ends_rows(task, context)
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether the controls recover the gain in final test metric and in speed, by Fieller's interval over seeds."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from transferscope.analyses.contract import Unit
+from transferscope.analyses.contract import Task
 from transferscope.analyses.final_metrics import (
     END_METRICS,
     Ends,
@@ -16,8 +16,8 @@ from transferscope.analyses.final_metrics import (
     share,
 )
 from transferscope.analyses.learning_rate.analysis import validation_error
-from transferscope.context.bound import TRAINED
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import TRAINED
+from transferscope.context.study_network import StudyNetwork
 from transferscope.specs.network import Checkpoint
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ UNRELATED = "unrelated"
 """The control that was pre-trained on an unrelated source."""
 
 
-def tuning_rows(unit: Unit, context: "Context") -> list[dict[str, Any]]:
+def tuning_rows(task: Task, context: "Context") -> list[dict[str, Any]]:
     """The end of one tuning run."""
-    (member,) = unit.members
+    (member,) = task.members
     last = context.history(member.spec).row(-1, named=True)
     lost = last["diverged"]
     return [
@@ -41,27 +41,27 @@ def tuning_rows(unit: Unit, context: "Context") -> list[dict[str, Any]]:
             "quantity": "metric",
             "split": "validation",
             "loss": None if lost else last["validation_loss"],
-            "validation_error": None if lost else validation_error(last["validation_metric"], unit, context),
+            "validation_error": None if lost else validation_error(last["validation_metric"], task, context),
             **run_columns(None if lost else last["validation_metric"], lost),
         }
     ]
 
 
-def _of(member: Member) -> dict[str, Any]:
+def _of(member: StudyNetwork) -> dict[str, Any]:
     assert member.spec.recipe is not None
     return {"variant": member.variant, "seed": member.seed, "learning_rate": member.spec.recipe.learning_rate}
 
 
-def ends_rows(unit: Unit, context: "Context") -> list[dict[str, Any]]:
+def ends_rows(task: Task, context: "Context") -> list[dict[str, Any]]:
     """Report runs, from their histories; and what an unrelated source was taught, where there is one."""
-    ends = ends_of([(member.variant, member) for member in unit.members], context)
-    networks = [(member.variant, member.seed, _of(member)["learning_rate"]) for member in unit.members]
-    return [*report_rows(ends, networks), *_taught(unit, context)]
+    ends = ends_of([(member.variant, member) for member in task.members], context)
+    networks = [(member.variant, member.seed, _of(member)["learning_rate"]) for member in task.members]
+    return [*report_rows(ends, networks), *_taught(task, context)]
 
 
-def _taught(unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
+def _taught(task: Task, context: "Context") -> Iterator[dict[str, Any]]:
     """On how many images P and the unrelated network were trained."""
-    firsts = {member.variant: member for member in reversed(unit.members)}
+    firsts = {member.variant: member for member in reversed(task.members)}
     if UNRELATED not in firsts:
         return
     for variant in ("P_T", UNRELATED):

@@ -8,7 +8,7 @@ import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from transferscope.analyses.checkpoints import kept_epochs, too_few
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.criticality.summary import QUANTITIES, summary_of
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
@@ -17,8 +17,8 @@ from transferscope.analyses.modules import OnModules
 from transferscope.analyses.shuffled_members import blocks_misfit, check_variants, members_of, shuffled_variants
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column, schema
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from transferscope.methods.modules.criticality import ModuleGrid
     from transferscope.study.settings import Study
 
-__all__ = ["Criticality"]
+__all__ = ["CriticalityAnalysis"]
 
 _NOT_A_POINT = "not a point"
 _NOT_A_MODULE = "not a module, or unreachable"
 
 
 @final
-class Criticality(AbstractTuned, OnModules):
+class CriticalityAnalysis(AbstractTuned, OnModules):
     """μ of every module: how far it can go back towards its initial value, and how much noise it bears.
 
     One ε for each network (its own final value plus the margin), and one common to all networks (the largest of them).
@@ -48,9 +48,9 @@ class Criticality(AbstractTuned, OnModules):
         views: ``direct`` (straight line from the initial value), ``final`` (noise at the final value alone),
             ``optimisation`` (the values the module had during training; needs kept epochs).
         grid: ``search`` finds μ from few points; ``full`` evaluates all, for pictures of the valleys.
-        places: values of α from 0 to 1 on the direct path.
+        alphas: values of α from 0 to 1 on the direct path.
         sigmas: scales of the noise, standard deviation of each parameter.
-        draws: of noise, the same at every point of a module.
+        n_noise: of noise, the same at every point of a module.
         quantity: ``error`` (1 − metric) or ``loss`` on training images under the evaluation transform.
         epsilon: largest value that counts as kept; None for the trained network's own plus ``margin``.
         margin: see ``epsilon``.
@@ -65,9 +65,9 @@ class Criticality(AbstractTuned, OnModules):
     blocks: tuple[int, ...] = ()
     views: tuple[Literal["direct", "optimisation", "final"], ...] = Field(default=("direct",), min_length=1)
     grid: Literal["search", "full"] = "search"
-    places: int = Field(default=11, ge=2)
+    alphas: int = Field(default=11, ge=2)
     sigmas: tuple[float, ...] = Field(default=(1e-4, 1e-3, 1e-2, 1e-1, 1.0), min_length=1)
-    draws: int = Field(default=3, ge=2)
+    n_noise: int = Field(default=3, ge=2)
     quantity: Literal["error", "loss"] = "error"
     epsilon: float | None = None
     margin: float = Field(default=0.01, ge=0)
@@ -93,14 +93,14 @@ class Criticality(AbstractTuned, OnModules):
         "module": Column(str, "name of the module", null="the trained network itself"),
         "position": Column(int, "depth of the module: 0 is the first", "count", null="the trained network itself"),
         "parameters": Column(int, "of the module", "count", null="the trained network itself"),
-        "moved": Column(float, "‖θ_F − θ_0‖ of the module", "ℓ2", null="the trained network itself"),
+        "displacement": Column(float, "‖θ_F − θ_0‖ of the module", "ℓ2", null="the trained network itself"),
         "quantity": Column(str, "error (1 − metric) or loss"),
         "batch_norm": Column(str, "recompute, none (the trained network's statistics kept) or no batch norm"),
         "examples": Column(int, "training images it is measured on", "count"),
         "limit": Column(str, "of a module: own (final value + margin) or common (the largest of all networks)",
                         null="not a module"),
         "epsilon": Column(float, "largest value that counts as kept", "1 or nat", "train", "not a module"),
-        "place": Column(int, "step on the path; 0 is the initial value (final: the only one)", "count",
+        "step": Column(int, "step on the path; 0 is the initial value (final: the only one)", "count",
                         null=_NOT_A_POINT + ", or unreachable"),
         "distance": Column(float, "of the place from the initial value", "ℓ2", null=_NOT_A_POINT + ", or unreachable"),
         "sigma": Column(float, "scale of the noise; of a module the largest that reaches μ",
@@ -136,7 +136,7 @@ class Criticality(AbstractTuned, OnModules):
         return tuple(sorted(value))
 
     @model_validator(mode="after")
-    def _holds_together(self) -> "Criticality":
+    def _holds_together(self) -> "CriticalityAnalysis":
         check_variants(self.blocks, self.variants)
         return self
 
@@ -147,7 +147,7 @@ class Criticality(AbstractTuned, OnModules):
             del identity["blocks"]
         return identity
 
-    def misfit(self, study: "Study") -> str | None:
+    def check_study(self, study: "Study") -> str | None:
         """Blocks that do not divide the image; the optimisation path needs epochs between the start and the end."""
         if (reason := blocks_misfit(self.blocks, study.target.image_size)) is not None:
             return reason
@@ -155,17 +155,17 @@ class Criticality(AbstractTuned, OnModules):
             return f"views: the optimisation path needs them, but {reason}"
         return None
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+    def networks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """The trained networks."""
         return [member.spec for member in self._members(study, evidence)]
 
-    def _members(self, study: BoundStudy, evidence: Evidence) -> list[Member]:
+    def _members(self, study: ResolvedStudy, evidence: Evidence) -> list[StudyNetwork]:
         return members_of(study, evidence, self.variants, self.blocks, self.max_seeds)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """First each network's own value, which sets ε; then one unit for each module of each network."""
         members = self._members(study, evidence)
-        yield from (Unit(members=(member,), settings={"level": "final"}) for member in members)
+        yield from (Task(members=(member,), settings={"level": "final"}) for member in members)
         if not evidence.has(self):
             return
         final = evidence.table(self).filter(pl.col("level") == "final")
@@ -184,15 +184,15 @@ class Criticality(AbstractTuned, OnModules):
                         "final": own[member.label],
                         "limits": {"own": limits[member.label], "common": max(limits.values())},
                     }  # fmt: skip
-                    yield Unit(members=(member,), settings=settings)
+                    yield Task(members=(member,), settings=settings)
 
-    def _modules(self, study: BoundStudy) -> list[tuple[str, int]]:
+    def _modules(self, study: ResolvedStudy) -> list[tuple[str, int]]:
         from transferscope.networks.transplants import parts_with_head
 
         names = parts_with_head(study.settings.source.architecture, self.granularity)
         return [(name, position) for position, name in enumerate(names)]
 
-    def supposed(self, study: BoundStudy) -> pl.DataFrame:
+    def expected_table(self, study: ResolvedStudy) -> pl.DataFrame:
         """Every network's own value as 0, so that a plan can count the modules."""
         rows = [
             {"level": "final", "network": f"{variant.replace('_', '-')}[{seed}]", "variant": variant, "seed": seed,
@@ -203,34 +203,34 @@ class Criticality(AbstractTuned, OnModules):
         ]  # fmt: skip
         return pl.DataFrame(rows, schema=schema(self.columns))
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Points × draws × images, as if every pass were whole."""
         once = self.train_images + 2 * self.batch_norm_images
-        if unit.settings["level"] == "final":
+        if task.settings["level"] == "final":
             return once
-        points = len(self.sigmas) * (1 if unit.settings["view"] == "final" else self.places)
-        return once * self.draws * (points if self.grid == "full" else math.ceil(points / 4))
+        points = len(self.sigmas) * (1 if task.settings["view"] == "final" else self.alphas)
+        return once * self.n_noise * (points if self.grid == "full" else math.ceil(points / 4))
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """The network's own value, or the grid of one module."""
-        (member,) = unit.members
+        (member,) = task.members
         common = {
             "network": member.label, "variant": member.variant, "seed": member.seed, "quantity": self.quantity,
             "batch_norm": self.batch_norm, "examples": len(context.indices("train", self.train_images)),
             "unreachable": False, "at_largest_sigma": False,
         }  # fmt: skip
         if context.diverged(member.spec):
-            return Measured(pl.DataFrame([{**common, "level": "final"}], schema=schema(self.columns)))
-        grids = self._grids(member, unit.settings.get("view", "direct"), context)
+            return MeasureResult(pl.DataFrame([{**common, "level": "final"}], schema=schema(self.columns)))
+        grids = self._grids(member, task.settings.get("view", "direct"), context)
         common["batch_norm"] = grids.land.policy
-        if unit.settings["level"] == "final":
+        if task.settings["level"] == "final":
             rows = [{**common, "level": "final", "value": _finite(grids.final())}]
         else:
-            rows = [{**common, **row} for row in self._module_rows(unit, grids, member, context)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+            rows = [{**common, **row} for row in self._module_rows(task, grids, member, context)]
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def _grids(
-        self, member: Member, view: Literal["direct", "optimisation", "final"], context: "Context"
+        self, member: StudyNetwork, view: Literal["direct", "optimisation", "final"], context: "Context"
     ) -> "ModuleGrid":
         from transferscope.methods.landscape.landscape import Landscape
         from transferscope.methods.modules.criticality import ModuleGrid, path_weights
@@ -245,40 +245,40 @@ class Criticality(AbstractTuned, OnModules):
             {"train": context.batches("train", self.train_images, ablation=ablation)},
             evaluation=evaluation_of(context, self.batch_norm_images, self.batch_norm, ablation=ablation),
         )
-        alphas = [index / (self.places - 1) for index in range(self.places)]
+        alphas = [index / (self.alphas - 1) for index in range(self.alphas)]
         return ModuleGrid(
-            land, self.quantity, path_weights(view, alphas, len(between)), self.draws, context.seed("noise")
+            land, self.quantity, path_weights(view, alphas, len(between)), self.n_noise, context.seed("noise")
         )
 
     def _module_rows(
-        self, unit: Unit, grids: "ModuleGrid", member: Member, context: "Context"
+        self, task: Task, grids: "ModuleGrid", member: StudyNetwork, context: "Context"
     ) -> Iterable[dict[str, Any]]:
         from transferscope.measures.criticality import evaluate_grid, search_grid
         from transferscope.networks.architectures import head_name
         from transferscope.networks.modules import parts_parameters
 
-        name = unit.settings["module"]
+        name = task.settings["module"]
         head = head_name(grids.land.network, member.spec.architecture)
         names = parts_parameters(grids.land.network, self.granularity, head)[name]
         evaluation = grids.focus(name, names, self.memory, self.granularity, head)
         common = {
-            "view": unit.settings["view"], "module": name, "position": unit.settings["position"],
-            "parameters": grids.size, "moved": math.sqrt(grids.moved),
+            "view": task.settings["view"], "module": name, "position": task.settings["position"],
+            "parameters": grids.size, "displacement": math.sqrt(grids.moved),
         }  # fmt: skip
         way = search_grid if self.grid == "search" else evaluate_grid
         results = {
             kind: way(
                 lambda place, column: grids.at(place, self.sigmas[column]),
-                grids.squared, self.sigmas, epsilon, unit.settings["final"],
+                grids.squared, self.sigmas, epsilon, task.settings["final"],
             )
-            for kind, epsilon in unit.settings["limits"].items()
+            for kind, epsilon in task.settings["limits"].items()
         }  # fmt: skip
         points = {(p.position, p.sigma): p for found in results.values() for p in found.points}
         for place, sigma in sorted(points):
             point = points[place, sigma]
             finite = math.isfinite(point.value)
             yield {
-                **common, "level": "point", "place": place, "distance": math.sqrt(grids.squared[place]),
+                **common, "level": "point", "step": place, "distance": math.sqrt(grids.squared[place]),
                 "sigma": sigma, "objective": point.objective, "value": point.value if finite else None,
                 "value_se": point.standard_error if finite else None,
             }  # fmt: skip
@@ -293,7 +293,7 @@ class Criticality(AbstractTuned, OnModules):
 def _mu(found: "Found", squared: list[float]) -> dict[str, Any]:
     return {
         "epsilon": found.epsilon,
-        "place": found.position,
+        "step": found.position,
         "distance": None if found.position is None else math.sqrt(squared[found.position]),
         "sigma": found.sigma,
         "mu": found.mu,

@@ -140,7 +140,7 @@ def _valleys(points: pl.DataFrame, metric: str) -> Figure:
 
 def _valley(rows: pl.DataFrame, network: str, module: str, limits: list[float], what: str) -> Panel:
     # A module that never moved has all its places at distance 0: they are one.
-    rows = rows.sort("place").unique(["distance", "sigma"], keep="first", maintain_order=True)
+    rows = rows.sort("step").unique(["distance", "sigma"], keep="first", maintain_order=True)
     xs = _told_apart(sorted(rows["distance"].unique()))
     ys = _told_apart(sorted(rows["sigma"].unique(), reverse=True))
     text = hover("distance ", pl.col("distance").replace_strict(xs), ", σ ", pl.col("sigma").replace_strict(ys), ": ",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Unit
+from transferscope.analyses.contract import AbstractAnalysis, Task
 from transferscope.analyses.curve.summary import QUANTITIES, summary
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
@@ -15,8 +15,8 @@ from transferscope.analyses.path_rows import LINE_COLUMNS, own_row, way_rows
 from transferscope.analyses.path_settings import AbstractWays, way_columns
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import chosen_rate
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.specs.architecture import CurveShape
 from transferscope.specs.network import Curve as CurveStart
 from transferscope.study.columns import Column
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from transferscope.context.context import Context
     from transferscope.methods.landscape.curve import CurvePath
 
-__all__ = ["Curve"]
+__all__ = ["CurveAnalysis"]
 
 
 @final
-class Curve(AbstractWays):
+class CurveAnalysis(AbstractWays):
     """Train the bend of a curve between two networks of one variant; loss and error along it and along the line.
 
     Attributes:
@@ -63,15 +63,15 @@ class Curve(AbstractWays):
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+    def needs(self, study: ResolvedStudy) -> Iterable[AbstractAnalysis]:
         """Each variant's learning rate, and which runs diverged: no curve ends there."""
         return (*super().needs(study), LearningCurves())
 
-    def inapplicable(self, study: BoundStudy) -> str | None:
+    def skip_reason(self, study: ResolvedStudy) -> str | None:
         """A curve needs two seeds."""
         return "a curve between two networks needs at least two seeds" if len(study.seeds) < 2 else None
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One per pair: both ends and the bend."""
         runs = evidence.table(LearningCurves()).filter((pl.col("setting") == "chosen") & pl.col("diverged"))
         lost = set(runs.select("variant", "seed").iter_rows())
@@ -85,17 +85,17 @@ class Curve(AbstractWays):
                 start = CurveStart(a=first.spec, b=second.spec, shape=self.shape)
                 bend = first.spec.model_copy(update={"start": start, "recipe": recipe})
                 name = f"{variant}_curve_to_{second.seed}"
-                yield Unit(members=(first, second, Member(variant=name, seed=first.seed, spec=bend)))
+                yield Task(members=(first, second, StudyNetwork(variant=name, seed=first.seed, spec=bend)))
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every point of both ways: statistics (about twice the cost of a plain pass), training and test images."""
         return 2 * self.points * self.per_point
 
-    def walked(self, unit: Unit, context: "Context", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def path_rows(self, task: Task, context: "Context", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The curve, and the line between its ends."""
         from transferscope.methods.landscape.curve import curve_path
 
-        first, second, bend = unit.members
+        first, second, bend = task.members
         path = curve_path(
             context.network(first.spec),
             context.network(second.spec),

@@ -11,17 +11,17 @@ from transferscope.analyses.modules import PART, TRUNK, OnModules, parameters_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import PAIR, Pair, PairAnalysis
 from transferscope.bounds import DIFFERENCE, MAGNITUDE
-from transferscope.context.members import Member
+from transferscope.context.study_network import StudyNetwork
 from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
 
-__all__ = ["Distance"]
+__all__ = ["DistanceAnalysis"]
 
 
 @final
-class Distance(PairAnalysis, OnModules):
+class DistanceAnalysis(PairAnalysis, OnModules):
     """ℓ2 distance between networks, whole and per module, and the cosine between their displacements.
 
     Parameters only, frozen ones included, no buffers; heads apart.
@@ -62,15 +62,15 @@ class Distance(PairAnalysis, OnModules):
         ),
     )  # fmt: skip
 
-    def pairs(self, members: Iterable[Member]) -> Iterator[tuple[Member, Member]]:
+    def pairs(self, members: Iterable[StudyNetwork]) -> Iterator[tuple[StudyNetwork, StudyNetwork]]:
         """Every network with its own start; then the pairs of trained ones."""
         members = list(members)
         for member in members:
             variant = member.variant.removesuffix("_T")
-            yield Member(variant=variant, seed=member.seed, spec=member.spec.untrained()), member
+            yield StudyNetwork(variant=variant, seed=member.seed, spec=member.spec.untrained()), member
         yield from super().pairs(members)
 
-    def read(self, member: Member, context: "Context") -> Any:
+    def read(self, member: StudyNetwork, context: "Context") -> Any:
         """Parts, and weights at the start and at the end; no network is run. Nothing of a start, which is its run's."""
         if not member.spec.trained:
             return None

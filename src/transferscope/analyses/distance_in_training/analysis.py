@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.checkpoints import chosen_epochs, evenly, missing_epochs, too_few
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Quantity, estimated, in_turn, spoken
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.modules import PART, TRUNK, OnModules, parameters_of
@@ -15,8 +15,8 @@ from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import SIDES, AbstractTuned, Pair, finite, tuned_member
 from transferscope.bounds import MAGNITUDE
-from transferscope.context.bound import TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
 from transferscope.study.columns import Column, schema
 
@@ -49,12 +49,12 @@ class DistanceInTraining(AbstractTuned, OnModules):
 
     Attributes:
         epochs: which kept epochs; the start and the last always among them. None takes all that are kept.
-        most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
+        max_epochs: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
         max_seeds: at most so many seeds of RI-T and P-T; None for all.
     """
 
     epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
-    most: int = Field(default=20, ge=3)
+    max_epochs: int = Field(default=20, ge=3)
     max_seeds: int | None = Field(default=4, ge=1)
 
     name: ClassVar[str] = "distance_in_training"
@@ -82,34 +82,34 @@ class DistanceInTraining(AbstractTuned, OnModules):
     }  # fmt: skip
     quantities: ClassVar[tuple[Quantity, ...]] = (_DONE, _STRAIGHT, _APART)
 
-    def misfit(self, study: "Study") -> str | None:
+    def check_study(self, study: "Study") -> str | None:
         """Epochs that are asked for and not kept."""
         return missing_epochs(study.training.recipe, self.epochs)
 
-    def inapplicable(self, study: BoundStudy) -> str | None:
+    def skip_reason(self, study: ResolvedStudy) -> str | None:
         """There must be an epoch between the first and the last."""
         return too_few(study.settings.training.recipe)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: every checkpoint is read once."""
         seeds = study.seeds[: self.max_seeds]
         members = tuple(tuned_member(study, variant, seed, evidence) for variant in TRAINED for seed in seeds)
-        epochs = chosen_epochs(study.settings.training.recipe, self.epochs, self.most)
-        yield Unit(members=members, settings={"epochs": list(epochs)})
+        epochs = chosen_epochs(study.settings.training.recipe, self.epochs, self.max_epochs)
+        yield Task(members=members, settings={"epochs": list(epochs)})
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Read weights, epoch by epoch; no network is run."""
-        members = finite(unit, context)
+        members = finite(task, context)
         if not members:
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+            return MeasureResult(pl.DataFrame([], schema=schema(self.columns)))
         model = context.start(members[0].spec)
         places = self.parts(model, members[0].spec.architecture)
         names = [name for name, _ in model.named_parameters()]
 
-        def weights(member: Member, epoch: int) -> "State":
+        def weights(member: StudyNetwork, epoch: int) -> "State":
             return parameters_of(context.state(member.spec, epoch), names)
 
-        epochs: list[int] = unit.settings["epochs"]
+        epochs: list[int] = task.settings["epochs"]
         starts = {member.label: weights(member, 0) for member in members}
         ends = {member.label: weights(member, epochs[-1]) for member in members}
         before = starts
@@ -132,7 +132,7 @@ class DistanceInTraining(AbstractTuned, OnModules):
                 a, b = first.label, second.label
                 rows += [{**base, **row} for row in _pair(now[a], starts[a], now[b], starts[b], places)]
             before = now
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """How much of the way is done at a few epochs, how straight it is, and how far seeds are apart."""

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
+from transferscope.analyses.contract import AbstractAnalysis, MeasureResult, Task
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import tuned_member
-from transferscope.context.bound import BoundStudy
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import SplitSettings
 from transferscope.keys import SPECTRUM_SLOPE
@@ -41,7 +41,9 @@ _DISTANCES = {
     for name, words in _WORDS.items()
 }
 _NULL = Quantity("null", "two halves of the source: {measure}", labels={"measure": _WORDS})
-_EXCESS = Quantity("excess", "{measure}, {compared}, less that of two halves of the source", labels={"measure": _WORDS})
+_EXCESS = Quantity(
+    "above_chance", "{measure}, {compared}, less that of two halves of the source", labels={"measure": _WORDS}
+)
 
 
 @final
@@ -49,20 +51,20 @@ class DomainDistance(AbstractAnalysis):
     """Distance between source and target images: in P's features, from its batch-norm statistics, and in themselves.
 
     The target's training images stand against images that P was not trained on: the test images of a pre-training of
-    the study's own, or all images of ``against``. Without either, only what needs no source images.
+    the study's own, or all images of ``reference_data``. Without either, only what needs no source images.
 
     Attributes:
-        against: any data source, in place of the images of ``source.pretrain``.
+        reference_data: any data source, in place of the images of ``source.pretrain``.
         images_per_set: at most so many images of the target and of the source.
         granularity: of the parts for which the Fréchet distance is given along the network.
-        draws: of random halves, for the null and standard errors.
+        n_resamples: of random halves, for the null and standard errors.
         penalty: ℓ2 penalty of the linear domain classifier on standardised features.
     """
 
-    against: DataSource | None = None
+    reference_data: DataSource | None = None
     images_per_set: int = Field(default=1000, ge=16)
     granularity: Literal["stage", "block", "layer"] = "stage"
-    draws: int = Field(default=20, ge=2)
+    n_resamples: int = Field(default=20, ge=2)
     penalty: float = Field(default=0.01, gt=0)
 
     name: ClassVar[str] = "domain_distance"
@@ -77,7 +79,7 @@ class DomainDistance(AbstractAnalysis):
             str, "frechet, kernel, proxy_a, batch_norm, colour, spectrum slope, or colour mean, deviation, skewness"
         ),
         "compared": Column(str, "target to source, target or source to P's statistics, or target or source alone"),
-        "place": Column(
+        "part": Column(
             str, "a part, (features): what enters the head, a batch norm, (all) of them, a channel, or (images)"
         ),
         "position": Column(
@@ -104,9 +106,11 @@ class DomainDistance(AbstractAnalysis):
             "nothing that two sets are needed for",
         ),
         "null_deviation": Column(float, "its spread over the draws", "as value", "train", "no null"),
-        "excess": Column(float, "value − null", "as value", "train", "no null"),
-        "excess_low": Column(float, "lower end of its 95 % interval over images", "as value", "train", "no null"),
-        "excess_high": Column(float, "upper end of its 95 % interval over images", "as value", "train", "no null"),
+        "above_chance": Column(float, "value − null", "as value", "train", "no null"),
+        "above_chance_low": Column(float, "lower end of its 95 % interval over images", "as value", "train", "no null"),
+        "above_chance_high": Column(
+            float, "upper end of its 95 % interval over images", "as value", "train", "no null"
+        ),
         "examples": Column(int, "images of each set that the number rests on", "count"),
         "features": Column(int, "numbers per image", "count"),
         "note": Column(str, "what a reader must know", null="nothing"),
@@ -115,59 +119,64 @@ class DomainDistance(AbstractAnalysis):
 
     def data_sources(self, study: "Study") -> Iterable[tuple[DataSource, SplitSettings]]:
         """The images on the source's side, if there are any."""
-        if self.against is not None:
-            yield self.against, SplitSettings()
+        if self.reference_data is not None:
+            yield self.reference_data, SplitSettings()
         elif study.source.pretrain is not None:
             yield study.source.pretrain.data, study.source.pretrain.splits
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+    def networks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """P; it needs no training of its own."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+        return [member.spec for task in self.tasks(study, evidence) for member in task.members]
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: both sets are compared with each other."""
         member = tuned_member(study, "P", study.seeds[0], evidence)
         found = self._source(study)
         # Its content decides, wherever it lies.
         settings = {} if found is None else {"source": found[0].key, "split": found[1]}
-        yield Unit(members=(member,), settings=settings)
+        yield Task(members=(member,), settings=settings)
 
-    def _source(self, study: BoundStudy) -> "tuple[DataSpec, Split | None] | None":
+    def _source(self, study: ResolvedStudy) -> "tuple[DataSpec, Split | None] | None":
         """The images on the source's side, and which of them."""
-        if self.against is not None:
-            return study.reference(self.against), None
+        if self.reference_data is not None:
+            return study.reference(self.reference_data), None
         pretrain = study.settings.source.pretrain
         return None if pretrain is None else (study.reference(pretrain.data), "test")
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """P sees every image once."""
         return self.images_per_set * (1 if self._source(study) is None else 2)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """One pass of P over each set."""
         from transferscope.methods.domains.distance import compare_domains
 
         found = self._source(context.study)
-        target = self._observed(unit, context, context.study.data, "train")
-        source = None if found is None else self._observed(unit, context, *found)
+        target = self._observed(task, context, context.study.data, "train")
+        source = None if found is None else self._observed(task, context, *found)
         rows = compare_domains(
-            source, target, draws=self.draws, penalty=self.penalty, seed=context.seed("domain_distance")
+            source, target, draws=self.n_resamples, penalty=self.penalty, seed=context.seed("domain_distance")
         )
-        names = [name for name in self.columns if name not in ("low", "high", "excess_low", "excess_high")]
+        names = [name for name in self.columns if name not in ("low", "high", "above_chance_low", "above_chance_high")]
         table = [
             {name: getattr(row, name) for name in names}
-            | {"low": row.low, "high": row.high, "excess_low": row.excess_low, "excess_high": row.excess_high}
+            | {
+                "low": row.low,
+                "high": row.high,
+                "above_chance_low": row.excess_low,
+                "above_chance_high": row.excess_high,
+            }
             for row in rows
         ]
-        return Measured(pl.DataFrame(table, schema=schema(self.columns)))
+        return MeasureResult(pl.DataFrame(table, schema=schema(self.columns)))
 
-    def _observed(self, unit: Unit, context: "Context", data: "DataSpec", split: "Split | None") -> "Observed":
+    def _observed(self, task: Task, context: "Context", data: "DataSpec", split: "Split | None") -> "Observed":
         import numpy as np
 
         from transferscope.methods.domains.features import Domain, observe
         from transferscope.networks.architectures import head_name
 
-        spec = unit.members[0].spec
+        spec = task.members[0].spec
         model = context.network(spec)
         batches, indices = context.sample(data, split, self.images_per_set)
         groups = context.images(data).groups
@@ -194,7 +203,7 @@ class DomainDistance(AbstractAnalysis):
                 continue
             null = {"value": row["null"], "low": None, "high": None, "basis": None, "n": row["examples"]}
             estimates.append(_NULL.at_row(null, unit=unit, measure=name))
-            excess = _interval(row, "excess", "excess_low", "excess_high")
+            excess = _interval(row, "above_chance", "above_chance_low", "above_chance_high")
             estimates.append(_EXCESS.at_row(excess, unit=unit, measure=name, compared=compared))
         found = {(item.quantity, *item.at.values()): item for item in estimates}
         notes = [
@@ -202,7 +211,7 @@ class DomainDistance(AbstractAnalysis):
             "images, not of how well the transfer works"
         ]
         if ("frechet", _BETWEEN) not in found:
-            notes.append("no source images were given: `against` names any data set to compare with")
+            notes.append("no source images were given: `reference_data` names any data set to compare with")
         return Summary(_verdict(found), tuple(estimates), tuple(notes))
 
 
@@ -214,7 +223,7 @@ def _interval(row: Mapping[str, Any], value: str, low: str, high: str) -> dict[s
 def _verdict(found: Mapping[tuple[Any, ...], Estimate]) -> str:
     frechet = found.get(("frechet", _BETWEEN))
     if frechet is not None:
-        null, excess = found["null", "frechet"], found["excess", "frechet", _BETWEEN]
+        null, excess = found["null", "frechet"], found["above_chance", "frechet", _BETWEEN]
         said = f"Fréchet distance {_short(frechet)} against {_short(null)} between two halves of the source"
         if excess.low is not None:
             said += f", 95 % interval of the excess over {excess.n} images each {excess.low:.3g} to {excess.high:.3g}"

@@ -89,18 +89,18 @@ def _along(known: pl.DataFrame) -> tuple[Figure, ...]:
     ordered = rows.with_columns(
         pl.when(pl.col("position") < 0).then(pl.lit(deepest) + 1).otherwise(pl.col("position")).alias("order")
     ).sort("order")
-    kept = thinned(ordered["place"].to_list(), _MOST)
-    shares = ordered.filter(pl.col("place").is_in(kept)).with_columns(
+    kept = thinned(ordered["part"].to_list(), _MOST)
+    shares = ordered.filter(pl.col("part").is_in(kept)).with_columns(
         (pl.col("relative") * pl.col("null") / pl.col("value")).alias("null_share")
     )
     data = pl.concat(
         shares.select(
-            "place", pl.lit(kind).alias("kind"), pl.col(column).alias("share"),
-            hover(f"{kind} at ", pl.col("place"), ": ", pl.col(column).round_sig_figs(4)),
+            "part", pl.lit(kind).alias("kind"), pl.col(column).alias("share"),
+            hover(f"{kind} at ", pl.col("part"), ": ", pl.col(column).round_sig_figs(4)),
         )
         for kind, column in zip(_KINDS, ("relative", "null_share"), strict=True)
     )  # fmt: skip
-    x = alt.X("place:N", title="Part (name), from input to output", sort=kept).axis(
+    x = alt.X("part:N", title="Part (name), from input to output", sort=kept).axis(
         labelAngle=-60, ticks=False, labelFontSize=9, labelOverlap=len(kept) > 22, labelLimit=100, grid=False
     )
     y = alt.Y("share:Q", title="Fréchet ÷ variance of the source (ratio)").scale(zero=True)
@@ -110,7 +110,7 @@ def _along(known: pl.DataFrame) -> tuple[Figure, ...]:
         drawn.mark_line(strokeWidth=2, aria=False).encode(x, y, tint),
         drawn.mark_circle(size=36, opacity=1).encode(x, y, tint, description="hover:N"),
     ).properties(width=370, height=210)
-    ends = ordered.select("place", "relative").rows()
+    ends = ordered.select("part", "relative").rows()
     return (
         Figure(
             name="along",
@@ -128,19 +128,19 @@ def _statistics(known: pl.DataFrame) -> tuple[Figure, ...]:
     rows = known.filter((pl.col("quantity") == "batch_norm") & (pl.col("position") >= 0)).sort("position")
     if rows.is_empty():
         return ()
-    kept = thinned(rows["place"].unique(maintain_order=True).to_list(), _MOST)
+    kept = thinned(rows["part"].unique(maintain_order=True).to_list(), _MOST)
     labels = {"target to statistics": "target", "source to statistics": "source"}
     data = (
-        rows.filter(pl.col("place").is_in(kept))
+        rows.filter(pl.col("part").is_in(kept))
         .with_columns(pl.col("compared").replace_strict(labels).alias("set"))
-        .with_columns(hover(pl.col("set"), " at ", pl.col("place"), ": ", pl.col("value").round_sig_figs(4), " (",
+        .with_columns(hover(pl.col("set"), " at ", pl.col("part"), ": ", pl.col("value").round_sig_figs(4), " (",
                             pl.col("low").round_sig_figs(4), " to ", pl.col("high").round_sig_figs(4), ")"))
-        .select("place", "set", "value", "low", "high", "hover")
+        .select("part", "set", "value", "low", "high", "hover")
     )  # fmt: skip
     sets = [name for name in ("target", "source") if name in set(data["set"])]
     tints = dict(zip(("target", "source"), (_TARGET, _SOURCE), strict=True))
     title = "Distance from P's statistics (in variances)"
-    y = alt.Y("place:N", title="Batch norm (name)", sort=kept).axis(
+    y = alt.Y("part:N", title="Batch norm (name)", sort=kept).axis(
         ticks=False, domain=False, grid=True, labelLimit=150, minExtent=52, labelFontSize=10
     )
     tint = alt.Color("set:N", title=None, scale=alt.Scale(domain=sets, range=[tints[name] for name in sets]))
@@ -183,10 +183,10 @@ def _looks(known: pl.DataFrame) -> tuple[Figure, ...]:
         unit = "power per frequency, log-log" if name == SPECTRUM_SLOPE else "pixel value"
         title = f"{name[0].upper()}{name[1:]} ({unit})"
         data = rows.with_columns(
-            hover(pl.col("compared"), ", ", pl.col("place"), ": ", pl.col("value").round_sig_figs(4), " (",
+            hover(pl.col("compared"), ", ", pl.col("part"), ": ", pl.col("value").round_sig_figs(4), " (",
                   pl.col("low").round_sig_figs(4), " to ", pl.col("high").round_sig_figs(4), ")")
-        ).select("place", "compared", "value", "low", "high", "hover")  # fmt: skip
-        y = alt.Y("place:N", title="Channel (name)" if name != SPECTRUM_SLOPE else "Of (what)", sort=channels).axis(
+        ).select("part", "compared", "value", "low", "high", "hover")  # fmt: skip
+        y = alt.Y("part:N", title="Channel (name)" if name != SPECTRUM_SLOPE else "Of (what)", sort=channels).axis(
             ticks=False, domain=False, grid=True, minExtent=52
         )
         tint = alt.Color("compared:N", title=None, scale=alt.Scale(domain=sets, range=[tints[name] for name in sets]))

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field, field_validator
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.flatness.summary import QUANTITIES, summary_of
 from transferscope.analyses.images import OnImages, evaluation_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
-from transferscope.context.bound import TRAINED, BoundStudy
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
 from transferscope.keys import NO_BATCH_NORM
 from transferscope.study.columns import Column, schema
 
@@ -47,7 +47,7 @@ class Flatness(AbstractTuned, OnImages):
         shares: of ``equal`` and ``relative``, ascending.
         moved_shares: of ``moved``, ascending; empty to leave it out.
         directions: random directions.
-        one_dimensional: whether biases and the parameters of norms stay (``zero``) or move (``normalise``).
+        norm_and_bias: whether biases and the parameters of norms stay (``zero``) or move (``normalise``).
         batch_norm: ``recompute`` running statistics at every point, or ``none`` to keep each network's own.
         batch_norm_images: training images for it.
         splits: images on which the curves are measured; a verdict rests on the first.
@@ -58,7 +58,7 @@ class Flatness(AbstractTuned, OnImages):
         hessian_images: training images that the loss is averaged over.
         probes: random vectors for the trace.
         tolerance: of eigenvalues, relative.
-        most_products: about where a search for eigenvalues ends without convergence.
+        max_products: about where a search for eigenvalues ends without convergence.
         dtype: of the products with the Hessian.
         max_seeds: at most so many seeds of either variant; None for all.
     """
@@ -66,7 +66,7 @@ class Flatness(AbstractTuned, OnImages):
     shares: tuple[float, ...] = Field(default=(0.05, 0.1, 0.2, 0.4), min_length=1)
     moved_shares: tuple[float, ...] = (0.25, 0.5, 1.0)
     directions: int = Field(default=5, ge=2)
-    one_dimensional: Literal["zero", "normalise"] = "zero"
+    norm_and_bias: Literal["zero", "normalise"] = "zero"
     batch_norm: Literal["recompute", "none"] = "recompute"
     batch_norm_images: int = Field(default=512, ge=2)
     splits: tuple[Literal["train", "test"], ...] = Field(default=("train",), min_length=1)
@@ -77,7 +77,7 @@ class Flatness(AbstractTuned, OnImages):
     hessian_images: int = Field(default=128, ge=2)
     probes: int = Field(default=30, ge=2)
     tolerance: float = Field(default=1e-3, gt=0, lt=1)
-    most_products: int = Field(default=300, ge=1)
+    max_products: int = Field(default=300, ge=1)
     dtype: Literal["float32", "float64"] = "float32"
     max_seeds: int | None = Field(default=None, ge=1)
 
@@ -96,8 +96,8 @@ class Flatness(AbstractTuned, OnImages):
         "examples": Column(int, "images", "count"),
         "parameters": Column(int, "numbers that move, or that the Hessian is over (all)", "count"),
         "norm": Column(float, "‖θ‖₂ over these parameters", "ℓ2"),
-        "ruler": Column(str, "equal (‖P‖), relative (own ‖θ‖) or moved (‖θ − θ_0‖)", null=_RADIUS),
-        "length": Column(float, "the ruler's length", "ℓ2", null=_RADIUS),
+        "normalisation": Column(str, "equal (‖P‖), relative (own ‖θ‖) or moved (‖θ − θ_0‖)", null=_RADIUS),
+        "length": Column(float, "the normalisation's length", "ℓ2", null=_RADIUS),
         "share": Column(float, "radius over that length; 0 is the network itself", null=_RADIUS),
         "l2": Column(float, "radius: share × length", "ℓ2", null=_RADIUS),
         "directions": Column(int, "random directions averaged over", "count", null=_RADIUS),
@@ -139,52 +139,54 @@ class Flatness(AbstractTuned, OnImages):
             raise ValueError(f"a split is named once, got {list(splits)}")
         return splits
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
-        """Curves, and the Hessian, of one network; P is the ruler of the curves."""
-        ruler = tuned_member(study, "P", study.seeds[0], evidence)
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
+        """Curves, and the Hessian, of one network; P is the normalisation of the curves."""
+        normalisation = tuned_member(study, "P", study.seeds[0], evidence)
         for variant in TRAINED:
             for seed in study.seeds[: self.max_seeds]:
                 member = tuned_member(study, variant, seed, evidence)
-                yield Unit(members=(member, ruler), settings={"measure": "radius"})
+                yield Task(members=(member, normalisation), settings={"measure": "radius"})
                 if self.hessian:
-                    yield Unit(members=(member,), settings={"measure": "hessian"})
+                    yield Task(members=(member,), settings={"measure": "hessian"})
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Of curves: all points and their statistics; a product with the Hessian costs about twelve passes."""
-        if unit.settings["measure"] == "hessian":
+        if task.settings["measure"] == "hessian":
             return 12 * (40 + self.probes) * self.hessian_images
         limits = {"train": self.train_images or 2000, "test": self.test_images or 1000}
         points = 1 + self.directions * (2 * len(self.shares) + len(self.moved_shares))
         return points * (2 * self.batch_norm_images + sum(limits[split] for split in self.splits))
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """The curves, or the Hessian, of one network."""
-        member = unit.members[0]
+        member = task.members[0]
         if context.diverged(member.spec):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
-        measure = self._hessian if unit.settings["measure"] == "hessian" else self._curves
+            return MeasureResult(pl.DataFrame([], schema=schema(self.columns)))
+        measure = self._hessian if task.settings["measure"] == "hessian" else self._curves
         base = {"network": member.label, "variant": member.variant, "seed": member.seed}
-        rows = [{**base, **row} for row in measure(unit, context)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        rows = [{**base, **row} for row in measure(task, context)]
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
-    def _curves(self, unit: Unit, context: "Context") -> Iterable[dict[str, Any]]:
+    def _curves(self, task: Task, context: "Context") -> Iterable[dict[str, Any]]:
         import numpy as np
 
         from transferscope.methods.landscape.radius_curves import radius_curves
 
-        lengths = self._lengths(unit, context)
+        lengths = self._lengths(task, context)
         asked = [
-            (ruler, share) for ruler in lengths for share in (self.moved_shares if ruler == "moved" else self.shares)
+            (normalisation, share)
+            for normalisation in lengths
+            for share in (self.moved_shares if normalisation == "moved" else self.shares)
         ]
         data = self.data(context)
         curves = radius_curves(
-            context.network(unit.members[0].spec),
+            context.network(task.members[0].spec),
             {split: data[split] for split in self.splits},
-            [share * lengths[ruler] for ruler, share in asked],
+            [share * lengths[normalisation] for normalisation, share in asked],
             self.directions,
             # The same for every network of the study: directions pair as seeds do.
             seed=context.seed("flatness"),
-            one_dimensional=self.one_dimensional,
+            one_dimensional=self.norm_and_bias,
             evaluation=self.evaluation(context),
         )
         groups = context.images().groups
@@ -192,14 +194,14 @@ class Flatness(AbstractTuned, OnImages):
             clusters = None if groups is None else np.asarray(groups)[context.indices(split, self.limits[split])]
             yield from _radius_rows(curves, split, clusters, asked, lengths, self.directions)
 
-    def _lengths(self, unit: Unit, context: "Context") -> dict[str, float]:
-        """Of each ruler over the parameters that move; one of length 0 is left out."""
+    def _lengths(self, task: Task, context: "Context") -> dict[str, float]:
+        """Of each normalisation over the parameters that move; one of length 0 is left out."""
         from transferscope.networks.directions import direction_norm, moved_names
 
-        member, ruler = unit.members
-        names = moved_names(dict(context.start(member.spec).named_parameters()), self.one_dimensional)
+        member, normalisation = task.members
+        names = moved_names(dict(context.start(member.spec).named_parameters()), self.norm_and_bias)
         trained, start, pretrained = (
-            context.state(member.spec), context.state(member.spec, 0), context.state(ruler.spec)
+            context.state(member.spec), context.state(member.spec, 0), context.state(normalisation.spec)
         )  # fmt: skip
         lengths = {
             "equal": direction_norm(pretrained[name] for name in names),
@@ -207,13 +209,13 @@ class Flatness(AbstractTuned, OnImages):
         }
         if self.moved_shares:
             lengths["moved"] = direction_norm(trained[name].double() - start[name].double() for name in names)
-        return {ruler: length for ruler, length in lengths.items() if length > 0}
+        return {normalisation: length for normalisation, length in lengths.items() if length > 0}
 
-    def _hessian(self, unit: Unit, context: "Context") -> Iterable[dict[str, Any]]:
+    def _hessian(self, task: Task, context: "Context") -> Iterable[dict[str, Any]]:
         from transferscope.errors import MeasureError
         from transferscope.methods.landscape.hessian import hessian
 
-        network = context.network(unit.members[0].spec)
+        network = context.network(task.members[0].spec)
         try:
             found = hessian(
                 network,
@@ -221,7 +223,7 @@ class Flatness(AbstractTuned, OnImages):
                 count=self.eigenvalues,
                 probes=self.probes,
                 tolerance=self.tolerance,
-                most_products=self.most_products,
+                most_products=self.max_products,
                 dtype=self.dtype,
                 evaluation=evaluation_of(context, self.batch_norm_images, self.batch_norm),
                 seed=context.seed("flatness", "hessian"),
@@ -257,11 +259,17 @@ def _radius_rows(
     loss = _finite(float(centre.losses.mean()))
     own = {"loss": loss, "loss_rise": None if loss is None else 0.0, "loss_rise_se": None if loss is None else 0.0}
     own |= {"error": float(centre.errors.mean()), "error_rise": 0.0, "error_rise_se": 0.0}
-    for ruler, length in lengths.items():
-        yield {**common, "ruler": ruler, "length": length, "share": 0.0, "l2": 0.0, **own}
+    for normalisation, length in lengths.items():
+        yield {**common, "normalisation": normalisation, "length": length, "share": 0.0, "l2": 0.0, **own}
     found = {quantity: curves.rises(split, quantity, clusters) for quantity in ("loss", "error")}
-    for index, (ruler, share) in enumerate(asked):
-        row = {**common, "ruler": ruler, "length": lengths[ruler], "share": share, "l2": curves.radii[index]}
+    for index, (normalisation, share) in enumerate(asked):
+        row = {
+            **common,
+            "normalisation": normalisation,
+            "length": lengths[normalisation],
+            "share": share,
+            "l2": curves.radii[index],
+        }
         for quantity, values in found.items():
             row |= _columns(quantity, values[index])
         yield row

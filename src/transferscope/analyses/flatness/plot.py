@@ -1,4 +1,4 @@
-"""Loss and error against the distance from P-T and RI-T, under three rulers; and what their Hessians hold."""
+"""Loss and error against the distance from P-T and RI-T, under three normalisations; and what their Hessians hold."""
 
 import altair as alt
 import polars as pl
@@ -7,12 +7,12 @@ from transferscope.plots.theme import Figure, Panel, charted, colour, hover, pad
 
 __all__ = ["chart", "figures"]
 
-_RULERS = {
+_NORMALISATIONS = {
     "equal": ("equal ℓ2 radii", "l2", "ℓ2 radius (units of the parameters)"),
     "relative": ("relative to each network's own norm", "share", "Radius ÷ own norm (ratio)"),
     "moved": ("relative to the distance each has moved", "share", "Radius ÷ distance from own start (ratio)"),
 }
-"""Each ruler: its title, and what its radii are comparable by."""
+"""Each normalisation: its title, and what its radii are comparable by."""
 _MEASURES = {"loss_rise": ("loss rise (nats)", "~g"), "error": ("error (%)", ".0%")}
 _HESSIANS = {
     ("eigenvalue", "value"): "Top Hessian eigenvalue (nats per ℓ2²)",
@@ -42,17 +42,17 @@ chart = charted(figures)
 
 def _curves(rows: pl.DataFrame, split: str, variants: list[str]) -> Figure:
     here = rows.filter(pl.col("split") == split)
-    rulers = [ruler for ruler in _RULERS if ruler in set(here["ruler"])]
+    normalisations = [normalisation for normalisation in _NORMALISATIONS if normalisation in set(here["normalisation"])]
     policy = ", ".join(sorted(set(here["batch_norm"])))
     ends = []
-    for ruler in rulers:
-        of = here.filter(pl.col("ruler") == ruler).sort("share")
+    for normalisation in normalisations:
+        of = here.filter(pl.col("normalisation") == normalisation).sort("share")
         furthest = float(of["share"].to_list()[-1])
         last = of.filter(pl.col("share") == furthest)
         means = last.group_by("variant").agg(pl.col("loss_rise").mean())
         said = dict(zip(means["variant"], means["loss_rise"], strict=True))
         words = ", ".join(f"{variant} {said[variant]:.3g}" for variant in variants if variant in said)
-        ends.append(f"{_RULERS[ruler][0]}, share {furthest:g}: {words}")
+        ends.append(f"{_NORMALISATIONS[normalisation][0]}, share {furthest:g}: {words}")
     return Figure(
         name=f"radius-{split}",
         title=f"Away from the solutions ({split} images)",
@@ -61,17 +61,17 @@ def _curves(rows: pl.DataFrame, split: str, variants: list[str]) -> Figure:
         f"Rows may rank the variants differently: no row alone is the answer. Batch norm: {policy}.",
         description="Mean loss rise at the largest radius; " + "; ".join(ends) + ".",
         panels=tuple(
-            _panel(here.filter(pl.col("ruler") == ruler), ruler, measure, variants)
-            for ruler in rulers
+            _panel(here.filter(pl.col("normalisation") == normalisation), normalisation, measure, variants)
+            for normalisation in normalisations
             for measure in _MEASURES
         ),
         legend=tuple((variant, colour(variant), "line") for variant in variants),
     )
 
 
-def _panel(rows: pl.DataFrame, ruler: str, measure: str, variants: list[str]) -> Panel:
+def _panel(rows: pl.DataFrame, normalisation: str, measure: str, variants: list[str]) -> Panel:
     words, number = _MEASURES[measure]
-    name, axis, place = _RULERS[ruler]
+    name, axis, place = _NORMALISATIONS[normalisation]
     spread = (1.96 * pl.col("loss_se" if measure == "loss_rise" else "error_se")).fill_null(0.0)
     data = rows.select(
         "variant", "network", "share",

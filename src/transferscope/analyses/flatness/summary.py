@@ -36,12 +36,12 @@ class Asked(Protocol):
     def batch_norm_images(self) -> int: ...
 
     @property
-    def one_dimensional(self) -> str: ...
+    def norm_and_bias(self) -> str: ...
 
 
 _SEEDS = 3  # fewer decide nothing
 
-_RULERS = {
+_NORMALISATIONS = {
     "equal": "loss rise at equal ℓ2 radius",
     "relative": "loss rise at radius relative to ‖θ‖",
     "moved": "loss rise at radius relative to the distance moved",
@@ -53,8 +53,10 @@ _HESSIANS = {
     ("trace", "scaled"): "Hessian trace times ‖θ‖²",
 }
 _RISES = {
-    ruler: Quantity(f"loss_rise_gap_{ruler}", f"{name}, {{variant}} − {{rival}}, share {{share:g}} ({{split}})", "nat")
-    for ruler, name in _RULERS.items()
+    normalisation: Quantity(
+        f"loss_rise_gap_{normalisation}", f"{name}, {{variant}} − {{rival}}, share {{share:g}} ({{split}})", "nat"
+    )
+    for normalisation, name in _NORMALISATIONS.items()
 }
 _RATIOS = {
     (level, column): Quantity(
@@ -63,7 +65,7 @@ _RATIOS = {
     for (level, column), name in _HESSIANS.items()
 }
 _LEVEL, _TOP = pl.col("level"), pl.col("rank").is_null() | (pl.col("rank") == 1)
-_ITSELF = (_LEVEL == "radius") & (pl.col("ruler") == "equal") & (pl.col("share") == 0)
+_ITSELF = (_LEVEL == "radius") & (pl.col("normalisation") == "equal") & (pl.col("share") == 0)
 _LOSS = Quantity("loss", "loss of {variant} ({split})", "nat", MAGNITUDE, "loss", _ITSELF, ("variant", "split"))
 _EIGENVALUE = Quantity(
     "eigenvalue", "top Hessian eigenvalue of {variant}", "nat/ℓ2²", column="value",
@@ -81,16 +83,18 @@ _AT: dict[str, Any] = {"variant": "P_T", "rival": "RI_T"}
 def summary_of(table: pl.DataFrame, settings: Asked) -> Summary:
     """P-T against RI-T by every measure.
 
-    A word rests on 95 % intervals over paired seeds. For a ruler it is said where the interval at *every* radius lies
+    A word rests on 95 % intervals over paired seeds. For a normalisation it is said where the interval at *every* radius lies
     on one side of zero, which needs no correction for their number; for the Hessian, of the ratio P-T ÷ RI-T.
     """
     split = settings.splits[0]
-    rulers = [ruler for ruler in _RULERS if ruler != "moved" or settings.moved_shares]
-    measures = len(rulers) + (len(_HESSIANS) if settings.hessian else 0)
+    normalisations = [
+        normalisation for normalisation in _NORMALISATIONS if normalisation != "moved" or settings.moved_shares
+    ]
+    measures = len(normalisations) + (len(_HESSIANS) if settings.hessian else 0)
     own = table.filter((_LEVEL != "radius") | (pl.col("split") == split))
     judged: dict[str, list[Estimate]] = {}
-    for ruler in rulers:
-        judged[_RULERS[ruler]] = list(_rises(own, ruler, split, settings, measures))
+    for normalisation in normalisations:
+        judged[_NORMALISATIONS[normalisation]] = list(_rises(own, normalisation, split, settings, measures))
     for (level, column), name in _HESSIANS.items() if settings.hessian else ():
         rows = own.filter((level == _LEVEL) & _TOP)
         judged[name] = [_compared(_RATIOS[level, column], rows, column, measures, ratio=True)]
@@ -133,11 +137,11 @@ def _word_of(items: Sequence[Estimate]) -> tuple[str, str]:
     return "undecided", f" ({', '.join(some)})" if some else ""
 
 
-def _rises(table: pl.DataFrame, ruler: str, split: str, settings: Asked, measures: int) -> Iterator[Estimate]:
-    rows = table.filter((_LEVEL == "radius") & (pl.col("ruler") == ruler))
-    for share in settings.moved_shares if ruler == "moved" else settings.shares:
+def _rises(table: pl.DataFrame, normalisation: str, split: str, settings: Asked, measures: int) -> Iterator[Estimate]:
+    rows = table.filter((_LEVEL == "radius") & (pl.col("normalisation") == normalisation))
+    for share in settings.moved_shares if normalisation == "moved" else settings.shares:
         of = rows.filter(pl.col("share") == share)
-        yield _compared(_RISES[ruler], of, "loss_rise", measures, share=share, split=split)
+        yield _compared(_RISES[normalisation], of, "loss_rise", measures, share=share, split=split)
 
 
 def _compared(
@@ -190,7 +194,7 @@ def _notes(table: pl.DataFrame, settings: Asked) -> tuple[str, ...]:
         )
     elif "none" in policy:
         notes.append("batch-norm statistics are those of each network at every radius: noise that they would absorb")
-    if settings.one_dimensional == "zero":
+    if settings.norm_and_bias == "zero":
         notes.append("directions leave biases and the parameters of norms where they are; Hessians are over all")
     notes.append("networks of unlike loss differ in curvature for that reason alone: see the losses beside it")
     if settings.hessian:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Estimate, Quantity, over_seeds
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_rate.analysis import LearningRate, choose
@@ -18,7 +18,7 @@ from transferscope.analyses.summary import Summary
 from transferscope.analyses.trends import Curves, curves_of, improving, too_short
 from transferscope.analyses.tuned import AbstractTuned, tuned_members
 from transferscope.bounds import DIFFERENCE, SHARE
-from transferscope.context.bound import TRAINED, BoundStudy
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
 from transferscope.keys import FINAL_GAP, SPEED_GAP, shown
 from transferscope.rounding import exact
 from transferscope.study.columns import Column
@@ -91,27 +91,27 @@ class LearningCurves(AbstractTuned):
         _SPEED, _SPEED_GAP, _FROM_EQUAL_LOSS, _FINAL, _BEST, _FINAL_GAP, _EPOCHS, _METRIC_AT_RATE, _SPEED_AT_RATE,
     )  # fmt: skip
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One per network: they only read its history."""
         variants: tuple[str, ...] = TRAINED
         if study.settings.training.plateau_epochs is not None:
             variants = (*TRAINED, "RI_T_long")
         for member in tuned_members(study, evidence, variants):
-            yield Unit(members=(member,), settings={"setting": "chosen"})
+            yield Task(members=(member,), settings={"setting": "chosen"})
         tried = set(evidence.table(LearningRate())["learning_rate"].to_list())
-        for unit in LearningRate().units(study, evidence):
-            if all(m.spec.recipe is not None and m.spec.recipe.learning_rate in tried for m in unit.members):
-                yield Unit(members=unit.members, settings={"setting": "grid"})
+        for task in LearningRate().tasks(study, evidence):
+            if all(m.spec.recipe is not None and m.spec.recipe.learning_rate in tried for m in task.members):
+                yield Task(members=task.members, settings={"setting": "grid"})
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Read one training's history."""
-        (member,) = unit.members
+        (member,) = task.members
         assert member.spec.recipe is not None
         history = context.history(member.spec)
-        return Measured(
+        return MeasureResult(
             history.select(
                 pl.lit(member.variant).alias("variant"),
-                pl.lit(unit.settings["setting"]).alias("setting"),
+                pl.lit(task.settings["setting"]).alias("setting"),
                 pl.lit(member.seed).alias("seed"),
                 pl.lit(member.spec.recipe.learning_rate).alias("learning_rate"),
                 *(name for name in self.columns if name in history.columns and name != "learning_rate"),

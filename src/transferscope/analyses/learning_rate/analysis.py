@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
+from transferscope.analyses.contract import AbstractAnalysis, MeasureResult, Task
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.spikes import spike_facts, spike_note
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import Flag
-from transferscope.context.bound import TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
 from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
-    from transferscope.study.settings import Schooling
+    from transferscope.study.settings import TrainingSettings
 
 __all__ = ["Chosen", "LearningRate", "best_rate", "choose", "chosen", "next_grid", "scores", "validation_error"]
 
@@ -123,7 +123,7 @@ def choose(table: pl.DataFrame, variant: str) -> float:
     return chosen(table, variant).rate
 
 
-def validation_error(value: float | None, unit: Unit, context: "Context") -> float | None:
+def validation_error(value: float | None, task: Task, context: "Context") -> float | None:
     """The standard error of a tuning run's validation metric over the validation images.
 
     Args:
@@ -136,12 +136,12 @@ def validation_error(value: float | None, unit: Unit, context: "Context") -> flo
     """
     from transferscope.measures.metric_error import metric_error
 
-    if unit.settings["rate_rule"] == "best":
+    if task.settings["rate_rule"] == "best":
         return None
     return metric_error(value, context.labels("validation").numpy(), context.study.metric)
 
 
-def next_grid(table: pl.DataFrame, tuning: "Schooling", variants: Iterable[str]) -> list[float]:
+def next_grid(table: pl.DataFrame, tuning: "TrainingSettings", variants: Iterable[str]) -> list[float]:
     """The rates tried so far and, where a best one of ``variants`` lies at an edge, the next beyond it.
 
     Args:
@@ -213,11 +213,11 @@ class LearningRate(AbstractAnalysis):
 
     quantities: ClassVar[tuple[Quantity, ...]] = (_RATE,)
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+    def networks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """Both variants at every rate of the grid."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+        return [member.spec for task in self.tasks(study, evidence) for member in task.members]
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One per variant, rate and tuning seed."""
         tuning = study.settings.training
         for rate in self.grid(study, evidence):
@@ -230,16 +230,16 @@ class LearningRate(AbstractAnalysis):
                     spec = spec.model_copy(update={"recipe": recipe})
                     # What is measured depends on the rule, which is no setting of this analysis but of the training.
                     settings = {"rate_rule": tuning.rate_rule}
-                    yield Unit(members=(Member(variant=variant, seed=seed, spec=spec),), settings=settings)
+                    yield Task(members=(StudyNetwork(variant=variant, seed=seed, spec=spec),), settings=settings)
 
-    def grid(self, study: BoundStudy, evidence: Evidence) -> list[float]:
+    def grid(self, study: ResolvedStudy, evidence: Evidence) -> list[float]:
         """The rates tried so far and, where a best one lies at an edge, the next."""
         tuning = study.settings.training
         if not evidence.has(self):
             return sorted(tuning.learning_rates)
         return next_grid(evidence.table(self), tuning, TRAINED)
 
-    def supposed(self, study: BoundStudy) -> pl.DataFrame:
+    def expected_table(self, study: ResolvedStudy) -> pl.DataFrame:
         """A grid whose middle rate is the best for both variants."""
         rates = sorted(study.settings.training.learning_rates)
         rows = [
@@ -258,16 +258,16 @@ class LearningRate(AbstractAnalysis):
         ]
         return pl.DataFrame(rows, schema=schema(self.columns))
 
-    def further(self, study: BoundStudy) -> int:
+    def extra_trainings(self, study: ResolvedStudy) -> int:
         """Both variants, at every extension of either end of the grid."""
         tuning = study.settings.training
         if len(tuning.learning_rates) < 2:
             return 0
         return 2 * tuning.extensions * len(TRAINED) * len(tuning.tuning_seeds)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Read the end of one training's history."""
-        (member,) = unit.members
+        (member,) = task.members
         history = context.history(member.spec)
         last = history.row(-1, named=True)
         assert member.spec.recipe is not None
@@ -281,10 +281,10 @@ class LearningRate(AbstractAnalysis):
         }
         if not last["diverged"]:
             row |= {name: last[name] for name in ("train_metric", "validation_metric", "validation_loss")}
-            row["validation_error"] = validation_error(last["validation_metric"], unit, context)
+            row["validation_error"] = validation_error(last["validation_metric"], task, context)
             losses = dict(history.select("epoch", "train_loss").drop_nulls().iter_rows())
             row |= {f"spike_{name}": value for name, value in (spike_facts(losses) or {}).items()}
-        return Measured(pl.DataFrame([row], schema=schema(self.columns)))
+        return MeasureResult(pl.DataFrame([row], schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """The chosen rates; whether a best one still lies at an edge, and which training losses had a spike."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Contrast, Quantity, estimated, spoken
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.mistake_rows import PAIR_COLUMNS, Counts, Strata, consistency, row_of, within_row
@@ -15,8 +15,8 @@ from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, Pair, finite, tuned_members
 from transferscope.bounds import DIFFERENCE, MAGNITUDE
-from transferscope.context.bound import TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from transferscope.analyses.predictions import Judgements
     from transferscope.context.context import Context
 
-__all__ = ["Mistakes"]
+__all__ = ["MistakesAnalysis"]
 
 _ALL, _PAIR = pl.col("level") == "all", ("pair",)
 _KAPPA = Quantity("kappa", "error consistency κ of {pair}", "1", DIFFERENCE, "kappa", _ALL, _PAIR)
@@ -51,18 +51,18 @@ _COUNTED = (
 
 
 @final
-class Mistakes(AbstractTuned):
+class MistakesAnalysis(AbstractTuned):
     """Common and uncommon mistakes on test images, error consistency κ and its ceiling; over all, per class, per
     stratum of difficulty; recall of P-T against RI-T per class; the images behind them.
 
     Attributes:
-        draws: bootstrap draws of the intervals over examples.
+        n_bootstrap: bootstrap draws of the intervals over examples.
         gallery: images shown for each group (only P-T wrong, only RI-T wrong, both wrong); 0 shows none.
         thumbnail: side of a shown image, in pixels.
         gallery_bytes: all shown images take at most so much of the report.
     """
 
-    draws: int = Field(default=2000, ge=100)
+    n_bootstrap: int = Field(default=2000, ge=100)
     gallery: int = Field(default=24, ge=0, le=99)
     thumbnail: int = Field(default=96, ge=16, le=512)
     gallery_bytes: int = Field(default=400_000, ge=0)
@@ -89,16 +89,16 @@ class Mistakes(AbstractTuned):
     }
     quantities: ClassVar[tuple[Quantity, ...]] = (_KAPPA, *_GAPS, *_COUNTED, _WITHIN, *RECALL_QUANTITIES)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: all pairs read the same stored logits."""
-        yield Unit(members=tuple(tuned_members(study, evidence, TRAINED)))
+        yield Task(members=tuple(tuned_members(study, evidence, TRAINED)))
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Compare predictions on the test split; no network is run that another analysis has run."""
         from transferscope.analyses.mistakes.gallery import mistake_gallery
         from transferscope.analyses.predictions import Judgements
 
-        members = finite(unit, context)
+        members = finite(task, context)
         judgements = Judgements.of(context)
         predicted = {
             member.label: judgements.predicted(context.outputs(member.spec, "test").logits) for member in members
@@ -126,12 +126,12 @@ class Mistakes(AbstractTuned):
             )
         else:
             files = {}
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)), files)
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)), files)
 
     def _pair(
         self,
-        first: Member,
-        second: Member,
+        first: StudyNetwork,
+        second: StudyNetwork,
         context: "Context",
         judgements: "Judgements",
         predicted: Mapping[str, Counts],
@@ -139,15 +139,15 @@ class Mistakes(AbstractTuned):
     ) -> Iterator[dict[str, Any]]:
         a, b = predicted[first.label], predicted[second.label]
         seed = context.seed("mistakes", first.label, second.label)
-        yield {"level": "all", "item": "", **row_of(judgements, a, b, None, self.draws, seed)}
+        yield {"level": "all", "item": "", **row_of(judgements, a, b, None, self.n_bootstrap, seed)}
         strata = [Strata("class", judgements.classes, judgements.names), *outside.strata(first, second)]
         for grouping in strata:
             for item, inside, low, high in grouping.parts():
                 drawn = context.seed("mistakes", first.label, second.label, grouping.level, item)
-                row = row_of(judgements, a, b, inside, self.draws, drawn)
+                row = row_of(judgements, a, b, inside, self.n_bootstrap, drawn)
                 yield {"level": grouping.level, "item": item, "stratum_low": low, "stratum_high": high, **row}
             if grouping.level == "difficulty":
-                row = within_row(judgements, a, b, grouping, self.draws, seed)
+                row = within_row(judgements, a, b, grouping, self.n_bootstrap, seed)
                 yield {"level": "within", "item": "difficulty", **row}
 
     def _recall(
@@ -158,7 +158,7 @@ class Mistakes(AbstractTuned):
             return
         named = {"pair": "P-T/RI-T", "a": "P-T", "b": "RI-T", "variant_a": "P_T", "variant_b": "RI_T"}
         p, ri = ([sides[variant][seed] for seed in seeds] for variant in TRAINED[::-1])
-        for row in recall_rows(judgements, p, ri, self.draws, context.seed("mistakes", "recall")):
+        for row in recall_rows(judgements, p, ri, self.n_bootstrap, context.seed("mistakes", "recall")):
             yield {**named, **row}
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
@@ -187,7 +187,7 @@ class _Outside:
     """What the networks outside a pair say of every judgement: a pair's own mistakes would make it agree."""
 
     def __init__(
-        self, context: "Context", judgements: "Judgements", members: list[Member], predicted: Mapping[str, Counts]
+        self, context: "Context", judgements: "Judgements", members: list[StudyNetwork], predicted: Mapping[str, Counts]
     ) -> None:
         import numpy as np
 
@@ -201,7 +201,7 @@ class _Outside:
                 found = self._probabilities(member)
                 self._sum = found if self._sum is None else self._sum + found
 
-    def strata(self, first: Member, second: Member) -> Iterator[Strata]:
+    def strata(self, first: StudyNetwork, second: StudyNetwork) -> Iterator[Strata]:
         """By difficulty and by entropy; nothing where there is no network outside the pair."""
         import numpy as np
 
@@ -218,5 +218,5 @@ class _Outside:
         entropy = ensemble_entropy(mean[None]).round(9)
         yield Strata("entropy", quarter_strata(entropy), tuple(QUARTERS), entropy)
 
-    def _probabilities(self, member: Member) -> "npt.NDArray[np.float64]":
+    def _probabilities(self, member: StudyNetwork) -> "npt.NDArray[np.float64]":
         return self._judgements.probabilities(self._context.outputs(member.spec, "test").logits)

@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.checkpoints import chosen_epochs, missing_epochs, too_few
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Estimate, Quantity, in_turn
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.mistake_rows import PAIR_COLUMNS, consistency, row_of
@@ -15,7 +15,7 @@ from transferscope.analyses.pairs import pairs_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, Pair, finite, tuned_members
 from transferscope.bounds import DIFFERENCE
-from transferscope.context.bound import TRAINED, BoundStudy
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
 from transferscope.keys import shown
 from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column, schema
@@ -38,13 +38,13 @@ class MistakesInTraining(AbstractTuned):
 
     Attributes:
         epochs: which kept epochs, 0 is the start; None takes all kept ones, the last always among them.
-        most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
-        draws: bootstrap draws of the interval of κ over examples.
+        max_epochs: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
+        n_bootstrap: bootstrap draws of the interval of κ over examples.
     """
 
     epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
-    most: int = Field(default=12, ge=2)
-    draws: int = Field(default=1000, ge=100)
+    max_epochs: int = Field(default=12, ge=2)
+    n_bootstrap: int = Field(default=1000, ge=100)
 
     name: ClassVar[str] = "mistakes_in_training"
     title: ClassVar[str] = "Mistakes during training"
@@ -58,55 +58,55 @@ class MistakesInTraining(AbstractTuned):
     }
     quantities: ClassVar[tuple[Quantity, ...]] = (_KAPPA, _SETTLED)
 
-    def misfit(self, study: "Study") -> str | None:
+    def check_study(self, study: "Study") -> str | None:
         """Epochs that are asked for and not kept."""
         return missing_epochs(study.training.recipe, self.epochs, start=False)
 
-    def inapplicable(self, study: BoundStudy) -> str | None:
+    def skip_reason(self, study: ResolvedStudy) -> str | None:
         """There must be an epoch before the last whose weights are kept."""
         return too_few(study.settings.training.recipe, start=False)
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+    def networks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """P-T and RI-T of all seeds."""
         return [member.spec for member in tuned_members(study, evidence, TRAINED)]
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One per epoch: all of its pairs read the same stored logits."""
         members = tuple(tuned_members(study, evidence, TRAINED))
         for epoch in self.chosen(study.settings.training.recipe):
-            yield Unit(members=members, settings={"epoch": epoch})
+            yield Task(members=members, settings={"epoch": epoch})
 
     def chosen(self, recipe: "VariantRecipe") -> tuple[int, ...]:
         """The epochs that are looked at, the last among them."""
-        return chosen_epochs(recipe, self.epochs, self.most, start=False)
+        return chosen_epochs(recipe, self.epochs, self.max_epochs, start=False)
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every network sees the test images once, but at the last epoch, which other analyses have run."""
-        last = unit.settings["epoch"] == study.settings.training.recipe.epochs
-        return 0 if last else len(unit.members) * 1000
+        last = task.settings["epoch"] == study.settings.training.recipe.epochs
+        return 0 if last else len(task.members) * 1000
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Compare the predictions of one epoch with each other and with each run's end."""
         from transferscope.analyses.predictions import Judgements
 
-        epoch = unit.settings["epoch"]
+        epoch = task.settings["epoch"]
         judgements = Judgements.of(context)
-        members = finite(unit, context)
+        members = finite(task, context)
         now = {
             member.label: judgements.predicted(context.outputs(member.spec, "test", epoch).logits) for member in members
         }
         rows: list[dict[str, Any]] = []
         for first, second in pairs_of(members):
             seed = context.seed("mistakes_in_training", epoch, first.label, second.label)
-            found = row_of(judgements, now[first.label], now[second.label], None, self.draws, seed)
+            found = row_of(judgements, now[first.label], now[second.label], None, self.n_bootstrap, seed)
             rows.append({"level": "pair", "epoch": epoch, **Pair(first, second).columns, **found})
         for member in members:
             end = judgements.predicted(context.outputs(member.spec, "test").logits)
             seed = context.seed("mistakes_in_training", epoch, member.label)
-            found = row_of(judgements, now[member.label], end, None, self.draws, seed)
+            found = row_of(judgements, now[member.label], end, None, self.n_bootstrap, seed)
             named = {**Pair(member, member).columns, "pair": f"{shown(member.variant)}/its end"}
             rows.append({"level": "end", "epoch": epoch, **named, **found})
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Mean κ over all pairs of seeds at the first epoch after the start, in the middle and at the end."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.images import OnImages
@@ -18,8 +18,8 @@ from transferscope.analyses.path_rows import LINE_COLUMNS, clusters_of, own_row,
 from transferscope.analyses.path_settings import joined
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
 from transferscope.study.columns import Column, schema
 
@@ -105,35 +105,35 @@ class ModulePath(AbstractTuned, OnImages, OnModules):
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
-    def inapplicable(self, study: BoundStudy) -> str | None:
+    def skip_reason(self, study: ResolvedStudy) -> str | None:
         """Two networks of one variant need two seeds."""
         if len(study.seeds) < 2 and "P_T/RI_T" not in self.pairs:
             return "two networks of one variant need two seeds; pairs: [P_T/RI_T] does with one"
         return None
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One for each pair, both directions."""
         for kind in self.pairs:
             for pair in islice(members_of(kind, study, evidence, study.seeds), self.max_pairs):
-                yield Unit(members=pair)
+                yield Task(members=pair)
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every point as full passes, for as many modules as the network has; what is kept makes it less."""
         from transferscope.networks.transplants import parts_of
 
         modules = len(parts_of(study.settings.source.architecture, self.granularity)) + self.head + len(_GROUPS)
         return 2 * (modules * (self.points - 1) + 2) * self.per_point + 2 * (self.cka_images or 1000)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Move every module of each network to that of the other."""
         from transferscope.methods.landscape.linear_path import alpha_grid
         from transferscope.methods.modules.paths import module_paths
         from transferscope.networks.architectures import head_name
         from transferscope.networks.modules import parts_parameters
 
-        first, second = unit.members
+        first, second = task.members
         if context.diverged(first.spec) or context.diverged(second.spec):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+            return MeasureResult(pl.DataFrame([], schema=schema(self.columns)))
         networks = context.network(first.spec), context.network(second.spec)
         head = head_name(networks[0], first.spec.architecture)
         parts = parts_parameters(networks[0], self.granularity, head)
@@ -164,7 +164,7 @@ class ModulePath(AbstractTuned, OnImages, OnModules):
                 if row["level"] == "barrier":
                     rows[-1] |= {"cka": similar.get(module), "relative": relative[module]}
         table = pl.DataFrame(rows, schema=schema(self.columns))
-        return Measured(table, {f"side-by-side-{_file(first)}-{_file(second)}.csv": _side_by_side(table)})
+        return MeasureResult(table, {f"side-by-side-{_file(first)}-{_file(second)}.csv": _side_by_side(table)})
 
     def _similar(
         self, networks: "tuple[torch.nn.Module, torch.nn.Module]", context: "Context"
@@ -234,7 +234,7 @@ def _rows(lines: "ModuleLines", clusters: Mapping[str, Any], family: int) -> Ite
                 yield {**facts, **row}
 
 
-def _file(member: Member) -> str:
+def _file(member: StudyNetwork) -> str:
     return f"{shown(member.variant)}-{member.seed}"
 
 

@@ -13,7 +13,7 @@ from transferscope.bounds import DIFFERENCE, MAGNITUDE
 __all__ = ["QUANTITIES", "module_barriers", "summary"]
 
 _BARRIER = Quantity(
-    "error_barrier", "error barrier of {module} {moved}, {pair} ({split}, {baseline} baseline)", "1", MAGNITUDE,
+    "error_barrier", "error barrier of {module} {grouping}, {pair} ({split}, {baseline} baseline)", "1", MAGNITUDE,
     labels={"module": {"(all)": "all modules", "(trunk)": "the trunk"}},
 )  # fmt: skip
 _AGREEMENT = Quantity(
@@ -21,7 +21,7 @@ _AGREEMENT = Quantity(
     labels={"beside": {"cka": "CKA", "relative": "relative distance"}},
 )  # fmt: skip
 QUANTITIES = (_BARRIER, _AGREEMENT)
-"""Of ``module_path``; ``moved`` is ``alone`` for a module, ``at once`` for several."""
+"""Of ``module_path``; ``grouping`` is ``alone`` for a module, ``at once`` for several."""
 
 
 def summary(table: pl.DataFrame, batch_norm: str, batch_norm_images: int, points: int) -> Summary:
@@ -40,7 +40,7 @@ def summary(table: pl.DataFrame, batch_norm: str, batch_norm_images: int, points
     )
     for (pair,), rows in errors.group_by(["pair"], maintain_order=True):
         mean, linear = (list(module_barriers(rows.filter(pl.col("baseline") == name))) for name in ("mean", "linear"))
-        found = [item for item in mean if item.at["moved"] == "alone"]
+        found = [item for item in mean if item.at["grouping"] == "alone"]
         hills = {str(item.at["module"]) for item in linear if item.verdict == "unstable"}
         judged: dict[str, list[Estimate]] = {"unstable": [], "undecided": [], "stable": []}
         for item in found:
@@ -84,13 +84,13 @@ def module_barriers(rows: pl.DataFrame) -> Iterator[Estimate]:
         whole = of["position"][0] < 0
         interval = pairs_interval(of)
         if whole:
-            yield _BARRIER.of(interval, **at, module=str(module), moved="at once")
+            yield _BARRIER.of(interval, **at, module=str(module), grouping="at once")
             continue
         together = pairs_interval(of, bonferroni_confidence(size), "simultaneous_low", "simultaneous_high")
-        family = size if together.basis == "seeds" else of["family"][0]
+        family = size if together.basis == "seeds" else of["n_comparisons"][0]
         yield _BARRIER.of(
             interval, simultaneous=together, n_comparisons=family, verdict=stability(together),
-            **at, module=str(module), moved="alone",
+            **at, module=str(module), grouping="alone",
         )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
+from transferscope.analyses.contract import AbstractAnalysis, MeasureResult, Task
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves.analysis import LearningCurves, end_flags
@@ -16,7 +16,7 @@ from transferscope.analyses.summary import Summary
 from transferscope.analyses.trends import curves_of, improving, too_short
 from transferscope.analyses.tuned import tuned_members
 from transferscope.bounds import DIFFERENCE, SHARE, Flag
-from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
+from transferscope.context.resolved_study import BASELINES, TRAINED, ResolvedStudy
 from transferscope.keys import gap_key, shown
 from transferscope.rounding import exact
 from transferscope.specs.network import NetworkSpec
@@ -40,10 +40,10 @@ class Outcome(AbstractAnalysis):
     precision of every class and the confusion matrix of RI-T and P-T on test data.
 
     Attributes:
-        draws: bootstrap draws of the interval over examples.
+        n_bootstrap: bootstrap draws of the interval over examples.
     """
 
-    draws: int = Field(default=2000, ge=100)
+    n_bootstrap: int = Field(default=2000, ge=100)
 
     name: ClassVar[str] = "outcome"
     title: ClassVar[str] = "The four networks"
@@ -75,26 +75,26 @@ class Outcome(AbstractAnalysis):
 
     quantities: ClassVar[tuple[Quantity, ...]] = (_METRIC, _GAP)
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+    def needs(self, study: ResolvedStudy) -> Iterable[AbstractAnalysis]:
         """Each variant's learning rate, and the curves that tell whether RI-T has ended."""
         return (LearningRate(), LearningCurves())
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+    def networks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """All four variants, all seeds."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+        return [member.spec for task in self.tasks(study, evidence) for member in task.members]
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: the intervals need all networks."""
         variants: tuple[str, ...] = (*BASELINES, *TRAINED)
         if study.settings.training.plateau_epochs is not None:
             variants = (*variants, "RI_T_long")
-        yield Unit(members=tuple(tuned_members(study, evidence, variants)))
+        yield Task(members=tuple(tuned_members(study, evidence, variants)))
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every network sees validation and test images once."""
-        return len(unit.members) * 1000
+        return len(task.members) * 1000
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Read the stored logits of every network; run those that are missing."""
         import numpy as np
 
@@ -111,7 +111,7 @@ class Outcome(AbstractAnalysis):
             logits: dict[str, list[Any]] = {}
             labels = context.labels(split)
             diverged: dict[str, bool] = {}
-            for member in unit.members:
+            for member in task.members:
                 lost = context.diverged(member.spec)
                 diverged[member.variant] = diverged.get(member.variant, False) or lost
                 row: dict[str, Any] = {
@@ -155,7 +155,7 @@ class Outcome(AbstractAnalysis):
                     labels,
                     name,
                     clusters,
-                    self.draws,
+                    self.n_bootstrap,
                     context.seed("outcome", split, names),
                 )
                 rows += [
@@ -172,7 +172,7 @@ class Outcome(AbstractAnalysis):
             if variant in logits
         }
         rows += [{**row, "split": "test", "diverged": diverged[row["variant"]]} for row in class_rows(judgements, said)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether P-T beats RI-T on test data, by which interval."""

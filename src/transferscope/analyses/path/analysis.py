@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field, model_validator
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.images import OnImages
@@ -16,7 +16,7 @@ from transferscope.analyses.path_pairs import KINDS, NEGATIVE, POSITIVE, PairKin
 from transferscope.analyses.path_rows import clusters_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
-from transferscope.context.bound import BoundStudy
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Path(AbstractTuned, OnImages):
         points: values of α in [0, 1], ends included, evenly spaced.
         refine: tolerance in α: intervals in which a maximum of loss or error lies or may lie are halved until they are
             no wider, with at most half of the points of the even grid of that spacing. None evaluates ``points`` alone.
-        outer: values of α beyond each end.
+        points_outside: values of α beyond each end.
         extrapolate: how far beyond either end; 0 for not at all.
         batch_norm: ``recompute`` running statistics at every point; ``interpolate`` them, or take those of the first
             network everywhere (``none``): both make artefacts.
@@ -56,8 +56,8 @@ class Path(AbstractTuned, OnImages):
         train_images: training images the path is evaluated on; None for all.
         test_images: test images the path is evaluated on; None for all.
         fast: bfloat16 and channels_last, ends and maxima again in float32.
-        ruler_images: training images of the ruler's further epoch.
-        ruler_rate: its learning rate, as a share of the recipe's.
+        control_images: training images of the ruler's further epoch.
+        control_rate: its learning rate, as a share of the recipe's.
     """
 
     pairs: tuple[PairKind, ...] = Field(default=("P_T/P_T", "RI_T/RI_T"), min_length=1)
@@ -65,15 +65,15 @@ class Path(AbstractTuned, OnImages):
     moves: tuple[Literal["all", "trunk"], ...] = Field(default=("all",), min_length=1)
     points: int = Field(default=13, ge=3)
     refine: float | None = Field(default=0.021, gt=0, le=0.5)
-    outer: int = Field(default=6, ge=0)
+    points_outside: int = Field(default=6, ge=0)
     extrapolate: float = Field(default=0.5, ge=0)
     batch_norm: Literal["recompute", "interpolate", "none"] = "recompute"
     batch_norm_images: int = Field(default=512, ge=2)
     train_images: int | None = Field(default=1024, ge=2)
     test_images: int | None = Field(default=None, ge=2)
     fast: bool = False
-    ruler_images: int = Field(default=512, ge=2)
-    ruler_rate: float = Field(default=0.1, gt=0, le=1)
+    control_images: int = Field(default=512, ge=2)
+    control_rate: float = Field(default=0.1, gt=0, le=1)
 
     name: ClassVar[str] = "path"
     title: ClassVar[str] = "Paths between solutions"
@@ -94,11 +94,11 @@ class Path(AbstractTuned, OnImages):
             )
         return given
 
-    def inapplicable(self, study: BoundStudy) -> str | None:
+    def skip_reason(self, study: ResolvedStudy) -> str | None:
         """A path needs two seeds."""
         return "a path between two networks needs at least two seeds" if len(study.seeds) < 2 else None
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One per pair and what moves, and those of the ruler."""
         seeds = study.seeds[: self.max_seeds]
         for kind in dict.fromkeys(self.pairs):
@@ -110,41 +110,43 @@ class Path(AbstractTuned, OnImages):
         if _NEGATIVE_KIND not in self.pairs or "all" not in self.moves:
             yield _unit((one, two), NEGATIVE, "all", role="ruler")
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every point: statistics (about twice the cost of a plain pass), training and test images."""
         from transferscope.measures.refinement import budget
 
-        if len(unit.members) == 1:
+        if len(task.members) == 1:
             # A training step costs about four forward passes.
-            return 4 * self.ruler_images + (_RULER_POINTS + 2) * self.per_point
+            return 4 * self.control_images + (_RULER_POINTS + 2) * self.per_point
         inner = self.points if self.refine is None else budget(self.points, self.refine)
-        return (inner + 2 * self.outer + 2) * self.per_point
+        return (inner + 2 * self.points_outside + 2) * self.per_point
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Walk the line between the two members."""
         from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
         from transferscope.networks.architectures import head_name
 
-        first, second = unit.members[0], unit.members[-1]
-        if any(context.diverged(member.spec) for member in unit.members):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
-        label, moved = unit.settings["pair"], unit.settings["moved"]
-        ruler = len(unit.members) == 1
-        ends, names = self._ends(unit, context)
+        first, second = task.members[0], task.members[-1]
+        if any(context.diverged(member.spec) for member in task.members):
+            return MeasureResult(pl.DataFrame([], schema=schema(self.columns)))
+        label, moved = task.settings["pair"], task.settings["moved"]
+        ruler = len(task.members) == 1
+        ends, names = self._ends(task, context)
         path = linear_path(
             *ends,
             self.data(context),
             evaluation=self.evaluation(context),
-            alphas=alpha_grid(_RULER_POINTS, 0) if ruler else alpha_grid(self.points, self.extrapolate, self.outer),
+            alphas=alpha_grid(_RULER_POINTS, 0)
+            if ruler
+            else alpha_grid(self.points, self.extrapolate, self.points_outside),
             refine=None if ruler else self.refine,
             trunk_of=head_name(ends[0], first.spec.architecture) if moved == "trunk" else None,
             fast=self.fast,
         )
         clusters = clusters_of(context, self.limits)
         base = {
-            "role": unit.settings["role"],
+            "role": task.settings["role"],
             "pair": label,
-            "moved": moved,
+            "moves": moved,
             "a": names[0],
             "b": names[1],
             "seed_a": first.seed,
@@ -153,20 +155,20 @@ class Path(AbstractTuned, OnImages):
         rows: list[dict[str, Any]] = []
         for split in _SPLITS:
             rows += [{**base, "split": split, **row} for row in rows_of(path, split, clusters[split])]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
-    def _ends(self, unit: Unit, context: "Context") -> tuple[tuple["nn.Module", "nn.Module"], tuple[str, str]]:
+    def _ends(self, task: Task, context: "Context") -> tuple[tuple["nn.Module", "nn.Module"], tuple[str, str]]:
         """The two networks of a unit, and what they are called."""
-        first, second = unit.members[0], unit.members[-1]
-        if len(unit.members) == 1:
-            from transferscope.training.continued import trained_on
+        first, second = task.members[0], task.members[-1]
+        if len(task.members) == 1:
+            from transferscope.training.continued_training import continue_training
 
-            further = trained_on(
+            further = continue_training(
                 context.network(first.spec),
                 first.spec,
                 context.images(),
-                context.indices("train", self.ruler_images),
-                self.ruler_rate,
+                context.indices("train", self.control_images),
+                self.control_rate,
                 context.device,
             )
             return (context.network(first.spec), further), (first.label, f"{first.label} trained on")
@@ -183,5 +185,5 @@ class Path(AbstractTuned, OnImages):
         return summary_of(table, asked, self.batch_norm_images)
 
 
-def _unit(members: Any, label: str, moved: str, role: str = "pair") -> Unit:
-    return Unit(members=members, settings={"pair": label, "moved": moved, "role": role})
+def _unit(members: Any, label: str, moved: str, role: str = "pair") -> Task:
+    return Task(members=members, settings={"pair": label, "moved": moved, "role": role})

@@ -143,7 +143,7 @@ def _highest(rows: pl.DataFrame, pair: str) -> str:
 
 def _named(rows: pl.DataFrame) -> pl.DataFrame:
     """Pairs and lines as readers know them; where only the trunk moves it is another pair."""
-    trunk = pl.when(pl.col("moved") == "trunk").then(pl.lit(", trunk only")).otherwise(pl.lit(""))
+    trunk = pl.when(pl.col("moves") == "trunk").then(pl.lit(", trunk only")).otherwise(pl.lit(""))
     line = pl.concat_str(shown_column("a"), pl.lit(" → "), shown_column("b"), trunk).alias("line")
     return rows.with_columns(pl.concat_str(shown_column("pair"), trunk).alias("pair"), line)
 

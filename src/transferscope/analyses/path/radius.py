@@ -28,7 +28,7 @@ def radius_estimates(table: pl.DataFrame, policy: str) -> list[Estimate]:
     points = table.filter(
         (pl.col("level") == "point")
         & (pl.col("role") == "pair")
-        & (pl.col("moved") == "all")
+        & (pl.col("moves") == "all")
         & (pl.col("split") == "test")
         & (pl.col("batch_norm") != OWN_STATISTICS)
         & pl.col("alpha").is_between(0, 1)

@@ -23,7 +23,7 @@ COLUMNS: Mapping[str, Column] = {
     "level": Column(str, "point: one α; barrier: the largest gap over α in [0, 1]"),
     "role": Column(str, "pair; ruler: a pair whose answer is known"),
     "pair": Column(str, "which networks"),
-    "moved": Column(str, "all, or trunk: the head is that of a everywhere, at α = 1 too"),
+    "moves": Column(str, "all, or trunk: the head is that of a everywhere, at α = 1 too"),
     "a": Column(str, "the network at α = 0"),
     "b": Column(str, "the network at α = 1"),
     "seed_a": Column(int, "seed of a", "count"),
@@ -65,7 +65,7 @@ COLUMNS: Mapping[str, Column] = {
     "smallest_gap": Column(float, "smallest gap: a better middle is negative", "nat or 1", "row", _NO_BARRIER),
     "points": Column(int, "values of α in [0, 1] that were evaluated", "count", null=_POINT),
     "equivalent": Column(int, "points of the even grid of the finest spacing", "count", null=_EVEN),
-    "bracket": Column(float, "widest interval beside a maximum of loss or error on a split", "α", null=_EVEN),
+    "search_interval": Column(float, "widest interval beside a maximum of loss or error on a split", "α", null=_EVEN),
     "open": Column(int, "intervals that may hide a higher value, left for want of points", "count", null=_EVEN),
     "recheck_loss": Column(float, "largest difference of a mean loss, bfloat16 to float32", "nat", "row",
                            f"{_FLOAT}, or not finite"),
@@ -144,7 +144,7 @@ def _barriers(path: "LinearPath", split: str, clusters: Any) -> Iterable[dict[st
         "points": sum(inside),
     }
     if (found := path.resolution) is not None:
-        common |= {"equivalent": found.equivalent, "bracket": found.bracket, "open": found.open}
+        common |= {"equivalent": found.equivalent, "search_interval": found.bracket, "open": found.open}
     if path.recheck is not None:
         common |= {"recheck_loss": _finite(path.recheck.loss), "recheck_error": path.recheck.error}
     for quantity in QUANTITIES:

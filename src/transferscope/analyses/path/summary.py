@@ -31,13 +31,13 @@ __all__ = ["QUANTITIES", "Ruler", "ruler_of", "summary_of"]
 _MOVED = {"all": "", "trunk": " (trunk only, head of the first)"}
 _ROLES = {"pair": "", "ruler": "ruler: "}
 _BARRIERS = barrier_quantities(
-    "{role}%s barrier of {pair}{moved} ({split}, {baseline} baseline, {batch_norm})", moved=_MOVED, role=_ROLES
+    "{role}%s barrier of {pair}{moves} ({split}, {baseline} baseline, {batch_norm})", moves=_MOVED, role=_ROLES
 )
 _PER_L2 = {
     of: Quantity(
         f"{of}_barrier_per_l2",
-        of + " barrier per unit of ℓ2 distance of {pair}{moved} ({split}, {baseline} baseline, {batch_norm})",
-        f"{unit} per ℓ2", MAGNITUDE, labels={"moved": _MOVED},
+        of + " barrier per unit of ℓ2 distance of {pair}{moves} ({split}, {baseline} baseline, {batch_norm})",
+        f"{unit} per ℓ2", MAGNITUDE, labels={"moves": _MOVED},
     )
     for of, unit in (("error", "1"), ("loss", "nat"))
 }  # fmt: skip
@@ -83,16 +83,16 @@ def summary_of(table: pl.DataFrame, asked: Sequence[tuple[str, str]], batch_norm
     estimates: list[Estimate] = []
     words: list[str] = []
     verdicts: dict[str, str | None] = {}
-    for pair, moved in asked:
-        rows = found.filter((pl.col("pair") == pair) & (pl.col("moved") == moved) & (pl.col("role") == "pair"))
-        name = f"{pair}{_MOVED[moved]}"
+    for pair, moves in asked:
+        rows = found.filter((pl.col("pair") == pair) & (pl.col("moves") == moves) & (pl.col("role") == "pair"))
+        name = f"{pair}{_MOVED[moves]}"
         if rows.is_empty():
             words.append(f"{name} not measured (diverged, or fewer than two seeds)")
             continue
         flags = _doubt(pair, ruler)
-        own = list(barriers(rows, _BARRIERS, ("linear", "mean"), flags, pair=pair, moved=moved, role="pair"))
+        own = list(barriers(rows, _BARRIERS, ("linear", "mean"), flags, pair=pair, moves=moves, role="pair"))
         judged = deciding(own)
-        estimates += [*own, *_per_l2(rows, pair, moved)]
+        estimates += [*own, *_per_l2(rows, pair, moves)]
         said = height(judged, select(rows).height)
         verdicts[name] = judged.verdict
         words.append(f"{name} {CONNECTED[judged.verdict]}: {said}" if ruler.holds else f"{name} {said}")
@@ -119,7 +119,7 @@ def ruler_of(rows: pl.DataFrame) -> Ruler:
         (POSITIVE, {"stable": CONNECTED["stable"]}, "not shown to be connected"),
         (NEGATIVE, {"unstable": CONNECTED["unstable"]}, "no barrier of 2 points shown"),
     ):
-        known = select(rows.filter((pl.col("pair") == pair) & (pl.col("moved") == "all")))
+        known = select(rows.filter((pl.col("pair") == pair) & (pl.col("moves") == "all")))
         if known.is_empty():
             found.append(None)
             texts.append(f"{pair} not measured")
@@ -139,12 +139,12 @@ def _doubt(pair: str, ruler: Ruler) -> "tuple[Flag, ...]":
 
 
 def _of_ruler(pair: str, rows: pl.DataFrame, flags: "tuple[Flag, ...]" = ()) -> Estimate:
-    at = {"pair": pair, "moved": "all", "role": "ruler", "split": "test", "baseline": "mean"}
+    at = {"pair": pair, "moves": "all", "role": "ruler", "split": "test", "baseline": "mean"}
     return barrier(_BARRIERS["error"], rows, flags, **at, batch_norm=policy(rows))
 
 
-def _per_l2(rows: pl.DataFrame, pair: str, moved: str) -> Iterator[Estimate]:
-    at = {"pair": pair, "moved": moved, "split": "test", "baseline": "mean", "batch_norm": policy(rows)}
+def _per_l2(rows: pl.DataFrame, pair: str, moves: str) -> Iterator[Estimate]:
+    at = {"pair": pair, "moves": moves, "split": "test", "baseline": "mean", "batch_norm": policy(rows)}
     for of, quantity in _PER_L2.items():
         yield over_pairs(quantity, select(rows, quantity=of), "per_l2", _NOT_SCALE_FREE, **at)
 
@@ -160,7 +160,7 @@ def _notes(rows: pl.DataFrame, batch_norm_images: int) -> tuple[str, ...]:
             f"batch-norm statistics recomputed at every point on the same {batch_norm_images} training images "
             "(or all, if fewer), ends included; the ends with their own statistics are listed apart"
         )
-    if "trunk" in set(rows["moved"]):
+    if "trunk" in set(rows["moves"]):
         notes.append("trunk only: the head is that of the first network on the whole line, at the second end too")
     pairs = rows.filter(pl.col("role") == "pair")
     refined = pairs.drop_nulls("equivalent")
@@ -168,9 +168,9 @@ def _notes(rows: pl.DataFrame, batch_norm_images: int) -> tuple[str, ...]:
         notes.append(
             f"α from coarse to fine: {_span(refined, 'points')} points in [0, 1] in place of the "
             f"{_span(refined, 'equivalent')} of an even grid of the finest spacing; maxima located within "
-            f"{max(refined['bracket'].to_list()):.3g}"
+            f"{max(refined['search_interval'].to_list()):.3g}"
         )
-        if left := refined.filter(pl.col("open") > 0).n_unique(("a", "b", "moved")):
+        if left := refined.filter(pl.col("open") > 0).n_unique(("a", "b", "moves")):
             notes.append(f"on {left} paths intervals that may hide a higher value were left for want of points")
     looked = pairs.select(pl.max_horizontal("points", pl.col("equivalent").fill_null(0)).min()).item()
     if looked is not None and looked < _ENOUGH_POINTS:

@@ -9,7 +9,7 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.checkpoints import chosen_epochs, missing_epochs, too_few
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.images import OnImages
@@ -17,8 +17,8 @@ from transferscope.analyses.path_in_training.summary import QUANTITIES, summary
 from transferscope.analyses.path_rows import LINE_COLUMNS, clusters_of, own_row, way_rows
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, finite, tuned_member
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
 from transferscope.study.columns import Column, schema
 
@@ -49,7 +49,7 @@ class PathInTraining(AbstractTuned, OnImages):
             ``start``: the start (P or RI with the run's head) and each epoch.
         variants: whose runs.
         epochs: which kept epochs; the start and the last always among them. None takes all that are kept.
-        most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
+        max_epochs: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
         max_seeds: at most so many seeds of each variant, of which all pairs are measured; None for all.
         points: values of α from 0 to 1, ends included.
         batch_norm: ``recompute`` running statistics at every point, or ``interpolate`` them (which makes artefacts).
@@ -58,7 +58,7 @@ class PathInTraining(AbstractTuned, OnImages):
     lines: tuple[Literal["across", "end", "start"], ...] = Field(default=("across", "end", "start"), min_length=1)
     variants: tuple[Literal["P_T", "RI_T"], ...] = Field(default=("P_T", "RI_T"), min_length=1)
     epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
-    most: int = Field(default=8, ge=3)
+    max_epochs: int = Field(default=8, ge=3)
     max_seeds: int | None = Field(default=4, ge=1)
     points: int = Field(default=9, ge=3)
     batch_norm: Literal["recompute", "interpolate"] = "recompute"
@@ -89,40 +89,40 @@ class PathInTraining(AbstractTuned, OnImages):
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
-    def misfit(self, study: "Study") -> str | None:
+    def check_study(self, study: "Study") -> str | None:
         """Epochs that are asked for and not kept."""
         return missing_epochs(study.training.recipe, self.epochs)
 
-    def inapplicable(self, study: BoundStudy) -> str | None:
+    def skip_reason(self, study: ResolvedStudy) -> str | None:
         """There must be an epoch between the first and the last, and two seeds for lines across."""
         if self.lines == ("across",) and len(study.seeds[: self.max_seeds]) < 2:
             return "a line between two runs needs at least two seeds; lines: [end, start] do with one"
         return too_few(study.settings.training.recipe)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One for each variant: what a checkpoint gives is shared by all lines that it ends."""
         seeds = study.seeds[: self.max_seeds]
-        epochs = chosen_epochs(study.settings.training.recipe, self.epochs, self.most)
+        epochs = chosen_epochs(study.settings.training.recipe, self.epochs, self.max_epochs)
         for variant in self.variants:
             members = tuple(tuned_member(study, variant, seed, evidence) for seed in seeds)
-            yield Unit(members=members, settings={"epochs": list(epochs)})
+            yield Task(members=members, settings={"epochs": list(epochs)})
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every checkpoint, and what lies between the ends of every line."""
-        epochs, runs = len(unit.settings["epochs"]), len(unit.members)
+        epochs, runs = len(task.settings["epochs"]), len(task.members)
         lines = epochs * ("across" in self.lines) * math.comb(runs, 2)
         lines += runs * (epochs - 1) * (("end" in self.lines) + ("start" in self.lines))
         return ((self.points - 2) * lines + 2 * runs * epochs) * self.per_point
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Walk the lines, epoch by epoch."""
         from transferscope.methods.landscape.checkpoint_lines import TrainingLines
         from transferscope.methods.landscape.landscape import Landscape
         from transferscope.methods.landscape.linear_path import alpha_grid
 
-        members = finite(unit, context)
+        members = finite(task, context)
         if not members:
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+            return MeasureResult(pl.DataFrame([], schema=schema(self.columns)))
         starts = {member.label: context.network(member.spec, 0) for member in members}
         anywhere = starts[members[0].label]
         land = Landscape(
@@ -133,18 +133,18 @@ class PathInTraining(AbstractTuned, OnImages):
         lines = TrainingLines(land, alpha_grid(self.points, 0))
         clusters = clusters_of(context, self.limits)
         rows: list[dict[str, Any]] = []
-        epochs: list[int] = unit.settings["epochs"]
+        epochs: list[int] = task.settings["epochs"]
         known = {label: network.state_dict() for label, network in starts.items()}
         for path, facts, family in self._walk(members, epochs, known, lines, context):
             rows += [{**facts, **row} for row in _rows(path, clusters, family)]
         for member in members:
             for epoch in epochs:
                 rows += _own(member, epoch, lines, clusters)
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def _walk(
         self,
-        members: list[Member],
+        members: list[StudyNetwork],
         epochs: list[int],
         starts: "Mapping[str, State]",
         lines: "TrainingLines",
@@ -182,7 +182,7 @@ class PathInTraining(AbstractTuned, OnImages):
         return summary(table, self.batch_norm, self.batch_norm_images, self.points)
 
 
-def _facts(line: str, first: Member, epoch_a: int, second: Member, epoch_b: int) -> dict[str, Any]:
+def _facts(line: str, first: StudyNetwork, epoch_a: int, second: StudyNetwork, epoch_b: int) -> dict[str, Any]:
     name = shown(first.variant)
     return {
         "line": line, "variant": first.variant,
@@ -201,7 +201,9 @@ def _rows(path: "LinearPath", clusters: Mapping[str, Any], family: int) -> Itera
             yield {"split": split, "batch_norm": path.batch_norm, **row}
 
 
-def _own(member: Member, epoch: int, lines: "TrainingLines", clusters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _own(
+    member: StudyNetwork, epoch: int, lines: "TrainingLines", clusters: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
     facts = _facts("end", member, epoch, member, epoch) | {"line": "checkpoint", "pair": shown(member.variant)}
     for split in _SPLITS:
         own = own_row(lines.own((member.label, epoch))[split], clusters[split])

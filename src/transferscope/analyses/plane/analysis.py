@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.images import OnImages
 from transferscope.analyses.plane.summary import QUANTITIES, summary_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import OWN_STATISTICS, RANDOM_DIRECTIONS
 from transferscope.study.columns import Column, schema
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transferscope.methods.landscape import plane as plane_networks
     from transferscope.study.settings import Study
 
-__all__ = ["Plane"]
+__all__ = ["PlaneAnalysis"]
 
 _SPLITS: tuple[Literal["train", "test"], ...] = ("train", "test")
 _NAME = re.compile(r"(RI|P|RI_T|P_T)\[(\d+)\]")
@@ -33,18 +33,18 @@ _NOT_FINITE = "not finite"
 
 
 @final
-class Plane(AbstractTuned, OnImages):
+class PlaneAnalysis(AbstractTuned, OnImages):
     """Loss and error on planes of parameter space, as pictures with the networks marked.
 
     Attributes:
-        through: three networks each, such as ``P[0]``, ``P_T[0]``, ``P_T[1]``; the first is the origin. None takes P
+        via: three networks each, such as ``P[0]``, ``P_T[0]``, ``P_T[1]``; the first is the origin. None takes P
             and two P-T, and two P-T and an RI-T, of the first seeds; with one seed P, P-T and RI-T.
-        around: networks with a plane of two random filter-normalised directions around them. None takes P-T and RI-T
+        center: networks with a plane of two random filter-normalised directions around them. None takes P-T and RI-T
             of the first seed.
         resolution: points a side of the finest grid.
         margin: around three networks on all sides, as a share of the longer of their triangle's width and height.
-        reach: to either side of one network, in units of the directions, which are as long as its weights.
-        one_dimensional: whether random directions leave biases and parameters of norms as they are (``zero``), or
+        extent: to either side of one network, in units of the directions, which are as long as its weights.
+        norm_and_bias: whether random directions leave biases and parameters of norms as they are (``zero``), or
             move each as one filter (``normalise``).
         direction_seed: of random directions; the same for all networks.
         tolerance: finer points are evaluated where interpolation was off by more, in error or in 1 − exp(−loss); 0
@@ -52,12 +52,12 @@ class Plane(AbstractTuned, OnImages):
         batch_norm: ``recompute`` running statistics at every point; ``interpolate`` and ``none`` make artefacts.
     """
 
-    through: tuple[tuple[str, str, str], ...] | None = None
-    around: tuple[str, ...] | None = None
+    via: tuple[tuple[str, str, str], ...] | None = None
+    center: tuple[str, ...] | None = None
     resolution: int = Field(default=17, ge=5, le=65)
     margin: float = Field(default=0.25, ge=0)
-    reach: float = Field(default=1.0, gt=0)
-    one_dimensional: Literal["zero", "normalise"] = "zero"
+    extent: float = Field(default=1.0, gt=0)
+    norm_and_bias: Literal["zero", "normalise"] = "zero"
     direction_seed: int = Field(default=0, ge=0)
     tolerance: float = Field(default=0.02, ge=0)
     batch_norm: Literal["recompute", "interpolate", "none"] = "recompute"
@@ -91,7 +91,7 @@ class Plane(AbstractTuned, OnImages):
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
-    @field_validator("through", "around")
+    @field_validator("via", "center")
     @classmethod
     def _one_spelling(cls, given: Any) -> Any:
         """``P-T[0]``, as reports show it, is ``P_T[0]``: one network, one key."""
@@ -100,22 +100,22 @@ class Plane(AbstractTuned, OnImages):
         return given.replace("-", "_") if isinstance(given, str) else given
 
     @model_validator(mode="after")
-    def _holds_together(self) -> "Plane":
+    def _holds_together(self) -> "PlaneAnalysis":
         if self.resolution % 2 == 0:
             raise ValueError("resolution must be odd, so that grids halve")
-        if not (self.through is None or self.through) and not (self.around is None or self.around):
+        if not (self.via is None or self.via) and not (self.center is None or self.center):
             raise ValueError("through and around are both empty: there is no plane")
-        for name in (*(name for three in self.through or () for name in three), *(self.around or ())):
+        for name in (*(name for three in self.via or () for name in three), *(self.center or ())):
             if _NAME.fullmatch(name) is None:
                 raise ValueError(f"{name!r} is no network: expected RI, P, RI_T or P_T with a seed, such as P_T[0]")
-        for three in self.through or ():
+        for three in self.via or ():
             if len(set(three)) < 3:
                 raise ValueError(f"{', '.join(three)}: a plane needs three different networks")
         return self
 
-    def misfit(self, study: "Study") -> str | None:
+    def check_study(self, study: "Study") -> str | None:
         """A network of a seed that the study does not have."""
-        for name in (*(name for three in self.through or () for name in three), *(self.around or ())):
+        for name in (*(name for three in self.via or () for name in three), *(self.center or ())):
             if _seed(name) not in study.seeds:
                 return f"{name}: the study has the seeds {', '.join(map(str, study.seeds))}"
         return None
@@ -123,32 +123,32 @@ class Plane(AbstractTuned, OnImages):
     def planes(self, seeds: tuple[int, ...]) -> tuple[tuple[str, ...], ...]:
         """The networks of every plane: three, or the one it lies around."""
         first, *others = seeds
-        through: tuple[tuple[str, ...], ...] = (
+        via: tuple[tuple[str, ...], ...] = (
             ((f"P[{first}]", f"P_T[{first}]", f"P_T[{others[0]}]"),
              (f"P_T[{first}]", f"P_T[{others[0]}]", f"RI_T[{first}]"))
             if others
             else ((f"P[{first}]", f"P_T[{first}]", f"RI_T[{first}]"),)
         )  # fmt: skip
-        around = (f"P_T[{first}]", f"RI_T[{first}]") if self.around is None else self.around
-        return (*(through if self.through is None else self.through), *((name,) for name in around))
+        center = (f"P_T[{first}]", f"RI_T[{first}]") if self.center is None else self.center
+        return (*(via if self.via is None else self.via), *((name,) for name in center))
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One per plane."""
         for names in self.planes(study.seeds):
-            yield Unit(members=tuple(tuned_member(study, _variant(name), _seed(name), evidence) for name in names))
+            yield Task(members=tuple(tuned_member(study, _variant(name), _seed(name), evidence) for name in names))
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every point of the finest grid (at most): statistics (about twice a plain pass), training and test images."""
-        return (self.resolution**2 + 2 * len(unit.members)) * self.per_point
+        return (self.resolution**2 + 2 * len(task.members)) * self.per_point
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Evaluate a plane; none with a diverged network."""
-        if any(context.diverged(member.spec) for member in unit.members):
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+        if any(context.diverged(member.spec) for member in task.members):
+            return MeasureResult(pl.DataFrame([], schema=schema(self.columns)))
         from transferscope.methods.landscape.plane import plane_around, plane_through
 
         data = self.data(context)
-        networks = [context.network(member.spec) for member in unit.members]
+        networks = [context.network(member.spec) for member in task.members]
         shared: dict[str, Any] = {
             "evaluation": self.evaluation(context),
             "resolution": self.resolution,
@@ -161,8 +161,8 @@ class Plane(AbstractTuned, OnImages):
                 networks[0],
                 data,
                 seed=self.direction_seed,
-                reach=self.reach,
-                one_dimensional=self.one_dimensional,
+                reach=self.extent,
+                one_dimensional=self.norm_and_bias,
                 **shared,
             )
         rows: list[dict[str, Any]] = []
@@ -170,19 +170,19 @@ class Plane(AbstractTuned, OnImages):
             indices = context.indices(split, self.limits[split])
             groups = context.images().groups
             facts = {
-                "plane": _title(unit.members),
+                "plane": _title(task.members),
                 "kind": "networks" if len(networks) == 3 else RANDOM_DIRECTIONS,
                 "split": split,
                 "examples": len(indices),
                 "cosine": found.cosine,
             }
             clusters = None if groups is None else [groups[index] for index in indices]
-            rows += [{**facts, **row} for row in _rows(found, unit.members, split, clusters)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+            rows += [{**facts, **row} for row in _rows(found, task.members, split, clusters)]
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Errors at the marks, and how the plane was evaluated; a picture decides nothing."""
-        return summary_of(table, self.batch_norm_images, self.tolerance, self.one_dimensional)
+        return summary_of(table, self.batch_norm_images, self.tolerance, self.norm_and_bias)
 
 
 def _variant(name: str) -> str:
@@ -193,13 +193,13 @@ def _seed(name: str) -> int:
     return int(name.split("[")[1].removesuffix("]"))
 
 
-def _title(members: tuple[Member, ...]) -> str:
+def _title(members: tuple[StudyNetwork, ...]) -> str:
     names = [member.label for member in members]
     return ", ".join(names) if len(names) == 3 else f"around {names[0]}"
 
 
 def _rows(
-    plane: "plane_networks.Plane", members: tuple[Member, ...], split: str, clusters: list[Any] | None
+    plane: "plane_networks.Plane", members: tuple[StudyNetwork, ...], split: str, clusters: list[Any] | None
 ) -> Iterable[dict[str, Any]]:  # fmt: skip
     from transferscope.measures.standard_error import standard_error
 

@@ -7,7 +7,7 @@ import polars as pl
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import SHARE
-from transferscope.context.bound import BASELINES
+from transferscope.context.resolved_study import BASELINES
 from transferscope.keys import OWN_STATISTICS, RANDOM_DIRECTIONS
 
 __all__ = ["QUANTITIES", "summary_of"]
@@ -18,14 +18,14 @@ QUANTITIES = (_ERROR, _EVALUATED)
 """Of ``plane``."""
 
 
-def summary_of(table: pl.DataFrame, batch_norm_images: int, tolerance: float, one_dimensional: str) -> Summary:
+def summary_of(table: pl.DataFrame, batch_norm_images: int, tolerance: float, norm_and_bias: str) -> Summary:
     """Errors at the networks, how much was evaluated, and a verdict that claims nothing.
 
     Args:
         table: of ``plane``.
         batch_norm_images: for the note.
         tolerance: for the note.
-        one_dimensional: for the note.
+        norm_and_bias: for the note.
     """
     from transferscope.measures.intervals import Interval
 
@@ -49,7 +49,7 @@ def summary_of(table: pl.DataFrame, batch_norm_images: int, tolerance: float, on
         f"A picture, not a test: test error {'; '.join(words)}. Whether networks are connected is for paths and basins "
         "to decide, with intervals."
     )
-    return Summary(verdict, tuple(estimates), _notes(table, batch_norm_images, tolerance, one_dimensional))
+    return Summary(verdict, tuple(estimates), _notes(table, batch_norm_images, tolerance, norm_and_bias))
 
 
 def _at(mark: dict[str, Any]) -> Estimate:
@@ -66,7 +66,7 @@ def _at(mark: dict[str, Any]) -> Estimate:
     return _ERROR.of(interval, f"batch norm: {mark['batch_norm']}", **at)
 
 
-def _notes(table: pl.DataFrame, batch_norm_images: int, tolerance: float, one_dimensional: str) -> tuple[str, ...]:
+def _notes(table: pl.DataFrame, batch_norm_images: int, tolerance: float, norm_and_bias: str) -> tuple[str, ...]:
     notes = []
     policies = set(table["batch_norm"])
     if policies & {"interpolate", "none"}:
@@ -84,7 +84,7 @@ def _notes(table: pl.DataFrame, batch_norm_images: int, tolerance: float, one_di
     random = table.filter(pl.col("kind") == RANDOM_DIRECTIONS)
     if random.height:
         steep = max(random["cosine"].abs().to_list())
-        policy = "do not move" if one_dimensional == "zero" else "are one filter each"
+        policy = "do not move" if norm_and_bias == "zero" else "are one filter each"
         notes.append(
             f"random directions are normalised filter by filter; biases and parameters of norms {policy}; cosine "
             f"between the two at most {steep:.3f} in size"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, final
 import polars as pl
 from pydantic import Field, field_validator
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import over_seeds_row
@@ -15,8 +15,8 @@ from transferscope.analyses.modules import OnModules
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.bounds import DIFFERENCE, SHARE, Flag
-from transferscope.context.bound import TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import gap_key
 from transferscope.rounding import exact
 from transferscope.specs.network import NetworkSpec
@@ -53,7 +53,7 @@ class Probe(AbstractTuned, OnModules):
         train_images: training images used; None for all.
         penalties: ℓ2 penalties to choose from, on the mean loss.
         max_seeds: at most so many seeds of RI, RI-T and P-T; None for all. P enters once.
-        draws: bootstrap draws of the intervals over examples.
+        n_bootstrap: bootstrap draws of the intervals over examples.
     """
 
     train_images: int | None = Field(default=None, ge=8)
@@ -61,7 +61,7 @@ class Probe(AbstractTuned, OnModules):
         default=(10.0, 1.0, 0.1, 0.01, 0.001, 0.0001, 0.00001), min_length=1
     )
     max_seeds: int | None = Field(default=None, ge=1)
-    draws: int = Field(default=2000, ge=100)
+    n_bootstrap: int = Field(default=2000, ge=100)
 
     name: ClassVar[str] = "probe"
     title: ClassVar[str] = "Linear probes"
@@ -107,38 +107,38 @@ class Probe(AbstractTuned, OnModules):
         # The same grid is the same analysis; the fits follow one another from strong to weak.
         return tuple(sorted(set(value), reverse=True))
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+    def networks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """P-T and RI-T; RI and P need no training."""
         return self._members(study, evidence)[1]
 
-    def _members(self, study: BoundStudy, evidence: Evidence) -> tuple[tuple[Member, ...], list[NetworkSpec]]:
+    def _members(self, study: ResolvedStudy, evidence: Evidence) -> tuple[tuple[StudyNetwork, ...], list[NetworkSpec]]:
         seeds = study.seeds[: self.max_seeds]
         members = [tuned_member(study, "P", seeds[0], evidence)]
         members += [tuned_member(study, variant, seed, evidence) for variant in ("RI", *TRAINED) for seed in seeds]
         return tuple(members), [member.spec for member in members]
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One for each part, with all networks; they share the stored features."""
         from transferscope.networks.features import FEATURES, feature_parts_of
 
         members, _ = self._members(study, evidence)
         places = (*feature_parts_of(study.settings.source.architecture, self.granularity), FEATURES)
         for position, module in enumerate(places):
-            yield Unit(members=members, settings={"module": module, "position": position, "places": len(places)})
+            yield Task(members=members, settings={"module": module, "position": position, "places": len(places)})
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every network sees every image once, for all parts together."""
-        return 3000 * len(unit.members) if unit.settings["position"] == 0 else 0
+        return 3000 * len(task.members) if task.settings["position"] == 0 else 0
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Fit a probe for every network on stored features; run the networks whose features are missing."""
-        module = unit.settings["module"]
-        base: dict[str, Any] = {"module": module, "position": unit.settings["position"], "metric": context.study.metric}
+        module = task.settings["module"]
+        base: dict[str, Any] = {"module": module, "position": task.settings["position"], "metric": context.study.metric}
         labels = context.labels("test")
         rows: list[dict[str, Any]] = []
         logits: dict[str, dict[int, Tensor]] = {}
         values: dict[str, dict[int, float]] = {}
-        for member in unit.members:
+        for member in task.members:
             if context.diverged(member.spec):
                 continue
             row, found = self._probed(member, module, labels, context)
@@ -147,11 +147,11 @@ class Probe(AbstractTuned, OnModules):
                 logits.setdefault(member.variant, {})[member.seed] = found
                 values.setdefault(member.variant, {})[member.seed] = row["value"]
         rows += [{**base, **row} for row in _variants(values)]
-        rows += [{**base, **row} for row in self._gaps(values, logits, labels, unit, context)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        rows += [{**base, **row} for row in self._gaps(values, logits, labels, task, context)]
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def _probed(
-        self, member: Member, module: str, labels: "Tensor", context: "Context"
+        self, member: StudyNetwork, module: str, labels: "Tensor", context: "Context"
     ) -> "tuple[dict[str, Any], Tensor | None]":
         from transferscope.measures.metrics import metric
         from transferscope.methods.similarity.linear_probe import linear_probe
@@ -193,7 +193,7 @@ class Probe(AbstractTuned, OnModules):
         values: Mapping[str, Mapping[int, float]],
         logits: "Mapping[str, Mapping[int, Tensor]]",
         labels: "Tensor",
-        unit: Unit,
+        task: Task,
         context: "Context",
     ) -> Iterable[dict[str, Any]]:
         """The rows of each gap: over seeds, and over examples."""
@@ -212,7 +212,7 @@ class Probe(AbstractTuned, OnModules):
             name = gap_key(better, worse)
             gaps = [values[better][a] - values[worse][b] for a, b in pairs]
             seeds = seeds_interval(gaps, bounds=DIFFERENCE, scale=1.0)
-            confidence = bonferroni_confidence(unit.settings["places"])
+            confidence = bonferroni_confidence(task.settings["places"])
             family = seeds_interval(gaps, confidence, DIFFERENCE, 1.0) if seeds.basis == "seeds" else None
             row = {"level": "gap", "variant": name, **_limits(seeds)}
             if "P" in (better, worse):
@@ -226,8 +226,8 @@ class Probe(AbstractTuned, OnModules):
                 labels,
                 context.study.metric,
                 clusters,
-                self.draws,
-                context.seed("probe", unit.settings["module"], name),
+                self.n_bootstrap,
+                context.seed("probe", task.settings["module"], name),
             )
             yield {"level": "gap", "variant": name, **_limits(examples)}
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 
-from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit, analysis_of
-from transferscope.analyses.distance.analysis import Distance
+from transferscope.analyses.contract import AbstractAnalysis, MeasureResult, Task, analysis_of
+from transferscope.analyses.distance.analysis import DistanceAnalysis
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.finished import finished_table
@@ -17,7 +17,7 @@ from transferscope.analyses.similarity.analysis import Similarity
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import tuned_members
 from transferscope.bounds import DIFFERENCE
-from transferscope.context.bound import BoundStudy
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column, schema
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from transferscope.context.context import Context
     from transferscope.measures.intervals import Interval
 
-__all__ = ["MEASUREMENTS", "Reuse"]
+__all__ = ["MEASUREMENTS", "ReuseAnalysis"]
 
 MEASUREMENTS: Mapping[str, str] = {
     "similarity": "CKA of P-T to P; control: of RI-T to P",
@@ -47,7 +47,7 @@ _TOP = {"similarity": "like P", "probe_gain": "offering more than random feature
 
 
 @final
-class Reuse(AbstractAnalysis, OnModules):
+class ReuseAnalysis(AbstractAnalysis, OnModules):
     """Similarity to P, distance from P, probe gain and transplant gain of every module, in one table.
 
     The head is left out: P's is random. Nothing is measured anew: it reads the tables of ``similarity``, ``distance``
@@ -91,31 +91,31 @@ class Reuse(AbstractAnalysis, OnModules):
     }
     quantities: ClassVar[tuple[Quantity, ...]] = (_LARGEST, _CONTROL, _AGREEMENT)
 
-    def _read(self, study: BoundStudy) -> dict[str, AbstractAnalysis]:
+    def _read(self, study: ResolvedStudy) -> dict[str, AbstractAnalysis]:
         """The analyses whose tables are joined, by name: the study's own where they have this granularity."""
         found: dict[str, AbstractAnalysis] = {}
         for analysis in map(analysis_of, study.settings.analyses):
-            if getattr(analysis, "granularity", None) == self.granularity and analysis.inapplicable(study) is None:
+            if getattr(analysis, "granularity", None) == self.granularity and analysis.skip_reason(study) is None:
                 found.setdefault(analysis.name, analysis)
-        kinds = {"similarity": Similarity, "distance": Distance, "probe": Probe}
+        kinds = {"similarity": Similarity, "distance": DistanceAnalysis, "probe": Probe}
         reads = {name: found.get(name) or kind(granularity=self.granularity) for name, kind in kinds.items()}
         return reads | ({"transplant": found["transplant"]} if "transplant" in found else {})
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+    def needs(self, study: ResolvedStudy) -> Iterable[AbstractAnalysis]:
         """The analyses whose tables it joins."""
         return (LearningRate(), *self._read(study).values())
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+    def networks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """Those of the analyses it reads."""
         return [member.spec for member in tuned_members(study, evidence)]
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: the tables are joined as they are."""
         # Keys of what is read stand for its rows: with the networks they decide them.
         reads = [analysis.key for analysis in self._read(study).values()]
-        yield Unit(members=tuple(tuned_members(study, evidence)), settings={"reads": reads})
+        yield Task(members=tuple(tuned_members(study, evidence)), settings={"reads": reads})
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Join finished tables; no network is run."""
         from transferscope.networks.features import FEATURES
         from transferscope.networks.transplants import parts_of
@@ -144,7 +144,7 @@ class Reuse(AbstractAnalysis, OnModules):
         ]
         rows.sort(key=lambda row: (list(found).index(row["measurement"]), row["position"]))
         table = pl.DataFrame(rows, schema=schema(self.columns))
-        return Measured(table, {"side-by-side.csv": _side_by_side(table)} if rows else {})
+        return MeasureResult(table, {"side-by-side.csv": _side_by_side(table)} if rows else {})
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """The module that stands out by each measurement, and whether the measurements agree."""

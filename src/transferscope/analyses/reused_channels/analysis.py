@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.checkpoints import evenly
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.gallery import Gallery, GalleryGroup, GalleryImage, gallery_files
@@ -15,8 +15,8 @@ from transferscope.analyses.modules import OnModules
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.bounds import DIFFERENCE, SHARE
-from transferscope.context.bound import TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
 from transferscope.study.columns import Column, schema
 
@@ -110,23 +110,23 @@ class ReusedChannels(AbstractTuned, OnModules):
         ),
     )  # fmt: skip
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: all networks share one pass over the images."""
         seeds = study.seeds[: self.max_seeds]
         members = [tuned_member(study, "P", seeds[0], evidence)]
         members += [tuned_member(study, variant, seed, evidence) for variant in (*TRAINED, "RI") for seed in seeds]
-        yield Unit(members=tuple(members))
+        yield Task(members=tuple(members))
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every network sees every image once."""
-        return len(unit.members) * (self.test_images or 1000)
+        return len(task.members) * (self.test_images or 1000)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """One pass over the test images through all networks."""
         from transferscope.methods.similarity.channels import channel_reuse
         from transferscope.networks.architectures import head_name
 
-        start, *others = unit.members
+        start, *others = task.members
         members = {member.label: member for member in others if not context.diverged(member.spec)}
         model = context.network(start.spec)
         batches = context.mixed_batches("test", self.test_images, self.batch_size)
@@ -183,9 +183,11 @@ class ReusedChannels(AbstractTuned, OnModules):
                 groups=tuple(groups),
             )
             files = gallery_files("exemplars", gallery, files)
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)), files)
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)), files)
 
-    def _facts(self, member: Member, module: str, position: int, one: "Reuse", found: "ChannelReuse") -> dict[str, Any]:
+    def _facts(
+        self, member: StudyNetwork, module: str, position: int, one: "Reuse", found: "ChannelReuse"
+    ) -> dict[str, Any]:
         return {
             "variant": member.variant, "seed": member.seed, "network": member.label,
             "module": module, "position": position, "channels": one.channels, "dead": one.dead_a,

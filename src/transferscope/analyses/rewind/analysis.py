@@ -7,7 +7,7 @@ import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from transferscope.analyses.checkpoints import chosen_epochs, missing_epochs, too_few
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.images import OnImages
@@ -16,8 +16,8 @@ from transferscope.analyses.rewind.summary import QUANTITIES, summary_of
 from transferscope.analyses.shuffled_members import blocks_misfit, check_variants, members_of
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.frozen import derive_seed
 from transferscope.keys import NO_BATCH_NORM
 from transferscope.published import published
@@ -52,7 +52,7 @@ class Rewind(AbstractTuned, OnImages, OnModules):
         blocks: sides of blocks in pixels: P-T trained on images shuffled so, beside the plain one, and on whole images
             without augmentation; every one is evaluated on images like those it was trained on.
         granularity: of the modules: ``stage``, ``block`` or ``layer``; the head is one of them.
-        also: beside the initial value, ``random`` values and those at kept ``epochs``.
+        rewind_to: beside the initial value, ``random`` values and those at kept ``epochs``.
         epochs: which kept epochs modules are rewound to; None for at most ``max_epochs`` of them.
         max_epochs: see ``epochs``.
         groups: modules that are put back together, by name. All modules at once are always among them.
@@ -60,7 +60,7 @@ class Rewind(AbstractTuned, OnImages, OnModules):
         margin: largest loss of the metric that counts as nothing.
         test_images: test images it is measured on; None for all.
         batch_norm: ``recompute`` running statistics at every point, or ``none`` to keep the trained network's.
-        draws: bootstrap draws of the interval over examples.
+        n_bootstrap: bootstrap draws of the interval over examples.
         published: bars of the paper's Fig. 5 to be drawn beside those of the study.
         memory: MiB that may be kept of what lies before a module.
         max_seeds: at most so many seeds; None for all.
@@ -68,7 +68,7 @@ class Rewind(AbstractTuned, OnImages, OnModules):
 
     variants: tuple[Literal["P_T", "RI_T"], ...] = Field(default=("P_T", "RI_T"), min_length=1)
     blocks: tuple[int, ...] = ()
-    also: tuple[Literal["random", "epochs"], ...] = ("random",)
+    rewind_to: tuple[Literal["random", "epochs"], ...] = ("random",)
     epochs: tuple[int, ...] | None = None
     max_epochs: int = Field(default=6, ge=3)
     groups: tuple[tuple[str, ...], ...] = ()
@@ -76,7 +76,7 @@ class Rewind(AbstractTuned, OnImages, OnModules):
     margin: float = Field(default=0.005, gt=0)
     test_images: int | None = Field(default=None, ge=2)
     batch_norm: Literal["recompute", "none"] = "recompute"
-    draws: int = Field(default=2000, ge=100)
+    n_bootstrap: int = Field(default=2000, ge=100)
     published: Literal["none", "chexpert"] = "none"
     memory: int = Field(default=1024, ge=0)
     max_seeds: int | None = Field(default=None, ge=1)
@@ -98,9 +98,9 @@ class Rewind(AbstractTuned, OnImages, OnModules):
         "position": Column(int, "depth of the module: 0 is the first; groups come after all", "count", null=_WHOLE),
         "modules": Column(int, "how many were put back", "count"),
         "parameters": Column(int, "of what was put back", "count", null=_PUBLISHED),
-        "to": Column(str, "initial, random or epoch", null=_WHOLE),
+        "target_value": Column(str, "initial, random or epoch", null=_WHOLE),
         "epoch": Column(int, "of the training", "count", null="not rewound to an epoch"),
-        "moved": Column(float, "distance from the final value", "ℓ2", null=_PUBLISHED),
+        "displacement": Column(float, "distance from the final value", "ℓ2", null=_PUBLISHED),
         "batch_norm": Column(str, "recompute, none (the trained network's kept), no batch norm, or own statistics"),
         "split": Column(str, "train or test"),
         "examples": Column(int, "images evaluated", "count", null="published, or diverged"),
@@ -114,11 +114,11 @@ class Rewind(AbstractTuned, OnImages, OnModules):
         "simultaneous_low": Column(float, "as low, for the whole family at once (Bonferroni)", "metric", "row",
                                    _NO_LIMIT),
         "simultaneous_high": Column(float, "as high, for the whole family at once", "metric", "row", _NO_LIMIT),
-        "upper": Column(float, "upper one-sided 95 % limit, for the whole family at once", "metric", "row", _NO_LIMIT),
-        "family": Column(int, "limits that hold at once: modules of a network put back to like values", "count",
+        "upper_one_sided": Column(float, "upper one-sided 95 % limit, for the whole family at once", "metric", "row", _NO_LIMIT),
+        "n_comparisons": Column(int, "limits that hold at once: modules of a network put back to like values", "count",
                          null=_PUBLISHED),
         "n": Column(int, "examples or groups that the limits rest on", "count", null=_PUBLISHED),
-        "judged": Column(str, "kept (upper below the margin), lost (the lower one above it) or undecided", "1", "row",
+        "verdict": Column(str, "kept (upper below the margin), lost (the lower one above it) or undecided", "1", "row",
                          _PUBLISHED),
         "evaluation": Column(str, "what was kept of the network before the module", null=_PUBLISHED),
     }  # fmt: skip
@@ -142,16 +142,19 @@ class Rewind(AbstractTuned, OnImages, OnModules):
     @model_validator(mode="after")
     def _holds_together(self) -> "Rewind":
         check_variants(self.blocks, self.variants)
-        if self.epochs is not None and "epochs" not in self.also:
+        if self.epochs is not None and "epochs" not in self.rewind_to:
             raise ValueError("epochs: also does not name 'epochs'")
         return self
 
-    def misfit(self, study: "Study") -> str | None:
+    def check_study(self, study: "Study") -> str | None:
         """Blocks that do not divide the image, epochs that are not kept, modules that are not there."""
         recipe = study.training.recipe
         if (reason := blocks_misfit(self.blocks, study.target.image_size)) is not None:
             return reason
-        if "epochs" in self.also and (reason := too_few(recipe) or missing_epochs(recipe, self.epochs)) is not None:
+        if (
+            "epochs" in self.rewind_to
+            and (reason := too_few(recipe) or missing_epochs(recipe, self.epochs)) is not None
+        ):
             return reason if reason.startswith("epochs") else f"also: epochs are asked for, but {reason}"
         if self.groups:
             from transferscope.networks.transplants import parts_with_head
@@ -162,44 +165,44 @@ class Rewind(AbstractTuned, OnImages, OnModules):
                 return f"groups: there is no {self.granularity} {', '.join(lost)} (there are {', '.join(known)})"
         return None
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+    def networks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """The trained networks."""
         return [member.spec for member in self._members(study, evidence)]
 
-    def _members(self, study: BoundStudy, evidence: Evidence) -> list[Member]:
+    def _members(self, study: ResolvedStudy, evidence: Evidence) -> list[StudyNetwork]:
         return members_of(study, evidence, self.variants, self.blocks, self.max_seeds)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One for each network, all its modules: they share what is evaluated; and the published bars."""
-        yield from (Unit(members=(member,)) for member in self._members(study, evidence))
+        yield from (Task(members=(member,)) for member in self._members(study, evidence))
         if self.published != "none":
-            yield Unit(members=(), settings={"published": self.published})
+            yield Task(members=(), settings={"published": self.published})
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every module at every value, as if every pass were whole."""
         from transferscope.networks.transplants import parts_of
 
-        if not unit.members:
+        if not task.members:
             return 0
         modules = len(parts_of(study.settings.source.architecture, self.granularity)) + 1
         together = modules + len(self.groups) + 1 + (2 * max(0, modules - 2) if self.cumulative else 0)
-        values = 1 + ("random" in self.also) + len(self._between(study.settings))
+        values = 1 + ("random" in self.rewind_to) + len(self._between(study.settings))
         once = self.per_point
         return once * (2 + together * values)
 
     def _between(self, study: "Study") -> tuple[int, ...]:
         """Kept epochs after the start and before the end."""
-        if "epochs" not in self.also:
+        if "epochs" not in self.rewind_to:
             return ()
         return chosen_epochs(study.training.recipe, self.epochs, self.max_epochs)[1:-1]
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Put every module of one network back to every value."""
         from transferscope.analyses.rewind.rows import rows_of
 
-        if "published" in unit.settings:
-            return Measured(published_rows(unit.settings["published"], schema(self.columns)))
-        (member,) = unit.members
+        if "published" in task.settings:
+            return MeasureResult(published_rows(task.settings["published"], schema(self.columns)))
+        (member,) = task.members
         base: dict[str, Any] = {
             "origin": "study", "network": member.label, "variant": member.variant, "seed": member.seed,
             "metric_name": context.study.metric,
@@ -207,12 +210,12 @@ class Rewind(AbstractTuned, OnImages, OnModules):
         if context.diverged(member.spec):
             lost = {"level": "final", "modules": 0, "batch_norm": self.batch_norm}
             rows = [{**base, **lost, "split": split} for split in _SPLITS]
-            return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+            return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
         found = self._rewound(member, context)
-        rows = [{**base, **row} for row in rows_of(found, self.limits, context, self.margin, self.draws)]
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        rows = [{**base, **row} for row in rows_of(found, self.limits, context, self.margin, self.n_bootstrap)]
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
-    def _rewound(self, member: Member, context: "Context") -> "Rewinding":
+    def _rewound(self, member: StudyNetwork, context: "Context") -> "Rewinding":
         from transferscope.methods.modules.rewind import ModuleSelection, rewind
         from transferscope.networks.architectures import head_name
 
@@ -222,7 +225,7 @@ class Rewind(AbstractTuned, OnImages, OnModules):
         ablation = context.data_of(spec).ablation
         between = self._between(context.study.settings)
         random: nn.Module | None = None
-        if "random" in self.also:
+        if "random" in self.rewind_to:
             seed = derive_seed(member.seed, "rewind") if member.variant.startswith("RI") else member.seed
             random = context.network(context.study.untrained("RI", seed))
         return rewind(
@@ -268,5 +271,5 @@ def published_rows(domain: str, columns: Mapping[str, pl.DataType]) -> pl.DataFr
             continue
         place = places.setdefault(item["module"], len(places))
         rows.append({**facts, "level": "module", "module": item["module"], "position": place, "modules": 1,
-                     "to": "initial", "drop": finals[network] - item["auc"]})  # fmt: skip
+                     "target_value": "initial", "drop": finals[network] - item["auc"]})  # fmt: skip
     return pl.DataFrame(rows, schema=columns)

@@ -43,7 +43,7 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     own, paper = (test.filter((pl.col("origin") == "study") == mine) for mine in (True, False))
     found = []
     for to, words in _VALUES.items():
-        rows = own.filter(pl.col("to") == to)
+        rows = own.filter(pl.col("target_value") == to)
         if rows.is_empty():
             continue
         behind = paper if to == "initial" else paper.clear()
@@ -51,7 +51,7 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
         groups = rows.filter(pl.col("level") == "group")
         if groups["module"].n_unique() > 1:
             found.append(_groups(groups, own, to, metric))
-    epochs = own.filter((pl.col("to") == "epoch") & (pl.col("level") == "module"))
+    epochs = own.filter((pl.col("target_value") == "epoch") & (pl.col("level") == "module"))
     if not epochs.is_empty():
         found.append(_epochs(own, epochs, metric))
     return tuple(found)
@@ -148,7 +148,7 @@ def _panel(
     axis, number = metric_axis(metric, "test")
     text = hover(pl.col("network"), " ", pl.col("module"), ": ", pl.col("metric").round(4), ", drop ",
                  pl.col("drop").round(4), " (", pl.col("low").round(4), " to ", pl.col("high").round(4), "), ",
-                 pl.col("judged"))  # fmt: skip
+                 pl.col("verdict"))  # fmt: skip
     data = rows.filter(pl.col("module").is_in(kept)).select(
         "shown", "metric", pl.col("module").replace_strict(names),
         (pl.col("metric") + pl.col("drop") - pl.col("high")).alias("bottom"),
@@ -205,7 +205,7 @@ def _groups(rows: pl.DataFrame, own: pl.DataFrame, to: str, metric: str) -> Figu
 
 def _epochs(own: pl.DataFrame, epochs: pl.DataFrame, metric: str) -> Figure:
     """Module by epoch, one panel for each variant, mean over seeds; the initial value is epoch 0."""
-    start = own.filter((pl.col("to") == "initial") & (pl.col("level") == "module")).with_columns(
+    start = own.filter((pl.col("target_value") == "initial") & (pl.col("level") == "module")).with_columns(
         pl.lit(0, pl.Int64).alias("epoch")
     )
     rows = pl.concat([start, epochs])

@@ -46,8 +46,8 @@ def rows_of(
             alone = item.name in item.modules
             row = {
                 "level": "module" if alone else "group", "module": item.name, "position": order[item.name],
-                "modules": len(item.modules), "parameters": item.parameters, "to": item.to, "epoch": item.epoch,
-                "moved": item.distance, "batch_norm": found.batch_norm, "split": split, "evaluation": item.evaluation,
+                "modules": len(item.modules), "parameters": item.parameters, "target_value": item.to, "epoch": item.epoch,
+                "displacement": item.distance, "batch_norm": found.batch_norm, "split": split, "evaluation": item.evaluation,
                 "loss_rise": _finite(float(point.losses.mean()) - float(final.losses.mean())),
             }  # fmt: skip
             family = singles if alone else 1
@@ -64,8 +64,8 @@ def _limits(
     )
     return {
         "drop": single.value, "low": single.low, "high": single.high, "simultaneous_low": together.low,
-        "simultaneous_high": together.high, "upper": sided.high, "family": family, "n": single.n,
-        "judged": noninferior(sided, margin).verdict,
+        "simultaneous_high": together.high, "upper_one_sided": sided.high, "n_comparisons": family, "n": single.n,
+        "verdict": noninferior(sided, margin).verdict,
     }  # fmt: skip
 
 

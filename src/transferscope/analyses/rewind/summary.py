@@ -19,15 +19,21 @@ __all__ = ["QUANTITIES", "drops", "summary_of"]
 _SEEDS = 3  # fewer give no interval over seeds
 _VALUES = {"initial": "its initial value", "random": "a random value"}
 _DROP = Quantity(
-    "drop", "{module}, {variant}, put back to {to}: drop ({split})", "metric", DIFFERENCE, labels={"to": _VALUES}
+    "drop",
+    "{module}, {variant}, put back to {target_value}: drop ({split})",
+    "metric",
+    DIFFERENCE,
+    labels={"target_value": _VALUES},
 )
-_OVER_MODULES = "mean drop over modules, put back to {to} ({split})"
-_MEAN = Quantity("mean_drop", "{variant}: " + _OVER_MODULES, "metric", DIFFERENCE, labels={"to": _VALUES})
+_OVER_MODULES = "mean drop over modules, put back to {target_value} ({split})"
+_MEAN = Quantity("mean_drop", "{variant}: " + _OVER_MODULES, "metric", DIFFERENCE, labels={"target_value": _VALUES})
 # Each drop lies in [−1, 1].
-_GAP = Quantity("mean_drop_gap", "{variant} − {rival}: " + _OVER_MODULES, "metric", (-2.0, 2.0), labels={"to": _VALUES})
+_GAP = Quantity(
+    "mean_drop_gap", "{variant} − {rival}: " + _OVER_MODULES, "metric", (-2.0, 2.0), labels={"target_value": _VALUES}
+)
 
 QUANTITIES: tuple[Quantity, ...] = (_DROP, _MEAN, _GAP)
-"""Of ``rewind``: a drop at its variant, module and the value ``to`` which it goes back, with the verdict; means over
+"""Of ``rewind``: a drop at its variant, module and the value it goes back to (``target_value``), with the verdict; means over
 modules at their variants."""
 
 
@@ -51,7 +57,12 @@ def drops(rows: pl.DataFrame, margin: float) -> list[Estimate]:
     for module in modules:
         of = rows.filter(pl.col("module") == module)
         first = of.row(0, named=True)
-        at: dict[str, Any] = {"variant": first["variant"], "module": module, "to": first["to"], "split": "test"}
+        at: dict[str, Any] = {
+            "variant": first["variant"],
+            "module": module,
+            "target_value": first["target_value"],
+            "split": "test",
+        }
         # A network's final and rewound metric are one pair: the interval is that of their differences.
         values: Any = units(of, "drop")
         interval, together, sided = (
@@ -64,7 +75,7 @@ def drops(rows: pl.DataFrame, margin: float) -> list[Estimate]:
                 interval, simultaneous=together, n_comparisons=len(modules), verdict=verdict, **at
             )  # fmt: skip
         else:
-            judged = of["judged"].unique().to_list()
+            judged = of["verdict"].unique().to_list()
             verdict = judged[0] if len(judged) == 1 else "undecided"
             flags = [flag for flag in interval.flags if flag != "clipped"]
             item = _DROP.at_row(
@@ -100,20 +111,20 @@ def summary_of(table: pl.DataFrame, margin: float) -> Summary:
     """
     own = table.filter(pl.col("origin") == "study")
     test = own.filter((pl.col("split") == "test") & pl.col("drop").is_not_null())
-    singles = test.filter((pl.col("level") == "module") & pl.col("to").is_in(list(_VALUES)))
+    singles = test.filter((pl.col("level") == "module") & pl.col("target_value").is_in(list(_VALUES)))
     if singles.is_empty():
         return Summary("Undecided: no network was measured.", notes=tuple(_notes(own, margin)))
     said: list[str] = []
     estimates: list[Estimate] = []
     for to in _VALUES:
-        rows = singles.filter(pl.col("to") == to)
+        rows = singles.filter(pl.col("target_value") == to)
         for variant in rows["variant"].unique(maintain_order=True):
             of = rows.filter(pl.col("variant") == variant)
             found = drops(of, margin)
             said.append(_said(shown(variant), to, found, of))
             estimates += found
             groups = test.filter(
-                (pl.col("level") == "group") & (pl.col("to") == to) & (pl.col("variant") == variant)
+                (pl.col("level") == "group") & (pl.col("target_value") == to) & (pl.col("variant") == variant)
             ).sort("position")
             for _, part in groups.group_by("module", maintain_order=True):
                 estimates += drops(part, margin)
@@ -165,13 +176,13 @@ def _means(rows: pl.DataFrame, to: str) -> Iterator[Estimate]:
         str(variant): units(of, "drop") for (variant,), of in rows.group_by("variant", maintain_order=True)
     }
     for variant, values in means.items():
-        yield _MEAN.of(over_seeds(values, bounds=DIFFERENCE, scale=1.0), variant=variant, to=to, split="test")
+        yield _MEAN.of(over_seeds(values, bounds=DIFFERENCE, scale=1.0), variant=variant, target_value=to, split="test")
     ours = means.get("P_T", {})
     for rival, values in means.items():
         common = {unit: ours[unit] - values[unit] for unit in ours if unit in values}
         if rival != "P_T" and common:
             gap = over_seeds(common, bounds=_GAP.bounds, scale=2.0)
-            yield _GAP.of(gap, variant="P_T", rival=rival, to=to, split="test")
+            yield _GAP.of(gap, variant="P_T", rival=rival, target_value=to, split="test")
 
 
 def _diverged(table: pl.DataFrame) -> pl.DataFrame:

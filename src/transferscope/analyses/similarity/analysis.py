@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated, spoken
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.modules import OnModules
@@ -14,7 +14,7 @@ from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
 from transferscope.bounds import DIFFERENCE
-from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
+from transferscope.context.resolved_study import BASELINES, TRAINED, ResolvedStudy
 from transferscope.keys import shown
 from transferscope.study.columns import Column, schema
 
@@ -58,19 +58,19 @@ class Similarity(AbstractTuned, OnModules):
         test_images: test images used; None for all.
         batch_size: images per Gram matrix; a last batch shorter than the others is weighted by its images.
         max_seeds: at most so many seeds of RI-T and P-T; None for all. RI and P enter once.
-        kind: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, as wide as the median
+        estimator: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, as wide as the median
             distance of a batch).
-        maps: feature maps ``flattened``, or ``pooled`` over positions.
-        agreement: also mean squared CCA, orthogonal Procrustes and RSA of like modules, on pooled features of all
+        pooling: feature maps ``flattened``, or ``pooled`` over positions.
+        extra_measures: also mean squared CCA, orthogonal Procrustes and RSA of like modules, on pooled features of all
             images at once.
     """
 
     test_images: int | None = Field(default=1024, ge=8)
     batch_size: int = Field(default=128, ge=4)
     max_seeds: int | None = Field(default=4, ge=1)
-    kind: Literal["unbiased", "biased", "rbf"] = "unbiased"
-    maps: Literal["flattened", "pooled"] = "flattened"
-    agreement: bool = False
+    estimator: Literal["unbiased", "biased", "rbf"] = "unbiased"
+    pooling: Literal["flattened", "pooled"] = "flattened"
+    extra_measures: bool = False
 
     name: ClassVar[str] = "similarity"
     title: ClassVar[str] = "Feature similarity"
@@ -92,13 +92,13 @@ class Similarity(AbstractTuned, OnModules):
         "position_b": Column(int, "depth of the module", "count"),
         "cka": Column(
             float,
-            "CKA, at most 1; unbiased unless kind says biased, so small negative values occur",
+            "CKA, at most 1; unbiased unless estimator says biased, so small negative values occur",
             "1",
             "test",
             "features without variation",
         ),
-        "kind": Column(str, "unbiased or biased (linear kernel), or rbf"),
-        "maps": Column(str, "flattened, or pooled over positions"),
+        "estimator": Column(str, "unbiased or biased (linear kernel), or rbf"),
+        "pooling": Column(str, "flattened, or pooled over positions"),
         "cca": Column(
             float,
             "mean squared canonical correlation of pooled features",
@@ -131,31 +131,31 @@ class Similarity(AbstractTuned, OnModules):
     }
     quantities: ClassVar[tuple[Quantity, ...]] = (_CKA, *_GAPS, _AGREEMENT)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: all networks share one pass over the images."""
         seeds = study.seeds[: self.max_seeds]
         members = [tuned_member(study, variant, seeds[0], evidence) for variant in ("RI", "P")]
         members += [tuned_member(study, variant, seed, evidence) for variant in TRAINED for seed in seeds]
-        yield Unit(members=tuple(members))
+        yield Task(members=tuple(members))
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every network sees every image once."""
-        return len(unit.members) * (self.test_images or 1000)
+        return len(task.members) * (self.test_images or 1000)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """One pass over the test images through all networks."""
         from transferscope.methods.evaluation import Execution
         from transferscope.methods.similarity.cka import CkaEstimator, cka_networks
         from transferscope.methods.similarity.pooled_features import PooledFeatures
 
-        features = PooledFeatures() if self.agreement else None
-        members = {member.label: member for member in unit.members if not context.diverged(member.spec)}
+        features = PooledFeatures() if self.extra_measures else None
+        members = {member.label: member for member in task.members if not context.diverged(member.spec)}
         result = cka_networks(
             {label: context.network(member.spec) for label, member in members.items()},
             context.mixed_batches("test", self.test_images, self.batch_size),
             granularity=self.granularity,
             execution=Execution(device=context.device, memory_format=context.memory_format),
-            estimator=CkaEstimator(kind=self.kind, maps=self.maps),
+            estimator=CkaEstimator(kind=self.estimator, maps=self.pooling),
             on_features=None if features is None else features.take,
         )
         checks = {} if features is None else features.compared()
@@ -179,14 +179,14 @@ class Similarity(AbstractTuned, OnModules):
                     "module_b": module_b,
                     "position_b": position[b.label][module_b],
                     "cka": row["cka"],
-                    "kind": self.kind,
-                    "maps": self.maps,
+                    "estimator": self.estimator,
+                    "pooling": self.pooling,
                     **(checks.get((a.label, b.label, module_a), {}) if module_a == module_b else {}),
                     "examples": result.examples,
                     "batch": result.batch_size,
                 }
             )
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Mean CKA of like modules, for each kind of pair."""
@@ -199,7 +199,7 @@ class Similarity(AbstractTuned, OnModules):
         ]
         agreed, agreed_notes = _agreement(pairs)
         notes = (
-            f"{_ESTIMATES[table['kind'][0]]} over batches of {table['batch'][0]}; CKA ignores rotations, scales "
+            f"{_ESTIMATES[table['estimator'][0]]} over batches of {table['batch'][0]}; CKA ignores rotations, scales "
             "and offsets of features, so equal CKA does not mean equal features",
             "P and RI are one network each: their pairs count by the seed of the other",
         )

@@ -66,8 +66,8 @@ chart = charted(figures)
 def _measured(table: pl.DataFrame) -> str:
     """The measure in words, as the table says."""
     kernel = {"unbiased": "Linear CKA (unbiased, minibatch)", "biased": "Linear CKA (biased, minibatch)",
-              "rbf": "RBF CKA (unbiased, minibatch)"}[table["kind"][0]]  # fmt: skip
-    return kernel if table["maps"][0] == "flattened" else f"{kernel}, maps pooled,"
+              "rbf": "RBF CKA (unbiased, minibatch)"}[table["estimator"][0]]  # fmt: skip
+    return kernel if table["pooling"][0] == "flattened" else f"{kernel}, maps pooled,"
 
 
 def _by_pair(table: pl.DataFrame) -> pl.DataFrame:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field, field_validator
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Contrast, Estimate, Quantity, estimated, in_turn
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.modules import OnModules
 from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import SIDES, AbstractTuned, tuned_member
-from transferscope.context.bound import BASELINES, TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import BASELINES, TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
 from transferscope.study.columns import Column, schema
 
@@ -42,8 +42,8 @@ class SimilarityBySize(AbstractTuned, OnModules):
         fractions: shares of the study's training images; the whole is always among them.
         equal: train for equal ``updates`` (smaller parts are seen more often), or equal ``epochs`` (cheaper; small
             parts then also mean less training).
-        kind: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, median heuristic).
-        maps: feature maps ``flattened``, or ``pooled`` over positions.
+        estimator: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, median heuristic).
+        pooling: feature maps ``flattened``, or ``pooled`` over positions.
         test_images: test images used; None for all.
         batch_size: images per Gram matrix.
         max_seeds: at most so many seeds of RI-T and P-T; None for all.
@@ -52,8 +52,8 @@ class SimilarityBySize(AbstractTuned, OnModules):
 
     fractions: tuple[float, ...] = Field(default=(0.1, 0.3, 1.0), min_length=1)
     equal: Literal["updates", "epochs"] = "updates"
-    kind: Literal["unbiased", "biased", "rbf"] = "unbiased"
-    maps: Literal["flattened", "pooled"] = "flattened"
+    estimator: Literal["unbiased", "biased", "rbf"] = "unbiased"
+    pooling: Literal["flattened", "pooled"] = "flattened"
     test_images: int | None = Field(default=512, ge=8)
     batch_size: int = Field(default=64, ge=4)
     max_seeds: int | None = Field(default=3, ge=1)
@@ -75,8 +75,8 @@ class SimilarityBySize(AbstractTuned, OnModules):
         "variant_a": Column(str, "its variant; P is not trained and the same at every size"),
         "cka": Column(float, "CKA, at most 1; unbiased, so small negative values occur", "1", "test",
                       "features without variation"),
-        "kind": Column(str, "unbiased or biased (linear kernel), or rbf"),
-        "maps": Column(str, "flattened, or pooled over positions"),
+        "estimator": Column(str, "unbiased or biased (linear kernel), or rbf"),
+        "pooling": Column(str, "flattened, or pooled over positions"),
         "examples": Column(int, "test images used", "count"),
         "batch": Column(int, "images per Gram matrix", "count"),
     }  # fmt: skip
@@ -89,15 +89,15 @@ class SimilarityBySize(AbstractTuned, OnModules):
             raise ValueError("fractions are different shares above 0 and up to 1")
         return tuple(sorted({*value, 1.0}))
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One per size: its networks, with P."""
         seeds = study.seeds[: self.max_seeds]
         for share in self.fractions:
             members = [tuned_member(study, variant, seeds[0], evidence) for variant in BASELINES]
             members += [self._member(study, variant, seed, share, evidence) for variant in TRAINED for seed in seeds]
-            yield Unit(members=tuple(members), settings={"fraction": share})
+            yield Task(members=tuple(members), settings={"fraction": share})
 
-    def _member(self, study: BoundStudy, variant: str, seed: int, share: float, evidence: Evidence) -> Member:
+    def _member(self, study: ResolvedStudy, variant: str, seed: int, share: float, evidence: Evidence) -> StudyNetwork:
         member = tuned_member(study, variant, seed, evidence)
         if share == 1:
             return member
@@ -111,41 +111,41 @@ class SimilarityBySize(AbstractTuned, OnModules):
         data = study.data.model_copy(update={"fraction": share * study.data.fraction, "subset_seed": drawn})
         # Not P-T itself: a name of its own, in which its progress is shown too.
         spec = member.spec.model_copy(update={"data": data, "recipe": recipe})
-        return Member(variant=f"{variant}_{share:g}", seed=seed, spec=spec)
+        return StudyNetwork(variant=f"{variant}_{share:g}", seed=seed, spec=spec)
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every network sees every image once."""
-        return len(unit.members) * (self.test_images or 1000)
+        return len(task.members) * (self.test_images or 1000)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """One pass of each network over the test images."""
         from transferscope.methods.similarity.cka_states import cka_states
 
-        suffix = f"_{unit.settings['fraction']:g}"
+        suffix = f"_{task.settings['fraction']:g}"
         roles = (
-            Member(variant=member.variant.removesuffix(suffix), seed=member.seed, spec=member.spec)
-            for member in unit.members
+            StudyNetwork(variant=member.variant.removesuffix(suffix), seed=member.seed, spec=member.spec)
+            for member in task.members
             if not context.diverged(member.spec)
         )
         members = {member.label: member for member in roles}
         trained = [member.spec for member in members.values() if member.spec.trained]
         if not trained:
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+            return MeasureResult(pl.DataFrame([], schema=schema(self.columns)))
         found = cka_states(
             {label: partial(context.network, member.spec) for label, member in members.items()},
             context.mixed_batches("test", self.test_images, self.batch_size),
             granularity=self.granularity,
             device=context.device,
             memory_format=context.memory_format,
-            kind=self.kind,
-            maps=self.maps,
+            kind=self.estimator,
+            maps=self.pooling,
             memory=self.memory * 2**20,
         )
         spec = trained[0]
         assert spec.recipe is not None
         facts = {
-            "fraction": unit.settings["fraction"], "images": len(context.splits(spec.data)["train"]),
-            "epochs": spec.recipe.epochs, "kind": self.kind, "maps": self.maps,
+            "fraction": task.settings["fraction"], "images": len(context.splits(spec.data)["train"]),
+            "epochs": spec.recipe.epochs, "estimator": self.estimator, "pooling": self.pooling,
             "examples": found.examples, "batch": found.batch_size,
         }  # fmt: skip
         place = {label: index for index, label in enumerate(found.labels)}
@@ -160,7 +160,7 @@ class SimilarityBySize(AbstractTuned, OnModules):
                     "b": second.label, "variant_b": second.variant, "seed_b": second.seed,
                     "cka": None if found.null[position, i, j] else float(found.values[position, i, j]),
                 })  # fmt: skip
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Mean CKA of like modules by size, and its change from the smallest to the whole."""
@@ -181,7 +181,7 @@ class SimilarityBySize(AbstractTuned, OnModules):
         estimates = (*means, *changes)
         equal = f"equal {self.equal}" + ("" if self.equal == "updates" else ": smaller sets also mean fewer updates")
         notes = (
-            f"{table['kind'][0]} CKA, maps {table['maps'][0]}, {table['examples'][0]} test images; {equal}; the rate "
+            f"{table['estimator'][0]} CKA, maps {table['pooling'][0]}, {table['examples'][0]} test images; {equal}; the rate "
             "is the one chosen on all training images",
             "the parts of one seed are nested; each seed draws its own",
             *left_out,
@@ -211,7 +211,7 @@ def _verdict(change: Estimate | None) -> str:
     return f"; undecided whether RI-T comes nearer to P with more data {limits}"
 
 
-def _compared(members: list[Member]) -> Iterator[tuple[Member, Member]]:
+def _compared(members: list[StudyNetwork]) -> Iterator[tuple[StudyNetwork, StudyNetwork]]:
     """Like variants with each other, P with all that are trained, RI with RI-T and P-T, and equal seeds across."""
     for index, first in enumerate(members):
         for second in members[index + 1 :]:

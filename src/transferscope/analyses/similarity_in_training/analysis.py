@@ -8,14 +8,14 @@ import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.checkpoints import chosen_epochs, evenly, missing_epochs, too_few
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Estimate, Quantity, estimated, in_turn, over_seeds, units
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.modules import OnModules
 from transferscope.analyses.pairs import with_variation
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, finite, tuned_member
-from transferscope.context.bound import TRAINED, BoundStudy
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
 from transferscope.study.columns import Column, schema
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ class SimilarityInTraining(AbstractTuned, OnModules):
 
     Attributes:
         epochs: which kept epochs; the start and the last always among them. None takes all that are kept.
-        most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
-        kind: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, median heuristic).
-        maps: feature maps ``flattened``, or ``pooled`` over positions.
+        max_epochs: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
+        estimator: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, median heuristic).
+        pooling: feature maps ``flattened``, or ``pooled`` over positions.
         test_images: test images used; None for all.
         batch_size: images per Gram matrix.
         max_seeds: at most so many seeds of RI-T and P-T; None for all.
@@ -62,9 +62,9 @@ class SimilarityInTraining(AbstractTuned, OnModules):
     """
 
     epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
-    most: int = Field(default=10, ge=3)
-    kind: Literal["unbiased", "biased", "rbf"] = "unbiased"
-    maps: Literal["flattened", "pooled"] = "flattened"
+    max_epochs: int = Field(default=10, ge=3)
+    estimator: Literal["unbiased", "biased", "rbf"] = "unbiased"
+    pooling: Literal["flattened", "pooled"] = "flattened"
     test_images: int | None = Field(default=512, ge=8)
     batch_size: int = Field(default=64, ge=4)
     max_seeds: int | None = Field(default=2, ge=1)
@@ -88,48 +88,48 @@ class SimilarityInTraining(AbstractTuned, OnModules):
         "epoch_b": Column(int, "passes over the training images", "count"),
         "cka": Column(float, "CKA, at most 1; unbiased, so small negative values occur", "1", "test",
                       "features without variation"),
-        "kind": Column(str, "unbiased or biased (linear kernel), or rbf"),
-        "maps": Column(str, "flattened, or pooled over positions"),
+        "estimator": Column(str, "unbiased or biased (linear kernel), or rbf"),
+        "pooling": Column(str, "flattened, or pooled over positions"),
         "examples": Column(int, "images used", "count"),
         "batch": Column(int, "images per Gram matrix", "count"),
     }  # fmt: skip
     quantities: ClassVar[tuple[Quantity, ...]] = (_CKA, _SETTLED)
 
-    def misfit(self, study: "Study") -> str | None:
+    def check_study(self, study: "Study") -> str | None:
         """Epochs that are asked for and not kept."""
         return missing_epochs(study.training.recipe, self.epochs)
 
-    def inapplicable(self, study: BoundStudy) -> str | None:
+    def skip_reason(self, study: ResolvedStudy) -> str | None:
         """There must be an epoch between the first and the last."""
         return too_few(study.settings.training.recipe)
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: every checkpoint is read once."""
         seeds = study.seeds[: self.max_seeds]
         members = tuple(tuned_member(study, variant, seed, evidence) for variant in TRAINED for seed in seeds)
-        epochs = chosen_epochs(study.settings.training.recipe, self.epochs, self.most)
-        yield Unit(members=members, settings={"epochs": list(epochs)})
+        epochs = chosen_epochs(study.settings.training.recipe, self.epochs, self.max_epochs)
+        yield Task(members=members, settings={"epochs": list(epochs)})
 
-    def images(self, unit: Unit, study: BoundStudy) -> int:
+    def forward_passes(self, task: Task, study: ResolvedStudy) -> int:
         """Every network sees every image at every epoch."""
-        return len(unit.members) * len(unit.settings["epochs"]) * (self.test_images or 1000)
+        return len(task.members) * len(task.settings["epochs"]) * (self.test_images or 1000)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """One pass of each checkpoint over the test images."""
         from transferscope.methods.similarity.cka_states import cka_states
 
-        members = finite(unit, context)
-        states = {f"{member.label}@{epoch}": (member, epoch) for member in members for epoch in unit.settings["epochs"]}
+        members = finite(task, context)
+        states = {f"{member.label}@{epoch}": (member, epoch) for member in members for epoch in task.settings["epochs"]}
         if not states:
-            return Measured(pl.DataFrame([], schema=schema(self.columns)))
+            return MeasureResult(pl.DataFrame([], schema=schema(self.columns)))
         found = cka_states(
             {label: partial(context.network, member.spec, epoch) for label, (member, epoch) in states.items()},
             context.mixed_batches("test", self.test_images, self.batch_size),
             granularity=self.granularity,
             device=context.device,
             memory_format=context.memory_format,
-            kind=self.kind,
-            maps=self.maps,
+            kind=self.estimator,
+            maps=self.pooling,
             memory=self.memory * 2**20,
         )
         rows: list[dict[str, Any]] = []
@@ -142,10 +142,10 @@ class SimilarityInTraining(AbstractTuned, OnModules):
                         "a": a.label, "variant_a": a.variant, "seed_a": a.seed, "epoch_a": epoch_a,
                         "b": b.label, "variant_b": b.variant, "seed_b": b.seed, "epoch_b": epoch_b,
                         "cka": None if found.null[position, i, j] else float(found.values[position, i, j]),
-                        "kind": self.kind, "maps": self.maps,
+                        "estimator": self.estimator, "pooling": self.pooling,
                         "examples": found.examples, "batch": found.batch_size,
                     })  # fmt: skip
-        return Measured(pl.DataFrame(rows, schema=schema(self.columns)))
+        return MeasureResult(pl.DataFrame(rows, schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Mean CKA to P, to the own end, and between seeds, at a few epochs; when P-T settles."""
@@ -161,7 +161,7 @@ class SimilarityInTraining(AbstractTuned, OnModules):
         estimates = (*means, *_settled(rows, epochs))
         listed = " → ".join(map(str, said))
         notes = (
-            f"{table['kind'][0]} CKA, maps {table['maps'][0]}, {table['examples'][0]} test images in batches of "
+            f"{table['estimator'][0]} CKA, maps {table['pooling'][0]}, {table['examples'][0]} test images in batches of "
             f"{table['batch'][0]}",
             f"epochs looked at: {', '.join(map(str, epochs))}; the rates are those chosen for the end of training",
             *left_out,

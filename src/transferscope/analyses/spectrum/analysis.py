@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import Measured, Unit
+from transferscope.analyses.contract import MeasureResult, Task
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.spectrum.rows import CONTROLS, Key, Told, circular_rows, operator_rows
 from transferscope.analyses.spectrum.summary import QUANTITIES, estimates, notes, verdict
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import AbstractTuned, tuned_member
-from transferscope.context.bound import TRAINED, BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import TRAINED, ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column, schema
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from transferscope.methods.spectra import Indivisible, OperatorSpectrum
     from transferscope.networks.operators import Operator
 
-__all__ = ["Spectrum"]
+__all__ = ["SpectrumAnalysis"]
 
 _CURVE_POINTS = 48
 _HEAD = "(head)"
 
 
 @final
-class Spectrum(AbstractTuned):
+class SpectrumAnalysis(AbstractTuned):
     """All singular values of every convolution, linear layer, embedding and attention projection, at its map size.
 
     Convolutions are taken on periodic maps (circular approximation); how far that is from zero padding is measured on
@@ -106,11 +106,11 @@ class Spectrum(AbstractTuned):
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+    def networks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """P-T and RI-T, and their controls; RI and P need no training."""
         return [member.spec for member in self._members(study, evidence)]
 
-    def _members(self, study: BoundStudy, evidence: Evidence) -> tuple[Member, ...]:
+    def _members(self, study: ResolvedStudy, evidence: Evidence) -> tuple[StudyNetwork, ...]:
         seeds = study.seeds[: self.max_seeds]
         members = [
             tuned_member(study, variant, seed, evidence) for variant in ("RI", "P", *TRAINED) for seed in seeds
@@ -121,26 +121,26 @@ class Spectrum(AbstractTuned):
             ]  # fmt: skip
         return tuple(members)
 
-    def _controlled(self, study: BoundStudy) -> bool:
+    def _controlled(self, study: ResolvedStudy) -> bool:
         return self.control and study.settings.training.recipe.weight_decay > 0
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One for each stage and one for the head, with all networks: P's trunk is decomposed once for all seeds."""
         from transferscope.networks.transplants import parts_of
 
         members = self._members(study, evidence)
         for position, stage in enumerate((*parts_of(study.settings.source.architecture, "stage"), _HEAD)):
-            yield Unit(members=members, settings={"stage": stage, "position": position})
+            yield Task(members=members, settings={"stage": stage, "position": position})
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Decompose the operators of one stage in every network that did not diverge."""
-        stage, position = unit.settings["stage"], unit.settings["position"]
+        stage, position = task.settings["stage"], task.settings["position"]
         told: dict[str, dict[Key, Told]] = {}
         places: dict[str, int] = {}
         seen: dict[tuple[str, str], OperatorSpectrum] = {}
         skipped: dict[str, str] = {}
         total = 0
-        for member in unit.members:
+        for member in task.members:
             if context.diverged(member.spec):
                 continue
             listed, inside, skipped = _listed(member, stage, context, self.indivisible)
@@ -164,7 +164,7 @@ class Spectrum(AbstractTuned):
         if position == 0:
             rows += [_skip(name, reason) for name, reason in skipped.items()]
         table = pl.DataFrame(rows, schema=schema(self.columns))
-        return Measured(table, {f"spectra-{position:02d}.parquet": _parquet(kept)} if kept else {})
+        return MeasureResult(table, {f"spectra-{position:02d}.parquet": _parquet(kept)} if kept else {})
 
     def _decomposed(self, operator: "Operator") -> "OperatorSpectrum":
         from transferscope.measures.spectrum_summary import spectrum_summary
@@ -192,17 +192,17 @@ class Spectrum(AbstractTuned):
         return Summary(verdict(table), tuple(estimates(table)), tuple(notes(table, self.control)))
 
 
-def _without_decay(member: Member) -> Member:
+def _without_decay(member: StudyNetwork) -> StudyNetwork:
     """The control of a trained network: weight decay 0, everything else equal."""
     recipe = member.spec.recipe
     assert recipe is not None
     # Its epochs are read by nobody.
     spec = member.spec.model_copy(update={"recipe": recipe.model_copy(update={"weight_decay": 0.0, "keep": "none"})})
-    return Member(variant=CONTROLS[member.variant], seed=member.seed, spec=spec)
+    return StudyNetwork(variant=CONTROLS[member.variant], seed=member.seed, spec=spec)
 
 
 def _listed(
-    member: Member, stage: str, context: "Context", indivisible: "Indivisible"
+    member: StudyNetwork, stage: str, context: "Context", indivisible: "Indivisible"
 ) -> "tuple[list[str], list[Operator], dict[str, str]]":
     """Names of all operators of a network, those of a stage, and what is skipped."""
     import torch

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
 import polars as pl
 from pydantic import Field
 
-from transferscope.analyses.contract import AbstractAnalysis, Measured, Unit
+from transferscope.analyses.contract import AbstractAnalysis, MeasureResult, Task
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import (
@@ -28,8 +28,8 @@ from transferscope.analyses.learning_rate.analysis import LearningRate, choose
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import chosen_rate
 from transferscope.bounds import DIFFERENCE
-from transferscope.context.bound import BoundStudy
-from transferscope.context.members import Member
+from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.study_network import StudyNetwork
 from transferscope.specs.network import NetworkSpec
 from transferscope.specs.network import Transplant as TransplantStart
 from transferscope.study.columns import Column, schema
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from transferscope.context.context import Context
     from transferscope.measures.intervals import Interval
 
-__all__ = ["Transplant", "counts", "point_rows"]
+__all__ = ["TransplantAnalysis", "counts", "point_rows"]
 
 _QUANTITIES = {
     ("step", "metric"): Quantity(
@@ -68,7 +68,7 @@ def counts(modules: int, steps: int | None) -> list[int]:
 
 
 @final
-class Transplant(AbstractAnalysis):
+class TransplantAnalysis(AbstractAnalysis):
     """Train networks whose first k (or last k) modules come from P and whose others are random.
 
     Modules are counted in the order in which the network defines them; the head is always new. No module is RI-T, all
@@ -111,22 +111,22 @@ class Transplant(AbstractAnalysis):
 
     quantities: ClassVar[tuple[Quantity, ...]] = (*_QUANTITIES.values(), _LOSS)
 
-    def needs(self, study: BoundStudy) -> Iterable[AbstractAnalysis]:
+    def needs(self, study: ResolvedStudy) -> Iterable[AbstractAnalysis]:
         """P-T's learning rate, and whether RI-T has ended."""
         return (LearningRate(), LearningCurves())
 
-    def inapplicable(self, study: BoundStudy) -> str | None:
+    def skip_reason(self, study: ResolvedStudy) -> str | None:
         """A network of one module has nothing to choose from."""
         modules = self._modules(study)
         if len(modules) < 2:
             return f"the network has {len(modules)} {self.granularity} beside its head: at least 2 are needed"
         return None
 
-    def networks(self, study: BoundStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
+    def networks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[NetworkSpec]:
         """First k and last k, of every report seed."""
-        return [member.spec for unit in self.units(study, evidence) for member in unit.members]
+        return [member.spec for task in self.tasks(study, evidence) for member in task.members]
 
-    def units(self, study: BoundStudy, evidence: Evidence) -> Iterable[Unit]:
+    def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
         """One: steps and shares need all networks."""
         modules = self._modules(study)
         rate = chosen_rate("P_T", evidence)
@@ -140,28 +140,30 @@ class Transplant(AbstractAnalysis):
                     variant = "P_T" if k else "RI_T"  # the very networks of the other analyses
                 for seed in study.seeds:
                     spec = self._network(study, seed, rate, taken, len(modules))
-                    members.append(Member(variant=variant, seed=seed, spec=spec))
+                    members.append(StudyNetwork(variant=variant, seed=seed, spec=spec))
                     points.append([side, k])
-        yield Unit(members=tuple(members), settings={"points": points, "modules": list(modules)})
+        yield Task(members=tuple(members), settings={"points": points, "modules": list(modules)})
 
-    def further(self, study: BoundStudy) -> int:
+    def extra_trainings(self, study: ResolvedStudy) -> int:
         """RI-T at P-T's rate, which a plan supposes to be its own."""
         return len(study.seeds)
 
-    def _modules(self, study: BoundStudy) -> tuple[str, ...]:
+    def _modules(self, study: ResolvedStudy) -> tuple[str, ...]:
         from transferscope.networks.transplants import parts_of
 
         return parts_of(study.settings.source.architecture, self.granularity)
 
-    def _network(self, study: BoundStudy, seed: int, rate: float, taken: tuple[str, ...], modules: int) -> NetworkSpec:
+    def _network(
+        self, study: ResolvedStudy, seed: int, rate: float, taken: tuple[str, ...], modules: int
+    ) -> NetworkSpec:
         if len(taken) in (0, modules):
             return study.trained("P_T" if taken else "RI_T", seed, rate)
         start = TransplantStart(of=study.pretrained, modules=taken, granularity=self.granularity)
         return study.trained_from(start, seed, rate)
 
-    def measure(self, unit: Unit, context: "Context") -> Measured:
+    def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Read histories: ends and speeds, steps and shares."""
-        return Measured(pl.DataFrame(list(_rows(unit, context)), schema=schema(self.columns)))
+        return MeasureResult(pl.DataFrame(list(_rows(task, context)), schema=schema(self.columns)))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """How few modules are as good as all: chosen on validation, told on test data."""
@@ -238,14 +240,14 @@ def _enough(losses: list[Estimate], side: str, modules: int, margin: float) -> s
     )
 
 
-def _rows(unit: Unit, context: "Context") -> Iterator[dict[str, Any]]:
-    points = [(side, k) for side, k in unit.settings["points"]]
+def _rows(task: Task, context: "Context") -> Iterator[dict[str, Any]]:
+    points = [(side, k) for side, k in task.settings["points"]]
     roles = [_role(side, k) for side, k in points]
-    ends = ends_of(list(zip(roles, unit.members, strict=True)), context)
-    recipe = unit.members[0].spec.recipe
+    ends = ends_of(list(zip(roles, task.members, strict=True)), context)
+    recipe = task.members[0].spec.recipe
     assert recipe is not None
-    seeds = list(dict.fromkeys(member.seed for member in unit.members))
-    return point_rows(ends, unit.settings["modules"], points, seeds, recipe.learning_rate)
+    seeds = list(dict.fromkeys(member.seed for member in task.members))
+    return point_rows(ends, task.settings["modules"], points, seeds, recipe.learning_rate)
 
 
 def point_rows(

@@ -97,7 +97,7 @@ def curve_path(
     Args:
         a: t = 0. Left as it is.
         b: t = 1. Left as it is.
-        bend: φ, as trained by :class:`~transferscope.training.bend.BendOfCurve`. Left as it is.
+        bend: φ, as trained by :class:`~transferscope.training.curve_midpoint.CurveMidpoint`. Left as it is.
         data: loaders by split; each must give the same batches twice.
         shape: that the bend was trained for: ``bezier`` or ``chain``.
         evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.

@@ -7,10 +7,10 @@ import numpy as np
 from transferscope.data.splits import nested_subset
 from transferscope.frozen import derive_seed
 
-__all__ = ["mixed"]
+__all__ = ["stratified_shuffle"]
 
 
-def mixed(labels: np.ndarray, indices: Any, seed: int, limit: int | None = None) -> np.ndarray:
+def stratified_shuffle(labels: np.ndarray, indices: Any, seed: int, limit: int | None = None) -> np.ndarray:
     """A stratified part of ``indices`` in a random order that ``seed`` alone decides.
 
     Batches of it are random samples: batch-norm statistics are estimated, and minibatch CKA is defined, on such. The
@@ -27,7 +27,7 @@ def mixed(labels: np.ndarray, indices: Any, seed: int, limit: int | None = None)
 
     Example:
         >>> labels = np.repeat([0, 1], [60, 40])
-        >>> part = mixed(labels, np.arange(100), seed=0, limit=10)
+        >>> part = stratified_shuffle(labels, np.arange(100), seed=0, limit=10)
         >>> np.bincount(labels[part]).tolist(), bool((np.diff(part) > 0).all())
         ([6, 4], False)
     """

@@ -11,7 +11,7 @@ from transferscope.data.batches import evaluation_batches
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.evaluate import logits
 from transferscope.specs.recipe import Recipe
-from transferscope.training.bend import BendOfCurve
+from transferscope.training.curve_midpoint import CurveMidpoint
 from transferscope.training.loop import train
 from transferscope.training.optimisers import build_optimiser
 
@@ -48,12 +48,12 @@ def run(images, splits, folder, *, shape="bezier", seed=0, options=None, dropout
     data = given.data
     statistics = evaluation_batches(images, splits["train"][:32], data.mean, data.std, 16, "cpu")
 
-    def subject(model, optimiser):
-        return BendOfCurve(
+    def objective(model, optimiser):
+        return CurveMidpoint(
             model, optimiser, first=a.state_dict(), second=b.state_dict(), shape=shape, statistics=statistics, seed=seed
         )
 
-    found = train(bend, images, splits, given, folder, subject=subject, **gathered(train, **(options or {})))
+    found = train(bend, images, splits, given, folder, objective=objective, **gathered(train, **(options or {})))
     return found, a, b, bend, statistics
 
 
@@ -124,15 +124,15 @@ def test_the_bend_of_a_quadratic_loss_in_closed_form():
 
     model = Points(((a + b) / 2).tolist())
     optimiser = build_optimiser(model, Recipe(learning_rate=0.1, epochs=1, weight_decay=0.0, momentum=0.0))
-    subject = BendOfCurve(
+    objective = CurveMidpoint(
         model, optimiser, first={"weight": a}, second={"weight": b}, shape="bezier", statistics=[], seed=4
     )
     for step in range(1200):
         for group in optimiser.param_groups:
             group["lr"] = 0.5 / (1 + step / 20)
         optimiser.zero_grad()
-        loss(subject.logits(torch.zeros(1), 1, step)).backward()
-        subject.before_step()
+        loss(objective.logits(torch.zeros(1), 1, step)).backward()
+        objective.before_step()
         optimiser.step()
     bend = model.weight.detach()
     torch.testing.assert_close(bend, 2.5 * lowest - 0.75 * (a + b), rtol=0, atol=0.15)

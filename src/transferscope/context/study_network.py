@@ -3,10 +3,10 @@
 from transferscope.frozen import Frozen
 from transferscope.specs.network import NetworkSpec
 
-__all__ = ["Member"]
+__all__ = ["StudyNetwork"]
 
 
-class Member(Frozen):
+class StudyNetwork(Frozen):
     """A network in its role.
 
     Attributes:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from transferscope.context.bound import BoundStudy, recipe_of
+from transferscope.context.resolved_study import ResolvedStudy, recipe_of
 from transferscope.context.threads import limited
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import DataSpec, SplitSettings
@@ -21,12 +21,12 @@ from transferscope.study.analysis_settings import answered
 from transferscope.study.other_source import OtherSource
 from transferscope.study.settings import Source, Study
 
-__all__ = ["bind", "speed"]
+__all__ = ["resolve", "speed"]
 
 _PROBED = 1024  # images of a step, at most: a larger one is no faster for each, and may not fit the memory
 
 
-def bind(study: Study, store: Store) -> BoundStudy:
+def resolve(study: Study, store: Store) -> ResolvedStudy:
     """The study with its images decoded and hashed, its weights hashed and its memory format probed.
 
     Raises:
@@ -47,7 +47,7 @@ def bind(study: Study, store: Store) -> BoundStudy:
         start = _pretraining(study.source, study, store, stats, memory_format)
     asked = dict.fromkeys(pair for analysis in study.analyses for pair in answered(analysis, "data_sources", study))
     references = tuple(_data(source, target.image_size, splits, stats, study, store)[0] for source, splits in asked)
-    return BoundStudy(
+    return ResolvedStudy(
         settings=study,
         data=data,
         class_names=tuple(images.classes),

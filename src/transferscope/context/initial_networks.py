@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from transferscope.data.batches import EvaluationBatches, evaluation_batches
-from transferscope.data.mixing import mixed
 from transferscope.data.spec import DataSpec, Split
 from transferscope.data.store import ImageSet
+from transferscope.data.stratified_shuffle import stratified_shuffle
 from transferscope.errors import DataError, WeightsError
 from transferscope.frozen import derive_seed
 from transferscope.networks.architectures import build, head_name
@@ -141,7 +141,7 @@ def statistics_batches(data: DataSpec, origins: Origins) -> EvaluationBatches:
     """
     images = origins.images(data)
     seed = derive_seed(data.splits.seed, "statistics")
-    indices = mixed(images.labels, origins.splits(data)["train"], seed, STATISTICS_IMAGES)
+    indices = stratified_shuffle(images.labels, origins.splits(data)["train"], seed, STATISTICS_IMAGES)
     if len(indices) % _STATISTICS_BATCH == 1:
         # A batch of a single image has no variance.
         indices = indices[:-1]

@@ -12,13 +12,13 @@ from transferscope.networks.batchnorm import recompute
 from transferscope.networks.copies import copied
 from transferscope.networks.curve import CurveNetwork, curve_weights
 from transferscope.specs.architecture import CurveShape
-from transferscope.training.subject import AbstractSubject
+from transferscope.training.objective import Objective
 
-__all__ = ["BendOfCurve"]
+__all__ = ["CurveMidpoint"]
 
 
 @final
-class BendOfCurve(AbstractSubject):
+class CurveMidpoint(Objective):
     """The bend φ of a curve θ(t) from one network to another.
 
     Every update minimises the loss at one point, t ~ U(0, 1) drawn anew from ``derive_seed(seed, "curve", epoch,

@@ -8,7 +8,7 @@ from torch import nn
 
 from transferscope.data.batches import training_batches
 from transferscope.frozen import derive_seed
-from transferscope.training.objective import training_loss
+from transferscope.training.loss import training_loss
 from transferscope.training.optimisers import build_optimiser, set_rate, training_mode
 from transferscope.training.randomness import deterministic_kernels, seeded
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from transferscope.data.images import ImageSet
     from transferscope.specs.network import NetworkSpec
 
-__all__ = ["trained_on"]
+__all__ = ["continue_training"]
 
 
-def trained_on(
+def continue_training(
     model: nn.Module,
     spec: "NetworkSpec",
     images: "ImageSet",

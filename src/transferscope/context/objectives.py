@@ -2,15 +2,15 @@
 
 from functools import partial
 
-from transferscope.context.starts import Origins, ends_of, statistics_batches
+from transferscope.context.initial_networks import Origins, ends_of, statistics_batches
 from transferscope.specs.network import Curve, NetworkSpec
-from transferscope.training.bend import BendOfCurve
-from transferscope.training.subject import Subject, WholeNetwork
+from transferscope.training.curve_midpoint import CurveMidpoint
+from transferscope.training.objective import ObjectiveFactory, WholeNetwork
 
-__all__ = ["subject_of"]
+__all__ = ["objective_of"]
 
 
-def subject_of(spec: NetworkSpec, origins: Origins) -> Subject:
+def objective_of(spec: NetworkSpec, origins: Origins) -> ObjectiveFactory:
     """The network itself; for the bend of a curve the points between the ends.
 
     Args:
@@ -26,5 +26,5 @@ def subject_of(spec: NetworkSpec, origins: Origins) -> Subject:
     first, second = ends_of(spec.start, origins)
     statistics = statistics_batches(spec.data, origins)
     return partial(
-        BendOfCurve, first=first, second=second, shape=spec.start.shape, statistics=statistics, seed=spec.seed
+        CurveMidpoint, first=first, second=second, shape=spec.start.shape, statistics=statistics, seed=spec.seed
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transferscope.study.other_source import OtherSource
     from transferscope.study.settings import Study, VariantRecipe
 
-__all__ = ["BASELINES", "TRAINED", "BoundStudy", "recipe_of"]
+__all__ = ["BASELINES", "TRAINED", "ResolvedStudy", "recipe_of"]
 
 BASELINES = ("RI", "P")
 """Networks before training on the target; in every table."""
@@ -45,7 +45,7 @@ def recipe_of(
 
 
 @dataclass(frozen=True)
-class BoundStudy:
+class ResolvedStudy:
     """A study whose data, weights and memory format were looked up.
 
     Attributes:
