@@ -103,7 +103,7 @@ class Outcome(AbstractAnalysis):
         from transferscope.measures.metric_difference import gap_over_examples
         from transferscope.measures.metrics import metric, per_example_loss
 
-        task, name = context.study.task, context.study.metric
+        label_kind, name = context.study.task, context.study.metric
         groups = context.images().groups
         rows: list[dict[str, Any]] = []
         for split in ("validation", "test"):
@@ -124,7 +124,7 @@ class Outcome(AbstractAnalysis):
                 if not lost:
                     outputs = context.outputs(member.spec, split)
                     row["value"] = metric(outputs.logits, outputs.labels, name)
-                    row["loss"] = float(per_example_loss(outputs.logits, outputs.labels, task).double().mean())
+                    row["loss"] = float(per_example_loss(outputs.logits, outputs.labels, label_kind).double().mean())
                     if row["value"] is not None:
                         values.setdefault(member.variant, {})[member.seed] = row["value"]
                         logits.setdefault(member.variant, []).append((member.seed, outputs.logits))
