@@ -9,7 +9,7 @@ from transferscope.running.results import Results
 
 __all__ = ["FORMAT", "estimates_as_json", "results_as_json"]
 
-FORMAT = 3
+FORMAT = 4
 """Of the document; a reader refuses another one."""
 
 

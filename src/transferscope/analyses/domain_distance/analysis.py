@@ -45,6 +45,9 @@ _EXCESS = Quantity(
     "above_chance", "{measure}, {compared}, less that of two halves of the source", labels={"measure": _WORDS}
 )
 
+_ATTRIBUTES = {"part": "part", "above_chance": "above_chance"}
+"""Where a column is named otherwise than the attribute of the measured row."""
+
 
 @final
 class DomainDistance(AbstractAnalysis):
@@ -159,7 +162,7 @@ class DomainDistance(AbstractAnalysis):
         )
         names = [name for name in self.columns if name not in ("low", "high", "above_chance_low", "above_chance_high")]
         table = [
-            {name: getattr(row, name) for name in names}
+            {name: getattr(row, _ATTRIBUTES.get(name, name)) for name in names}
             | {
                 "low": row.low,
                 "high": row.high,

@@ -104,7 +104,7 @@ class PlaneAnalysis(AbstractTuned, OnImages):
         if self.resolution % 2 == 0:
             raise ValueError("resolution must be odd, so that grids halve")
         if not (self.via is None or self.via) and not (self.center is None or self.center):
-            raise ValueError("through and around are both empty: there is no plane")
+            raise ValueError("via and center are both empty: there is no plane")
         for name in (*(name for three in self.via or () for name in three), *(self.center or ())):
             if _NAME.fullmatch(name) is None:
                 raise ValueError(f"{name!r} is no network: expected RI, P, RI_T or P_T with a seed, such as P_T[0]")

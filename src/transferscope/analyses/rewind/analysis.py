@@ -125,7 +125,7 @@ class Rewind(AbstractTuned, OnImages, OnModules):
 
     quantities: ClassVar[tuple[Quantity, ...]] = QUANTITIES
 
-    @field_validator("variants", "blocks", "also", "epochs", "groups")
+    @field_validator("variants", "blocks", "rewind_to", "epochs", "groups")
     @classmethod
     def _each_once(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         if value is not None and len(set(value)) != len(value):
@@ -155,7 +155,7 @@ class Rewind(AbstractTuned, OnImages, OnModules):
             "epochs" in self.rewind_to
             and (reason := too_few(recipe) or missing_epochs(recipe, self.epochs)) is not None
         ):
-            return reason if reason.startswith("epochs") else f"also: epochs are asked for, but {reason}"
+            return reason if reason.startswith("epochs") else f"rewind_to: epochs are asked for, but {reason}"
         if self.groups:
             from transferscope.networks.transplants import parts_with_head
 
