@@ -100,7 +100,7 @@ def _pairs_of_mistakes(table: pl.DataFrame) -> pl.DataFrame:
 def _like_modules(table: pl.DataFrame) -> pl.DataFrame:
     like = table.filter((pl.col("module_a") == pl.col("module_b")) & (pl.col("a") != pl.col("b")))
     return like.select(
-        "a", "b", "variant_a", "seed_a", "variant_b", "seed_b", "cka", "kind", "maps", "examples",
+        "a", "b", "variant_a", "seed_a", "variant_b", "seed_b", "cka", "estimator", "pooling", "examples",
         position="position_a", module="module_a",
     )  # fmt: skip
 
