@@ -15,7 +15,7 @@ from transferscope.study.registry import ANALYSES, BUILT_IN, analysis_type, pars
 from transferscope.study.schema import study_reference, study_schema
 
 SOURCE = '''
-from transferscope.analyses.contract import Measured
+from transferscope.analyses.contract import MeasureResult
 from transferscope.analyses.tuned import NETWORK, NetworkAnalysis
 
 class Distance(NetworkAnalysis):

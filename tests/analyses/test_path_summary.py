@@ -82,7 +82,8 @@ def barriers(*values: tuple, pair: str = "P-T/P-T", lost_loss: bool = False, see
     rows = [
         {
             "level": "barrier", "pair": name, "moves": "all", "role": "pair" if name == pair else "ruler",
-            "a": f"a{own[k][0]}", "b": f"b{own[k][1]}", "points": 13, "equivalent": 49, "search_interval": 0.02, "open": 0,
+            "a": f"a{own[k][0]}", "b": f"b{own[k][1]}", "points": 13, "equivalent": 49, "search_interval": 0.02,
+            "open": 0,
             "seed_a": own[k][0], "seed_b": own[k][1], "n": None if low is None else 400,
             "split": split, "batch_norm": "recompute", "examples": 400,
             "alpha": 0.5, "l2": 1.0, "quantity": quantity, "baseline": baseline,

@@ -230,7 +230,8 @@ def path_table(seeds: tuple[int, ...] = (0, 1, 2), steps: int = 41) -> pl.DataFr
                         "split": split, "batch_norm": "recompute", "examples": 656, "alpha": 0.5, "l2": length,
                         "quantity": quantity, "baseline": baseline, "barrier": height, "low": 0.9 * height,
                         "high": 1.1 * height, "n": 656, "midpoint_gap": height, "smallest_gap": 0.0, "points": 21,
-                        "barrier_se": 0.05 * height, "per_l2": height / length, "equivalent": 49, "search_interval": 0.021,
+                        "barrier_se": 0.05 * height, "per_l2": height / length, "equivalent": 49,
+                        "search_interval": 0.021,
                         "open": 0,
                     })  # fmt: skip
     return pl.DataFrame(rows, infer_schema_length=None)

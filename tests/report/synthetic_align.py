@@ -58,8 +58,8 @@ def align_table(pairs: int = 1, steps: int = 25) -> pl.DataFrame:
                         {**base, "level": "barrier", "split": split, "batch_norm": "recompute", "alpha": 0.5,
                          "l2": length, "quantity": quantity, "baseline": baseline, "barrier": height,
                          "barrier_se": 0.05 * height, "low": 0.9 * height, "high": 1.1 * height,
-                         "simultaneous_low": 0.87 * height, "simultaneous_high": 1.13 * height, "n_comparisons": 3, "n": 656,
-                         "midpoint_gap": height, "smallest_gap": 0.0}
+                         "simultaneous_low": 0.87 * height, "simultaneous_high": 1.13 * height, "n_comparisons": 3,
+                         "n": 656, "midpoint_gap": height, "smallest_gap": 0.0}
                         for quantity, height in (("loss", hill), ("error", 0.5 * hill))
                         for baseline in ("linear", "mean")
                     ]  # fmt: skip

@@ -26,11 +26,11 @@ from transferscope.study.settings import Study
 SOURCE = """
 from dataclasses import replace
 from pathlib import Path
-from transferscope.analyses.contract import Measured
+from transferscope.analyses.contract import MeasureResult
 from transferscope.analyses.estimates import Quantity
 from transferscope.analyses.summary import Summary
 from transferscope.analyses.tuned import NETWORK, NetworkAnalysis
-from transferscope.context.study_network import Member
+from transferscope.context.study_network import StudyNetwork
 from transferscope.specs.architecture import Architecture
 from transferscope.study.columns import Column
 
@@ -85,14 +85,14 @@ class Faulty(NetworkAnalysis):
         value = float("nan") if fault() == "nan" else 1.0 + member.seed
         yield {"value": value}
 
-    def measure(self, unit, context):
-        found = super().measure(unit, context)
+    def measure(self, task, context):
+        found = super().measure(task, context)
         if fault() == "nothing":
             return None
         if fault() == "file name":
-            return Measured(found.table, {f"../{unit.members[0].label}": b""})
+            return MeasureResult(found.table, {f"../{task.members[0].label}": b""})
         extra = found.table.with_columns(more="value") if fault() == "columns" else found.table
-        return Measured(extra)
+        return MeasureResult(extra)
 
     def summarise(self, table, evidence):
         raised("summarise")
