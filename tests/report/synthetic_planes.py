@@ -63,7 +63,7 @@ def basin_table(published: str = "clipart", pairs: int = 1) -> pl.DataFrame:
             parameters=3_400_000,
             batch_norm="recompute",
             points=25,
-            n_noise=4,
+            draws=4,
             found=dict.fromkeys(("train", "test"), found),
             rise=dict.fromkeys(("train", "test"), heights),
         )

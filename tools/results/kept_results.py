@@ -47,7 +47,7 @@ def kept_results(folder: Path) -> list[KeptResults]:
     """All studies kept in ``folder``, in the order of their names.
 
     Raises:
-        AnalysisError: as of :func:`read_kept`.
+        AnalysisError: as in :func:`read_kept`.
     """
     return [read_kept(place.parent) for place in sorted(folder.glob(f"*/{MANIFEST}"))]
 

@@ -51,7 +51,7 @@ def barrier_quantities(words: str, **labels: Mapping[str, str]) -> dict[str, Qua
 
     Args:
         words: their name, with ``%s`` for error or loss.
-        labels: as of :class:`~transferscope.analyses.estimates.Quantity`.
+        labels: as in :class:`~transferscope.analyses.estimates.Quantity`.
     """
     return {
         of: Quantity(f"{of}_barrier", words % of, unit, MAGNITUDE, labels=labels)
@@ -70,7 +70,7 @@ def barriers(
 
     Args:
         rows: barrier rows of that way and kind.
-        quantities: as of :func:`barrier_quantities`.
+        quantities: as in :func:`barrier_quantities`.
         baselines: linear or mean.
         flags: what is wrong with them.
         at: further coordinates, ``pair`` among them.

@@ -48,7 +48,7 @@ def chosen_epochs(
         recipe: of the study.
         asked: by name; None for at most ``most`` of those that are kept.
         most: how many, where none are named.
-        start: as of :func:`kept_epochs`.
+        start: as in :func:`kept_epochs`.
     """
     if asked is not None:
         return tuple(sorted({*_first(start), *asked, recipe.epochs}))
@@ -61,7 +61,7 @@ def missing_epochs(recipe: "VariantRecipe", asked: Sequence[int] | None, start: 
     Args:
         recipe: of the study.
         asked: by name, or None.
-        start: as of :func:`kept_epochs`.
+        start: as in :func:`kept_epochs`.
     """
     if asked is None or recipe.keep == "none":
         # A study that keeps none is told what to change by too_few: it is no misspelt setting.

@@ -40,7 +40,7 @@ class Task(Frozen):
     settings: dict[str, Any] = Field(default_factory=dict)
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`, networks by their key."""
+        """As in :class:`Frozen`, networks by their key."""
         return {
             "members": [[member.variant, member.seed, member.spec.key] for member in self.members],
             "settings": self.settings,

@@ -52,7 +52,7 @@ class Estimate:
         basis: what the interval speaks of: ``seeds`` (training in general), ``examples`` (these trained networks),
             ``range`` (two seeds: smallest and largest), or None.
         n: how many seeds or examples.
-        unit: as of a column.
+        unit: as in a column.
         name: what it is, in words, made from key and coordinates.
         note: what a reader must know.
         simultaneous_low: as ``low``, of limits that hold for all of a family at once.
@@ -115,7 +115,7 @@ class Quantity:
     Attributes:
         key: unique within the analysis, but for contrasts of one kind; never a sentence.
         words: what a reader sees, coordinates in braces.
-        unit: of the value, as of a column.
+        unit: of the value, as in a column.
         bounds: what the value can be at all; None where it has none.
         column: of the table.
         where: which rows; all where None.
@@ -194,10 +194,10 @@ class Quantity:
         Args:
             row: with ``value, low, high, basis, n``; ``simultaneous_low`` and ``simultaneous_high`` where it has them.
             notes: what a reader must know; empty ones are left out.
-            simultaneous: as of :meth:`of`.
-            n_comparisons: as of :meth:`of`.
-            verdict: as of :meth:`of`.
-            flags: as of :meth:`of`.
+            simultaneous: as in :meth:`of`.
+            n_comparisons: as in :meth:`of`.
+            verdict: as in :meth:`of`.
+            flags: as in :meth:`of`.
             unit: where it is not that of the quantity.
             at: the coordinates.
         """

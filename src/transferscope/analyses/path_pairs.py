@@ -78,7 +78,7 @@ def members_of(
     For ``best/last`` both are one network, of which two epochs are taken.
 
     Args:
-        kind: as of ``PairKind``.
+        kind: as in ``PairKind``.
         study: names the networks.
         evidence: gives the chosen rates.
         seeds: of the networks.

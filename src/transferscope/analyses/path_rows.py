@@ -165,7 +165,7 @@ def way_rows(
         lengths: of the way from its first end to each of them.
         points: one for each of them, of one split.
         clusters: group of each example, or None.
-        family: as of :func:`barrier_rows`.
+        family: as in :func:`barrier_rows`.
     """
     for length, row in zip(lengths, point_rows(positions, points, clusters), strict=True):
         yield {"level": "point", "l2": length, **row}
@@ -190,7 +190,7 @@ def clusters_of(context: "Context", limits: "Mapping[Split, int | None]") -> "di
 
     Args:
         context: of the study.
-        limits: how many images of each split, as of ``context.batches``.
+        limits: how many images of each split, as in ``context.batches``.
     """
     import numpy as np
 

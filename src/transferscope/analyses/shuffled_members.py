@@ -61,12 +61,12 @@ def shuffled_variants(study: "ResolvedStudy", blocks: Sequence[int]) -> dict[int
 def shuffled_members(
     study: "ResolvedStudy", evidence: "Evidence", blocks: Sequence[int], seeds: Sequence[int]
 ) -> Iterator[StudyNetwork]:
-    """P-T of each block and seed at P-T's rate; each seed has an order of its own. As of ``block_shuffle``.
+    """P-T of each block and seed at P-T's rate; each seed has an order of its own. As in ``block_shuffle``.
 
     Args:
         study: whose.
         evidence: with the rate that was chosen.
-        blocks: as of :func:`shuffled_variants`.
+        blocks: as in :func:`shuffled_variants`.
         seeds: of the networks.
     """
     for side, variant in shuffled_variants(study, blocks).items():
@@ -94,8 +94,8 @@ def members_of(
     Args:
         study: whose.
         evidence: with the rates that were chosen.
-        variants: as of ``study.member``.
-        blocks: as of :func:`shuffled_variants`.
+        variants: as in ``study.member``.
+        blocks: as in :func:`shuffled_variants`.
         max_seeds: at most so many report seeds of each; None for all.
     """
     seeds = study.seeds[:max_seeds]

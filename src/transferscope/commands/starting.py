@@ -35,13 +35,13 @@ def init(
 
     Args:
         data: folder or file of labelled pictures; None for a study of solar cells.
-        model: as of :func:`transferscope.study.template.find_model`.
-        architecture: as of :func:`transferscope.study.template.find_model`.
+        model: as in :func:`transferscope.study.template.find_model`.
+        architecture: as in :func:`transferscope.study.template.find_model`.
         name: of the study; from ``data`` or ``model`` where None.
         output: the file; ``NAME.yaml`` in the current folder where None.
         overrides: settings written into it, as after ``--set``; those of ``target.data`` say how the data are read.
         quick: few and short trainings, for a first look.
-        which: as of :func:`transferscope.study.template.find_model`.
+        which: as in :func:`transferscope.study.template.find_model`.
         force: overwrite.
 
     Returns:

@@ -198,7 +198,7 @@ class Context:
 
         Args:
             spec: the network.
-            epoch: which of its kept epochs, as of :meth:`state`.
+            epoch: which of its kept epochs, as in :meth:`state`.
 
         Raises:
             MissingEntryError: it must be trained first, or that epoch was not kept.
@@ -291,7 +291,7 @@ class Context:
         Args:
             spec: the network.
             split: of the target.
-            epoch: which of its kept epochs, as of :meth:`state`; an untrained network has one only.
+            epoch: which of its kept epochs, as in :meth:`state`; an untrained network has one only.
 
         Raises:
             MissingEntryError: it must be trained first, or that epoch was not kept.
@@ -338,13 +338,13 @@ class Context:
     ) -> Features:
         """Pooled outputs of all parts of a network on a split, and its head's input: computed once, stored, shared.
 
-        As of :func:`~transferscope.networks.features.pooled_features`, in the order of :meth:`batches`.
+        As in :func:`~transferscope.networks.features.pooled_features`, in the order of :meth:`batches`.
 
         Args:
             spec: the network.
             split: of the target.
             granularity: of the parts.
-            limit: as of :meth:`indices`.
+            limit: as in :meth:`indices`.
             parts: read these alone; None for all.
 
         Raises:

@@ -84,7 +84,7 @@ def ends_of(curve: Curve, origins: Origins) -> tuple[dict[str, torch.Tensor], di
 
     Args:
         curve: names them.
-        origins: as of :func:`start`.
+        origins: as in :func:`start`.
 
     Raises:
         StoreError: an end is not trained yet.
@@ -101,7 +101,7 @@ def loaded(spec: NetworkSpec, origins: Origins) -> LoadReport | None:
 
     Args:
         spec: the network.
-        origins: as of :func:`start`.
+        origins: as in :func:`start`.
 
     Raises:
         WeightsError: its file is not the one the study was planned with.
@@ -137,7 +137,7 @@ def statistics_batches(data: DataSpec, origins: Origins) -> EvaluationBatches:
 
     Args:
         data: whose training images.
-        origins: as of :func:`start`.
+        origins: as in :func:`start`.
     """
     images = origins.images(data)
     seed = derive_seed(data.splits.seed, "statistics")

@@ -33,7 +33,7 @@ def square(value: Any, size: int, decoding: Decoding = BY_DEFAULT, notice: Notic
     """The picture as uint8 (size, size, 3), upright, resampled with antialiasing (bicubic).
 
     Args:
-        value: a picture in any mode and size, or an array as of :func:`from_array`.
+        value: a picture in any mode and size, or an array as in :func:`from_array`.
         size: height and width of the result in pixels.
         decoding: how.
         notice: told what was taken from the picture.

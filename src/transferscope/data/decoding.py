@@ -52,7 +52,7 @@ class Decoding(Frozen):
         return {name: value for name, value in values.items() if value != Decoding.model_fields[name].default}
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`; without the settings that are at their default, which came later than keys."""
+        """As in :class:`Frozen`; without the settings that are at their default, which came later than keys."""
         kept = self.changed()
         return {
             name: value

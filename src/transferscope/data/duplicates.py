@@ -29,7 +29,7 @@ def grouped_duplicates(groups: Sequence[str] | None, names: Sequence[str], twins
     Args:
         groups: of the source, per example.
         names: of the examples, unique.
-        twins: as of :func:`twin_numbers`.
+        twins: as in :func:`twin_numbers`.
     """
     own = list(names) if groups is None else list(groups)
     if (twins == np.arange(len(twins))).all():
@@ -62,7 +62,7 @@ def duplicate_notes(
         names: of the examples.
         labels: of the examples.
         splits: the source's own, per example.
-        twins: as of :func:`twin_numbers`.
+        twins: as in :func:`twin_numbers`.
         grouped: whether a split keeps equal pictures together.
     """
     sets: dict[int, list[int]] = {}

@@ -86,7 +86,7 @@ def is_cut_off(format_name: str, head: bytes, tail: bytes, size: int) -> bool:
     """Whether a picture's end is missing; False too where its format does not say.
 
     Args:
-        format_name: as of :func:`picture_format`.
+        format_name: as in :func:`picture_format`.
         head: its first bytes.
         tail: its last bytes; what cameras append (previews, padding) lies within.
         size: bytes there are.

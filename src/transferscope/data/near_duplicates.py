@@ -38,7 +38,7 @@ def near_pairs(thumbnails: Sequence[bytes], pixels: np.ndarray, twins: np.ndarra
     none.
 
     Args:
-        thumbnails: as of :func:`thumbnail`.
+        thumbnails: as in :func:`thumbnail`.
         pixels: uint8 ``examples height width channels``.
         twins: for each picture the first that is equal to it.
     """
@@ -79,7 +79,7 @@ def near_duplicate_notes(
     Args:
         names: of the examples.
         splits: the source's own, per example.
-        pairs: as of :func:`near_pairs`.
+        pairs: as in :func:`near_pairs`.
     """
     if not pairs:
         return []

@@ -78,7 +78,7 @@ class DataSpec(Frozen):
         return self
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`; without an ablation the identity is what it was before there were any."""
+        """As in :class:`Frozen`; without an ablation the identity is what it was before there were any."""
         identity = dict(super().identity())
         if self.ablation is None:
             del identity["ablation"]

@@ -50,7 +50,7 @@ def compare_files(
         b: another of the same architecture.
         given: images, and what the files do not say of themselves.
         path: how finely, and how precisely, the path between the networks is measured.
-        on_step: as of :func:`~transferscope.methods.compare.compare.compare`.
+        on_step: as in :func:`~transferscope.methods.compare.compare.compare`.
         on_note: told, before images are decoded, at which size and how normalised, and what was found in the files.
 
     Raises:

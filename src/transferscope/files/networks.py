@@ -69,7 +69,7 @@ def architecture_of(a: Path, b: Path, model: str | None, facts: dict[str, str]) 
         a: a file of weights.
         b: another.
         model: given by the user; None reads it from ``facts``.
-        facts: as of :func:`facts_of`.
+        facts: as in :func:`facts_of`.
 
     Raises:
         ArchitectureError: it is not given and not in the facts (those that fit are listed).

@@ -48,7 +48,7 @@ def colour_distance(a: Tensor, b: Tensor) -> float:
     equal weight.
 
     Args:
-        a: ``examples moments``, or ``examples 3 channels`` as of :func:`colour_moments`.
+        a: ``examples moments``, or ``examples 3 channels`` as in :func:`colour_moments`.
         b: as ``a``; the number of examples may differ.
 
     Raises:

@@ -62,7 +62,7 @@ def assign_wholes(
         within that partner.
 
     Raises:
-        MeasureError: as of :func:`assign`.
+        MeasureError: as in :func:`assign`.
 
     >>> same = np.eye(2)[None, None] * np.array([[0.0, 1.0], [1.0, 0.0]])[..., None, None]
     >>> wholes, units = assign_wholes([same], np.zeros((2, 2)))

@@ -93,7 +93,7 @@ def circular_difference(
         None if all singular values of the circular operator are 0.
 
     Raises:
-        MeasureError: as of :func:`~transferscope.measures.spectra.convolution_spectrum`, or more than three axes.
+        MeasureError: as in :func:`~transferscope.measures.spectra.convolution_spectrum`, or more than three axes.
     """
     axes = len(size)
     if axes not in _CONVOLVE:

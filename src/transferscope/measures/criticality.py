@@ -126,7 +126,7 @@ def search_grid(
     :func:`evaluate_grid` whatever L is. Points with larger objectives are never needed.
 
     Args:
-        evaluate: as of :func:`evaluate_grid`.
+        evaluate: as in :func:`evaluate_grid`.
         squared_distances: as there.
         sigmas: as there.
         epsilon: as there.

@@ -124,7 +124,7 @@ def next_point(
 def resolution(
     positions: npt.ArrayLike, profiles: npt.ArrayLike, tolerance: float, heights: npt.ArrayLike
 ) -> Resolution:
-    """How finely the maxima of profiles were looked for; arguments as of :func:`next_point`."""
+    """How finely the maxima of profiles were looked for; arguments as in :func:`next_point`."""
     x, table, height = _checked(positions, profiles, heights)
     width = np.diff(x)
     bracket, left = 0.0, 0

@@ -80,7 +80,7 @@ def paired_seeds_interval(
         a: ``seeds``.
         b: ``seeds``, in the same order.
         confidence: in (0, 1).
-        bounds: of the difference, (−1, 1) for one of accuracies; as of :func:`seeds_interval`.
+        bounds: of the difference, (−1, 1) for one of accuracies; as in :func:`seeds_interval`.
 
     Returns:
         As :func:`seeds_interval` of the differences; not changed by what a seed adds to both.
@@ -127,13 +127,13 @@ def seed_pairs_interval(
     Args:
         pairs: the statistic by (seed of the first network, seed of the second).
         confidence: in (0, 1).
-        bounds: of the statistic, as of :func:`seeds_interval`.
-        scale: as of :func:`seeds_interval`.
+        bounds: of the statistic, as in :func:`seeds_interval`.
+        scale: as in :func:`seeds_interval`.
 
     Returns:
         ``n`` counts seeds. Basis ``seeds`` for three seeds or more, ``range`` (over pairs) for two seeds with
         several pairs, else None. Equal values, and values whose mean is the same whichever seed is left out, have the
-        flag ``no_spread`` and no interval, as of :func:`seeds_interval`. With three seeds or more that cannot be left
+        flag ``no_spread`` and no interval, as in :func:`seeds_interval`. With three seeds or more that cannot be left
         out one by one (leaving one out leaves no pair) there is no interval, and ``note`` says so.
 
     Raises:

@@ -98,16 +98,16 @@ def transposed_convolution_spectrum(
     """As :func:`convolution_spectrum`, of a transposed convolution: its singular values are those of its adjoint.
 
     Args:
-        weight: ``inputs outputs/groups taps ...``, as of ``nn.ConvTranspose2d``.
+        weight: ``inputs outputs/groups taps ...``, as in ``nn.ConvTranspose2d``.
         size: of the map it reads, along each axis; the map it writes is ``stride`` times as large.
         stride: along each axis.
         dilation: along each axis.
         groups: of channels.
         precision: of the decompositions.
-        memory: as of :func:`convolution_spectrum`.
+        memory: as in :func:`convolution_spectrum`.
 
     Raises:
-        MeasureError: as of :func:`convolution_spectrum`.
+        MeasureError: as in :func:`convolution_spectrum`.
     """
     steps = _each(stride, len(size))
     written = tuple(step * n for step, n in zip(steps, size, strict=True))
@@ -136,7 +136,7 @@ def convolution_spectrum(
     times over. Decompositions run on the CPU, wherever the weight lies.
 
     Args:
-        weight: ``outputs inputs/groups taps ...``, as of ``nn.Conv2d``; real, any floating type, any device.
+        weight: ``outputs inputs/groups taps ...``, as in ``nn.Conv2d``; real, any floating type, any device.
         size: of the map it reads, along each axis; () for a matrix.
         stride: along each axis; it must divide the size.
         dilation: along each axis.

@@ -26,7 +26,7 @@ def difficulty_strata(shares: npt.ArrayLike) -> npt.NDArray[np.int64]:
     that everybody does.
 
     Args:
-        shares: ``examples``, in [0, 1], as of :func:`transferscope.measures.mistakes.difficulty`.
+        shares: ``examples``, in [0, 1], as in :func:`transferscope.measures.mistakes.difficulty`.
 
     Returns:
         ``examples``: places in :data:`DIFFICULTIES`.

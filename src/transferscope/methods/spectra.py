@@ -142,7 +142,7 @@ def operator_spectrum(
         operator: of a network.
         size: of the periodic map that it reads.
         precision: of the decompositions.
-        memory: as of :func:`spectra`.
+        memory: as in :func:`spectra`.
 
     Raises:
         MeasureError: its weight is not finite (the message names it), or its stride does not divide the map.

@@ -156,7 +156,7 @@ def make(architecture: Architecture, classes: int) -> nn.Module:
     """Call the constructor; neither randomness nor head is looked after. See :func:`build`.
 
     Raises:
-        ArchitectureError: as of :func:`build`.
+        ArchitectureError: as in :func:`build`.
     """
     check_architecture(architecture)
     try:

@@ -51,7 +51,7 @@ def labels_of(batch: object) -> Tensor | None:
     """The labels in a batch; None where it has none.
 
     Args:
-        batch: as of :func:`inputs_of`; labels are the second item, or the entry of a usual name: ``labels``, ``label``,
+        batch: as in :func:`inputs_of`; labels are the second item, or the entry of a usual name: ``labels``, ``label``,
             ``y``, ``target``.
 
     Raises:

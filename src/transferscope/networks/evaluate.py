@@ -100,7 +100,7 @@ def network_inputs(model: nn.Module, batch: object, device: torch.device, memory
 
     Args:
         model: any network.
-        batch: as of :func:`~transferscope.networks.batch.inputs_of`.
+        batch: as in :func:`~transferscope.networks.batch.inputs_of`.
         device: of the network.
         memory_format: of images.
 

@@ -92,7 +92,7 @@ def given(model: object) -> nn.Module:
 def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Let a function look at its caller's networks through :func:`given`, and leave nothing changed, also after errors.
 
-    Networks are given back as of :func:`~transferscope.networks.evaluate.preserved`, global random state as it was.
+    Networks are given back as in :func:`~transferscope.networks.evaluate.preserved`, global random state as it was.
     Batches that one of its steps found deterministic are not read again to find that out.
     Compiled modules run as they were written, so that hooks are called.
 

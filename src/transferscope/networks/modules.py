@@ -229,7 +229,7 @@ def parts_parameters(model: nn.Module, granularity: Granularity, head: str | Non
     Args:
         model: any network.
         granularity: ``stage``, ``block`` or ``layer``.
-        head: as of :func:`named_parts`.
+        head: as in :func:`named_parts`.
 
     Returns:
         Part to names of parameters, none empty, every parameter once.
@@ -249,7 +249,7 @@ def hookable_parts(model: nn.Module, granularity: Granularity, head: str | None 
     Args:
         model: any network.
         granularity: ``stage``, ``block`` or ``layer``.
-        head: as of :func:`named_parts`.
+        head: as in :func:`named_parts`.
 
     Raises:
         ModuleNameError: there is no module ``head``.

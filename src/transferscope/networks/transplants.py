@@ -70,7 +70,7 @@ def transplant(
     Args:
         model: the network that receives.
         donor: tensors by the names of ``model``.
-        parts: names as of :func:`movable_parts`.
+        parts: names as in :func:`movable_parts`.
         granularity: of the names.
         head: the classifying module, which is never copied.
 

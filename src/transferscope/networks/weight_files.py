@@ -92,13 +92,13 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     written by :func:`write_state`, whose names are exact.
 
     Args:
-        path: as of :func:`read_content`.
+        path: as in :func:`read_content`.
 
     Returns:
         Tensors by name, in the file's order.
 
     Raises:
-        WeightsError: as of :func:`read_content`.
+        WeightsError: as in :func:`read_content`.
     """
     content = read_content(path)
     usual = [place for place in (*NESTED[1:], "state_dict_ema", "model_ema") if place in content.tables]
@@ -111,7 +111,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """What was written beside the tensors; empty for files of ``torch.save``, which have nothing there.
 
     Raises:
-        WeightsError: as of :func:`read_content`.
+        WeightsError: as in :func:`read_content`.
     """
     from safetensors import safe_open
 

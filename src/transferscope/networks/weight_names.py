@@ -260,7 +260,7 @@ def choose(found: list[Match], tables: Tables, which: str | None, of: str) -> tu
     decide, it is an error: two networks are not told apart by chance.
 
     Args:
-        found: as of :func:`matches`.
+        found: as in :func:`matches`.
         tables: the file.
         which: ``raw``, ``ema``, or a place; None decides as above.
         of: the file's name.

@@ -109,7 +109,7 @@ def weights_hash(weights: Weights, architecture: Architecture) -> str:
     So the same tensors in a ``.pt`` and a ``.safetensors`` file have one hash.
 
     Raises:
-        WeightsError: as of :func:`read_state`.
+        WeightsError: as in :func:`read_state`.
     """
     return state_hash(read_state(weights, architecture))
 

@@ -16,7 +16,7 @@ def figure(table: pl.DataFrame, metric: str, margin: float) -> Figure:
     """One panel for each change, one for the way each module has moved.
 
     Args:
-        table: as of :attr:`~transferscope.methods.modules.choices_result.ModuleChoices.table`.
+        table: as in :attr:`~transferscope.methods.modules.choices_result.ModuleChoices.table`.
         metric: of the losses.
         margin: the loss that counts as none.
 

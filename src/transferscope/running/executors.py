@@ -77,7 +77,7 @@ def serial(
     on_event: Emit = _ignore,
     affinity: Callable[[Item], Hashable] | None = None,
 ) -> Generator[tuple[int, Result], None, None]:
-    """Do the work here, one item after the other; arguments as of :class:`Executor`, ``workers`` must be 1.
+    """Do the work here, one item after the other; arguments as in :class:`Executor`, ``workers`` must be 1.
 
     Threads are limited while ``function`` runs, and as before between the results.
 
@@ -117,7 +117,7 @@ def processes(
     on_event: Emit = _ignore,
     affinity: Callable[[Item], Hashable] | None = None,
 ) -> Generator[tuple[int, Result], None, None]:
-    """Do the work in ``workers`` fresh processes; arguments as of :class:`Executor`.
+    """Do the work in ``workers`` fresh processes; arguments as in :class:`Executor`.
 
     Function, items and results travel by pickle, between these processes only, never through the disk. Wrap
     the call in ``contextlib.closing`` if you may leave the loop early: closing stops the workers.

@@ -110,7 +110,7 @@ class Control(Frozen):
         return self
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`, with the version of the drawing."""
+        """As in :class:`Frozen`, with the version of the drawing."""
         return {**super().identity(), "version": _CONTROL_VERSION, "statistics": STATISTICS_IMAGES}
 
 
@@ -123,7 +123,7 @@ class Transplant(Frozen):
         of: the pre-trained network.
         modules: parts, by their name at ``granularity``, that are taken from it; their order does not matter.
         granularity: ``stage``, ``block`` or ``layer``: see :mod:`transferscope.networks.modules`.
-        data: as of :class:`Control`.
+        data: as in :class:`Control`.
     """
 
     kind: Literal["transplant"] = "transplant"
@@ -139,7 +139,7 @@ class Transplant(Frozen):
         return tuple(sorted(set(value)))
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`, with the version of the transplanting."""
+        """As in :class:`Frozen`, with the version of the transplanting."""
         return {**super().identity(), "version": _TRANSPLANT_VERSION, "statistics": STATISTICS_IMAGES}
 
 
@@ -161,7 +161,7 @@ class Curve(Frozen):
     shape: CurveShape = "bezier"
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`, the ends by their key, with the version of the training of bends."""
+        """As in :class:`Frozen`, the ends by their key, with the version of the training of bends."""
         return {**super().identity(), "a": self.a.key, "b": self.b.key, "version": _CURVE_VERSION}
 
 
@@ -225,7 +225,7 @@ class NetworkSpec(Frozen):
         return self.recipe is not None
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`, parents by their key, with the trainer's version."""
+        """As in :class:`Frozen`, parents by their key, with the trainer's version."""
         identity = dict(super().identity())
         if isinstance(self.start, Checkpoint):
             identity["start"] = {**identity["start"], "of": self.start.of.key}

@@ -43,7 +43,7 @@ class VariantRecipe(Frozen):
 
     @model_validator(mode="after")
     def _holds_together(self) -> "VariantRecipe":
-        # As of Recipe, which is made only later: a study must not fail in the middle of a run.
+        # As in Recipe, which is made only later: a study must not fail in the middle of a run.
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs ({self.warmup_epochs:g}) must be below epochs ({self.epochs})")
         if self.schedule == "one_cycle" and self.warmup_epochs:

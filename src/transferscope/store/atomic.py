@@ -160,7 +160,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write ``path`` anew, as of :func:`replacing`.
+    """Write ``path`` anew, as in :func:`replacing`.
 
     Raises:
         StoreError: the disk is full, read-only or broken; the old file is untouched.

@@ -112,7 +112,7 @@ class Entry:
         """Names of the files, sorted, in POSIX form.
 
         Raises:
-            StoreError: as of :meth:`manifest`.
+            StoreError: as in :meth:`manifest`.
         """
         return sorted(self.manifest()["files"])
 
@@ -135,8 +135,8 @@ class Entry:
         """The bytes of the file ``name``, checked.
 
         Raises:
-            StoreError: as of :meth:`path`.
-            CorruptEntryError: as of :meth:`path`.
+            StoreError: as in :meth:`path`.
+            CorruptEntryError: as in :meth:`path`.
         """
         path = self.path(name)
         with translated(path, "read"):

@@ -133,7 +133,7 @@ class Store:
         It is not write-once and nothing in it is checked: hold the entry's lock while using it.
 
         Raises:
-            StoreError: as of :meth:`entry`, or the store cannot be written.
+            StoreError: as in :meth:`entry`, or the store cannot be written.
         """
         return self._made(self.entry(kind, key).working)
 
@@ -141,7 +141,7 @@ class Store:
         """Remove the partial work of an entry, if there is any (``Entry.write`` does so itself).
 
         Raises:
-            StoreError: as of :meth:`entry`, or the store cannot be written.
+            StoreError: as in :meth:`entry`, or the store cannot be written.
         """
         vanish(self.entry(kind, key).working)
 

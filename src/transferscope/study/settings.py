@@ -83,7 +83,7 @@ class TrainingSettings(Frozen):
         return self
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`; where the best rate is taken it is what it was before there was a rule."""
+        """As in :class:`Frozen`; where the best rate is taken it is what it was before there was a rule."""
         identity = dict(super().identity())
         if self.rate_rule == "best":
             del identity["rate_rule"]

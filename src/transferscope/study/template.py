@@ -150,7 +150,7 @@ def find_model(model: str | None, architecture: str | None, which: str | None = 
         model: a file of weights or a folder of its parts, ``efficientnet-lite0`` (or 1, 2), a name of timm's; None for
             the default.
         architecture: of a file of weights.
-        which: of the networks in a file: as of :class:`~transferscope.specs.architecture.FileWeights`.
+        which: of the networks in a file: as in :class:`~transferscope.specs.architecture.FileWeights`.
 
     Raises:
         WeightsError: a run could not use the file, or its architecture was not named.

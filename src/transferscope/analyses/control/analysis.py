@@ -110,7 +110,7 @@ class ControlAnalysis(AbstractAnalysis):
         return (*self.methods, *([] if self.unrelated is None else [UNRELATED]))
 
     def identity(self) -> Any:
-        """As of :class:`AbstractAnalysis`; without an unrelated source it is what it was before there was one."""
+        """As in :class:`AbstractAnalysis`; without an unrelated source it is what it was before there was one."""
         identity = dict(super().identity())
         if self.unrelated is None:
             del identity["unrelated"]

@@ -145,7 +145,7 @@ def next_grid(table: pl.DataFrame, tuning: "TrainingSettings", variants: Iterabl
     """The rates tried so far and, where a best one of ``variants`` lies at an edge, the next beyond it.
 
     Args:
-        table: as of :func:`chosen`, of ``variants`` alone.
+        table: as in :func:`chosen`, of ``variants`` alone.
         tuning: how often either end of the grid may be extended.
         variants: those that share the grid.
     """

@@ -119,7 +119,7 @@ class Rewind(AbstractTuned, OnImages, OnModules):
         "n_comparisons": Column(int, "limits that hold at once: modules of a network put back to like values", "count",
                          null=_PUBLISHED),
         "n": Column(int, "examples or groups that the limits rest on", "count", null=_PUBLISHED),
-        "verdict": Column(str, "kept (upper_one_sided below the margin), lost (the lower one above it) or undecided", "1", "row",
+        "verdict": Column(str, "kept (upper below the margin), lost (the lower one above it) or undecided", "1", "row",
                          _PUBLISHED),
         "evaluation": Column(str, "what was kept of the network before the module", null=_PUBLISHED),
     }  # fmt: skip

@@ -29,7 +29,7 @@ def rows_of(
 
     Args:
         found: of one network.
-        limits: images of each split, as of ``context.batches``.
+        limits: images of each split, as in ``context.batches``.
         context: gives groups of examples and the seed of the bootstrap.
         margin: largest loss of the metric that counts as nothing.
         draws: of the bootstrap.

@@ -91,7 +91,7 @@ class Folder(AbstractSource):
         return value
 
     def identity(self) -> Any:
-        """As of :class:`Frozen`; settings that came later are part of it only where they ask for something."""
+        """As in :class:`Frozen`; settings that came later are part of it only where they ask for something."""
         identity = dict(super().identity())
         return {name: value for name, value in identity.items() if value or name not in ("splits", "ignore")}
 

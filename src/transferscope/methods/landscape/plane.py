@@ -149,9 +149,9 @@ def plane_around(
             network's weights).
         one_dimensional: biases and parameters of norms stay (``zero``), or are one filter each (``normalise``).
         evaluation: batch norm, metric, device and number format: see :class:`Evaluation`.
-        resolution: as of :func:`plane_through`.
-        tolerance: as of :func:`plane_through`.
-        on_point: as of :func:`plane_through`.
+        resolution: as in :func:`plane_through`.
+        tolerance: as in :func:`plane_through`.
+        on_point: as in :func:`plane_through`.
 
     Raises:
         MeasureError: nothing to move, or a reach that is not above 0.

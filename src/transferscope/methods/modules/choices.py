@@ -100,10 +100,10 @@ def module_work(
         test: images that judge.
         train: images for batch norm.
         noisy: images for μ.
-        new_head: as of :func:`module_choices`.
-        head: as of :func:`module_choices`.
-        granularity: as of :func:`module_choices`.
-        batch_norm: as of :func:`module_choices`.
+        new_head: as in :func:`module_choices`.
+        head: as in :func:`module_choices`.
+        granularity: as in :func:`module_choices`.
+        batch_norm: as in :func:`module_choices`.
     """
     count = len([name for name in parts_parameters(finetuned, granularity, new_head or head) if name != new_head])
     again = train if batch_norm == "recompute" and tracked_norms(finetuned) else 0
@@ -144,7 +144,7 @@ def module_choices(
         head: the classifying module, where it is not new, a part of its own.
         granularity: ``stage``, ``block`` or ``layer``.
         margin: loss of the metric that counts as none, above 0.
-        on_step: as of :func:`~transferscope.methods.compare.compare.compare`.
+        on_step: as in :func:`~transferscope.methods.compare.compare.compare`.
 
     Raises:
         MeasureError: the networks do not fit each other, there is no module besides the head, or the metric is not

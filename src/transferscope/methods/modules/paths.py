@@ -51,7 +51,7 @@ class ModuleLines:
 
     Attributes:
         alphas: ascending; 0 is θ₁, at 1 the module is that of θ₂.
-        batch_norm: the policy, as of :class:`~transferscope.methods.landscape.linear_path.LinearPath`.
+        batch_norm: the policy, as in :class:`~transferscope.methods.landscape.linear_path.LinearPath`.
         own: by split, θ₁ with its own running statistics.
         modules: by name, in the order given.
     """

@@ -308,13 +308,13 @@ def cka(
     Args:
         a: a network.
         b: another; the layers of ``a`` among themselves where None.
-        loader: as of :func:`cka_networks`; required.
-        modules: as of :func:`cka_networks`, by the labels ``a`` and ``b`` where they differ.
-        granularity: as of :func:`cka_networks`.
-        execution: as of :func:`cka_networks`.
-        estimator: as of :func:`cka_networks`.
-        repeatable: as of :func:`cka_networks`.
-        on_batch: as of :func:`cka_networks`.
+        loader: as in :func:`cka_networks`; required.
+        modules: as in :func:`cka_networks`, by the labels ``a`` and ``b`` where they differ.
+        granularity: as in :func:`cka_networks`.
+        execution: as in :func:`cka_networks`.
+        estimator: as in :func:`cka_networks`.
+        repeatable: as in :func:`cka_networks`.
+        on_batch: as in :func:`cka_networks`.
 
     Returns:
         ``result.between("a", "b")`` is the matrix of two networks, ``result.between("a", "a")`` that of one.

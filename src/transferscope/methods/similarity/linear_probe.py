@@ -62,7 +62,7 @@ def linear_probe(
         train: features ``examples features`` and labels.
         validation: as ``train``.
         classes: how many classes or labels.
-        penalties: to choose from, as of :func:`~transferscope.measures.logistic.fit_logistic`.
+        penalties: to choose from, as in :func:`~transferscope.measures.logistic.fit_logistic`.
         task: ``single`` or ``multi``.
         metric_name: ``top1``, ``top5`` or ``auc``.
 
