@@ -187,7 +187,7 @@ def test_a_plan_counts_the_modules(trained, plain) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "match"),
-    [({"sigmas": (0.1, 0.1)}, "holds a value twice"), ({"sigmas": (2.0,)}, "must lie in"), ({"n_noise": 1}, "draws")],
+    [({"sigmas": (0.1, 0.1)}, "holds a value twice"), ({"sigmas": (2.0,)}, "must lie in"), ({"n_noise": 1}, "n_noise")],
 )
 def test_bad_settings_are_named(settings, match) -> None:
     with pytest.raises(ValueError, match=match):

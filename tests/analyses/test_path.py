@@ -188,7 +188,7 @@ def test_one_seed_has_no_path(plain) -> None:
 
 def test_no_extrapolation_is_no_grid_of_equal_points(trained: Trained) -> None:
     task = next(iter(ANALYSIS.tasks(trained.study, trained.evidence.for_decision())))
-    asked = QUICK.model_copy(update={"extrapolate": 0, "outer": 6, "batch_norm": "interpolate"})
+    asked = QUICK.model_copy(update={"extrapolate": 0, "points_outside": 6, "batch_norm": "interpolate"})
     table = checked(asked, asked.measure(task, trained.context).table)
     line = table.filter(pl.col("batch_norm") == "interpolate").filter(pl.col("level") == "point")
     assert line.filter(pl.col("split") == "test")["alpha"].to_list() == [0.0, 0.5, 1.0]
@@ -302,7 +302,9 @@ def test_where_only_the_trunk_moves_the_head_is_that_of_the_first(trained: Train
 
 
 def test_a_refined_path_says_how_fine_it_is_and_a_fast_one_how_far_it_is_off(trained: Trained) -> None:
-    asked = ANALYSIS.model_copy(update={"points": 7, "refine": 0.05, "fast": True, "train_images": 20, "outer": 0})
+    asked = ANALYSIS.model_copy(
+        update={"points": 7, "refine": 0.05, "fast": True, "train_images": 20, "points_outside": 0}
+    )
     table = measure(asked, units_of(trained)[0], trained)
     rows = table.filter(pl.col("level") == "barrier")
     points = table.filter((pl.col("level") == "point") & (pl.col("split") == "test")).filter(

@@ -24,7 +24,7 @@ from transferscope.methods.modules.rewind import ALL, ModuleSelection, Rewinding
 from transferscope.plots.theme import colour
 from transferscope.study.columns import schema
 
-SETTINGS = {"train_images": 60, "batch_norm_images": 64, "draws": 100, "max_seeds": 3}
+SETTINGS = {"train_images": 60, "batch_norm_images": 64, "n_bootstrap": 100, "max_seeds": 3}
 GROUP = ("stem", "head")
 
 
@@ -286,7 +286,7 @@ def test_a_shuffled_network_sees_shuffled_images(trained) -> None:
     (member,) = [m for m in shuffled_members(study, evidence, (4,), (0,)) if m.variant == "P_T_block_4"]
     plain = tuned_member(study, "P_T", 0, evidence)
     context = Shuffled(trained.context, {member.spec.key: plain.spec})
-    analysis = Rewind(blocks=(4,), also=(), **SETTINGS)
+    analysis = Rewind(blocks=(4,), rewind_to=(), **SETTINGS)
     units = [task for task in analysis.tasks(study, evidence) if task.members[0].variant == "P_T_block_4"]
     task = units[0]
     table = checked(analysis, analysis.measure(task, context).table)
@@ -320,7 +320,7 @@ def test_a_shuffled_network_sees_shuffled_images(trained) -> None:
         (Rewind, {"groups": (("stem", "stem"),)}, "a group holds two modules or more"),
         (Rewind, {"blocks": (8,), "variants": ("RI_T",)}, "which variants leaves out"),
         (CriticalityAnalysis, {"blocks": (8,), "variants": ("RI_T",)}, "which variants leaves out"),
-        (Rewind, {"epochs": (2,)}, "also does not name 'epochs'"),
+        (Rewind, {"epochs": (2,)}, "rewind_to does not name 'epochs'"),
         (Rewind, {"margin": 0.0}, "greater than 0"),
     ],
 )
@@ -346,7 +346,7 @@ def test_epochs_need_kept_epochs(trained) -> None:
     recipe = trained.study.settings.training.recipe.model_copy(update={"keep": "none"})
     training = trained.study.settings.training.model_copy(update={"recipe": recipe})
     bare = trained.study.settings.model_copy(update={"training": training})
-    assert "also: epochs are asked for, but" in (Rewind(rewind_to=("epochs",)).check_study(bare) or "")
+    assert "rewind_to: epochs are asked for, but" in (Rewind(rewind_to=("epochs",)).check_study(bare) or "")
     assert Rewind().check_study(bare) is None
 
 
@@ -354,7 +354,7 @@ def test_images_grow_with_what_is_asked(trained) -> None:
     (task, *_) = Rewind(**SETTINGS).tasks(trained.study, trained.evidence)
     counts = [
         Rewind(**SETTINGS, **more).forward_passes(task, trained.study)
-        for more in ({"also": ()}, {}, {"groups": (GROUP,)}, {"also": ("random", "epochs")})
+        for more in ({"rewind_to": ()}, {}, {"groups": (GROUP,)}, {"rewind_to": ("random", "epochs")})
     ]
     assert counts == sorted(counts)
     assert len(set(counts)) == 4

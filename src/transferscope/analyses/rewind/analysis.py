@@ -144,7 +144,7 @@ class Rewind(AbstractTuned, OnImages, OnModules):
     def _holds_together(self) -> "Rewind":
         check_variants(self.blocks, self.variants)
         if self.epochs is not None and "epochs" not in self.rewind_to:
-            raise ValueError("epochs: also does not name 'epochs'")
+            raise ValueError("epochs: rewind_to does not name 'epochs'")
         return self
 
     def check_study(self, study: "Study") -> str | None:
