@@ -30,7 +30,8 @@ analyses:
   - mistakes
   - similarity: {test_images: 32, batch_size: 16}
   - distance
-  - path: {points: 3, refine: null, points_outside: 0, extrapolate: 0, batch_norm_images: 32, train_images: 32, test_images: 32}
+  - path: {points: 3, refine: null, points_outside: 0, extrapolate: 0, batch_norm_images: 32, train_images: 32,
+           test_images: 32}
 compute: {threads: 1, device: cpu}
 """
 

@@ -59,7 +59,7 @@ extra: 1
         "line 17, seeds.1: expected a whole number, got 0.5",
         "line 20, analyses.1: there is no analysis 'simmilarity'; did you mean 'similarity' or 'similarity_by_size'",
         "line 21, analyses.2.similarity.granularity: expected 'stage', 'block' or 'layer', got 'blok'; did you mean",
-        "line 21, analyses.2.similarity.images: there is no such setting; did you mean 'test_images' or 'maps'",
+        "line 21, analyses.2.similarity.images: there is no such setting; did you mean 'test_images'",
         "line 22, analyses.3: expected the name of an analysis, or one 'name: {settings}', got settings",
         "line 23, analyses.4: expected the name of an analysis, or one 'name: {settings}', got 5",
         "line 24, extra: there is no such setting",

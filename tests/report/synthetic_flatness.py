@@ -25,7 +25,7 @@ def flatness_table(
     hessian: Callable[[str, str], float | None] | None = None,
     lost: tuple[str, int] | None = None,
 ) -> pl.DataFrame:
-    """``rise``: of variant, normalisation and share; ``hessian``: of variant and level; ``lost``: a network that diverged."""
+    """``rise``: of variant, normalisation and share; ``hessian``: of variant and level; ``lost``: one that diverged."""
     asked = settings or Flatness()
     draw = random.Random(3)
     rows = []
@@ -47,7 +47,8 @@ def flatness_table(
                         given = own if rise is None else rise(variant, normalisation, share)
                         climb = 0.0 if share == 0 else given if rise is None or given is None else given * noise
                         rows.append({
-                            **base, "level": "radius", "split": split, "normalisation": normalisation, "length": lengths[variant],
+                            **base, "level": "radius", "split": split, "normalisation": normalisation,
+                            "length": lengths[variant],
                             "share": share, "l2": l2, "directions": 5, "loss": None if climb is None else 0.3 + climb,
                             "loss_se": None if climb is None else 0.05 * climb, "loss_rise": climb,
                             "loss_rise_se": None if climb is None else 0.02, "error": min(0.9, 0.1 + 0.001 * l2**2),

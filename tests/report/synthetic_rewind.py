@@ -36,7 +36,8 @@ def rewind_table(seeds: tuple[int, ...] = (0, 1, 2)) -> pl.DataFrame:
                         "modules": 1 if alone else 2, "parameters": 1000, "target_value": to, "epoch": epoch,
                         "displacement": factor * 2.0, "metric": final - drop, "loss": 0.4 + drop, "drop": drop,
                         "loss_rise": drop, "low": drop - 0.01, "high": drop + 0.01, "simultaneous_low": drop - 0.015,
-                        "simultaneous_high": drop + 0.015, "upper_one_sided": drop + 0.013, "n_comparisons": 6 if alone else 1, "n": 656,
+                        "simultaneous_high": drop + 0.015, "upper_one_sided": drop + 0.013,
+                        "n_comparisons": 6 if alone else 1, "n": 656,
                         "verdict": "lost" if drop > 0.02 else "undecided", "evaluation": "full pass",
                     })  # fmt: skip
     own = pl.DataFrame(rows, schema=schema(Rewind.columns))

@@ -26,11 +26,11 @@ class OnEpochs(AbstractTuned):
     Attributes:
         epochs: which kept epochs, 0 is the start; None takes all kept ones. The last is always among them, and the
             start as well where it is needed.
-        most: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
+        max_epochs: at most so many, evenly spread over the kept ones, where ``epochs`` is None.
     """
 
     epochs: tuple[int, ...] | None = Field(default=None, min_length=1)
-    most: int = Field(default=10, ge=3)
+    max_epochs: int = Field(default=10, ge=3)
     from_start: ClassVar[bool] = True
 
     def check_study(self, study: "Study") -> str | None:
@@ -43,7 +43,7 @@ class OnEpochs(AbstractTuned):
 
     def chosen(self, recipe: "VariantRecipe") -> tuple[int, ...]:
         """The epochs that are looked at, ascending."""
-        return chosen_epochs(recipe, self.epochs, self.most, self.from_start)
+        return chosen_epochs(recipe, self.epochs, self.max_epochs, self.from_start)
 
 
 def kept_epochs(recipe: "VariantRecipe", start: bool = True) -> tuple[int, ...]:

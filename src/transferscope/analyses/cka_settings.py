@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["CKA", "AbstractSimilarity", "AbstractStatesSimilarity"]
 
 CKA: Mapping[str, Column] = {
-    "cka": Column(float, "CKA, at most 1; unbiased unless kind says biased, so small negative values occur", "1",
+    "cka": Column(float, "CKA, at most 1; unbiased unless estimator says biased, so small negative values occur", "1",
                   "test", "features without variation"),
-    "kind": Column(str, "unbiased or biased (linear kernel), or rbf"),
-    "maps": Column(str, "flattened, or pooled over positions"),
+    "estimator": Column(str, "unbiased or biased (linear kernel), or rbf"),
+    "pooling": Column(str, "flattened, or pooled over positions"),
     "examples": Column(int, "test images used", "count"),
     "batch": Column(int, "images per Gram matrix", "count"),
 }  # fmt: skip
@@ -34,16 +34,16 @@ class AbstractSimilarity(AbstractTuned, OnModules, OnSeeds):
     """CKA of the modules of networks on test images.
 
     Attributes:
-        kind: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, as wide as the median
+        estimator: ``unbiased`` or ``biased`` HSIC with the linear kernel, or ``rbf`` (unbiased, as wide as the median
             distance of a batch).
-        maps: feature maps ``flattened``, or ``pooled`` over positions.
+        pooling: feature maps ``flattened``, or ``pooled`` over positions.
         test_images: test images used; None for all.
         batch_size: images per Gram matrix; a last batch shorter than the others is weighted by its images.
         max_seeds: at most so many seeds of RI-T and P-T; None for all.
     """
 
-    kind: Literal["unbiased", "biased", "rbf"] = "unbiased"
-    maps: Literal["flattened", "pooled"] = "flattened"
+    estimator: Literal["unbiased", "biased", "rbf"] = "unbiased"
+    pooling: Literal["flattened", "pooled"] = "flattened"
     test_images: int | None = Field(default=512, ge=8)
     batch_size: int = Field(default=64, ge=4)
 
@@ -53,7 +53,7 @@ class AbstractSimilarity(AbstractTuned, OnModules, OnSeeds):
 
     def estimated_on(self, examples: int, batch: int) -> dict[str, Any]:
         """The values of the columns :data:`CKA` beside CKA itself."""
-        return {"kind": self.kind, "maps": self.maps, "examples": examples, "batch": batch}
+        return {"estimator": self.estimator, "pooling": self.pooling, "examples": examples, "batch": batch}
 
 
 class AbstractStatesSimilarity(AbstractSimilarity):
@@ -76,8 +76,8 @@ class AbstractStatesSimilarity(AbstractSimilarity):
             granularity=self.granularity,
             device=context.device,
             memory_format=context.memory_format,
-            kind=self.kind,
-            maps=self.maps,
+            kind=self.estimator,
+            maps=self.pooling,
             memory=self.memory * 2**20,
         )
 

@@ -12,6 +12,7 @@ from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.errors import StoreError
 from transferscope.store import Store
 from transferscope.study.columns import schema
+from transferscope.study.renamed import COLUMNS
 
 __all__ = ["finished_table", "table_of"]
 
@@ -66,4 +67,7 @@ def _read(analysis: AbstractAnalysis, key: str, store: Store) -> pl.DataFrame:
             got=f"no entry {key}",
             hint="name it in needs() of the analysis that reads it",
         )
-    return pl.read_parquet(io.BytesIO(entry.read_bytes("table.parquet")))
+    table = pl.read_parquet(io.BytesIO(entry.read_bytes("table.parquet")))
+    if "format" not in entry.manifest():
+        table = table.rename(COLUMNS.get(analysis.name, {}), strict=False)
+    return table

@@ -165,8 +165,8 @@ def correct(logits: Tensor, labels: Tensor) -> Tensor:
 def top_k_correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     """Whether the class of each example is among its ``k`` largest logits.
 
-    Equal logits are ranked by class number, so that ``top_k_correct(…, 1)`` is :func:`correct` and constant logits are not right
-    everywhere. An example with a NaN among its logits is wrong.
+    Equal logits are ranked by class number, so that ``top_k_correct(…, 1)`` is :func:`correct` and constant logits are
+    not right everywhere. An example with a NaN among its logits is wrong.
 
     Invariant to any increasing map of an example's logits.
 

@@ -7,7 +7,7 @@ from transferscope.analyses.estimates import Estimate
 from transferscope.report.answer import answer
 from transferscope.running.results import Results
 
-FORMAT = 3
+FORMAT = 4
 """Of the document; a reader refuses another one."""
 
 

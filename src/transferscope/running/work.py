@@ -20,6 +20,7 @@ from transferscope.running.failures import Failure, failure_of
 from transferscope.specs.network import NetworkSpec
 from transferscope.store import Store
 from transferscope.study.registry import parse_analysis
+from transferscope.study.renamed import FORMAT
 from transferscope.training.evaluation import EpochEvaluation
 from transferscope.training.loop import train
 
@@ -181,7 +182,7 @@ def _measured(analysis: AbstractAnalysis, job: MeasureJob, context: Context, on_
                 "threads": torch.get_num_threads(),
                 "seconds": round(time.perf_counter() - started, 3),
             }
-            with context.storing(entry, {"analysis": analysis.name}, provenance) as folder:
+            with context.storing(entry, {"analysis": analysis.name, "format": FORMAT}, provenance) as folder:
                 table.write_parquet(folder / "table.parquet")
                 for name, data in files.items():
                     target = folder / "files" / name

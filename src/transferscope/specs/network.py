@@ -132,8 +132,8 @@ class Transplant(Frozen):
 class Curve(Frozen):
     """The bend φ of a curve between two networks: before training their midpoint.
 
-    Training moves φ such that the loss is low along the whole curve, not at φ: see :mod:`transferscope.training.curve_midpoint`.
-    The ends are the last weights of both networks and do not move.
+    Training moves φ such that the loss is low along the whole curve, not at φ: see
+    :mod:`transferscope.training.curve_midpoint`. The ends are the last weights of both networks and do not move.
 
     Attributes:
         a: where the curve starts.

@@ -9,6 +9,7 @@ from transferscope.errors import AnalysisError, TransferscopeError
 from transferscope.frozen import Frozen
 from transferscope.study.columns import Column
 from transferscope.study.other_source import OtherSource
+from transferscope.study.renamed import former_settings
 
 
 class AnalysisSettings(Frozen):
@@ -40,8 +41,8 @@ class AnalysisSettings(Frozen):
         return None
 
     def identity(self) -> Any:
-        """Add the analysis's name and version to what is asked for."""
-        return {"analysis": self.name, "version": self.version, **super().identity()}
+        """What is asked for, with the analysis's name and version; settings under the names they had first."""
+        return {"analysis": self.name, "version": self.version, **former_settings(self.name, super().identity())}
 
 
 def answered(

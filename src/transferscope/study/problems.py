@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from transferscope.errors import near, nearest
+from transferscope.study.renamed import unknown_setting
 
 Place = tuple[str | int, ...]
 """Where a setting stands: names and list positions from the top of the study."""
@@ -106,8 +107,7 @@ def _translate(problem: Any, model: type[BaseModel]) -> _Found:
     place, owners, branch = _walk(problem["loc"], model)
     value = problem["input"]
     if kind == "extra_forbidden":
-        known = [name for owner in owners for name in owner.model_fields]
-        return _Found(place, "", f"there is no such setting; {nearest(str(place[-1]), known)}", branch)
+        return _Found(place, "", f"there is no such setting; {unknown_setting(str(place[-1]), owners)}", branch)
     if kind == "missing":
         return _Found(place, "", "expected a value, but the setting is missing", branch)
     if kind in ("union_tag_invalid", "union_tag_not_found"):

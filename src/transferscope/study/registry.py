@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from transferscope.errors import AnalysisError, nearest
 from transferscope.study.analysis_settings import AnalysisSettings
+from transferscope.study.renamed import unknown_setting
 
 GROUP = "transferscope.analyses"
 """Entry points by which an installed package adds analyses: ``name = "module:Class"``."""
@@ -159,6 +160,6 @@ def parse_analysis(item: Any) -> AnalysisSettings:
             place = ".".join(str(part) for part in problem["loc"])
             hint = ""
             if problem["type"] == "extra_forbidden":
-                hint = f" ({nearest(str(problem['loc'][-1]), kind.model_fields)})"
+                hint = f" ({unknown_setting(str(problem['loc'][-1]), [kind])})"
             lines.append(f"{name}.{place}: {problem['msg']}{hint}")
         raise ValueError("; ".join(lines)) from error

@@ -58,7 +58,9 @@ class Align(AbstractWays):
         "l2": Column(float, "distance from a (‖θ_a − θ_b‖ for a barrier)", "ℓ2"),
         "distance": Column(float, "‖θ_a − θ_b‖ over all parameters, b as on this line", "ℓ2"),
         "permuted_share": Column(float, "share of the hidden units of b that another one took the place of"),
-        "permutable_share": Column(float, "share of the parameters that lie along units that may be permuted", null=_BEFORE),
+        "permutable_share": Column(
+            float, "share of the parameters that lie along units that may be permuted", null=_BEFORE
+        ),
         "groups": Column(int, "sets of units that may be permuted, those within heads or groups included", "count",
                          null=_BEFORE),
         "objective_before": Column(float,

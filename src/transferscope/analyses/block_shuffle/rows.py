@@ -24,10 +24,10 @@ Place = tuple[int, int | None]
 
 
 def rows_of(task: Task, context: "Context", facts: Mapping[str, Any], whole: bool, draws: int) -> list[dict[str, Any]]:
-    """All rows of one unit.
+    """All rows of one task.
 
     Args:
-        unit: trainings on ablated images and, unless ``whole``, those on whole images to compare with.
+        task: trainings on ablated images and, unless ``whole``, those on whole images to compare with.
         context: gives histories and logits.
         facts: columns that all rows share.
         whole: the ablation changes nothing.

@@ -44,6 +44,9 @@ _EXCESS = Quantity(
     "above_chance", "{measure}, {compared}, less that of two halves of the source", labels={"measure": _WORDS}
 )
 
+_ATTRIBUTES = {"part": "part", "above_chance": "above_chance"}
+"""Where a column is named otherwise than the attribute of the measured row."""
+
 
 @final
 class DomainDistance(AbstractAnalysis):
@@ -95,8 +98,8 @@ class DomainDistance(AbstractAnalysis):
                        "nothing that two sets are needed for"),
         "null_deviation": Column(float, "its spread over the draws", "as value", "train", "no null"),
         "above_chance": Column(float, "value − null", "as value", "train", "no null"),
-        "above_chance_low": Column(float, "lower end of its 95 % interval over images", "as value", "train", "no null"),
-        "above_chance_high": Column(float, "upper end of its 95 % interval over images", "as value", "train", "no null"),
+        "above_chance_low": Column(float, "lower 95 % limit over images", "as value", "train", "no null"),
+        "above_chance_high": Column(float, "upper 95 % limit over images", "as value", "train", "no null"),
         "examples": Column(int, "images of each set that the number rests on", "count"),
         "features": Column(int, "numbers per image", "count"),
         "note": Column(str, "what a reader must know", null="nothing"),

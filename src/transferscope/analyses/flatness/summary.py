@@ -85,8 +85,9 @@ _AT: dict[str, Any] = {"variant": "P_T", "rival": "RI_T"}
 def summary_of(table: pl.DataFrame, settings: Asked) -> Summary:
     """P-T against RI-T by every measure.
 
-    A word rests on 95 % intervals over paired seeds. For a normalisation it is said where the interval at *every* radius lies
-    on one side of zero, which needs no correction for their number; for the Hessian, of the ratio P-T ÷ RI-T.
+    A word rests on 95 % intervals over paired seeds. For a normalisation it is said where the interval at *every*
+    radius lies on one side of zero, which needs no correction for their number; for the Hessian, of the ratio
+    P-T ÷ RI-T.
     """
     split = settings.splits[0]
     normalisations = [

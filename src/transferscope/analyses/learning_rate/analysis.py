@@ -127,7 +127,7 @@ def validation_error(value: float | None, task: Task, context: "Context") -> flo
 
     Args:
         value: of the metric.
-        unit: with the study's ``rate_rule`` among its settings.
+        task: with the study's ``rate_rule`` among its settings.
         context: gives the labels, their groups and the metric.
 
     Returns:

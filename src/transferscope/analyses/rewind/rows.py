@@ -46,8 +46,9 @@ def rows_of(
             alone = item.name in item.modules
             row = {
                 "level": "module" if alone else "group", "module": item.name, "position": order[item.name],
-                "modules": len(item.modules), "parameters": item.parameters, "target_value": item.to, "epoch": item.epoch,
-                "displacement": item.distance, "batch_norm": found.batch_norm, "split": split, "evaluation": item.evaluation,
+                "modules": len(item.modules), "parameters": item.parameters, "target_value": item.to,
+                "epoch": item.epoch, "displacement": item.distance, "batch_norm": found.batch_norm, "split": split,
+                "evaluation": item.evaluation,
                 "loss_rise": finite_or_none(float(point.losses.mean()) - float(final.losses.mean())),
             }  # fmt: skip
             family = singles if alone else 1

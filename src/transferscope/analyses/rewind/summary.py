@@ -36,8 +36,8 @@ _GAP = Quantity(
 )
 
 QUANTITIES: tuple[Quantity, ...] = (_DROP, _MEAN, _GAP)
-"""Of ``rewind``: a drop at its variant, module and the value it goes back to (``target_value``), with the verdict; means over
-modules at their variants."""
+"""Of ``rewind``: a drop at its variant, module and the value it goes back to (``target_value``), with the verdict;
+means over modules at their variants."""
 
 
 def drops(rows: pl.DataFrame, margin: float) -> list[Estimate]:

@@ -86,7 +86,7 @@ class Similarity(AbstractSimilarity):
         "seed_b": Column(int, "its seed", "count"),
         "module_b": Column(str, "module of b"),
         "position_b": Column(int, "depth of the module", "count"),
-        **{name: CKA[name] for name in ("cka", "kind", "maps")},
+        **{name: CKA[name] for name in ("cka", "estimator", "pooling")},
         "cca": Column(float, "mean squared canonical correlation of pooled features", "1", "test",
                       "not asked for, not like modules, no variation, or as many features as images"),
         "cca_chance": Column(float, "what independent features of these widths give for it on average",

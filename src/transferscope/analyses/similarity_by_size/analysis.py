@@ -141,8 +141,8 @@ class SimilarityBySize(AbstractStatesSimilarity):
         estimates = (*means, *changes)
         equal = f"equal {self.equal}" + ("" if self.equal == "updates" else ": smaller sets also mean fewer updates")
         notes = (
-            f"{table['estimator'][0]} CKA, maps {table['pooling'][0]}, {table['examples'][0]} test images; {equal}; the rate "
-            "is the one chosen on all training images",
+            f"{table['estimator'][0]} CKA, maps {table['pooling'][0]}, {table['examples'][0]} test images; {equal}; "
+            "the rate is the one chosen on all training images",
             "the parts of one seed are nested; each seed draws its own",
             *left_out,
         )

@@ -111,8 +111,8 @@ class SimilarityInTraining(AbstractStatesSimilarity, OnEpochs):
         estimates = (*means, *_settled(rows, epochs))
         listed = " → ".join(map(str, said))
         notes = (
-            f"{table['estimator'][0]} CKA, maps {table['pooling'][0]}, {table['examples'][0]} test images in batches of "
-            f"{table['batch'][0]}",
+            f"{table['estimator'][0]} CKA, maps {table['pooling'][0]}, {table['examples'][0]} test images in "
+            f"batches of {table['batch'][0]}",
             f"epochs looked at: {', '.join(map(str, epochs))}; the rates are those chosen for the end of training",
             *left_out,
         )
