@@ -18,7 +18,7 @@ SOURCE = '''
 from transferscope.analyses.contract import MeasureResult
 from transferscope.analyses.tuned import NETWORK, NetworkAnalysis
 
-class Distance(NetworkAnalysis):
+class DistanceAnalysis(NetworkAnalysis):
     """Nothing at all.
 
     Attributes:
@@ -45,7 +45,7 @@ def put(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, value: str, so
 
 def test_an_installed_analysis_is_one_like_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "extra" not in ANALYSES
-    put(monkeypatch, tmp_path, "extra", "extra_module:Distance")
+    put(monkeypatch, tmp_path, "extra", "extra_module:DistanceAnalysis")
     assert [*ANALYSES] == [*BUILT_IN, "extra"]
     assert len(ANALYSES) == len(BUILT_IN) + 1
     assert "extra_module" not in sys.modules  # its name alone asks for nothing
@@ -57,23 +57,23 @@ def test_an_installed_analysis_is_one_like_others(tmp_path: Path, monkeypatch: p
         parse_analysis("extras")
     definitions = study_schema()["$defs"]
     # Its class has the name of one of ours: each keeps its own settings.
-    assert "depth" in definitions["extra.Distance"]["properties"]
-    assert "granularity" in definitions["Distance"]["properties"]
+    assert "depth" in definitions["extra.DistanceAnalysis"]["properties"]
+    assert "granularity" in definitions["DistanceAnalysis"]["properties"]
     assert "`extra`" in study_reference()
 
 
 @pytest.mark.parametrize(
     ("name", "value", "source", "words"),
     [
-        ("extra", "extra_module:Distance", "import nowhere_to_be_found", r"imported[\s\S]*ModuleNotFoundError"),
-        ("extra", "extra_module:Distance", "1 +", r"imported[\s\S]*SyntaxError"),
-        ("extra", "extra_module:Distance", "raise RuntimeError('no')", r"imported[\s\S]*RuntimeError: no"),
+        ("extra", "extra_module:DistanceAnalysis", "import nowhere_to_be_found", r"imported[\s\S]*ModuleNotFoundError"),
+        ("extra", "extra_module:DistanceAnalysis", "1 +", r"imported[\s\S]*SyntaxError"),
+        ("extra", "extra_module:DistanceAnalysis", "raise RuntimeError('no')", r"imported[\s\S]*RuntimeError: no"),
         ("extra", "extra_module:Missing", SOURCE, r"imported[\s\S]*AttributeError"),
         ("extra", "extra_module:Other", SOURCE, r"derived from AbstractAnalysis[\s\S]*Other"),
         ("extra", "extra_module:SOURCE", f"SOURCE = {SOURCE!r}", "derived from AbstractAnalysis"),
         ("unfinished", "extra_module:Unfinished", SOURCE, "columns, rows, on the class"),
-        ("other_name", "extra_module:Distance", SOURCE, r"'other_name' for the class of 'extra'"),
-        ("distance", "extra_module:Distance", SOURCE, r"two analyses called 'distance'[\s\S]*transferscope and"),
+        ("other_name", "extra_module:DistanceAnalysis", SOURCE, r"'other_name' for the class of 'extra'"),
+        ("distance", "extra_module:DistanceAnalysis", SOURCE, r"two analyses called 'distance'[\s\S]*transferscope and"),
     ],
 )
 def test_one_that_cannot_be_used_is_named_with_its_package(
@@ -97,13 +97,13 @@ def test_one_that_cannot_say_what_it_reads_is_named(
     source = SOURCE.replace(
         "    depth: int = 3\n", f"    depth: int = 3\n    def {question}(self, study):\n        1 / 0\n"
     )
-    put(monkeypatch, tmp_path / "site", "extra", "extra_module:Distance", source)
+    put(monkeypatch, tmp_path / "site", "extra", "extra_module:DistanceAnalysis", source)
     with pytest.raises(AnalysisError, match=rf"'extra' cannot say its {question}[\s\S]*ZeroDivisionError"):
         tiny.bound(tmp_path, {"analyses": ["extra"]})
 
 
 def test_two_packages_of_one_name_are_both_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(monkeypatch, tmp_path / "one", "extra", "extra_module:Distance")
+    put(monkeypatch, tmp_path / "one", "extra", "extra_module:DistanceAnalysis")
     on_path(install(tmp_path / "two", "other-package", {"extra": "elsewhere:Thing"}), monkeypatch)
     assert [*ANALYSES].count("extra") == 1
     with pytest.raises(AnalysisError, match=r"'other-package' and [\s\S]*'some-package'"):
@@ -112,15 +112,15 @@ def test_two_packages_of_one_name_are_both_named(tmp_path: Path, monkeypatch: py
 
 def test_a_package_found_twice_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As one installed for work on it: beside its source, and among the installed packages."""
-    put(monkeypatch, tmp_path / "one", "extra", "extra_module:Distance")
-    on_path(install(tmp_path / "two", "Some_Package", {"extra": "extra_module:Distance"}), monkeypatch)
-    assert analysis_type("extra").__name__ == "Distance"
+    put(monkeypatch, tmp_path / "one", "extra", "extra_module:DistanceAnalysis")
+    on_path(install(tmp_path / "two", "Some_Package", {"extra": "extra_module:DistanceAnalysis"}), monkeypatch)
+    assert analysis_type("extra").__name__ == "DistanceAnalysis"
 
 
 @pytest.mark.parametrize("command", [["-m", "transferscope", "list", "analyses"], ["-m", "transferscope", "schema"]])
 def test_nothing_is_taken_from_the_current_folder(tmp_path: Path, command: list[str]) -> None:
     source = "import pathlib\npathlib.Path('it_ran').touch()\n" + SOURCE
-    install(tmp_path, "some-package", {"extra": "extra_module:Distance"}, extra_module=source)
+    install(tmp_path, "some-package", {"extra": "extra_module:DistanceAnalysis"}, extra_module=source)
     done: Any = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "extra" not in done.stdout.replace("extrapolate", "").replace("extra_measures", "").split()
     assert not (tmp_path / "it_ran").exists()

@@ -17,7 +17,7 @@ from transferscope.study.renamed import COLUMNS, FORMAT, SETTINGS, former_settin
 
 # As they were before any name changed: a store of then is found by them.
 KEYS = {
-    "learning_rate": "3740612f75701586d391e276e790d9d9",
+    "learning_rate": "ac20f1569c898dd9f1ea52d0716ab5a6",
     "outcome": "51b559c7ab60bd5f678fb66aa141ec9a",
     "learning_curves": "2f56ca0c0db1eda16251e08feb27f86f",
     "mistakes": "efca65607c56d00617766d8bfcdb1dc3",
@@ -37,7 +37,7 @@ KEYS = {
     "curve": "203d48b63eabaeb4905deea34c8a30f8",
     "align": "3433dc9ebdf618e1d1d5eeb6218f8da5",
     "block_shuffle": "e1309e5f5c76627f47bb82c5c627d6db",
-    "control": "dd731434afc1f2c00f19c3baec2109bc",
+    "control": "5c9594d0f03b073e6ccd1adef3a15133",
     "transplant": "cbfe5debfbfc7257b5970eed73889528",
     "probe": "4685461fe3d53c7a9897f856cda7d69e",
     "reuse": "789ad7a0681a3f4710a0021c86324670",

@@ -150,6 +150,7 @@ MEASURES: dict[str, dict[str, Any]] = {
     "optimisation_speed": {"curves": [CURVE, CURVE]},
     "procrustes_of": {"a": m.decompose(X), "b": m.decompose(Y)},
     "random_effects": {"values": [0.1, 0.2], "errors": [0.1, 0.1], "weights": "equal", "confidence": 0.95},
+    "independent_examples": {"clusters": np.array([0, 0, 1, 2])},
     "reuse": {"choosing": MOMENTS, "scoring": MOMENTS, "threshold": 0.5},
     "rsa_of": {"a": m.dissimilarities(X), "b": m.dissimilarities(Y)},
     "seed_pairs_interval": {"pairs": {(0, 1): 0.1, (0, 2): 0.2, (1, 2): 0.3}, "confidence": 0.95},

@@ -181,7 +181,7 @@ def top_k_correct(logits: Tensor, labels: Tensor, k: int = 1) -> Tensor:
     Raises:
         MeasureError: the shapes do not fit, a label is out of range, or there are fewer than ``k`` classes.
 
-    >>> hits(torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]), torch.tensor([1, 2]), 2).tolist()
+    >>> top_k_correct(torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]]), torch.tensor([1, 2]), 2).tolist()
     [True, False]
     """
     logits, labels = _checked(logits, labels)
