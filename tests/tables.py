@@ -116,4 +116,5 @@ def straight_lines(
                 "loss": loss, "error": error, "metric": 1 - error,
             }  # fmt: skip
         for row in barriers({"loss": hill, "error": 0.5 * hill}, family[0], l2=length, n=656, **of):
-            yield row | {"barrier_se": 0.05 * row["barrier"], "midpoint_gap": row["barrier"], "family": family[1]}
+            height = row["barrier"]
+            yield row | {"barrier_se": 0.05 * height, "midpoint_gap": height, "n_comparisons": family[1]}

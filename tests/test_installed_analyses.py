@@ -73,7 +73,7 @@ def test_an_installed_analysis_is_one_like_others(tmp_path: Path, monkeypatch: p
         ("extra", "extra_module:SOURCE", f"SOURCE = {SOURCE!r}", "derived from AbstractAnalysis"),
         ("unfinished", "extra_module:Unfinished", SOURCE, "columns, rows, on the class"),
         ("other_name", "extra_module:DistanceAnalysis", SOURCE, r"'other_name' for the class of 'extra'"),
-        ("distance", "extra_module:DistanceAnalysis", SOURCE, r"two analyses called 'distance'[\s\S]*transferscope and"),
+        ("distance", "extra_module:DistanceAnalysis", SOURCE, r"two analyses called 'distance'[\s\S]*transferscope"),
     ],
 )
 def test_one_that_cannot_be_used_is_named_with_its_package(

@@ -9,7 +9,7 @@ from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic import learning_curves_table, learning_rate_table
 from tests.report.synthetic_starts import RATES, control_table, ends, summary
 from transferscope.analyses.contract import checked, checked_summary
-from transferscope.analyses.control.analysis import Control, report_rows
+from transferscope.analyses.control.analysis import ControlAnalysis, report_rows
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import END_METRICS
 from transferscope.analyses.learning_rate.analysis import LearningRate
@@ -26,7 +26,7 @@ def asked(units):
 
 def test_the_search_starts_on_the_rates_that_both_variants_searched(plain):
     searched = rates(tried=(0.004, 0.02, 0.1, 0.5), best=0.02)  # extended downwards
-    units = expand(plain, searched=searched, analysis=Control(methods=("spectrum", "mean-var")))
+    units = expand(plain, searched=searched, analysis=ControlAnalysis(methods=("spectrum", "mean-var")))
     assert asked(units) == [
         (method, 1000, rate) for method in ("spectrum", "mean-var") for rate in (0.004, 0.02, 0.1, 0.5)
     ]
@@ -50,7 +50,7 @@ def test_report_runs_have_the_rate_that_validation_data_chose(plain):
 
 
 def test_one_control_waits_for_the_search_of_the_other(plain):
-    both = Control(methods=("permuted", "spectrum"))
+    both = ControlAnalysis(methods=("permuted", "spectrum"))
     own = pl.concat([tuned(best=0.1), tuned(best=0.5, method="spectrum")])
     units = expand(plain, own, analysis=both)
     assert {task.settings["level"] for task in units} == {"tuning"}
@@ -69,13 +69,14 @@ def test_a_control_is_trained_like_p_t_of_the_same_seed(plain):
 
 def test_a_plan_counts_report_runs_and_extensions(plain):
     # 4 seeds, one extension at either end, one tuning seed
-    assert Control().extra_trainings(plain.study) == 4 * (4 + 2)
+    assert ControlAnalysis().extra_trainings(plain.study) == 4 * (4 + 2)
 
 
 def test_shares_and_gains_are_those_of_paired_seeds():
     found = ends({"RI_T": (0.0, 0.0), "P_T": (1.0, 1.0), "permuted": (0.3, 0.6), "spectrum": (0.1, 0.2)}, (0, 1, 2, 3))
     networks = [(v, seed, 0.1) for v in ("RI_T", "P_T", "permuted", "spectrum") for seed in range(4)]
-    table = checked(Control(), pl.DataFrame(report_rows(found, networks), schema=schema(Control.columns)))
+    rows = pl.DataFrame(report_rows(found, networks), schema=schema(ControlAnalysis.columns))
+    table = checked(ControlAnalysis(), rows)
     for quantity in END_METRICS:
         values = {
             role: [found.values[quantity][role][seed] for seed in range(4)] for role in ("RI_T", "P_T", "permuted")
@@ -110,7 +111,7 @@ def test_a_diverged_seed_is_left_out_and_said():
 
 
 def test_the_verdict_names_its_intervals(approved):
-    summary = checked_summary(Control(), told(control_table()))
+    summary = checked_summary(ControlAnalysis(), told(control_table()))
     shares = {item.at["variant"]: item for item in estimates_of(summary, "share_of_gain", split="test")}
     assert {variant: item.verdict for variant, item in shares.items()} == {
         "mean-var": "not all", "permuted": "not all", "filter-permuted": "part", "spectrum": "not all",
@@ -175,7 +176,7 @@ def test_a_loss_is_called_a_loss(approved):
 def test_nothing_but_diverged_runs_is_undecided(approved):
     gone = ends({"RI_T": (0.0, 0.0)}, (0, 1, 2))
     networks = [(v, seed, 0.1) for v in ("RI_T", "P_T", "permuted") for seed in range(3)]
-    table = pl.DataFrame(report_rows(gone, networks), schema=schema(Control.columns))
+    table = pl.DataFrame(report_rows(gone, networks), schema=schema(ControlAnalysis.columns))
     said = summary("control", learning_rate_table(), settled_curves(), table).verdict
     approved(said)
 
@@ -220,9 +221,9 @@ def test_the_rule_is_part_of_what_a_tuning_run_is_measured_by(plain):
 
 def test_settings_that_do_not_hold_are_errors():
     with pytest.raises(ValueError, match="methods holds a value twice"):
-        Control(methods=("permuted", "permuted"))
+        ControlAnalysis(methods=("permuted", "permuted"))
     with pytest.raises(ValueError, match="at least 1 item"):
-        Control(methods=())
+        ControlAnalysis(methods=())
 
 
 def independent(context) -> float:

@@ -12,7 +12,7 @@ from tests.studies import Diverging, Trained
 from tests.tables import barriers as barriers_of
 from tests.tables import example, seed_pairs
 from transferscope.analyses.contract import Task, checked, checked_summary
-from transferscope.analyses.curve.analysis import Curve
+from transferscope.analyses.curve.analysis import CurveAnalysis
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.learning_curves.analysis import LearningCurves
@@ -22,10 +22,10 @@ from transferscope.methods.landscape.curve import curve_path
 from transferscope.running.work import TrainJob, do
 from transferscope.specs.network import Curve as CurveStart
 
-ANALYSIS = Curve(points=5, epochs=2, batch_norm_images=40, train_images=50, learning_rate=0.05)
+ANALYSIS = CurveAnalysis(points=5, epochs=2, batch_norm_images=40, train_images=50, learning_rate=0.05)
 
 
-def first_unit(trained: Trained, analysis: Curve = ANALYSIS) -> Task:
+def first_unit(trained: Trained, analysis: CurveAnalysis = ANALYSIS) -> Task:
     return next(iter(analysis.tasks(trained.study, trained.evidence.for_decision())))
 
 
@@ -68,7 +68,7 @@ def test_units_are_pairs_of_seeds_with_a_bend_each(trained: Trained) -> None:
 
 def test_the_recipe_is_the_studys_at_the_chosen_rate(trained: Trained) -> None:
     for variant in ("P_T", "RI_T"):
-        task = first_unit(trained, Curve(shape="chain", variants=(variant,)))
+        task = first_unit(trained, CurveAnalysis(shape="chain", variants=(variant,)))
         bend = task.members[2].spec
         assert bend.start.shape == "chain"
         assert bend.recipe == task.members[0].spec.recipe.model_copy(update={"keep": "none"})
@@ -159,10 +159,10 @@ def barriers(curve: list[tuple], line: list[tuple], distance: float = 2.0) -> pl
         "epochs": 3,
         "n_comparisons": 2,
     }
-    return example(Curve, rows, distance=distance, barrier_se=0.01, **same)
+    return example(CurveAnalysis, rows, distance=distance, barrier_se=0.01, **same)
 
 
-ONE = Curve(variants=("P_T",))
+ONE = CurveAnalysis(variants=("P_T",))
 LOW, MAYBE, HIGH = (0.005, 0.0, 0.015), (0.01, 0.0, 0.03), (0.2, 0.15, 0.25)
 
 
@@ -244,10 +244,10 @@ def test_equal_ends_have_no_detour() -> None:
 
 
 def test_what_was_not_measured_is_said(approved) -> None:
-    verdict = Curve().summarise(barriers([LOW], [HIGH]), Evidence()).verdict
+    verdict = CurveAnalysis().summarise(barriers([LOW], [HIGH]), Evidence()).verdict
     approved(verdict)
     notes = ONE.summarise(barriers([LOW], [HIGH]), Evidence()).notes
     approved(*notes)
     few = "5 points on each line: a narrow barrier may be missed"
-    assert few in Curve(points=5, variants=("P_T",)).summarise(barriers([LOW], [HIGH]), Evidence()).notes
+    assert few in CurveAnalysis(points=5, variants=("P_T",)).summarise(barriers([LOW], [HIGH]), Evidence()).notes
     assert few not in notes

@@ -10,7 +10,7 @@ from transferscope.analyses.contract import checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import END_METRICS
 from transferscope.analyses.learning_rate.analysis import LearningRate
-from transferscope.analyses.transplant.analysis import SIDES, Transplant, counts, point_rows
+from transferscope.analyses.transplant.analysis import SIDES, TransplantAnalysis, counts, point_rows
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.measures.intervals import fieller, paired_seeds_interval
 from transferscope.specs.network import Transplant as TransplantStart
@@ -34,7 +34,7 @@ def task(context, analysis, evidence=None):
 
 def points(table_ends, modules, seeds, ks=None):
     asked = [(side, k) for side in SIDES for k in (ks or range(len(modules) + 1))]
-    return example(Transplant, point_rows(table_ends, modules, asked, seeds, 0.02))
+    return example(TransplantAnalysis, point_rows(table_ends, modules, asked, seeds, 0.02))
 
 
 def linear(seeds, count=3, scale=lambda share: (share, share)):
@@ -49,7 +49,7 @@ def test_counts_are_thinned_with_both_ends():
 
 
 def test_networks_are_first_and_last_modules_at_the_rate_of_p_t(plain):
-    found = task(plain, Transplant())
+    found = task(plain, TransplantAnalysis())
     study = plain.study
     by = {
         (side, k, member.seed): member
@@ -67,14 +67,14 @@ def test_networks_are_first_and_last_modules_at_the_rate_of_p_t(plain):
     # The ends are the networks of other analyses and keep their names; RI-T at another rate is not RI-T.
     assert {by[side, 2, 0].variant for side in SIDES} == {"P_T"}
     assert by["first", 0, 0].variant == "first_0"
-    same = task(plain, Transplant(), rates(ri_t=0.02))
+    same = task(plain, TransplantAnalysis(), rates(ri_t=0.02))
     assert same.members[0].variant == "RI_T"
 
 
 def test_finer_modules_and_fewer_steps(plain):
-    layers = task(plain, Transplant(granularity="layer"))
+    layers = task(plain, TransplantAnalysis(granularity="layer"))
     assert layers.settings["modules"] == ["stem.0", "stem.1", "block.0", "block.1"]
-    thinned = task(plain, Transplant(granularity="layer", steps=3))
+    thinned = task(plain, TransplantAnalysis(granularity="layer", steps=3))
     assert [list(item) for item in dict.fromkeys(map(tuple, thinned.settings["points"]))] == [
         [side, k] for side in SIDES for k in (0, 2, 4)
     ]
@@ -83,9 +83,9 @@ def test_finer_modules_and_fewer_steps(plain):
 
 
 def test_the_margin_is_not_part_of_the_key():
-    assert Transplant(margin=0.02).key == Transplant().key
-    assert Transplant(granularity="block").key != Transplant().key
-    assert Transplant(steps=3).key != Transplant().key
+    assert TransplantAnalysis(margin=0.02).key == TransplantAnalysis().key
+    assert TransplantAnalysis(granularity="block").key != TransplantAnalysis().key
+    assert TransplantAnalysis(steps=3).key != TransplantAnalysis().key
 
 
 def test_steps_and_shares_are_those_of_paired_seeds():
@@ -134,7 +134,7 @@ def test_few_modules_that_are_enough_are_chosen_on_validation_and_told_on_test(a
     # All of the gain is in the first module.
     found = linear(tuple(range(6)), scale=lambda share: (float(share > 0), share))
     table = points(found, MODULES, tuple(range(6)))
-    analysis = Transplant(margin=0.03)
+    analysis = TransplantAnalysis(margin=0.03)
     summary = checked_summary(analysis, told(table, analysis))
     losses = {(item.at["k"], item.at["split"]): item for item in estimates_of(summary, "loss_of_metric", side="first")}
     assert {place: item.verdict for place, item in losses.items()} == {
@@ -154,7 +154,7 @@ def test_few_modules_that_are_enough_are_chosen_on_validation_and_told_on_test(a
     approved(said)
     # Test data that say the contrary do not change the choice.
     contrary = table.with_columns(value=pl.when(pl.col("split") == "test").then(-pl.col("value")).otherwise("value"))
-    approved(told(contrary, Transplant(margin=0.03)).verdict)
+    approved(told(contrary, TransplantAnalysis(margin=0.03)).verdict)
 
 
 def test_nothing_is_called_enough_without_evidence(approved):
@@ -184,16 +184,17 @@ def test_notes_state_the_rate_and_what_it_may_do(approved):
 
 def test_a_network_of_one_module_has_nothing_to_choose_from(plain, monkeypatch):
     monkeypatch.setattr("transferscope.networks.transplants.parts_of", lambda architecture, granularity: ("stem",))
-    assert Transplant().skip_reason(plain.study) == "the network has 1 stage beside its head: at least 2 are needed"
+    reason = TransplantAnalysis().skip_reason(plain.study)
+    assert reason == "the network has 1 stage beside its head: at least 2 are needed"
     monkeypatch.undo()
-    assert Transplant().skip_reason(plain.study) is None
+    assert TransplantAnalysis().skip_reason(plain.study) is None
 
 
 def test_settings_that_do_not_hold_are_errors():
     with pytest.raises(ValueError, match="steps"):
-        Transplant(steps=1)
+        TransplantAnalysis(steps=1)
     with pytest.raises(ValueError, match="margin"):
-        Transplant(margin=0)
+        TransplantAnalysis(margin=0)
 
 
 def test_a_study_runs_it(started):

@@ -9,7 +9,7 @@ from transferscope.measures.share_interval import share_interval
 
 
 @pytest.mark.kind("C3")
-@pytest.mark.parametrize(("top_k_correct", "count"), [(0, 12), (12, 12), (1, 1), (7, 20), (355, 656)])
+@pytest.mark.parametrize(("hits", "count"), [(0, 12), (12, 12), (1, 1), (7, 20), (355, 656)])
 @pytest.mark.parametrize("confidence", [0.9, 0.95])
 def test_of_single_judgements_it_is_wilsons(hits: int, count: int, confidence: float) -> None:
     right = np.arange(count) < hits
