@@ -122,6 +122,11 @@ from transferscope.measures.intervals import (
     seeds_p_value,
     within,
 )
+from transferscope.measures.label_issues import (
+    LabelIssues,
+    label_issues,
+    softmax_at_best_scale,
+)
 from transferscope.measures.linear_similarity import (
     Cca,
     Decomposition,
@@ -177,6 +182,11 @@ from transferscope.measures.mistakes import (
 from transferscope.measures.plane import (
     Surface,
     coarse_to_fine,
+)
+from transferscope.measures.ridge import (
+    RidgePath,
+    choose_penalty,
+    ridge_path,
 )
 from transferscope.measures.rsa import (
     Dissimilarity,
@@ -239,6 +249,7 @@ __all__ = [
     "HsicEstimator",
     "Interval",
     "LabelAuc",
+    "LabelIssues",
     "LogisticFit",
     "Matching",
     "MetricName",
@@ -251,6 +262,7 @@ __all__ = [
     "RankAgreement",
     "Reached",
     "Reuse",
+    "RidgePath",
     "Scaling",
     "Spectrum",
     "SpectrumSummary",
@@ -275,6 +287,7 @@ __all__ = [
     "chance_level",
     "channel_correlation",
     "channel_update",
+    "choose_penalty",
     "circular_difference",
     "cka_compute",
     "cka_update",
@@ -306,6 +319,7 @@ __all__ = [
     "hsic_pairs",
     "interpolate",
     "kernel_distance",
+    "label_issues",
     "linear_cka",
     "loss_spikes",
     "match_channels",
@@ -337,6 +351,7 @@ __all__ = [
     "rbf_cka",
     "rbf_grams",
     "reuse",
+    "ridge_path",
     "rsa",
     "rsa_of",
     "scaling",
@@ -346,6 +361,7 @@ __all__ = [
     "share_error",
     "sign_flip_p_value",
     "smallest_batch",
+    "softmax_at_best_scale",
     "spectrum_curve",
     "spectrum_slope",
     "spectrum_summary",

@@ -22,7 +22,16 @@ from transferscope.study.yaml import write_flow
 if TYPE_CHECKING:
     from transferscope.study.settings import Study
 
-__all__ = ["Found", "Model", "check_division", "find_data", "find_model", "starter_study", "study_name"]
+__all__ = [
+    "Found",
+    "Model",
+    "check_division",
+    "find_data",
+    "find_model",
+    "is_weights_path",
+    "starter_study",
+    "study_name",
+]
 
 _WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar", ".json")  # of a name that is not there
 _SAMPLED = 24  # pictures looked at to choose an image size
@@ -161,7 +170,7 @@ def find_model(model: str | None, architecture: str | None, which: str | None = 
     from transferscope.networks.packages import PACKAGES, package_file
     from transferscope.specs.architecture import Architecture
 
-    if model is not None and _is_path(model, named=architecture is not None):
+    if model is not None and is_weights_path(model, named=architecture is not None):
         return _given(model, architecture, which)
     if which is not None:
         raise StudyError(
@@ -204,7 +213,7 @@ def find_model(model: str | None, architecture: str | None, which: str | None = 
     )
 
 
-def _is_path(model: str, *, named: bool) -> bool:
+def is_weights_path(model: str, *, named: bool) -> bool:
     """Whether a file is meant, there or not; names of timm's hub have slashes as well."""
     from transferscope.networks.architectures import known_architectures
     from transferscope.networks.packages import PACKAGES
