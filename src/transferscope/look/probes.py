@@ -37,6 +37,7 @@ NEIGHBOURS: Final = 10
 _SIZES: Final = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 _PIXELS: Final = 16
 _BATCH: Final = 64
+_SIDE: Final = 96
 _ROWS: Final = 1024
 
 
@@ -280,11 +281,13 @@ def network_features(
     model, head = network
 
     def batches() -> Any:
-        made = evaluation_batches(images, chosen, given.mean, given.std, _BATCH, device, "channels_last")
+        # As many pixels in a batch, whatever their size: activations are what takes memory.
+        batch = max(4, min(_BATCH, _BATCH * _SIDE**2 // (given.size or images.image_size) ** 2))
+        made = evaluation_batches(images, chosen, given.mean, given.std, batch, device, "channels_last")
         for number, (x, _) in enumerate(made):
             yield x if given.size is None else enlarged(x, given.size)
             if progress is not None:
-                progress(min((number + 1) * _BATCH, len(chosen)), len(chosen))
+                progress(min((number + 1) * batch, len(chosen)), len(chosen))
 
     found = pooled_features(model, batches(), head, granularity="stage", device=device, memory_format="channels_last")
     return found.tables[FEATURES]
