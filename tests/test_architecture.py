@@ -54,8 +54,9 @@ MAY: dict[str, set[str]] = {
         "context",
     },
     "files": {*SPINE, "data", "specs", "networks", "methods"},
+    "look": {*SPINE, "measures", "store", "data", "specs", "networks", "study", "analyses"},
     "running": {*SPINE, "streams", "store", "data", "specs", "networks", "training", "study", "context", "analyses"},
-    "report": {*SPINE, "store", "plots", "study", "context", "analyses", "running"},
+    "report": {*SPINE, "store", "plots", "study", "context", "analyses", "running", "look"},
     "commands": {
         *SPINE,
         "streams",
@@ -67,6 +68,7 @@ MAY: dict[str, set[str]] = {
         "plots",
         "study",
         "files",
+        "look",
         "running",
         "report",
     },
@@ -88,7 +90,7 @@ NEEDS: dict[str, set[str]] = {
 }
 # Libraries that only some parts may use; those of a question's plot are the plots'.
 LIBRARIES: dict[str, set[str]] = {
-    "torch": {"analyses", "context", "data", "files", "measures", "methods", "networks", "running", "training"},
+    "torch": {"analyses", "context", "data", "files", "look", "measures", "methods", "networks", "running", "training"},
     "timm": {"networks"},
     "torchvision": {"data", "networks"},
     "altair": {"plots"},

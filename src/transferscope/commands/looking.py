@@ -1,6 +1,7 @@
 """``look``: what the data are and what pre-training is worth, before anything is trained."""
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -9,16 +10,19 @@ from typing import TYPE_CHECKING
 
 from transferscope.commands.comparing import progress
 from transferscope.commands.printing import say, table
-from transferscope.commands.starting import divided
-from transferscope.errors import OptionError
+from transferscope.commands.settings import divided
+from transferscope.errors import DataError, OptionError
 
 if TYPE_CHECKING:
-    from transferscope.data.images import ImageSet
     from transferscope.look.result import Look
+    from transferscope.study.settings import Study
+    from transferscope.study.template import Found
 
-__all__ = ["brief", "look"]
+__all__ = ["brief", "brief_data", "look"]
 
 _NAMED = 5
+_BRIEF = 400
+"""Images of a short look: seconds."""
 
 
 def look(
@@ -87,28 +91,50 @@ def look(
             say(f"page: {page.resolve()} ({time.monotonic() - start:.0f} s in all)")
 
 
-def brief(images: "ImageSet", name: str, model: str, device: str, *, quiet: bool) -> None:
-    """Print the short form of a look at images that are decoded already.
+def brief(study: "Study", store: Path, *, quiet: bool) -> None:
+    """Print what pre-training is worth on the training images of a study, before any training, within seconds.
+
+    The images are decoded into the store, where the study finds them.
 
     Args:
-        images: decoded.
-        name: of them.
-        model: one network.
-        device: where to compute.
+        study: with images and weights.
+        store: of its run.
         quiet: show no progress.
     """
+    from transferscope.data.splits import make_splits
+    from transferscope.data.store import open_images
     from transferscope.look.look import look_at_images
     from transferscope.look.settings import LookSettings
     from transferscope.report.look_words import worth_words
+    from transferscope.specs.architecture import PackageWeights
 
-    settings = LookSettings((model,), images=_BRIEF, device=device)
+    target, weights = study.target, study.source.weights
+    model = weights.name if isinstance(weights, PackageWeights) else study.source.architecture.name
+    settings = LookSettings((model,), images=_BRIEF, device=study.compute.device)
     with progress(quiet=quiet) as (on_step, _):
-        found = look_at_images(images, name, settings, on_step)
-    say(f"a first look, before any training: {worth_words(found)}")
+        images = open_images(target.data, target.image_size, store / "images", target.on_unreadable, decoding=target)
+        inside = make_splits(images, target.splits)["train"]
+        found = look_at_images(images, inside, study.name, settings, on_step)
+    say(f"first look, before any training: {worth_words(found)}")
 
 
-_BRIEF = 400
-"""Images of a short look: a probe within seconds."""
+def brief_data(found: "Found", place: Path) -> None:
+    """Print what a part of the images is, from one reading of them.
+
+    Args:
+        found: the data.
+        place: where they lie.
+    """
+    from transferscope.look.look import look_at_data
+    from transferscope.report.look_words import data_words
+
+    try:
+        said = data_words(look_at_data(found, place, _BRIEF))
+    except DataError as error:
+        # A study can be written all the same; a run says it again.
+        said = str(error)
+    more = shlex.join(["transferscope", "look", str(place)])
+    say(f"first look: {said} All of it: {more}")
 
 
 def _print(found: "Look") -> None:

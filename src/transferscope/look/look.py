@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING
 
 from transferscope.analyses.estimates import Estimate
 from transferscope.data.decoding import BY_DEFAULT
+from transferscope.data.sources.base import Listing
 from transferscope.look.data import Examined, examine, first_numbers, read_images, sample
 from transferscope.look.quantities import count_of
 from transferscope.look.result import Look
 from transferscope.look.settings import Clock, LookSettings, OnNumbers, OnStep
-from transferscope.study.template import find_data, study_name
+from transferscope.study.template import Found, find_data, study_name
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from transferscope.data.images import ImageSet
 
-__all__ = ["look", "look_at_images"]
+__all__ = ["look", "look_at_data", "look_at_images"]
 
 
 def look(
@@ -43,19 +46,8 @@ def look(
     tell, step = on_numbers or _nothing, on_step or _nothing
     with clock.phase("listing"):
         found = find_data(place, settings.data)
-        whole = len(found.listing.names)
         listing = sample(found.listing, settings.images)
-        kind = str(found.source.model_dump()["kind"])
-        start = Look(
-            study_name(place),
-            str(place),
-            kind,
-            "auc" if listing.multi_label else "top1",
-            first_numbers(listing.labels, listing.classes, listing.splits, whole),
-            listing.classes,
-            notes=found.notes,
-            sampled=len(listing.names) < whole,
-        )
+        start = _listed(found, listing, place)
     tell(start)
     size = settings.image_size or found.image_size
     with tempfile.TemporaryDirectory(prefix="transferscope-") as folder:
@@ -73,11 +65,32 @@ def look(
         return with_networks(read, found, listing, images, examined, settings, clock, step)
 
 
-def look_at_images(images: "ImageSet", name: str, settings: LookSettings, on_step: OnStep) -> Look:
+def look_at_data(found: Found, place: Path, limit: int) -> Look:
+    """The short form without networks: counts and copies, of a part of the images where there are many.
+
+    Args:
+        found: the data.
+        place: where they lie.
+        limit: so many images are read at most, of every class.
+
+    Raises:
+        DataError: the images cannot be used.
+    """
+    listing = sample(found.listing, limit)
+    start = _listed(found, listing, place)
+    with tempfile.TemporaryDirectory(prefix="transferscope-") as folder:
+        images, numbers = read_images(listing, found.image_size, Path(folder), BY_DEFAULT)
+        return _with_data(start, images, numbers, examine(images))
+
+
+def look_at_images(
+    images: "ImageSet", inside: "np.ndarray", name: str, settings: LookSettings, on_step: OnStep
+) -> Look:
     """The short form, of images that are decoded already: counts, copies, and networks against random features.
 
     Args:
         images: decoded.
+        inside: numbers of those that may be probed.
         name: of them.
         settings: models, how many images are probed, and the device; what says how files are read is passed over.
         on_step: as of :func:`look`.
@@ -95,7 +108,21 @@ def look_at_images(images: "ImageSet", name: str, settings: LookSettings, on_ste
     read = _with_data(start, images, (count_of("images", len(images), len(images)),), examined)
     from transferscope.look.networks import with_probes
 
-    return with_probes(read, images, examined, settings, clock, on_step)
+    return with_probes(read, images, inside, examined, settings, clock, on_step)
+
+
+def _listed(found: Found, listing: Listing, place: Path) -> Look:
+    whole = len(found.listing.names)
+    return Look(
+        study_name(place),
+        str(place),
+        str(found.source.model_dump()["kind"]),
+        "auc" if listing.multi_label else "top1",
+        first_numbers(listing.labels, listing.classes, listing.splits, whole),
+        listing.classes,
+        notes=found.notes,
+        sampled=len(listing.names) < whole,
+    )
 
 
 def _nothing(*told: object) -> None:
@@ -108,5 +135,5 @@ def _with_data(start: Look, images: "ImageSet", numbers: Sequence[Estimate], exa
         numbers=(*start.numbers, *numbers, *examined.numbers),
         duplicates=examined.duplicates,
         unreadable=images.skipped,
-        notes=(*start.notes, *(note for note in images.notes if note not in start.notes)),
+        notes=tuple(dict.fromkeys((*start.notes, *images.notes))),
     )

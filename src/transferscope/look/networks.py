@@ -7,10 +7,8 @@ import numpy as np
 import torch
 
 from transferscope.analyses.estimates import Estimate
-from transferscope.data.batches import evaluation_batches
 from transferscope.data.decoding import BY_DEFAULT
 from transferscope.data.images import ImageSet
-from transferscope.data.mixing import mixed
 from transferscope.data.sources.base import Listing
 from transferscope.errors import DataError
 from transferscope.look.data import Examined
@@ -22,7 +20,6 @@ from transferscope.look.probes import (
     Examples,
     Input,
     Reading,
-    enlarged,
     examples_of,
     learning_curve,
     network_features,
@@ -33,14 +30,10 @@ from transferscope.look.quantities import QUANTITIES, count_of, plain
 from transferscope.look.result import Look, ModelFacts, Preprocessing
 from transferscope.look.settings import PROBED, Clock, LookSettings, OnStep
 from transferscope.look.steps import next_steps
-from transferscope.networks.batchnorm import recompute
 from transferscope.networks.evaluate import resolve_device
 from transferscope.study.template import Found
 
 __all__ = ["with_networks", "with_probes"]
-
-_STATISTICS = 256
-_BATCH = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,19 +56,26 @@ class _Probed:
 
 
 def with_probes(
-    read: Look, images: ImageSet, examined: Examined, settings: LookSettings, clock: Clock, on_step: OnStep
+    read: Look,
+    images: ImageSet,
+    inside: np.ndarray,
+    examined: Examined,
+    settings: LookSettings,
+    clock: Clock,
+    on_step: OnStep,
 ) -> Look:
     """A look with probes alone, without curves, preprocessing and pictures.
 
     Args:
         read: what is known of the data.
         images: decoded.
+        inside: numbers of those that may be probed.
         examined: what their pixels say.
         settings: what was asked for.
         clock: of the phases.
         on_step: told what is being done.
     """
-    examples = examples_of(images, examined.together, settings.images or PROBED)
+    examples = examples_of(images, examined.together, settings.images or PROBED, inside)
     if examples.unprobed:
         return replace(read, unprobed=examples.unprobed, numbers=(*read.numbers, *clock.numbers()))
     found = _probe(examples, settings, clock, on_step)
@@ -189,8 +189,6 @@ def _of_model(
             size = readable_size(network, images.image_size, declared.size)
             given = Input(declared.mean, declared.std, None if size == images.image_size else size)
             network.to(device)
-            if start == "random":
-                _settle(network, examples, given, device)
         step: Callable[[int, int], None] = _step_of(on_step, f"{start} features of {model.name}")
         before = clock.seconds.get("features", 0.0)
         with clock.phase("features"):
@@ -211,15 +209,6 @@ def _of_model(
 
 def _step_of(on_step: OnStep, name: str) -> Callable[[int, int], None]:
     return lambda done, total: on_step(name, done, total)
-
-
-def _settle(network: torch.nn.Module, examples: Examples, given: Input, device: torch.device) -> None:
-    """Batch-norm statistics of these images: a random network with those it is built with hardly tells them apart."""
-    order = mixed(examples.images.labels, examples.chosen, 0, _STATISTICS)
-    order = order[:-1] if len(order) % _BATCH == 1 else order
-    made = evaluation_batches(examples.images, order, given.mean, given.std, _BATCH, device)
-    if len(order):
-        recompute(network, (x if given.size is None else enlarged(x, given.size) for x, _ in made))
 
 
 def _values(name: str, readings: dict[str, Reading], examples: Examples) -> Iterator[Estimate]:

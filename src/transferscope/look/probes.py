@@ -104,7 +104,7 @@ def _raised(found: Interval, by: float) -> Interval:
     return replace(found, value=found.value + by, low=low, high=high)
 
 
-def examples_of(images: ImageSet, together: np.ndarray, limit: int) -> Examples:
+def examples_of(images: ImageSet, together: np.ndarray, limit: int, inside: np.ndarray | None = None) -> Examples:
     """Choose what is probed and deal it into folds.
 
     Test images that the data name are left out: no choice of a model may rest on them.
@@ -113,9 +113,11 @@ def examples_of(images: ImageSet, together: np.ndarray, limit: int) -> Examples:
         images: all that were read.
         together: number of the set of copies of each.
         limit: about so many at most.
+        inside: numbers of the images to choose from; None for all but those test images.
     """
-    given = images.given_splits
-    inside = np.arange(len(images)) if given is None else np.flatnonzero([split != "test" for split in given])
+    if inside is None:
+        given = images.given_splits or (None,) * len(images)
+        inside = np.flatnonzero([split != "test" for split in given])
     chosen = np.sort(mixed(images.labels, inside, 0, limit))
     labels = images.labels[chosen]
     units = _units(images, together)[chosen]

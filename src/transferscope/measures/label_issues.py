@@ -31,7 +31,8 @@ def label_issues(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> LabelIs
     r"""The off-diagonal of the confident joint.
 
     With t_j the mean probability of class j over the examples labelled j, an example counts for the class of the
-    highest probability among those with p_j ≥ t_j. It is doubted where that is not its label. Thresholds of their own
+    highest probability among those with p_j ≥ t_j. It is doubted where that is not its label, and its label is not the
+    likeliest class either. Thresholds of their own
     make it insensitive to classes of unequal size and of unequal confidence. A doubt is no proof: examples between two
     classes are doubted too.
 
@@ -61,7 +62,7 @@ def label_issues(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> LabelIs
     thresholds = np.where(counts > 0, sums / np.maximum(counts, 1), np.inf)
     confident = np.where(p >= thresholds, p, -1.0)
     best = confident.argmax(axis=1)
-    doubted = (confident[rows, best] >= 0) & (best != y)
+    doubted = (confident[rows, best] >= 0) & (p.argmax(axis=1) != y) & (best != y)
     rival = np.where(doubted, best, np.where(np.arange(p.shape[1]) == y[:, None], -1.0, p).argmax(axis=1))
     return LabelIssues(np.where(doubted, best, -1).astype(np.int64), p[rows, rival] - p[rows, y])
 

@@ -49,8 +49,8 @@ def label_curve(table: pl.DataFrame, metric: str, colours: dict[str, str], names
         Figure(
             name="labels",
             title="What more labels bring",
-            caption="A linear probe on frozen features, fitted to fewer labels; each image predicted by probes that did "
-            "not see it. Bands: 95 % intervals over images, which say nothing of other draws of the labels.",
+            caption="A linear probe on frozen features, fitted to fewer labels; each image predicted by probes that "
+            "did not see it. Bands: 95 % intervals over images, which say nothing of other draws of the labels.",
             description="Metric of linear probes against the number of labels, for "
             + ", ".join(names[kind] for kind in kinds),
             panels=tuple(panels),

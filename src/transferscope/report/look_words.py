@@ -4,9 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from transferscope.analyses.estimates import Estimate
-from transferscope.errors import counted
 from transferscope.look.result import Look, ModelFacts, Preprocessing, Step
-from transferscope.plots.theme import metric_name
 from transferscope.report.numbers import interval_words, metric_words, points_words, span_words, value_words
 from transferscope.rounding import duration
 
@@ -16,6 +14,7 @@ __all__ = [
     "METHODS",
     "conflict_lines",
     "data_rows",
+    "data_words",
     "first_words",
     "model_words",
     "number_rows",
@@ -45,6 +44,33 @@ _STEPS: Final = {
     "study": "the whole study, with three seeds",
     "weights": "bring pre-trained weights and look again",
 }
+_FACTS: Final = {
+    "images_probed": "images that were probed",
+    "images_unreadable": "files that cannot be read",
+    "identical_sets": "pictures that occur more than once",
+    "near_sets": "pictures that occur nearly the same",
+    "across_splits": "of them in several splits",
+    "leaked_test": "test images with a copy elsewhere",
+    "conflicts_identical": "equal pictures under several labels",
+    "conflicts_near": "nearly equal pictures under several labels",
+    "labels_doubted": "labels in doubt",
+    "blank": "of one colour alone",
+    "damaged_metadata": "damaged metadata; pixels read",
+    "not_square": "not square",
+    "grey_files": "stored as grey",
+    "grey_content": "grey, however stored",
+    "with_exif": "with EXIF",
+    "turned": "turned by their EXIF; read upright",
+}
+_FAULTS: Final = (
+    ("images_unreadable", "file cannot be read", "files cannot be read"),
+    ("leaked_test", "test image has a copy elsewhere", "test images have copies elsewhere"),
+    ("conflicts_identical", "picture lies under several labels", "pictures lie under several labels"),
+    ("conflicts_near", "picture lies, nearly the same, under several labels",
+     "pictures lie, nearly the same, under several labels"),
+    ("extra_copies", "file is a copy of another", "files are copies of others"),
+    ("blank", "picture is blank", "pictures are blank"),
+)  # fmt: skip
 _KINDS: Final = {
     "folder": "class folders",
     "parquet": "a Parquet table",
@@ -76,10 +102,11 @@ def sum_of_classes(found: Look) -> float:
 
 def sentences(found: Look) -> tuple[str, str, str]:
     """The answer: the data, what pre-training is worth, what to do."""
-    return _data_sentence(found), worth_words(found), _next_sentence(found)
+    return data_words(found), worth_words(found), _next_sentence(found)
 
 
-def _data_sentence(found: Look) -> str:
+def data_words(found: Look) -> str:
+    """What the images are, and what is wrong with them."""
     faults = [words for words, count in _faults(found) if count]
     said = "no damaged file, no copies across splits or labels" if not faults else "; ".join(faults)
     doubted, checked = found.value("labels_doubted"), found.value("labels_checked")
@@ -89,14 +116,7 @@ def _data_sentence(found: Look) -> str:
 
 
 def _faults(found: Look) -> Iterator[tuple[str, float]]:
-    for key, one, many in (
-        ("images_unreadable", "file cannot be read", "files cannot be read"),
-        ("leaked_test", "test image has a copy in training or validation", "test images have copies in training or validation"),
-        ("conflicts_identical", "picture lies under two labels", "pictures lie under several labels"),
-        ("conflicts_near", "picture lies nearly the same under two labels", "pictures lie nearly the same under several labels"),
-        ("extra_copies", "file is a copy of another", "files are copies of others"),
-        ("blank", "picture is blank", "pictures are blank"),
-    ):  # fmt: skip
+    for key, one, many in _FAULTS:
         count = found.value(key)
         yield f"{_count(count)} {one if count == 1 else many}", count
 
@@ -110,9 +130,10 @@ def worth_words(found: Look) -> str:
         return "Nothing was probed: no metric is defined for these images."
     own = found.find("probe", model=best.name, features=best.start, method="linear")
     if best.start == "random":
+        pixels = found.find("probe", model=best.name, features="pixels", method="linear")
         return (
-            f"No pre-trained weights were at hand: random features of {best.name} reach {_metric(found, own)}, raw pixels "
-            f"{_metric(found, found.find('probe', model=best.name, features='pixels', method='linear'))}."
+            f"No pre-trained weights were at hand: random features of {best.name} reach {_metric(found, own)}, "
+            f"raw pixels {_metric(found, pixels)}."
         )
     rivals = [found.find("worth", model=best.name, rival=name) for name in ("random", "pixels")]
     gains = [item for item in rivals if item is not None]
@@ -230,29 +251,16 @@ def data_rows(found: Look) -> list[tuple[str, str]]:
     """What the pictures are, counted."""
     side = [found.value("short_side", which=which) for which in ("smallest", "median", "largest")]
     rows = []
+    none = []
     if found.find("short_side") is not None:
         rows.append(("short side", f"{_count(side[0])} to {_count(side[2])} px, median {_count(side[1])} px"))
-    for key, name in (
-        ("not_square", "not square"),
-        ("grey_files", "stored as grey"),
-        ("grey_content", "grey, however stored"),
-        ("with_exif", "with EXIF"),
-        ("turned", "turned by their EXIF; read upright"),
-        ("damaged_metadata", "damaged metadata; pixels read"),
-        ("blank", "of one colour alone"),
-        ("identical_sets", "pictures that occur more than once"),
-        ("near_sets", "pictures that occur nearly the same"),
-        ("across_splits", "of them in several splits"),
-        ("leaked_test", "test images with a copy elsewhere"),
-        ("conflicts_identical", "equal pictures under several labels"),
-        ("conflicts_near", "nearly equal pictures under several labels"),
-        ("images_unreadable", "files that cannot be read"),
-        ("images_probed", "images that were probed"),
-    ):
+    for key, name in _FACTS.items():
         item = found.find(key)
-        if item is not None:
-            rows.append((name, f"{_count(item.value or 0)} of {_count(item.n or 0)}"))
-    return rows
+        if item is not None and item.value:
+            rows.append((name, f"{_count(item.value)} of {_count(item.n or 0)}"))
+        elif item is not None:
+            none.append(name)
+    return [*rows, ("none", "; ".join(none))] if none else rows
 
 
 def conflict_lines(found: Look) -> list[str]:
@@ -277,15 +285,5 @@ def number_rows(found: Look) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def metric_words_of(found: Look) -> str:
-    """The metric of the probes."""
-    return metric_name(found.metric)
-
-
 def _count(value: float) -> str:
     return value_words(int(value), "count")
-
-
-def listed(count: int, shown: int) -> str:
-    """How many more there are."""
-    return f"and {counted(count - shown, 'more')}" if count > shown else ""
