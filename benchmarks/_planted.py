@@ -75,7 +75,7 @@ def drawn(kind: int, seed: int, side: int = 64) -> Image.Image:
                     pen.ellipse((x + dx - width, y + dy - width, x + dx + width, y + dy + width), fill=colour)
         case _:
             pen.rectangle(box, outline=colour, width=width)
-    noise = rng.normal(0, 6, (side, side, 3))
+    noise = rng.normal(0, 2, (side, side, 3))
     return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
 
 

@@ -95,10 +95,10 @@ def growth(counts: list[int], work: Path) -> None:
             drawn(number % 10, number, 32).save(folder / f"kind{number % 10}" / f"{number}.png", compress_level=1)
         first, whole, cpu, peak, printed = run(folder, "--json")
         rows = json.loads(printed)["numbers"]
-        spent = {row["phase"]: row["value"] for row in rows if row["quantity"] == "seconds"}
+        spent = ", ".join(f"{row['phase']} {row['value']:.1f}" for row in rows if row["quantity"] == "seconds")
         print(
-            f"{count} images of 32 px: first fact {first:.1f} s, end {whole:.1f} s, {cpu:.0f} CPU s, peak {peak:.0f} MB; "
-            + ", ".join(f"{name} {value:.1f}" for name, value in spent.items()),
+            f"{count} images of 32 px: first fact {first:.1f} s, end {whole:.1f} s, {cpu:.0f} CPU s, "
+            f"peak {peak:.0f} MB; {spent}",
             flush=True,
         )
 

@@ -19,8 +19,8 @@ _PAIRS = 5
 def suspects(reading: Reading, examples: Examples) -> tuple[Suspect, ...]:
     """Images whose label the probe and the neighbours speak against with the same other class, most doubted first.
 
-    Of the neighbours' votes less than a tenth is for the label. The probe alone doubts four to five times as many images
-    that are only hard, and finds a third more wrong labels. Not defined where several labels hold at once.
+    Of the neighbours' votes less than a tenth is for the label. The probe alone doubts four to five times as many
+    images that are only hard, and finds a third more wrong labels. Not defined where several labels hold at once.
     """
     images = examples.images
     probabilities = softmax_at_best_scale(reading.linear.numpy(), examples.labels)
