@@ -110,8 +110,8 @@ def faults(work: Path) -> None:
         found = score(json.loads(run(folder, "--json")[4]), planted)
         print(
             f"1,000 images, seed {seed}: copies across splits found {found.copies:.0%} (other alarms "
-            f"{found.other_copies}), conflicting labels {found.conflicts:.0%} ({found.other_conflicts}), flipped labels "
-            f"{found.flips:.0%}, with {1000 * found.false_flips / found.checked:.0f} other doubts per 1,000 labels"
+            f"{found.other_copies}), conflicting labels {found.conflicts:.0%} ({found.other_conflicts}), flipped "
+            f"labels {found.flips:.0%}, with {1000 * found.false_flips / found.checked:.0f} other doubts per 1,000"
         )
 
 

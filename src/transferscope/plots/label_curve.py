@@ -24,7 +24,7 @@ def label_curve(table: pl.DataFrame, metric: str, colours: dict[str, str], names
     kinds = [kind for kind in colours if kind in set(known["features"])]
     tint = alt.Color("features:N", title=None, scale=alt.Scale(domain=kinds, range=[colours[kind] for kind in kinds]))
     span = known.select(pl.min_horizontal("low", "value").min(), pl.max_horizontal("high", "value").max()).row(0)
-    y_scale = {"domain": [max(0.0, span[0] - 0.03), min(1.0, span[1] + 0.03)], "nice": False}
+    y_scale = alt.Scale(domain=[max(0.0, span[0] - 0.03), min(1.0, span[1] + 0.03)], nice=False)
     panels = []
     for model in known["model"].unique(maintain_order=True):
         rows = known.filter(pl.col("model") == model)
@@ -35,11 +35,11 @@ def label_curve(table: pl.DataFrame, metric: str, colours: dict[str, str], names
         )  # fmt: skip
         x = alt.X("labels:Q", title="Labels (count, log scale)").scale(type="log", nice=False)
         drawn = alt.Chart(rows, title=model)
-        y = alt.Y("value:Q", title=title).scale(**y_scale).axis(format=form)
+        y = alt.Y("value:Q", title=title).scale(y_scale).axis(format=form)
         panels.append(
             alt.layer(
                 drawn.mark_area(opacity=0.18, aria=False).encode(
-                    x, alt.Y("low:Q", title=title).scale(**y_scale), alt.Y2("high:Q"), tint
+                    x, alt.Y("low:Q", title=title).scale(y_scale), alt.Y2("high:Q"), tint
                 ),
                 drawn.mark_line(strokeWidth=2, aria=False).encode(x, y, tint),
                 drawn.mark_circle(size=44, opacity=1).encode(x, y, tint, description="hover:N"),
