@@ -1,6 +1,6 @@
 """A first look: seconds to the first fact and to the page, peak memory, growth, and what of planted faults is found.
 
-``python benchmarks/look.py [--images 2000] [--growth 20000 40000]``. Real pictures are taken from TRANSFERSCOPE_DATA
+``python benchmarks/look.py [--only speed] [--images 2000] [--growth 20000 40000]``. Real pictures are taken from TRANSFERSCOPE_DATA
 (emoji in several styles) where it is set; else all of them are drawn.
 """
 
@@ -119,8 +119,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--growth", type=int, nargs="*", default=[20_000, 40_000])
+    parser.add_argument("--only", choices=("faults", "speed", "growth"))
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="transferscope-") as place:
-        faults(Path(place))
-        speed(asked.images, Path(place))
-        growth(asked.growth, Path(place))
+        if asked.only in (None, "faults"):
+            faults(Path(place))
+        if asked.only in (None, "speed"):
+            speed(asked.images, Path(place))
+        if asked.only in (None, "growth"):
+            growth(asked.growth, Path(place))

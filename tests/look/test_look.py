@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -300,6 +302,15 @@ def test_a_probe_of_pure_noise_is_at_chance() -> None:
         interval = examples.interval(scores)
         assert interval.value is not None
         assert abs(interval.value - 0.5) < 0.1
+
+
+def test_the_data_are_looked_at_without_torch() -> None:
+    program = (
+        "import sys, transferscope.look.look, transferscope.report.look_words\n"
+        "print(sorted({'torch', 'timm', 'torchvision', 'altair'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 # -- the command ---------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def look(
 ) -> Look:
     """Look at labelled images and at networks that could be fine-tuned on them.
 
-    Each file is read once (400 of them again for sizes and shapes that the networks declare). Nothing is trained but
+    Each file is read once (300 of them again for sizes and shapes that the networks declare). Nothing is trained but
     linear probes, nothing is fetched, nothing stays on the disk.
 
     Args:

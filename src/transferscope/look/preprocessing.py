@@ -24,7 +24,7 @@ from transferscope.networks.on_disk import DeclaredInput
 
 __all__ = ["Prepared", "preprocessing_costs"]
 
-_IMAGES: Final = 400
+_IMAGES: Final = 300
 _APART: Final = 0.01
 """Means and deviations nearer than that are the same."""
 _OBLONG: Final = 0.05

@@ -4,7 +4,6 @@ from typing import Any, Final
 
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.bounds import DIFFERENCE, SHARE
-from transferscope.measures.interval import Interval
 
 __all__ = ["ALL", "QUANTITIES", "count_of", "plain"]
 
@@ -65,7 +64,9 @@ def plain(key: str, value: float | None, n: int, *notes: str, **at: str | int) -
         at: its coordinates.
     """
     place: dict[str, Any] = dict(at)
-    return QUANTITIES[key].of(Interval(value, None, None, n, None), *notes, **place)
+    # A row, not an interval: measures load torch, and first facts must not wait for it.
+    row = {"value": value, "low": None, "high": None, "basis": None, "n": n}
+    return QUANTITIES[key].at_row(row, *notes, **place)
 
 
 def count_of(key: str, value: int, n: int, **at: str | int) -> Estimate:
