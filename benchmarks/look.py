@@ -1,7 +1,7 @@
 """A first look: seconds to the first fact and to the page, peak memory, growth, and what of planted faults is found.
 
-``python benchmarks/look.py [--only speed] [--images 2000] [--growth 20000 40000]``. Real pictures are taken from TRANSFERSCOPE_DATA
-(emoji in several styles) where it is set; else all of them are drawn.
+``python benchmarks/look.py [--only speed] [--images 2000] [--growth 20000 40000]``. Real pictures are taken from
+TRANSFERSCOPE_DATA (emoji in several styles) where it is set; else all of them are drawn.
 """
 
 import argparse

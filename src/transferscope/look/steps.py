@@ -64,6 +64,7 @@ def next_steps(
     if images.skipped:
         changes += ["--set", "target.on_unreadable=skip"]
     speed = seen.value("images_per_second", model=model.name)
+    code = ["--allow-code"] if model.architecture.code is not None else []
     name = study_name(Path(place))
     init = ["transferscope", "init", place, *options, *changes]
     quick, whole = Path(f"{name}-quick.yaml"), Path(f"{name}.yaml")
@@ -71,9 +72,11 @@ def next_steps(
     text = starter_study(name, found, find_model(model.name, architecture), Path())
     seconds = [_seconds(parse_study(text, whole, changed), sizes, speed) for changed in (quick_settings(found), [])]
     return (
-        Step("first", f"{first} && {shlex.join(['transferscope', 'run', str(quick)])}", seconds[0] + _INIT),
-        Step("plan", f"{shlex.join(init)} && {shlex.join(['transferscope', 'plan', str(whole)])}", _INIT + _START),
-        Step("study", shlex.join(["transferscope", "run", str(whole)]), seconds[1]),
+        Step("first", f"{first} && {shlex.join(['transferscope', 'run', str(quick), *code])}", seconds[0] + _INIT),
+        Step(
+            "plan", f"{shlex.join(init)} && {shlex.join(['transferscope', 'plan', str(whole), *code])}", _INIT + _START
+        ),
+        Step("study", shlex.join(["transferscope", "run", str(whole), *code]), seconds[1]),
     )
 
 
