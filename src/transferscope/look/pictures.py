@@ -16,7 +16,7 @@ __all__ = ["look_files"]
 Picture = Callable[..., GalleryImage]
 
 _SIDE: Final = 96
-_SETS: Final = 12
+_SETS: Final = 6
 _OF_SET: Final = 4
 _SUSPECTS: Final = 36
 

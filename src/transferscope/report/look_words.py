@@ -112,7 +112,12 @@ def data_words(found: Look) -> str:
     doubted, checked = found.value("labels_doubted"), found.value("labels_checked")
     doubt = f"; {_count(doubted)} of {_count(checked)} labels are in doubt" if doubted else ""
     kinds = "labels" if found.metric == "auc" else "classes"
-    return f"{_count(found.value('images'))} pictures of {int(found.value('classes'))} {kinds}: {said}{doubt}."
+    part = (
+        f" (a part of {_count(found.value('images_listed'))}: copies of the others are not seen)"
+        if found.sampled
+        else ""
+    )
+    return f"{_count(found.value('images'))} pictures of {int(found.value('classes'))} {kinds}{part}: {said}{doubt}."
 
 
 def _faults(found: Look) -> Iterator[tuple[str, float]]:
