@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from PIL import Image
@@ -212,6 +213,14 @@ def test_texts_are_an_error_that_says_what_is_read(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         look(tmp_path / "a", SMALL)
     assert ".png" in str(caught.value) or "pictures" in str(caught.value)
+
+
+def test_a_table_of_texts_is_told_so(tmp_path: Path) -> None:
+    pl.DataFrame({"text": ["dear all", "buy now"] * 4, "label": [0, 1] * 4}).write_parquet(tmp_path / "mail.parquet")
+    with pytest.raises(DataError) as caught:
+        look(tmp_path / "mail.parquet", SMALL)
+    assert "does not read texts" in str(caught.value)
+    assert "columns text, label" in str(caught.value)
 
 
 def test_several_labels_at_once_are_read_by_auc(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from transferscope.analyses.estimates import Estimate
 from transferscope.data.decoding import BY_DEFAULT
 from transferscope.data.sources.base import Listing
+from transferscope.errors import DataError
 from transferscope.look.data import Examined, examine, first_numbers, read_images, sample
 from transferscope.look.quantities import count_of
 from transferscope.look.result import Look
@@ -45,7 +46,7 @@ def look(
     clock = Clock()
     tell, step = on_numbers or _nothing, on_step or _nothing
     with clock.phase("listing"):
-        found = find_data(place, settings.data)
+        found = _found(place, settings)
         listing = sample(found.listing, settings.images)
         start = _listed(found, listing, place)
     tell(start)
@@ -109,6 +110,21 @@ def look_at_images(
     from transferscope.look.networks import with_probes
 
     return with_probes(read, images, inside, examined, settings, clock, on_step)
+
+
+def _found(place: Path, settings: LookSettings) -> Found:
+    try:
+        return find_data(place, settings.data)
+    except DataError as error:
+        if error.expected is not None:
+            raise
+        # A table of texts is told so: a missing column is not the whole story.
+        raise DataError(
+            error.what,
+            expected="labelled pictures; a look does not read texts, or tables without pictures",
+            got=error.got,
+            hint=error.hint,
+        ) from error
 
 
 def _listed(found: Found, listing: Listing, place: Path) -> Look:

@@ -63,7 +63,8 @@ def next_steps(
     changes = [word for text in settings.words for word in ("--set", text)]
     if images.skipped:
         changes += ["--set", "target.on_unreadable=skip"]
-    speed = seen.value("images_per_second", model=model.name)
+    used = next(item.used.size for item in seen.models if item.name == model.name) or images.image_size
+    speed = seen.value("images_per_second", model=model.name) * used**2  # pixels, of one channel
     code = ["--allow-code"] if model.architecture.code is not None else []
     name = study_name(Path(place))
     init = ["transferscope", "init", place, *options, *changes]
@@ -96,7 +97,7 @@ def _division(images: ImageSet, whole: int) -> tuple[float, float]:
 
 
 def _seconds(study: Study, sizes: tuple[float, float], speed: float) -> float:
-    """Of all trainings, in passes of images at the speed that was measured, and as long again by half for measuring."""
+    """Of all trainings, in passes at the pixels per second that were measured, and half as long again for measuring."""
     train, evaluated = sizes
-    epoch = _TRAINING * train * study.target.fraction + evaluated
+    epoch = (_TRAINING * train * study.target.fraction + evaluated) * study.target.image_size**2
     return _START + 1.5 * most_trainings(study) * study.training.recipe.epochs * epoch / speed
