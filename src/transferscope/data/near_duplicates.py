@@ -16,7 +16,8 @@ _FLAT: Final = 16.0
 """Norm of a thumbnail's contrast below which all pictures look alike."""
 _ALIKE: Final = 0.995
 _SAME: Final = 0.99
-_BLOCK: Final = 1024
+_CELLS: Final = 2**22
+"""Correlations in memory at once, so that memory does not grow with the number of images."""
 _MOST_IMAGES: Final = 100_000
 _MOST_PAIRS: Final = 10_000
 
@@ -55,12 +56,13 @@ def near_pairs(thumbnails: Sequence[bytes], pixels: np.ndarray, twins: np.ndarra
     place = points @ axis
     reach = np.sqrt(2 - 2 * _ALIKE)
     pairs: list[tuple[int, int]] = []
-    for start in range(0, len(points), _BLOCK):
-        block = points[start : start + _BLOCK]
+    step = max(16, _CELLS // max(1, len(points)))
+    for start in range(0, len(points), step):
+        block = points[start : start + step]
         stop = int(np.searchsorted(place, place[start + len(block) - 1] + reach, side="right"))
         one, other = np.nonzero(np.triu(block @ points[start:stop].T > _ALIKE, 1))
         found = np.sort(np.stack([numbers[start + one], numbers[start + other]], axis=1), axis=1)
-        pairs += [(int(a), int(b)) for a, b in found]
+        pairs += [(int(a), int(b)) for a, b in found[: _MOST_PAIRS + 1]]
         if len(pairs) > _MOST_PAIRS:
             break
     return sorted(pair for pair in pairs[:_MOST_PAIRS] if _correlation(pixels[pair[0]], pixels[pair[1]]) > _SAME)
