@@ -77,6 +77,18 @@ def test_bad_input_is_named(x: torch.Tensor, y: torch.Tensor, folds: torch.Tenso
         ridge_path(x, y, folds, penalties)
 
 
+def test_a_solver_that_gives_up_is_followed_by_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = tables(20, 6)
+    folds = torch.arange(20) % 4
+    expected = ridge_path(x, y, folds, [0.1]).held_out
+
+    def gives_up(gram: torch.Tensor) -> None:
+        raise torch.linalg.LinAlgError("failed to converge")
+
+    monkeypatch.setattr(torch.linalg, "eigh", gives_up)
+    torch.testing.assert_close(ridge_path(x, y, folds, [0.1]).held_out, expected)
+
+
 def test_features_that_never_vary_give_the_mean() -> None:
     found = ridge_path(torch.ones(4, 3), torch.tensor([[0.0], [0], [1], [1]]), torch.arange(4) % 2, [1.0])
     assert found.held_out[0].flatten().tolist() == pytest.approx([0.5] * 4)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from scipy import linalg
 from torch import Tensor
 
 from transferscope.errors import MeasureError
@@ -95,12 +96,22 @@ def _axes(centred: Tensor) -> tuple[Tensor, Tensor]:
     """Squared singular values and left singular vectors, by the smaller of the two Gram matrices."""
     examples, width = centred.shape
     if examples <= width:
-        squares, axes = torch.linalg.eigh(centred @ centred.T)
+        squares, axes = _eigen(centred @ centred.T)
         kept = squares > _RANK * squares[-1].clamp(min=0)
         return squares[kept], axes[:, kept]
-    squares, directions = torch.linalg.eigh(centred.T @ centred)
+    squares, directions = _eigen(centred.T @ centred)
     kept = squares > _RANK * squares[-1].clamp(min=0)
     return squares[kept], centred @ (directions[:, kept] / squares[kept].sqrt())
+
+
+def _eigen(gram: Tensor) -> tuple[Tensor, Tensor]:
+    try:
+        squares, axes = torch.linalg.eigh(gram)
+    except torch.linalg.LinAlgError:
+        # Divide and conquer gives up on some matrices of many equal eigenvalues (dead features); QR is slow, and does not.
+        values, vectors = linalg.eigh(gram.numpy(), driver="ev")
+        squares, axes = torch.from_numpy(values), torch.from_numpy(vectors)
+    return squares, axes
 
 
 def choose_penalty(path: Tensor, targets: Tensor, folds: Tensor) -> Tensor:
