@@ -107,8 +107,8 @@ def _axes(centred: Tensor) -> tuple[Tensor, Tensor]:
 def _eigen(gram: Tensor) -> tuple[Tensor, Tensor]:
     try:
         squares, axes = torch.linalg.eigh(gram)
-    except torch.linalg.LinAlgError:
-        # Divide and conquer gives up on some matrices of many equal eigenvalues (dead features); QR is slow, and does not.
+    except RuntimeError:  # of which LAPACK's failures are a kind
+        # Divide and conquer gives up on some matrices of many equal eigenvalues (dead features); QR does not.
         values, vectors = linalg.eigh(gram.numpy(), driver="ev")
         squares, axes = torch.from_numpy(values), torch.from_numpy(vectors)
     return squares, axes
