@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from transferscope.commands import comparing, lists, starting, storing, studies
+from transferscope.commands import comparing, lists, looking, starting, storing, studies
 from transferscope.commands import modules as module_commands
 from transferscope.commands.lists import Listed
 from transferscope.commands.printing import DEFAULT_STORE
@@ -72,6 +72,7 @@ def _main(
 
     \b
     First time:
+      transferscope look FOLDER         what your pictures are, and what pre-training is worth on them
       transferscope demo                a study that is ready to run
       transferscope init FOLDER         a study of your own pictures
       transferscope plan FOLDER.yaml    what it will take
@@ -95,6 +96,84 @@ def demo(context: typer.Context, overrides: _Overrides = None, store: _Store = _
       transferscope demo
     """
     studies.demo(overrides or (), store, quiet=quiet, command=command_line(context))
+
+
+@app.command()
+def look(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Your pictures: class folders, Parquet (.parquet) or NumPy files (.npy, .npz).",
+            show_default=False,
+        ),
+    ],
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="NAME|FILE",
+            help="efficientnet-lite0, a name of timm's whose weights are on this disk, or your own file. Can be given "
+            "again.",
+            show_default="efficientnet-lite0",
+        ),
+    ] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            "--architecture",
+            metavar="NAME",
+            help="Of files of weights: timm:NAME, torchvision:NAME or package.module:function.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        int | None,
+        typer.Option(
+            "--images",
+            min=10,
+            metavar="N",
+            help="Read so many at most, of every class, and probe all of them.",
+            show_default="all are read, 2000 probed",
+        ),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", min=8, help="Height and width in pixels.", show_default=False)
+    ] = None,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="PAGE.html", help="The page; FOLDER-look.html here if not given."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print every number under its key; a page only with --output.")
+    ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="target.data.NAME=VALUE",
+            help="How the data are read, as in a study. Can be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    quiet: _Quiet = False,
+) -> None:
+    """Look at your pictures and say what pre-training is worth on them, before anything is trained.
+
+    Damaged files, copies within and across splits, labels in doubt, preprocessing, probes on frozen features; one
+    offline page, and the commands that come next. Nothing is fetched, deleted or changed.
+
+    \b
+    Examples:
+      transferscope look photos
+      transferscope look photos --model efficientnet-lite0 --model my.pt --architecture timm:resnet50
+      transferscope look photos --images 500 --json
+    """
+    looking.look(
+        folder, models or (), architecture, images, image_size, device, output, overrides or (), as_json=as_json,
+        quiet=quiet,
+    )  # fmt: skip
 
 
 @app.command()

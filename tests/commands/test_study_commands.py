@@ -72,6 +72,20 @@ def test_demo_runs_the_packaged_study(calls: Calls, here: Path, monkeypatch: pyt
     assert "transferscope-runs/reports/demo/report.html" in out.replace("\n", "")
 
 
+def test_the_demo_begins_with_a_look_where_there_is_no_report_yet(
+    calls: Calls, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "package" / "studies").mkdir(parents=True)
+    (here / "package" / "studies" / "demo.yaml").write_text(STUDY.replace("cells", "demo"), encoding="utf-8")
+    monkeypatch.setattr(studies, "files", lambda name: {"transferscope": here / "package"}[name])
+    looked: list[str] = []
+    monkeypatch.setattr(studies, "brief", lambda study, store, quiet: looked.append(f"{study.name} {store}"))
+    call("demo")
+    assert looked == ["demo transferscope-runs"]
+    call("demo")
+    assert len(looked) == 1
+
+
 def test_report_of_a_finished_study(calls: Calls, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "study_status", lambda study, store: Status(8, 0, 5, 0, 10))
     out, _ = call("report", "study.yaml", "--output", "there")

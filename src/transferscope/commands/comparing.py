@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
 from transferscope.commands.printing import say
-from transferscope.commands.starting import divided
+from transferscope.commands.settings import divided
 from transferscope.errors import OptionError
 from transferscope.streams import Lasting
 

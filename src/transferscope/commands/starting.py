@@ -1,11 +1,13 @@
 """``init``: a commented study for the user's own data or model."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from transferscope.commands.looking import brief_data
 from transferscope.commands.printing import DEFAULT_STORE, notes, say, study_command
+from transferscope.commands.settings import divided
 from transferscope.errors import StudyError, counted
 
 if TYPE_CHECKING:
@@ -88,8 +90,9 @@ def init(
         check_division(found, study.target.splits)
     text = with_settings(text, path, others)
     replace_file(path, text.encode())
-    if found is not None:
+    if found is not None and data is not None:
         _say_found(found, data)
+        brief_data(found, data)
     say(f"wrote {path}")
     epochs = study.training.recipe.epochs
     shorter = "" if quick else "; for a first look: --quick"
@@ -98,25 +101,6 @@ def init(
     say(f"what it will take:  {study_command('plan', path, (), DEFAULT_STORE, allow_code=code)}")
     say(f"run it:             {study_command('run', path, (), DEFAULT_STORE, allow_code=code)}")
     return path
-
-
-def divided(overrides: Sequence[str]) -> tuple[Mapping[str, Any], list[str]]:
-    """Settings of ``target.data``, and the overrides of anything else."""
-    from transferscope.study.overrides import override
-
-    data: dict[str, Any] = {}
-    others: list[str] = []
-    for text in overrides:
-        values: dict[str, Any] = {"target": {"data": data}}
-        try:
-            place = override(values, text)
-        except ValueError:
-            place = ()  # told when the study is read
-        if place[:2] != ("target", "data"):
-            others.append(text)
-        elif not isinstance(data := values["target"]["data"], dict):
-            raise StudyError(f"--set {text}: target.data holds settings", expected="target.data.NAME=VALUE")
-    return data, others
 
 
 def _say_found(found: "Found", data: Path | None) -> None:

@@ -7,6 +7,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transferscope.commands.looking import brief
 from transferscope.commands.printing import (
     bytes_words,
     demo_command,
@@ -31,6 +32,11 @@ def demo(overrides: Sequence[str], store: Path, *, quiet: bool, command: str) ->
 
     with as_file(files("transferscope") / "studies" / "demo.yaml") as path:
         study = load_study(path, overrides)
+    if not quiet and not (reports_folder(store, study) / "report.html").is_file():
+        from transferscope.store import Store
+
+        Store(store)  # made, or refused, before anything else is written there
+        brief(study, store, quiet=quiet)
     _run(study, store, quiet=quiet, command=command, again=demo_command(overrides, store))
 
 

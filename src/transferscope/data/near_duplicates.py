@@ -15,7 +15,8 @@ _FLAT: Final = 16.0
 """Norm of a thumbnail's contrast below which all pictures look alike."""
 _ALIKE: Final = 0.995
 _SAME: Final = 0.99
-_BLOCK: Final = 1024
+_CELLS: Final = 2**22
+"""Correlations in memory at once, so that memory does not grow with the number of images."""
 _AXES: Final = 3
 _MOST_COMPARISONS: Final = 10**11
 """Of thumbnails: some minutes on one core."""
@@ -57,14 +58,15 @@ def near_pairs(thumbnails: Sequence[bytes], pixels: np.ndarray, twins: np.ndarra
     points, numbers = points[order], numbers[order]
     pairs: list[tuple[int, int]] = []
     for first, second in couples:
-        for start in range(first.start, first.stop, _BLOCK):
-            rows = slice(start, min(start + _BLOCK, first.stop))
+        step = max(16, _CELLS // len(second))
+        for start in range(first.start, first.stop, step):
+            rows = slice(start, min(start + step, first.stop))
             near = points[rows] @ points[second.start : second.stop].T > _ALIKE
             if first == second:
                 near = np.triu(near, 1 + start - first.start)
             one, other = np.nonzero(near)
             found = np.sort(np.stack([numbers[start + one], numbers[second.start + other]], axis=1), axis=1)
-            pairs += [(int(a), int(b)) for a, b in found]
+            pairs += [(int(a), int(b)) for a, b in found[: _MOST_PAIRS + 1]]
         if len(pairs) > _MOST_PAIRS:
             break
     return sorted(pair for pair in pairs[:_MOST_PAIRS] if _correlation(pixels[pair[0]], pixels[pair[1]]) > _SAME)

@@ -88,6 +88,11 @@ from transferscope.measures.intervals import (
     seeds_p_value,
     within,
 )
+from transferscope.measures.label_issues import (
+    LabelIssues,
+    label_issues,
+    softmax_at_best_scale,
+)
 from transferscope.measures.linear_similarity import (
     Cca,
     Decomposition,
@@ -129,6 +134,7 @@ from transferscope.measures.mistakes import (
     weighted_mistakes,
 )
 from transferscope.measures.plane import Surface, coarse_to_fine
+from transferscope.measures.ridge import RidgePath, choose_penalty, ridge_path
 from transferscope.measures.rsa import Dissimilarity, dissimilarities, rank_scores, rsa, rsa_of
 from transferscope.measures.sign_flip import sign_flip_p_value
 from transferscope.measures.spectra import (
@@ -169,6 +175,7 @@ __all__ = [
     "HsicEstimator",
     "Interval",
     "LabelAuc",
+    "LabelIssues",
     "LogisticFit",
     "Matching",
     "MetricName",
@@ -181,6 +188,7 @@ __all__ = [
     "RankAgreement",
     "Reached",
     "Reuse",
+    "RidgePath",
     "Scaling",
     "Spectrum",
     "SpectrumSummary",
@@ -205,6 +213,7 @@ __all__ = [
     "chance_level",
     "channel_correlation",
     "channel_update",
+    "choose_penalty",
     "circular_difference",
     "cka_compute",
     "cka_update",
@@ -236,6 +245,7 @@ __all__ = [
     "independent_examples",
     "interpolate",
     "kernel_distance",
+    "label_issues",
     "linear_cka",
     "loss_spikes",
     "match_channels",
@@ -267,6 +277,7 @@ __all__ = [
     "rbf_cka",
     "rbf_grams",
     "reuse",
+    "ridge_path",
     "rsa",
     "rsa_of",
     "scaling",
@@ -276,6 +287,7 @@ __all__ = [
     "share_error",
     "sign_flip_p_value",
     "smallest_batch",
+    "softmax_at_best_scale",
     "spectrum_curve",
     "spectrum_slope",
     "spectrum_summary",

@@ -60,7 +60,13 @@ def _shown(results: Results, shown: Iterable[tuple[AnalysisResult, Section, obje
     return replace(results, analyses=tuple(item for item, _, _ in shown))
 
 
-def _page(results: Results, shown: Sequence[Section]) -> str:
+def document(template: str, **parts: object) -> str:
+    """A page of ours that needs no network and no other file; everything but its own style and script is escaped.
+
+    Args:
+        template: of the folder ``report``.
+        parts: what it shows.
+    """
     folder = resources.files("transferscope") / "report"
     style = (folder / "report.css").read_text(encoding="utf-8")
     script = (folder / "report.js").read_text(encoding="utf-8")
@@ -76,12 +82,15 @@ def _page(results: Results, shown: Sequence[Section]) -> str:
     environment.filters["clauses"] = clauses
     environment.filters["linked"] = linked
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html.j2").render(
-        # Ours, not the user's: the only text that is not escaped, with the SVG and the cards.
-        style=Markup(style),
-        script=Markup(script),
-        script_hash=digest,
-        safe=Markup,
+    # Ours, not the user's: the only text that is not escaped, with the SVG and the cards.
+    return environment.get_template(template).render(
+        style=Markup(style), script=Markup(script), script_hash=digest, safe=Markup, **parts
+    )
+
+
+def _page(results: Results, shown: Sequence[Section]) -> str:
+    return document(
+        "report.html.j2",
         study=results.study,
         verdict=results.verdict,
         subtitle=subtitle(results),

@@ -124,7 +124,7 @@ def find_model(model: str | None, architecture: str | None, which: str | None = 
     from transferscope.networks.packages import PACKAGES, package_file
     from transferscope.specs.architecture import Architecture
 
-    if model is not None and _is_path(model, named=architecture is not None):
+    if model is not None and is_weights_path(model, named=architecture is not None):
         return _given(model, architecture, which)
     if which is not None:
         raise StudyError(
@@ -165,7 +165,7 @@ def find_model(model: str | None, architecture: str | None, which: str | None = 
     )
 
 
-def _is_path(model: str, *, named: bool) -> bool:
+def is_weights_path(model: str, *, named: bool) -> bool:
     """Whether a file is meant, there or not; names of timm's hub have slashes as well."""
     from transferscope.networks.architectures import known_architectures
     from transferscope.networks.packages import PACKAGES
