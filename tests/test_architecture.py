@@ -54,7 +54,20 @@ MAY: dict[str, set[str]] = {
         "context",
     },
     "files": {*SPINE, "data", "specs", "networks", "methods"},
-    "running": {*SPINE, "streams", "store", "data", "specs", "networks", "training", "study", "context", "analyses"},
+    "trackers": {*SPINE, "store", "study", "analyses"},
+    "running": {
+        *SPINE,
+        "streams",
+        "store",
+        "data",
+        "specs",
+        "networks",
+        "training",
+        "study",
+        "context",
+        "analyses",
+        "trackers",
+    },
     "report": {*SPINE, "store", "plots", "study", "context", "analyses", "running"},
     "commands": {
         *SPINE,
@@ -88,7 +101,18 @@ NEEDS: dict[str, set[str]] = {
 }
 # Libraries that only some parts may use; those of a question's plot are the plots'.
 LIBRARIES: dict[str, set[str]] = {
-    "torch": {"analyses", "context", "data", "files", "measures", "methods", "networks", "running", "training"},
+    "torch": {
+        "analyses",
+        "context",
+        "data",
+        "files",
+        "measures",
+        "methods",
+        "networks",
+        "running",
+        "trackers",
+        "training",
+    },
     "timm": {"networks"},
     "torchvision": {"data", "networks"},
     "altair": {"plots"},
@@ -97,6 +121,9 @@ LIBRARIES: dict[str, set[str]] = {
     "typer": {"cli", "commands"},
     "rich": {"commands", "running"},
     "filelock": {"store"},
+    "mlflow": {"trackers"},
+    "tensorboard": {"trackers"},
+    "wandb": {"trackers"},
 }
 # The measures are tensors in, tensors out.
 MEASURES_MAY = {"torch", "scipy", "numpy", "math", "dataclasses", "typing", "collections", "contextlib", "functools"}
