@@ -237,9 +237,12 @@ def _said(error: Exception) -> str:
 def study_run(study: BoundStudy) -> StudyRun:
     """The study as trackers see it: of one key with its data and weights, wherever it is computed."""
     settings = study.settings
-    identity = {name: value for name, value in settings.identity().items() if name != "compute"}
-    key = content_key([identity, study.data.identity(), study.pretrained.identity(), study.memory_format])
-    start = study.pretrained
+    start, identity = study.pretrained, settings.identity()
+    del identity["compute"]
+    # In place of where data and weights lie: what they are.
+    del identity["target"]["data"]
+    identity["source"] = settings.source.architecture.identity()
+    key = content_key([identity, study.data.identity(), start.identity(), study.memory_format])
     parameters: dict[str, Scalar] = {
         "architecture": settings.source.architecture.name,
         "pretrained": start.sha256 if start.kind == "file" else start.key,
