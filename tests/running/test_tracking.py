@@ -53,7 +53,7 @@ class Recording:
 
     def begin(self, study: StudyRun) -> None:
         self._called("begin")
-        assert self.study in (None, study)
+        assert self.study is None or (self.study.key, self.study.parameters) == (study.key, study.parameters)
         self.study = study
 
     def log_training(self, training: Training) -> None:
@@ -253,6 +253,20 @@ def test_a_tracker_that_comes_back_has_everything_at_the_end(
     assert (state["trainings"], state["trainings_missing"], state["failure"]) == (10, 0, None)
     assert len(calls) == 11
     assert recording.finished == [True]
+
+
+def test_two_runs_do_not_write_one_study_at_once(finished: FinishedStudy, tmp_path: Path, recording: Recording) -> None:
+    root = copied(finished, tmp_path)
+    first = tracked(finished)
+    # Elsewhere computed, so not held back as the same study.
+    other = first.model_copy(update={"compute": first.compute.model_copy(update={"workers": 3})})
+    with Tracking(first, root) as tracking:
+        run_study(first, root, quiet=True, tracking=tracking)
+        results = run_study(other, root, quiet=True)
+        assert "already running" in results.manifest["trackers"][0]["failure"]
+        assert recording.calls.count("begin") == 1
+    results = run_study(other, root, quiet=True)
+    assert results.manifest["trackers"][0]["failure"] is None
 
 
 def test_a_history_that_cannot_be_read_is_said(

@@ -4,6 +4,7 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -83,6 +84,8 @@ class Tracking:
         self._trained: dict[str, None] = {}
         self._unread: dict[str, str] = {}
         self._on_event: OnEvent = _silent
+        self._lock = ExitStack()
+        self._locked = False
 
     def __enter__(self) -> Self:
         return self
@@ -90,14 +93,10 @@ class Tracking:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for sender in self._senders:
-            if sender.begun:
-                known, whole = sender.failure, kind is None and sender.failure is None
-                # Also one that failed: it may have a process or a connection of its own.
-                sender.failure = None
-                closed = self._try(sender, "closing the study", partial(sender.tracker.end, finished=whole))
-                if not closed and known is None:
-                    warnings.warn(str(_words(sender)), stacklevel=2)
+        with self._lock:
+            for sender in self._senders:
+                if sender.begun:
+                    self._close(sender, whole=kind is None and sender.failure is None)
 
     def begin(self, study: BoundStudy, store: Store, on_event: OnEvent) -> None:
         """Open the study in every tracker.
@@ -178,10 +177,26 @@ class Tracking:
         return [words for sender in self._senders if id(sender) not in before and (words := _words(sender)) is not None]
 
     def _open(self, sender: _Sender) -> None:
-        run = self._run
-        assert run is not None
         if not sender.begun:
-            sender.begun = self._try(sender, "opening the study", partial(sender.tracker.begin, run))
+            sender.begun = self._try(sender, "opening the study", partial(self._begin, sender.tracker))
+
+    def _begin(self, tracker: Tracker) -> None:
+        assert self._store is not None
+        assert self._run is not None
+        if not self._locked:
+            # Two runs that differ in where they compute are one study here: what one has half written is no waste.
+            what = "a run that writes this study to its trackers"
+            self._lock.enter_context(self._store.lock(f"trackers-{self._run.key}", wait=0, what=what))
+            self._locked = True
+        tracker.begin(self._run)
+
+    def _close(self, sender: _Sender, *, whole: bool) -> None:
+        known = sender.failure
+        # Also one that failed: it may have a process or a connection of its own.
+        sender.failure = None
+        closed = self._try(sender, "closing the study", partial(sender.tracker.end, finished=whole))
+        if not closed and known is None:
+            warnings.warn(str(_words(sender)), stacklevel=3)
 
     def _send(self, sender: _Sender, training: Training) -> None:
         if self._try(sender, f"writing {training.label}", partial(sender.tracker.log_training, training)):
@@ -191,6 +206,7 @@ class Tracking:
         assert self._store is not None
         assert self._run is not None
         role = self._roles[key]
+        self._unread.pop(key, None)
         try:
             return training_of(self._store, role.spec, role.label, role.variant, role.rate_search, self._run.key)
         except Exception as error:
