@@ -55,8 +55,21 @@ MAY: dict[str, set[str]] = {
         "context",
     },
     "files": {*SPINE, "data", "specs", "networks", "methods"},
+    "trackers": {*SPINE, "store", "study", "analyses"},
     "look": {*SPINE, "measures", "store", "data", "specs", "networks", "study", "analyses"},
-    "running": {*SPINE, "streams", "store", "data", "specs", "networks", "training", "study", "context", "analyses"},
+    "running": {
+        *SPINE,
+        "streams",
+        "store",
+        "data",
+        "specs",
+        "networks",
+        "training",
+        "study",
+        "context",
+        "analyses",
+        "trackers",
+    },
     "report": {*SPINE, "store", "plots", "study", "context", "analyses", "running", "look"},
     "commands": {
         *SPINE,
@@ -100,6 +113,7 @@ LIBRARIES: dict[str, set[str]] = {
         "methods",
         "networks",
         "running",
+        "trackers",
         "training",
     },
     "timm": {"networks"},
@@ -110,6 +124,9 @@ LIBRARIES: dict[str, set[str]] = {
     "typer": {"cli", "commands"},
     "rich": {"commands", "running"},
     "filelock": {"store"},
+    "mlflow": {"trackers"},
+    "tensorboard": {"trackers"},
+    "wandb": {"trackers"},
 }
 # The measures are tensors in, tensors out.
 MEASURES_MAY = {"torch", "scipy", "numpy", "math", "dataclasses", "typing", "collections", "contextlib", "functools"}

@@ -69,6 +69,7 @@ def _report(path: Path, overrides: Sequence[str], store: Path, output: Path | No
     study = load_study(path, overrides, allow_code=True)
     from transferscope.running.plan import study_status
     from transferscope.running.run import run_study
+    from transferscope.running.tracking import Tracking
 
     state = study_status(study, store)
     if state.trainings_pending or state.units_pending:
@@ -78,7 +79,9 @@ def _report(path: Path, overrides: Sequence[str], store: Path, output: Path | No
             got=f"{state.trainings_pending} trainings and {state.units_pending} measurements to do",
             hint=study_command("run", path, overrides, store),
         )
-    results = run_study(study, store, quiet=True, command=command)
+    # What a reader asks for is written to nobody else.
+    nobody = Tracking(study.model_copy(update={"trackers": ()}), store)
+    results = run_study(study, store, quiet=True, command=command, tracking=nobody)
     again = study_command("run", path, overrides, store, allow_code=_names_code(study))
     results = _with_commands(results, again, _export_command(study, path, overrides, store))
     written, results = _write_report(results, output or reports_folder(store, study))
@@ -223,7 +226,7 @@ def reports_folder(store: Path, study: "Study") -> Path:
 
 
 def _asked(study: "Study") -> dict[str, Any]:
-    return {name: value for name, value in study.model_dump(mode="json").items() if name != "compute"}
+    return {name: value for name, value in study.model_dump(mode="json").items() if name not in ("compute", "trackers")}
 
 
 def _asked_before(folder: Path) -> dict[str, Any] | None:
@@ -238,10 +241,12 @@ def _asked_before(folder: Path) -> dict[str, Any] | None:
 
 def _run(study: "Study", store: Path, *, quiet: bool, command: str, again: str) -> None:
     from transferscope.running.run import run_study
+    from transferscope.running.tracking import Tracking
     from transferscope.store import Store
     from transferscope.store.atomic import replace_file
     from transferscope.study.file import dump_study
 
+    tracking = Tracking(study, store)
     Store(store)  # made, or refused, before anything else is written there
     folder = reports_folder(store, study)
     if folder.name != study.name:
@@ -251,10 +256,13 @@ def _run(study: "Study", store: Path, *, quiet: bool, command: str, again: str) 
         say(f"and the report of this one goes to {folder}")
     replace_file(folder / "study.yaml", dump_study(study).encode())
     handed = _export_command(study, folder / "study.yaml", (), store)
-    results = _with_commands(run_study(study, store, quiet=quiet, command=command), again, handed)
-    # Written first: whoever reads what is printed may go away.
-    written, results = _write_report(results, folder)
+    with tracking:
+        results = run_study(study, store, quiet=quiet, command=command, tracking=tracking)
+        # Written first: whoever reads what is printed may go away.
+        written, results = _write_report(_with_commands(results, again, handed), folder)
+        unsent = tracking.report(written.with_name(name) for name in ("report.html", "results.json"))
     results_summary(results)
+    notes(unsent)
     say(f"report: {written}")
     say(f"take the trained network: {handed}")
     _raise_failures(results)

@@ -23,6 +23,7 @@ from transferscope.running.finished import Finished
 from transferscope.running.progress import progress
 from transferscope.running.results import Results
 from transferscope.running.rounds import PlannedTask, Round, expand, with_needs
+from transferscope.running.tracking import Tracking
 from transferscope.running.work import Job, MeasureJob, TrainJob, do, forget
 from transferscope.store import Store
 from transferscope.store.system_errors import translated
@@ -32,7 +33,9 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 
 @checked
-def run_study(study: Study, store_root: Path, *, quiet: bool = False, command: str = "") -> Results:
+def run_study(
+    study: Study, store_root: Path, *, quiet: bool = False, command: str = "", tracking: Tracking | None = None
+) -> Results:
     """Train, measure and summarise everything a study asks for.
 
     Every finished training and unit lies in the store at once; a run that was stopped, at any moment, goes on from
@@ -45,6 +48,7 @@ def run_study(study: Study, store_root: Path, *, quiet: bool = False, command: s
         store_root: folder of the store.
         quiet: show no progress.
         command: how to run it again, for the manifest.
+        tracking: the trackers, which stay open; None opens those of the study and closes them.
 
     Returns:
         Tables, files and summaries, as the report takes them.
@@ -53,15 +57,19 @@ def run_study(study: Study, store_root: Path, *, quiet: bool = False, command: s
         StoreBusyError: the same study is running already.
         StopRequested: Ctrl-C; what was finished is kept.
         StoreError: the store cannot be read or written, or something was removed from it meanwhile.
+        MissingExtraError: the package of a tracker is not installed.
         TransferscopeError: bad input, each named.
     """
     # Not study.key: two studies that differ only in where their weights lie are two studies.
-    name = content_key(study.model_dump(mode="json"))
+    name = content_key(study.model_dump(mode="json", exclude={"trackers"}))
+    if tracking is None:
+        with Tracking(study, store_root) as opened:
+            return run_study(study, store_root, quiet=quiet, command=command, tracking=opened)
     try:
         store = Store(Path(store_root))
         lock = store.lock(f"study-{name}", wait=0, what="this study")
         with translated(None, "use"), limited(study.compute.threads), lock:
-            return _mended(study, store, command, quiet)
+            return _mended(study, store, command, quiet, tracking)
     except KeyboardInterrupt as stop:
         raise StopRequested(
             "stopped; what was finished is kept",
@@ -69,7 +77,7 @@ def run_study(study: Study, store_root: Path, *, quiet: bool = False, command: s
         ) from stop
 
 
-def _mended(study: Study, store: Store, command: str, quiet: bool) -> Results:
+def _mended(study: Study, store: Store, command: str, quiet: bool, tracking: Tracking) -> Results:
     """The results, however many damaged entries have to be set aside and made anew on the way."""
     aside: dict[tuple[str, str], str] = {}
     while True:
@@ -80,8 +88,9 @@ def _mended(study: Study, store: Store, command: str, quiet: bool) -> Results:
                     on_event({"kind": "note", "text": text})
                 bound = resolve(study, store)
                 finished.notes = tuple(aside.values())
-                _rounds(bound, store, finished, on_event)
-            return results_of(bound, store, finished, command)
+                tracking.begin(bound, store, on_event)
+                _rounds(bound, store, finished, on_event, tracking)
+                return tracking.results(results_of(bound, store, finished, command))
         except CorruptEntryError as error:
             _check_all_there(store, finished)
             # The same one again: this disk does not keep what is written to it.
@@ -111,7 +120,7 @@ def _check_all_there(store: Store, finished: Finished) -> None:
         )
 
 
-def _rounds(study: ResolvedStudy, store: Store, finished: Finished, on_event: OnEvent) -> None:
+def _rounds(study: ResolvedStudy, store: Store, finished: Finished, on_event: OnEvent, tracking: Tracking) -> None:
     analyses = finished.analyses = with_needs(study, asked_of(study), finished.failed)
     context = Context(store, study)
     images = context.images()
@@ -133,7 +142,8 @@ def _rounds(study: ResolvedStudy, store: Store, finished: Finished, on_event: On
             finished.tables.setdefault(analysis.key, table_of(analysis, store, ()))
             finished.pieces.setdefault(analysis.key, [])
         finished.labels.update(step.labels)
-        _train(study, store, step, finished, on_event)
+        tracking.expect(step, study)
+        _train(study, store, step, finished, on_event, tracking)
         pieces = [piece for piece in step.pieces if piece.analysis.key not in finished.failed]
         _measure(study, store, pieces, finished, on_event)
         if any(failure.missing for failure in finished.failed.values()):
@@ -156,9 +166,13 @@ def asked_of(study: ResolvedStudy) -> tuple[AbstractAnalysis, ...]:
     return asked if any(isinstance(analysis, Outcome) for analysis in asked) else (Outcome(), *asked)
 
 
-def _train(study: ResolvedStudy, store: Store, step: Round, finished: Finished, on_event: OnEvent) -> None:
+def _train(
+    study: ResolvedStudy, store: Store, step: Round, finished: Finished, on_event: OnEvent, tracking: Tracking
+) -> None:
     missing = {key: spec for key, spec in step.networks.items() if not store.entry("networks", key).exists()}
-    finished.stored |= step.networks.keys() - missing.keys()
+    stored = [key for key in step.networks if key not in missing]
+    finished.stored.update(stored)
+    tracking.trained(*stored)
     on_event({"kind": "round", "trainings": len(missing), "units": 0})
     essential = {analysis.key for analysis in finished.analyses if isinstance(analysis, ESSENTIAL)}
     lost: dict[str, Failure] = {}
@@ -169,7 +183,7 @@ def _train(study: ResolvedStudy, store: Store, step: Round, finished: Finished, 
             TrainJob(store.root, study, spec, step.labels[spec.key], not essential & step.asked_by[spec.key])
             for spec in ready
         ]
-        failures = _execute(study, jobs, on_event)
+        failures = _execute(study, jobs, on_event, on_done=tracking.trained)
         for index, spec in enumerate(ready):
             del missing[spec.key]
             if index in failures:
@@ -212,8 +226,18 @@ def _job(study: ResolvedStudy, store: Store, piece: PlannedTask) -> Job:
     return MeasureJob(store.root, study, analysis_text(piece.analysis), piece.task, label)
 
 
-def _execute(study: ResolvedStudy, jobs: Sequence[Job], on_event: OnEvent, *, here: bool = False) -> dict[int, Failure]:
-    """Do the jobs; what went wrong in those that only their own analyses need, by the index of the job."""
+def _execute(
+    study: ResolvedStudy,
+    jobs: Sequence[Job],
+    on_event: OnEvent,
+    *,
+    here: bool = False,
+    on_done: Callable[[str], None] | None = None,
+) -> dict[int, Failure]:
+    """Do the jobs; what went wrong in those that only their own analyses need, by the index of the job.
+
+    ``on_done`` is told, in this process, the key of each result as it comes.
+    """
     compute = study.settings.compute
     if compute.executor == "serial":
         results = serial(do, jobs, threads=compute.threads, on_event=on_event, affinity=_affinity)
@@ -226,8 +250,14 @@ def _execute(study: ResolvedStudy, jobs: Sequence[Job], on_event: OnEvent, *, he
             workers = compute.workers
             results = processes(do, jobs, workers=workers, threads=threads, on_event=on_event, affinity=_affinity)
     # Closing stops the workers, also where this loop is left by an error or Ctrl-C.
+    failures: dict[int, Failure] = {}
     with closing(results):
-        return {index: result for index, result in results if isinstance(result, Failure)}
+        for index, result in results:
+            if isinstance(result, Failure):
+                failures[index] = result
+            elif on_done is not None:
+                on_done(result)
+    return failures
 
 
 def _affinity(job: Job) -> str:

@@ -18,6 +18,7 @@ from transferscope.study.overrides import override
 from transferscope.study.problems import Place, Problem, problems_of, shown
 from transferscope.study.registry import ANALYSES, analysis_type
 from transferscope.study.settings import Study
+from transferscope.study.tracker_settings import Mlflow, TensorBoard, Wandb
 from transferscope.study.yaml import Document, parse_document, read_document, write_values
 
 
@@ -193,6 +194,9 @@ _PATHS: dict[type[Frozen], tuple[str, ...]] = {
     Parquet: ("path",),
     Arrays: ("images", "labels", "groups", "splits"),
     Torchvision: ("root",),
+    Mlflow: ("folder",),
+    TensorBoard: ("folder",),
+    Wandb: ("folder",),
 }
 """The settings that hold paths."""
 
@@ -204,12 +208,12 @@ def holds_path(settings: Frozen, name: str) -> bool:
 
 def _with_paths(value: Any, folder: Path, origins: Collection[Place], place: Place = ()) -> Any:
     """``value`` with every path absolute: relative ones start at ``folder``, those of overrides at the current one."""
+    if place in origins:
+        folder = Path.cwd()
     if isinstance(value, tuple):
         return tuple(_with_paths(item, folder, origins, (*place, index)) for index, item in enumerate(value))
     if not isinstance(value, Frozen):
         return value
-    if place in origins:
-        folder = Path.cwd()
     changed = {}
     for name in type(value).model_fields:
         old = getattr(value, name)

@@ -17,6 +17,7 @@ from transferscope.study.analysis_settings import AnalysisSettings
 from transferscope.study.other_source import OtherSource
 from transferscope.study.registry import ANALYSES, BUILT_IN, analysis_type
 from transferscope.study.settings import Compute, Source, Study, Target, TrainingSettings
+from transferscope.study.tracker_settings import Mlflow, TensorBoard, Wandb
 
 
 def study_schema() -> dict[str, Any]:
@@ -65,6 +66,9 @@ def study_schema() -> dict[str, Any]:
     }
     weights = definitions["Source"]["properties"]["weights"]
     weights["anyOf"] = [{"type": "string"}, *weights["anyOf"]]
+    trackers = schema["properties"]["trackers"]
+    names = [kind.model_fields["kind"].default for kind in _TRACKERS]
+    trackers["items"] = {"anyOf": [{"enum": names}, trackers["items"]]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
@@ -98,6 +102,7 @@ def first_line(kind: type) -> str:
     return inspect.cleandoc(kind.__doc__ or "").partition("\n")[0]
 
 
+_TRACKERS: tuple[type[Frozen], ...] = (Mlflow, TensorBoard, Wandb)
 _SAME_MEANING: dict[type, tuple[type, ...]] = {VariantRecipe: (Recipe,)}
 _PLAIN = {int: "whole number", float: "number", str: "text", bool: "true / false"}
 
@@ -126,6 +131,7 @@ def _sections() -> dict[str, list[tuple[str, type[Frozen]]]]:
         ],
         "`analyses`": [*analyses, ("`control: {unrelated: ...}`", OtherSource)],
         "`compute`": [("`compute`", Compute)],
+        "`trackers`": [(f"`{{kind: {kind.model_fields['kind'].default}}}`", kind) for kind in _TRACKERS],
     }
 
 
@@ -202,6 +208,7 @@ def _words(annotation: Any) -> str:
         models = [item for item in arguments if isinstance(item, type) and issubclass(item, Frozen)]
         if len(models) > 1:
             short = "`timm`, or `package:NAME`, or a path, or " if FileWeights in models else ""
+            short = "names, or " if Mlflow in models else short
             return f"{short}settings with a `kind`" + (", or `null`" if type(None) in arguments else "")
         return ", or ".join(dict.fromkeys(_words(item) for item in arguments))
     if origin is Literal:
@@ -271,7 +278,7 @@ analyses: [learning_curves, mistakes, similarity, distance, path]
 
 - **Short forms.** `architecture: NAME` stands for `architecture: {name: NAME}`. `weights: timm` stands for
   `{kind: timm}`, `weights: package:NAME` for `{kind: package, name: NAME}`, any other text is the path of a
-  file. An analysis is a name, or `name: {settings}`.
+  file. An analysis is a name, or `name: {settings}`. A tracker is a name, or settings with a `kind`.
 - **Paths** start at the folder of the study file; those given with `--set` at the current folder.
 - **One value from the command line:** `--set target.image_size=96`, `--set 'seeds=[0, 1]'`, `--set
   seeds.0=7`, `--set analyses.mistakes.SETTING=VALUE`. Values are YAML; all are merged before the study is

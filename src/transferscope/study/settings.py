@@ -1,6 +1,6 @@
 """A study: one frozen model of everything that is asked for. No torch here."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, SerializeAsAny, field_serializer, field_validator, model_validator
 
@@ -13,6 +13,7 @@ from transferscope.specs.origin import AbstractOrigin
 from transferscope.specs.pretraining import VariantRecipe
 from transferscope.study.analysis_settings import AnalysisSettings, answered
 from transferscope.study.registry import DEFAULT_ANALYSES, parse_analysis
+from transferscope.study.tracker_settings import TrackerSettings
 
 
 class Source(AbstractOrigin):
@@ -117,6 +118,7 @@ class Study(Frozen):
         seeds: report seeds; 3 for a claim about training in general, 5 for headlines.
         analyses: names, or ``name: {settings}``.
         compute: where and how it runs.
+        trackers: where else trainings and results are written: ``mlflow``, ``tensorboard``, ``wandb``, or settings.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
@@ -128,6 +130,16 @@ class Study(Frozen):
         default_factory=lambda: tuple(parse_analysis(name) for name in DEFAULT_ANALYSES)
     )
     compute: Compute = Compute()
+    trackers: tuple[TrackerSettings, ...] = ()
+    # A study asks for the same, wherever it is written down.
+    not_identity: ClassVar[frozenset[str]] = frozenset({"trackers"})
+
+    @field_validator("trackers", mode="before")
+    @classmethod
+    def _trackers_from_names(cls, value: Any) -> Any:
+        if not isinstance(value, (list, tuple)):
+            return value
+        return tuple({"kind": item} if isinstance(item, str) else item for item in value)
 
     @field_validator("analyses", mode="before")
     @classmethod
@@ -155,6 +167,8 @@ class Study(Frozen):
         keys = [analysis.key for analysis in self.analyses]
         if len(set(keys)) != len(keys):
             raise ValueError("analyses holds the same analysis twice")
+        if len({tracker.key for tracker in self.trackers}) != len(self.trackers):
+            raise ValueError("trackers holds the same tracker twice")
         misfits = [f"{item.name}.{reason}" for item in self.analyses if (reason := answered(item, "check_study", self))]
         if misfits:
             raise ValueError("; ".join(misfits))

@@ -1,0 +1,1 @@
+"""Where a study is written down beside its own report: MLflow, TensorBoard, Weights & Biases."""
