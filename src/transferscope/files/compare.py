@@ -14,6 +14,7 @@ from transferscope.files.networks import (
     facts_of,
     network_of,
 )
+from transferscope.methods.compare.behaviour import forgetting
 from transferscope.methods.compare.compare import OnStep, PathGrid, compare
 from transferscope.methods.compare.comparison import Comparison
 from transferscope.methods.evaluation import Evaluation
@@ -31,6 +32,7 @@ def compare_files(
     b: FileWeights,
     given: FileSettings,
     *,
+    old_head: FileWeights | None = None,
     path: PathGrid = PathGrid(),
     on_step: OnStep | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -49,6 +51,7 @@ def compare_files(
         a: a file of safetensors or of ``torch.save``, the index of its parts, or their folder.
         b: another of the same architecture.
         given: images, and what the files do not say of themselves.
+        old_head: a file whose head stands for that of a where it is measured what the trunk of b has forgotten.
         path: how finely, and how precisely, the path between the networks is measured.
         on_step: as of :func:`~transferscope.methods.compare.compare.compare`.
         on_note: told, before images are decoded, at which size and how normalised, and what was found in the files.
@@ -67,12 +70,15 @@ def compare_files(
     if on_note is not None:
         for remark in remarks:
             on_note(remark)
+    old = None if old_head is None else network_of(old_head, architecture)
     size = image_size_of(architecture, facts, given.image_size)
     check_size(networks[0], architecture, size)
     where = resolve_device(given.device)
     with stored_images(given.data, size, architecture, facts, files[0], where, on_note) as found:
         classes = [classes_of(network, architecture) for network in networks]
         check_classes(found.images, classes[0], f" (and {classes[1]} of the second network)")
+        if old is not None:
+            check_classes(found.images, classes_of(old[0], architecture), " (of the old head)")
         compared = compare(
             networks[0],
             networks[1],
@@ -83,4 +89,14 @@ def compare_files(
             path=path,
             on_step=on_step,
         )
-        return replace(compared, notes=(*found.notes("test"), *remarks))
+        head = head_name(networks[0], architecture)
+        lost = forgetting(
+            networks[0],
+            networks[1],
+            head,
+            found.batches("test"),
+            Evaluation(metric=found.metric, device=where),
+            old=None if old is None else old[0],
+            clusters=found.clusters("test"),
+        )
+        return replace(compared, notes=(*found.notes("test"), *remarks), forgetting=lost)

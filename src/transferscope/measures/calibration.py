@@ -11,7 +11,7 @@ from transferscope.measures.arguments import of_arrays, of_tensors
 from transferscope.measures.bootstrap import bootstrap_draws
 from transferscope.measures.example_intervals import bootstrap_interval
 from transferscope.measures.interval import SHARE, Interval, within
-from transferscope.measures.metrics import Task, predictions
+from transferscope.measures.metrics import predictions
 from transferscope.measures.share_interval import share_interval
 
 __all__ = ["calibration_error", "churn", "confidences"]

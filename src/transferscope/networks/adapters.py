@@ -20,7 +20,9 @@ __all__ = ["Adapter", "LowRank", "is_adapter", "read_adapter"]
 
 _CONFIG = "adapter_config.json"
 _FILES = ("adapter_model.safetensors", "adapter_model.bin")
-_FACTOR = re.compile(r"(?P<module>.+)\.(?P<factor>lora_(?:embedding_)?[AB]|lora_(?:down|up))(?:\.(?!weight)\w+)?(?:\.weight)?")
+_FACTOR = re.compile(
+    r"(?P<module>.+)\.(?P<factor>lora_(?:embedding_)?[AB]|lora_(?:down|up))(?:\.(?!weight)\w+)?(?:\.weight)?"
+)
 _PREFIX = "base_model.model."
 _MAX_CONFIG = 2**20
 _UNKNOWN = ("lora_magnitude_vector", "lora_bias")
@@ -33,7 +35,6 @@ class LowRank:
     Attributes:
         up: float32 ``rows rank``, scaled.
         down: float32 ``rank columns``.
-        shape: of the weight it is added to; None where the adapter does not tell it.
         transposed: whether the weight is stored inputs first (GPT-2's ``Conv1D``): ΔW is then (up · down)ᵀ.
     """
 
@@ -135,7 +136,9 @@ def _read_config(path: Path) -> Mapping[str, Any] | None:
             raise TypeError("no object")
     except (ValueError, TypeError, RecursionError) as error:
         raise WeightsError(
-            f"{path} is damaged", expected="JSON settings, as PEFT writes them", got=str(error)[:200],
+            f"{path} is damaged",
+            expected="JSON settings, as PEFT writes them",
+            got=str(error)[:200],
             hint="fetch or copy it again",
         ) from error
     kind = config.get("peft_type", "LORA")
@@ -206,13 +209,17 @@ def _scale(module: str, rank: int, tensors: StoredTensors, config: Mapping[str, 
 
 
 def _of_pattern(pattern: object, module: str, default: object) -> object:
-    """PEFT's patterns: the name of a module, or its end behind a dot, may be a regular expression.
-
-    Only plain names are read so: an expression from a file could take for ever.
-    """
+    """What PEFT's patterns give a module: they name it, or its end behind a dot."""
     name = module.removeprefix(_PREFIX)
     for key, value in pattern.items() if isinstance(pattern, dict) else ():
-        plain = str(key).lstrip("^").rstrip("$").replace("\\.", ".")
+        plain = str(key).removeprefix("^").removesuffix("$").replace("\\.", ".")
+        if not re.fullmatch(r"[\w.-]+", plain):  # an expression from a file could take for ever
+            raise WeightsError(
+                f"{_CONFIG} has a pattern of ranks or scales that is not read",
+                expected="names of modules, or the ends of names",
+                got=repr(key)[:200],
+                hint="write the names in full, or merge the adapter into its base and compare that",
+            )
         if name == plain or name.endswith(f".{plain}"):
             return value
     return default

@@ -9,6 +9,7 @@ from transferscope.measures.barriers import Barrier, stability
 from transferscope.measures.distance import Distance
 from transferscope.measures.mistakes import Mistakes
 from transferscope.methods.alignment.align import Aligned
+from transferscope.methods.compare.behaviour import Behaviour, Forgetting
 from transferscope.methods.landscape.average import Average
 from transferscope.methods.landscape.linear_path import LinearPath
 from transferscope.methods.similarity.cka import CkaResult
@@ -41,6 +42,9 @@ class Comparison:
         not_measured: what was left out, and why.
         notes: on the data, where they were read from files: what a reader must know.
         chance: what guessing reaches of the metric.
+        behaviour: churn, calibration and likelihood; None where the heads differ in size or logits are not finite.
+        forgetting: what the trunk of b lost of the task of a's head, or of another old one; None where it was not
+            measured.
     """
 
     examples: int
@@ -60,6 +64,8 @@ class Comparison:
     not_measured: dict[str, str]
     notes: tuple[str, ...] = ()
     chance: float = 0.0
+    behaviour: Behaviour | None = None
+    forgetting: Forgetting | None = None
 
     @property
     def guessing(self) -> tuple[str, ...]:
