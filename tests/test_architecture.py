@@ -53,7 +53,7 @@ MAY: dict[str, set[str]] = {
         "study",
         "context",
     },
-    "files": {*SPINE, "data", "specs", "networks", "methods"},
+    "files": {*SPINE, "measures", "data", "specs", "networks", "methods", "analyses"},
     "running": {*SPINE, "streams", "store", "data", "specs", "networks", "training", "study", "context", "analyses"},
     "report": {*SPINE, "store", "plots", "study", "context", "analyses", "running"},
     "commands": {

@@ -22,12 +22,14 @@ from transferscope.errors import (
 )
 from transferscope.streams import lost_output, told
 
-__all__ = ["FAILED", "INVALID", "ReportingGroup", "command_line"]
+__all__ = ["FAILED", "GATE", "INVALID", "ReportingGroup", "command_line"]
 
 FAILED = 1
 """Exit code: something went wrong, or the user stopped."""
 INVALID = 2
 """Exit code: the command, study, data, network or weights given are wrong, and can be corrected."""
+GATE = 3
+"""Exit code: all went well, and the condition of a gate holds."""
 
 _INVALID = (StudyError, ArchitectureError, WeightsError, ModuleNameError, DataError, LoaderError, OptionError)
 _RESUMABLE = ("demo", "run")

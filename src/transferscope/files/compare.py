@@ -17,9 +17,11 @@ from transferscope.files.networks import (
 from transferscope.methods.compare.behaviour import forgetting
 from transferscope.methods.compare.compare import OnStep, PathGrid, compare
 from transferscope.methods.compare.comparison import Comparison
+from transferscope.methods.compare.weights import compare_weights
 from transferscope.methods.evaluation import Evaluation
 from transferscope.networks.architectures import head_name
 from transferscope.networks.evaluate import resolve_device
+from transferscope.networks.stored_tensors import StoredTensors
 from transferscope.specs.architecture import FileWeights
 
 __all__ = ["compare_files"]
@@ -33,6 +35,7 @@ def compare_files(
     given: FileSettings,
     *,
     old_head: FileWeights | None = None,
+    ranks: bool = True,
     path: PathGrid = PathGrid(),
     on_step: OnStep | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -52,6 +55,7 @@ def compare_files(
         b: another of the same architecture.
         given: images, and what the files do not say of themselves.
         old_head: a file whose head stands for that of a where it is measured what the trunk of b has forgotten.
+        ranks: also the ranks of every change of the weights.
         path: how finely, and how precisely, the path between the networks is measured.
         on_step: as of :func:`~transferscope.methods.compare.compare.compare`.
         on_note: told, before images are decoded, at which size and how normalised, and what was found in the files.
@@ -99,4 +103,6 @@ def compare_files(
             old=None if old is None else old[0],
             clusters=found.clusters("test"),
         )
-        return replace(compared, notes=(*found.notes("test"), *remarks), forgetting=lost)
+        states = [StoredTensors(network.state_dict()) for network in networks]
+        weights = compare_weights(*states, ranks=ranks, on_step=on_step)
+        return replace(compared, notes=(*found.notes("test"), *remarks), forgetting=lost, weights=weights)

@@ -51,7 +51,8 @@ class LowRank:
     def values(self) -> Tensor:
         """The singular values of ΔW, all but the zeros, float64."""
         up, down = (factor.double() for factor in self.factors)
-        return torch.linalg.svdvals(torch.linalg.qr(up).R @ torch.linalg.qr(down.T).R.T)
+        values: Tensor = torch.linalg.svdvals(torch.linalg.qr(up).R @ torch.linalg.qr(down.T).R.T)
+        return values
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,22 @@ def read_adapter(source: str | os.PathLike[str] | StoredTensors, which: str | No
         f"{module.removeprefix(_PREFIX)}.weight": _low_rank(module, names, tensors, config)
         for module, names in modules.items()
     }
-    saved = {name.removeprefix(_PREFIX).replace(".modules_to_save", ""): name for name in rest}
+    saved = {
+        name.removeprefix(_PREFIX).replace(".modules_to_save", "").replace(".base_layer", ""): name for name in rest
+    }
+    if both := sorted(changes.keys() & saved.keys()):
+        raise WeightsError(
+            f"{tensors.source} holds an adapter and its base in one file",
+            expected="the base in one file, the adapter in another",
+            got=few(both),
+            hint="save them apart (PEFT's save_pretrained does), or merge them: merge_and_unload()",
+        )
     return Adapter(changes, tensors, saved, tensors.source)
+
+
+def _plain(name: str) -> str:
+    """The base's name of a tensor that PEFT wraps."""
+    return name.removeprefix(_PREFIX).replace(".modules_to_save", "").replace(".base_layer", "")
 
 
 def _unsupported(source: str, got: str) -> WeightsError:

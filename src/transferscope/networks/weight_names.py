@@ -184,7 +184,7 @@ class Match:
 
 
 def canonical(given: Iterable[str]) -> dict[str, str]:
-    """Give names by what is left of them without the segments of wrappers; those that would then be equal keep theirs."""
+    """Give names by what is left without the segments of wrappers; those that would then be equal keep theirs."""
     names = list(given)
     short = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) or name for name in names}
     counts = Counter(short.values())

@@ -10,6 +10,7 @@ from transferscope.measures.distance import Distance
 from transferscope.measures.mistakes import Mistakes
 from transferscope.methods.alignment.align import Aligned
 from transferscope.methods.compare.behaviour import Behaviour, Forgetting
+from transferscope.methods.compare.weights_result import WeightsComparison
 from transferscope.methods.landscape.average import Average
 from transferscope.methods.landscape.linear_path import LinearPath
 from transferscope.methods.similarity.cka import CkaResult
@@ -45,6 +46,7 @@ class Comparison:
         behaviour: churn, calibration and likelihood; None where the heads differ in size or logits are not finite.
         forgetting: what the trunk of b lost of the task of a's head, or of another old one; None where it was not
             measured.
+        weights: the two tensor by tensor, where they were read from files.
     """
 
     examples: int
@@ -66,6 +68,7 @@ class Comparison:
     chance: float = 0.0
     behaviour: Behaviour | None = None
     forgetting: Forgetting | None = None
+    weights: WeightsComparison | None = None
 
     @property
     def guessing(self) -> tuple[str, ...]:

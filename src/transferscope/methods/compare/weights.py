@@ -13,7 +13,7 @@ from transferscope.measures.batchnorm_drift import BatchNormDrift, batchnorm_dri
 from transferscope.measures.change import NO_CHANGE, change_sums
 from transferscope.measures.implicit_ranks import Ranks, implicit_ranks, ranks_of_values
 from transferscope.measures.spectra import matrix_spectrum
-from transferscope.methods.compare.weights_result import TensorChange, WeightsComparison
+from transferscope.methods.compare.weights_result import State, TensorChange, WeightsComparison
 from transferscope.networks.adapters import Adapter, LowRank
 from transferscope.networks.stored_tensors import PIECE, StoredTensors
 from transferscope.networks.tensor_names import correspondence
@@ -49,7 +49,7 @@ def compare_weights(
     Raises:
         WeightsError: no names correspond, a file cannot be read, or a is an adapter and b is none.
     """
-    tell = on_step or (lambda name, done, most: None)
+    tell = on_step or _silent
     if isinstance(a, Adapter) and not isinstance(b, Adapter):
         raise WeightsError(
             f"{a.source} is an adapter and {b.source} is none",
@@ -60,6 +60,10 @@ def compare_weights(
         return _adapters(a, b, ranks, tell)
     assert isinstance(a, StoredTensors)
     return _base_and_adapter(a, b, ranks, tell) if isinstance(b, Adapter) else _networks(a, b, ranks, tell)
+
+
+def _silent(step: str, done: int, most: int) -> None:
+    """Nobody is told."""
 
 
 def _networks(a: StoredTensors, b: StoredTensors, ranks: bool, tell: OnStep) -> WeightsComparison:
@@ -251,7 +255,7 @@ def _adapters(a: Adapter, b: Adapter, ranks: bool, tell: OnStep) -> WeightsCompa
         parts = range(0, len(up_a), step)
         sums = sum((change_sums(up_a[i : i + step] @ down_a, up_b[i : i + step] @ down_b) for i in parts), NO_CHANGE)
         both = LowRank(torch.cat([up_b, -up_a], 1), torch.cat([down_b, down_a]))
-        state = "measured" if sums.finite else "not_finite"
+        state: State = "measured" if sums.finite else "not_finite"
         rank = ranks_of_values(both.values) if ranks and sums.finite and sums.dd else None
         found.append(TensorChange(name, sizes[0], ("low rank", "low rank"), state, sums, rank, not sums.changed))
     return WeightsComparison(
@@ -269,11 +273,13 @@ def _drift(
         stored = [f"{module}.{each}" if module else each for each in _STATISTICS]
         if last != _STATISTICS[0] or stored[1] not in pairs:
             continue
-        values = [side.whole(pairs[each][at]) for at, side in enumerate((a, b)) for each in stored]
+        mean_a, variance_a, mean_b, variance_b = values = [
+            side.whole(pairs[each][at]) for at, side in enumerate((a, b)) for each in stored
+        ]
         right = (
             all(bool(value.isfinite().all()) for value in values) and min(map(float, map(torch.min, values[1::2]))) >= 0
         )
-        found[module] = batchnorm_drift(*values) if right else None
+        found[module] = batchnorm_drift(mean_a, variance_a, mean_b, variance_b) if right else None
     return found
 
 
