@@ -270,15 +270,13 @@ def _drift(
     found: dict[str, BatchNormDrift | None] = {}
     for name in pairs:
         module, _, last = name.rpartition(".")
-        stored = [f"{module}.{each}" if module else each for each in _STATISTICS]
-        if last != _STATISTICS[0] or stored[1] not in pairs:
+        of_mean, of_variance = (f"{module}.{each}" if module else each for each in _STATISTICS)
+        if last != _STATISTICS[0] or of_variance not in pairs:
             continue
-        mean_a, variance_a, mean_b, variance_b = values = [
-            side.whole(pairs[each][at]) for at, side in enumerate((a, b)) for each in stored
-        ]
-        right = (
-            all(bool(value.isfinite().all()) for value in values) and min(map(float, map(torch.min, values[1::2]))) >= 0
-        )
+        mean_a, mean_b = (side.whole(stored) for side, stored in zip((a, b), pairs[of_mean], strict=True))
+        variance_a, variance_b = (side.whole(stored) for side, stored in zip((a, b), pairs[of_variance], strict=True))
+        numbers = all(bool(value.isfinite().all()) for value in (mean_a, variance_a, mean_b, variance_b))
+        right = numbers and bool((variance_a >= 0).all()) and bool((variance_b >= 0).all())
         found[module] = batchnorm_drift(mean_a, variance_a, mean_b, variance_b) if right else None
     return found
 
