@@ -93,13 +93,11 @@ def _totals(found: WeightsComparison) -> Iterator[Estimate]:
     why = f"{lost:,} weights are NaN or infinite: {_few(found.of_state('not_finite'))}" if lost else ""
     flags: tuple[Flag, ...] = ("diverged",) if lost else ()
     undefined = why or ("too large to be squared" if not total.finite else "")
-    kept = [change for change in found.of_state("kept") if not change.repeated]
-    count = total.count + sum(math.prod(change.shape) for change in kept)
     values = {
         "relative_change": (total.relative, undefined or "a has no weights but zeros"),
         "distance": (total.distance, undefined),
         "cosine": (total.cosine, undefined or "all weights of one are 0"),
-        "changed_share": (total.changed / count if count else None, "no tensor could be compared"),
+        "changed_share": (total.changed / total.count if total.count else None, "no tensor could be compared"),
     }
     for key, (value, note) in values.items():
         yield WEIGHTS[key].of(_number(value, total.count, "" if value is not None else note), flags=flags)

@@ -1,6 +1,5 @@
 """Tensors of files, read in pieces: of a file larger than the memory, no more than a piece is ever in it."""
 
-import gc
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ __all__ = ["PIECE", "StoredTensor", "StoredTensors"]
 PIECE = 2**21
 """Numbers in a piece: 8 MB in single precision."""
 
-_MAPPED = 2**26
+_MAPPED = 2**25
 """Bytes of a file that are read before it is opened anew: pages of a mapped file count as memory of the process."""
 
 
@@ -105,7 +104,7 @@ class StoredTensors:
                     expected="a file of torch.save with several networks; safetensors hold one",
                     hint="leave --which out",
                 )
-            tensors = _mapped(path)
+            tensors = _Mapped(path)
         if missing := sorted(set(names) - tensors.keys()):
             raise WeightsError(
                 f"the weights file {path} lacks tensors that its index names",
@@ -149,19 +148,37 @@ class StoredTensors:
         if opened != path or read + more > _MAPPED:
             self._opened, tensors, read = (None, {}, 0), {}, 0
             if path in self._place:
-                gc.collect()  # what a pickle was made into may hold itself
                 tensors = dict(tables_of(read_pickle(path, mapped=True)))[self._place[path]]
             else:
-                tensors = _mapped(path)
+                tensors = _Mapped(path)
         self._opened = (path, tensors, read + more)
         return tensors
 
 
-def _mapped(path: Path) -> Mapping[str, Tensor]:
-    from safetensors import safe_open
+class _Mapped(Mapping[str, Tensor]):
+    """The tensors of a file of safetensors; a value is made when it is asked for, and read when it is used."""
 
-    with reading(path), safe_open(path, framework="pt", device="cpu") as stream:
-        return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+    def __init__(self, path: Path) -> None:
+        from safetensors import safe_open
+
+        self._path = path
+        with reading(path):
+            self._file = safe_open(path, framework="pt", device="cpu")
+            self._names = dict.fromkeys(self._file.keys())
+
+    def __getitem__(self, name: str) -> Tensor:
+        with reading(self._path):
+            found: Tensor = self._file.get_tensor(name)
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _chosen(tables: Mapping[str, Mapping[str, Tensor]], which: str | None, path: Path) -> str:

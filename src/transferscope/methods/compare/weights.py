@@ -195,8 +195,7 @@ def _base_and_adapter(a: StoredTensors, b: Adapter, ranks: bool, tell: OnStep) -
             reshaped[name] = (shape, (len(up), down.shape[1]))
             continue
         found.append(_adapted(name, (a, first), change, ranks=ranks))
-    kept = tuple(name for name in names.gone)
-    untouched = [TensorChange(name, a.infos[name].shape, (str(a.infos[name].dtype)[6:],) * 2, "kept") for name in kept]
+    untouched = [_kept(name, a) for name in names.gone]
     return WeightsComparison(
         sources=(a.source, b.source),
         tensors=(*found, *untouched),
@@ -207,6 +206,15 @@ def _base_and_adapter(a: StoredTensors, b: Adapter, ranks: bool, tell: OnStep) -
         ranks=ranks,
         adapter=True,
     )
+
+
+def _kept(name: str, base: StoredTensors) -> TensorChange:
+    """A tensor that an adapter leaves as it is: its norm counts in that of all weights."""
+    info = base.infos[name]
+    change = TensorChange(name, info.shape, (str(info.dtype)[6:],) * 2, "kept", equal=True)
+    if not info.dense or _coded(base, name) or name.rpartition(".")[2] in _STATISTICS:
+        return change
+    return replace(change, sums=sum((change_sums(piece, piece) for piece in base.pieces(name)), NO_CHANGE))
 
 
 def _adapted(name: str, base: tuple[StoredTensors, str], change: LowRank, *, ranks: bool) -> TensorChange:
