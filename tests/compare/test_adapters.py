@@ -136,18 +136,18 @@ def test_kohyas_alpha_lies_in_the_file_and_patterns_name_modules(tmp_path: Path)
 
 def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
     path = written(tmp_path / "base.safetensors", decoder())
+    base_layer = {f"base_model.model.{MODULES[0]}.base_layer.weight": normal(WIDTH, WIDTH)}
+    wrong = {MODULES[0]: (normal(4, 9), normal(9, 5))}
     cases = {
         "names no lora_alpha": adapter(tmp_path / "alpha", factors(), r=4),
         "do not belong together": adapter(tmp_path / "rank", factors(), r=8, lora_alpha=8),
         "no plain LoRA": adapter(tmp_path / "dora", factors(), r=4, lora_alpha=4, use_dora=True),
         "peft_type 'IA3'": adapter(tmp_path / "ia3", factors(), peft_type="IA3"),
         "pattern of ranks": adapter(tmp_path / "regex", factors(), r=4, lora_alpha=4, rank_pattern={"(a+)+$": 4}),
-        "do not fit each other": adapter(tmp_path / "shape", {MODULES[0]: (normal(4, 9), normal(9, 5))}, r=4, lora_alpha=4),
+        "do not fit each other": adapter(tmp_path / "shape", wrong, r=4, lora_alpha=4),
         "no tensor of": adapter(tmp_path / "else", {"other.place": (normal(4, 9), normal(9, 4))}, r=4, lora_alpha=4),
-        "its base in one file": adapter(
-            tmp_path / "both", factors(), {f"base_model.model.{MODULES[0]}.base_layer.weight": normal(WIDTH, WIDTH)}, r=4, lora_alpha=4
-        ),
-    }  # fmt: skip
+        "its base in one file": adapter(tmp_path / "both", factors(), base_layer, r=4, lora_alpha=4),
+    }
     for words, folder in cases.items():
         with pytest.raises(WeightsError, match=words):
             found(path, folder)
