@@ -4,10 +4,11 @@
     python benchmarks/compare.py --layers 32 --hidden 4096 --folder DIR   # 6.7 billion parameters, 13.5 GB a side
 
 Both sides are synthetic decoders (bfloat16, safetensors in shards with an index). In attention the second one is moved
-by matrices of rank 16, elsewhere by noise on all numbers; both as bfloat16 can hold it. ``transferscope compare A B --json``
-and the peer's ``compare_models`` run in processes of their own; what is measured is wall time, CPU time, and the largest
-resident memory, mapped pages of files included. The peer decomposes every difference whole (up to 8,192 rows): from 2,048
-on it is given one layer and its time multiplied by the layers, which is said. Files are removed in the end.
+by matrices of rank 16, elsewhere by noise on all numbers; both as bfloat16 can hold it. ``transferscope compare A B
+--json`` and the peer's ``compare_models`` run in processes of their own; what is measured is wall time, CPU time, and
+the largest resident memory, mapped pages of files included. The peer decomposes every difference whole (up to 8,192
+rows): wider than 2,048 it is given one layer, and its time is scaled by the number of parameters, which is said. Files
+are removed in the end.
 """
 
 import argparse
@@ -166,7 +167,9 @@ def measure(arguments: argparse.Namespace, a: Path, b: Path, parameters: int) ->
         print(f"{name:20}{row['seconds']:9.1f} s {row['cpu']:9.1f} CPU s {row['peak_mb']:9.0f} MB")
     estimates = json.loads(result.read_text())["estimates"]
     apart = agreement(estimates, json.loads(peer.read_text()))
-    print("largest relative difference to modeldelta: " + ", ".join(f"{key} {value:.2g}" for key, value in apart.items()))
+    print(
+        "largest relative difference to modeldelta: " + ", ".join(f"{key} {value:.2g}" for key, value in apart.items())
+    )
     if arguments.json:
         arguments.json.write_text(json.dumps({**document, "runs": rows, "apart": apart}, indent=2))
 
