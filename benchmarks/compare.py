@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 VOCABULARY = 32_000
@@ -119,6 +120,32 @@ def agreement(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[
     return apart
 
 
+def error(a: Path, b: Path, ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, float]:
+    """Largest relative errors of the change and the cosine of a tensor, against double precision throughout."""
+    mine = {(row["quantity"], row["at"].get("module", "")): row["value"] for row in ours}
+    worst = dict.fromkeys(("ours, change", "ours, cosine", "modeldelta, change", "modeldelta, cosine"), 0.0)
+    parts = [json.loads((side / "model.safetensors.index.json").read_text())["weight_map"] for side in (a, b)]
+    for row in theirs:
+        name, module = row["name"], row["name"].removesuffix(".weight")
+        sides = []
+        for side, where in zip((a, b), parts, strict=True):
+            with safe_open(side / where[name], framework="pt") as stream:
+                sides.append(stream.get_tensor(name).double().flatten())
+        exact = {
+            "change": float((sides[1] - sides[0]).norm() / sides[0].norm()),
+            "cosine": float(sides[0] @ sides[1] / sides[0].norm() / sides[1].norm()),
+        }
+        found = {
+            "ours, change": mine["module_relative_change", module],
+            "ours, cosine": mine["module_cosine", module],
+            "modeldelta, change": row["frob_norm_relative"],
+            "modeldelta, cosine": row["cosine_sim"],
+        }
+        for key, value in found.items():
+            worst[key] = max(worst[key], abs(value / exact[key.partition(", ")[2]] - 1))
+    return worst
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--layers", type=int, default=4)
@@ -165,13 +192,13 @@ def measure(arguments: argparse.Namespace, a: Path, b: Path, parameters: int) ->
         print(f"modeldelta was given {only}*: {len(given)} tensors of {count / 1e6:.0f} million numbers")
     for name, row in rows.items():
         print(f"{name:20}{row['seconds']:9.1f} s {row['cpu']:9.1f} CPU s {row['peak_mb']:9.0f} MB")
-    estimates = json.loads(result.read_text())["estimates"]
-    apart = agreement(estimates, json.loads(peer.read_text()))
-    print(
-        "largest relative difference to modeldelta: " + ", ".join(f"{key} {value:.2g}" for key, value in apart.items())
-    )
+    estimates, given = json.loads(result.read_text())["estimates"], json.loads(peer.read_text())
+    apart, worst = agreement(estimates, given), error(a, b, estimates, given)
+    for title, values in (("apart from modeldelta", apart), ("error to double precision", worst)):
+        print(f"largest relative {title}: " + ", ".join(f"{key} {value:.2g}" for key, value in values.items()))
     if arguments.json:
-        arguments.json.write_text(json.dumps({**document, "runs": rows, "apart": apart}, indent=2))
+        document |= {"runs": rows, "apart": apart, "error": worst}
+        arguments.json.write_text(json.dumps(document, indent=2))
 
 
 if __name__ == "__main__":
