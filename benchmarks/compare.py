@@ -18,7 +18,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,14 @@ maps = [{name: f"{folder}/{part}" for name, part in one.items() if name.startswi
         for folder, one in zip(sys.argv[1:3], index)]
 found, skipped = compare_models(*maps, min_params=1)
 json.dump(found, open(sys.argv[4], "w"))
+"""
+WAIT = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+with open(sys.argv[1], "w") as stream:
+    subprocess.run(sys.argv[2:], stdout=stream, check=True)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 """
 
 
@@ -92,15 +99,15 @@ def write(folder: Path, layers: int, hidden: int) -> tuple[Path, Path]:
 
 
 def run(command: list[str], output: Path | None = None) -> dict[str, float]:
-    """Seconds and the largest resident memory of a process."""
-    start = time.perf_counter()
-    with open(output or os.devnull, "w", encoding="utf-8") as stream:
-        process = subprocess.Popen(command, stdout=stream)
-        _, status, used = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status):
-        sys.exit(f"failed: {command}")
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "cpu": used.ru_utime + used.ru_stime, "peak_mb": used.ru_maxrss / 1024}
+    """Seconds and the largest resident memory of a process.
+
+    It is started by a small one: the resident maximum of a process counts that of the one it was started by.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", WAIT, str(output or os.devnull), *command], stdout=subprocess.PIPE, text=True, check=True
+    )
+    seconds, cpu, peak = map(float, done.stdout.split())
+    return {"seconds": seconds, "cpu": cpu, "peak_mb": peak}
 
 
 def agreement(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -163,8 +164,8 @@ class _Mapped(Mapping[str, Tensor]):
 
         self._path = path
         with reading(path):
-            self._file = safe_open(path, framework="pt", device="cpu")
-            self._names = dict.fromkeys(self._file.keys())
+            file: Any = safe_open(path, framework="pt", device="cpu")
+            self._file, self._names = file, dict.fromkeys(file.keys())
 
     def __getitem__(self, name: str) -> Tensor:
         with reading(self._path):
