@@ -47,7 +47,7 @@ $(VENV)/.test: pyproject.toml tests/constraints.txt | $(BIN)/python
 $(VENV)/.benchmark: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet matplotlib tqdm
 	$(BIN)/python -m pip install --quiet --no-deps pytorch-cka==1.1.3 torch-cka==0.21 \
-		loss-landscape-3d==0.1.3 rebasin==0.0.47 torchview graphviz
+		loss-landscape-3d==0.1.3 rebasin==0.0.47 torchview graphviz modeldelta==0.4.4 huggingface-hub click
 	touch $@
 
 clean:

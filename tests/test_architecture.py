@@ -54,7 +54,7 @@ MAY: dict[str, set[str]] = {
         "study",
         "context",
     },
-    "files": {*SPINE, "data", "specs", "networks", "methods"},
+    "files": {*SPINE, "measures", "data", "specs", "networks", "methods", "analyses"},
     "trackers": {*SPINE, "store", "study", "analyses"},
     "look": {*SPINE, "measures", "store", "data", "specs", "networks", "study", "analyses"},
     "running": {

@@ -3,14 +3,16 @@
 Nothing heavy is imported here, so that ``--help`` and completion answer at once.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from transferscope.commands import comparing, lists, looking, starting, storing, studies
+from transferscope.commands import comparing, gating, lists, looking, starting, storing, studies
 from transferscope.commands import modules as module_commands
 from transferscope.commands.lists import Listed
+from transferscope.commands.options import grouped
 from transferscope.commands.printing import DEFAULT_STORE
 from transferscope.commands.process import run_command
 from transferscope.commands.reporting import ReportingGroup, command_line
@@ -78,7 +80,8 @@ def _main(
       transferscope plan FOLDER.yaml    what it will take
       transferscope run FOLDER.yaml     run it; stop and go on at any time
 
-    Exit codes: 0 done, 1 failed or stopped, 2 wrong usage, study, data or model.
+    Exit codes: 0 done, 1 failed or stopped, 2 wrong usage, study, data or model, 3 the condition
+    of compare --fail-if holds.
     """
     del debug, version
 
@@ -418,30 +421,79 @@ _Which = Annotated[
 ]
 
 
-@app.command()
-def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="A file of weights.", show_default=False)],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Another of the same architecture.", show_default=False)],
-    data: _Data,
-    overrides: _DataSettings = None,
-    model: _Model = None,
-    image_size: _ImageSize = None,
-    which: _Which = None,
+@dataclass(frozen=True)
+class _CompareOptions(gating.Asked):
+    """What ``compare`` is asked for, as options."""
+
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="Labelled pictures (as of init) to compare what they do; without, their weights alone are compared.",
+            show_default=False,
+        ),
+    ] = None
+    overrides: _DataSettings = None  # type: ignore[assignment]  # typer's way of an empty list
+    model: _Model = None
+    image_size: _ImageSize = None
+    which: _Which = None  # type: ignore[assignment]
+    old_head: Annotated[
+        Path | None,
+        typer.Option(
+            "--old-head",
+            metavar="FILE",
+            help="Weights whose head stands for that of A where it is measured what B has forgotten.",
+            show_default=False,
+        ),
+    ] = None
     fast: Annotated[
         bool,
         typer.Option("--fast", help="The path in bfloat16; its ends and maxima again in float32, the difference said."),
-    ] = False,
+    ] = False
+    ranks: Annotated[bool, typer.Option("--ranks/--no-ranks", help="The ranks of all changes: most of the time.")] = (
+        True
+    )
+
+
+@dataclass(frozen=True)
+class _CompareOutput(gating.Shown):
+    """How ``compare`` shows its result, as options."""
+
+    fail_if: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-if",
+            metavar="CONDITION",
+            help="End with exit code 3 where it holds, e.g. 'error_barrier > 0.02 or churn > 0.01'.",
+            show_default=False,
+        ),
+    ] = None
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: every number under its key.")] = False
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="For a pull request.")] = False
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page as well.", show_default=False)
+    ] = None
+
+
+@app.command()
+@grouped
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A file of weights, or a folder.", show_default=False)],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another, or an adapter (LoRA) of A.", show_default=False)],
+    asked: _CompareOptions,
+    shown: _CompareOutput,
     quiet: _Quiet = False,
 ) -> None:
-    """Compare two trained networks: mistakes, features, distance, and the path between them.
+    """Compare two networks: their weights alone, or with --data also what they do and the path between them.
 
     \b
-    Example:
-      transferscope compare a.pt b.pt --model timm:resnet18 --data photos
+    Examples:
+      transferscope compare a.safetensors b.safetensors
+      transferscope compare base-folder lora-folder --fail-if 'relative_change > 0.1'
+      transferscope compare a.pt b.pt --model timm:resnet18 --data photos --fail-if 'churn > 0.01' --markdown
     """
-    comparing.compare(
-        a, b, model, comparing.pictures(data, overrides or ()), image_size, which or (), fast=fast, quiet=quiet
-    )
+    gating.compare(a, b, asked, shown, quiet=quiet)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""``compare``: two files of weights, on the user's data."""
+"""What ``compare`` and ``modules`` share: the user's data, options for two files, progress."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
-from transferscope.commands.printing import say
 from transferscope.commands.settings import divided
 from transferscope.errors import OptionError
 from transferscope.streams import Lasting
@@ -16,47 +15,6 @@ if TYPE_CHECKING:
 
 _OnStep = Callable[[str, int, int], None]
 _OnNote = Callable[[str], None]
-
-
-def compare(
-    a: Path,
-    b: Path,
-    model: str | None,
-    data: "Path | AbstractSource",
-    image_size: int | None,
-    which: Sequence[str],
-    *,
-    fast: bool,
-    quiet: bool,
-) -> None:
-    """Print how two networks differ.
-
-    Args:
-        a: file of weights.
-        b: another of the same architecture.
-        model: the architecture; None reads it from the files' metadata.
-        data: labelled pictures: class folders, Parquet or NumPy files.
-        image_size: height and width in pixels; None takes the default.
-        which: of the networks in the files: one word for both, or one for each.
-        fast: the path in bfloat16, its ends and maxima again in float32.
-        quiet: show no progress.
-    """
-    from transferscope.files.compare import compare_files
-    from transferscope.files.networks import FileSettings
-    from transferscope.methods.compare.compare import PathGrid
-    from transferscope.specs.architecture import FileWeights
-
-    first, second = of_each(which)
-    with progress(quiet=quiet) as (on_step, on_note):
-        found = compare_files(
-            FileWeights(path=str(a), which=first),
-            FileWeights(path=str(b), which=second),
-            FileSettings(data, model, image_size),
-            path=PathGrid(fast=fast),
-            on_step=on_step,
-            on_note=on_note,
-        )
-    say(found.text)
 
 
 def pictures(data: Path, overrides: Sequence[str]) -> "Path | AbstractSource":

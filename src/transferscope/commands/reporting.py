@@ -27,6 +27,8 @@ FAILED = 1
 """Exit code: something went wrong, or the user stopped."""
 INVALID = 2
 """Exit code: the command, study, data, network or weights given are wrong, and can be corrected."""
+GATE = 3
+"""Exit code: all went well, and the condition of a gate holds."""
 
 _INVALID = (StudyError, ArchitectureError, WeightsError, ModuleNameError, DataError, LoaderError, OptionError)
 _RESUMABLE = ("demo", "run")

@@ -14,11 +14,14 @@ from transferscope.files.networks import (
     facts_of,
     network_of,
 )
+from transferscope.methods.compare.behaviour import forgetting
 from transferscope.methods.compare.compare import OnStep, PathGrid, compare
 from transferscope.methods.compare.comparison import Comparison
+from transferscope.methods.compare.weights import compare_weights
 from transferscope.methods.evaluation import Evaluation
 from transferscope.networks.evaluate import resolve_device
 from transferscope.networks.heads import head_name
+from transferscope.networks.stored_tensors import StoredTensors
 from transferscope.specs.architecture import FileWeights
 
 _STATISTICS_IMAGES = 1024
@@ -29,6 +32,8 @@ def compare_files(
     b: FileWeights,
     given: FileSettings,
     *,
+    old_head: FileWeights | None = None,
+    ranks: bool = True,
     path: PathGrid = PathGrid(),
     on_step: OnStep | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -45,6 +50,8 @@ def compare_files(
 
     Args:
         given: images, and what the files do not say of themselves.
+        old_head: a file whose head stands for that of a where it is measured what the trunk of b has forgotten.
+        ranks: also the ranks of every change of the weights.
     """
     files = (Path(a.path), Path(b.path))
     facts = facts_of(*files, given.image_size)
@@ -54,12 +61,15 @@ def compare_files(
     if on_note is not None:
         for remark in remarks:
             on_note(remark)
+    old = None if old_head is None else network_of(old_head, architecture)
     size = image_size_of(architecture, facts, given.image_size)
     check_size(networks[0], architecture, size)
     where = resolve_device(given.device)
     with stored_images(given.data, size, architecture, facts, files[0], where, on_note) as found:
         classes = [classes_of(network, architecture) for network in networks]
         check_classes(found.images, classes[0], f" (and {classes[1]} of the second network)")
+        if old is not None:
+            check_classes(found.images, classes_of(old[0], architecture), " (of the old head)")
         compared = compare(
             networks[0],
             networks[1],
@@ -70,4 +80,16 @@ def compare_files(
             path=path,
             on_step=on_step,
         )
-        return replace(compared, notes=(*found.notes("test"), *remarks))
+        head = head_name(networks[0], architecture)
+        lost = forgetting(
+            networks[0],
+            networks[1],
+            head,
+            found.batches("test"),
+            Evaluation(metric=found.metric, device=where),
+            old=None if old is None else old[0],
+            clusters=found.clusters("test"),
+        )
+        states = [StoredTensors(network.state_dict()) for network in networks]
+        weights = compare_weights(*states, ranks=ranks, on_step=on_step)
+        return replace(compared, notes=(*found.notes("test"), *remarks), forgetting=lost, weights=weights)

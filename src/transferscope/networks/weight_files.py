@@ -13,7 +13,7 @@ from torch import Tensor
 from transferscope.errors import WeightsError
 from transferscope.networks.pruning import plain_weights
 from transferscope.networks.weight_formats import damaged, format_of, unreadable
-from transferscope.networks.weight_names import NESTED, is_counter, shared_prefix
+from transferscope.networks.weight_names import NESTED, Tables, is_counter, shared_prefix
 from transferscope.networks.weight_parts import parts_of
 from transferscope.networks.weight_pickles import read_pickle
 from transferscope.store.atomic import replacing
@@ -81,10 +81,14 @@ def read_file(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     written by :func:`write_state`, whose names are exact.
     """
     content = read_content(path)
-    usual = [place for place in (*NESTED[1:], "state_dict_ema", "model_ema") if place in content.tables]
-    largest = max(content.tables, key=lambda place: len(content.tables[place]))
-    state = content.tables[(usual or [largest])[0]]
+    state = content.tables[likely_place(content.tables)]
     return state if content.exact else _unwrapped(state)
+
+
+def likely_place(tables: Tables) -> str:
+    """The container of a file in which a network most likely lies, where none is known to compare with."""
+    usual = [place for place in (*NESTED[1:], "state_dict_ema", "model_ema") if place in tables]
+    return usual[0] if usual else max(tables, key=lambda place: len(tables[place]))
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -94,32 +98,42 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for part in parts_of(Path(path)):
         if format_of(part) == "safetensors":
-            with _guarded(part), safe_open(part, framework="pt", device="cpu") as stream:
+            with reading(part), safe_open(part, framework="pt", device="cpu") as stream:
                 found |= dict(stream.metadata() or {})
     return found
 
 
 def _read_part(path: Path) -> Content:
     if format_of(path) == "torch":
-        content = Content(dict(_tables(read_pickle(path))))
+        content = Content(dict(tables_of(read_pickle(path))))
     else:
         from safetensors import safe_open
 
-        with _guarded(path), safe_open(path, framework="pt", device="cpu") as stream:
+        with reading(path), safe_open(path, framework="pt", device="cpu") as stream:
             state = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
             content = Content({"": state} if state else {}, dict(stream.metadata() or {}))
-    found = [tensor for tensors in content.tables.values() for tensor in tensors.values()]
-    size = sum(tensor.numel() * tensor.element_size() for tensor in found if tensor.layout == torch.strided)
-    # A few stored bytes can be repeated without end by their strides; every copy of them would be real.
-    if size > _MAX_GROWTH * path.stat().st_size + _ROOM:
-        raise damaged(path, f"its tensors would take {size:,} bytes")
+    check_growth(path, content.tables)
     for tensors in content.tables.values():
         tensors |= plain_weights(tensors)
     return content
 
 
+def check_growth(path: Path, tables: Tables) -> None:
+    """Refuse a file whose tensors would take far more memory than it has bytes.
+
+    Raises:
+        WeightsError: they would.
+    """
+    found = [tensor for tensors in tables.values() for tensor in tensors.values()]
+    size = sum(tensor.numel() * tensor.element_size() for tensor in found if tensor.layout == torch.strided)
+    # A few stored bytes can be repeated without end by their strides; every copy of them would be real.
+    if size > _MAX_GROWTH * path.stat().st_size + _ROOM:
+        raise damaged(path, f"its tensors would take {size:,} bytes")
+
+
 @contextlib.contextmanager
-def _guarded(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """Turn what a reader raises on a file into an error that says whether the file is damaged."""
     try:
         yield
     except OSError as error:
@@ -128,7 +142,7 @@ def _guarded(path: Path) -> Iterator[None]:
         raise damaged(path, f"{type(error).__name__}: {str(error).strip()[:300]}") from error
 
 
-def _tables(content: object) -> Iterator[tuple[str, dict[str, Tensor]]]:
+def tables_of(content: object) -> Iterator[tuple[str, dict[str, Tensor]]]:
     """Every container with tensors, the outer before the inner; each once, however often it is named."""
     waiting: list[tuple[str, object]] = [("", {"": content} if isinstance(content, Tensor) else content)]
     seen: set[int] = set()

@@ -41,6 +41,11 @@ def is_counter(name: str) -> bool:
     return name.rpartition(".")[2] in ("num_batches_tracked", "n_averaged")
 
 
+def is_average(place: str) -> bool:
+    """Whether the words of a place in a file say that a moving average of weights lies there."""
+    return not _AVERAGES.isdisjoint(re.split(r"[._]", place.lower()))
+
+
 def _in_module(name: str, module: str) -> bool:
     """Whether a tensor belongs to a module, by its name."""
     return name == module or name.startswith(f"{module}.")
@@ -97,7 +102,7 @@ class Layout:
     @cached_property
     def wanted(self) -> dict[str, str]:
         """Names as they are looked for, without wrappers, with the network's own names."""
-        short = _canonical(name[len(self.prefix) :] for name in self.own if name.startswith(self.prefix))
+        short = canonical(name[len(self.prefix) :] for name in self.own if name.startswith(self.prefix))
         return {key: self.prefix + name for key, name in short.items()}
 
     @cached_property
@@ -147,11 +152,11 @@ class Match:
     @property
     def average(self) -> bool:
         """Whether it is the moving average of other weights, by the words of its place."""
-        return not _AVERAGES.isdisjoint(re.split(r"[._]", self.place.lower()))
+        return is_average(self.place)
 
 
-def _canonical(given: Iterable[str]) -> dict[str, str]:
-    """Names by what is left of them without the segments of wrappers; those that would then be equal keep theirs."""
+def canonical(given: Iterable[str]) -> dict[str, str]:
+    """Give names by what is left without the segments of wrappers; those that would then be equal keep theirs."""
     names = list(given)
     short = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) or name for name in names}
     counts = Counter(short.values())
@@ -162,15 +167,17 @@ def matches(tables: Tables, layout: Layout) -> list[Match]:
     """All places in a file where names of a network stand under one prefix; the best first."""
     found = []
     for table, tensors in tables.items():
-        short = _canonical(tensors)
+        short = canonical(tensors)
         for wanted in (layout.wanted, layout.by_position):
-            found += [_match(table, tensors, short, prefix, wanted, layout) for prefix in _prefixes(short, wanted)]
+            found += [
+                _match(table, tensors, short, prefix, wanted, layout) for prefix in likely_prefixes(short, wanted)
+            ]
     unique = {(match.table, match.prefix, tuple(match.found.items())): match for match in found}
     # Of those that do not fit, the one that is nearest by names tells most.
     return sorted(unique.values(), key=lambda m: (not m.fits, len(m.wrong) if m.fits else 0, -len(m.found)))
 
 
-def _prefixes(names: Iterable[str], wanted: Collection[str]) -> list[str]:
+def likely_prefixes(names: Iterable[str], wanted: Collection[str]) -> list[str]:
     """The prefixes under which at least half as many of the wanted names stand as under the best."""
     counts: Counter[str] = Counter()
     for name in names:

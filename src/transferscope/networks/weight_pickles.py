@@ -1,6 +1,7 @@
 """Files of ``torch.save``: tensors and plain containers; of everything else nothing is made, and nothing runs."""
 
 import warnings
+import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -76,15 +77,19 @@ _HARMLESS: list[tuple[type, str]] = [
 ]
 
 
-def read_pickle(path: Path) -> object:
+def read_pickle(path: Path, *, mapped: bool = False) -> object:
     """What a file of ``torch.save`` holds, on the CPU; read by ``torch.load(weights_only=True)`` and nothing else.
 
     Numbers, texts, paths, dates, settings and NumPy values beside the tensors come as placeholders.
+
+    Args:
+        mapped: leave values in the file until they are read; files written before PyTorch 1.6 (no zip) are read whole.
     """
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(list(_HARMLESS)):
             warnings.simplefilter("ignore")  # of torch, on pickle protocols: either it is read or the error tells
-            return torch.load(path, weights_only=True, map_location="cpu")
+            mapped = mapped and zipfile.is_zipfile(path)
+            return torch.load(path, weights_only=True, map_location="cpu", mmap=mapped)
     except OSError as error:
         raise unreadable(path, error) from error
     except UnpicklingError as error:

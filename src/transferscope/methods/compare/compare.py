@@ -14,6 +14,7 @@ from transferscope.measures.distance import Distance, parameter_distance
 from transferscope.measures.metrics import chance_level, metric, predictions
 from transferscope.measures.mistakes import Mistakes, compare_mistakes
 from transferscope.methods.alignment.align import Method, align
+from transferscope.methods.compare.behaviour import behaviour
 from transferscope.methods.compare.comparison import Comparison
 from transferscope.methods.evaluation import Batches, Evaluation, outputs_of
 from transferscope.methods.landscape.average import average_of
@@ -177,6 +178,7 @@ def compare(
         average=average,
         not_measured=missing,
         chance=chance_level(evaluation.metric, outputs_a.shape[1]),
+        behaviour=behaviour((outputs_a, outputs_b), labels, evaluation.metric, clusters) if alike else None,
     )
 
 

@@ -9,6 +9,8 @@ from transferscope.measures.barriers import Barrier, stability
 from transferscope.measures.distance import Distance
 from transferscope.measures.mistakes import Mistakes
 from transferscope.methods.alignment.align import Aligned
+from transferscope.methods.compare.behaviour import Behaviour, Forgetting
+from transferscope.methods.compare.weights_result import WeightsComparison
 from transferscope.methods.landscape.average import Average
 from transferscope.methods.landscape.linear_path import LinearPath
 from transferscope.methods.similarity.cka_result import CkaResult
@@ -29,6 +31,10 @@ class Comparison:
             for or not possible.
         average: the network half-way between them; None where there is no path of all parameters.
         notes: on the data, where they were read from files: what a reader must know.
+        behaviour: churn, calibration and likelihood; None where the heads differ in size or logits are not finite.
+        forgetting: what the trunk of b lost of the task of a's head, or of another old one; None where it was not
+            measured.
+        weights: the two tensor by tensor, where they were read from files.
     """
 
     examples: int
@@ -48,6 +54,9 @@ class Comparison:
     not_measured: dict[str, str]
     notes: tuple[str, ...] = ()
     chance: float = 0.0
+    behaviour: Behaviour | None = None
+    forgetting: Forgetting | None = None
+    weights: WeightsComparison | None = None
 
     @property
     def guessing(self) -> tuple[str, ...]:
