@@ -3,11 +3,13 @@
 import json
 from typing import Any
 
-from transferscope.analyses.estimates import Estimate
+import polars as pl
+
+from transferscope.analyses.estimates import Estimate, frame
 from transferscope.report.answer import answer
 from transferscope.running.results import Results
 
-__all__ = ["FORMAT", "estimates_as_json", "results_as_json"]
+__all__ = ["FORMAT", "estimates_as_json", "estimates_table", "results_as_json"]
 
 FORMAT = 3
 """Of the document; a reader refuses another one."""
@@ -38,6 +40,7 @@ def results_as_json(results: Results, slugs: list[str]) -> str:
                 "question": item.analysis.question,
                 "reference": item.analysis.reference,
                 "version": item.analysis.version,
+                "settings": item.analysis.model_dump(mode="json"),
                 "inapplicable": item.inapplicable,
                 "failed": item.failed and item.failed.what,
                 "verdict": None if item.summary is None else item.summary.verdict,
@@ -50,6 +53,18 @@ def results_as_json(results: Results, slugs: list[str]) -> str:
         "manifest": dict(results.manifest),
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def estimates_table(results: Results, slugs: list[str]) -> pl.DataFrame:
+    """Every number of a study under its key: analysis, quantity, coordinates, value, limits, basis, verdict, flags.
+
+    Args:
+        results: of the study.
+        slugs: a name for each analysis, which is what stands in the column ``analysis``.
+    """
+    return frame(
+        {slug: item.summary.estimates for slug, item in zip(slugs, results.analyses, strict=True) if item.summary}
+    )
 
 
 def estimates_as_json(estimates: tuple[Estimate, ...]) -> list[dict[str, Any]]:

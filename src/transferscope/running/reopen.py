@@ -1,0 +1,40 @@
+"""The results of a study that is finished, from its store; nothing is trained or measured."""
+
+from pathlib import Path
+
+from transferscope.errors import StoreError, TransferscopeError
+from transferscope.running.plan import study_status
+from transferscope.running.results import Results
+from transferscope.running.run import run_study
+from transferscope.store import Store
+from transferscope.study.settings import Study
+
+__all__ = ["reopen"]
+
+
+def reopen(study: Study, store_root: Path, run: str, *, command: str = "") -> Results:
+    """Everything a report needs, as :func:`transferscope.run_study` gave it.
+
+    Args:
+        study: what was asked for.
+        store_root: folder of the store.
+        run: what finishes the study, for errors.
+        command: how to run it again, for the manifest.
+
+    Raises:
+        StoreError: there is no store.
+        TransferscopeError: something is still to do.
+    """
+    if not Store.found(store_root):
+        raise StoreError(
+            f"there is no store at {store_root}", expected="the folder in which the study was run", hint=run
+        )
+    state = study_status(study, store_root)
+    if state.trainings_pending or state.units_pending:
+        raise TransferscopeError(
+            f"the study {study.name!r} is not finished: there is nothing to report yet",
+            expected="every training and measurement in the store",
+            got=f"{state.trainings_pending} trainings and {state.units_pending} measurements to do",
+            hint=run,
+        )
+    return run_study(study, store_root, quiet=True, command=command)
