@@ -56,6 +56,7 @@ MAY: dict[str, set[str]] = {
     "files": {*SPINE, "data", "specs", "networks", "methods"},
     "running": {*SPINE, "streams", "store", "data", "specs", "networks", "training", "study", "context", "analyses"},
     "report": {*SPINE, "store", "plots", "study", "context", "analyses", "running"},
+    "python": {*SPINE, "store", "data", "study", "plots", "running", "report"},
     "commands": {
         *SPINE,
         "streams",

@@ -1,13 +1,18 @@
 """The results of a study as a piece of a page, for notebooks: no script, nothing from outside, every text escaped."""
 
+import base64
 from collections.abc import Sequence
 
+from markupsafe import Markup
+
+from transferscope.plots.export import svg
+from transferscope.plots.theme import Figure
 from transferscope.report.answer import answer
 from transferscope.report.render import environment
 from transferscope.report.sections import headline, slugs, subtitle
 from transferscope.running.results import Results
 
-__all__ = ["fragment"]
+__all__ = ["figure_fragment", "fragment"]
 
 
 def fragment(results: Results, further: Sequence[str] = ()) -> str:
@@ -33,3 +38,14 @@ def fragment(results: Results, further: Sequence[str] = ()) -> str:
             further=further,
         )
     )
+
+
+def figure_fragment(figure: Figure) -> str:
+    """A figure with its words, as a piece of a page; white in a dark one too, as its colours are made for white."""
+    # As a picture of its own: ids within one drawing would meet those of another in the same page.
+    data = base64.b64encode(svg(figure.chart()).encode()).decode()
+    return Markup(
+        '<figure style="margin:0;padding:0.6em;background:#fff;color:#1b1f24;max-width:60rem">'
+        "<figcaption><strong>{title}.</strong> {caption}</figcaption>"
+        '<img style="max-width:100%" alt="{description}" src="data:image/svg+xml;base64,{data}"></figure>'
+    ).format(title=figure.title, caption=figure.caption, description=figure.description, data=data)

@@ -41,6 +41,8 @@ def results_as_json(results: Results, slugs: list[str]) -> str:
                 "reference": item.analysis.reference,
                 "version": item.analysis.version,
                 "settings": item.analysis.model_dump(mode="json"),
+                "rows": None if item.table is None else item.table.height,
+                "files": sorted(item.files),
                 "inapplicable": item.inapplicable,
                 "failed": item.failed and item.failed.what,
                 "verdict": None if item.summary is None else item.summary.verdict,

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from pydantic import ValidationError
 
-from transferscope.analyses.contract import AbstractAnalysis, analysis_of
+from transferscope.analyses.contract import AbstractAnalysis, analysis_of, checked_files
 from transferscope.analyses.estimates import Estimate
 from transferscope.analyses.summary import Summary
-from transferscope.errors import StoreError
+from transferscope.errors import AnalysisError, StoreError
 from transferscope.report.results_file import FORMAT
 from transferscope.running.failures import Failure
 from transferscope.running.results import AnalysisResult, Results
@@ -58,7 +57,7 @@ def read_results(folder: Path) -> Results:
                 analyses=tuple(_analysis(item, folder) for item in document["analyses"]),
                 manifest=document["manifest"],
             )
-        except (ValueError, KeyError, TypeError, ValidationError, pl.exceptions.PolarsError) as error:
+        except (ValueError, KeyError, TypeError, OSError, AnalysisError, pl.exceptions.PolarsError) as error:
             raise StoreError(
                 f"the results in {folder} cannot be read",
                 expected="results.json and tables as transferscope wrote them",
@@ -69,15 +68,16 @@ def read_results(folder: Path) -> Results:
 
 def _analysis(item: Mapping[str, Any], folder: Path) -> AnalysisResult:
     analysis: AbstractAnalysis = analysis_of(parse_analysis({item["name"]: item["settings"]}))
+    checked_files(analysis, dict.fromkeys(item["files"], b""))
     table, files = folder / "tables" / f"{item['slug']}.parquet", folder / "files" / item["slug"]
     summary = None
     if item["verdict"] is not None:
         summary = Summary(item["verdict"], _estimates(item["estimates"]), tuple(item["notes"]), item["facts"])
     return AnalysisResult(
         analysis=analysis,
-        # Of an analysis that was inapplicable an older report may have left a table in this folder.
-        table=pl.read_parquet(table) if item["inapplicable"] is None and table.is_file() else None,
-        files={path.name: path.read_bytes() for path in sorted(files.iterdir())} if files.is_dir() else {},
+        # By name, as an older report may have left others in this folder.
+        table=None if item["rows"] is None else pl.read_parquet(table),
+        files={name: (files / name).read_bytes() for name in item["files"]},
         summary=summary,
         inapplicable=item["inapplicable"],
         failed=None if item["failed"] is None else Failure(item["failed"]),
