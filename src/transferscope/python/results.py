@@ -6,12 +6,12 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from transferscope.errors import MissingExtraError, OptionError, StoreError, nearest
-from transferscope.factories import code_forbidden
+from transferscope.errors import MissingExtraError, OptionError, StoreError, StudyError, nearest
+from transferscope.factories import offered
 from transferscope.plots.theme import Figure
 from transferscope.report.figures import figures
 from transferscope.report.folder import reports_folder
@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 __all__ = ["DIMENSIONS", "StudyFigure", "StudyResults"]
 
 DIMENSIONS = (
-    "seed", "seed_a", "seed_b", "variant", "variant_a", "variant_b", "pair",
-    "module", "module_a", "module_b", "part", "epoch", "epoch_a", "epoch_b",
+    "seed", "variant", "pair", "seed_a", "seed_b", "module", "module_a", "module_b", "part", "epoch",
 )  # fmt: skip
 """Columns that say of what a row is: dimensions of :meth:`StudyResults.to_xarray` wherever a table has them."""
 
+_FURTHER = ("variant_a", "variant_b", "learning_rate", "alpha")
+_PLACES = ("position", "position_a", "position_b")
 _MOST_CELLS = 50_000_000
 
 
@@ -161,6 +162,10 @@ class StudyResults(Results):
                 raise OptionError(f"the table {name!r} has no column {column!r}", hint=nearest(column, found.columns))
         for column, value in where.items():
             found = found.filter(pl.col(column) == value)
+        # A head is listed as a total and, at another position, as a module: one row says both.
+        found = found.unique(
+            [column for column in found.columns if column not in _PLACES], keep="last", maintain_order=True
+        )
         places = list(dims) if dims is not None else _dimensions(found)
         _check_dimensions(name, found, places)
         data: xr.Dataset = found.to_pandas().set_index(places).to_xarray()
@@ -183,8 +188,8 @@ class StudyResults(Results):
         """
         from transferscope.running.export import study_network
 
-        with self._code("network"):
-            return study_network(self.study, self._store(), variant, self._seed(seed), run="study.run()")
+        self._check_code("network")
+        return study_network(self.study, self._store(), variant, self._seed(seed), run="study.run()")
 
     def export(
         self, variant: str = "P_T", seed: int | None = None, output: str | Path = ".", *, force: bool = False
@@ -202,10 +207,10 @@ class StudyResults(Results):
         """
         from transferscope.running.export import export_network
 
-        with self._code("export"):
-            return export_network(
-                self.study, self._store(), variant, self._seed(seed), Path(output), force=force, run="study.run()"
-            )
+        self._check_code("export")
+        return export_network(
+            self.study, self._store(), variant, self._seed(seed), Path(output), force=force, run="study.run()"
+        )
 
     def write_report(self, folder: str | Path | None = None) -> Path:
         """Write the report with its tables, figures and the study file; :func:`transferscope.load_results` reads it.
@@ -274,12 +279,15 @@ class StudyResults(Results):
     def _seed(self, seed: int | None) -> int:
         return self.study.seeds[0] if seed is None else seed
 
-    def _code(self, what: str) -> Any:
-        from contextlib import nullcontext
-
-        if self.allow_code:
-            return nullcontext()
-        return code_forbidden(what, "load_results(folder, allow_code=True)")
+    def _check_code(self, what: str) -> None:
+        asked = [code for _, code in code_named(self.study) if not offered(code)]
+        if asked and not self.allow_code:
+            raise StudyError(
+                f"{what} runs functions that the study of these results names, and a file never decides which code "
+                f"runs: {', '.join(asked)}",
+                expected="the consent of whoever runs it: load_results(folder, allow_code=True)",
+                hint="look at the functions first",
+            )
 
 
 def _require(package: str, extra: str) -> None:
@@ -293,14 +301,16 @@ def _dimensions(table: pl.DataFrame) -> list[str]:
     """Columns that say of what a row is, then as many further ones of words as tell the rows apart."""
     chosen = [name for name in DIMENSIONS if name in table.columns]
     apart = table.select(chosen).n_unique() if chosen else 1
-    for name, dtype in table.schema.items():
+    words = [name for name, dtype in table.schema.items() if dtype == pl.String]
+    for name in dict.fromkeys([*(name for name in _FURTHER if name in table.columns), *words]):
+        if table[name].null_count():
+            continue
         if apart == table.height:
             break
-        if dtype == pl.String and name not in chosen and table[name].null_count() == 0:
-            finer = table.select(*chosen, name).n_unique()
-            if finer > apart:
-                chosen.append(name)
-                apart = finer
+        finer = table.select({*chosen, name}).n_unique()
+        if finer > apart:
+            chosen.append(name)
+            apart = finer
     return chosen
 
 
