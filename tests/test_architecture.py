@@ -89,7 +89,18 @@ NEEDS: dict[str, set[str]] = {
 }
 # Libraries that only some parts may use; those of a question's plot are the plots'.
 LIBRARIES: dict[str, set[str]] = {
-    "torch": {"analyses", "context", "data", "files", "measures", "methods", "networks", "python", "running", "training"},
+    "torch": {
+        "analyses",
+        "context",
+        "data",
+        "files",
+        "measures",
+        "methods",
+        "networks",
+        "python",
+        "running",
+        "training",
+    },
     "timm": {"networks"},
     "torchvision": {"data", "networks"},
     "altair": {"plots"},

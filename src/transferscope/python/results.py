@@ -161,7 +161,11 @@ class StudyResults(Results):
             if column not in found.columns:
                 raise OptionError(f"the table {name!r} has no column {column!r}", hint=nearest(column, found.columns))
         for column, value in where.items():
+            have = found[column].drop_nulls().cast(pl.String).unique()
             found = found.filter(pl.col(column) == value)
+            if found.is_empty():
+                what = f"no row of {name!r} has {column}={value!r}"
+                raise OptionError(what, hint=nearest(str(value), have))
         # A head is listed as a total and, at another position, as a module: one row says both.
         found = found.unique(
             [column for column in found.columns if column not in _PLACES], keep="last", maintain_order=True
@@ -299,7 +303,8 @@ def _require(package: str, extra: str) -> None:
 
 def _dimensions(table: pl.DataFrame) -> list[str]:
     """Columns that say of what a row is, then as many further ones of words as tell the rows apart."""
-    chosen = [name for name in DIMENSIONS if name in table.columns]
+    # A column of nulls alone is of other rows, which are not among these.
+    chosen = [name for name in DIMENSIONS if name in table.columns and table[name].null_count() < table.height]
     apart = table.select(chosen).n_unique() if chosen else 1
     words = [name for name, dtype in table.schema.items() if dtype == pl.String]
     for name in dict.fromkeys([*(name for name in _FURTHER if name in table.columns), *words]):
