@@ -34,6 +34,7 @@ NAMES = [
     "curve_path",
     "domain_distance",
     "hessian",
+    "images_source",
     "linear_path",
     "load_results",
     "load_study",

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from transferscope.methods.similarity.cka import cka as cka
     from transferscope.methods.similarity.cka import cka_networks as cka_networks
     from transferscope.methods.spectra import spectra as spectra
+    from transferscope.python.images import images_source as images_source
     from transferscope.python.results import StudyResults as StudyResults
     from transferscope.python.study import Study as Study
     from transferscope.python.study import load_results as load_results
@@ -71,6 +72,7 @@ _PLACES = {
     "curve_path": "transferscope.methods.landscape.curve",
     "domain_distance": "transferscope.methods.domains.distance",
     "hessian": "transferscope.methods.landscape.hessian",
+    "images_source": "transferscope.python.images",
     "linear_path": "transferscope.methods.landscape.linear_path",
     "load_results": "transferscope.python.study",
     "load_study": "transferscope.python.study",
@@ -109,6 +111,7 @@ __all__ = [
     "curve_path",
     "domain_distance",
     "hessian",
+    "images_source",
     "linear_path",
     "load_results",
     "load_study",
