@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transferscope.errors import StoreError
 from transferscope.study import settings
 from transferscope.study.file import dump_study
 from transferscope.study.file import load_study as load_settings
@@ -104,10 +105,18 @@ class Study(settings.Study):
             store: folder of the store.
 
         Raises:
+            StoreError: there is no store.
             TransferscopeError: it is not finished.
         """
         from transferscope.running.reopen import reopen
+        from transferscope.store import Store
 
+        if not Store.found(Path(store)):
+            raise StoreError(
+                f"there is no store at {store}",
+                expected="the folder in which the study was run",
+                hint="name it: study.results(folder); study.run(folder) makes one",
+            )
         return _opened(reopen(self, Path(store), "study.run() finishes it"), Path(store), allow_code=True)
 
     def to_yaml(self) -> str:

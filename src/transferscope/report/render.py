@@ -88,6 +88,7 @@ def _page(results: Results, shown: Sequence[Section]) -> str:
             names=NAMES,
             classes=class_results(results),
             open_classes=OPEN_CLASSES,
+            export=results.manifest.get("export"),
             choices=choices(results),
             strip=modules_strip(results),
             states=list(STATES.items()),

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from transferscope.errors import StoreError, TransferscopeError
+from transferscope.errors import TransferscopeError
 from transferscope.running.plan import study_status
 from transferscope.running.results import Results
 from transferscope.running.run import run_study
-from transferscope.store import Store
 from transferscope.study.settings import Study
 
 __all__ = ["reopen"]
@@ -22,13 +21,8 @@ def reopen(study: Study, store_root: Path, run: str, *, command: str = "") -> Re
         command: how to run it again, for the manifest.
 
     Raises:
-        StoreError: there is no store.
         TransferscopeError: something is still to do.
     """
-    if not Store.found(store_root):
-        raise StoreError(
-            f"there is no store at {store_root}", expected="the folder in which the study was run", hint=run
-        )
     state = study_status(study, store_root)
     if state.trainings_pending or state.units_pending:
         raise TransferscopeError(
