@@ -3,32 +3,31 @@
 from pathlib import Path
 
 from transferscope.errors import TransferscopeError
-from transferscope.running.plan import study_status
+from transferscope.running import plan, run
 from transferscope.running.results import Results
-from transferscope.running.run import run_study
 from transferscope.study.settings import Study
 
 __all__ = ["reopen"]
 
 
-def reopen(study: Study, store_root: Path, run: str, *, command: str = "") -> Results:
+def reopen(study: Study, store_root: Path, finish: str, *, command: str = "") -> Results:
     """Everything a report needs, as :func:`transferscope.run_study` gave it.
 
     Args:
         study: what was asked for.
         store_root: folder of the store.
-        run: what finishes the study, for errors.
+        finish: what finishes the study, for the error.
         command: how to run it again, for the manifest.
 
     Raises:
         TransferscopeError: something is still to do.
     """
-    state = study_status(study, store_root)
+    state = plan.study_status(study, store_root)
     if state.trainings_pending or state.units_pending:
         raise TransferscopeError(
             f"the study {study.name!r} is not finished: there is nothing to report yet",
             expected="every training and measurement in the store",
             got=f"{state.trainings_pending} trainings and {state.units_pending} measurements to do",
-            hint=run,
+            hint=finish,
         )
-    return run_study(study, store_root, quiet=True, command=command)
+    return run.run_study(study, store_root, quiet=True, command=command)
