@@ -44,8 +44,10 @@ def figure_fragment(figure: Figure) -> str:
     """A figure with its words, as a piece of a page; white in a dark one too, as its colours are made for white."""
     # As a picture of its own: ids within one drawing would meet those of another in the same page.
     data = base64.b64encode(svg(figure.chart()).encode()).decode()
-    return Markup(
+    page = Markup(
         '<figure style="margin:0;padding:0.6em;background:#fff;color:#1b1f24;max-width:60rem">'
         "<figcaption><strong>{title}.</strong> {caption}</figcaption>"
         '<img style="max-width:100%" alt="{description}" src="data:image/svg+xml;base64,{data}"></figure>'
     ).format(title=figure.title, caption=figure.caption, description=figure.description, data=data)
+    # No Markup for callers: it would escape what it is joined to.
+    return str(page)
