@@ -155,8 +155,6 @@ class StudyResults(Results):
             OptionError: there is no such table or column, or the dimensions do not tell its rows apart.
         """
         found = self.table(name)
-        _require("xarray", "xarray")
-        _require("pyarrow", "xarray")
         for column in (*where, *(dims or ())):
             if column not in found.columns:
                 raise OptionError(f"the table {name!r} has no column {column!r}", hint=nearest(column, found.columns))
@@ -172,6 +170,8 @@ class StudyResults(Results):
         )
         places = list(dims) if dims is not None else _dimensions(found)
         _check_dimensions(name, found, places)
+        _require("xarray", "xarray")
+        _require("pyarrow", "xarray")
         data: xr.Dataset = found.to_pandas().set_index(places).to_xarray()
         item = self._by_slug.get(name)
         for column, declared in item.analysis.columns.items() if item is not None else ():
