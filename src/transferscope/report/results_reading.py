@@ -60,7 +60,7 @@ def read_results(folder: Path) -> Results:
         except (ValueError, KeyError, TypeError, OSError, AnalysisError, pl.exceptions.PolarsError) as error:
             raise StoreError(
                 f"the results in {folder} cannot be read",
-                expected="results.json and tables as transferscope wrote them",
+                expected="results.json and its tables, as they were written",
                 got=f"{type(error).__name__}: {error}",
                 hint=_AGAIN,
             ) from error
