@@ -71,6 +71,7 @@ MAY: dict[str, set[str]] = {
         "trackers",
     },
     "report": {*SPINE, "store", "plots", "study", "context", "analyses", "running", "look"},
+    "python": {*SPINE, "store", "data", "study", "plots", "running", "report"},
     "commands": {
         *SPINE,
         "streams",
@@ -112,6 +113,7 @@ LIBRARIES: dict[str, set[str]] = {
         "measures",
         "methods",
         "networks",
+        "python",
         "running",
         "trackers",
         "training",

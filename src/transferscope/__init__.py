@@ -1,8 +1,8 @@
 """What was transferred from a pre-trained network, through which of its parts, and what to do about it.
 
 Without a study: :func:`compare` two networks on data, or use :func:`cka`, :func:`linear_path`, :func:`align`,
-:func:`criticality` and their like, and everything in :mod:`transferscope.measures`. With one: :func:`load_study`,
-:func:`run_study`, :func:`write_report`.
+:func:`criticality` and their like, and everything in :mod:`transferscope.measures`. With one: ``Study(...).run()``
+gives :class:`StudyResults`; :func:`load_study` reads a study file, :func:`load_results` the folder of a report.
 """
 
 import importlib
@@ -38,11 +38,14 @@ if TYPE_CHECKING:
     from transferscope.methods.similarity.cka import cka as cka
     from transferscope.methods.similarity.cka import cka_networks as cka_networks
     from transferscope.methods.spectra import spectra as spectra
+    from transferscope.python.images import images_source as images_source
+    from transferscope.python.results import StudyResults as StudyResults
+    from transferscope.python.study import Study as Study
+    from transferscope.python.study import load_results as load_results
+    from transferscope.python.study import load_study as load_study
     from transferscope.report.render import write_report as write_report
     from transferscope.running.run import run_study as run_study
     from transferscope.specs.network import NetworkSpec as NetworkSpec
-    from transferscope.study.file import load_study as load_study
-    from transferscope.study.settings import Study as Study
 
 __version__ = version("transferscope")
 
@@ -57,7 +60,8 @@ _PLACES = {
     "ModuleSelection": "transferscope.methods.modules.rewind",
     "NetworkSpec": "transferscope.specs.network",
     "PathGrid": "transferscope.methods.compare.compare",
-    "Study": "transferscope.study.settings",
+    "Study": "transferscope.python.study",
+    "StudyResults": "transferscope.python.results",
     "TransferscopeError": "transferscope.errors",
     "align": "transferscope.methods.alignment.align",
     "basin_networks": "transferscope.methods.landscape.basin",
@@ -68,8 +72,10 @@ _PLACES = {
     "curve_path": "transferscope.methods.landscape.curve",
     "domain_distance": "transferscope.methods.domains.distance",
     "hessian": "transferscope.methods.landscape.hessian",
+    "images_source": "transferscope.python.images",
     "linear_path": "transferscope.methods.landscape.linear_path",
-    "load_study": "transferscope.study.file",
+    "load_results": "transferscope.python.study",
+    "load_study": "transferscope.python.study",
     "module_choices": "transferscope.methods.modules.choices",
     "module_paths": "transferscope.methods.modules.paths",
     "plane_around": "transferscope.methods.landscape.plane",
@@ -93,6 +99,7 @@ __all__ = [
     "NetworkSpec",
     "PathGrid",
     "Study",
+    "StudyResults",
     "TransferscopeError",
     "__version__",
     "align",
@@ -104,7 +111,9 @@ __all__ = [
     "curve_path",
     "domain_distance",
     "hessian",
+    "images_source",
     "linear_path",
+    "load_results",
     "load_study",
     "measures",
     "module_choices",

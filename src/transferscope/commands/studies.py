@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from transferscope.commands.looking import brief
 from transferscope.commands.printing import (
@@ -32,6 +32,8 @@ def demo(overrides: Sequence[str], store: Path, *, quiet: bool, command: str) ->
 
     with as_file(files("transferscope") / "studies" / "demo.yaml") as path:
         study = load_study(path, overrides)
+    from transferscope.report.folder import reports_folder
+
     if not quiet and not (reports_folder(store, study) / "report.html").is_file():
         from transferscope.store import Store
 
@@ -67,21 +69,10 @@ def _report(path: Path, overrides: Sequence[str], store: Path, output: Path | No
     from transferscope.study.file import load_study
 
     study = load_study(path, overrides, allow_code=True)
-    from transferscope.running.plan import study_status
-    from transferscope.running.run import run_study
-    from transferscope.running.tracking import Tracking
+    from transferscope.report.folder import reports_folder
+    from transferscope.running.reopen import reopen
 
-    state = study_status(study, store)
-    if state.trainings_pending or state.units_pending:
-        raise TransferscopeError(
-            f"the study {study.name!r} is not finished: there is nothing to report yet",
-            expected="every training and measurement in the store",
-            got=f"{state.trainings_pending} trainings and {state.units_pending} measurements to do",
-            hint=study_command("run", path, overrides, store),
-        )
-    # What a reader asks for is written to nobody else.
-    nobody = Tracking(study.model_copy(update={"trackers": ()}), store)
-    results = run_study(study, store, quiet=True, command=command, tracking=nobody)
+    results = reopen(study, store, study_command("run", path, overrides, store), command=command)
     again = study_command("run", path, overrides, store, allow_code=_names_code(study))
     results = _with_commands(results, again, _export_command(study, path, overrides, store))
     written, results = _write_report(results, output or reports_folder(store, study))
@@ -148,6 +139,7 @@ def status(path: Path | None, overrides: Sequence[str], store: Path) -> None:
         StudyError: overrides without a study.
     """
     from transferscope.factories import code_forbidden
+    from transferscope.report.folder import reports_folder
     from transferscope.study.file import load_study
 
     if path is None:
@@ -210,36 +202,8 @@ def studies_in(store: Path) -> list[Path]:
         return [place for name in names if (place := reports / name / "study.yaml").is_file()]
 
 
-def reports_folder(store: Path, study: "Study") -> Path:
-    """Where the report of a study lies, with the study as it was run: ``reports/NAME``.
-
-    Another study of the same name (other seeds, another image size) keeps its folder: this one then gets
-    ``reports/NAME-KEY``. Where it is computed makes no other study.
-    """
-    from transferscope.frozen import content_key
-
-    folder = store / "reports" / study.name
-    asked = _asked(study)
-    if not (folder / "study.yaml").is_file() or _asked_before(folder) == asked:
-        return folder
-    return folder.with_name(f"{study.name}-{content_key(asked)[:8]}")
-
-
-def _asked(study: "Study") -> dict[str, Any]:
-    return {name: value for name, value in study.model_dump(mode="json").items() if name not in ("compute", "trackers")}
-
-
-def _asked_before(folder: Path) -> dict[str, Any] | None:
-    """What the study asked for whose report lies in a folder; None where it cannot be read any more."""
-    from transferscope.study.file import load_study
-
-    try:
-        return _asked(load_study(folder / "study.yaml", allow_code=True))
-    except StudyError:
-        return None
-
-
 def _run(study: "Study", store: Path, *, quiet: bool, command: str, again: str) -> None:
+    from transferscope.report.folder import asked, asked_before, reports_folder
     from transferscope.running.run import run_study
     from transferscope.running.tracking import Tracking
     from transferscope.store import Store
@@ -250,8 +214,8 @@ def _run(study: "Study", store: Path, *, quiet: bool, command: str, again: str) 
     Store(store)  # made, or refused, before anything else is written there
     folder = reports_folder(store, study)
     if folder.name != study.name:
-        other = _asked_before(folder.with_name(study.name)) or {}
-        differing = ", ".join(name for name, value in _asked(study).items() if other.get(name) != value)
+        other = asked_before(folder.with_name(study.name)) or {}
+        differing = ", ".join(name for name, value in asked(study).items() if other.get(name) != value)
         say(f"{folder.with_name(study.name)} holds another study of this name ({differing} differ): it is kept,")
         say(f"and the report of this one goes to {folder}")
     replace_file(folder / "study.yaml", dump_study(study).encode())

@@ -12,7 +12,6 @@ import jinja2
 import polars as pl
 from markupsafe import Markup, escape
 
-from transferscope.analyses.estimates import frame
 from transferscope.errors import AnalysisError
 from transferscope.plots.export import png, svg
 from transferscope.plots.theme import metric_name
@@ -22,7 +21,7 @@ from transferscope.report.glossary import linked, terms
 from transferscope.report.latex import latex
 from transferscope.report.modules_strip import STATES, modules_strip
 from transferscope.report.next_steps import choices, next_steps
-from transferscope.report.results_file import results_as_json
+from transferscope.report.results_file import estimates_table, results_as_json
 from transferscope.report.sections import (
     NAMES,
     OPEN_NOTES,
@@ -70,22 +69,10 @@ def document(template: str, **parts: object) -> str:
     folder = resources.files("transferscope") / "report"
     style = (folder / "report.css").read_text(encoding="utf-8")
     script = (folder / "report.js").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("transferscope", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["code"] = _code
-    environment.filters["tidy"] = tidy
-    environment.filters["clauses"] = clauses
-    environment.filters["linked"] = linked
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Ours, not the user's: the only text that is not escaped, with the SVG and the cards.
-    return environment.get_template(template).render(
-        style=Markup(style), script=Markup(script), script_hash=digest, safe=Markup, **parts
-    )
+    ours = {"style": Markup(style), "script": Markup(script), "script_hash": digest, "safe": Markup}
+    return environment().get_template(template).render(**ours, **parts)
 
 
 def _page(results: Results, shown: Sequence[Section]) -> str:
@@ -100,6 +87,7 @@ def _page(results: Results, shown: Sequence[Section]) -> str:
         names=NAMES,
         classes=class_results(results),
         open_classes=OPEN_CLASSES,
+        export=results.manifest.get("export"),
         choices=choices(results),
         strip=modules_strip(results),
         states=list(STATES.items()),
@@ -115,6 +103,22 @@ def _page(results: Results, shown: Sequence[Section]) -> str:
         open_numbers=OPEN_NUMBERS,
         open_notes=OPEN_NOTES,
     )
+
+
+def environment() -> jinja2.Environment:
+    """The templates of this folder; what they are given is escaped."""
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("transferscope", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters["code"] = _code
+    templates.filters["tidy"] = tidy
+    templates.filters["clauses"] = clauses
+    templates.filters["linked"] = linked
+    return templates
 
 
 def write_report(results: Results, folder: Path) -> Path:
@@ -156,10 +160,11 @@ def _written(results: Results, folder: Path) -> tuple[Path, Results]:
     results = _shown(results, shown)
     _table(folder / "tables" / "headline", results.headline, f"{metric_name(metric)} of the variants")
     names = slugs(results)
-    estimates = {
-        slug: item.summary.estimates for slug, item in zip(names, results.analyses, strict=True) if item.summary
-    }
-    _table(folder / "tables" / "estimates", frame(estimates), "every number of the study, with its 95 % limits")
+    _table(
+        folder / "tables" / "estimates",
+        estimates_table(results, names),
+        "every number of the study, with its 95 % limits",
+    )
     for item, section, drawn in shown:
         slug = section.slug
         for name, data in item.files.items():

@@ -3,7 +3,9 @@
 import json
 from typing import Any
 
-from transferscope.analyses.estimates import Estimate
+import polars as pl
+
+from transferscope.analyses.estimates import Estimate, frame
 from transferscope.report.answer import answer
 from transferscope.running.results import Results
 
@@ -28,6 +30,9 @@ def results_as_json(results: Results, slugs: list[str]) -> str:
                 "question": item.analysis.question,
                 "reference": item.analysis.reference,
                 "version": item.analysis.version,
+                "settings": item.analysis.model_dump(mode="json"),
+                "rows": None if item.table is None else item.table.height,
+                "files": sorted(item.files),
                 "skip_reason": item.skip_reason,
                 "failed": item.failed and item.failed.what,
                 "verdict": None if item.summary is None else item.summary.verdict,
@@ -40,6 +45,18 @@ def results_as_json(results: Results, slugs: list[str]) -> str:
         "manifest": dict(results.manifest),
     }
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def estimates_table(results: Results, slugs: list[str]) -> pl.DataFrame:
+    """Every number of a study under its key: analysis, quantity, coordinates, value, limits, basis, verdict, flags.
+
+    Args:
+        results: of the study.
+        slugs: a name for each analysis, which is what stands in the column ``analysis``.
+    """
+    return frame(
+        {slug: item.summary.estimates for slug, item in zip(slugs, results.analyses, strict=True) if item.summary}
+    )
 
 
 def estimates_as_json(estimates: tuple[Estimate, ...]) -> list[dict[str, Any]]:

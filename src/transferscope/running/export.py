@@ -6,13 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.finished import finished_table
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.tuned import tuned_member
 from transferscope.context.context import Context
 from transferscope.context.resolve import resolve
-from transferscope.context.resolved_study import ResolvedStudy
+from transferscope.context.resolved_study import BASELINES, ResolvedStudy
 from transferscope.errors import OptionError, StoreError
 from transferscope.networks.architectures import split_name
 from transferscope.networks.weight_files import write_state
@@ -55,22 +57,64 @@ def export_network(
     run: str = "transferscope run STUDY",
 ) -> Exported:
     """Write the network whose numbers the report shows: of the chosen rate, after its last epoch."""
-    variant = variant.replace("-", "_")
-    have = EXPORTED if study.training.plateau_epochs is not None else EXPORTED[:2]
-    if variant not in have:
-        raise OptionError(f"{variant!r} is not a trained variant of this study", expected=" or ".join(have))
-    if seed not in study.seeds:
-        raise OptionError(f"{seed} is not a seed of this study", expected=", ".join(map(str, study.seeds)))
+    variant = _checked(study, variant, seed, _trained_variants(study))
     path = output / file_name(study.name, variant, seed) if output.is_dir() else output
     if path.exists() and not force:
         raise OptionError(f"{path} exists already", hint="--output FILE names another, --force overwrites it")
+    context, spec = _trained(study, store_root, variant, seed, run)
+    history = context.history(spec)
+    epoch = int(context.store.entry("networks", spec.key).manifest()["weights_epoch"])
+    facts = _facts(context.study, spec, variant, history.row(epoch, named=True))
+    write_state(path, context.state(spec), facts)
+    return Exported(path, facts, loading_snippet(path, facts))
+
+
+def study_network(
+    study: Study, store_root: Path, variant: str, seed: int, *, run: str = "transferscope run STUDY"
+) -> nn.Module:
+    """The network whose numbers the report shows, on the CPU and in evaluation mode.
+
+    Args:
+        study: that trained it.
+        store_root: folder of the store.
+        variant: ``P_T``, ``RI_T``, ``RI_T_long``, or the untrained ``P`` and ``RI``; ``P-T`` is ``P_T``.
+        seed: one of the study's seeds.
+        run: what trains what is missing, for the error.
+
+    Raises:
+        OptionError: the variant or the seed is not one of the study's.
+        StoreError: the network is not trained yet.
+    """
+    variant = _checked(study, variant, seed, (*_trained_variants(study), *BASELINES))
+    context, spec = _trained(study, store_root, variant, seed, run)
+    return context.network(spec).cpu()
+
+
+def _trained_variants(study: Study) -> tuple[str, ...]:
+    return EXPORTED if study.training.plateau_epochs is not None else EXPORTED[:2]
+
+
+def _checked(study: Study, variant: str, seed: int, have: tuple[str, ...]) -> str:
+    """The variant as it is spelt in keys."""
+    variant = variant.replace("-", "_")
+    if variant not in have:
+        kind = "variant" if set(have) >= set(BASELINES) else "trained variant"
+        raise OptionError(f"{variant!r} is not a {kind} of this study", expected=" or ".join(have))
+    if seed not in study.seeds:
+        raise OptionError(f"{seed} is not a seed of this study", expected=", ".join(map(str, study.seeds)))
+    return variant
+
+
+def _trained(study: Study, store_root: Path, variant: str, seed: int, run: str) -> tuple[Context, NetworkSpec]:
+    """The network of the chosen rate, and the context that has it."""
     store = Store(Path(store_root))
     bound = resolve(study, store)
     context = Context(store, bound)
     rates = LearningRate()
     try:
         spec = tuned_member(bound, variant, seed, Evidence({rates.key: finished_table(rates, bound, store)})).spec
-        history = context.history(spec)
+        if spec.trained:
+            context.history(spec)
     except StoreError as error:
         raise StoreError(
             f"{variant} of seed {seed} is not trained yet",
@@ -78,10 +122,7 @@ def export_network(
             got=str(store.root),
             hint=f"{run} trains it; what is finished is not trained again",
         ) from error
-    epoch = int(store.entry("networks", spec.key).manifest()["weights_epoch"])
-    facts = _facts(bound, spec, variant, history.row(epoch, named=True))
-    write_state(path, context.state(spec), facts)
-    return Exported(path, facts, loading_snippet(path, facts))
+    return context, spec
 
 
 def _facts(study: ResolvedStudy, spec: NetworkSpec, variant: str, last: Mapping[str, Any]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from transferscope.running.collect import results_of
 from transferscope.running.executors import processes, serial
 from transferscope.running.failures import ESSENTIAL, Failure, isolated
 from transferscope.running.finished import Finished
+from transferscope.running.notebook_progress import in_notebook, notebook_progress
 from transferscope.running.progress import progress
 from transferscope.running.results import Results
 from transferscope.running.rounds import PlannedTask, Round, expand, with_needs
@@ -83,7 +84,8 @@ def _mended(study: Study, store: Store, command: str, quiet: bool, tracking: Tra
     while True:
         finished = Finished(())
         try:
-            with nullcontext(_silent) if quiet else progress() as on_event:
+            shown = notebook_progress if in_notebook() else progress
+            with nullcontext(_silent) if quiet else shown() as on_event:
                 for text in aside.values():
                     on_event({"kind": "note", "text": text})
                 bound = resolve(study, store)
