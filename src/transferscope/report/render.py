@@ -42,7 +42,7 @@ from transferscope.running.results import AnalysisResult, Results
 from transferscope.store.atomic import replace_file, replacing
 from transferscope.store.system_errors import translated
 
-__all__ = ["render", "write_report", "written_report"]
+__all__ = ["fill_page", "render", "write_report", "write_table", "written_report"]
 
 
 def render(results: Results) -> str:
@@ -66,7 +66,13 @@ def _shown(results: Results, shown: Iterable[tuple[AnalysisResult, Section, obje
     return replace(results, analyses=tuple(item for item, _, _ in shown))
 
 
-def _page(results: Results, shown: Sequence[Section]) -> str:
+def fill_page(template: str, **values: object) -> str:
+    """A page of this package, with its one style and its one script.
+
+    Args:
+        template: its file.
+        values: what the template names.
+    """
     folder = resources.files("transferscope") / "report"
     style = (folder / "report.css").read_text(encoding="utf-8")
     script = (folder / "report.js").read_text(encoding="utf-8")
@@ -82,12 +88,22 @@ def _page(results: Results, shown: Sequence[Section]) -> str:
     environment.filters["clauses"] = clauses
     environment.filters["linked"] = linked
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html.j2").render(
+    return environment.get_template(template).render(
         # Ours, not the user's: the only text that is not escaped, with the SVG and the cards.
         style=Markup(style),
         script=Markup(script),
         script_hash=digest,
         safe=Markup,
+        rows_shown=ROWS,
+        open_numbers=OPEN_NUMBERS,
+        open_notes=OPEN_NOTES,
+        **values,
+    )
+
+
+def _page(results: Results, shown: Sequence[Section]) -> str:
+    return fill_page(
+        "report.html.j2",
         study=results.study,
         verdict=results.verdict,
         subtitle=subtitle(results),
@@ -108,9 +124,6 @@ def _page(results: Results, shown: Sequence[Section]) -> str:
         manifest=_manifest(results),
         took=took(results),
         mixed=[str(item) for item in results.manifest.get("mixed") or ()],
-        rows_shown=ROWS,
-        open_numbers=OPEN_NUMBERS,
-        open_notes=OPEN_NOTES,
     )
 
 
@@ -142,19 +155,19 @@ def written_report(results: Results, folder: Path) -> tuple[Path, Results]:
 def _written(results: Results, folder: Path) -> tuple[Path, Results]:
     metric, shown = metric_of(results), sections(results)
     results = _shown(results, shown)
-    _table(folder / "tables" / "headline", results.headline, f"{metric_name(metric)} of the variants")
+    write_table(folder / "tables" / "headline", results.headline, f"{metric_name(metric)} of the variants")
     names = slugs(results)
     estimates = {
         slug: item.summary.estimates for slug, item in zip(names, results.analyses, strict=True) if item.summary
     }
-    _table(folder / "tables" / "estimates", frame(estimates), "every number of the study, with its 95 % limits")
+    write_table(folder / "tables" / "estimates", frame(estimates), "every number of the study, with its 95 % limits")
     for item, section, drawn in shown:
         slug = section.slug
         for name, data in item.files.items():
             replace_file(folder / "files" / slug / name, data)
         if item.table is None:
             continue
-        _table(folder / "tables" / slug, item.table, item.analysis.title)
+        write_table(folder / "tables" / slug, item.table, item.analysis.title)
         for figure in drawn:
             picture = svg(figure.chart())
             replace_file(folder / "figures" / f"{slug}-{figure.name}.svg", picture.encode())
@@ -165,7 +178,14 @@ def _written(results: Results, folder: Path) -> tuple[Path, Results]:
     return place, results
 
 
-def _table(stem: Path, table: pl.DataFrame, caption: str) -> None:
+def write_table(stem: Path, table: pl.DataFrame, caption: str) -> None:
+    """Write a table as CSV, LaTeX and Parquet.
+
+    Args:
+        stem: of the three files.
+        table: what is written.
+        caption: of the LaTeX table.
+    """
     replace_file(stem.with_name(stem.name + ".csv"), table.write_csv().encode())
     replace_file(stem.with_name(stem.name + ".tex"), latex(table, caption, f"tab:{stem.name}").encode())
     with replacing(stem.with_name(stem.name + ".parquet")) as part:

@@ -41,13 +41,18 @@ __all__ = [
     "Picture",
     "Section",
     "clauses",
+    "column_row",
     "gap_rows",
     "headline",
     "metric_of",
+    "number_row",
+    "picture_of",
     "plain",
     "sections",
     "slugs",
     "subtitle",
+    "table_csv",
+    "table_rows",
     "tidy",
     "took",
 ]
@@ -309,20 +314,20 @@ def _section(slug: str, item: AnalysisResult, drawn: tuple[Figure, ...], *, bare
         inapplicable=item.inapplicable,
         failed=item.failed.what if item.failed else None,
         notes=item.summary.notes if item.summary else (),
-        numbers=[_number(number) for number in item.summary.estimates] if item.summary else [],
-        pictures=tuple(_picture(figure, slug) for figure in drawn),
+        numbers=[number_row(number) for number in item.summary.estimates] if item.summary else [],
+        pictures=tuple(picture_of(figure, slug) for figure in drawn),
         galleries=galleries(analysis.name, item.files),
         nothing_drawn=not bare and table is not None and is_drawn(type(analysis)) and not drawn,
-        columns=[_column(name, analysis.columns.get(name)) for name in table.columns] if table is not None else [],
-        rows=_rows(table, analysis.columns) if table is not None else [],
+        columns=[column_row(name, analysis.columns.get(name)) for name in table.columns] if table is not None else [],
+        rows=table_rows(table, analysis.columns) if table is not None else [],
         total=table.height if table is not None else 0,
-        csv=_csv(table) if table is not None else None,
+        csv=table_csv(table) if table is not None else None,
         card=found.html() if found else [],
         settings=plain({analysis.name: analysis.model_dump(mode="json")}),
     )
 
 
-def _picture(figure: Figure, slug: str) -> Picture:
+def picture_of(figure: Figure, slug: str) -> Picture:
     panels = tuple(
         inline_svg(themed(panel, legend=False), f"{slug}-{figure.name}-{place}")
         for place, panel in enumerate(figure.panels)
@@ -330,7 +335,7 @@ def _picture(figure: Figure, slug: str) -> Picture:
     return Picture(figure, panels)
 
 
-def _number(number: Estimate) -> dict[str, Any]:
+def number_row(number: Estimate) -> dict[str, Any]:
     return {
         "name": number.name,
         "value": value_words(number.value, number.unit, fixed=number.low is not None),
@@ -341,7 +346,7 @@ def _number(number: Estimate) -> dict[str, Any]:
     }
 
 
-def _column(name: str, column: Column | None) -> dict[str, str]:
+def column_row(name: str, column: Column | None) -> dict[str, str]:
     if column is None:
         return {"name": name, "meaning": "", "unit": "", "null": "", "split": "", "kind": "text"}
     return {
@@ -354,7 +359,7 @@ def _column(name: str, column: Column | None) -> dict[str, str]:
     }
 
 
-def _rows(table: pl.DataFrame, columns: Mapping[str, Column]) -> list[list[dict[str, Any]]]:
+def table_rows(table: pl.DataFrame, columns: Mapping[str, Column]) -> list[list[dict[str, Any]]]:
     units = [columns[name].unit if name in columns else "1" for name in table.columns]
     numeric = [dtype.is_numeric() for dtype in table.dtypes]
     shown_rows = table.head(ROWS)
@@ -372,7 +377,7 @@ def _rows(table: pl.DataFrame, columns: Mapping[str, Column]) -> list[list[dict[
     ]
 
 
-def _csv(table: pl.DataFrame) -> str | None:
+def table_csv(table: pl.DataFrame) -> str | None:
     data = table.write_csv().encode()
     if len(data) > CSV_BUDGET:
         return None

@@ -98,14 +98,23 @@ class Movement:
         start: parameters and buffers by name; those it lacks, or has in another shape, start as they are now.
         granularity: of the modules.
         updates: keep the movement of the record before, for the cosine of the update.
+        own_start: follow also what is not in the start; False where the network was not there when training began.
 
     Attributes:
         left_out: parameters that cannot be followed, by name, with the reason.
         own_start: parameters and batch-norm statistics that start as they were when they were first seen.
     """
 
-    def __init__(self, model: nn.Module, start: Mapping[str, Tensor], granularity: Granularity, updates: bool) -> None:
-        self._model, self._granularity, self._updates = model, granularity, updates
+    def __init__(
+        self,
+        model: nn.Module,
+        start: Mapping[str, Tensor],
+        granularity: Granularity,
+        updates: bool,
+        *,
+        own_start: bool = True,
+    ) -> None:
+        self._model, self._granularity, self._updates, self._own = model, granularity, updates, own_start
         self._start: dict[str, Tensor] = dict(start)
         self._owned: set[str] = set()
         self.left_out: dict[str, str] = {}
@@ -134,8 +143,11 @@ class Movement:
         self.left_out, self.own_start = {}, []
         followed: dict[str, Tensor] = {}
         for name, parameter in self._model.named_parameters():
+            start = self._start.get(name)
             if (why := _unfollowable(parameter)) is not None:
                 self.left_out[name] = why
+            elif not self._own and (start is None or start.shape != parameter.shape):
+                self.left_out[name] = "it is not in the start with this name and shape"
             else:
                 followed[name] = parameter
         for name, parameter in followed.items():

@@ -102,6 +102,7 @@ def watch(
         "architecture": architecture,
         "model": type(network).__name__,
         "parameters": sum(p.numel() for p in network.parameters()),
+        "buffers": [name for name, _ in network.named_buffers()],
     }
     run = RunFolder(folder, facts, resume=resume)
     movement = _movement(network, start, run, recording)
