@@ -38,6 +38,7 @@ MAY: dict[str, set[str]] = {
     "methods": {*SPINE, "measures", "specs", "networks"},
     "plots": {"keys", "errors"},
     "study": {*SPINE, "data", "specs", "networks"},
+    "watching": {*SPINE, "measures", "store", "specs", "networks", "methods", "study"},
     "context": {*SPINE, "store", "data", "specs", "networks", "training", "study"},
     "analyses": {
         *SPINE,
@@ -55,7 +56,7 @@ MAY: dict[str, set[str]] = {
     },
     "files": {*SPINE, "data", "specs", "networks", "methods"},
     "running": {*SPINE, "streams", "store", "data", "specs", "networks", "training", "study", "context", "analyses"},
-    "report": {*SPINE, "store", "plots", "study", "context", "analyses", "running"},
+    "report": {*SPINE, "store", "plots", "study", "watching", "context", "analyses", "running"},
     "commands": {
         *SPINE,
         "streams",
@@ -66,6 +67,7 @@ MAY: dict[str, set[str]] = {
         "methods",
         "plots",
         "study",
+        "watching",
         "files",
         "running",
         "report",
@@ -88,7 +90,18 @@ NEEDS: dict[str, set[str]] = {
 }
 # Libraries that only some parts may use; those of a question's plot are the plots'.
 LIBRARIES: dict[str, set[str]] = {
-    "torch": {"analyses", "context", "data", "files", "measures", "methods", "networks", "running", "training"},
+    "torch": {
+        "analyses",
+        "context",
+        "data",
+        "files",
+        "measures",
+        "methods",
+        "networks",
+        "running",
+        "training",
+        "watching",
+    },
     "timm": {"networks"},
     "torchvision": {"data", "networks"},
     "altair": {"plots"},

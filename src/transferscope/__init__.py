@@ -43,6 +43,12 @@ if TYPE_CHECKING:
     from transferscope.specs.network import NetworkSpec as NetworkSpec
     from transferscope.study.file import load_study as load_study
     from transferscope.study.settings import Study as Study
+    from transferscope.watching.lightning_callback import lightning_callback as lightning_callback
+    from transferscope.watching.reading import read_watched as read_watched
+    from transferscope.watching.settings import Keep as Keep
+    from transferscope.watching.settings import Recording as Recording
+    from transferscope.watching.start import watch as watch
+    from transferscope.watching.transformers_callback import transformers_callback as transformers_callback
 
 __version__ = version("transferscope")
 
@@ -54,9 +60,11 @@ _PLACES = {
     "Domain": "transferscope.methods.domains.features",
     "Evaluation": "transferscope.methods.evaluation",
     "Execution": "transferscope.methods.evaluation",
+    "Keep": "transferscope.watching.settings",
     "ModuleSelection": "transferscope.methods.modules.rewind",
     "NetworkSpec": "transferscope.specs.network",
     "PathGrid": "transferscope.methods.compare.compare",
+    "Recording": "transferscope.watching.settings",
     "Study": "transferscope.study.settings",
     "TransferscopeError": "transferscope.errors",
     "align": "transferscope.methods.alignment.align",
@@ -68,6 +76,7 @@ _PLACES = {
     "curve_path": "transferscope.methods.landscape.curve",
     "domain_distance": "transferscope.methods.domains.distance",
     "hessian": "transferscope.methods.landscape.hessian",
+    "lightning_callback": "transferscope.watching.lightning_callback",
     "linear_path": "transferscope.methods.landscape.linear_path",
     "load_study": "transferscope.study.file",
     "module_choices": "transferscope.methods.modules.choices",
@@ -75,9 +84,12 @@ _PLACES = {
     "plane_around": "transferscope.methods.landscape.plane",
     "plane_through": "transferscope.methods.landscape.plane",
     "radius_curves": "transferscope.methods.landscape.radius_curves",
+    "read_watched": "transferscope.watching.reading",
     "rewind": "transferscope.methods.modules.rewind",
     "run_study": "transferscope.running.run",
     "spectra": "transferscope.methods.spectra",
+    "transformers_callback": "transferscope.watching.transformers_callback",
+    "watch": "transferscope.watching.start",
     "write_report": "transferscope.report.render",
 }
 
@@ -89,9 +101,11 @@ __all__ = [
     "Domain",
     "Evaluation",
     "Execution",
+    "Keep",
     "ModuleSelection",
     "NetworkSpec",
     "PathGrid",
+    "Recording",
     "Study",
     "TransferscopeError",
     "__version__",
@@ -104,6 +118,7 @@ __all__ = [
     "curve_path",
     "domain_distance",
     "hessian",
+    "lightning_callback",
     "linear_path",
     "load_study",
     "measures",
@@ -112,9 +127,12 @@ __all__ = [
     "plane_around",
     "plane_through",
     "radius_curves",
+    "read_watched",
     "rewind",
     "run_study",
     "spectra",
+    "transformers_callback",
+    "watch",
     "write_report",
 ]
 

@@ -328,6 +328,7 @@ def _section(slug: str, item: AnalysisResult, drawn: tuple[Figure, ...], *, bare
 
 
 def picture_of(figure: Figure, slug: str) -> Picture:
+    """A figure ready for the page."""
     panels = tuple(
         inline_svg(themed(panel, legend=False), f"{slug}-{figure.name}-{place}")
         for place, panel in enumerate(figure.panels)
@@ -336,6 +337,7 @@ def picture_of(figure: Figure, slug: str) -> Picture:
 
 
 def number_row(number: Estimate) -> dict[str, Any]:
+    """A key number in words."""
     return {
         "name": number.name,
         "value": value_words(number.value, number.unit, fixed=number.low is not None),
@@ -347,6 +349,7 @@ def number_row(number: Estimate) -> dict[str, Any]:
 
 
 def column_row(name: str, column: Column | None) -> dict[str, str]:
+    """What the page says of a column."""
     if column is None:
         return {"name": name, "meaning": "", "unit": "", "null": "", "split": "", "kind": "text"}
     return {
@@ -360,6 +363,7 @@ def column_row(name: str, column: Column | None) -> dict[str, str]:
 
 
 def table_rows(table: pl.DataFrame, columns: Mapping[str, Column]) -> list[list[dict[str, Any]]]:
+    """The first rows of a table in words."""
     units = [columns[name].unit if name in columns else "1" for name in table.columns]
     numeric = [dtype.is_numeric() for dtype in table.dtypes]
     shown_rows = table.head(ROWS)
@@ -378,6 +382,7 @@ def table_rows(table: pl.DataFrame, columns: Mapping[str, Column]) -> list[list[
 
 
 def table_csv(table: pl.DataFrame) -> str | None:
+    """A table as an address that a page can carry; None where it is too large."""
     data = table.write_csv().encode()
     if len(data) > CSV_BUDGET:
         return None

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from transferscope.errors import counted
 from transferscope.watching.columns import WHOLE
-from transferscope.watching.folder import Checkpoint, RunFolder
-from transferscope.watching.movement import Movement, Observed, unwrapped
+from transferscope.watching.folder import RunFolder
+from transferscope.watching.layout import Checkpoint
+from transferscope.watching.movement import Movement, Observed
 from transferscope.watching.pace import Pace
 from transferscope.watching.probe import Probe
 from transferscope.watching.settings import Keep, Recording
@@ -280,7 +281,9 @@ class Watch:
             said.append(("left_out", f"{counted(len(movement.left_out), 'parameter')} not followed ({names}): {why}"))
         if movement.own_start:
             many, names = counted(len(movement.own_start), "tensor"), ", ".join(movement.own_start[:5])
-            text = f"{many} not in the start with this name and shape ({names}): they start as they were when first seen"
+            text = (
+                f"{many} not in the start with this name and shape ({names}): they start as they were when first seen"
+            )
             said.append(("own_start", text))
         for kind, text in said or ([("changed", "none is new")] if before else []):
             self._folder.note(kind, before + text, self._steps)

@@ -4,7 +4,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,44 +17,11 @@ from transferscope.store.atomic import make_folder, replace_file, replacing
 from transferscope.store.system_errors import translated
 from transferscope.study.columns import schema
 from transferscope.watching.columns import TABLES
+from transferscope.watching.layout import CHECKPOINTS, RUN, START, Checkpoint, checkpoint_index, session_name
 
-__all__ = ["CHECKPOINTS", "RUN", "START", "Checkpoint", "RunFolder", "checkpoint_index", "session_name"]
+__all__ = ["RunFolder"]
 
-RUN, START, CHECKPOINTS = "run.json", "start.safetensors", "checkpoints.json"
 _DIGITS = 8
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """One kept file of weights.
-
-    Attributes:
-        file: its path from the run's folder.
-        step: optimiser steps done.
-        epoch: epochs done; None where the loop said none.
-        reasons: the rules that keep it: ``steps``, ``log``, ``epochs``, ``last``, ``best``, ``end``.
-        metric: its value under the rule ``best``.
-    """
-
-    file: str
-    step: int
-    epoch: float | None
-    reasons: tuple[str, ...]
-    metric: float | None = None
-
-
-def session_name(session: int) -> str:
-    """What the files of a session are called by."""
-    return f"{session:03d}"
-
-
-def checkpoint_index(folder: Path) -> list[Checkpoint]:
-    """The kept checkpoints of a run whose files are there."""
-    path = folder / CHECKPOINTS
-    with translated(path, "read"):
-        rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    found = [Checkpoint(**{**row, "reasons": tuple(row["reasons"])}) for row in rows]
-    return [item for item in found if (folder / item.file).is_file()]
 
 
 class RunFolder:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from transferscope.networks.modules import Granularity, parts_parameters
 
@@ -157,7 +158,9 @@ class Movement:
         self._starts = [self._start[name] for name in followed]
         parts = parts_parameters(self._model, self._granularity)
         self.modules = tuple(part for part, names in parts.items() if any(name in followed for name in names))
-        owner = {name: self.modules.index(part) for part, names in parts.items() if part in self.modules for name in names}
+        owner = {
+            name: self.modules.index(part) for part, names in parts.items() if part in self.modules for name in names
+        }
         self._owner = [owner[name] for name in followed]
         device = self._parameters[0].device if self._parameters else torch.device("cpu")
         self._device, self._exact = device, torch.float32 if device.type == "mps" else torch.float64
@@ -186,7 +189,8 @@ class Movement:
     def _bind_batch_norm(self, owner: Mapping[str, int]) -> None:
         self._norm_layers: list[_BatchNorm] = []
         index: list[int] = []
-        means, variances = [], []
+        means: list[Tensor] = []
+        variances: list[Tensor] = []
         channels = [0] * len(self.modules)
         for name, module in self._model.named_modules():
             if not isinstance(module, _BatchNorm) or module.running_mean is None or module.running_var is None:
@@ -204,7 +208,9 @@ class Movement:
         self.channels = tuple(channels)
         if self._norm_layers:
             self._channel_at = torch.tensor(index, device=self._device)
-            self._epsilon = torch.cat([torch.full_like(m, layer.eps) for m, layer in zip(means, self._norm_layers, strict=True)])
+            self._epsilon = torch.cat(
+                [torch.full_like(m, layer.eps) for m, layer in zip(means, self._norm_layers, strict=True)]
+            )
             self._mean0, self._variance0 = torch.cat(means), torch.cat(variances) + self._epsilon
 
     def _enclosing(self, name: str) -> int | None:
@@ -252,15 +258,16 @@ class Movement:
         squares = torch.zeros(len(self.modules), device=self._device, dtype=self._exact)
         if with_gradient:
             gradients = [self._parameters[at].grad.detach() for at in with_gradient]  # type: ignore[union-attr]
-            norms: list[Tensor] = []
             kinds = {(g.dtype, g.device) for g in gradients}
-            if len(kinds) == 1:
-                norms = _norms(gradients)
-            else:
-                norms = [_norms([gradient])[0] for gradient in gradients]
-            where = self._at if len(with_gradient) == len(self._owner) else torch.tensor(
-                [self._owner[at] for at in with_gradient], device="cpu"
-            ).to(self._device, non_blocking=True)
+            # Usually one batched operation; gradients may be of several kinds in mixed precision.
+            norms = _norms(gradients) if len(kinds) == 1 else [_norms([gradient])[0] for gradient in gradients]
+            where = (
+                self._at
+                if len(with_gradient) == len(self._owner)
+                else torch.tensor([self._owner[at] for at in with_gradient], device="cpu").to(
+                    self._device, non_blocking=True
+                )
+            )
             squares.index_add_(0, where, self._one_vector(norms).square())
         return squares, tuple(at in having for at in range(len(self.modules)))
 
@@ -310,7 +317,7 @@ def _norms(tensors: list[Tensor]) -> list[Tensor]:
 
 
 def _unfollowable(parameter: Tensor) -> str | None:
-    if isinstance(parameter, nn.parameter.UninitializedTensorMixin):
+    if is_lazy(parameter):
         return "it has no values yet"
     if type(parameter).__name__ == "DTensor" or type(getattr(parameter, "data", None)).__name__ == "DTensor":
         return "it is divided over processes, and reading it would make all of them wait"

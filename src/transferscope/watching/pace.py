@@ -58,7 +58,7 @@ class Pace:
         """A record begins."""
         event = None
         if self._cuda:
-            event = torch.cuda.Event(enable_timing=True)
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             event.record()
         return time.perf_counter(), event
 
@@ -71,10 +71,10 @@ class Pace:
         if event is None:
             self._costs.append(now - start)
         else:
-            last = torch.cuda.Event(enable_timing=True)
+            last = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             last.record()
             self._pending.append((now - start, event, last))
-            while self._pending and self._pending[0][2].query():
+            while self._pending and self._pending[0][2].query():  # type: ignore[no-untyped-call]
                 host, first, second = self._pending.popleft()
                 self._costs.append(max(host, first.elapsed_time(second) / 1000))
         self._choose()

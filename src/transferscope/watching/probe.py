@@ -44,7 +44,9 @@ class Probe:
         if self.examples < _LEAST:
             raise MeasureError("CKA needs more examples", expected=f"{_LEAST} or more", got=str(self.examples))
         self.unusable: dict[str, str] = {}
-        self._start = self._grams(model, lambda args, kwargs: functional_call(model, dict(start), args, kwargs))
+        self._start = self._grams(
+            model, lambda args, kwargs: functional_call(model, dict(start), tuple(args), dict(kwargs))
+        )
         if not self._start:
             raise ActivationError(
                 "no module of the network has an output that can be compared",

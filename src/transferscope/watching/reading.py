@@ -12,7 +12,7 @@ from transferscope.errors import DataError
 from transferscope.store.system_errors import translated
 from transferscope.study.columns import schema
 from transferscope.watching.columns import TABLES
-from transferscope.watching.folder import RUN, START, Checkpoint, checkpoint_index
+from transferscope.watching.layout import RUN, START, Checkpoint, checkpoint_index
 
 __all__ = ["Run", "RunNote", "empty_tables", "is_run", "read_watched"]
 

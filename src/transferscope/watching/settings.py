@@ -88,14 +88,20 @@ class Recording:
         _at_least("flush_records", self.flush_records, 1)
         _one_of("granularity", self.granularity, ("stage", "block", "layer"))
         if not 0 < self.budget < 1:
-            raise OptionError("budget is a share of a step", expected="in (0, 1), for example 0.01", got=str(self.budget))
+            raise OptionError(
+                "budget is a share of a step", expected="in (0, 1), for example 0.01", got=str(self.budget)
+            )
 
 
 def _at_least(name: str, value: int | None, least: int) -> None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-        raise OptionError(f"{name} is a number of steps, epochs or records", expected=f"{least} or more", got=repr(value))
+        raise OptionError(
+            f"{name} is a number of steps, epochs or records", expected=f"{least} or more", got=repr(value)
+        )
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise OptionError(f"{name} is unknown", expected=" or ".join(known), got=repr(value), hint=nearest(value, known))
+        raise OptionError(
+            f"{name} is unknown", expected=" or ".join(known), got=repr(value), hint=nearest(value, known)
+        )

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from transferscope.errors import OptionError, WeightsError
 from transferscope.networks.weights import read_file, state_hash, write_state
 from transferscope.watching.attach import Watch, WatchWarning
-from transferscope.watching.folder import RUN, RunFolder
+from transferscope.watching.folder import RunFolder
+from transferscope.watching.layout import RUN
 from transferscope.watching.movement import Movement, unwrapped
 from transferscope.watching.settings import Keep, Recording
 
@@ -197,7 +198,9 @@ def watch_quietly(model: nn.Module, start: Start, out: str | Path, resume: bool,
                 folder = Path(out).with_name(f"{Path(out).name}-{number}")
                 number += 1
             if folder != Path(out):
-                warnings.warn(f"transferscope.watch: {out} holds a run already; {folder} is used", WatchWarning, stacklevel=2)
+                warnings.warn(
+                    f"transferscope.watch: {out} holds a run already; {folder} is used", WatchWarning, stacklevel=2
+                )
         return watch(model, start, folder, resume=resume and (folder / RUN).exists(), **settings)
     except Exception as error:  # whatever a network, a disk or a device raises
         text = f"nothing is recorded: {type(error).__name__}: {error}"

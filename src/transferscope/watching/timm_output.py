@@ -17,7 +17,7 @@ from transferscope.specs.architecture import Architecture
 from transferscope.store.system_errors import translated
 from transferscope.study.columns import schema
 from transferscope.watching.columns import TABLES, WHOLE
-from transferscope.watching.folder import Checkpoint
+from transferscope.watching.layout import Checkpoint
 from transferscope.watching.movement import Movement
 from transferscope.watching.reading import Run, RunNote, empty_tables
 
@@ -161,8 +161,8 @@ def _distances(
             continue
         movement = Movement(network, started, "block", updates=False, own_start=False)
         observed = movement.observe()
-        for shown in observed.shown(observed.sums, WHOLE):
-            rows.append({"session": 0, "step": item.step, "epoch": item.epoch, **vars(shown), "update_steps": None})
+        place = {"session": 0, "step": item.step, "epoch": item.epoch, "update_steps": None}
+        rows += [{**place, **vars(shown)} for shown in observed.shown(observed.sums, WHOLE)]
         if movement.left_out and not any(note.kind == "left_out" for note in notes):
             names = ", ".join(list(movement.left_out)[:5])
             text = f"not in the start with this name and shape, so without a distance: {names}"

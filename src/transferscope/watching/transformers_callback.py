@@ -72,7 +72,11 @@ def _callback_class() -> Any:
             self.watch = watch_quietly(model, self._start, self._out, state.global_step > 0, self._settings)
             if state.global_step:
                 self.watch.load_state_dict(
-                    {"step": state.global_step, "epoch": float(state.epoch or 0), "best": self.watch.state_dict()["best"]}
+                    {
+                        "step": state.global_step,
+                        "epoch": float(state.epoch or 0),
+                        "best": self.watch.state_dict()["best"],
+                    }
                 )
 
         def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
