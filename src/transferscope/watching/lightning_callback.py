@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from transferscope.errors import MissingExtraError
-from transferscope.networks.modules import find_module
 from transferscope.watching.attach import Watch
 from transferscope.watching.settings import Keep, Recording
 from transferscope.watching.start import Start, watch_quietly
@@ -86,10 +85,9 @@ def _callback_class() -> Any:
             """The network is there, on its device, with the weights of a checkpoint."""
             if self.watch is not None:
                 self.watch.close()
-            network = find_module(pl_module, self._module) if self._module else pl_module
             restored, self._restored = self._restored, None
             out = self._out if restored is None else restored["folder"]
-            self.watch = watch_quietly(network, self._start, out, restored is not None, self._settings)
+            self.watch = watch_quietly(pl_module, self._start, out, restored is not None, self._settings, self._module)
             self._steps = trainer.global_step
             if restored is not None:
                 self.watch.load_state_dict({**restored, "step": trainer.global_step})

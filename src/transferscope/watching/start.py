@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from transferscope.errors import OptionError, WeightsError
+from transferscope.networks.modules import find_module
 from transferscope.networks.weights import read_file, state_hash, write_state
 from transferscope.watching.attach import Watch, WatchWarning
 from transferscope.watching.folder import RunFolder
@@ -131,7 +132,8 @@ def _movement(network: nn.Module, start: Start, run: RunFolder, recording: Recor
         WeightsError: as of :func:`watch`.
     """
     given = None if start is None else _tensors(start)
-    movement = Movement(network, given or {}, recording.granularity, recording.updates)
+    now = _tensors(network) if given is None else given
+    movement = Movement(network, now, recording.granularity, recording.updates)
     if given is not None and not set(given) & set(dict(network.named_parameters())) - set(movement.own_start):
         raise WeightsError(
             "the start has no parameter of the network, by name and shape",
@@ -180,28 +182,31 @@ def _rank() -> int:
     return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0
 
 
-def watch_quietly(model: nn.Module, start: Start, out: str | Path, resume: bool, settings: Mapping[str, Any]) -> Watch:
+def watch_quietly(
+    model: nn.Module, start: Start, out: str | Path, resume: bool, settings: Mapping[str, Any], module: str = ""
+) -> Watch:
     """As :func:`watch`, within a trainer that must not stop for it: what goes wrong is a warning.
 
     Args:
         model: as of :func:`watch`.
         start: as of :func:`watch`.
         out: where a run lies already and is not resumed, the next free name is taken: ``run-2``, ``run-3``, ...
-        resume: as of :func:`watch`.
+        resume: continue the run that lies there, if one does.
         settings: the other ones.
+        module: name of the network within ``model``; empty for all of it.
     """
     folder = Path(out)
     try:
+        network = find_module(unwrapped(model), module) if module else model
         if _rank() == 0 and not resume:
             number = 2
             while (folder / RUN).exists():
                 folder = Path(out).with_name(f"{Path(out).name}-{number}")
                 number += 1
             if folder != Path(out):
-                warnings.warn(
-                    f"transferscope.watch: {out} holds a run already; {folder} is used", WatchWarning, stacklevel=2
-                )
-        return watch(model, start, folder, resume=resume and (folder / RUN).exists(), **settings)
+                text = f"{out} holds a run already; {folder} is used"
+                warnings.warn(f"transferscope.watch: {text}", WatchWarning, stacklevel=2)
+        return watch(network, start, folder, resume=resume and (folder / RUN).exists(), **settings)
     except Exception as error:  # whatever a network, a disk or a device raises
         text = f"nothing is recorded: {type(error).__name__}: {error}"
         warnings.warn(f"transferscope.watch: {text}; the training goes on", WatchWarning, stacklevel=2)
