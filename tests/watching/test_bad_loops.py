@@ -30,14 +30,14 @@ if sys.argv[2] == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
+LEFT = pytest.param("leave", 10, "left", marks=pytest.mark.slow)
+
 
 def whole(folder: Path) -> pl.DataFrame:
     return transferscope.read_watched(folder).tables["steps"].filter(pl.col("module") == "(all)")
 
 
-@pytest.mark.parametrize(
-    ("how", "steps", "status"), [("kill", 8, "unfinished"), pytest.param("leave", 10, "left", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("how", "steps", "status"), [("kill", 8, "unfinished"), LEFT])
 def test_a_process_that_dies_leaves_a_readable_run(tmp_path: Path, how: str, steps: int, status: str) -> None:
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)])}

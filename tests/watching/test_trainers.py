@@ -53,7 +53,7 @@ class TestTransformers:
         folder = tmp_path_factory.mktemp("hf")
         torch.manual_seed(0)
         config = transformers.BertConfig(
-            vocab_size=30, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, num_labels=2,
+            vocab_size=30, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
         )  # fmt: skip
         model = transformers.BertForSequenceClassification(config)
         tokens = torch.randint(30, (24, 6))
@@ -61,8 +61,8 @@ class TestTransformers:
 
         def trainer(callback: Any, epochs: int) -> Any:
             arguments = transformers.TrainingArguments(
-                output_dir=str(folder / "trainer"), num_train_epochs=epochs, per_device_train_batch_size=4, use_cpu=True,
-                gradient_accumulation_steps=2, logging_steps=1, save_strategy="epoch", eval_strategy="epoch",
+                output_dir=str(folder / "trainer"), num_train_epochs=epochs, per_device_train_batch_size=4,
+                use_cpu=True, gradient_accumulation_steps=2, logging_steps=1, save_strategy="epoch", eval_strategy="epoch",
                 report_to=[], disable_tqdm=True, learning_rate=1e-2,
             )  # fmt: skip
             return transformers.Trainer(
@@ -140,9 +140,7 @@ class TestLightning:
         )  # fmt: skip
 
     @pytest.mark.filterwarnings("ignore")
-    def test_a_training_that_resumes_from_its_checkpoint_continues_the_run(
-        self, lightning: Any, tmp_path: Path
-    ) -> None:
+    def test_a_training_that_resumes_continues_the_run(self, lightning: Any, tmp_path: Path) -> None:
         data = DataLoader(TensorDataset(*map(torch.cat, zip(*batches(4), strict=True))), batch_size=8)
         settings: dict[str, Any] = {"module": "net", "recording": EVERY, "probe": batches(1)[0][0]}
         module = _module(lightning)
@@ -218,7 +216,8 @@ def test_two_processes_write_one_run_and_stay_alike(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     both = [
         subprocess.Popen(
-            [sys.executable, "-c", DISTRIBUTED, str(rank), str(tmp_path)], env=environment, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", DISTRIBUTED, str(rank), str(tmp_path)], env=environment, text=True,
+            stderr=subprocess.PIPE,
         )
         for rank in range(2)
     ]  # fmt: skip

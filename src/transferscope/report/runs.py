@@ -253,7 +253,7 @@ def _movement(rows: pl.DataFrame) -> _Part:
 
 
 def _start_similarity(rows: pl.DataFrame) -> _Part:
-    drawn = _grouped(rows).with_columns(_where(rows), panel=pl.col("module"), line=pl.col("group"))
+    drawn = _grouped(rows).with_columns(_where(rows), panel=pl.col("module"), line=pl.col("group"), value=pl.col("cka"))
     modules = list(dict.fromkeys(rows["module"]))
     figures = lines(
         drawn, "similarity", "Similarity with the start", "CKA of each module's output with the start's on the probe "
