@@ -107,9 +107,11 @@ def main() -> None:
             continue
         with tempfile.TemporaryDirectory() as folder:
             found = measured(name, asked.steps, Path(folder))
-        print(
-            f"| {name} | {found['step']:.3f} | {found['watched']:.3f} | {found['watched'] / found['step']:.4f} | "
-            f"{1000 * found['record']:.1f} | {found['every']:.0f} | {found['lasting']:.2f} % | {found['whole']:.2f} % |",
+        print(  # as a table for docs/watch.md
+            f"| {name} | {found['step']:.3f} | {found['watched']:.3f} | "
+            f"{found['watched'] / found['step']:.4f} | "
+            f"{1000 * found['record']:.1f} | {found['every']:.0f} | {found['lasting']:.2f} % | "
+            f"{found['whole']:.2f} % |",
             flush=True,
         )
 

@@ -61,10 +61,18 @@ class TestTransformers:
 
         def trainer(callback: Any, epochs: int) -> Any:
             arguments = transformers.TrainingArguments(
-                output_dir=str(folder / "trainer"), num_train_epochs=epochs, per_device_train_batch_size=4,
-                use_cpu=True, gradient_accumulation_steps=2, logging_steps=1, save_strategy="epoch", eval_strategy="epoch",
-                report_to=[], disable_tqdm=True, learning_rate=1e-2,
-            )  # fmt: skip
+                output_dir=str(folder / "trainer"),
+                num_train_epochs=epochs,
+                per_device_train_batch_size=4,
+                gradient_accumulation_steps=2,
+                learning_rate=1e-2,
+                use_cpu=True,
+                logging_steps=1,
+                save_strategy="epoch",
+                eval_strategy="epoch",
+                report_to=[],
+                disable_tqdm=True,
+            )
             return transformers.Trainer(
                 model, arguments, train_dataset=data, eval_dataset=data[:8], callbacks=[callback]
             )
