@@ -152,8 +152,8 @@ class Movement:
                 self.left_out[name] = "it is not in the start with this name and shape"
             else:
                 followed[name] = parameter
-        for name, parameter in followed.items():
-            self._start[name] = self._started(name, parameter)
+        for name, tensor in followed.items():
+            self._start[name] = self._started(name, tensor)
         self._names = list(followed)
         self._parameters = list(followed.values())
         self._starts = [self._start[name] for name in followed]
@@ -320,8 +320,11 @@ def _cpu_norm(tensor: Tensor, wide: torch.dtype | None) -> Tensor:
     flat = _flat(tensor)
     rows = flat.numel() // _ROW
     if rows < 2:
-        return torch.linalg.vector_norm(flat, dtype=wide)
-    squares = torch.linalg.vector_norm(flat[: rows * _ROW].view(rows, _ROW), dim=1, dtype=wide).double().square().sum()
+        short: Tensor = torch.linalg.vector_norm(flat, dtype=wide)
+        return short
+    squares: Tensor = (
+        torch.linalg.vector_norm(flat[: rows * _ROW].view(rows, _ROW), dim=1, dtype=wide).double().square().sum()
+    )
     if rows * _ROW < flat.numel():
         squares = squares + torch.linalg.vector_norm(flat[rows * _ROW :], dtype=wide).double().square()
     return squares.sqrt()
