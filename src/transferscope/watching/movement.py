@@ -166,6 +166,7 @@ class Movement:
         device = self._parameters[0].device if self._parameters else torch.device("cpu")
         self._device, self._exact = device, torch.float32 if device.type == "mps" else torch.float64
         self._at = torch.tensor(self._owner, device=device, dtype=torch.long)
+        self._owners_of: dict[tuple[int, ...], Tensor] = {tuple(range(len(followed))): self._at}
         self._groups = self._grouped()
         self._start_squares = self._summed(self._norms(self._starts))
         self._bind_batch_norm(owner)
@@ -262,15 +263,15 @@ class Movement:
             kinds = {(g.dtype, g.device) for g in gradients}
             # Usually one batched operation; gradients may be of several kinds in mixed precision.
             norms = _norms(gradients) if len(kinds) == 1 else [_norms([gradient])[0] for gradient in gradients]
-            where = (
-                self._at
-                if len(with_gradient) == len(self._owner)
-                else torch.tensor([self._owner[at] for at in with_gradient], device="cpu").to(
-                    self._device, non_blocking=True
-                )
-            )
+            where = self._owners(tuple(with_gradient))
             squares.index_add_(0, where, self._one_vector(norms).square())
         return squares, tuple(at in having for at in range(len(self.modules)))
+
+    def _owners(self, which: tuple[int, ...]) -> Tensor:
+        """The modules of some parameters; kept, for making it anew would wait for the device."""
+        if which not in self._owners_of:
+            self._owners_of[which] = torch.tensor([self._owner[at] for at in which], device=self._device)
+        return self._owners_of[which]
 
     def _drift(self, nothing: Tensor) -> tuple[Tensor, Tensor]:
         if not self._norm_layers:
