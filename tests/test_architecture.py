@@ -39,6 +39,7 @@ MAY: dict[str, set[str]] = {
     "methods": {*SPINE, "measures", "specs", "networks"},
     "plots": {"keys", "errors"},
     "study": {*SPINE, "data", "specs", "networks"},
+    "watching": {*SPINE, "measures", "store", "specs", "networks", "methods", "study"},
     "context": {*SPINE, "store", "measures", "data", "specs", "networks", "training", "study"},
     "analyses": {
         *SPINE,
@@ -70,7 +71,7 @@ MAY: dict[str, set[str]] = {
         "analyses",
         "trackers",
     },
-    "report": {*SPINE, "store", "plots", "study", "context", "analyses", "running", "look"},
+    "report": {*SPINE, "store", "plots", "study", "watching", "context", "analyses", "running", "look"},
     "python": {*SPINE, "store", "data", "study", "plots", "running", "report"},
     "commands": {
         *SPINE,
@@ -82,6 +83,7 @@ MAY: dict[str, set[str]] = {
         "methods",
         "plots",
         "study",
+        "watching",
         "files",
         "look",
         "running",
@@ -117,6 +119,7 @@ LIBRARIES: dict[str, set[str]] = {
         "running",
         "trackers",
         "training",
+        "watching",
     },
     "timm": {"networks"},
     "torchvision": {"data", "networks"},

@@ -271,7 +271,7 @@ def test_pickles_are_refused_as_weights_and_as_arrays(folder: Path) -> None:
     np.save(folder / "images.npy", np.array([_Runs()], dtype=object))
     np.save(folder / "labels.npy", np.array([0, 1]))
     from transferscope.data.sources import Arrays
-    from transferscope.networks.weights import read_file
+    from transferscope.networks.weight_files import read_file
 
     with pytest.raises(WeightsError):
         read_file(folder / "evil.pt")

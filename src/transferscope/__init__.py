@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     from transferscope.report.render import write_report as write_report
     from transferscope.running.run import run_study as run_study
     from transferscope.specs.network import NetworkSpec as NetworkSpec
+    from transferscope.watching.lightning_callback import lightning_callback as lightning_callback
+    from transferscope.watching.reading import read_watched as read_watched
+    from transferscope.watching.settings import Keep as Keep
+    from transferscope.watching.settings import Recording as Recording
+    from transferscope.watching.start import watch as watch
+    from transferscope.watching.transformers_callback import transformers_callback as transformers_callback
 
 __version__ = version("transferscope")
 
@@ -57,9 +63,11 @@ _PLACES = {
     "Domain": "transferscope.methods.domains.features",
     "Evaluation": "transferscope.methods.evaluation",
     "Execution": "transferscope.methods.evaluation",
+    "Keep": "transferscope.watching.settings",
     "ModuleSelection": "transferscope.methods.modules.rewind",
     "NetworkSpec": "transferscope.specs.network",
     "PathGrid": "transferscope.methods.compare.compare",
+    "Recording": "transferscope.watching.settings",
     "Study": "transferscope.python.study",
     "StudyResults": "transferscope.python.results",
     "TransferscopeError": "transferscope.errors",
@@ -73,6 +81,7 @@ _PLACES = {
     "domain_distance": "transferscope.methods.domains.distance",
     "hessian": "transferscope.methods.landscape.hessian",
     "images_source": "transferscope.python.images",
+    "lightning_callback": "transferscope.watching.lightning_callback",
     "linear_path": "transferscope.methods.landscape.linear_path",
     "load_results": "transferscope.python.study",
     "load_study": "transferscope.python.study",
@@ -81,9 +90,12 @@ _PLACES = {
     "plane_around": "transferscope.methods.landscape.plane",
     "plane_through": "transferscope.methods.landscape.plane",
     "radius_curves": "transferscope.methods.landscape.radius_curves",
+    "read_watched": "transferscope.watching.reading",
     "rewind": "transferscope.methods.modules.rewind",
     "run_study": "transferscope.running.run",
     "spectra": "transferscope.methods.spectra",
+    "transformers_callback": "transferscope.watching.transformers_callback",
+    "watch": "transferscope.watching.start",
     "write_report": "transferscope.report.render",
 }
 
@@ -95,9 +107,11 @@ __all__ = [
     "Domain",
     "Evaluation",
     "Execution",
+    "Keep",
     "ModuleSelection",
     "NetworkSpec",
     "PathGrid",
+    "Recording",
     "Study",
     "StudyResults",
     "TransferscopeError",
@@ -112,6 +126,7 @@ __all__ = [
     "domain_distance",
     "hessian",
     "images_source",
+    "lightning_callback",
     "linear_path",
     "load_results",
     "load_study",
@@ -121,9 +136,12 @@ __all__ = [
     "plane_around",
     "plane_through",
     "radius_curves",
+    "read_watched",
     "rewind",
     "run_study",
     "spectra",
+    "transformers_callback",
+    "watch",
     "write_report",
 ]
 

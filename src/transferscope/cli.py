@@ -11,6 +11,7 @@ import typer
 
 from transferscope.commands import comparing, gating, lists, looking, starting, storing, studies
 from transferscope.commands import modules as module_commands
+from transferscope.commands import runs as run_commands
 from transferscope.commands.lists import Listed
 from transferscope.commands.options import grouped
 from transferscope.commands.printing import DEFAULT_STORE
@@ -299,23 +300,51 @@ def status(
 @app.command()
 def report(
     context: typer.Context,
-    study: _StudyFile,
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="STUDY|RUN...", help="A study file, or folders of watched runs.", show_default=False),
+    ],
     overrides: _Overrides = None,
     store: _Store = _STORE,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="DIR", help="The folder to write; reports/NAME in the store if not given."
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="The folder to write; reports/NAME in the store if not given, of runs transferscope-report.",
         ),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR|FILE", help="Of runs: labelled pictures for paths and mistakes."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="timm:NAME", help="Of runs: the architecture.", show_default=False)
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", min=8, help="Of runs: in pixels.", show_default=False)
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--start", metavar="FILE", help="Of runs of timm: what they started from.", show_default=False),
+    ] = None,
+    repeats: Annotated[bool, typer.Option("--repeats", help="Of runs: all repeat one setting.")] = False,
 ) -> None:
-    """Write the report of a finished study again; nothing is computed.
+    """Write the report of a finished study again, or that of runs that were watched; nothing is trained.
 
     \b
-    Example:
+    Examples:
       transferscope report study.yaml --output report
+      transferscope report run_a run_b --repeats
+      transferscope report run_a run_b --data photos --model timm:resnet18
     """
-    studies.report(study, overrides or (), store, output, command=command_line(context))
+    if sources[0].is_dir() or len(sources) > 1:
+        options = run_commands.RunOptions(data, overrides or (), model, image_size, start, repeats)
+        run_commands.report_runs(sources, output, options)
+        return
+    run_commands.check_no_run_options(data, model, image_size, start, repeats)
+    studies.report(sources[0], overrides or (), store, output, command=command_line(context))
 
 
 @app.command()

@@ -11,7 +11,7 @@ from tests.commands.calling import call
 from tests.studies import NAME, SIZE
 from transferscope.files.comparison_estimates import DATA, WEIGHTS
 from transferscope.networks.architectures import build
-from transferscope.networks.weights import write_state
+from transferscope.networks.weight_files import write_state
 from transferscope.specs.architecture import Architecture
 
 ARCHITECTURE = Architecture(name=NAME)

@@ -8,9 +8,10 @@ from torch import nn
 
 from transferscope.errors import WeightsError
 from transferscope.frozen import derive_seed
-from transferscope.networks.architectures import build, head_name
+from transferscope.networks.architectures import build
 from transferscope.networks.batchnorm import recompute
 from transferscope.networks.controls import CONTROL_METHODS, haar, initialise
+from transferscope.networks.heads import head_name
 from transferscope.networks.packed import packed_rows
 from transferscope.specs.architecture import Architecture
 

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from transferscope.errors import ModuleNameError, WeightsError
-from transferscope.networks.architectures import build, head_name
+from transferscope.networks.architectures import build
+from transferscope.networks.heads import head_name
 from transferscope.networks.modules import parts_parameters
 from transferscope.networks.transplants import movable_parts, parts_of, transplant
 from transferscope.specs.architecture import Architecture

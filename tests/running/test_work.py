@@ -17,8 +17,7 @@ from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.context.study_network import StudyNetwork
 from transferscope.errors import AnalysisError
 from transferscope.frozen import content_key
-from transferscope.networks.weight_files import read_metadata, write_state
-from transferscope.networks.weights import read_file
+from transferscope.networks.weight_files import read_file, read_metadata, write_state
 from transferscope.running.progress import Tally
 from transferscope.running.run import analysis_text
 from transferscope.running.work import MeasureJob, TrainJob, do, task_key

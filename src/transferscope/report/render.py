@@ -72,7 +72,8 @@ def document(template: str, **parts: object) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # Ours, not the user's: the only text that is not escaped, with the SVG and the cards.
     ours = {"style": Markup(style), "script": Markup(script), "script_hash": digest, "safe": Markup}
-    return environment().get_template(template).render(**ours, **parts)
+    shown = {"rows_shown": ROWS, "open_numbers": OPEN_NUMBERS, "open_notes": OPEN_NOTES}
+    return environment().get_template(template).render(**ours, **shown, **parts)
 
 
 def _page(results: Results, shown: Sequence[Section]) -> str:
@@ -99,9 +100,6 @@ def _page(results: Results, shown: Sequence[Section]) -> str:
         manifest=_manifest(results),
         took=took(results),
         mixed=[str(item) for item in results.manifest.get("mixed") or ()],
-        rows_shown=ROWS,
-        open_numbers=OPEN_NUMBERS,
-        open_notes=OPEN_NOTES,
     )
 
 
@@ -158,9 +156,9 @@ def written_report(results: Results, folder: Path) -> tuple[Path, Results]:
 def _written(results: Results, folder: Path) -> tuple[Path, Results]:
     metric, shown = metric_of(results), sections(results)
     results = _shown(results, shown)
-    _table(folder / "tables" / "headline", results.headline, f"{metric_name(metric)} of the variants")
+    write_table(folder / "tables" / "headline", results.headline, f"{metric_name(metric)} of the variants")
     names = slugs(results)
-    _table(
+    write_table(
         folder / "tables" / "estimates",
         estimates_table(results, names),
         "every number of the study, with its 95 % limits",
@@ -171,7 +169,7 @@ def _written(results: Results, folder: Path) -> tuple[Path, Results]:
             replace_file(folder / "files" / slug / name, data)
         if item.table is None:
             continue
-        _table(folder / "tables" / slug, item.table, item.analysis.title)
+        write_table(folder / "tables" / slug, item.table, item.analysis.title)
         for figure in drawn:
             picture = svg(figure.chart())
             replace_file(folder / "figures" / f"{slug}-{figure.name}.svg", picture.encode())
@@ -182,7 +180,14 @@ def _written(results: Results, folder: Path) -> tuple[Path, Results]:
     return place, results
 
 
-def _table(stem: Path, table: pl.DataFrame, caption: str) -> None:
+def write_table(stem: Path, table: pl.DataFrame, caption: str) -> None:
+    """Write a table as CSV, LaTeX and Parquet.
+
+    Args:
+        stem: of the three files.
+        table: what is written.
+        caption: of the LaTeX table.
+    """
     replace_file(stem.with_name(stem.name + ".csv"), table.write_csv().encode())
     replace_file(stem.with_name(stem.name + ".tex"), latex(table, caption, f"tab:{stem.name}").encode())
     with replacing(stem.with_name(stem.name + ".parquet")) as part:

@@ -289,20 +289,21 @@ def _section(slug: str, item: AnalysisResult, drawn: tuple[Figure, ...], *, bare
         skip_reason=item.skip_reason,
         failed=item.failed.what if item.failed else None,
         notes=item.summary.notes if item.summary else (),
-        numbers=[_number(number) for number in item.summary.estimates] if item.summary else [],
-        pictures=tuple(_picture(figure, slug) for figure in drawn),
+        numbers=[number_row(number) for number in item.summary.estimates] if item.summary else [],
+        pictures=tuple(picture_of(figure, slug) for figure in drawn),
         galleries=galleries(analysis.name, item.files),
         nothing_drawn=not bare and table is not None and is_drawn(type(analysis)) and not drawn,
-        columns=[_column(name, analysis.columns.get(name)) for name in table.columns] if table is not None else [],
-        rows=_rows(table, analysis.columns) if table is not None else [],
+        columns=[column_row(name, analysis.columns.get(name)) for name in table.columns] if table is not None else [],
+        rows=table_rows(table, analysis.columns) if table is not None else [],
         total=table.height if table is not None else 0,
-        csv=_csv(table) if table is not None else None,
+        csv=table_csv(table) if table is not None else None,
         card=found.html() if found else [],
         settings=plain({analysis.name: analysis.model_dump(mode="json")}),
     )
 
 
-def _picture(figure: Figure, slug: str) -> Picture:
+def picture_of(figure: Figure, slug: str) -> Picture:
+    """A figure ready for the page."""
     panels = tuple(
         inline_svg(themed(panel, legend=False), f"{slug}-{figure.name}-{place}")
         for place, panel in enumerate(figure.panels)
@@ -310,7 +311,8 @@ def _picture(figure: Figure, slug: str) -> Picture:
     return Picture(figure, panels)
 
 
-def _number(number: Estimate) -> dict[str, Any]:
+def number_row(number: Estimate) -> dict[str, Any]:
+    """A key number in words."""
     return {
         "name": number.name,
         "value": value_words(number.value, number.unit, fixed=number.low is not None),
@@ -321,7 +323,8 @@ def _number(number: Estimate) -> dict[str, Any]:
     }
 
 
-def _column(name: str, column: Column | None) -> dict[str, str]:
+def column_row(name: str, column: Column | None) -> dict[str, str]:
+    """What the page says of a column."""
     if column is None:
         return {"name": name, "meaning": "", "unit": "", "null": "", "split": "", "kind": "text"}
     return {
@@ -334,7 +337,8 @@ def _column(name: str, column: Column | None) -> dict[str, str]:
     }
 
 
-def _rows(table: pl.DataFrame, columns: Mapping[str, Column]) -> list[list[dict[str, Any]]]:
+def table_rows(table: pl.DataFrame, columns: Mapping[str, Column]) -> list[list[dict[str, Any]]]:
+    """The first rows of a table in words."""
     units = [columns[name].unit if name in columns else "1" for name in table.columns]
     numeric = [dtype.is_numeric() for dtype in table.dtypes]
     shown_rows = table.head(ROWS)
@@ -352,7 +356,8 @@ def _rows(table: pl.DataFrame, columns: Mapping[str, Column]) -> list[list[dict[
     ]
 
 
-def _csv(table: pl.DataFrame) -> str | None:
+def table_csv(table: pl.DataFrame) -> str | None:
+    """A table as an address that a page can carry; None where it is too large."""
     data = table.write_csv().encode()
     if len(data) > CSV_BUDGET:
         return None
