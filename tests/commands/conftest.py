@@ -20,7 +20,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         seen.options.append({"store": store_root, **options})
         return results_of(study)
 
-    def written_report(results: Results, folder: Path) -> tuple[Path, Results]:
+    def written_report(results: Results, folder: Path, drawn_before: object = None) -> tuple[Path, Results]:
         folder.mkdir(parents=True, exist_ok=True)
         seen.folders.append(folder)
         seen.written.append(results)

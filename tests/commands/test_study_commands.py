@@ -20,6 +20,8 @@ from transferscope.study.file import load_study
 def test_run_prints_the_result_and_where_the_report_is(calls: Calls, here: Path) -> None:
     out, _ = call("run", "study.yaml", "--set", "seeds=[4, 5]", "--store", "s", "--quiet")
     assert calls.studies[0].seeds == (4, 5)
+    (options,) = calls.options
+    assert callable(options.pop("on_results"))
     assert calls.options == [
         {
             "store": Path("s"),

@@ -28,6 +28,7 @@ from transferscope.report.sections import (
     OPEN_NOTES,
     OPEN_NUMBERS,
     ROWS,
+    Drawn,
     Section,
     clauses,
     gap_rows,
@@ -36,6 +37,7 @@ from transferscope.report.sections import (
     plain,
     sections,
     slugs,
+    still_to_come,
     subtitle,
     tidy,
     took,
@@ -96,6 +98,7 @@ def _page(results: Results, shown: Sequence[Section]) -> str:
         states=list(STATES.items()),
         steps=next_steps(results),
         sections=shown,
+        to_come=still_to_come(results),
         failed=[section for section in shown if section.failed],
         glossary=terms(),
         settings=plain(results.study.model_dump(mode="json")),
@@ -111,11 +114,12 @@ def _page(results: Results, shown: Sequence[Section]) -> str:
 def write_report(results: Results, folder: Path) -> Path:
     """Write ``report.html``, ``results.json``, ``figures/*.svg|png`` and ``tables/*.csv|tex|parquet`` into ``folder``.
 
+    Of a study that is being run (see ``on_results`` of :func:`run_study`) ``report.html`` alone, with what is to come.
     Every file is written beside its place and moved there, so that a reader never meets half a file; the report itself
     comes last.
 
     Args:
-        results: of a finished study.
+        results: of a study.
         folder: made if it is not there; files of other names are left alone.
 
     Returns:
@@ -127,8 +131,12 @@ def write_report(results: Results, folder: Path) -> Path:
     return written_report(results, folder)[0]
 
 
-def written_report(results: Results, folder: Path) -> tuple[Path, Results]:
-    """Write the report as :func:`write_report` does, and return the results with failed figures and cards noted."""
+def written_report(results: Results, folder: Path, drawn_before: Drawn | None = None) -> tuple[Path, Results]:
+    """Write the report as :func:`write_report` does, and return the results with failed figures and cards noted.
+
+    Args:
+        drawn_before: what was drawn for the page of the same run; see :func:`sections`.
+    """
     if not isinstance(results, Results):
         raise AnalysisError(
             "these are no results of a study",
@@ -139,12 +147,16 @@ def written_report(results: Results, folder: Path) -> tuple[Path, Results]:
     if not isinstance(folder, (str, os.PathLike)):
         raise AnalysisError("a report is written into a folder", expected="a path", got=type(folder).__name__)
     with translated(None, "use"):
-        return _written(results, Path(folder))
+        return _written(results, Path(folder), drawn_before)
 
 
-def _written(results: Results, folder: Path) -> tuple[Path, Results]:
-    metric, shown = metric_of(results), sections(results)
+def _written(results: Results, folder: Path, drawn_before: Drawn | None) -> tuple[Path, Results]:
+    metric, shown = metric_of(results), sections(results, drawn_before)
     results = _shown(results, shown)
+    page = folder / "report.html"
+    if results.remaining is not None:
+        replace_file(page, _page(results, [section for _, section, _ in shown]).encode())
+        return page, results
     _table(folder / "tables" / "headline", results.headline, f"{metric_name(metric)} of the variants")
     names = slugs(results)
     estimates = {
@@ -163,9 +175,8 @@ def _written(results: Results, folder: Path) -> tuple[Path, Results]:
             replace_file(folder / "figures" / f"{slug}-{figure.name}.svg", picture.encode())
             replace_file(folder / "figures" / f"{slug}-{figure.name}.png", png(picture))
     replace_file(folder / "results.json", results_as_json(results, names).encode())
-    place = folder / "report.html"
-    replace_file(place, _page(results, [section for _, section, _ in shown]).encode())
-    return place, results
+    replace_file(page, _page(results, [section for _, section, _ in shown]).encode())
+    return page, results
 
 
 def _table(stem: Path, table: pl.DataFrame, caption: str) -> None:
