@@ -74,6 +74,17 @@ def test_demo_runs_the_packaged_study(calls: Calls, here: Path, monkeypatch: pyt
     assert "transferscope-runs/reports/demo/report.html" in out.replace("\n", "")
 
 
+def test_where_the_page_of_a_running_study_is_is_said_once(calls: Calls, here: Path) -> None:
+    out, _ = call("run", "study.yaml", "--set", "name=told")
+    page = here / "transferscope-runs" / "reports" / "told" / "report.html"
+    assert out.count(f"report, written anew as the run goes on: {page}") == 1
+    assert out.count(f"report: {page}") == 1
+    assert len(calls.written) == 3
+    assert calls.written[0].manifest["run"] == "transferscope run study.yaml --set name=told"
+    out, _ = call("run", "study.yaml", "--set", "name=told", "--quiet")
+    assert "goes on" not in out
+
+
 def test_report_of_a_finished_study(calls: Calls, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan_module, "study_status", lambda study, store: Status(8, 0, 5, 0, 10))
     out, _ = call("report", "study.yaml", "--output", "there")
