@@ -13,6 +13,7 @@ import transferscope.running.run as run_module
 from tests.running import tiny
 from tests.running.conftest import FinishedStudy
 from transferscope.errors import StopRequested
+from transferscope.report.next_steps import choices
 from transferscope.report.render import write_report, written_report
 from transferscope.report.sections import Drawn, sections
 from transferscope.running.results import Results
@@ -117,6 +118,8 @@ def test_every_page_is_whole_and_says_what_is_to_come(run: tuple[Path, list[tupl
         assert "This study is not finished." in page
         done, planned = so_far.remaining.trainings if so_far.remaining else (0, 0)
         assert f"{done} of at most {planned} trainings" in page
+        known = not {"outcome"} & waiting(so_far)
+        assert all(known is not choice.text.startswith("still to come") for choice in choices(so_far)[:4:3])
         names = re.search("Still to come: ([^<]*)[.]</li>", page)
         assert (names.group(1).split(", ") if names else []) == [
             item.analysis.title for item in so_far.analyses if item.waiting
