@@ -22,6 +22,7 @@ from transferscope.report.glossary import linked, terms
 from transferscope.report.latex import latex
 from transferscope.report.modules_strip import STATES, modules_strip
 from transferscope.report.next_steps import choices, next_steps
+from transferscope.report.remaining import still_to_come
 from transferscope.report.results_file import results_as_json
 from transferscope.report.sections import (
     NAMES,
@@ -37,7 +38,6 @@ from transferscope.report.sections import (
     plain,
     sections,
     slugs,
-    still_to_come,
     subtitle,
     tidy,
     took,
