@@ -18,9 +18,13 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     def run_study(study: Study, store_root: Path, **options: object) -> Results:
         seen.studies.append(study)
         seen.options.append({"store": store_root, **options})
+        on_results = options.get("on_results")
+        if callable(on_results) and study.name == "told":
+            on_results(results_of(study))
+            on_results(results_of(study))
         return results_of(study)
 
-    def written_report(results: Results, folder: Path) -> tuple[Path, Results]:
+    def written_report(results: Results, folder: Path, drawn_before: object = None) -> tuple[Path, Results]:
         folder.mkdir(parents=True, exist_ok=True)
         seen.folders.append(folder)
         seen.written.append(results)

@@ -20,6 +20,8 @@ from transferscope.study.file import load_study
 def test_run_prints_the_result_and_where_the_report_is(calls: Calls, here: Path) -> None:
     out, _ = call("run", "study.yaml", "--set", "seeds=[4, 5]", "--store", "s", "--quiet")
     assert calls.studies[0].seeds == (4, 5)
+    (options,) = calls.options
+    assert callable(options.pop("on_results"))
     assert calls.options == [
         {
             "store": Path("s"),
@@ -84,6 +86,17 @@ def test_the_demo_begins_with_a_look_where_there_is_no_report_yet(
     assert looked == ["demo transferscope-runs"]
     call("demo")
     assert len(looked) == 1
+
+
+def test_where_the_page_of_a_running_study_is_is_said_once(calls: Calls, here: Path) -> None:
+    out, _ = call("run", "study.yaml", "--set", "name=told")
+    page = here / "transferscope-runs" / "reports" / "told" / "report.html"
+    assert out.count(f"report, written anew as the run goes on: {page}") == 1
+    assert out.count(f"report: {page}") == 1
+    assert len(calls.written) == 3
+    assert calls.written[0].manifest["run"] == "transferscope run study.yaml --set name=told"
+    out, _ = call("run", "study.yaml", "--set", "name=told", "--quiet")
+    assert "goes on" not in out
 
 
 def test_report_of_a_finished_study(calls: Calls, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

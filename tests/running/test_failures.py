@@ -18,8 +18,8 @@ from transferscope.report.render import written_report
 from transferscope.running.failures import ESSENTIAL
 from transferscope.running.plan import plan_study, study_status
 from transferscope.running.results import AnalysisResult, Results
-from transferscope.running.rounds import with_needs
-from transferscope.running.run import asked_of, run_study
+from transferscope.running.rounds import asked_of, with_needs
+from transferscope.running.run import run_study
 from transferscope.store import Store
 from transferscope.study.settings import Study
 

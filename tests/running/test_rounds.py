@@ -19,8 +19,8 @@ from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.context.study_network import StudyNetwork
 from transferscope.errors import AnalysisError
 from transferscope.running.finished import Finished
-from transferscope.running.rounds import expand, label_of, with_needs
-from transferscope.running.run import asked_of, run_study
+from transferscope.running.rounds import asked_of, expand, label_of, with_needs
+from transferscope.running.run import run_study
 from transferscope.specs.network import Checkpoint, NetworkSpec
 from transferscope.store import Store
 from transferscope.study.columns import Column, schema

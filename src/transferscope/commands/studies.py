@@ -21,6 +21,7 @@ from transferscope.commands.printing import (
 from transferscope.errors import AnalysisError, StudyError, TransferscopeError
 
 if TYPE_CHECKING:
+    from transferscope.report.sections import Drawn
     from transferscope.running.plan import StepTime
     from transferscope.running.results import Results
     from transferscope.study.settings import Study
@@ -220,8 +221,17 @@ def _run(study: "Study", store: Path, *, quiet: bool, command: str, again: str) 
         say(f"and the report of this one goes to {folder}")
     replace_file(folder / "study.yaml", dump_study(study).encode())
     handed = _export_command(study, folder / "study.yaml", (), store)
+    drawn: Drawn = {}
+    pages: set[Path] = set()
+
+    def on_results(so_far: "Results") -> None:
+        written, _ = _write_report(_with_commands(so_far, again, handed), folder, drawn)
+        if not pages and not quiet:
+            say(f"report, written anew as the run goes on: {written}")
+        pages.add(written)
+
     with tracking:
-        results = run_study(study, store, quiet=quiet, command=command, tracking=tracking)
+        results = run_study(study, store, quiet=quiet, command=command, tracking=tracking, on_results=on_results)
         # Written first: whoever reads what is printed may go away.
         written, results = _write_report(_with_commands(results, again, handed), folder)
         unsent = tracking.report(written.with_name(name) for name in ("report.html", "results.json"))
@@ -275,10 +285,10 @@ def export(
     say(exported.snippet.rstrip())
 
 
-def _write_report(results: "Results", folder: Path) -> tuple[Path, "Results"]:
+def _write_report(results: "Results", folder: Path, drawn_before: "Drawn | None" = None) -> tuple[Path, "Results"]:
     from transferscope.report.render import written_report
 
-    written, results = written_report(results, folder)
+    written, results = written_report(results, folder, drawn_before)
     return written.resolve(), results
 
 

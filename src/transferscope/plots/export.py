@@ -17,7 +17,16 @@ def svg(chart: Any) -> str:
     # A control character in a text would abort the process there, not raise.
     text: str = vl_convert.vegalite_to_svg(_printable(chart.to_dict(validate=False)))
     # Vega reads some texts (the titles it tells screen readers) as expressions, in which an escape is a character.
-    return printable(text, keep="\n\t")
+    return _numbered(printable(text, keep="\n\t"))
+
+
+_ID = re.compile(r'(?<=id=")[a-z_]+\d+(?=")|(?<=url\(#)[a-z_]+\d+(?=\))')
+
+
+def _numbered(text: str) -> str:
+    """Number ids as they come: Vega goes on counting from chart to chart, and no picture may depend on those before."""
+    numbers: dict[str, int] = {}
+    return _ID.sub(lambda found: f"id{numbers.setdefault(found[0], len(numbers) + 1)}", text)
 
 
 def _printable(value: Any) -> Any:

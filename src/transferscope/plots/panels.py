@@ -307,7 +307,7 @@ def kept_names(
         most: that are drawn, evenly spread.
         what: they are called.
     """
-    first = rows.group_by(column).agg(pl.col("position").min()).sort("position", column)
+    first = rows.group_by(column, maintain_order=True).agg(pl.col("position").min()).sort("position", column)
     names = first[column].to_list()
     kept = thinned(names, most)
     return kept, f" {len(kept)} of {len(names)} {what} are drawn; the table holds all." if kept != names else ""

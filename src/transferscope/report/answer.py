@@ -45,6 +45,10 @@ def answer(results: Results) -> Answer:
     """The answer of a finished study: words rendered from the facts of ``outcome``, never from its sentences."""
     facts = _facts(results)
     rows = {row["variant"]: row for row in results.headline.to_dicts() if row["split"] == "test"}
+    if not rows and results.remaining is not None:
+        return Answer(
+            "No answer yet: the four networks are still being trained and measured.", "", (), _data_notes(results)
+        )
     if facts["rival"] not in rows or "P_T" not in rows:
         return Answer(
             "No answer yet: no fine-tuned network and no network trained from scratch have finished as a pair.",

@@ -31,9 +31,11 @@ class Choice:
 
 def choices(results: Results) -> list[Choice]:
     """What the study says on each thing to decide, in a fixed order; nothing is left out."""
-    return [
-        _rate(results), _freeze(results), _average(results), _classes(results), _labels(results), _file(results)
-    ]  # fmt: skip
+    if any(item.waiting for item in results.analyses if item.analysis.name == "outcome"):
+        rate, classes, file = (_unmeasured(results, topic, "outcome") for topic in ("rate", "classes", "file"))
+    else:
+        rate, classes, file = _rate(results), _classes(results), _file(results)
+    return [rate, _freeze(results), _average(results), classes, _labels(results), file]
 
 
 def next_steps(results: Results) -> list[str]:
@@ -74,6 +76,8 @@ def _more_seeds(results: Results, count: int) -> str:
 
 def _unmeasured(results: Results, topic: str, analysis: str) -> Choice:
     item = next((item for item in results.analyses if item.analysis.name == analysis), None)
+    if item is not None and item.waiting:
+        return Choice(topic, f"still to come, with “{item.analysis.title}”", measured=False)
     if item is not None and (item.skip_reason or item.failed):
         return Choice(topic, f"not measured: {item.skip_reason or 'it failed'}", measured=False)
     if item is not None:

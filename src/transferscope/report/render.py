@@ -21,12 +21,14 @@ from transferscope.report.glossary import linked, terms
 from transferscope.report.latex import latex
 from transferscope.report.modules_strip import STATES, modules_strip
 from transferscope.report.next_steps import choices, next_steps
+from transferscope.report.remaining import still_to_come
 from transferscope.report.results_file import estimates_table, results_as_json
 from transferscope.report.sections import (
     NAMES,
     OPEN_NOTES,
     OPEN_NUMBERS,
     ROWS,
+    Drawn,
     Section,
     clauses,
     gap_rows,
@@ -94,6 +96,7 @@ def _page(results: Results, shown: Sequence[Section]) -> str:
         states=list(STATES.items()),
         steps=next_steps(results),
         sections=shown,
+        to_come=still_to_come(results),
         failed=[section for section in shown if section.failed],
         glossary=terms(),
         settings=plain(results.study.model_dump(mode="json")),
@@ -122,11 +125,12 @@ def environment() -> jinja2.Environment:
 def write_report(results: Results, folder: Path) -> Path:
     """Write ``report.html``, ``results.json``, ``figures/*.svg|png`` and ``tables/*.csv|tex|parquet`` into ``folder``.
 
+    Of a study that is being run (see ``on_results`` of :func:`run_study`) ``report.html`` alone, with what is to come.
     Every file is written beside its place and moved there, so that a reader never meets half a file; the report itself
     comes last.
 
     Args:
-        results: of a finished study.
+        results: of a study.
         folder: made if it is not there; files of other names are left alone.
 
     Returns:
@@ -138,8 +142,12 @@ def write_report(results: Results, folder: Path) -> Path:
     return written_report(results, folder)[0]
 
 
-def written_report(results: Results, folder: Path) -> tuple[Path, Results]:
-    """Write the report as :func:`write_report` does, and return the results with failed figures and cards noted."""
+def written_report(results: Results, folder: Path, drawn_before: Drawn | None = None) -> tuple[Path, Results]:
+    """Write the report as :func:`write_report` does, and return the results with failed figures and cards noted.
+
+    Args:
+        drawn_before: what was drawn for the page of the same run; see :func:`sections`.
+    """
     if not isinstance(results, Results):
         raise AnalysisError(
             "these are no results of a study",
@@ -150,12 +158,16 @@ def written_report(results: Results, folder: Path) -> tuple[Path, Results]:
     if not isinstance(folder, (str, os.PathLike)):
         raise AnalysisError("a report is written into a folder", expected="a path", got=type(folder).__name__)
     with translated(None, "use"):
-        return _written(results, Path(folder))
+        return _written(results, Path(folder), drawn_before)
 
 
-def _written(results: Results, folder: Path) -> tuple[Path, Results]:
-    metric, shown = metric_of(results), sections(results)
+def _written(results: Results, folder: Path, drawn_before: Drawn | None) -> tuple[Path, Results]:
+    metric, shown = metric_of(results), sections(results, drawn_before)
     results = _shown(results, shown)
+    page = folder / "report.html"
+    if results.remaining is not None:
+        replace_file(page, _page(results, [section for _, section, _ in shown]).encode())
+        return page, results
     write_table(folder / "tables" / "headline", results.headline, f"{metric_name(metric)} of the variants")
     names = slugs(results)
     write_table(
@@ -175,9 +187,8 @@ def _written(results: Results, folder: Path) -> tuple[Path, Results]:
             replace_file(folder / "figures" / f"{slug}-{figure.name}.svg", picture.encode())
             replace_file(folder / "figures" / f"{slug}-{figure.name}.png", png(picture))
     replace_file(folder / "results.json", results_as_json(results, names).encode())
-    place = folder / "report.html"
-    replace_file(place, _page(results, [section for _, section, _ in shown]).encode())
-    return place, results
+    replace_file(page, _page(results, [section for _, section, _ in shown]).encode())
+    return page, results
 
 
 def write_table(stem: Path, table: pl.DataFrame, caption: str) -> None:

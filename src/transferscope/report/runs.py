@@ -173,6 +173,7 @@ def _part(
         reference="",
         verdict="",
         skip_reason=absent if table.is_empty() else None,
+        waiting=False,
         failed=None,
         notes=notes,
         numbers=[number_row(item) for item in estimates],

@@ -81,6 +81,7 @@ class Section:
     verdict: str
     skip_reason: str | None
     failed: str | None
+    waiting: bool
     notes: tuple[str, ...]
     numbers: list[dict[str, Any]]
     pictures: tuple[Picture, ...]
@@ -102,7 +103,7 @@ class Section:
 def metric_of(results: Results) -> str:
     """The study's metric, as the headline names it."""
     found = results.headline["metric"].drop_nulls().to_list()
-    return str(found[0]) if found else "top1"
+    return str(found[0]) if found else results.remaining.metric if results.remaining else "top1"
 
 
 def slugs(results: Results) -> list[str]:
@@ -243,15 +244,27 @@ _SHORTEST = 0.05
 """Seconds; what took less is not listed."""
 
 
-def sections(results: Results) -> list[tuple[AnalysisResult, Section, tuple[Figure, ...]]]:
+ShownResult = tuple[AnalysisResult, Section, tuple[Figure, ...]]
+"""A result with what went wrong while it was drawn, its section, and its figures."""
+
+Drawn = dict[str, tuple[AnalysisResult, ShownResult]]
+"""By slug what was drawn before, and of what."""
+
+
+def sections(results: Results, drawn_before: Drawn | None = None) -> list[ShownResult]:
     """Every analysis of the study in its order, as it is shown; one whose figures or card fail is shown without them.
 
-    Returns:
-        Of each its result, with what went wrong; its section; and its figures.
+    Args:
+        drawn_before: of a run that goes on: the same object is not drawn again; what is drawn is added.
     """
     metric = metric_of(results)
+    known = {} if drawn_before is None else drawn_before
     shown_items = []
     for slug, item in zip(slugs(results), results.analyses, strict=True):
+        asked = item
+        if slug in known and known[slug][0] is item:
+            shown_items.append(known[slug][1])
+            continue
         failed: dict[str, Failure] = {}
         drawn: tuple[Figure, ...] = ()
         section = None
@@ -261,7 +274,8 @@ def sections(results: Results) -> list[tuple[AnalysisResult, Section, tuple[Figu
         if section is None:
             item = replace(item, files={}, failed=item.failed or failed[item.analysis.key])
             section, drawn = _section(slug, item, (), bare=True), ()
-        shown_items.append((item, section, drawn))
+        known[slug] = (asked, (item, section, drawn))
+        shown_items.append(known[slug][1])
     return shown_items
 
 
@@ -288,6 +302,7 @@ def _section(slug: str, item: AnalysisResult, drawn: tuple[Figure, ...], *, bare
         verdict=item.summary.verdict if item.summary else "",
         skip_reason=item.skip_reason,
         failed=item.failed.what if item.failed else None,
+        waiting=item.waiting,
         notes=item.summary.notes if item.summary else (),
         numbers=[number_row(number) for number in item.summary.estimates] if item.summary else [],
         pictures=tuple(picture_of(figure, slug) for figure in drawn),

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import platform
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -17,40 +17,64 @@ from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.errors import AnalysisError
 from transferscope.running.failures import isolated
 from transferscope.running.finished import Finished
-from transferscope.running.results import AnalysisResult, Results
+from transferscope.running.results import AnalysisResult, Remaining, Results
 from transferscope.store import Store
 
 _PACKAGES = ("transferscope", "torch", "torchvision", "timm", "numpy", "scipy", "polars", "pydantic")
 
 
-def results_of(study: ResolvedStudy, store: Store, finished: Finished, command: str) -> Results:
-    """Everything a report needs, from a finished run."""
+def results_of(
+    study: ResolvedStudy,
+    store: Store,
+    finished: Finished,
+    command: str,
+    remaining: Remaining | None = None,
+    made: MutableMapping[str, AnalysisResult] | None = None,
+) -> Results:
+    """Everything a report needs, from a run that is finished, or from what it has so far.
+
+    Args:
+        remaining: what is still to come.
+        made: results of analyses that were finished before, by key; those finished since are added.
+    """
     results = []
+    made = {} if made is None else made
+    done = finished.done | finished.failed.keys()
     for analysis in _in_order(study, finished):
-        found = None
-        if analysis.key not in finished.failed:
-            with isolated(analysis, "summarising", finished.failed):
-                reason = analysis.skip_reason(study)
-                found = (
-                    _result(analysis, store, finished)
-                    if reason is None
-                    else AnalysisResult(analysis, None, {}, None, reason)
-                )
-        if found is None:
-            table = finished.tables.get(analysis.key)
-            found = AnalysisResult(analysis, table, {}, None, None, finished.failed[analysis.key])
-        results.append(found)
+        if remaining is not None and analysis in finished.analyses and analysis.key not in done:
+            results.append(AnalysisResult(analysis, None, {}, None, None, waiting=True))
+            continue
+        if analysis.key not in made:
+            made[analysis.key] = _isolated_result(analysis, study, store, finished)
+        results.append(made[analysis.key])
     outcome = next(result for result in results if isinstance(result.analysis, Outcome))
-    assert outcome.table is not None
-    assert outcome.summary is not None
+    assert outcome.waiting or (outcome.table is not None and outcome.summary is not None)
     return Results(
         study=study.settings,
-        headline=_headline(outcome.table, study, finished),
-        gap=tuple(item for item in outcome.summary.estimates if item.quantity == "gap"),
-        verdict=outcome.summary.verdict,
+        headline=_headline(
+            outcome.analysis.measured().table if outcome.table is None else outcome.table, study, finished
+        ),
+        gap=tuple(item for item in outcome.summary.estimates if item.quantity == "gap") if outcome.summary else (),
+        verdict=outcome.summary.verdict if outcome.summary else "",
         analyses=tuple(results),
         manifest=_manifest(study, store, finished, command),
+        remaining=remaining,
     )
+
+
+def _isolated_result(
+    analysis: AbstractAnalysis, study: ResolvedStudy, store: Store, finished: Finished
+) -> AnalysisResult:
+    if analysis.key not in finished.failed:
+        with isolated(analysis, "summarising", finished.failed):
+            reason = analysis.skip_reason(study)
+            return (
+                _result(analysis, store, finished)
+                if reason is None
+                else AnalysisResult(analysis, None, {}, None, reason)
+            )
+    table = finished.tables.get(analysis.key)
+    return AnalysisResult(analysis, table, {}, None, None, finished.failed[analysis.key])
 
 
 def _in_order(study: ResolvedStudy, finished: Finished) -> list[AbstractAnalysis]:

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -22,8 +22,8 @@ from transferscope.networks.architectures import build
 from transferscope.networks.evaluate import resolve_device
 from transferscope.networks.probe_speed import step_seconds
 from transferscope.running.failures import isolated
-from transferscope.running.rounds import PlannedTask, Round, expand, with_needs
-from transferscope.running.run import asked_of
+from transferscope.running.results import Remaining
+from transferscope.running.rounds import PlannedTask, Round, asked_of, expand, with_needs
 from transferscope.specs.network import NetworkSpec
 from transferscope.store import Entry, Store
 from transferscope.study.settings import Study
@@ -107,61 +107,96 @@ def plan_study(study: Study, store_root: Path) -> Plan:
     store = Store(Path(store_root))
     bound = resolve(study, store)
     context = Context(store, bound)
-    workers = study.compute.workers if study.compute.executor == "processes" else 1
     size = sum(tensor.numel() * tensor.element_size() for tensor in context.start(_any(bound)).state_dict().values())
     report = context.loaded(bound.untrained("P", bound.seeds[0]))
     rounds: list[PlanRound] = []
     names: list[str] = []
     seen: set[str] = set()
-    trained = forward = disk = 0.0
+    disk = 0.0
     steps = _steps(bound, store)
-    for step in steps:
-        stored, measured = _stored(step, store)
-        missing = [spec for key, spec in step.round.networks.items() if key not in stored]
-        pieces = [piece for piece in step.round.pieces if piece.key not in measured]
-        passes = [_images(spec, context) for spec in missing]
-        training, looking = (sum(each) for each in zip((0, 0), *passes, strict=True))
-        measuring = sum(piece.images for piece in pieces)
-        names += [step.round.labels[spec.key] for spec in missing]
+    work = [_work(step, store, context) for step in steps]
+    for step, part in zip(steps, work, strict=True):
+        names += [step.round.labels[spec.key] for spec in part.missing]
         # Logits are stored once for each network and split, which units share: two entries of a network are allowed.
-        members = {member.spec.key for piece in pieces for member in piece.task.members} - seen
+        members = {member.spec.key for piece in part.pieces for member in piece.task.members} - seen
         seen |= members
-        disk += sum(size * (1 + _kept(spec)) for spec in missing)
-        disk += _ENTRY_BYTES * (len(missing) + len(pieces) + step.units + 2 * len(members))
-        side_by_side = _side_by_side(len(missing), workers)
-        trained += training * side_by_side
-        forward += looking * side_by_side + measuring * _side_by_side(len(pieces), workers)
+        disk += sum(size * (1 + _kept(spec)) for spec in part.missing)
+        disk += _ENTRY_BYTES * (len(part.missing) + len(part.pieces) + step.units + 2 * len(members))
         rounds.append(
             PlanRound(
                 analyses=tuple(dict.fromkeys(piece.analysis.name for piece in step.round.pieces)),
                 trainings=len(step.round.networks),
-                trainings_stored=len(stored),
+                trainings_stored=len(step.round.networks) - len(part.missing),
                 units=len(step.round.pieces) + step.units,
-                units_stored=len(measured),
-                images=training + looking + measuring,
+                units_stored=len(step.round.pieces) - len(part.pieces),
+                images=part.training + part.looking + part.measuring,
                 exact=step.exact,
             )
         )
         if further := sum(step.further.values()):
-            # Further trainings are like the longest ones of this round.
-            training, looking = max((_images(spec, context) for spec in step.round.networks.values()), default=(0, 0))
             names.append(f"up to {further} more: rates beyond the edge of a grid, runs at a rate still to be chosen")
             disk += further * (2 * size + 2 * _ENTRY_BYTES)
-            at_once = further * _side_by_side(further, workers)
-            trained, forward = trained + at_once * training, forward + at_once * looking
-            images = further * (training + looking)
+            images = further * sum(part.longest)
             rounds.append(PlanRound(tuple(step.further), further, 0, further, 0, images, exact=False))
-    cost = trained + _FORWARD_SHARE * forward
-    pace = _step_time(bound, store, steps) if cost else None
-    batches = cost / study.training.recipe.batch_size
+    cost = _cost(bound, work)
+    pace = (_trained_pace(bound, store, steps) or _pace_now(bound)) if cost else None
     return Plan(
         rounds=tuple(rounds),
         networks=tuple(names),
-        seconds=(0.0, 0.0) if pace is None else (batches * pace.low, batches * pace.high),
+        seconds=_seconds(bound, cost, pace),
         step=pace,
         disk_bytes=int(disk),
         notes=(*context.images().notes, *(() if report is None else (f"pre-trained weights: {report}",))),
     )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What the store lacks of a round: networks, units, and images to train on, to evaluate after epochs, to measure.
+
+    Attributes:
+        further: trainings that may come on top, each at most as long as ``longest``: images trained on and evaluated.
+    """
+
+    missing: Sequence[NetworkSpec]
+    pieces: Sequence[PlannedTask]
+    training: int
+    looking: int
+    measuring: int
+    further: int
+    longest: tuple[int, int]
+
+
+def _work(step: _Step, store: Store, context: Context) -> _Work:
+    stored, measured = _stored(step, store)
+    missing = [spec for key, spec in step.round.networks.items() if key not in stored]
+    pieces = [piece for piece in step.round.pieces if piece.key not in measured]
+    training, looking = (sum(each) for each in zip((0, 0), *(_images(spec, context) for spec in missing), strict=True))
+    longest = max((_images(spec, context) for spec in step.round.networks.values()), default=(0, 0))
+    measuring = sum(piece.images for piece in pieces)
+    return _Work(missing, pieces, training, looking, measuring, sum(step.further.values()), longest)
+
+
+def _cost(study: ResolvedStudy, work: Iterable[_Work]) -> float:
+    """Images to train on, those of forward passes by their share, as long as workers do them side by side."""
+    compute = study.settings.compute
+    workers = compute.workers if compute.executor == "processes" else 1
+    trained = forward = 0.0
+    for part in work:
+        side_by_side = _side_by_side(len(part.missing), workers)
+        trained += part.training * side_by_side
+        forward += part.looking * side_by_side + part.measuring * _side_by_side(len(part.pieces), workers)
+        training, looking = part.longest
+        at_once = part.further * _side_by_side(part.further, workers)
+        trained, forward = trained + at_once * training, forward + at_once * looking
+    return trained + _FORWARD_SHARE * forward
+
+
+def _seconds(study: ResolvedStudy, cost: float, pace: StepTime | None) -> tuple[float, float] | None:
+    if not cost:
+        return 0.0, 0.0
+    batches = cost / study.settings.training.recipe.batch_size
+    return None if pace is None else (batches * pace.low, batches * pace.high)
 
 
 def _side_by_side(count: int, workers: int) -> float:
@@ -169,48 +204,71 @@ def _side_by_side(count: int, workers: int) -> float:
     return math.ceil(count / workers) / count if count else 0.0
 
 
-def _step_time(study: ResolvedStudy, store: Store, steps: Sequence[_Step]) -> StepTime:
-    settings = study.settings
-    batch = settings.training.recipe.batch_size
-    source: Literal["now", "trainings"] = "trainings"
-    seconds = sorted(
+def _trained_pace(study: ResolvedStudy, store: Store, steps: Sequence[_Step]) -> StepTime | None:
+    """What a step took in finished trainings of this study; None where there are none."""
+    batch = study.settings.training.recipe.batch_size
+    seconds = [
         batch * sum(epoch["training_seconds"] for epoch in timings) / images
         for step in steps
         for key in _stored(step, store)[0]
         if (timings := store.entry("networks", key).provenance().get("timings"))
         and (images := sum(epoch["images"] for epoch in timings))
-    )
-    if not seconds:
-        source = "now"
-        with limited(settings.compute.threads):
-            seconds = list(
-                step_seconds(
-                    lambda: build(settings.source.architecture, 2, 0),
-                    settings.target.image_size,
-                    batch,
-                    resolve_device(settings.compute.device),
-                    study.memory_format,
-                )
-            )
-    return StepTime(seconds[0], statistics.median(seconds), seconds[-1], len(seconds), source)
+    ]
+    return _pace(seconds, "trainings") if seconds else None
+
+
+def _pace_now(study: ResolvedStudy) -> StepTime:
+    settings = study.settings
+    with limited(settings.compute.threads):
+        seconds = step_seconds(
+            lambda: build(settings.source.architecture, 2, 0),
+            settings.target.image_size,
+            settings.training.recipe.batch_size,
+            resolve_device(settings.compute.device),
+            study.memory_format,
+        )
+    return _pace(seconds, "now")
+
+
+def _pace(seconds: Iterable[float], source: Literal["now", "trainings"]) -> StepTime:
+    ordered = sorted(seconds)
+    return StepTime(ordered[0], statistics.median(ordered), ordered[-1], len(ordered), source)
 
 
 def study_status(study: Study, store_root: Path) -> Status:
     """Count what the store has of a study."""
     store = Store(Path(store_root))
-    steps = _steps(resolve(study, store), store)
+    return Status(*_counts(_steps(resolve(study, store), store), store), store.size())
+
+
+def _counts(steps: Sequence[_Step], store: Store) -> tuple[int, int, int, int]:
+    """Trainings finished and pending, units finished and pending."""
     networks = {key for step in steps for key in step.round.networks}
     units = {piece.key for step in steps for piece in step.round.pieces}
     stored = [_stored(step, store) for step in steps]
     trained = len({key for trainings, _ in stored for key in trainings})
     measured = len({key for _, pieces in stored for key in pieces})
     further = sum(sum(step.further.values()) for step in steps)
-    return Status(
-        trainings_finished=trained,
-        trainings_pending=len(networks) - trained + further,
-        units_finished=measured,
-        units_pending=len(units) - measured + further + sum(step.units for step in steps),
-        disk_bytes=store.size(),
+    unmeasured = len(units) - measured + further + sum(step.units for step in steps)
+    return trained, len(networks) - trained + further, measured, unmeasured
+
+
+def remaining_of(context: Context, failed: Collection[str]) -> Remaining:
+    """What the store lacks of a study that is being run, without the analyses that failed."""
+    study, store = context.study, context.store
+    try:
+        steps = _steps(study, store, failed)
+    except AnalysisError as error:
+        # Of one analysis alone, which the run will meet itself.
+        return Remaining((0, 0), (0, 0), None, str(error), study.metric)
+    trained, untrained, measured, unmeasured = _counts(steps, store)
+    cost = _cost(study, [_work(step, store, context) for step in steps])
+    return Remaining(
+        trainings=(trained, trained + untrained),
+        measurements=(measured, measured + unmeasured),
+        seconds=_seconds(study, cost, _trained_pace(study, store, steps)),
+        unknown="",
+        metric=study.metric,
     )
 
 
@@ -232,8 +290,8 @@ def _usable(entry: Entry, *, read: bool = True) -> bool:
         return False
 
 
-def _steps(study: ResolvedStudy, store: Store) -> list[_Step]:
-    analyses = with_needs(study, asked_of(study))
+def _steps(study: ResolvedStudy, store: Store, failed: Collection[str] = ()) -> list[_Step]:
+    analyses = with_needs(study, [analysis for analysis in asked_of(study) if analysis.key not in failed])
     done: set[str] = set()
     tables: dict[str, pl.DataFrame] = {}
     measured: dict[str, list[str]] = {}

@@ -17,7 +17,11 @@ from transferscope.study.settings import Study
 @readable
 @dataclass(frozen=True)
 class AnalysisResult:
-    """One finished analysis, or the reason why it could not be run or failed."""
+    """One finished analysis, or the reason why it could not be run or failed.
+
+    Attributes:
+        waiting: it is still to come: the study is being run.
+    """
 
     analysis: AbstractAnalysis
     table: pl.DataFrame | None
@@ -25,12 +29,33 @@ class AnalysisResult:
     summary: Summary | None
     skip_reason: str | None
     failed: Failure | None = None
+    waiting: bool = False
+
+
+@readable
+@dataclass(frozen=True)
+class Remaining:
+    """What a run has still to do; more than is known exactly is counted at its upper bound.
+
+    Attributes:
+        trainings: finished ones, and all of the study.
+        measurements: finished ones, and all of the study.
+        seconds: that are left, at least and at most; None before the first training is finished.
+        unknown: why what is left cannot be counted; empty where it can.
+        metric: of the study, before a headline names it.
+    """
+
+    trainings: tuple[int, int]
+    measurements: tuple[int, int]
+    seconds: tuple[float, float] | None
+    unknown: str
+    metric: str
 
 
 @readable
 @dataclass(frozen=True)
 class Results:
-    """A finished study.
+    """A finished study, or what is finished of one that is being run.
 
     Attributes:
         headline: one row per variant and split, with the columns ``variant, split, metric, value, low, high, basis, n,
@@ -38,6 +63,7 @@ class Results:
             ``range``.
         manifest: versions, device, precision, threads, seeds, hashes, data notes, networks; ``mixed`` lists what the
             parts of the study do not have in common.
+        remaining: what is still to come; None of a finished study.
     """
 
     study: Study
@@ -46,3 +72,4 @@ class Results:
     verdict: str
     analyses: tuple[AnalysisResult, ...]
     manifest: Mapping[str, Any]
+    remaining: Remaining | None = None

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from transferscope.analyses.contract import AbstractAnalysis, Task
+from transferscope.analyses.contract import AbstractAnalysis, Task, analysis_of
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.analyses.task_keys import new_units
 from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.data.ablation_settings import words
@@ -34,6 +35,12 @@ class Round:
     finished: tuple[AbstractAnalysis, ...]
     failed: Mapping[str, Failure] = field(default_factory=dict)
     asked_by: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+def asked_of(study: ResolvedStudy) -> tuple[AbstractAnalysis, ...]:
+    """The analyses of a study; the four networks' outcome is always among them, as the headline needs it."""
+    asked = tuple(analysis_of(settings) for settings in study.settings.analyses)
+    return asked if any(isinstance(analysis, Outcome) for analysis in asked) else (Outcome(), *asked)
 
 
 def with_needs(

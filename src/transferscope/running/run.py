@@ -6,9 +6,8 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
-from transferscope.analyses.contract import AbstractAnalysis, analysis_of
+from transferscope.analyses.contract import AbstractAnalysis
 from transferscope.analyses.finished import table_of
-from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.arguments import checked
 from transferscope.context.context import Context
 from transferscope.context.resolve import resolve
@@ -20,10 +19,11 @@ from transferscope.running.collect import results_of
 from transferscope.running.executors import processes, serial
 from transferscope.running.failures import ESSENTIAL, Failure, isolated
 from transferscope.running.finished import Finished
+from transferscope.running.interim import Interim, OnResults
 from transferscope.running.notebook_progress import in_notebook, notebook_progress
 from transferscope.running.progress import progress
 from transferscope.running.results import Results
-from transferscope.running.rounds import PlannedTask, Round, expand, with_needs
+from transferscope.running.rounds import PlannedTask, Round, asked_of, expand, with_needs
 from transferscope.running.tracking import Tracking
 from transferscope.running.work import Job, MeasureJob, TrainJob, do, forget
 from transferscope.store import Store
@@ -35,7 +35,13 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 @checked
 def run_study(
-    study: Study, store_root: Path, *, quiet: bool = False, command: str = "", tracking: Tracking | None = None
+    study: Study,
+    store_root: Path,
+    *,
+    quiet: bool = False,
+    command: str = "",
+    tracking: Tracking | None = None,
+    on_results: OnResults | None = None,
 ) -> Results:
     """Train, measure and summarise everything a study asks for.
 
@@ -50,6 +56,9 @@ def run_study(
         quiet: show no progress.
         command: how to run it again, for the manifest.
         tracking: the trackers, which stay open; None opens those of the study and closes them.
+        on_results: given what is finished, with what is still to come in ``remaining``, as long as something is left to
+            do: when a round begins, when its trainings are done, and meanwhile about every half minute. What
+            :func:`write_report` makes of it is a page.
 
     Returns:
         Tables, files and summaries, as the report takes them.
@@ -65,12 +74,12 @@ def run_study(
     name = content_key(study.model_dump(mode="json", exclude={"trackers"}))
     if tracking is None:
         with Tracking(study, store_root) as opened:
-            return run_study(study, store_root, quiet=quiet, command=command, tracking=opened)
+            return run_study(study, store_root, quiet=quiet, command=command, tracking=opened, on_results=on_results)
     try:
         store = Store(Path(store_root))
         lock = store.lock(f"study-{name}", wait=0, what="this study")
         with translated(None, "use"), limited(study.compute.threads), lock:
-            return _mended(study, store, command, quiet, tracking)
+            return _mended(study, store, command, quiet, tracking, on_results)
     except KeyboardInterrupt as stop:
         raise StopRequested(
             "stopped; what was finished is kept",
@@ -78,7 +87,9 @@ def run_study(
         ) from stop
 
 
-def _mended(study: Study, store: Store, command: str, quiet: bool, tracking: Tracking) -> Results:
+def _mended(
+    study: Study, store: Store, command: str, quiet: bool, tracking: Tracking, on_results: OnResults | None
+) -> Results:
     """The results, however many damaged entries have to be set aside and made anew on the way."""
     aside: dict[tuple[str, str], str] = {}
     while True:
@@ -91,7 +102,8 @@ def _mended(study: Study, store: Store, command: str, quiet: bool, tracking: Tra
                 bound = resolve(study, store)
                 finished.notes = tuple(aside.values())
                 tracking.begin(bound, store, on_event)
-                _rounds(bound, store, finished, on_event, tracking)
+                interim = Interim(bound, store, finished, command, on_results)
+                _rounds(bound, store, finished, on_event, tracking, interim)
                 return tracking.results(results_of(bound, store, finished, command))
         except CorruptEntryError as error:
             _check_all_there(store, finished)
@@ -122,7 +134,9 @@ def _check_all_there(store: Store, finished: Finished) -> None:
         )
 
 
-def _rounds(study: ResolvedStudy, store: Store, finished: Finished, on_event: OnEvent, tracking: Tracking) -> None:
+def _rounds(
+    study: ResolvedStudy, store: Store, finished: Finished, on_event: OnEvent, tracking: Tracking, interim: Interim
+) -> None:
     analyses = finished.analyses = with_needs(study, asked_of(study), finished.failed)
     context = Context(store, study)
     images = context.images()
@@ -145,9 +159,10 @@ def _rounds(study: ResolvedStudy, store: Store, finished: Finished, on_event: On
             finished.pieces.setdefault(analysis.key, [])
         finished.labels.update(step.labels)
         tracking.expect(step, study)
-        _train(study, store, step, finished, on_event, tracking)
+        interim.step = step
+        _train(study, store, step, finished, on_event, tracking, interim)
         pieces = [piece for piece in step.pieces if piece.analysis.key not in finished.failed]
-        _measure(study, store, pieces, finished, on_event)
+        _measure(study, store, pieces, finished, on_event, interim)
         if any(failure.missing for failure in finished.failed.values()):
             _check_all_there(store, finished)
         for analysis in {piece.analysis.key: piece.analysis for piece in pieces}.values():
@@ -162,14 +177,14 @@ def _rounds(study: ResolvedStudy, store: Store, finished: Finished, on_event: On
                 on_event({"kind": "note", "text": text})
 
 
-def asked_of(study: ResolvedStudy) -> tuple[AbstractAnalysis, ...]:
-    """The analyses of a study; the four networks' outcome is always among them, as the headline needs it."""
-    asked = tuple(analysis_of(settings) for settings in study.settings.analyses)
-    return asked if any(isinstance(analysis, Outcome) for analysis in asked) else (Outcome(), *asked)
-
-
 def _train(
-    study: ResolvedStudy, store: Store, step: Round, finished: Finished, on_event: OnEvent, tracking: Tracking
+    study: ResolvedStudy,
+    store: Store,
+    step: Round,
+    finished: Finished,
+    on_event: OnEvent,
+    tracking: Tracking,
+    interim: Interim,
 ) -> None:
     missing = {key: spec for key, spec in step.networks.items() if not store.entry("networks", key).exists()}
     stored = [key for key in step.networks if key not in missing]
@@ -178,6 +193,8 @@ def _train(
     on_event({"kind": "round", "trainings": len(missing), "units": 0})
     essential = {analysis.key for analysis in finished.analyses if isinstance(analysis, ESSENTIAL)}
     lost: dict[str, Failure] = {}
+    if missing:
+        interim.tell()
     while missing:
         # A network is ready when its trained parents are in the store: generation after generation.
         ready = [spec for spec in missing.values() if all(parent.key not in missing for parent in spec.ancestors)]
@@ -185,7 +202,7 @@ def _train(
             TrainJob(store.root, study, spec, step.labels[spec.key], not essential & step.asked_by[spec.key])
             for spec in ready
         ]
-        failures = _execute(study, jobs, on_event, on_done=tracking.trained)
+        failures = _execute(study, jobs, on_event, interim=interim, on_done=tracking.trained)
         for index, spec in enumerate(ready):
             del missing[spec.key]
             if index in failures:
@@ -203,17 +220,24 @@ def _train(
 
 
 def _measure(
-    study: ResolvedStudy, store: Store, pieces: Sequence[PlannedTask], finished: Finished, on_event: OnEvent
+    study: ResolvedStudy,
+    store: Store,
+    pieces: Sequence[PlannedTask],
+    finished: Finished,
+    on_event: OnEvent,
+    interim: Interim,
 ) -> None:
     missing = [piece for piece in pieces if not store.entry("units", piece.key).exists()]
     on_event({"kind": "round", "trainings": 0, "units": len(missing)})
+    if missing:
+        interim.tell()
     # Units that run no network take less than the start of a worker: they are done here.
     light = [piece for piece in missing if not piece.images]
     heavy = [piece for piece in missing if piece.images]
     unmeasured: set[tuple[str, str]] = set()
     for some, here in ((light, True), (heavy, False)):
         jobs = [_job(study, store, piece) for piece in some]
-        for index, failure in _execute(study, jobs, on_event, here=here).items():
+        for index, failure in _execute(study, jobs, on_event, interim=interim, here=here).items():
             finished.failed.setdefault(some[index].analysis.key, failure)
             unmeasured.add((some[index].analysis.key, some[index].key))
     # Of an analysis that failed as well: what is measured stays, for the run after the fault is mended.
@@ -233,6 +257,7 @@ def _execute(
     jobs: Sequence[Job],
     on_event: OnEvent,
     *,
+    interim: Interim,
     here: bool = False,
     on_done: Callable[[str], None] | None = None,
 ) -> dict[int, Failure]:
@@ -259,6 +284,7 @@ def _execute(
                 failures[index] = result
             elif on_done is not None:
                 on_done(result)
+            interim.tell_in_time()
     return failures
 
 

@@ -48,8 +48,14 @@ def _bars(rows: pl.DataFrame, view: str) -> Figure:
     x = Names("module", "Module (from input to output)", list(names.values()), limit=0, size=11, named=named)
     frame = Frame(x, _HEIGHT, colours, aside=True, width=min(400, max(300, 26 * len(kept))), height=230)
     means = data.group_by("module", "variant", maintain_order=True).agg(pl.col("height").mean())
-    still = rows.group_by("module", "variant").agg((pl.col("mu") == 0).fill_null(value=False).all().alias("still"))
-    free = still.filter("still").join(rows.select("module", "position").unique("module"), on="module").sort("position")
+    still = rows.group_by("module", "variant", maintain_order=True).agg(
+        (pl.col("mu") == 0).fill_null(value=False).all().alias("still")
+    )
+    free = (
+        still.filter("still")
+        .join(rows.select("module", "position").unique("module"), on="module", maintain_order="left")
+        .sort("position")
+    )
     parts = {label: free.filter(pl.col("variant") == label)["module"] for label in colours.colours}
     told = "; ".join(f"{label}: {', '.join(modules) or 'none'}" for label, modules in parts.items())
     lost = [" ".join(row) for row in rows.filter(pl.col("unreachable")).select("network", "module").iter_rows()]

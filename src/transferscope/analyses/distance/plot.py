@@ -54,7 +54,11 @@ def _whole(rows: pl.DataFrame, colours: Tints) -> Figure | None:
 
 def _modules(rows: pl.DataFrame, colours: Tints) -> Figure:
     kept, less = kept_names(rows, "part")
-    means = rows.filter(pl.col("part").is_in(kept)).group_by("pair", "part").agg(pl.col(*_MEASURES).mean())
+    means = (
+        rows.filter(pl.col("part").is_in(kept))
+        .group_by("pair", "part", maintain_order=True)
+        .agg(pl.col(*_MEASURES).mean())
+    )
     names, height = Names("part", "Module (name)", kept), max(15 * len(kept), 60)
     text = pl.col("pair"), ", ", pl.col("part")
     return Figure(

@@ -61,7 +61,11 @@ def _figure(rows: pl.DataFrame, columns: dict[str, str], name: str, title: str, 
 
 def _modules(rows: pl.DataFrame) -> Figure:
     kept, less = kept_names(rows, "part", _MOST_MODULES)
-    means = rows.group_by("pair", "epoch", "part").agg(pl.col("relative").mean()).filter(pl.col("part").is_in(kept))
+    means = (
+        rows.group_by("pair", "epoch", "part", maintain_order=True)
+        .agg(pl.col("relative").mean())
+        .filter(pl.col("part").is_in(kept))
+    )
     text = values_text(pl.col("part"), ", epoch ", pl.col("epoch"), value="relative", digits=3)
     top = max([1e-12, *means["relative"]])
     ramp = Ramp("relative", "ratio", 0, top)

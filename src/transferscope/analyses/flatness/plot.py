@@ -70,7 +70,11 @@ def _panel(rows: pl.DataFrame, normalisation: str, measure: str, colours: Tints)
               pl.col(measure).round_sig_figs(3)),
         low=pl.col(measure) - spread, high=pl.col(measure) + spread,
     ).sort("network", "share")  # fmt: skip
-    means = data.group_by("variant", "share").agg(pl.col({place, measure} - {"share"}).mean()).sort("variant", "share")
+    means = (
+        data.group_by("variant", "share", maintain_order=True)
+        .agg(pl.col({place, measure} - {"share"}).mean())
+        .sort("variant", "share")
+    )
     if measure == "loss_rise":
         # Rises span decades, and are 0 at the network itself.
         y = Axis(measure, words, "~g", kind="symlog", constant=0.01, ticks=(0, 0.01, 0.1, 1, 10, 100))

@@ -39,7 +39,7 @@ def speeds(table: pl.DataFrame) -> pl.DataFrame:
     rows = _chosen(table).filter((pl.col("epoch") > 0) & ~pl.col("diverged").any().over(_RUN))
     rows = rows.filter(pl.col("train_metric").is_not_null())
     common = pl.col("epoch").max().over(_RUN).min()
-    runs = rows.filter(pl.col("epoch") <= common).group_by(_RUN)
+    runs = rows.filter(pl.col("epoch") <= common).group_by(_RUN, maintain_order=True)
     return runs.agg(speed=pl.col("train_metric").mean(), epochs=pl.len().cast(pl.Int64)).sort(_RUN)
 
 
@@ -100,7 +100,7 @@ def _panel(rows: pl.DataFrame, y: Axis, colours: Tints) -> Panel:
     ends = runs.filter(last).join(rows.filter("diverged"), on=_RUN, how="semi")
     runs = runs.filter((pl.col("epoch") % every == 0) | last)
     # A mean over the seeds that are left would jump where one ends: it is drawn while all are there.
-    mean = runs.group_by("variant", "epoch").agg(pl.col(y.column).mean(), runs=pl.len())
+    mean = runs.group_by("variant", "epoch", maintain_order=True).agg(pl.col(y.column).mean(), runs=pl.len())
     mean = mean.filter(pl.col("runs") == pl.col("runs").max().over("variant")).sort("variant", "epoch")
     words = hover(pl.col("variant"), ", epoch ", pl.col("epoch"), ": mean of ", pl.col("runs"), " seeds ",
                   pl.col(y.column).round(4))  # fmt: skip
@@ -121,7 +121,7 @@ def _speed(speed: pl.DataFrame, metric: str, colours: Tints) -> Figure | None:
     order = among(colours.colours, speed["variant"])
     x = Axis("speed", f"{title} over epochs 1 to {epochs}", number, domain=padded(speed["speed"], low=0.0, high=1.0))
     frame = Frame(x, Names("variant", "Variant (name)", order), colours, height=34 * len(order) + 10)
-    mean = speed.group_by("variant").agg(pl.col("speed").mean(), runs=pl.len()).with_columns(
+    mean = speed.group_by("variant", maintain_order=True).agg(pl.col("speed").mean(), runs=pl.len()).with_columns(
         hover(pl.col("variant"), ": mean of ", pl.col("runs"), " seeds ", pl.col("speed").round(4))
     )  # fmt: skip
     text = hover(pl.col("variant"), "[", pl.col("seed"), "]: optimisation speed ", pl.col("speed").round(4))

@@ -33,10 +33,10 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     colours = tints("variant", among(VARIANTS, rows["variant"]))
     frame = Frame(x, Axis("validation_metric", title, number, domain=domain), colours, width=370, height=220)
 
-    mean = rows.group_by("variant", "learning_rate").agg(pl.col("validation_metric").mean())
+    mean = rows.group_by("variant", "learning_rate", maintain_order=True).agg(pl.col("validation_metric").mean())
     rates = pl.DataFrame({"variant": (names := sorted(set(finite["variant"]))),
                           "learning_rate": [choose(rows, name) for name in names]})  # fmt: skip
-    best = rates.join(mean, on=["variant", "learning_rate"])
+    best = rates.join(mean, on=["variant", "learning_rate"], maintain_order="left")
     ring = hover(pl.col("variant"), ": chosen rate ", pl.col("learning_rate"))
     run = pl.col("variant"), "[", pl.col("seed"), "] at rate ", pl.col("learning_rate"), ": "
     failed = rows.filter("diverged").with_columns(hover(*run, "diverged"), validation_metric=pl.lit(domain[0]))

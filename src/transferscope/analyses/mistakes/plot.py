@@ -48,7 +48,8 @@ def _overlap(rows: pl.DataFrame) -> Figure | None:
     else:
         # The interval of a mean over networks is not the mean of the intervals: it is left out.
         missing = pl.lit(None, pl.Float64)
-        rows = rows.group_by("pair").agg(pl.col(*_PARTS, "kappa", "kappa_max").mean()).with_columns(
+        means = rows.group_by("pair", maintain_order=True).agg(pl.col(*_PARTS, "kappa", "kappa_max").mean())
+        rows = means.with_columns(
             label=shown_column("pair"), low=missing, high=missing
         )  # fmt: skip
     ranks = {pair: pair_rank(pair)[0] for pair in rows["pair"]}
@@ -105,7 +106,8 @@ def _strata(rows: pl.DataFrame) -> Figure:
         frame = Frame(x, names, colours, aside=True, width=260, height=4 * (14 * len(colours.colours) + 12))
         text = hover(pl.col("a"), " · ", pl.col("b"), ", ", pl.col("item"), ": κ ", pl.col("kappa").round(3), " on ",
                      pl.col("examples"), " judgements")  # fmt: skip
-        mean = part.group_by("item", "pair").agg(pl.col("kappa").mean(), pairs=pl.len()).with_columns(
+        every = part.group_by("item", "pair", maintain_order=True)
+        mean = every.agg(pl.col("kappa").mean(), pairs=pl.len()).with_columns(
             hover(pl.col("pair"), ", ", pl.col("item"), ": mean κ ", pl.col("kappa").round(3), " over ",
                   pl.col("pairs"), " pairs"))  # fmt: skip
         dots = frame.dots(part.with_columns(text), size=40, opacity=0.6)

@@ -83,4 +83,6 @@ def _own_end(rows: pl.DataFrame) -> Figure | None:
 
 
 def _means(rows: pl.DataFrame, by: str, *columns: str) -> pl.DataFrame:
-    return rows.group_by(by, "epoch").agg(pl.col(*columns).mean(), count=pl.len()).sort(by, "epoch")
+    return (
+        rows.group_by(by, "epoch", maintain_order=True).agg(pl.col(*columns).mean(), count=pl.len()).sort(by, "epoch")
+    )

@@ -79,7 +79,9 @@ def _modules(barriers: pl.DataFrame, kept: list[str], pairs: list[str], less: st
 def _along(points: pl.DataFrame, kept: list[str], pairs: list[str], less: str) -> Figure | None:
     if points.is_empty():
         return None
-    means = points.group_by("pair", "module", "alpha").agg(pl.col("error_change").mean(), pl.col("position").first())
+    means = points.group_by("pair", "module", "alpha", maintain_order=True).agg(
+        pl.col("error_change").mean(), pl.col("position").first()
+    )
     # (all) and (trunk) may rise far above single modules: they take the last colour.
     top = max([0.01, *means.filter(pl.col("position") >= 0)["error_change"]])
     data = means.sort("position", "alpha").with_columns(

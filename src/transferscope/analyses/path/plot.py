@@ -58,7 +58,7 @@ def _barriers(rows: pl.DataFrame, colours: Tints, policy: str) -> Figure:
     """Every pair's barrier against the length of its line."""
     pairs = list(dict.fromkeys(rows["pair"]))
     errors = rows.filter(pl.col("quantity") == "error")
-    tops = dict(errors.group_by("pair").agg(pl.col("barrier").max()).iter_rows())
+    tops = dict(errors.group_by("pair", maintain_order=True).agg(pl.col("barrier").max()).iter_rows())
     told = (f"{pair}: error " + (f"{tops[pair]:.3g} at most" if pair in tops else "not defined") for pair in pairs)
     return Figure(
         name="barriers",

@@ -33,7 +33,7 @@ def _barriers(rows: pl.DataFrame) -> Figure:
     told = []
     errors = rows.filter((pl.col("quantity") == "error") & (pl.col("baseline") == "mean"))
     for (line, variant), part in errors.group_by(["line", "variant"], maintain_order=True):
-        means = part.group_by("epoch").agg(pl.col("barrier").mean()).sort("epoch")
+        means = part.group_by("epoch", maintain_order=True).agg(pl.col("barrier").mean()).sort("epoch")
         by_epoch = ", ".join(f"{epoch}: {100 * value:.1f}" for epoch, value in means.iter_rows())
         told.append(f"{variant} {_LINES[str(line)]}, points by epoch {by_epoch}")
     parts = {
@@ -71,7 +71,11 @@ def _lines(rows: pl.DataFrame, title: str, colours: Tints, *, error: bool) -> Pa
 def _ways(points: pl.DataFrame) -> Figure | None:
     if points.is_empty():
         return None
-    means = points.group_by("pair", "epoch", "alpha").agg(pl.col("loss", "loss_change").mean()).sort("epoch", "alpha")
+    means = (
+        points.group_by("pair", "epoch", "alpha", maintain_order=True)
+        .agg(pl.col("loss", "loss_change").mean())
+        .sort("epoch", "alpha")
+    )
     low, high = min(means["loss"]), max(means["loss"])
     ramp = Ramp("loss", "loss", low, high if high > low else low + 1.0)
     data = means.with_columns(

@@ -28,7 +28,7 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
         text = hover(pl.col("network"), " at ", pl.col("module"), ": ", (100 * pl.col(column)).round(1), " % of ",
                      pl.col("channels"))  # fmt: skip
         data = rows.drop_nulls(column).with_columns(text)
-        means = data.group_by("variant", "module").agg(pl.col(column).mean())
+        means = data.group_by("variant", "module", maintain_order=True).agg(pl.col(column).mean())
         return frame.panel(frame.lines(means), frame.dots(data, size=30, opacity=0.9))
 
     return (

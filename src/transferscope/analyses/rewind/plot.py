@@ -117,7 +117,11 @@ def _bars(
         pl.col("module").replace_strict(names), low=before - pl.col("high"), high=before - pl.col("low"),
     )  # fmt: skip
     means = data.group_by("module", "variant", maintain_order=True).agg(pl.col("metric").mean())
-    unchanged = finals.filter(pl.col("variant").is_in(labels)).group_by("variant").agg(pl.col("metric").mean())
+    unchanged = (
+        finals.filter(pl.col("variant").is_in(labels))
+        .group_by("variant", maintain_order=True)
+        .agg(pl.col("metric").mean())
+    )
     # Bars start at the axis: where all are high, the axis starts below the lowest, as in the paper.
     values = [*data["metric"], *data["low"], *data["high"], *unchanged["metric"]]
     axis, number = metric_axis(metric, "test")

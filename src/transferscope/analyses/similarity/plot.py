@@ -93,7 +93,7 @@ def _by_pair(table: pl.DataFrame) -> pl.DataFrame:
         for one, other in ("ab", "ba")
     ])  # fmt: skip
     wanted = [pair for pair in set(both["pair"]) if pair_rank(pair) <= pair_rank("/".join(reversed(pair.split("/"))))]
-    cells = both.filter(pl.col("pair").is_in(wanted)).group_by(pl.exclude("cka"))
+    cells = both.filter(pl.col("pair").is_in(wanted)).group_by(pl.exclude("cka"), maintain_order=True)
     return cells.agg(pl.col("cka").mean())
 
 
@@ -129,7 +129,9 @@ def _agreement(table: pl.DataFrame, places: pl.DataFrame) -> Figure:
     rows = table.filter(pl.col("procrustes").is_not_null() & (pl.col("a") != pl.col("b")))
     named = rows.filter(pl.col("module_a").is_in(kept)).select(*_CHECKS, pair=pair, module="module_a")
     long = named.unpivot(list(_CHECKS), index=["pair", "module"], variable_name="measure")
-    means = long.drop_nulls("value").group_by("pair", "measure", "module").agg(pl.col("value").mean())
+    means = (
+        long.drop_nulls("value").group_by("pair", "measure", "module", maintain_order=True).agg(pl.col("value").mean())
+    )
     text = hover(pl.col("measure"), " at ", pl.col("module"), ": ", pl.col("value").round(3))
 
     def panel(part: pl.DataFrame, name: str) -> Panel:

@@ -18,8 +18,8 @@ def figures(table: pl.DataFrame) -> tuple[Figure, ...]:
 
 
 def _sizes(known: pl.DataFrame) -> Figure:
-    single = known.group_by("pair", "images", "a", "b").agg(pl.col("cka").mean())
-    means = single.group_by("pair", "images").agg(pl.col("cka").mean())
+    single = known.group_by("pair", "images", "a", "b", maintain_order=True).agg(pl.col("cka").mean())
+    means = single.group_by("pair", "images", maintain_order=True).agg(pl.col("cka").mean())
     text = hover(pl.col("pair"), ", ", pl.col("images"), " training images: ", pl.col("cka").round(3))
     colours = tints("pair", pairs_of(known["pair"]))
     x = Axis("images", "Training images (count, log scale)", kind="log")
@@ -39,7 +39,11 @@ def _sizes(known: pl.DataFrame) -> Figure:
 
 def _modules(known: pl.DataFrame) -> Figure:
     kept, less = kept_names(known)
-    means = known.filter(pl.col("module").is_in(kept)).group_by("pair", "images", "module").agg(pl.col("cka").mean())
+    means = (
+        known.filter(pl.col("module").is_in(kept))
+        .group_by("pair", "images", "module", maintain_order=True)
+        .agg(pl.col("cka").mean())
+    )
     text = hover(pl.col("module"), ", ", pl.col("images"), " images: ", pl.col("cka").round(3))
     names = Names("module", "Module (name), from input to output", kept, limit=100)
     y = Axis("cka", "CKA (0 to 1)", domain=[min([0.0, *known["cka"]]), 1.0])

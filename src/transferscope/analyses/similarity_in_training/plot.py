@@ -38,7 +38,7 @@ def _against_p(known: pl.DataFrame) -> pl.DataFrame:
 
 def _lines(rows: pl.DataFrame) -> Figure:
     text = hover(pl.col("pair"), ", seed ", pl.col("seed"), ", epoch ", pl.col("epoch"), ": ", pl.col("cka").round(3))
-    data = rows.group_by("pair", "seed", "epoch").agg(pl.col("cka").mean()).with_columns(text)
+    data = rows.group_by("pair", "seed", "epoch", maintain_order=True).agg(pl.col("cka").mean()).with_columns(text)
     colours = tints("pair", among(_TO_P, data["pair"]))
     y = Axis("cka", "Mean CKA with P (0 to 1)", domain=[min([0.0, *data["cka"]]), 1.0])
     frame = Frame(replace(EPOCHS, title="Epoch (count)"), y, colours, width=370, height=210)
@@ -56,7 +56,11 @@ def _lines(rows: pl.DataFrame) -> Figure:
 
 def _modules(rows: pl.DataFrame) -> Figure:
     kept, less = kept_names(rows, most=_MOST_MODULES)
-    means = rows.group_by("pair", "epoch", "module").agg(pl.col("cka").mean()).filter(pl.col("module").is_in(kept))
+    means = (
+        rows.group_by("pair", "epoch", "module", maintain_order=True)
+        .agg(pl.col("cka").mean())
+        .filter(pl.col("module").is_in(kept))
+    )
     text = hover(pl.col("module"), ", epoch ", pl.col("epoch"), ": ", pl.col("cka").round(3))
     names = Names("module", "Module (name)", kept, limit=84, size=9, cells=True)
     return Figure(
@@ -78,7 +82,7 @@ def _maps(known: pl.DataFrame) -> Figure:
         partner = pl.col("a") == pl.col("b") if itself else (pl.col("variant_b") == other) & (
             pl.col("seed_a") == pl.col("seed_b"))  # fmt: skip
         rows = known.filter((pl.col("variant_a") == one) & partner)
-        means = rows.group_by("epoch_a", "epoch_b").agg(pl.col("cka").mean())
+        means = rows.group_by("epoch_a", "epoch_b", maintain_order=True).agg(pl.col("cka").mean())
         if itself:
             mirrored = means.filter(pl.col("epoch_a") != pl.col("epoch_b"))
             means = pl.concat([means, mirrored.select(epoch_a="epoch_b", epoch_b="epoch_a", cka="cka")])
