@@ -122,5 +122,5 @@ def test_nothing_is_taken_from_the_current_folder(tmp_path: Path, command: list[
     source = "import pathlib\npathlib.Path('it_ran').touch()\n" + SOURCE
     install(tmp_path, "some-package", {"extra": "extra_module:DistanceAnalysis"}, extra_module=source)
     done: Any = subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "extra" not in done.stdout.replace("extrapolate", "").replace("extra_measures", "").split()
+    assert not {"extra", "`extra`", '"extra":', "extra_module"} & set(done.stdout.replace("the extra", "").split())
     assert not (tmp_path / "it_ran").exists()

@@ -76,7 +76,7 @@ def test_too_few_epochs_to_tell_are_no_claim(approved) -> None:
 
 
 def test_whole_images_that_still_improve_put_every_change_in_doubt() -> None:
-    whole = (pl.col("place") == 0) & (pl.col("variant") == "RI_T") & (pl.col("level") == "network")
+    whole = (pl.col("order") == 0) & (pl.col("variant") == "RI_T") & (pl.col("level") == "network")
     table = ablation_table().with_columns(improving=pl.when(whole).then(pl.lit(value=True)).otherwise("improving"))
     summary = summary_of(table)
     changes = estimates_of(summary, "gap_minus_whole")
@@ -107,6 +107,6 @@ def test_the_verdict_is_about_the_hardest_shuffle(approved) -> None:
     assert hardest(table) == "1"
     assert hardest(table.filter(pl.col("block").ne_missing("1"))) == "*"
     assert hardest(table.filter(~pl.col("label").is_in(["single pixels", "all values"]))) == "8"
-    assert hardest(table.filter(pl.col("place") == 0)) is None
-    approved(summary_of(table.filter(pl.col("place") == 0)).verdict)
+    assert hardest(table.filter(pl.col("order") == 0)) is None
+    approved(summary_of(table.filter(pl.col("order") == 0)).verdict)
     approved(summary_of(table.clear()).verdict)

@@ -191,7 +191,7 @@ def test_every_trained_member_has_the_rate_of_the_rule(plain: Context) -> None:
 @pytest.mark.kind("C8")
 def test_the_rule_tells_tables_apart_and_no_network(plain: Context) -> None:
     best = with_training(plain, rate_rule="best")
-    one, other = list(ANALYSIS.tasks(plain.study, Evidence())), list(ANALYSIS.units(best, Evidence()))
+    one, other = list(ANALYSIS.tasks(plain.study, Evidence())), list(ANALYSIS.tasks(best, Evidence()))
     assert [task.members for task in one] == [task.members for task in other]
     assert not {task_key(ANALYSIS, u, plain.study) for u in one} & {task_key(ANALYSIS, u, plain.study) for u in other}
 

@@ -173,7 +173,7 @@ def test_grouped_examples_and_images_are_kept_apart() -> None:
     context = SimpleNamespace(
         labels=lambda split: SimpleNamespace(numpy=lambda: np.array([0, 2, 1])),
         images=lambda: SimpleNamespace(groups=("a", "b", "a", "b")),
-        indices=lambda split: np.array([3, 0, 2]),
+        indices=lambda split, limit=None: np.array([3, 0, 2]),
         study=SimpleNamespace(class_names=NAMES),
     )
     found = Judgements.of(context)  # type: ignore[arg-type]  # four methods are all it needs

@@ -47,7 +47,7 @@ def test_one_unit_of_each_variant_shares_its_checkpoints(trained: Trained, units
     assert [task.settings["epochs"] for task in both] == [[0, 2, 4]] * 2
     assert [len(task.members) for task in both] == [4, 4]
     one, two, three = (
-        across.images(Task(members=units[0].members[:count], settings=units[0].settings), trained.study)
+        across.forward_passes(Task(members=units[0].members[:count], settings=units[0].settings), trained.study)
         for count in (1, 2, 3)
     )
     assert three - two == 2 * (two - one) - one, "three pairs of three runs"

@@ -18,7 +18,8 @@ ANALYSIS = Outcome(n_bootstrap=100)
 
 def table(judgements: Judgements, said: Iterable[Iterable[int]], other: Iterable[Iterable[int]] = ()) -> pl.DataFrame:
     predicted = {"P_T": [np.array(list(row)) for row in said], "RI_T": [np.array(list(row)) for row in other]}
-    return example(Outcome, class_rows(judgements, {name: rows for name, rows in predicted.items() if rows}))
+    rows = class_rows(judgements, {name: rows for name, rows in predicted.items() if rows})
+    return example(Outcome, [{name: row[name] for name in row if name in Outcome.columns} for row in rows])
 
 
 def share(found: pl.DataFrame, item: str, metric: str, basis: str | None = "examples", variant: str = "P_T"):

@@ -210,7 +210,7 @@ def test_the_figures_are_drawn(decayed: Trained) -> None:
 
 def test_fewer_seeds_without_control_and_in_single_precision(decayed: Trained) -> None:
     found = SpectrumAnalysis(control=False, max_seeds=2, precision="single", points=5)
-    listed = list(found.units(decayed.study, decayed.evidence.for_decision()))
+    listed = list(found.tasks(decayed.study, decayed.evidence.for_decision()))
     assert {(m.variant, m.seed) for m in listed[0].members} == {
         (variant, seed) for variant in ("RI", "P", "RI_T", "P_T") for seed in (0, 1)
     }

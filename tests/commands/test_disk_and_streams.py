@@ -291,6 +291,6 @@ def test_verify_says_what_is_damaged(command: Commands, store: Path, name: str) 
     path.write_bytes(bytes(raw))
     os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
     ended = command("verify", "--store", str(store))
-    is_ours(ended, "1 files or folders", "transferscope run STUDY")
+    is_ours(ended, "1 files or folders", f"transferscope run {store}/reports/")
     assert path.parent.name in ended.out
     assert command("verify", "--store", str(store.parent)).code == 1

@@ -12,6 +12,7 @@ from tests.commands.calling import STUDY, Calls, call, results_of
 from transferscope.commands import printing, studies
 from transferscope.running.plan import Plan, PlanRound, Status, StepTime
 from transferscope.running.results import Results
+from transferscope.running.tracking import Tracking
 from transferscope.study.file import load_study
 
 # -- run, demo, report ------------------------------------------------------------------------------------
@@ -22,6 +23,7 @@ def test_run_prints_the_result_and_where_the_report_is(calls: Calls, here: Path)
     assert calls.studies[0].seeds == (4, 5)
     (options,) = calls.options
     assert callable(options.pop("on_results"))
+    assert isinstance(options.pop("tracking"), Tracking)
     assert calls.options == [
         {
             "store": Path("s"),

@@ -45,7 +45,7 @@ def test_value_and_draws() -> None:
 def test_errors() -> None:
     with pytest.raises(MeasureError, match="needs examples and draws"):
         drawn(0)
-    with pytest.raises(MeasureError, match="needs examples and draws"):
+    with pytest.raises(MeasureError, match="cannot take this as draws"):
         drawn(3, draws=0)
     with pytest.raises(MeasureError, match="clusters must name the group"):
         drawn(3, clusters=[1, 2])

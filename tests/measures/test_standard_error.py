@@ -71,7 +71,7 @@ def test_what_is_not_finite_gives_nan(bad: float) -> None:
 
 @pytest.mark.parametrize("values", [[], [[1.0, 2.0]], 3.0])
 def test_values_must_be_a_list(values) -> None:
-    with pytest.raises(MeasureError, match="a standard error needs values"):
+    with pytest.raises(MeasureError, match=r"a standard error needs values|cannot take this as values"):
         standard_error(values)
 
 

@@ -259,7 +259,7 @@ DRAWN_OF = {
     "reuse": {"modules": 6},
     "reused_channels": {"reused": 2},
     "rewind": {"epochs": 2, "groups-initial": 1, "groups-random": 1, "modules-initial": 3, "modules-random": 1},
-    "similarity": {"depth": 1, "pooling": 6},
+    "similarity": {"depth": 1, "maps": 6},
     "similarity_by_size": {"modules": 2, "sizes": 1},
     "similarity_in_training": {"against-p": 1, "epochs": 3, "modules": 2},
     "spectrum": {"changes": 2, "depth": 2, "spectra": 6},
@@ -327,5 +327,5 @@ def test_without_what_a_table_may_lack_the_rest_is_drawn() -> None:
     assert len(drawn("module_path", module)[0].panels) == 3
     probes = synthetic.TABLES["reuse"]().filter(pl.col("measurement").str.starts_with("probe"))
     assert [label for label, _, _ in drawn("reuse", probes)[0].legend] == ["P-T"]
-    whole = synthetic.TABLES["block_shuffle"]().filter((pl.col("place") == 0) & (pl.col("origin") == "study"))
+    whole = synthetic.TABLES["block_shuffle"]().filter((pl.col("order") == 0) & (pl.col("origin") == "study"))
     assert [figure.name for figure in drawn("block_shuffle", whole)] == ["gaps"]

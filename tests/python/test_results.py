@@ -327,7 +327,7 @@ def test_a_report_within_its_store_finds_its_networks_once_code_is_allowed(
         ("{}", "cannot be read"),
         ("[1", "cannot be read"),
         ('{"format": 1}', "another version"),
-        ('{"format": 3, "settings": {"name": "x"}}', "cannot be read"),
+        ('{"format": 4, "settings": {"name": "x"}}', "cannot be read"),
     ],
 )
 def test_a_folder_that_is_no_report_is_told(tmp_path: Path, content: str | None, message: str) -> None:

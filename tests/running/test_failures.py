@@ -57,7 +57,7 @@ class Faulty(NetworkAnalysis):
         raised("needs")
         return super().needs(study)
 
-    def inapplicable(self, study):
+    def skip_reason(self, study):
         raised("skip_reason")
 
     def networks(self, study, evidence):
@@ -110,7 +110,7 @@ def figures(table):
 """
 BEFORE = {
     "needs": "no needs today",
-    "skip_reason": "no inapplicable today",
+    "skip_reason": "no skip_reason today",
     "units": "no units today",
     "networks": "no networks today",
     "images": "no images today",

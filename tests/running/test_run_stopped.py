@@ -74,7 +74,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_running_training_goes_on(
     assert tiny.contents(tmp_path / "store") == tiny.contents(tmp_path / "whole" / "store")
 
 
-@pytest.mark.parametrize("where", ["bind", "results_of"])
+@pytest.mark.parametrize("where", ["resolve", "results_of"])
 def test_ctrl_c_before_and_after_the_work_says_the_same(
     finished: FinishedStudy, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:

@@ -103,7 +103,7 @@ def _judged_row(claim: Claim, verdict: Verdict, number: Estimate | None) -> tupl
 def _analysis(study: KeptResults, item: Mapping[str, Any]) -> Iterable[str]:
     yield f"## {item['title']}"
     if item["skip_reason"] is not None:
-        yield f"Not run: {item['inapplicable']}"
+        yield f"Not run: {item['skip_reason']}"
         return
     yield minus_signs(f"*{item['question']}* {item['verdict']}".replace("\n", " "))
     numbers = study.estimates.get(item["slug"], ())

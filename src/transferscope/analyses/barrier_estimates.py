@@ -146,7 +146,9 @@ def _worst(rows: pl.DataFrame, low: str, high: str) -> "Interval":
     note = "one pair" if rows.height == 1 else f"the largest of {rows.height}, with their outermost limits"
     value = max(rows["barrier"].to_list())
     if None in lows or None in highs:
-        return Interval(value, None, None, min(counted), None, note=note)
+        return Interval(
+            value, None, None, min((count for count in counted if count is not None), default=0), None, note=note
+        )
     return Interval(value, min(lows), max(highs), min(counted), "examples", note=note)
 
 

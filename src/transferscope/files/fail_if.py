@@ -148,7 +148,7 @@ def _is_truth(node: ast.expr, text: str, names: dict[str, None], depth: int) -> 
         OptionError: something else stands in it.
     """
     if depth > _MOST_NESTED:
-        raise _refused(text, f"more than {_MOST_NESTED} nested parts", "a flat condition")
+        raise _refused(text, f"more than {_MOST_NESTED} nested parts", "a condition without nesting")
 
     def parts(nodes: Iterable[ast.expr], *, truths: bool) -> None:
         for each in nodes:

@@ -1,6 +1,7 @@
 """Labels that held-out probabilities speak against: confident learning."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,13 +50,7 @@ def label_issues(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> LabelIs
     >>> issues.suggested.tolist()
     [-1, -1, -1, 0, -1]
     """
-    p, y = np.asarray(probabilities, dtype=np.float64), np.asarray(labels)
-    if p.ndim != 2 or y.shape != p.shape[:1] or not len(y) or y.min() < 0 or y.max() >= p.shape[1]:
-        raise MeasureError(
-            "probabilities and labels do not fit",
-            expected="'examples classes' and 'examples' of 0 to classes − 1",
-            got=f"{p.shape} and {y.shape}",
-        )
+    p, y = _fitting(probabilities, labels, "probabilities")
     rows = np.arange(len(y))
     counts = np.bincount(y, minlength=p.shape[1])
     sums = np.bincount(y, weights=p[rows, y], minlength=p.shape[1])
@@ -83,7 +78,7 @@ def softmax_at_best_scale(scores: npt.ArrayLike, labels: npt.ArrayLike) -> npt.N
     >>> softmax_at_best_scale([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], [0, 1, 1]).round(2)[0].tolist()
     [0.67, 0.33]
     """
-    values, y = np.asarray(scores, dtype=np.float64), np.asarray(labels)
+    values, y = _fitting(scores, labels, "scores")
     values = values - values.max(axis=1, keepdims=True)
     rows = np.arange(len(y))
 
@@ -94,3 +89,17 @@ def softmax_at_best_scale(scores: npt.ArrayLike, labels: npt.ArrayLike) -> npt.N
     found = optimize.minimize_scalar(loss, bounds=(-6.0, 6.0), method="bounded")
     raised = np.exp(np.exp(float(found.x)) * values)
     return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def _fitting(
+    scores: npt.ArrayLike, labels: npt.ArrayLike, name: str
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any]]:
+    table, y = np.asarray(scores, dtype=np.float64), np.asarray(labels)
+    whole = np.issubdtype(y.dtype, np.integer) and table.ndim == 2 and y.shape == table.shape[:1] and len(y) > 0
+    if not whole or y.min() < 0 or y.max() >= table.shape[1] or not np.isfinite(table).all():
+        raise MeasureError(
+            f"{name} and labels do not fit",
+            expected="finite 'examples classes' and 'examples', whole numbers from 0 to classes − 1",
+            got=f"{table.shape} and {y.shape} of {y.dtype}",
+        )
+    return table, y

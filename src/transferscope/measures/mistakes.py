@@ -157,8 +157,9 @@ def weighted_mistakes(
         ``draws`` for each name of :data:`MISTAKE_STATISTICS`; NaN where it is not defined (callers turn it into a named
         null).
     """
-    check_axes("indicators", indicators, None, 5)
-    check_axes("weights", weights, None, len(indicators))
+    if len(indicators):
+        check_axes("indicators", indicators, None, 5)
+        check_axes("weights", weights, None, len(indicators))
     common, only_a, only_b, right, same = (weights @ indicators).T
     total = common + only_a + only_b + right
     right_a, right_b = right + only_b, right + only_a

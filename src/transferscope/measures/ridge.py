@@ -8,7 +8,7 @@ from scipy import linalg
 from torch import Tensor
 
 from transferscope.errors import MeasureError
-from transferscope.measures.arguments import of_tensors
+from transferscope.measures.arguments import check_axes, of_tensors
 
 __all__ = ["RidgePath", "choose_penalty", "ridge_path"]
 
@@ -63,6 +63,8 @@ def ridge_path(
     """
     table, aims = features.detach().cpu().double(), targets.detach().cpu().double()
     _check(table, aims, folds, penalties)
+    if others is not None:
+        check_axes("others", others, None, table.shape[1])
     examples = len(table)
     mean, level = table.mean(0), aims.mean(0)
     centred = table - mean
@@ -114,6 +116,7 @@ def _eigen(gram: Tensor) -> tuple[Tensor, Tensor]:
     return squares, axes
 
 
+@of_tensors
 def choose_penalty(path: Tensor, targets: Tensor, folds: Tensor) -> Tensor:
     """Held-out predictions of each fold at the penalty that predicts the other folds best.
 
@@ -132,7 +135,10 @@ def choose_penalty(path: Tensor, targets: Tensor, folds: Tensor) -> Tensor:
     >>> choose_penalty(path, torch.tensor([[1.0], [1.0]]), torch.tensor([0, 1])).tolist()
     [[1.0], [1.0]]
     """
-    errors = (path - targets.to(path)).square().sum(2)
+    check_axes("path", path, None, None, None)
+    check_axes("targets", targets, *path.shape[1:])
+    check_axes("folds", folds, path.shape[1])
+    errors = (path.double() - targets.double()).square().sum(2)
     total = errors.sum(1)
     chosen = torch.empty_like(path[0])
     for number in _numbers(folds):

@@ -44,7 +44,12 @@ _EXCESS = Quantity(
     "above_chance", "{measure}, {compared}, less that of two halves of the source", labels={"measure": _WORDS}
 )
 
-_ATTRIBUTES = {"part": "part", "above_chance": "above_chance"}
+_ATTRIBUTES = {
+    "part": "place",
+    "above_chance": "excess",
+    "above_chance_low": "excess_low",
+    "above_chance_high": "excess_high",
+}
 """Where a column is named otherwise than the attribute of the measured row."""
 
 
@@ -142,7 +147,7 @@ class DomainDistance(AbstractAnalysis):
         rows = compare_domains(
             source, target, draws=self.n_resamples, penalty=self.penalty, seed=context.seed("domain_distance")
         )
-        return self.measured({name: getattr(row, name) for name in self.columns} for row in rows)
+        return self.measured({name: getattr(row, _ATTRIBUTES.get(name, name)) for name in self.columns} for row in rows)
 
     def _observed(self, task: Task, context: "Context", data: "DataSpec", split: "Split | None") -> "Observed":
         import numpy as np
