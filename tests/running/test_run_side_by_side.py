@@ -15,15 +15,22 @@ from tests.running.conftest import FinishedStudy
 from tests.running.small_runs import SMALL, copied, trainings, unit_keys
 from transferscope.analyses.contract import Task
 from transferscope.context.resolve import resolve
+from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.context.study_network import StudyNetwork
 from transferscope.errors import StoreBusyError
 from transferscope.running.executors import serial
+from transferscope.running.finished import Finished
+from transferscope.running.interim import Interim
 from transferscope.running.run import run_study
 from transferscope.running.work import MeasureJob, TrainJob
 from transferscope.store import Store
 from transferscope.study.settings import Study
 
 # -- two at once ---------------------------------------------------------------------------------------------
+
+
+def silent(study: ResolvedStudy, finished: FinishedStudy) -> Interim:
+    return Interim(study, Store(finished.store), Finished(()), "", None)
 
 
 def test_the_same_study_started_twice_is_refused_and_the_first_ends(
@@ -130,8 +137,8 @@ def test_the_executor_gets_the_studys_threads_and_keeps_units_of_a_network_toget
 
     for name in ("serial", "processes"):
         monkeypatch.setattr(run_module, name, fake(name))
-    run_module._execute(bound, jobs, print)
-    run_module._execute(bound, jobs[:1], print)
+    run_module._execute(bound, jobs, print, interim=silent(bound, finished))
+    run_module._execute(bound, jobs[:1], print, interim=silent(bound, finished))
     # One job is not worth a process, and has the threads it would have there.
     assert calls == [expected, ("serial", 1, expected[2])]
 
@@ -181,5 +188,10 @@ def test_an_executor_is_closed_when_a_listener_fails(finished: FinishedStudy, mo
 
     monkeypatch.setattr(run_module, "serial", executor)
     with pytest.raises(KeyboardInterrupt):
-        run_module._execute(bound, [TrainJob(finished.store, bound, bound.trained("RI_T", 0, 0.1), "")], print)
+        run_module._execute(
+            bound,
+            [TrainJob(finished.store, bound, bound.trained("RI_T", 0, 0.1), "")],
+            print,
+            interim=silent(bound, finished),
+        )
     assert closed == [True]

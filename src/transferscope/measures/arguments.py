@@ -24,7 +24,8 @@ def check_axes(name: str, array: Any, *axes: int | None) -> None:
     >>> check_axes("weights", torch.ones(2, 3), None, 3)
     """
     shape = tuple(array.shape)
-    if len(shape) != len(axes) or any(size != (axis or max(1, size)) for size, axis in zip(shape, axes, strict=True)):
+    asked = [max(1, size) if axis is None else axis for size, axis in zip(shape, axes, strict=False)]
+    if len(shape) != len(axes) or [*shape] != asked:
         raise MeasureError(
             f"{name} does not fit the other arguments",
             expected=f"the axes ({', '.join('any' if axis is None else str(axis) for axis in axes)})",

@@ -157,8 +157,10 @@ def weighted_mistakes(
         ``draws`` for each name of :data:`MISTAKE_STATISTICS`; NaN where it is not defined (callers turn it into a named
         null).
     """
-    if len(indicators):
+    # A stratum may be empty: its statistics are not defined.
+    if np.shape(indicators) != (0, 5):
         check_axes("indicators", indicators, None, 5)
+    if np.ndim(weights) != 2 or np.shape(weights)[1] != len(indicators):
         check_axes("weights", weights, None, len(indicators))
     common, only_a, only_b, right, same = (weights @ indicators).T
     total = common + only_a + only_b + right
