@@ -1,9 +1,10 @@
 """Pictures with faults planted in them, by a seed: copies across splits, conflicting and flipped labels."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -121,9 +122,9 @@ def plant(folder: Path, pictures: Sequence[tuple[str, Image.Image]], faults: Fau
     return Planted(tuple(copies), tuple(conflicts), frozenset(names[int(k)] for k in flipped))
 
 
-def score(look: dict[str, object], planted: Planted) -> Score:
+def score(look: Mapping[str, Any], planted: Planted) -> Score:
     """What of the planted faults a look found, from its JSON."""
-    sets = [(frozenset(item["names"]), item) for item in look["duplicates"]]  # type: ignore[attr-defined]
+    sets = [(frozenset(item["names"]), item) for item in look["duplicates"]]
 
     def share(wanted: tuple[frozenset[str], ...], key: str) -> tuple[float, int]:
         hits = [names for names, item in sets if item[key]]
@@ -131,10 +132,10 @@ def score(look: dict[str, object], planted: Planted) -> Score:
         return found / max(1, len(wanted)), sum(not any(pair <= names for pair in wanted) for names in hits)
 
     copies, conflicts = share(planted.copies, "across"), share(planted.conflicts, "conflicting")
-    doubted = {item["name"] for item in look["suspects"]}  # type: ignore[attr-defined]
+    doubted = {item["name"] for item in look["suspects"]}
     # One of two conflicting labels is wrong as well: a doubt about it is none too many.
     known = planted.flips | frozenset().union(*planted.conflicts)
-    checked = next(int(row["value"]) for row in look["numbers"] if row["quantity"] == "labels_checked")  # type: ignore[attr-defined]
+    checked = next(int(row["value"]) for row in look["numbers"] if row["quantity"] == "labels_checked")
     return Score(
         *copies,
         *conflicts,

@@ -33,9 +33,9 @@ from torchvision.models import resnet18
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from transferscope.methods.alignment.align import align  # noqa: E402 - only found from the path set above
-from transferscope.methods.evaluation import Evaluation  # noqa: E402 - as below
-from transferscope.methods.landscape.linear_path import alpha_grid, linear_path  # noqa: E402 - as above
-from transferscope.networks.batchnorm import recompute  # noqa: E402 - as above
+from transferscope.methods.evaluation import Evaluation  # noqa: E402 - only found from the path set above
+from transferscope.methods.landscape.linear_path import alpha_grid, linear_path  # noqa: E402 - only found from the path set above
+from transferscope.networks.batchnorm import recompute  # noqa: E402 - only found from the path set above
 
 warnings.filterwarnings("ignore")
 

@@ -34,7 +34,7 @@ from torchvision.models import resnet18
 # In the place of this folder, whose files have the names of other modules.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from transferscope.methods.evaluation import Evaluation  # noqa: E402 - as below
+from transferscope.methods.evaluation import Evaluation  # noqa: E402 - only found from the path set above
 from transferscope.methods.landscape.linear_path import LinearPath, alpha_grid, linear_path  # noqa: E402 - only found from the path set above
 
 POINTS, IMAGES, SIZE, BATCH, CLASSES = 50, 200, 64, 100, 10

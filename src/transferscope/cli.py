@@ -3,7 +3,6 @@
 Nothing heavy is imported here, so that ``--help`` and completion answer at once.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +16,18 @@ from transferscope.commands.options import grouped
 from transferscope.commands.printing import DEFAULT_STORE
 from transferscope.commands.process import run_command
 from transferscope.commands.reporting import ReportingGroup, command_line
+from transferscope.commands.shared_options import (
+    AllowCode,
+    Data,
+    DataSettings,
+    ImageSize,
+    Model,
+    Overrides,
+    Quiet,
+    Store,
+    StudyFile,
+    Which,
+)
 
 app = typer.Typer(
     cls=ReportingGroup,
@@ -26,34 +37,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="The study file (YAML).", show_default=False)]
-_Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NAME=VALUE",
-        help="Change a setting, e.g. target.image_size=96 or seeds.0=7. Can be given again.",
-        show_default=False,
-    ),
-]
-_Store = Annotated[
-    Path,
-    typer.Option(
-        "--store",
-        metavar="DIR",
-        envvar="TRANSFERSCOPE_STORE",
-        help="Where results are kept; what lies there is not computed again.",
-    ),
-]
-_Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
-_AllowCode = Annotated[
-    bool,
-    typer.Option(
-        "--allow-code", help="Run functions (package.module:function) that the study names; look at them first."
-    ),
-]
-_STORE = DEFAULT_STORE
 
 
 def _version(asked: bool) -> None:
@@ -88,7 +71,9 @@ def _main(
 
 
 @app.command()
-def demo(context: typer.Context, overrides: _Overrides = None, store: _Store = _STORE, quiet: _Quiet = False) -> None:
+def demo(
+    context: typer.Context, overrides: Overrides = None, store: Store = DEFAULT_STORE, quiet: Quiet = False
+) -> None:
     """Run a real study: from ImageNet to defects of solar cells.
 
     Trains with and without pre-trained weights, prints the result and leaves one report.html. Needs the extra
@@ -103,6 +88,7 @@ def demo(context: typer.Context, overrides: _Overrides = None, store: _Store = _
 
 
 @app.command()
+@grouped
 def look(
     folder: Annotated[
         Path,
@@ -112,56 +98,8 @@ def look(
             show_default=False,
         ),
     ],
-    models: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            metavar="NAME|FILE",
-            help="efficientnet-lite0, a name of timm's whose weights are on this disk, or your own file. Can be given "
-            "again.",
-            show_default="efficientnet-lite0",
-        ),
-    ] = None,
-    architecture: Annotated[
-        str | None,
-        typer.Option(
-            "--architecture",
-            metavar="NAME",
-            help="Of files of weights: timm:NAME, torchvision:NAME or package.module:function.",
-            show_default=False,
-        ),
-    ] = None,
-    images: Annotated[
-        int | None,
-        typer.Option(
-            "--images",
-            min=10,
-            metavar="N",
-            help="Read so many at most, of every class, and probe all of them.",
-            show_default="all are read, 2000 probed",
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", min=8, help="Height and width in pixels.", show_default=False)
-    ] = None,
-    device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto",
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="PAGE.html", help="The page; FOLDER-look.html here if not given."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print every number under its key; a page only with --output.")
-    ] = False,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="target.data.NAME=VALUE",
-            help="How the data are read, as in a study. Can be given again.",
-            show_default=False,
-        ),
-    ] = None,
-    quiet: _Quiet = False,
+    asked: looking.Asked,
+    quiet: Quiet = False,
 ) -> None:
     """Look at your pictures and say what pre-training is worth on them, before anything is trained.
 
@@ -174,10 +112,7 @@ def look(
       transferscope look photos --model efficientnet-lite0 --model my.pt --architecture timm:resnet50
       transferscope look photos --images 500 --json
     """
-    looking.look(
-        folder, models or (), architecture, images, image_size, device, output, overrides or (), as_json=as_json,
-        quiet=quiet,
-    )  # fmt: skip
+    looking.look(folder, asked, quiet=quiet)
 
 
 @app.command()
@@ -211,7 +146,7 @@ def init(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The file to write; NAME.yaml if not given.")
     ] = None,
-    overrides: _Overrides = None,
+    overrides: Overrides = None,
     quick: Annotated[bool, typer.Option("--quick", help="Few and short trainings: a first look, no claim.")] = False,
     which: Annotated[
         str | None,
@@ -241,7 +176,7 @@ def init(
 
 @app.command()
 def plan(
-    study: _StudyFile, overrides: _Overrides = None, store: _Store = _STORE, allow_code: _AllowCode = False
+    study: StudyFile, overrides: Overrides = None, store: Store = DEFAULT_STORE, allow_code: AllowCode = False
 ) -> None:
     """Say what a study will take: trainings, measurements, images, time, disk.
 
@@ -258,11 +193,11 @@ def plan(
 @app.command()
 def run(
     context: typer.Context,
-    study: _StudyFile,
-    overrides: _Overrides = None,
-    store: _Store = _STORE,
-    quiet: _Quiet = False,
-    allow_code: _AllowCode = False,
+    study: StudyFile,
+    overrides: Overrides = None,
+    store: Store = DEFAULT_STORE,
+    quiet: Quiet = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Run a study and write its report.
 
@@ -284,8 +219,8 @@ def status(
             metavar="[STUDY]", help="The study file; all studies of the store if not given.", show_default=False
         ),
     ] = None,
-    overrides: _Overrides = None,
-    store: _Store = _STORE,
+    overrides: Overrides = None,
+    store: Store = DEFAULT_STORE,
 ) -> None:
     """Say what is finished and what is to do.
 
@@ -298,38 +233,15 @@ def status(
 
 
 @app.command()
+@grouped
 def report(
     context: typer.Context,
     sources: Annotated[
         list[Path],
         typer.Argument(metavar="STUDY|RUN...", help="A study file, or folders of watched runs.", show_default=False),
     ],
-    overrides: _Overrides = None,
-    store: _Store = _STORE,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="The folder to write; reports/NAME in the store if not given, of runs transferscope-report.",
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="DIR|FILE", help="Of runs: labelled pictures for paths and mistakes."),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", metavar="timm:NAME", help="Of runs: the architecture.", show_default=False)
-    ] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", min=8, help="Of runs: in pixels.", show_default=False)
-    ] = None,
-    start: Annotated[
-        Path | None,
-        typer.Option("--start", metavar="FILE", help="Of runs of timm: what they started from.", show_default=False),
-    ] = None,
-    repeats: Annotated[bool, typer.Option("--repeats", help="Of runs: all repeat one setting.")] = False,
+    asked: run_commands.RunOptions,
+    store: Store = DEFAULT_STORE,
 ) -> None:
     """Write the report of a finished study again, or that of runs that were watched; nothing is trained.
 
@@ -340,16 +252,15 @@ def report(
       transferscope report run_a run_b --data photos --model timm:resnet18
     """
     if sources[0].is_dir() or len(sources) > 1:
-        options = run_commands.RunOptions(data, overrides or (), model, image_size, start, repeats)
-        run_commands.report_runs(sources, output, options)
+        run_commands.report_runs(sources, asked)
         return
-    run_commands.check_no_run_options(data, model, image_size, start, repeats)
-    studies.report(sources[0], overrides or (), store, output, command=command_line(context))
+    run_commands.check_no_run_options(asked)
+    studies.report(sources[0], asked.overrides or (), store, asked.output, command=command_line(context))
 
 
 @app.command()
 def export(
-    study: _StudyFile,
+    study: StudyFile,
     variant: Annotated[
         str, typer.Argument(metavar="[VARIANT]", help="P_T, RI_T or RI_T_long: which of the trained networks.")
     ] = "P_T",
@@ -358,10 +269,10 @@ def export(
         Path,
         typer.Option("--output", "-o", metavar="FILE", help="Named STUDY-VARIANT-seedSEED.safetensors in a folder."),
     ] = Path(),
-    overrides: _Overrides = None,
-    store: _Store = _STORE,
+    overrides: Overrides = None,
+    store: Store = DEFAULT_STORE,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
-    allow_code: _AllowCode = False,
+    allow_code: AllowCode = False,
 ) -> None:
     """Write a trained network as one file, with its classes and preprocessing, and say how to load it.
 
@@ -409,110 +320,14 @@ def schema(markdown: Annotated[bool, typer.Option("--markdown", help="As a page 
     lists.print_schema(markdown=markdown)
 
 
-_Data = Annotated[
-    Path,
-    typer.Option(
-        "--data",
-        metavar="PATH",
-        help="Labelled pictures: class folders, Parquet (file or folder) or NumPy files.",
-        show_default=False,
-    ),
-]
-_DataSettings = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="target.data.NAME=VALUE",
-        help="How the data are read, as in a study. Can be given again.",
-        show_default=False,
-    ),
-]
-_Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="timm:NAME",
-        help="The architecture; from the files' metadata if not given.",
-        show_default=False,
-    ),
-]
-_ImageSize = Annotated[
-    int | None, typer.Option("--image-size", min=8, help="Height and width in pixels.", show_default=False)
-]
-_Which = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--which",
-        metavar="raw|ema|PLACE",
-        help="Of files with several networks: the weights, their average, or where one lies; twice for A and B.",
-        show_default=False,
-    ),
-]
-
-
-@dataclass(frozen=True)
-class _CompareOptions(gating.Asked):
-    """What ``compare`` is asked for, as options."""
-
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            metavar="PATH",
-            help="Labelled pictures (as of init) to compare what they do; without, their weights alone are compared.",
-            show_default=False,
-        ),
-    ] = None
-    overrides: _DataSettings = None  # type: ignore[assignment]  # typer's way of an empty list
-    model: _Model = None
-    image_size: _ImageSize = None
-    which: _Which = None  # type: ignore[assignment]
-    old_head: Annotated[
-        Path | None,
-        typer.Option(
-            "--old-head",
-            metavar="FILE",
-            help="Weights whose head stands for that of A where it is measured what B has forgotten.",
-            show_default=False,
-        ),
-    ] = None
-    fast: Annotated[
-        bool,
-        typer.Option("--fast", help="The path in bfloat16; its ends and maxima again in float32, the difference said."),
-    ] = False
-    ranks: Annotated[bool, typer.Option("--ranks/--no-ranks", help="The ranks of all changes: most of the time.")] = (
-        True
-    )
-
-
-@dataclass(frozen=True)
-class _CompareOutput(gating.Shown):
-    """How ``compare`` shows its result, as options."""
-
-    fail_if: Annotated[
-        str | None,
-        typer.Option(
-            "--fail-if",
-            metavar="CONDITION",
-            help="End with exit code 3 where it holds, e.g. 'error_barrier > 0.02 or churn > 0.01'.",
-            show_default=False,
-        ),
-    ] = None
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: every number under its key.")] = False
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="For a pull request.")] = False
-    html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write a page as well.", show_default=False)
-    ] = None
-
-
 @app.command()
 @grouped
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="A file of weights, or a folder.", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="B", help="Another, or an adapter (LoRA) of A.", show_default=False)],
-    asked: _CompareOptions,
-    shown: _CompareOutput,
-    quiet: _Quiet = False,
+    asked: gating.Asked,
+    shown: gating.Shown,
+    quiet: Quiet = False,
 ) -> None:
     """Compare two networks: their weights alone, or with --data also what they do and the path between them.
 
@@ -536,18 +351,18 @@ def modules(
             metavar="PRETRAINED", help="What it came from: a file, `timm` or `package:NAME`.", show_default=False
         ),
     ],
-    data: _Data,
-    overrides: _DataSettings = None,
-    model: _Model = None,
-    image_size: _ImageSize = None,
-    which: _Which = None,
+    data: Data,
+    overrides: DataSettings = None,
+    model: Model = None,
+    image_size: ImageSize = None,
+    which: Which = None,
     margin: Annotated[
         float, typer.Option("--margin", min=0.0001, max=1.0, help="Loss of the metric that counts as none.")
     ] = 0.005,
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="FILE", help="Draw it, as .svg or .png.", show_default=False)
     ] = None,
-    quiet: _Quiet = False,
+    quiet: Quiet = False,
 ) -> None:
     """Say which modules of a fine-tuned network can be frozen, reset or removed without loss.
 
@@ -560,7 +375,7 @@ def modules(
 
 
 @app.command()
-def verify(store: _Store = _STORE) -> None:
+def verify(store: Store = DEFAULT_STORE) -> None:
     """Read everything in a store anew and say what is damaged, decoded images included.
 
     Nothing is changed. `transferscope run` sets aside what is damaged and makes it anew.

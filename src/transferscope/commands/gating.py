@@ -1,15 +1,15 @@
 """``compare``: with or without data, shown as asked, and as a gate."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from transferscope.commands.comparing import of_each, pictures, progress
 from transferscope.commands.printing import say
 from transferscope.commands.reporting import GATE
+from transferscope.commands.shared_options import DataSettings, ImageSize, Model, Which
 from transferscope.errors import MeasureError, OptionError
 from transferscope.streams import told
 
@@ -36,14 +36,35 @@ class Asked:
         ranks: of the changes of all matrices.
     """
 
-    data: Path | None = None
-    overrides: Sequence[str] = ()
-    model: str | None = None
-    image_size: int | None = None
-    which: Sequence[str] = ()
-    old_head: Path | None = None
-    fast: bool = False
-    ranks: bool = True
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="Labelled pictures (as of init) to compare what they do; without, their weights alone are compared.",
+            show_default=False,
+        ),
+    ] = None
+    overrides: DataSettings = None
+    model: Model = None
+    image_size: ImageSize = None
+    which: Which = None
+    old_head: Annotated[
+        Path | None,
+        typer.Option(
+            "--old-head",
+            metavar="FILE",
+            help="Weights whose head stands for that of A where it is measured what B has forgotten.",
+            show_default=False,
+        ),
+    ] = None
+    fast: Annotated[
+        bool,
+        typer.Option("--fast", help="The path in bfloat16; its ends and maxima again in float32, the difference said."),
+    ] = False
+    ranks: Annotated[bool, typer.Option("--ranks/--no-ranks", help="The ranks of all changes: most of the time.")] = (
+        True
+    )
 
 
 @dataclass(frozen=True)
@@ -57,10 +78,20 @@ class Shown:
         html: write a page.
     """
 
-    fail_if: str | None = None
-    as_json: bool = False
-    as_markdown: bool = False
-    html: Path | None = None
+    fail_if: Annotated[
+        str | None,
+        typer.Option(
+            "--fail-if",
+            metavar="CONDITION",
+            help="End with exit code 3 where it holds, e.g. 'error_barrier > 0.02 or churn > 0.01'.",
+            show_default=False,
+        ),
+    ] = None
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: every number under its key.")] = False
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="For a pull request.")] = False
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page as well.", show_default=False)
+    ] = None
 
 
 def compare(a: Path, b: Path, asked: Asked, shown: Shown, *, quiet: bool) -> None:

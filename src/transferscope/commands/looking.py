@@ -5,8 +5,11 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from transferscope.commands.comparing import progress
 from transferscope.commands.printing import say, table
@@ -18,47 +21,84 @@ if TYPE_CHECKING:
     from transferscope.study.settings import Study
     from transferscope.study.template import Found
 
-__all__ = ["brief", "brief_data", "look"]
+__all__ = ["Asked", "brief", "brief_data", "look"]
 
 _NAMED = 5
 _BRIEF = 400
 """Images of a short look: seconds."""
 
 
-def look(
-    place: Path,
-    models: Sequence[str],
-    architecture: str | None,
-    images: int | None,
-    image_size: int | None,
-    device: str,
-    output: Path | None,
-    overrides: Sequence[str],
-    *,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """What is looked at, with what, and where it goes; as options."""
+
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="NAME|FILE",
+            help="efficientnet-lite0, a name of timm's whose weights are on this disk, or your own file. Can be given "
+            "again.",
+            show_default="efficientnet-lite0",
+        ),
+    ] = None
+    architecture: Annotated[
+        str | None,
+        typer.Option(
+            "--architecture",
+            metavar="NAME",
+            help="Of files of weights: timm:NAME, torchvision:NAME or package.module:function.",
+            show_default=False,
+        ),
+    ] = None
+    images: Annotated[
+        int | None,
+        typer.Option(
+            "--images",
+            min=10,
+            metavar="N",
+            help="Read so many at most, of every class, and probe all of them.",
+            show_default="all are read, 2000 probed",
+        ),
+    ] = None
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", min=8, help="Height and width in pixels.", show_default=False)
+    ] = None
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps.")] = "auto"
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="PAGE.html", help="The page; FOLDER-look.html here if not given."),
+    ] = None
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print every number under its key; a page only with --output.")
+    ] = False
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="target.data.NAME=VALUE",
+            help="How the data are read, as in a study. Can be given again.",
+            show_default=False,
+        ),
+    ] = None
+
+
+def look(place: Path, asked: Asked, *, quiet: bool) -> None:
     """Look at a folder, print the answer and write the page.
 
     Args:
         place: class folders, Parquet or NumPy files.
-        models: networks to probe.
-        architecture: of files of weights that do not name theirs.
-        images: so many at most are read.
-        image_size: height and width in pixels.
-        device: where to compute.
-        output: the page; ``NAME-look.html`` in the current folder where None.
-        overrides: of ``target.data``.
-        as_json: print JSON in place of words, and write a page only where ``output`` names it.
+        asked: on what, and how it is shown.
         quiet: show no progress.
 
     Raises:
         OptionError: the page's name does not end in ``.html``, or ``--set`` is for something else.
         TransferscopeError: data or networks cannot be used.
     """
+    output, as_json, overrides = asked.output, asked.as_json, asked.overrides or ()
     if output is not None and output.suffix.lower() not in (".html", ".htm"):
         raise OptionError("the page has another ending", expected="--output NAME.html", got=str(output))
-    asked, others = divided(overrides)
+    data, others = divided(overrides)
     if others:
         raise OptionError("--set is for the data here", expected="settings of target.data", got=others[0])
     from transferscope.look.look import look as first_look
@@ -66,7 +106,15 @@ def look(
     from transferscope.report.look_words import first_words
     from transferscope.store.atomic import replace_file
 
-    settings = LookSettings(tuple(models), architecture, images, image_size, device, dict(asked), tuple(overrides))
+    settings = LookSettings(
+        tuple(asked.models or ()),
+        asked.architecture,
+        asked.images,
+        asked.image_size,
+        asked.device,
+        dict(data),
+        tuple(overrides),
+    )
     said: list[str] = []
 
     def first(seen: "Look") -> None:

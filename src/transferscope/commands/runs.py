@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from transferscope.commands.comparing import pictures, progress
 from transferscope.commands.printing import say
+from transferscope.commands.shared_options import Overrides
 from transferscope.errors import DataError, OptionError, TransferscopeError
 
 if TYPE_CHECKING:
@@ -21,28 +24,38 @@ DEFAULT_OUTPUT = Path("transferscope-report")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What the command says of runs.
+    """What the command says of runs, as options; settings may be those of a study."""
 
-    Attributes:
-        data: labelled pictures to compare the runs on; None compares their weights alone.
-        overrides: settings of the data.
-        model: the architecture; None takes what the runs say.
-        image_size: height and width in pixels; None takes the default.
-        start: what runs of timm started from.
-        repeats: all runs are repeats of one setting.
-    """
+    overrides: Overrides = None
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR|FILE", help="Of runs: labelled pictures for paths and mistakes."),
+    ] = None
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="timm:NAME", help="Of runs: the architecture.", show_default=False)
+    ] = None
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", min=8, help="Of runs: in pixels.", show_default=False)
+    ] = None
+    start: Annotated[
+        Path | None,
+        typer.Option("--start", metavar="FILE", help="Of runs of timm: what they started from.", show_default=False),
+    ] = None
+    repeats: Annotated[bool, typer.Option("--repeats", help="Of runs: all repeat one setting.")] = False
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="The folder to write; reports/NAME in the store if not given, of runs transferscope-report.",
+        ),
+    ] = None
 
-    data: Path | None = None
-    overrides: Sequence[str] = ()
-    model: str | None = None
-    image_size: int | None = None
-    start: Path | None = None
-    repeats: bool = False
 
-
-def check_no_run_options(*options: object) -> None:
+def check_no_run_options(options: RunOptions) -> None:
     """Raises an ``OptionError`` where an option of runs was given with a study."""
-    if any(options):
+    if replace(options, overrides=None, output=None) != RunOptions():
         raise OptionError(
             "--data, --model, --image-size, --start and --repeats are for the report of runs",
             expected="folders of runs with them",
@@ -50,13 +63,12 @@ def check_no_run_options(*options: object) -> None:
         )
 
 
-def report_runs(folders: Sequence[Path], output: Path | None, options: RunOptions) -> None:
+def report_runs(folders: Sequence[Path], options: RunOptions) -> None:
     """Write the report of runs, and print where it lies.
 
     Args:
         folders: of runs.
-        output: folder of the report; None takes :data:`DEFAULT_OUTPUT`.
-        options: what else was said.
+        options: what else was said; without ``output`` :data:`DEFAULT_OUTPUT` is written.
 
     Raises:
         DataError: a folder holds no run, or the data cannot be used.
@@ -68,7 +80,7 @@ def report_runs(folders: Sequence[Path], output: Path | None, options: RunOption
     from transferscope.report.runs import write_runs_report
 
     runs = _named([_read(folder, options.start) for folder in folders])
-    written = write_runs_report(runs, _pairs(runs, options), output or DEFAULT_OUTPUT, repeats=options.repeats)
+    written = write_runs_report(runs, _pairs(runs, options), options.output or DEFAULT_OUTPUT, repeats=options.repeats)
     for run in runs:
         say(f"{run.name}: {run.status}, {len(run.checkpoints)} checkpoints")
         for note in run.notes:
@@ -138,7 +150,7 @@ def _on_data(a: "Run", b: "Run", options: RunOptions, data: Path) -> tuple[dict[
     first, second = (FileWeights(path=str(run.last)) for run in (a, b))
     try:
         with progress(quiet=True) as (on_step, on_note):
-            settings = FileSettings(pictures(data, options.overrides), model, options.image_size)
+            settings = FileSettings(pictures(data, options.overrides or ()), model, options.image_size)
             compared = compare_files(first, second, settings, on_step=on_step, on_note=on_note)
     except (DataError, OptionError):
         raise  # the same for all pairs: to be corrected

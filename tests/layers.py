@@ -1,0 +1,123 @@
+"""Which part may import which: what tests/test_architecture.py holds the imports against."""
+
+SPINE = {"arguments", "bounds", "errors", "factories", "frozen", "keys", "readable", "rounding"}
+# Layers from the lowest to the highest -> the lower ones that each may import: picture in docs/architecture.md.
+MAY: dict[str, set[str]] = {
+    "bounds": set(),
+    "errors": set(),
+    "arguments": {"errors"},
+    "factories": {"errors"},
+    "frozen": set(),
+    "keys": set(),
+    "streams": {"errors"},
+    "readable": set(),
+    "rounding": set(),
+    "published": set(),
+    "measures": {"arguments", "bounds", "errors"},
+    "store": {"errors"},
+    "data": {*SPINE, "store"},
+    "specs": {"frozen", "data"},
+    "networks": {*SPINE, "store", "specs"},
+    "training": {*SPINE, "measures", "store", "data", "specs", "networks"},
+    "methods": {*SPINE, "measures", "specs", "networks"},
+    "plots": {"keys", "errors"},
+    "study": {*SPINE, "data", "specs", "networks"},
+    "watching": {*SPINE, "measures", "store", "specs", "networks", "methods", "study"},
+    "context": {*SPINE, "store", "measures", "data", "specs", "networks", "training", "study"},
+    "analyses": {
+        *SPINE,
+        "published",
+        "measures",
+        "store",
+        "data",
+        "specs",
+        "networks",
+        "training",
+        "methods",
+        "plots",
+        "study",
+        "context",
+    },
+    "files": {*SPINE, "measures", "data", "specs", "networks", "methods", "analyses"},
+    "trackers": {*SPINE, "store", "study", "analyses"},
+    "look": {*SPINE, "measures", "store", "data", "specs", "networks", "study", "analyses"},
+    "running": {
+        *SPINE,
+        "streams",
+        "store",
+        "data",
+        "specs",
+        "networks",
+        "training",
+        "study",
+        "context",
+        "analyses",
+        "trackers",
+    },
+    "report": {*SPINE, "store", "plots", "study", "watching", "context", "analyses", "running", "look"},
+    "python": {*SPINE, "store", "data", "study", "plots", "running", "report"},
+    "commands": {
+        *SPINE,
+        "streams",
+        "store",
+        "data",
+        "specs",
+        "networks",
+        "methods",
+        "plots",
+        "study",
+        "watching",
+        "files",
+        "look",
+        "running",
+        "report",
+    },
+    "cli": {"commands"},
+    "__main__": {"cli"},
+}
+# The shared modules of analyses/ that import a question, and why. The list may only become shorter.
+SHARED_MAY = {"analyses.tuned": ({"learning_rate"}, "every analysis at a chosen rate needs the rates")}
+# Question -> the questions whose tables it needs.
+NEEDS: dict[str, set[str]] = {
+    "control": {"learning_curves", "learning_rate"},
+    "curve": {"learning_curves"},
+    "learning_curves": {"learning_rate"},
+    "outcome": {"learning_curves", "learning_rate"},
+    "reuse": {"distance", "learning_rate", "probe", "similarity"},
+    "transplant": {"learning_curves", "learning_rate"},
+}
+# Libraries that only some parts may use; those of a question's plot are the plots'.
+LIBRARIES: dict[str, set[str]] = {
+    "torch": {
+        "analyses",
+        "arguments",
+        "context",
+        "data",
+        "files",
+        "look",
+        "measures",
+        "methods",
+        "networks",
+        "python",
+        "running",
+        "trackers",
+        "training",
+        "watching",
+    },
+    "timm": {"networks"},
+    "torchvision": {"data", "networks"},
+    "altair": {"plots"},
+    "vl_convert": {"plots"},
+    "jinja2": {"report"},
+    "typer": {"cli", "commands"},
+    "rich": {"commands", "running"},
+    "filelock": {"store"},
+    "mlflow": {"trackers"},
+    "tensorboard": {"trackers"},
+    "wandb": {"trackers"},
+}
+# The measures are tensors in, tensors out.
+MEASURES_MAY = {"torch", "scipy", "numpy", "math", "dataclasses", "typing", "collections", "contextlib", "functools"}
+# What holds settings: the command reads it before it loads anything heavy.
+LIGHT = ("bounds", "errors", "factories", "frozen", "keys", "specs", "study", "data.spec")
+HEAVY = {"torch", "timm", "torchvision", "sklearn", "altair", "vl_convert"}
