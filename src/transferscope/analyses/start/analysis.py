@@ -232,4 +232,7 @@ class StartAnalysis(AbstractAnalysis):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """The choice with its promise and its proof; of a search that is not finished, the best arm so far."""
-        return summary_of(table, self)
+        default = self.default()
+        first = table["candidate"][0] if len(table) else ""
+        place = {"candidate": first, "start": default.start, "learning_rate": default.rate}
+        return summary_of(table, self.quantities, place)
