@@ -125,9 +125,7 @@ class ResolvedStudy:
             AnalysisError: none did.
         """
         if asked is None:
-            return ResolvedCandidate(
-                self.settings.source.architecture, self.pretrained, self.data, self.memory_format
-            )
+            return ResolvedCandidate(self.settings.source.architecture, self.pretrained, self.data, self.memory_format)
         for known, found in self.candidates:
             if asked == known:
                 return found
@@ -174,12 +172,16 @@ class ResolvedStudy:
         return self.trained("P_T", seed, learning_rate, epochs).model_copy(update={"start": start})
 
     def trained_candidate(
-        self, network: ResolvedCandidate, seed: int, learning_rate: float, *, pretrained: bool, epochs: int | None = None
+        self,
+        network: ResolvedCandidate,
+        seed: int,
+        learning_rate: float,
+        *,
+        pretrained: bool,
+        epochs: int | None = None,
     ) -> NetworkSpec:
         """A candidate trained on the target, from its weights or from its random start."""
-        recipe = recipe_of(
-            self.settings.training.recipe, learning_rate, network.memory_format, self.metric, epochs
-        )
+        recipe = recipe_of(self.settings.training.recipe, learning_rate, network.memory_format, self.metric, epochs)
         return NetworkSpec(
             architecture=network.architecture,
             classes=len(self.class_names),

@@ -159,9 +159,7 @@ class StartAnalysis(AbstractAnalysis):
     def _runs(self, study: ResolvedStudy, arm: Arm, epochs: int) -> Iterable[Task]:
         place = {"level": "run", **vars(arm), "epochs": epochs}
         for seed in study.settings.training.tuning_seeds:
-            yield Task(
-                members=(network_of(study, self.candidates, arm, seed, epochs, search=True),), settings=place
-            )
+            yield Task(members=(network_of(study, self.candidates, arm, seed, epochs, search=True),), settings=place)
 
     def _proof(self, study: ResolvedStudy, entrants: Iterable[Entrant]) -> Task:
         members, places = [], []
@@ -232,7 +230,4 @@ class StartAnalysis(AbstractAnalysis):
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """The choice with its promise and its proof; of a search that is not finished, the best arm so far."""
-        default = self.default()
-        first = table["candidate"][0] if len(table) else ""
-        place = {"candidate": first, "start": default.start, "learning_rate": default.rate}
-        return summary_of(table, self.quantities, place)
+        return summary_of(table, self.quantities)

@@ -134,7 +134,9 @@ def _arm_row(arm: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     return {"level": "arm", **place, "role": arm["role"], "epochs": arm["epochs"], "quantity": "metric"}
 
 
-def _judged(arms: Sequence[Mapping[str, Any]], split: Literal["validation", "test"], context: "Context", draws: int) -> _Judged:
+def _judged(
+    arms: Sequence[Mapping[str, Any]], split: Literal["validation", "test"], context: "Context", draws: int
+) -> _Judged:
     from transferscope.measures.regret import arm_metrics
 
     logits = [[context.outputs(member.spec, split).logits for member in arm["networks"]] for arm in arms]

@@ -19,19 +19,19 @@ __all__ = ["summary_of"]
 _PLACE = ("candidate", "start", "learning_rate")
 
 
-def summary_of(table: pl.DataFrame, quantities: Sequence[Quantity], default: Mapping[str, Any]) -> Summary:
+def summary_of(table: pl.DataFrame, quantities: Sequence[Quantity]) -> Summary:
     """The summary of a table, whether or not the search in it is finished.
 
     Args:
         table: of the analysis.
         quantities: that it declares.
-        default: the place of the default: candidate, start, learning_rate.
     """
     by_key = {quantity.key: quantity for quantity in quantities}
     runs = table.filter(pl.col("level") == "run")
     arms = table.filter(pl.col("level") == "arm")
     choice = table.filter(pl.col("level") == "choice")
-    facts: dict[str, Any] = {"default": dict(default), **_search_facts(runs)}
+    default = arms.filter(pl.col("role") == "default").select(_PLACE).unique().to_dicts()
+    facts: dict[str, Any] = {"default": default[0] if default else None, **_search_facts(runs)}
     estimates = [_arm_estimate(by_key["metric"], row) for row in arms.iter_rows(named=True)]
     if choice.is_empty():
         return _so_far(runs, arms, facts, estimates)
