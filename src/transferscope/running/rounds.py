@@ -38,7 +38,7 @@ class Round:
 
 
 def asked_of(study: ResolvedStudy) -> tuple[AbstractAnalysis, ...]:
-    """The analyses of a study; the four networks' outcome is among them, as the headline needs it, unless all head it."""
+    """The analyses of a study, the four networks' outcome among them, as the headline needs it, unless all head it."""
     asked = tuple(analysis_of(settings) for settings in study.settings.analyses)
     if (asked and all(analysis.heads for analysis in asked)) or any(isinstance(each, Outcome) for each in asked):
         return asked

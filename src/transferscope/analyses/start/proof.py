@@ -1,5 +1,6 @@
 """The proof of a search: what the chosen arm is expected to lose, and what it lost on test data."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -105,7 +106,9 @@ def proof_rows(task: "Task", context: "Context", names: Sequence[str], draws: in
         names: of the candidates.
         draws: of the bootstrap.
     """
-    lost, arms, at = set(), [], 0
+    lost: set[Arm] = set()
+    arms: list[Mapping[str, Any]] = []
+    at = 0
     for place in task.settings["arms"]:
         members = task.members[at : at + place["members"]]
         at += place["members"]
@@ -125,7 +128,7 @@ def proof_rows(task: "Task", context: "Context", names: Sequence[str], draws: in
     for found, split in ((validation, "validation"), (test, "test")):
         for number, arm in enumerate(found.arms):
             if arm["role"] != DROPPED:
-                yield {**_arm_row(arm, names), "split": split, **_over_seeds(found, number, context)}
+                yield {**_arm_row(arm, names), "split": split, **_over_seeds(found, number)}
     yield from _choice_rows(validation, test, context, names, draws)
 
 
@@ -145,10 +148,8 @@ def _judged(
     return _Judged(arms, found, logits)
 
 
-def _over_seeds(found: _Judged, number: int, context: "Context") -> dict[str, Any]:
-    """Mean over seeds, with its interval over them; over examples and seeds together where they are fewer than three."""
-    import math
-
+def _over_seeds(found: _Judged, number: int) -> dict[str, Any]:
+    """Mean over seeds, with its standard error over examples and seeds."""
     value, error = float(found.metrics.means[number]), math.sqrt(found.metrics.covariance[number, number])
     return {"value": value, "error": error, "n": len(found.logits[number])}
 
@@ -196,7 +197,7 @@ def _choice_rows(
     yield {
         **base, "quantity": "proved_regret", "split": "test", "value": value, "basis": "examples",
         "low": min(value, proof.interval.low), "high": max(value, proof.interval.high), "n": proof.interval.n,
-        "note": "no other arm was proved" if len(measured) == 1 else note if validation.metrics.spread is None else None,
+        "note": "no other arm was proved" if len(measured) == 1 else None,
     }  # fmt: skip
     default = next((number for number, each in enumerate(test.arms) if each["role"] == DEFAULT), None)
     if default is not None and default != place:
