@@ -1,4 +1,4 @@
-"""``advise``: which network to start from and at which rate, within a budget of time; with its proof, and to take away."""
+"""``advise``: which network to start from and at which rate, within a budget of time; proved, and to take away."""
 
 import json
 import re
@@ -117,7 +117,7 @@ class _Run:
             written_report(results, folder)
             self._tell(results)
             if self.left <= 0:
-                raise StopRequested("the budget is used up", hint="a larger --budget goes on from there")
+                raise StopRequested("the budget is used up", hint="run the same command again: it goes on from there")
 
         try:
             results = run_study(study, self.store, quiet=self.quiet, command=self.command, on_results=on_results)
@@ -194,7 +194,8 @@ def _told(
     if asked.as_json:
         numbers = [each.row() for each in summary.estimates] if summary is not None else []
         content = {"prescription": lines, "facts": facts, "estimates": numbers, "undecided": list(left_out),
-                   "further": [_verdicts(each) for each in further], "folder": str(folder), "report": str(page)}  # fmt: skip
+                   "further": [_verdicts(each) for each in further], "folder": str(folder),
+                   "report": str(page)}  # fmt: skip
         say(json.dumps(content, indent=1, ensure_ascii=False, default=str))
         return
     say()
@@ -301,7 +302,6 @@ def _made(
     from transferscope.study.template import check_division, find_data, starter_study, study_name
     from transferscope.study.yaml import write_flow
 
-    budget, started = seconds_of(asked.budget), time.monotonic()
     data, others = divided(overrides)
     found = find_data(place, data)
     first, *more = _networks(asked, allow_code=allow_code)
@@ -320,7 +320,8 @@ def _made(
     check_division(found, study.target.splits)
     kept = Store(store)
     context = Context(kept, resolve(study, kept))
-    fits = fitted(context, _analysis_of(study.analyses[0]), budget - (time.monotonic() - started))
+    # Of the whole budget and of steps that were timed once: the same command asks for the same study again.
+    fits = fitted(context, _analysis_of(study.analyses[0]), seconds_of(asked.budget))
     effort = fits.effort
     changes = [f"{name}={write_flow(value)}" for name, value in effort.settings.items()]
     study = study_of(changes, random_starts=effort.random_starts, finalists=effort.finalists)

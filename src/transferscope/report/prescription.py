@@ -1,4 +1,4 @@
-"""The prescription: what to do, what it was promised to lose and what it lost, in at most ten lines, from keys alone."""
+"""The prescription: what to do, what that was promised to lose and what it lost, in at most ten lines, from keys."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

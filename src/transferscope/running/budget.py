@@ -136,7 +136,7 @@ def _epoch_seconds(context: Context, analysis: StartAnalysis) -> tuple[float, ..
     for asked in (None, *analysis.candidates):
         network = study.candidate(asked)
         pace = speed(study.settings, context.store, network.architecture, network.data.image_size)
-        per_second = pace["images_per_second"][network.memory_format]
+        per_second = pace["images_per_second"][f"float32 {network.memory_format}"]
         found.append((train + _EVALUATION * looked) / per_second)
     return tuple(found)
 
