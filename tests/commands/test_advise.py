@@ -54,13 +54,9 @@ def weights(folder: Path, name: str = "test_resnet") -> Path:
 
 def words(folder: Path, *more: str, settings: tuple[str, ...] = SETTINGS) -> list[str]:
     given = [word for text in settings for word in ("--set", text)]
-    files = [
-        "--model",
-        str(folder / "test_resnet.safetensors"),
-        "--model",
-        str(folder / "test_efficientnet.safetensors"),
-    ]
-    of_files = ["--architecture", "timm:test_resnet", "--architecture", "timm:test_efficientnet"]
+    names = ("test_resnet", "test_efficientnet")
+    files = [word for name in names for word in ("--model", str(folder / f"{name}.safetensors"))]
+    of_files = [word for name in names for word in ("--architecture", f"timm:{name}")]
     return ["advise", "photos", *files, *of_files, *given, *more]
 
 
@@ -168,7 +164,7 @@ def test_run_again_it_finds_everything(advised: Path, monkeypatch: pytest.Monkey
     assert result.exit_code == 0, result.output
     lines = result.stdout.strip().splitlines()
     assert lines[-1].startswith("report: ")
-    assert [line for line in said(advised)["prescription"] if line.startswith("Take ")][0] in lines
+    assert next(line for line in said(advised)["prescription"] if line.startswith("Take ")) in lines
 
 
 def test_a_study_with_the_analysis_is_taken_as_it_stands(advised: Path, monkeypatch: pytest.MonkeyPatch) -> None:

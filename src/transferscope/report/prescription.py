@@ -90,13 +90,8 @@ def _numbers(facts: Mapping[str, Any], metric: str) -> Iterator[str]:
     if gain is None:
         yield "That is the default: the search found nothing better."
     else:
-        limits = (
-            ""
-            if gain["low"] is None
-            else (
-                f" ({points_words(gain['low'], metric, unit=False)} to {points_words(gain['high'], metric, unit=False)})"
-            )
-        )
+        ends = [points_words(gain[name], metric, unit=False) for name in ("low", "high")]
+        limits = "" if gain["low"] is None else f" ({ends[0]} to {ends[1]})"
         yield f"Against the default ({place_words(facts['default'])}): {points_words(gain['value'], metric)}{limits}."
 
 
