@@ -15,7 +15,6 @@ from transferscope.commands.settings import divided
 from transferscope.errors import AnalysisError, OptionError, StopRequested, TransferscopeError
 
 if TYPE_CHECKING:
-    from transferscope.analyses.start.analysis import StartAnalysis
     from transferscope.running.results import Results
     from transferscope.study.settings import Study
     from transferscope.study.template import Model
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "advise"]
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-FOLLOWING = ("freeze", "average", "label_budget")
-"""Analyses of the recommended network, in the order in which a budget is spent on them."""
 
 
 @dataclass(frozen=True)
@@ -163,12 +160,15 @@ def advise(
         study = _given(place, asked, overrides, allow_code=allow_code)
     else:
         study, left_out = _made(place, asked, overrides, store, allow_code=allow_code, quiet=quiet)
+    from transferscope.running.advice import affordable, following
+
     run = _Run(store, command, quiet, ends)
     results, stopped, page = run.run(study)
-    further: tuple[Results, ...] = ()
-    unmeasured: Sequence[str] = _following()
+    further: list[Results] = []
+    unmeasured: Sequence[str] = following()
     if stopped is None:
-        further, unmeasured = _followed(results, run)
+        more, unmeasured = affordable(results, store, run.left)
+        further = [] if more is None else [run.run(more)[0]]
     _told(results, further, (*left_out, *_questions(unmeasured)), asked, store, page)
     if stopped is not None and run.left > 0:
         raise stopped
@@ -181,14 +181,14 @@ def _told(
 ) -> None:
     """Write what can be taken away, and print the prescription."""
     from transferscope.report.prescription import heading, prescription
+    from transferscope.running.advice import start_of
     from transferscope.running.takeaway import write_takeaway
 
-    item = _start_of(results)
-    summary = item.summary
+    summary = start_of(results).summary
     facts = {} if summary is None else summary.facts
     files, folder = "", asked.output if asked.output is not None else Path(f"{results.study.name}-advice")
     if facts.get("chosen") is not None:
-        written = write_takeaway(results.study, store, _analysis_of(item.analysis), facts, folder)
+        written = write_takeaway(results.study, store, facts, folder)
         files = f"{folder}: {', '.join(written.files)}"
     lines = prescription(results, further, left_out, files)
     if asked.as_json:
@@ -210,64 +210,11 @@ def _verdicts(results: "Results") -> dict[str, str]:
     return {item.analysis.name: item.summary.verdict for item in results.analyses if item.summary is not None}
 
 
-def _start_of(results: "Results") -> Any:
-    return next(item for item in results.analyses if item.analysis.name == "start")
-
-
-def _analysis_of(analysis: Any) -> "StartAnalysis":
-    from transferscope.analyses.start.analysis import StartAnalysis
-
-    assert isinstance(analysis, StartAnalysis)
-    return analysis
-
-
-def _following() -> tuple[str, ...]:
-    """Those of :data:`FOLLOWING` that there are."""
-    from transferscope.study.registry import ANALYSES
-
-    return tuple(name for name in FOLLOWING if name in ANALYSES)
-
-
 def _questions(names: Sequence[str]) -> list[str]:
     """What analyses would have decided."""
     from transferscope.study.registry import analysis_type
 
     return [analysis_type(name).question.rstrip("?").lower() for name in names]
-
-
-def _followed(results: "Results", run: _Run) -> "tuple[tuple[Results, ...], Sequence[str]]":
-    """What else is measured of the recommended network, as far as the budget goes; and what is not."""
-    from transferscope.running.plan import plan_study
-
-    names = _following()
-    chosen = _start_of(results).summary.facts.get("chosen")
-    if not names or chosen is None or chosen["start"] == "random":
-        return (), names
-    for count in range(len(names), 0, -1):
-        study = _further_study(results, chosen, names[:count])
-        seconds = plan_study(study, run.store).seconds
-        if seconds is not None and seconds[1] <= run.left:
-            found, _, _ = run.run(study)
-            return (found,), names[count:]
-    return (), names
-
-
-def _further_study(results: "Results", chosen: Any, names: Sequence[str]) -> "Study":
-    """A study of the recommended network at its rate: its networks are those of the search."""
-    from transferscope.analyses.start.arms import names_of
-    from transferscope.study.settings import Study
-
-    study, analysis = results.study, _analysis_of(_start_of(results).analysis)
-    number = names_of(study, analysis.candidates).index(chosen["candidate"])
-    settings = study.model_dump(mode="json")
-    if number:
-        candidate = analysis.candidates[number - 1]
-        settings["source"] = candidate.model_dump(mode="json", exclude={"image_size"})
-        settings["target"]["image_size"] = candidate.image_size or study.target.image_size
-    settings["name"] = f"{study.name[:56]}-further"
-    settings["training"] |= {"learning_rates": [chosen["learning_rate"]], "extensions": 0}
-    settings["analyses"] = list(names)
-    return Study.model_validate(settings)
 
 
 def _given(place: Path, asked: Asked, overrides: Sequence[str], *, allow_code: bool) -> "Study":
@@ -294,10 +241,7 @@ def _made(
     place: Path, asked: Asked, overrides: Sequence[str], store: Path, *, allow_code: bool, quiet: bool
 ) -> "tuple[Study, tuple[str, ...]]":
     """The study of a folder, as long as the budget allows; and what it leaves undecided."""
-    from transferscope.context.context import Context
-    from transferscope.context.resolve import resolve
-    from transferscope.running.budget import fitted
-    from transferscope.store import Store
+    from transferscope.running.advice import fitted_to
     from transferscope.study.file import parse_study
     from transferscope.study.template import check_division, find_data, starter_study, study_name
     from transferscope.study.yaml import write_flow
@@ -318,10 +262,8 @@ def _made(
 
     study = study_of(())
     check_division(found, study.target.splits)
-    kept = Store(store)
-    context = Context(kept, resolve(study, kept))
     # Of the whole budget and of steps that were timed once: the same command asks for the same study again.
-    fits = fitted(context, _analysis_of(study.analyses[0]), seconds_of(asked.budget))
+    fits = fitted_to(study, store, seconds_of(asked.budget))
     effort = fits.effort
     changes = [f"{name}={write_flow(value)}" for name, value in effort.settings.items()]
     study = study_of(changes, random_starts=effort.random_starts, finalists=effort.finalists)

@@ -9,16 +9,15 @@ from typing import Any
 
 import yaml
 
-from transferscope.analyses.images import groups_of
 from transferscope.analyses.start.analysis import StartAnalysis
 from transferscope.analyses.start.arms import Arm, names_of, network_of
+from transferscope.analyses.start.proof import judged_metric
 from transferscope.context.context import Context
 from transferscope.context.resolve import resolve
 from transferscope.context.study_network import StudyNetwork
-from transferscope.measures.metric_error import metric_error
-from transferscope.measures.metrics import metric
 from transferscope.networks.architectures import split_name
 from transferscope.networks.weight_files import write_state
+from transferscope.running.advice import settings_of
 from transferscope.running.work import metadata
 from transferscope.specs.architecture import Architecture
 from transferscope.store import Store
@@ -67,16 +66,13 @@ def recommended(context: Context, analysis: StartAnalysis, facts: Mapping[str, A
     return network_of(study, analysis.candidates, arm, seed, chosen["epochs"], search=True)
 
 
-def write_takeaway(
-    study: Study, store_root: Path, analysis: StartAnalysis, facts: Mapping[str, Any], folder: Path
-) -> Takeaway:
+def write_takeaway(study: Study, store_root: Path, facts: Mapping[str, Any], folder: Path) -> Takeaway:
     """Write the recommended network, its start, its recipe, and the scripts that predict and train.
 
     Args:
         study: that was run, or stopped.
         store_root: folder of its store.
-        analysis: that chose.
-        facts: of its summary, with a chosen arm.
+        facts: of the summary of its analysis ``start``, with a chosen arm.
         folder: made if it is not there; files of these names are replaced.
 
     Raises:
@@ -84,7 +80,7 @@ def write_takeaway(
     """
     store = Store(Path(store_root))
     context = Context(store, resolve(study, store))
-    member = recommended(context, analysis, facts)
+    member = recommended(context, settings_of(study.analyses), facts)
     told = _facts(context, member, facts)
     folder.mkdir(parents=True, exist_ok=True)
     write_state(folder / "model.safetensors", context.state(member.spec), told)
@@ -104,11 +100,7 @@ def _facts(context: Context, member: StudyNetwork, facts: Mapping[str, Any]) -> 
     assert spec.recipe is not None
     # Test data are looked at once the choice is proved, and not before.
     split = "test" if facts["stage"] == "proved" else "validation"
-    outputs = context.outputs(spec, split)
-    value = metric(outputs.logits, outputs.labels, study.metric)
-    error = metric_error(value, outputs.labels.numpy(), study.metric, groups_of(context, split))
-    low = None if value is None or error is None else max(0.0, value - 1.96 * error)
-    high = None if value is None or error is None else min(1.0, value + 1.96 * error)
+    judged = judged_metric(member, split, context)
     further: dict[str, Any] = {
         "study": study.settings.name,
         "study_key": study.settings.key,
@@ -120,10 +112,7 @@ def _facts(context: Context, member: StudyNetwork, facts: Mapping[str, Any]) -> 
         "learning_rate": spec.recipe.learning_rate,
         "epochs": spec.recipe.epochs,
         "metric": study.metric,
-        f"{split}_metric": value,
-        f"{split}_metric_low": low,
-        f"{split}_metric_high": high,
-        f"{split}_images": len(outputs.labels),
+        **{f"{split}_{name}": value for name, value in judged.items()},
     }
     texts = {name: item if isinstance(item, str) else json.dumps(item) for name, item in further.items()}
     return {**metadata(spec), **texts}
