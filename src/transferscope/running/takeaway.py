@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -99,7 +99,7 @@ def _facts(context: Context, member: StudyNetwork, facts: Mapping[str, Any]) -> 
     study, spec = context.study, member.spec
     assert spec.recipe is not None
     # Test data are looked at once the choice is proved, and not before.
-    split = "test" if facts["stage"] == "proved" else "validation"
+    split: Literal["validation", "test"] = "test" if facts["stage"] == "proved" else "validation"
     judged = judged_metric(member, split, context)
     further: dict[str, Any] = {
         "study": study.settings.name,
@@ -185,7 +185,7 @@ def _not_repeated(member: StudyNetwork) -> tuple[str, ...]:
     """Settings of the recipe that the script leaves out."""
     recipe = member.spec.recipe
     assert recipe is not None
-    usual = {"warmup_epochs": 0.0, "mixup": 0.0, "gradient_clip": None, "module_rates": {}, "decay_norm_and_bias": True,
+    usual: dict[str, Any] = {"warmup_epochs": 0.0, "mixup": 0.0, "gradient_clip": None, "module_rates": {}, "decay_norm_and_bias": True,
              "precision": "float32"}  # fmt: skip
     found = [name for name, value in usual.items() if getattr(recipe, name) != value]
     return (*found, *(["schedule"] if recipe.schedule not in _FACTOR else []))

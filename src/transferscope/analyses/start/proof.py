@@ -113,7 +113,8 @@ def proof_rows(task: "Task", context: "Context", names: Sequence[str], draws: in
     for place in task.settings["arms"]:
         members = task.members[at : at + place["members"]]
         at += place["members"]
-        arm = {**place, "arm": Arm(place["candidate"], place["start"], place["learning_rate"]), "networks": members}
+        known = Arm(place["candidate"], place["start"], place["learning_rate"])
+        arm: Mapping[str, Any] = {**place, "arm": known, "networks": members}
         if any(context.diverged(member.spec) for member in members):
             lost.add(arm["arm"])
         arms.append(arm)
