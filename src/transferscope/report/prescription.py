@@ -5,7 +5,7 @@ from typing import Any
 
 from transferscope.analyses.start.summary import place_words
 from transferscope.report.numbers import metric_words, points_words
-from transferscope.report.sections import metric_of
+from transferscope.report.sections import clauses, metric_of
 from transferscope.running.results import AnalysisResult, Results
 
 __all__ = ["MOST", "first_line", "heading", "prescription"]
@@ -42,7 +42,7 @@ def prescription(
     facts = item.summary.facts if item is not None and item.summary is not None else {}
     lines = [first_line(facts), *_numbers(facts, metric_of(results))]
     said = [each for other in further for each in other.analyses if each.summary is not None and _advises(each)]
-    lines += [f"{each.analysis.title}: {_sentence(each.summary.verdict)}" for each in said if each.summary]
+    lines += [f"{each.analysis.title}: {clauses(each.summary.verdict)[0]}" for each in said if each.summary]
     left = [_LEFT_OUT.get(key, key) for key in left_out]
     if facts.get("stage") == "search":
         left.insert(0, _LEFT_OUT["nothing_proved"])
@@ -102,8 +102,3 @@ def _lost(value: float | None, metric: str, *, unit: bool = True) -> str:
 
 def _advises(item: AnalysisResult) -> bool:
     return item.analysis.name not in ("outcome", "learning_rate", "learning_curves")
-
-
-def _sentence(text: str) -> str:
-    first, stop, _ = text.partition(". ")
-    return first + ("." if stop else "")

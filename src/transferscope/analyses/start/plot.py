@@ -57,7 +57,10 @@ def _proof(arms: pl.DataFrame, metric: str) -> Figure | None:
     title, number = metric_axis(metric, "test")
     names = shown["arm"].to_list()
     frame = Frame(
-        Axis("value", title, number, zero=False), Names("arm", "Arm", names), width=340, height=max(60, 26 * len(names))
+        Axis("value", title, number, zero=False),
+        Names("arm", "Arm (network, start, rate)", names),
+        width=340,
+        height=max(60, 26 * len(names)),
     )
     return Figure(
         name="proof",
