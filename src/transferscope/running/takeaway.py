@@ -185,7 +185,7 @@ def _not_repeated(member: StudyNetwork) -> tuple[str, ...]:
     """Settings of the recipe that the script leaves out."""
     recipe = member.spec.recipe
     assert recipe is not None
-    usual: dict[str, Any] = {"warmup_epochs": 0.0, "mixup": 0.0, "gradient_clip": None, "module_rates": {}, "decay_norm_and_bias": True,
-             "precision": "float32"}  # fmt: skip
+    usual: dict[str, Any] = {"warmup_epochs": 0.0, "mixup": 0.0, "gradient_clip": None, "module_rates": {}}
+    usual |= {"decay_norm_and_bias": True, "precision": "float32"}
     found = [name for name, value in usual.items() if getattr(recipe, name) != value]
     return (*found, *(["schedule"] if recipe.schedule not in _FACTOR else []))
