@@ -25,14 +25,14 @@ SETTINGS = (
     "training.recipe.epochs=2",
     "training.recipe.batch_size=8",
     "training.recipe.memory_format=contiguous",
-    "training.learning_rates=[0.01, 0.1]",
+    "training.learning_rates=[0.05]",
     "seeds=[0, 1]",
     "compute.device=cpu",
     "compute.threads=1",
 )
 
 
-def pictures(folder: Path, count: int = 24) -> Path:
+def pictures(folder: Path, count: int = 16) -> Path:
     generator = np.random.default_rng(0)
     for number, name in enumerate(('dark "café"', "light")):
         (folder / name).mkdir(parents=True)
@@ -121,7 +121,7 @@ def test_the_script_predicts_what_the_study_evaluated(advised: Path) -> None:
     outputs = context.outputs(spec, "test")
     names = [context.images().names[int(k)] for k in context.indices("test")]
     lines = [json.loads(line) for line in run(advised, "predict.py", str(advised / "photos")).splitlines()]
-    assert len(lines) == 48
+    assert len(lines) == 32
     by_file = {Path(line["file"]).relative_to(advised / "photos").as_posix(): line for line in lines}
     for name, logits in zip(names, outputs.logits, strict=True):
         line = by_file[name]
@@ -181,7 +181,7 @@ def test_stopped_after_a_round_it_gives_the_best_so_far(tmp_path: Path, monkeypa
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    pictures(tmp_path / "photos")
+    pictures(tmp_path / "photos", 10)
     weights(tmp_path)
     tell = _Run._tell
     told = []
@@ -203,6 +203,28 @@ def test_stopped_after_a_round_it_gives_the_best_so_far(tmp_path: Path, monkeypa
     facts = read_metadata(tmp_path / "photos-advice" / "model.safetensors")
     assert "test_metric" not in facts
     assert 0 <= float(facts["validation_metric"]) <= 1
+
+
+def test_what_follows_is_asked_of_the_recommended_network(advised: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transferscope.running.advice import affordable, further_study
+    from transferscope.running.reopen import reopen
+    from transferscope.study.file import load_study
+
+    monkeypatch.chdir(advised)
+    monkeypatch.setattr("transferscope.running.advice.FOLLOWING", ("distance", "no_such_analysis"))
+    store = advised / "transferscope-runs"
+    study = load_study(store / "reports" / "photos" / "study.yaml")
+    results = reopen(study, store, "", command="")
+    chosen = results.analyses[0].summary.facts["chosen"]
+    further = further_study(results, ["distance"])
+    if chosen["start"] == "random":
+        assert further is None
+        assert affordable(results, store, 1e6) == (None, ())
+        return
+    assert further.source.architecture.name == f"timm:{chosen['candidate']}"
+    assert further.training.learning_rates == (chosen["learning_rate"],)
+    assert affordable(results, store, 1e6) == (further, ())
+    assert affordable(results, store, 0.01) == (None, ("distance",))
 
 
 # -- bad input -------------------------------------------------------------------------------------------

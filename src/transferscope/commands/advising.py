@@ -12,7 +12,7 @@ import typer
 
 from transferscope.commands.printing import notes, say, seconds_words
 from transferscope.commands.settings import divided
-from transferscope.errors import AnalysisError, OptionError, StopRequested, TransferscopeError
+from transferscope.errors import AnalysisError, OptionError, StopRequested, TransferscopeError, counted
 
 if TYPE_CHECKING:
     from transferscope.running.results import Results
@@ -269,8 +269,9 @@ def _made(
     study = study_of(changes, random_starts=effort.random_starts, finalists=effort.finalists)
     if not quiet:
         say(
-            f"plan: {len(more) + 1} networks, trainings of up to {effort.epochs} epochs, {effort.seeds} seeds of the "
-            f"{effort.finalists} best and the default: about {seconds_words(fits.seconds)} of {asked.budget}"
+            f"plan: {counted(len(more) + 1, 'network')}, trainings of up to {counted(effort.epochs, 'epoch')}, "
+            f"{counted(effort.seeds, 'seed')} of the best {effort.finalists} and of the default: about "
+            f"{seconds_words(fits.seconds)} of {asked.budget}"
         )
         if not more:
             say("note: one network: there is nothing to choose but its rate, and a random start")

@@ -100,12 +100,15 @@ def affordable(results: Results, store_root: Path, budget: float) -> tuple[Study
         results: of the search.
         store_root: folder of its store.
         budget: seconds that are left.
+
+    Returns:
+        No study and no names where no budget would bring one: there is no pre-trained start to look at.
     """
     names = following()
     for count in range(len(names), 0, -1):
         study = further_study(results, names[:count])
         if study is None:
-            break
+            return None, ()
         seconds = plan_study(study, store_root).seconds
         if seconds is not None and seconds[1] <= budget:
             return study, names[count:]
