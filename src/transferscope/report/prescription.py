@@ -23,8 +23,7 @@ _LEFT_OUT = {
 
 def heading(results: Results) -> AnalysisResult | None:
     """The analysis that heads a study of it alone; None where the four networks do."""
-    only = [item for item in results.analyses if item.analysis.name == "outcome"]
-    return None if only else next((item for item in results.analyses if item.analysis.heads), None)
+    return results.analyses[0] if all(item.analysis.heads for item in results.analyses) else None
 
 
 def prescription(
@@ -33,12 +32,12 @@ def prescription(
     """The lines.
 
     Args:
-        results: of the study that ``start`` heads, finished or not.
+        results: of the study with the analysis ``start``, finished or not.
         further: of studies of the recommended network: what they say is a line each.
         left_out: what stays undecided for want of budget: keys, or names of analyses.
         files: where what can be taken away lies; empty where there is nothing yet.
     """
-    item = heading(results)
+    item = next((each for each in results.analyses if each.analysis.heads), None)
     facts = item.summary.facts if item is not None and item.summary is not None else {}
     lines = [first_line(facts), *_numbers(facts, metric_of(results))]
     said = [each for other in further for each in other.analyses if each.summary is not None and _advises(each)]
