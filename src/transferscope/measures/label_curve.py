@@ -12,12 +12,14 @@ from transferscope.errors import MeasureError
 from transferscope.measures.interval import Flag, Interval
 from transferscope.measures.label_families import FAMILIES, Array, Family, FamilyName, FittedCurves, fit_family
 
-__all__ = ["FARTHEST", "LabelCurve", "label_curve"]
+__all__ = ["FARTHEST", "LabelCurve", "label_curve", "ordered_errors", "resampled_means"]
 
 FARTHEST: Final = 8.0
 """How many times the largest measured number of examples a curve is trusted for; beyond it answers are flagged."""
 _HELD_BACK = 0.25
 _COARSE = 4
+_LEAST = 0.02
+"""Errors below this share of the largest are not told apart where errors are compared as ratios."""
 _CONFIDENCE = 0.95
 
 
@@ -35,6 +37,7 @@ class LabelCurve:
         curve: the fit to all sizes.
         draws: fits to resampled seeds and points, of families chosen anew.
         misfit: ``draws``, how fast each drawn curve goes astray beyond the largest size, per unit of log n.
+        highest: what an error can be at most.
         flags: what is wrong with it.
     """
 
@@ -46,6 +49,7 @@ class LabelCurve:
     curve: FittedCurves
     draws: FittedCurves
     misfit: Array
+    highest: float = np.inf
     flags: tuple[Flag, ...] = field(default=())
 
     @property
@@ -96,8 +100,9 @@ class LabelCurve:
     def _drawn(self, sizes: npt.ArrayLike) -> Array:
         n = np.asarray(sizes, dtype=np.float64)
         astray = np.maximum(np.log(n / self.largest), 0.0)
-        found: Array = self.draws(n) * np.exp(self.misfit[:, None] * astray)
-        return found
+        with np.errstate(over="ignore"):
+            found = self.draws(n) * np.exp(self.misfit[:, None] * astray)
+        return np.asarray(np.minimum(found, self.highest))
 
     def _beyond(self, size: float) -> tuple[Flag, ...]:
         return ("extrapolated",) if FARTHEST * self.largest * (1 + 1e-9) < size < np.inf else ()
@@ -114,7 +119,7 @@ class LabelCurve:
 
 @checked
 def label_curve(
-    sizes: npt.ArrayLike, errors: npt.ArrayLike, *, n_bootstrap: int = 200, seed: int = 0
+    sizes: npt.ArrayLike, errors: npt.ArrayLike, *, highest: float | None = None, n_bootstrap: int = 200, seed: int = 0
 ) -> LabelCurve:
     r"""The curve of error against the number of examples, of the family that extrapolates best.
 
@@ -134,6 +139,7 @@ def label_curve(
         sizes: ``sizes``, different numbers of examples.
         errors: ``sizes`` or ``sizes seeds``, not negative, for example 1 − accuracy or a loss; NaN where a seed has
             none.
+        highest: what an error can be at most, for example 1 of 1 − accuracy; None where it has no bound.
         n_bootstrap: draws.
         seed: of the draws.
 
@@ -150,9 +156,9 @@ def label_curve(
         >>> curve.family, round(float(curve.curve.b[0]), 3), round(curve.plateau(), 3)
         ('power_floor', 0.4, 0.05)
     """
-    n, table = _ordered(sizes, errors)
+    n, table = ordered_errors(sizes, errors)
     generator = np.random.default_rng(seed)
-    drawn = _resampled_means(table, n_bootstrap, generator)
+    drawn = resampled_means(table, n_bootstrap, generator)
     mean = np.nanmean(table, axis=1)
     weights = generator.exponential(size=drawn.shape)
     held = max(1, round(_HELD_BACK * len(n)))
@@ -175,7 +181,7 @@ def label_curve(
         cumulative = np.cumsum(chance / chance.sum(axis=0), axis=0)
         which = np.minimum((cumulative < generator.random(n_bootstrap)).sum(axis=0), len(families) - 1)
     family = families[best]
-    scale, degrees = _astray(family, n, mean, held)
+    scale, degrees = _astray(family, n, table, held)
     flags: list[Flag] = []
     if len(families) < len(FAMILIES):
         flags.append("few_budgets")
@@ -184,11 +190,13 @@ def label_curve(
     return LabelCurve(
         n, mean, table.shape[1], family.name,
         {item.name: float(own[0]) for item, (own, _) in zip(families, scores, strict=judged)},
-        curves[best], _mixed(draws, which), scale * generator.standard_t(degrees, n_bootstrap), tuple(flags),
+        curves[best], _mixed(draws, which), scale * generator.standard_t(degrees, n_bootstrap),
+        np.inf if highest is None else highest, tuple(flags),
     )  # fmt: skip
 
 
-def _ordered(sizes: npt.ArrayLike, errors: npt.ArrayLike) -> tuple[Array, Array]:
+def ordered_errors(sizes: npt.ArrayLike, errors: npt.ArrayLike, least: int = 3) -> tuple[Array, Array]:
+    """Sizes ascending, and errors ``sizes seeds`` in their order."""
     n, table = np.asarray(sizes, dtype=np.float64), np.asarray(errors, dtype=np.float64)
     table = table[:, None] if table.ndim == 1 else table
     if n.ndim != 1 or table.ndim != 2 or len(n) != len(table):
@@ -197,11 +205,11 @@ def _ordered(sizes: npt.ArrayLike, errors: npt.ArrayLike) -> tuple[Array, Array]
             expected=f"errors of shape ({len(n) if n.ndim == 1 else 'sizes'},) or (sizes, seeds)",
             got=str(np.asarray(errors).shape),
         )
-    if len(np.unique(n)) < max(3, len(n)) or not (n > 0).all():
+    if len(np.unique(n)) < max(least, len(n)) or not (n > 0).all():
         raise MeasureError(
             "a curve of labels needs different numbers of examples",
-            expected="at least 3, all above 0 and different",
-            got=", ".join(f"{size:g}" for size in n),
+            expected=f"at least {least}, all above 0 and different",
+            got=", ".join(f"{size:g}" for size in n.ravel()) or "none",
             hint="give more budgets",
         )
     if np.isinf(table).any() or (table < 0).any() or np.isnan(table).all(axis=1).any():
@@ -215,42 +223,53 @@ def _ordered(sizes: npt.ArrayLike, errors: npt.ArrayLike) -> tuple[Array, Array]
     return n[order], table[order]
 
 
-def _resampled_means(table: Array, draws: int, generator: np.random.Generator) -> Array:
+def resampled_means(table: Array, draws: int, generator: np.random.Generator) -> Array:
     """Means over resampled seeds, as far from the mean as means over independent seeds are: ``draws sizes``."""
     k = table.shape[1]
     mean = np.nanmean(table, axis=1)
     if k == 1:
         return np.repeat(mean[None], draws, axis=0)
-    from scipy.stats import t
-
     counts = generator.multinomial(k, np.full(k, 1 / k), size=draws).astype(np.float64)
     known = ~np.isnan(table)
     total = counts @ np.where(known, table, 0.0).T
     number = counts @ known.T.astype(np.float64)
     drawn = np.where(number > 0, total / np.maximum(number, 1), mean)
-    # Few seeds are resampled too close to their mean: by √(k/(k − 1)) on average, and by Student's t in the tails.
-    wider = np.sqrt(k / (k - 1)) * float(t.ppf(0.975, k - 1) / 1.959964)
-    found: Array = np.maximum(mean + wider * (drawn - mean), 0.0)
+    # Seeds are resampled too close to their mean, by √(k/(k − 1)).
+    found: Array = np.maximum(mean + np.sqrt(k / (k - 1)) * (drawn - mean), 0.0)
     return found
 
 
 def _erred(forecast: Array, errors: Array) -> Array:
     """Mean relative error of forecasts: ``draws``."""
-    least = 1e-6 * max(float(errors.max()), np.finfo(np.float64).tiny)
-    found: Array = np.abs(np.log(np.maximum(forecast, least) / np.maximum(errors, least))).mean(axis=-1)
+    found: Array = np.abs(_log(forecast, errors) - _log(errors, errors)).mean(axis=-1)
     return found
 
 
-def _astray(family: Family, n: Array, errors: Array, held: int) -> tuple[float, int]:
-    """How far forecasts from the first sizes went astray, relative, per unit of log n; and how many there were."""
-    least = 1e-6 * max(float(errors.max()), np.finfo(np.float64).tiny)
+def _log(values: Array, errors: Array) -> Array:
+    """The logarithm of errors, which are not told apart far below those that were measured."""
+    return np.asarray(np.log(np.maximum(values, max(_LEAST * float(errors.max()), np.finfo(np.float64).tiny))))
+
+
+def _astray(family: Family, n: Array, table: Array, held: int) -> tuple[float, int]:
+    """How far forecasts from the first sizes went astray, relative, per unit of log n; and how many there were.
+
+    What the noise of the mean over seeds explains is no error of the forecast.
+    """
+    errors, noise = np.nanmean(table, axis=1), _squared_error(table)
     squares = []
     for origin in range(min(family.parameters + 1, len(n) - 1), len(n)):
         after = slice(origin, origin + held)
         forecast = fit_family(family, n[:origin], errors[:origin], zooms=_COARSE + 4)(n[after])[0]
-        wrong = np.log(np.maximum(forecast, least) / np.maximum(errors[after], least))
-        squares.append(np.mean((wrong / np.log(n[after] / n[origin - 1])) ** 2))
+        wrong = _log(forecast, errors) - _log(errors[after], errors)
+        unexplained = np.maximum(wrong**2 - noise[after] / np.exp(2 * _log(errors[after], errors)), 0.0)
+        squares.append(np.mean(unexplained / np.log(n[after] / n[origin - 1]) ** 2))
     return float(np.sqrt(np.mean(squares))), len(squares)
+
+
+def _squared_error(table: Array) -> Array:
+    """The squared standard error of the mean over seeds: ``sizes``; 0 where there is one."""
+    seeds = (~np.isnan(table)).sum(axis=1)
+    return np.asarray(np.nanvar(table, axis=1) / np.maximum(seeds - 1, 1))
 
 
 def _mixed(draws: list[FittedCurves], which: npt.NDArray[np.int64]) -> FittedCurves:
@@ -262,8 +281,7 @@ def _mixed(draws: list[FittedCurves], which: npt.NDArray[np.int64]) -> FittedCur
 
 def _rises(table: Array) -> bool:
     mean = np.nanmean(table, axis=1)
-    seeds = (~np.isnan(table)).sum(axis=1)
-    spread = np.nanvar(table, axis=1, ddof=0) / np.maximum(seeds - 1, 1)
+    spread = _squared_error(table)
     return bool((np.diff(mean) > 2 * np.sqrt(spread[1:] + spread[:-1]) + 1e-12).any())
 
 

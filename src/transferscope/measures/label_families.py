@@ -1,7 +1,6 @@
 """Families of curves of error against the number of examples, fitted over whole grids: no start, no local minimum."""
 
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Final, Literal
 
 import numpy as np
@@ -95,7 +94,7 @@ def _shape(alpha: Array, b: Array, log_s: Array, log_n: Array) -> Array:
 
 def _newton(alpha: Array, v: Array) -> Array:
     t = np.where(v < 0, v, v / alpha)
-    for _ in range(9):
+    for _ in range(7):
         value = alpha * np.logaddexp(0, t) - np.logaddexp(0, -t)
         sigma = 1 / (1 + np.exp(-np.clip(t, -700, 700)))
         t = t - (value - v) / (1 - sigma + alpha * sigma)
@@ -153,6 +152,11 @@ def fit_family(
     return replace(found, weights=given * outliers)
 
 
+def _all(*values: Array) -> Array:
+    """Every combination: ``combinations values``."""
+    return np.stack([axis.ravel() for axis in np.meshgrid(*values, indexing="ij")], axis=1)
+
+
 class _Search:
     """The nonlinear parameters of a family: a grid over their range, then finer ones around the best of each draw."""
 
@@ -162,7 +166,7 @@ class _Search:
         span = max(float(log_n[-1] - log_n[0]), 1.0)
         scales = np.linspace(log_n[0] - span, log_n[-1] + span / 2, 15) if family.phase else log_n[:1]
         curvatures = np.array(_CURVATURES if family.curvature is None else [family.curvature])
-        self.grid = np.array(list(product(curvatures, exponents, scales)))
+        self.grid = _all(curvatures, exponents, scales)
         self.low = np.array([0.0, np.log(_EXPONENTS[0]), scales.min() - span])
         self.high = np.array([_CURVATURES[-1], np.log(_EXPONENTS[1]), scales.max() + span])
         self.steps = np.array(
@@ -172,8 +176,7 @@ class _Search:
                 scales[1] - scales[0] if family.phase else 0.0,
             ]
         )
-        moves = [(-1, 0, 1) if step else (0,) for step in self.steps]
-        self.around = np.array(list(product(*moves)), dtype=np.float64)
+        self.around = _all(*(np.array([-1.0, 0.0, 1.0]) if step else np.zeros(1) for step in self.steps))
         self.shapes = self._shapes(self.grid)[None]
 
     def best(self, y: Array, weights: Array) -> FittedCurves:

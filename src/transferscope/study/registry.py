@@ -46,6 +46,8 @@ BUILT_IN: dict[str, str] = {
     "spectrum": "SpectrumAnalysis",
     "criticality": "CriticalityAnalysis",
     "rewind": "Rewind",
+    "label_budget": "LabelBudget",
+    "imbalance": "Imbalance",
 }
 """Name of each analysis of this package, which is also its folder, and its class."""
 
