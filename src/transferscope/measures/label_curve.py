@@ -37,7 +37,6 @@ class LabelCurve:
         curve: the fit to all sizes.
         draws: fits to resampled seeds and points, of families chosen anew.
         misfit: ``draws``, how fast each drawn curve goes astray beyond the largest size, per unit of log n.
-        highest: what an error can be at most.
         flags: what is wrong with it.
     """
 
@@ -49,7 +48,6 @@ class LabelCurve:
     curve: FittedCurves
     draws: FittedCurves
     misfit: Array
-    highest: float = np.inf
     flags: tuple[Flag, ...] = field(default=())
 
     @property
@@ -102,7 +100,8 @@ class LabelCurve:
         astray = np.maximum(np.log(n / self.largest), 0.0)
         with np.errstate(over="ignore"):
             found = self.draws(n) * np.exp(self.misfit[:, None] * astray)
-        return np.asarray(np.minimum(found, self.highest))
+        # More examples do not do worse than the fewest did.
+        return np.asarray(np.minimum(found, self.errors.max()))
 
     def _beyond(self, size: float) -> tuple[Flag, ...]:
         return ("extrapolated",) if FARTHEST * self.largest * (1 + 1e-9) < size < np.inf else ()
@@ -118,9 +117,7 @@ class LabelCurve:
 
 
 @checked
-def label_curve(
-    sizes: npt.ArrayLike, errors: npt.ArrayLike, *, highest: float | None = None, n_bootstrap: int = 200, seed: int = 0
-) -> LabelCurve:
+def label_curve(sizes: npt.ArrayLike, errors: npt.ArrayLike, *, n_bootstrap: int = 200, seed: int = 0) -> LabelCurve:
     r"""The curve of error against the number of examples, of the family that extrapolates best.
 
     The families are a power law :math:`a n^{-b}`, one with a floor :math:`a n^{-b} + c`, its rectified form
@@ -139,7 +136,6 @@ def label_curve(
         sizes: ``sizes``, different numbers of examples.
         errors: ``sizes`` or ``sizes seeds``, not negative, for example 1 − accuracy or a loss; NaN where a seed has
             none.
-        highest: what an error can be at most, for example 1 of 1 − accuracy; None where it has no bound.
         n_bootstrap: draws.
         seed: of the draws.
 
@@ -191,7 +187,7 @@ def label_curve(
         n, mean, table.shape[1], family.name,
         {item.name: float(own[0]) for item, (own, _) in zip(families, scores, strict=judged)},
         curves[best], _mixed(draws, which), scale * generator.standard_t(degrees, n_bootstrap),
-        np.inf if highest is None else highest, tuple(flags),
+        tuple(flags),
     )  # fmt: skip
 
 

@@ -162,7 +162,7 @@ class _Search:
 
     def __init__(self, family: Family, log_n: Array, zooms: int) -> None:
         self.family, self.log_n, self.zooms = family, log_n, zooms
-        exponents = np.linspace(*np.log(_EXPONENTS), 17 if family.phase else 61)
+        exponents = np.log(np.geomspace(*_EXPONENTS, 17 if family.phase else 61))
         span = max(float(log_n[-1] - log_n[0]), 1.0)
         scales = np.linspace(log_n[0] - span, log_n[-1] + span / 2, 15) if family.phase else log_n[:1]
         curvatures = np.array(_CURVATURES if family.curvature is None else [family.curvature])
@@ -193,8 +193,7 @@ class _Search:
             better = losses[rows, at] < loss
             theta = np.where(better[:, None], near[rows, at], theta)
             loss, a, c = (
-                np.where(better, new[rows, at], old)
-                for new, old in ((losses, loss), (near_a, a), (near_c, c))
+                np.where(better, new[rows, at], old) for new, old in ((losses, loss), (near_a, a), (near_c, c))
             )
             # A best that moves may lie further on: every second grid is as wide as the one before.
             if zoom % 2 or not better.any():

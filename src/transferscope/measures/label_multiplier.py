@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from transferscope.arguments import checked
 from transferscope.errors import MeasureError
-from transferscope.measures.interval import Interval
+from transferscope.measures.interval import Flag, Interval
 from transferscope.measures.label_curve import ordered_errors, resampled_means
 from transferscope.measures.label_families import Array
 
@@ -139,15 +139,15 @@ def _crossings(n: Array, ours: Array, theirs: Array) -> Array:
 def _bounded(value: float, draws: Array, ends: tuple[float, float], seeds: int) -> Interval:
     """A number that is known between two ends alone: 0 and infinity stand for beyond the one and the other."""
     least, largest = ends
-    basis = "seeds" if seeds > 2 else None
     if value in (0.0, np.inf):
         note = f"> {largest:,.4g}" if value else f"< {least:,.4g}"
         return Interval(None, None, None, seeds, None, note=note, flags=("beyond_range",))
+    flags: list[Flag] = ["too_few_seeds"] if seeds < 3 else []
     if seeds < 2:
-        return Interval(value, None, None, seeds, None, note="one seed: no interval", flags=("too_few_seeds",))
-    # Of finite draws alone: a limit between a number and infinity is infinite.
-    low, high = np.percentile(np.clip(draws, 0.0, 1e300), [2.5, 97.5], method="closest_observation")
-    beyond = low == 0.0 or high == 1e300
+        return Interval(value, None, None, seeds, None, note="one seed: no interval", flags=tuple(flags))
+    # Of draws themselves: between a number and infinity there is no limit.
+    low, high = np.percentile(draws, [2.5, 97.5], method="closest_observation")
+    if low == 0 or np.isinf(high):
+        flags.append("beyond_range")
     low, high = min(max(float(low), least), value), max(min(float(high), largest), value)
-    flags = (("beyond_range",) if beyond else ()) + (("too_few_seeds",) if seeds < 3 else ())
-    return Interval(value, low, high, seeds, basis, flags=flags)
+    return Interval(value, low, high, seeds, "seeds" if seeds > 2 else None, flags=tuple(flags))

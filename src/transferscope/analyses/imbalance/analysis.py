@@ -22,6 +22,7 @@ from transferscope.analyses.training_parts import part_network
 from transferscope.analyses.tuned import AbstractTuned, OnSeeds, chosen_rate
 from transferscope.bounds import DIFFERENCE, SHARE, side_of
 from transferscope.context.resolved_study import TRAINED, ResolvedStudy
+from transferscope.keys import shown
 from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
@@ -40,11 +41,11 @@ _RECALL_GAP = replace(
     contrast=Contrast("variant", "P_T", "RI_T"),
 )  # fmt: skip
 _MACRO = Quantity(
-    "macro", "{quantity}, {variant} " + _IN, "1", SHARE, column="value",
-    where=_ON_TEST & (pl.col("level") == "network"), by=("variant", "ratio", "quantity"),
+    "macro", "{metric}, {variant} " + _IN, "1", SHARE, column="value",
+    where=_ON_TEST & (pl.col("level") == "network"), by=("variant", "ratio", "metric"),
 )  # fmt: skip
 _MACRO_GAP = replace(
-    _MACRO, key="macro_gap", words="{quantity}, {variant} − {rival} " + _IN, bounds=DIFFERENCE,
+    _MACRO, key="macro_gap", words="{metric}, {variant} − {rival} " + _IN, bounds=DIFFERENCE,
     contrast=Contrast("variant", "P_T", "RI_T"),
 )  # fmt: skip
 
@@ -78,8 +79,8 @@ class Imbalance(AbstractTuned, OnSeeds):
         "frequency": Column(str, "third of the ranks: frequent, middle or rare", null="as item"),
         "images": Column(int, "training images: of the class, or of all", "count"),
         "split": Column(str, "validation or test"),
-        "quantity": Column(str, "recall of a class; macro recall (balanced accuracy), macro F1 or accuracy of all"),
-        "value": Column(float, "the quantity", "1", "row", "diverged, or no image of the class in the split"),
+        "metric": Column(str, "recall of a class; macro recall (balanced accuracy), macro F1 or accuracy of all"),
+        "value": Column(float, "the metric", "1", "row", "diverged, or no image of the class in the split"),
         "low": Column(float, "lower end of the 95 % interval over images", "1", "row", "no interval"),
         "high": Column(float, "upper end of the 95 % interval over images", "1", "row", "no interval"),
         "n": Column(int, "images, or groups of them, that it is measured on", "count"),
@@ -126,7 +127,8 @@ class Imbalance(AbstractTuned, OnSeeds):
             judgements = Judgements.of(context, split)
             for member in task.members:
                 data = member.spec.data
-                assert data is not None and data.class_sizes is not None
+                assert data is not None
+                assert data.class_sizes is not None
                 lost = context.diverged(member.spec)
                 said = None if lost else judgements.predicted(context.outputs(member.spec, split).logits)
                 same = {
@@ -145,7 +147,7 @@ class Imbalance(AbstractTuned, OnSeeds):
             for item in estimates
             if item.quantity == _RECALL_GAP.key and item.at["frequency"] == "rare"
         }
-        words = [f"{spoken(gap)} at ratio {ratio:g} ({gap.verdict})" for ratio, gap in sorted(gaps.items())]
+        words = [f"{_spoken(gap)} at ratio {ratio:g}, {gap.verdict}" for ratio, gap in sorted(gaps.items())]
         lost = table.filter(pl.col("diverged"))
         notes = [
             "parts of all ratios have equally many images and are trained for as many updates; each class has each "
@@ -153,13 +155,15 @@ class Imbalance(AbstractTuned, OnSeeds):
             "the rates are those chosen on all images",
         ]
         if lost.height:
-            names = lost.select("variant", "seed", "ratio").unique().sort(pl.all()).rows()
-            said = ", ".join(f"{variant.replace('_', '-')}[{seed}] at ratio {ratio:g}" for variant, seed, ratio in names)
+            runs = lost.select("variant", "seed", "ratio").unique().sort(pl.all()).to_dicts()
+            said = ", ".join(f"{shown(run['variant'])}[{run['seed']}] at ratio {run['ratio']:g}" for run in runs)
             notes.append(f"diverged: {said}; what these would tell is not defined")
         if not words:
             return Summary("Undecided: no seed of both P-T and RI-T ended.", tuple(estimates), tuple(notes))
         return Summary(
-            f"Recall of the rarest third of the classes, P-T − RI-T: {'; '.join(words)}.", tuple(estimates), tuple(notes)
+            f"Recall of the rarest third of classes, P-T − RI-T (limits for all thirds at once): {'; '.join(words)}.",
+            tuple(estimates),
+            tuple(notes),
         )
 
 
@@ -183,7 +187,7 @@ def macro_rows(
     for item, name in enumerate(judgements.names):
         inside = truth == item
         frequency = "frequent" if ranks[item] < third else "rare" if ranks[item] >= len(sizes) - third else "middle"
-        row = {"level": "class", "quantity": "recall", "item": name, "rank": ranks[item], "frequency": frequency,
+        row = {"level": "class", "metric": "recall", "item": name, "rank": ranks[item], "frequency": frequency,
                "images": sizes[item], "n": int(inside.sum())}  # fmt: skip
         if said is not None and inside.any():
             interval = interval_columns(share_interval(said[inside] == item, owners[inside]))
@@ -193,9 +197,9 @@ def macro_rows(
         yield row
     whole = {"level": "network", "images": sum(sizes), "n": len(truth)}
     complete = len(recalls) == len(sizes)
-    yield {**whole, "quantity": "macro recall", "value": float(np.mean(recalls)) if complete else None}
-    yield {**whole, "quantity": "macro F1", "value": float(np.mean(f1)) if complete else None}
-    yield {**whole, "quantity": "accuracy", "value": None if said is None else float((said == truth).mean())}
+    yield {**whole, "metric": "macro recall", "value": float(np.mean(recalls)) if complete else None}
+    yield {**whole, "metric": "macro F1", "value": float(np.mean(f1)) if complete else None}
+    yield {**whole, "metric": "accuracy", "value": None if said is None else float((said == truth).mean())}
 
 
 def _judged(item: Estimate) -> Estimate:
@@ -207,3 +211,10 @@ def _judged(item: Estimate) -> Estimate:
     )
     side = side_of(low, high) if item.basis == "seeds" else 0
     return replace(item, verdict={1: "larger", -1: "smaller", 0: "undecided"}[side])
+
+
+def _spoken(gap: Estimate) -> str:
+    """With the limits by which it is judged."""
+    if gap.simultaneous_low is None:
+        return spoken(gap)
+    return spoken(replace(gap, low=gap.simultaneous_low, high=gap.simultaneous_high))

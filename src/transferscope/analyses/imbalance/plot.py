@@ -30,8 +30,8 @@ def _recalls(known: pl.DataFrame) -> Figure:
     y = Axis("value", "Recall (share of the class's test images)", domain=[0.0, 1.0])
 
     def panel(part: pl.DataFrame, name: str) -> Panel:
-        sizes = part["images"]
-        frame = Frame(x, y, colours, width=240, height=200, title=f"{name}: {sizes.max()} to {sizes.min()} images")
+        sizes = sorted(part["images"].to_list())
+        frame = Frame(x, y, colours, width=240, height=200, title=f"{name}: {sizes[-1]} to {sizes[0]} images")
         return line_panel(frame, part, frame.spans(part, width=1.2))
 
     labels = list(dict.fromkeys(ranks.sort("ratio")["label"]))

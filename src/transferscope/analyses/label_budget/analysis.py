@@ -179,7 +179,8 @@ class LabelBudget(AbstractTuned, OnSeeds):
         level, share = task.settings["level"], task.settings["fraction"]
         for member in task.members:
             spec = member.spec
-            assert spec.recipe is not None and spec.data is not None
+            assert spec.recipe is not None
+            assert spec.data is not None
             last = context.history(spec).row(-1, named=True)
             images = len(context.splits(spec.data)["train"]) // spec.data.repeats
             row = {
@@ -204,7 +205,7 @@ class LabelBudget(AbstractTuned, OnSeeds):
         return self.measured(rows)
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
-        """Gain with more labels, labels that are needed, label multipliers; from validation data, proved on test data."""
+        """Gain with more labels, labels needed, label multipliers: from validation data, proved on test data."""
         goal = (self.share, None) if self.target is None else (None, self.target)
         edge = {
             share: [variant for variant in TRAINED if _at_edge(_search(table, share), variant)]
@@ -233,4 +234,3 @@ def _search(table: pl.DataFrame, share: float) -> pl.DataFrame:
 def _at_edge(tried: pl.DataFrame, variant: str) -> bool:
     rates = tried["learning_rate"]
     return rates.n_unique() > 1 and chosen(tried, variant).best in (rates.min(), rates.max())
-

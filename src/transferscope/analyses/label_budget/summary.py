@@ -102,7 +102,7 @@ def _fitted(errors: _Errors, n_bootstrap: int) -> "tuple[LabelCurve | None, str]
 
     if len(errors.sizes) < 3:
         return None, f"a curve needs 3 budgets with a finished run, there are {len(errors.sizes)}"
-    return label_curve(errors.sizes, errors.values, highest=1.0, n_bootstrap=n_bootstrap), ""
+    return label_curve(errors.sizes, errors.values, n_bootstrap=n_bootstrap), ""
 
 
 def _answers(
@@ -147,9 +147,8 @@ def _proof(variant: str, validation: _Errors, test: _Errors, n_bootstrap: int) -
         return
     promise = curve.gain(float(validation.sizes[-1] / images))
     proved = paired_seeds_interval(list(1 - after[both]), list(1 - before[both]), bounds=DIFFERENCE)
-    assert promise.low is not None and promise.high is not None and proved.value is not None
-    kept = promise.low <= proved.value <= promise.high
-    at = {"variant": variant, "images": images}
+    kept = (promise.low or 0) <= (proved.value or 0) <= (promise.high or 0)
+    at: dict[str, Any] = {"variant": variant, "images": images}
     yield _PROMISED.of(promise, "from validation data of the smaller budgets alone", **at)
     yield _PROVED.of(proved, verdict="within its limits" if kept else "outside its limits", **at)
 
@@ -175,7 +174,9 @@ def _worth(validation: Mapping[str, _Errors], n_bootstrap: int) -> Iterator[Esti
     for size, multiplier, better, worse in list(zip(sizes, found, *both, strict=True))[:-1]:
         known = ~np.isnan(better) & ~np.isnan(worse)
         # RI-T needs more labels exactly where it is worse: that is decided where no multiplier is measured, too.
-        behind = paired_seeds_interval(list(worse[known]), list(better[known]), bounds=DIFFERENCE) if known.any() else None
+        behind = (
+            paired_seeds_interval(list(worse[known]), list(better[known]), bounds=DIFFERENCE) if known.any() else None
+        )
         side = 0 if behind is None or behind.basis != "seeds" else side_of(behind.low, behind.high)
         verdict = {1: "worth more", -1: "worth less", 0: "undecided"}[side]
         yield _MULTIPLIER.of(multiplier, verdict=verdict, images=int(size))
@@ -188,10 +189,12 @@ def _said(found: Sequence[Estimate], metric: str, curve: "LabelCurve") -> str:
 
     gain, needed = found
     scale, unit, digits = (1.0, "", 3) if metric == "auc" else (100.0, " points", 1)
-    assert gain.value is not None and gain.low is not None and gain.high is not None
-    ends = " to ".join(f"{exact(scale * end):+z.{digits}f}" for end in (gain.low, gain.high))
+    assert gain.value is not None
+    ends = " to ".join(f"{exact(scale * (end or 0)):+z.{digits}f}" for end in (gain.low, gain.high))
     undecided = ", undecided" if gain.verdict == "undecided" else ""
-    gained = f"with {gain.at['factor']:g} × the labels {exact(scale * gain.value):+z.{digits}f}{unit} ({ends}{undecided})"
+    gained = (
+        f"with {gain.at['factor']:g} × the labels {exact(scale * gain.value):+z.{digits}f}{unit} ({ends}{undecided})"
+    )
     counted = _counted(needed, curve.sizes[0], FARTHEST * curve.largest)
     return f"{shown(str(gain.at['variant']))}: {gained}, for {needed.at['goal']} {counted}"
 
@@ -200,7 +203,8 @@ def _counted(needed: Estimate, smallest: float, farthest: float) -> str:
     """``1,400 labels (900 to > 4,000)``; the bound where the number lies beyond what was measured or is trusted."""
     if needed.value is None:
         return f"> {rounded(farthest, 2)} labels" if needed.verdict == "more" else f"≤ {rounded(smallest, 2)} labels"
-    assert needed.low is not None and needed.high is not None
+    assert needed.low is not None
+    assert needed.high is not None
     high = f"{'> ' if needed.high >= farthest * (1 - 1e-9) else ''}{rounded(needed.high, 2)}"
     return f"{rounded(needed.value, 2)} labels ({rounded(needed.low, 2)} to {high})"
 
@@ -221,8 +225,9 @@ def _worth_said(worth: Sequence[Estimate]) -> str:
 
 
 def _notes(runs: pl.DataFrame, families: Mapping[str, Any], edges: Mapping[float, Sequence[str]]) -> tuple[str, ...]:
-    validation = (runs["labels"] - runs["images"]).max()
-    notes = [
+    beside = runs.select(pl.col("labels") - pl.col("images")).to_series().to_list()
+    validation = max(beside, default=0)
+    notes: list[str] = [
         f"at every budget {validation} validation images are used as well: labels that count, and that are not in the "
         "numbers of training labels",
         "parts are nested within a seed and drawn anew by each; all are trained for about as many updates",
@@ -239,7 +244,7 @@ def _notes(runs: pl.DataFrame, families: Mapping[str, Any], edges: Mapping[float
             notes.append(f"the best rate of {whose} lies at the edge of its grid at the fraction {share:g}")
     lost = runs.filter(pl.col("diverged") & (pl.col("split") == "validation")).sort("variant", "fraction", "seed")
     if lost.height:
-        names = ", ".join(f"{shown(v)}[{s}] at {n}" for v, s, n in lost.select("variant", "seed", "images").rows())
+        names = ", ".join(f"{shown(row['variant'])}[{row['seed']}] at {row['images']}" for row in lost.to_dicts())
         notes.append(f"diverged and left out: {names} training images")
     for variant, facts in families.items():
         tried = ", ".join(f"{name} {100 * error:.2g} %" for name, error in facts["held_back"].items())
