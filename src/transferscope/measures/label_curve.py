@@ -251,13 +251,14 @@ def _astray(family: Family, n: Array, table: Array, held: int) -> tuple[float, i
 
     What the noise of the mean over seeds explains is no error of the forecast.
     """
-    errors, noise = np.nanmean(table, axis=1), _squared_error(table)
+    errors, noise = np.nanmean(table, axis=1), np.sqrt(_squared_error(table))
     squares = []
     for origin in range(min(family.parameters + 1, len(n) - 1), len(n)):
         after = slice(origin, origin + held)
         forecast = fit_family(family, n[:origin], errors[:origin], zooms=_COARSE + 4)(n[after])[0]
         wrong = _log(forecast, errors) - _log(errors[after], errors)
-        unexplained = np.maximum(wrong**2 - noise[after] / np.exp(2 * _log(errors[after], errors)), 0.0)
+        explained = noise[after] / np.exp(_log(errors[after], errors))
+        unexplained = np.maximum(wrong**2 - explained**2, 0.0)
         squares.append(np.mean(unexplained / np.log(n[after] / n[origin - 1]) ** 2))
     return float(np.sqrt(np.mean(squares))), len(squares)
 

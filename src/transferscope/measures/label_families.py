@@ -109,7 +109,7 @@ def fit_family(
     weights: npt.ArrayLike | None = None,
     *,
     robust: bool = True,
-    zooms: int = 30,
+    zooms: int = 60,
 ) -> FittedCurves:
     r"""The curves of a family that lie nearest to errors, for each draw.
 
@@ -166,6 +166,7 @@ class _Search:
         span = max(float(log_n[-1] - log_n[0]), 1.0)
         scales = np.linspace(log_n[0] - span, log_n[-1] + span / 2, 15) if family.phase else log_n[:1]
         curvatures = np.array(_CURVATURES if family.curvature is None else [family.curvature])
+        self.curvatures = len(curvatures)
         self.grid = _all(curvatures, exponents, scales)
         self.low = np.array([0.0, np.log(_EXPONENTS[0]), scales.min() - span])
         self.high = np.array([_CURVATURES[-1], np.log(_EXPONENTS[1]), scales.max() + span])
@@ -180,10 +181,24 @@ class _Search:
         self.shapes = self._shapes(self.grid)[None]
 
     def best(self, y: Array, weights: Array) -> FittedCurves:
-        """The best curve of each draw."""
-        rows = np.arange(len(y))
+        """The best curve of each draw; a single one is looked for from the best of each curvature, which is slower."""
         losses, a, c = self._solved(self.shapes, y, weights)
-        at = losses.argmin(axis=1)
+        if len(y) > 1:
+            return self._refined(y, weights, losses.argmin(axis=1), losses, a, c)
+        parts = np.split(losses[0], self.curvatures)
+        at = np.array([part.argmin() + which * len(part) for which, part in enumerate(parts)])
+        several = (np.repeat(each, len(at), axis=0) for each in (y, weights, losses, a, c))
+        y, weights, losses, a, c = several
+        found = self._refined(y, weights, at, losses, a, c)
+        loss = (weights * (found(np.exp(self.log_n)) - y) ** 2).sum(axis=1)
+        first = slice(int(loss.argmin()), int(loss.argmin()) + 1)
+        return FittedCurves(**{name: value[first] for name, value in vars(found).items()})
+
+    def _refined(
+        self, y: Array, weights: Array, at: npt.NDArray[np.intp], losses: Array, a: Array, c: Array
+    ) -> FittedCurves:
+        """From a place on the grid on, for each draw."""
+        rows = np.arange(len(y))
         theta, loss, a, c = self.grid[at], losses[rows, at], a[rows, at], c[rows, at]
         steps = self.steps
         for zoom in range(self.zooms):
@@ -195,8 +210,8 @@ class _Search:
             loss, a, c = (
                 np.where(better, new[rows, at], old) for new, old in ((losses, loss), (near_a, a), (near_c, c))
             )
-            # A best that moves may lie further on: every second grid is as wide as the one before.
-            if zoom % 2 or not better.any():
+            # A best that moves may lie further on: grids stay as wide for some time.
+            if (zoom + 1) % max(1, self.zooms // 12) == 0 or not better.any():
                 steps = steps / 2
         return FittedCurves(theta[:, 0], np.exp(theta[:, 1]), theta[:, 2], a, c, weights)
 
