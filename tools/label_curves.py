@@ -35,18 +35,18 @@ Written by `python -m tools.label_curves docs/label-curves.md`; a test holds the
 """
 
 
-def recorded(folder: Path) -> Iterator[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+def recorded(folder: Path, tasks: Sequence[str] = TASKS) -> Iterator[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
     """Task, sizes and losses of each curve; what was measured without any example is left out."""
-    for task in TASKS:
+    for task in tasks:
         rows = pl.read_csv(folder / "label_curves" / f"{task}.csv").filter(pl.col("examples") > 0)
         for _, own in rows.sort("examples").group_by("model", maintain_order=True):
             yield task, own["examples"].to_numpy().astype(np.float64), own["test_loss"].to_numpy()
 
 
-def judged(folder: Path, budgets: Sequence[int] = BUDGETS) -> pl.DataFrame:
+def judged(folder: Path, budgets: Sequence[int] = BUDGETS, tasks: Sequence[str] = TASKS) -> pl.DataFrame:
     """One row for each number of sizes, task and factor."""
     rows = []
-    for task, sizes, losses in recorded(folder):
+    for task, sizes, losses in recorded(folder, tasks):
         for count in budgets:
             n, known = sizes[:count], losses[:count]
             curve, power = label_curve(n, known), fit_family(FAMILIES[0], n, known)

@@ -241,7 +241,7 @@ def test_the_closed_form_of_the_label_multiplier() -> None:
 def test_multipliers_are_those_of_the_literal_version() -> None:
     generator = np.random.default_rng(5)
     for _ in range(20):
-        ours, theirs = (np.sort(generator.uniform(0, 1, 8))[::-1] for _ in range(2))
+        ours, theirs = (np.sort(generator.uniform(0.05, 1, 8))[::-1] for _ in range(2))
         found = label_multipliers(SIZES, ours, theirs, n_bootstrap=1)
         for one, literal in zip(found, reference.multipliers(list(SIZES), list(ours), list(theirs)), strict=True):
             if isinstance(literal, str):
@@ -271,6 +271,19 @@ def test_limits_of_a_multiplier_resample_seeds_and_end_where_sizes_do() -> None:
     if open_ended.value is not None:
         assert open_ended.high <= 4
         assert "beyond_range" in open_ended.flags
+
+
+def test_limits_of_a_multiplier_hold_the_truth() -> None:
+    generator, sizes, held = np.random.default_rng(7), SIZES[:5], []
+    for draw in range(60):
+        ours, theirs = (
+            errors("power", sizes, a, 0.4, 0.03)[:, None] * np.exp(0.04 * generator.normal(size=(5, 3)))
+            for a in (1.0, 1.6)
+        )
+        found = label_multipliers(sizes, ours, theirs, n_bootstrap=100, seed=draw)[1:3]
+        held += [one.low <= 1.6**2.5 <= one.high for one in found if one.value is not None]
+    assert np.mean(held) >= 0.85
+    assert len(held) > 100
 
 
 def test_where_one_overtakes_the_other() -> None:

@@ -25,7 +25,7 @@ def m4(n: float, limit: float, start: float, alpha: float, beta: float, c: float
 
 
 def multipliers(sizes: Sequence[float], better: Sequence[float], worse: Sequence[float]) -> list[float | str]:
-    """n'/n with worse(n') = better(n), by going through the segments of a decreasing curve one by one."""
+    """n'/n with worse(n') = better(n), by going through the segments, power laws, of a decreasing curve one by one."""
     found: list[float | str] = []
     for n, error in zip(sizes, better, strict=True):
         if error < worse[-1]:
@@ -36,7 +36,7 @@ def multipliers(sizes: Sequence[float], better: Sequence[float], worse: Sequence
             continue
         for k in range(len(sizes) - 1):
             if worse[k] >= error >= worse[k + 1]:
-                share = (worse[k] - error) / (worse[k] - worse[k + 1])
+                share = math.log(worse[k] / error) / math.log(worse[k] / worse[k + 1])
                 log_n = math.log(sizes[k]) + share * (math.log(sizes[k + 1]) - math.log(sizes[k]))
                 found.append(math.exp(log_n) / n)
                 break

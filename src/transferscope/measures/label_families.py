@@ -109,7 +109,7 @@ def fit_family(
     weights: npt.ArrayLike | None = None,
     *,
     robust: bool = True,
-    zooms: int = 60,
+    zooms: int = 48,
 ) -> FittedCurves:
     r"""The curves of a family that lie nearest to errors, for each draw.
 

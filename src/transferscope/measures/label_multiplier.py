@@ -18,10 +18,10 @@ def label_multipliers(
 ) -> tuple[Interval, ...]:
     r"""The label multiplier at each size: :math:`m(n) = n' / n` with :math:`e_{worse}(n') = e_{better}(n)`.
 
-    Both curves are made monotone (isotonic regression) and that of ``worse`` is interpolated linearly in log n. It is
-    never extrapolated: where no n' lies between the smallest and the largest size the value is None, and the note gives
-    the bound, ``> n_max/n`` or ``< n_min/n``. Limits resample seeds, the same of both; one that lies beyond what was
-    measured is that bound. Such values and limits are flagged ``beyond_range``.
+    Both curves are made monotone (isotonic regression) and that of ``worse`` is interpolated between neighbouring sizes
+    as a power law, log e linear in log n. It is never extrapolated: where no n' lies between the smallest and the largest size the value is None, and the note gives
+    the bound, ``> n_max/n`` or ``< n_min/n``. Limits resample seeds, the same of both, widened by Student's t as seeds are
+    few; one that lies beyond what was measured is that bound. Such values and limits are flagged ``beyond_range``.
 
     Args:
         sizes: ``sizes``, different numbers of examples.
@@ -96,8 +96,14 @@ def _paired(sizes: npt.ArrayLike, better: npt.ArrayLike, worse: npt.ArrayLike) -
 
 def _drawn(ours: Array, theirs: Array, draws: int, seed: int) -> tuple[Array, Array]:
     """The same seeds of both."""
-    both = resampled_means(np.concatenate([ours, theirs]), draws, np.random.default_rng(seed))
-    return both[:, : len(ours)], both[:, len(ours) :]
+    from scipy.stats import norm, t
+
+    both = np.concatenate([ours, theirs])
+    drawn, seeds = resampled_means(both, draws, np.random.default_rng(seed)), both.shape[1]
+    if seeds > 1:
+        mean = np.nanmean(both, axis=1)
+        drawn = np.maximum(mean + (drawn - mean) * t.ppf(0.975, seeds - 1) / norm.ppf(0.975), 0.0)
+    return drawn[:, : len(ours)], drawn[:, len(ours) :]
 
 
 def _monotone(errors: Array) -> Array:
@@ -110,10 +116,12 @@ def _multipliers(n: Array, ours: Array, theirs: Array) -> Array:
     """``draws sizes``; infinite or 0 where there is none within the sizes measured."""
     log_n = np.log(n)
     found = np.empty_like(ours)
+    least = np.maximum(1e-3 * theirs.max(axis=1), np.finfo(np.float64).tiny)
     for draw, (mine, other) in enumerate(zip(_monotone(ours), _monotone(theirs), strict=True)):
         # np.interp wants ascending errors; of equal errors the smallest size counts, which comes last then.
         kept = np.concatenate([[True], np.diff(other) < 0])
-        at = np.interp(mine, other[kept][::-1], log_n[kept][::-1])
+        logs, log_other = (np.log(np.maximum(each, least[draw])) for each in (mine, other[kept][::-1]))
+        at = np.interp(logs, log_other, log_n[kept][::-1])
         ratio = np.exp(at) / n
         found[draw] = np.where(mine < other[-1], np.inf, np.where(mine > other[0], 0.0, ratio))
     return found

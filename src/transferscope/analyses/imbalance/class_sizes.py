@@ -30,22 +30,22 @@ def tail_sizes(counts: Sequence[int], names: Sequence[str], ratio: float, larges
         ((90, 30, 10), (44, 43, 43))
     """
     smallest, ranks = min(counts), np.arange(len(counts)) / max(1, len(counts) - 1)
-    total = int(np.floor((smallest * largest**-ranks).sum() + 0.5))
-    shares = ratio**-ranks
-    wanted = np.round(total * shares / shares.sum(), 9)
-    if wanted[-1] < 0.5:
+    if smallest / ratio < 0.5:
         at = int(np.argmin(counts))
         raise StudyError(
             f"a class as small as {names[at]!r} would vanish from the training images at the ratio {ratio:g}",
             expected=f"at least {int(np.ceil(ratio / 2))} training images of every class",
             got=f"{counts[at]} of {names[at]!r}",
-            hint=f"give more images of it, or ratios up to {max(1, 2 * counts[at]):g} in `imbalance.ratios`",
+            hint=f"give more images of it, or ratios up to {max(1, 2 * smallest)} in `imbalance.ratios`",
         )
-    sizes = np.maximum(1, np.floor(wanted)).astype(np.int64)
-    # What rounding leaves goes to the frequent classes first, so that sizes stay in order.
-    for rank in range(max(0, total - int(sizes.sum()))):
-        sizes[rank % len(sizes)] += 1
-    return tuple(int(size) for size in sizes)
+    total = int(np.maximum(1, np.floor(np.round(smallest * largest**-ranks, 9))).sum())
+    shares = ratio**-ranks
+    wanted = np.clip(np.round(total * shares / shares.sum(), 9), 1, smallest)
+    sizes = np.floor(wanted).astype(np.int64)
+    # By largest remainder, of equal ones the more frequent first: no size above what was wanted, rounded up.
+    order = np.argsort(sizes - wanted, kind="stable")
+    sizes[order[: max(0, total - int(sizes.sum()))]] += 1
+    return tuple(int(size) for size in sorted(sizes, reverse=True))
 
 
 def class_order(classes: int, seed: int) -> tuple[int, ...]:
