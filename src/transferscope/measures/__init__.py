@@ -88,11 +88,13 @@ from transferscope.measures.intervals import (
     seeds_p_value,
     within,
 )
+from transferscope.measures.label_curve import LabelCurve, label_curve
 from transferscope.measures.label_issues import (
     LabelIssues,
     label_issues,
     softmax_at_best_scale,
 )
+from transferscope.measures.label_multiplier import label_crossover, label_multipliers
 from transferscope.measures.linear_similarity import (
     Cca,
     Decomposition,
@@ -177,6 +179,7 @@ __all__ = [
     "HsicEstimator",
     "Interval",
     "LabelAuc",
+    "LabelCurve",
     "LabelIssues",
     "LogisticFit",
     "Matching",
@@ -250,7 +253,10 @@ __all__ = [
     "independent_examples",
     "interpolate",
     "kernel_distance",
+    "label_crossover",
+    "label_curve",
     "label_issues",
+    "label_multipliers",
     "linear_cka",
     "loss_spikes",
     "match_channels",
