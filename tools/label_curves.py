@@ -1,4 +1,4 @@
-"""How well curves of labels extrapolate: on recorded curves of language models, fitted to small sizes, judged on larger.
+"""How well curves of labels extrapolate: recorded curves of language models, fitted to small sizes, judged on larger.
 
 ``python -m tools.label_curves docs/label-curves.md`` writes the page anew, from the folder that ``TRANSFERSCOPE_DATA``
 names: ``label_curves/flan.csv`` and ``gigaword.csv``, with ``model, parameters, examples, test_loss``.
@@ -35,9 +35,10 @@ Written by `python -m tools.label_curves docs/label-curves.md`; a test holds the
 """
 
 
-def recorded(
-    folder: Path, tasks: Sequence[str] = TASKS
-) -> Iterator[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+Array = npt.NDArray[np.float64]
+
+
+def recorded(folder: Path, tasks: Sequence[str] = TASKS) -> Iterator[tuple[str, Array, Array]]:
     """Task, sizes and losses of each curve; what was measured without any example is left out."""
     for task in tasks:
         rows = pl.read_csv(folder / "label_curves" / f"{task}.csv").filter(pl.col("examples") > 0)
@@ -71,11 +72,12 @@ def page(table: pl.DataFrame) -> str:
     shown = table.with_columns(pl.col("chosen", "power law", "last value", "covered") * 100)
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
     for row in shown.iter_rows():
-        lines.append("| " + " | ".join(f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in row) + " |")
+        cells = (f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in row)
+        lines += [f"| {' | '.join(cells)} |"]
     better = table.filter(pl.col("chosen") < pl.col("power law") - 5e-4).height
     worse = table.filter(pl.col("chosen") > pl.col("power law") + 5e-4).height
     last = table.filter(pl.col("last value") > pl.max_horizontal("chosen", "power law")).height
-    covered = 100 * (table["covered"] * table["curves"]).sum() / table["curves"].sum()
+    covered = 100 * float(np.average(table["covered"], weights=table["curves"]))
     least = table.sort("covered", maintain_order=True).row(0, named=True)
     said = (
         f"The chosen family errs less than the plain power law in {better} of the {table.height} rows and more in "
