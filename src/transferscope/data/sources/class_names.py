@@ -108,7 +108,11 @@ def numbered(
     """
     for names, where in [(classes, "`classes`"), *((table.names, table.where) for table in tables)]:
         if names is not None and len(set(names)) < len(names):
-            raise DataError(f"names of classes must be unique in {where}", got=", ".join(names[:8]))
+            raise DataError(
+                f"names of classes must be unique in {where}",
+                expected="a name of its own for each class",
+                got=", ".join(names[:8]),
+            )
     named = [table for table in tables if table.names is not None]
     for table in tables:
         if not table.words:
