@@ -198,7 +198,7 @@ def row_of(name: str) -> dict[str, Any]:
 ENTRANCES = {
     "images_source", "lightning_callback", "load_results", "read_watched", "transformers_callback", "watch",
 }  # fmt: skip
-"""Of files, folders and training loops, not of numbers: tests/python and tests/watching give them wrong arguments."""
+"""Of files, folders and training loops: tests/test_wrong_entrances.py gives them wrong arguments."""
 
 PUBLIC = sorted(
     {name for name in ts.__all__ if inspect.isfunction(getattr(ts, name))} - ENTRANCES
@@ -286,12 +286,18 @@ def left_out(name: str, word: str, right: Any, value: Any) -> bool:
 
 
 def spoilt(name: str, word: str, row: dict[str, Any], wrong: dict[str, Any]) -> list[str]:
+    fitting = {kind: value for kind, value in wrong.items() if not left_out(name, word, row[word], value)}
+    return refused(function_of(name), name, word, row, fitting)
+
+
+def refused(
+    function: Callable[..., Any], name: str, word: str, row: dict[str, Any], wrong: dict[str, Any]
+) -> list[str]:
+    """What becomes of one argument after the other: those that end in another error than ours, or in none."""
     found = []
     for kind, value in wrong.items():
-        if left_out(name, word, row[word], value):
-            continue
         try:
-            function_of(name)(**{**row, word: value})
+            function(**{**row, word: value})
             if kind in NEVER:
                 found.append(f"{name}({word}={kind}): taken")
         except TransferscopeError as error:

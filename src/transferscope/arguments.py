@@ -95,10 +95,23 @@ def checks_of(function: Callable[..., object]) -> dict[str, Check]:
     hints = {name: hint for name, hint in inspect.get_annotations(function).items() if name != "return"}
     hints = get_type_hints(types.SimpleNamespace(__annotations__=hints), getattr(function, "__globals__", None))
     return {
-        name: functools.partial(_named, f"{_name_of(function)}()", name, _check(hints[name], _arrays_of(name)))
+        name: functools.partial(
+            _named, f"{_name_of(function)}()", name, _further(parameter, _check(hints[name], _arrays_of(name)))
+        )
         for name, parameter in inspect.signature(function).parameters.items()
-        if name in hints and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if name in hints
     }
+
+
+def _further(parameter: inspect.Parameter, check: Check) -> Check:
+    """The check of what comes under one name: of ``*names`` and ``**names`` each."""
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return functools.partial(_mapping, _anything, check)
+    return functools.partial(_each_of, check) if parameter.kind is parameter.VAR_POSITIONAL else check
+
+
+def _each_of(check: Check, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(_each(check, values))
 
 
 def _name_of(function: Callable[..., object]) -> str:
@@ -171,6 +184,8 @@ def _union(kinds: tuple[Any, ...], array: Check) -> Check:
     checks: list[Check] = []
     if set(kinds) >= _LIKE_ARRAYS:
         kinds, checks = tuple(kind for kind in kinds if kind not in _LIKE_ARRAYS), [array]
+    if Path in kinds and str in kinds:
+        kinds, checks = tuple(kind for kind in kinds if kind not in (Path, str)), [_path_as_given, *checks]
     checks = [_check(kind, array) for kind in kinds if kind is not types.NoneType] + checks
 
     def union(value: Any) -> Any:
@@ -190,6 +205,11 @@ def _union(kinds: tuple[Any, ...], array: Check) -> Check:
         raise nearest_fit
 
     return union
+
+
+def _path_as_given(value: Any) -> Any:
+    as_path(value)
+    return value
 
 
 def _anything(value: Any) -> Any:

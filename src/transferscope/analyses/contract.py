@@ -157,7 +157,10 @@ def checked(analysis: AbstractAnalysis, table: pl.DataFrame) -> pl.DataFrame:
         if column.dtype is float and table[name].is_nan().any():
             raise AnalysisError(f"column {name!r} of {analysis.name!r} holds NaN", hint="use null and say why")
         if column.null is None and table[name].null_count():
-            raise AnalysisError(f"column {name!r} of {analysis.name!r} holds a null but declares none")
+            raise AnalysisError(
+                f"column {name!r} of {analysis.name!r} holds a null but declares none",
+                expected="a value in each row, or Column(nullable=True)",
+            )
     return table
 
 

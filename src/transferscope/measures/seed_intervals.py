@@ -240,11 +240,11 @@ def _differences(
     a: Sequence[float] | npt.NDArray[np.float64], b: Sequence[float] | npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if first.shape != second.shape:
+    if first.ndim != 1 or first.shape != second.shape:
         raise MeasureError(
             "paired seeds need one value of each side",
             expected="two sequences of the same length, in the same order of seeds",
-            got=f"lengths {len(first)} and {len(second)}",
+            got=f"shapes {first.shape} and {second.shape}",
         )
     difference: npt.NDArray[np.float64] = first - second
     return difference

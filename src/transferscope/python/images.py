@@ -26,7 +26,7 @@ def images_source(
     *,
     classes: Collection[str | int] | None = None,
     groups: Collection[object] | None = None,
-    splits: Collection[str | None] | None = None,
+    splits: Collection[str | float | None] | None = None,
     folder: str | Path = Path("transferscope-runs") / "images",
 ) -> Arrays:
     """Write images in memory to a folder of their own, as the ``target.data`` of a study.
@@ -40,7 +40,7 @@ def images_source(
         labels: one number or word per image, or rows of 0 and 1; None where ``images`` is a data set.
         classes: names of the classes; of a data set those it calls ``classes`` where None.
         groups: one per image: what must not be torn apart by a split.
-        splits: one of train, validation, test per image, or None.
+        splits: one of train, validation, test per image, or None (NaN of a data frame).
         folder: in which the folder is made.
 
     Raises:

@@ -165,7 +165,10 @@ class StudyResults(Results):
                 raise OptionError(f"the table {name!r} has no column {column!r}", hint=nearest(column, found.columns))
         for column, value in where.items():
             have = found[column].drop_nulls().cast(pl.String).unique()
-            found = found.filter(pl.col(column) == value)
+            try:
+                found = found.filter(pl.col(column) == value)
+            except pl.exceptions.PolarsError:  # a word for a column of numbers
+                found = found.clear()
             if found.is_empty():
                 what = f"no row of {name!r} has {column}={value!r}"
                 raise OptionError(what, hint=nearest(str(value), have))

@@ -52,7 +52,9 @@ def with_needs(
     def add(analysis: AbstractAnalysis, above: tuple[AbstractAnalysis, ...]) -> None:
         if analysis in above:
             raise AnalysisError(
-                f"the analysis {analysis.name!r} needs itself", got=" → ".join(each.name for each in (*above, analysis))
+                f"the analysis {analysis.name!r} needs itself",
+                expected="analyses that need earlier ones",
+                got=" → ".join(each.name for each in (*above, analysis)),
             )
         reason = analysis.skip_reason(study)
         if above and reason is not None:
