@@ -123,15 +123,16 @@ def test_wrong_settings_are_named_where_they_are_used(name: str) -> None:
     assert not [text for word in right for text in refused(call, name, word, right, values)]
 
 
-def results() -> ts.StudyResults:
+def results(*, drawn: bool = True) -> ts.StudyResults:
     study = ts.Study(
         name="tiny",
         source={"architecture": "timm:test_resnet", "weights": "timm"},
         target={"data": {"kind": "folder", "path": "photos"}, "image_size": 32},
     )
-    item = AnalysisResult(LearningRate(), pl.DataFrame({"seed": [0, 1], "value": [0.5, 0.6]}), {}, None, None)
+    table = pl.DataFrame({"seed": [0, 1], "value": [0.5, 0.6]}) if drawn else None
+    item = AnalysisResult(LearningRate(), table, {}, None, None)
     return ts.StudyResults(
-        study=study, headline=pl.DataFrame({"a": [1]}), gap=(), verdict="", analyses=(item,), manifest={}
+        study=study, headline=pl.DataFrame({"metric": ["top1"]}), gap=(), verdict="", analyses=(item,), manifest={}
     )
 
 
@@ -151,7 +152,7 @@ OF_STUDY: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", [*OF_RESULTS, *OF_STUDY])
 def test_wrong_arguments_of_studies_and_results_are_named(name: str) -> None:
-    found = results()
+    found = results(drawn=name != "figure")
     row = (OF_RESULTS | OF_STUDY)[name]
     method = getattr(found if name in OF_RESULTS else found.study, name)
     # A path that fits is where a plan, a run or a report would begin.

@@ -78,6 +78,8 @@ KINDS = {
     "F19": "inputs cast to another dtype",
     "F21": "messages hide the cause",
     "F23": "measures on tensors that require grad",
+    "entrances": "wrong arguments where files, folders, loops and settings come in",
+    "empty": "measures of nothing",
     "search": "a located barrier says settled and is not",
     "examples": "examples of property tests depend on what is imported",
     "R1": "raw system errors of a full or read-only disk",

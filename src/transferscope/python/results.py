@@ -176,7 +176,7 @@ class StudyResults(Results):
         found = found.unique(
             [column for column in found.columns if column not in _PLACES], keep="last", maintain_order=True
         )
-        places = list(dims) if dims is not None else _dimensions(found)
+        places = list(dict.fromkeys(dims)) if dims is not None else _dimensions(found)
         _check_dimensions(name, found, places)
         _require("xarray", "xarray")
         _require("pyarrow", "xarray")
