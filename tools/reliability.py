@@ -67,6 +67,8 @@ KINDS = {
     "F4": "running statistics known by class alone",
     "F8": "Hessian products that are not symmetric",
     "F9": "a network handed in is not the same afterwards",
+    "in-place": "networks that write to their input",
+    "networks": "networks with tensors of no usual kind",
     "F10": "parts depend on wrapping",
     "F11": "batches unpacked in several places",
     "F13": "networks with tensors that cannot be copied",

@@ -124,8 +124,8 @@ def network_criticality(mus: Sequence[float | None], parameters: Sequence[int]) 
     if len(mus) != len(parameters) or any(mu is not None and mu < 0 for mu in mus) or min(parameters, default=1) < 1:
         raise MeasureError(
             "the criticality of a network needs μ ≥ 0 and the number of parameters of each module",
-            expected="two sequences of one length",
-            got=f"{len(mus)} and {len(parameters)}",
+            expected="two sequences of one length, modules of at least one parameter",
+            got=f"μ {list(mus)}, parameters {list(parameters)}",
         )
     reached = [(mu, size) for mu, size in zip(mus, parameters, strict=True) if mu is not None]
     finite = math.fsum(mu for mu, _ in reached)
