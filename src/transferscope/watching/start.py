@@ -80,8 +80,8 @@ def watch(
         To be told of steps; use it in a ``with`` statement, or close it.
 
     Raises:
-        OptionError: a setting cannot be, or ``out`` holds a run already.
-        WeightsError: the start is no set of tensors, shares no parameter with the network, or is another one than that
+        OptionError: an argument is none, a setting cannot be, or ``out`` holds a run already.
+        WeightsError: the start shares no parameter with the network, or is another one than that
             of the run to resume.
         MeasureError: the probe holds no tensor.
         StoreError: the folder cannot be written.
