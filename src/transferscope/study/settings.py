@@ -85,7 +85,7 @@ class TrainingSettings(Frozen):
         return self
 
     def identity(self) -> Any:
-        """Leave out the rule that takes the best rate, and the grid: keys are what they were when there were no others."""
+        """Leave out the rule that takes the best rate, and the grid: keys are as they were before."""
         identity = dict(super().identity())
         if self.search == "grid":
             del identity["search"]
