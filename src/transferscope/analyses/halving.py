@@ -223,4 +223,11 @@ def _behind(now: Mapping[Arm, Score], before: Mapping[Arm, Score], arm: Arm, bes
 
 
 def _ordered(arms: Iterable[Arm]) -> tuple[Arm, ...]:
-    return tuple(sorted(arms))  # type: ignore[type-var] # hashable and orderable: typing has no name for both
+    named = list(arms)
+    try:
+        return tuple(sorted(named))  # type: ignore[type-var] # hashable and orderable: typing has no name for both
+    except TypeError as error:
+        raise AnalysisError(
+            "the arms of a search cannot be compared", expected="arms that can be put in order, as tuples of one kind",
+            got=str(named),
+        ) from error  # fmt: skip
