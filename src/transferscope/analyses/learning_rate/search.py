@@ -192,7 +192,7 @@ def halving_note(table: pl.DataFrame, variants: Iterable[str]) -> str:
         rates = ", ".join(f"{rate:.3g} after {drop.epochs} ({_REASONS[drop.reason]})" for rate, drop in sorted(gone))
         words.append(f"{shown(variant)} {rates or 'none'}")
     rungs_there = ", ".join(map(str, sorted(table["epochs"].unique())))
-    return f"searched in rungs of {rungs_there} epochs; rates that were not trained longer: {'; '.join(words)}"
+    return f"searched in rungs of {rungs_there} epochs; dropped after so many epochs: {'; '.join(words)}"
 
 
 def _by_rung(table: pl.DataFrame, variant: str) -> dict[int, dict[float, Score]]:
