@@ -18,6 +18,7 @@ from torch import nn
 
 from transferscope.context.context import Context
 from transferscope.context.resolve import resolve
+from transferscope.measures.metric_error import metric_error
 from transferscope.running.work import TrainJob, do
 from transferscope.specs.network import Checkpoint, Control, NetworkSpec, Random, Start
 from transferscope.store import Store
@@ -29,7 +30,6 @@ SEEDS = (1000,)
 TARGETS: dict[str, dict[str, Any]] = {
     "elpv": {"data": {"kind": "elpv"}, "metric": "auc", "fraction": 0.6},
     "emoji-flat": {"data": {"kind": "parquet", "path": "emoji/fluentflat"}, "metric": "top1"},
-    "emoji-outline": {"data": {"kind": "parquet", "path": "emoji/openmojiblack"}, "metric": "top1"},
 }
 SIZE = 24
 
@@ -73,26 +73,25 @@ def rows(target: str, data: Path, root: Path) -> Iterator[dict[str, Any]]:
         "random": Random(), "cifar": source, "cifar-epoch-1": source.model_copy(update={"epoch": 1}),
         "cifar-statistics": Control(of=source, method="mean-var"),
     }  # fmt: skip
-    images = len(context.indices("validation"))
+    labels = context.labels("validation").numpy()
     for name, start in starts.items():
         for rate in RATES:
             for seed in SEEDS:
                 for epochs in LENGTHS:
                     spec = bound.trained_from(start, seed, rate, epochs)
                     do(TrainJob(root, bound, spec, name), _silent)
-                    known = {"target": target, "images": images, "start": name, "learning_rate": rate, "seed": seed}
-                    yield from ({**known, "epochs": epochs, **row} for row in _history(context, spec, epochs))
+                    known = {"target": target, "start": name, "learning_rate": rate, "seed": seed, "epochs": epochs}
+                    for row in _history(context, spec, epochs):
+                        error = metric_error(row["validation_metric"], labels, bound.metric)
+                        yield {**known, **row, "validation_error": error}
         print(target, name, flush=True)
 
 
 def _history(context: Context, spec: NetworkSpec, epochs: int) -> Iterator[dict[str, Any]]:
     history = context.history(spec)
-    lost = bool(history["diverged"].any())
     for row in history.iter_rows(named=True):
         if row["epoch"] and (row["epoch"] == history["epoch"].max() or epochs == max(LENGTHS)):
-            yield {name: row[name] for name in ("epoch", "updates", "validation_metric", "validation_loss")} | {
-                "diverged": lost and bool(row["diverged"])
-            }
+            yield {name: row[name] for name in ("epoch", "updates", "validation_metric", "validation_loss", "diverged")}
 
 
 def _silent(event: dict[str, Any]) -> None:

@@ -59,12 +59,12 @@ def peak(p_t: float, ri_t: float) -> Metric:
 
 
 def test_each_variant_keeps_its_own_best_and_both_start_with_all(plain: Context) -> None:
-    table, rounds = searched(halved(plain), peak(0.01, 0.03))
+    table, rounds = searched(halved(plain), peak(0.005, 0.03))
     assert rounds == [
         Counter({("P_T", 1): 5, ("RI_T", 1): 5}),
         Counter({("P_T", 3): 2, ("RI_T", 3): 2}),
     ]
-    assert (choose(table, "P_T"), choose(table, "RI_T")) == (0.01, 0.03)
+    assert (choose(table, "P_T"), choose(table, "RI_T")) == (0.003, 0.03)
     longer = table.filter(pl.col("epochs") == 3)
     assert set(longer.filter(variant="P_T")["learning_rate"]) == {0.003, 0.01}
     assert set(longer.filter(variant="RI_T")["learning_rate"]) == {0.01, 0.03}
@@ -96,7 +96,7 @@ def test_the_grid_is_what_it_was(plain: Context) -> None:
 def test_the_rungs_are_as_long_as_tuning_runs_at_most(plain: Context) -> None:
     for epochs, steps in ((27, {1, 3, 9}), (3, {1, 3}), (1, {1})):
         table, _ = searched(
-            halved(plain, tuning_epochs=epochs, learning_rates=[0.01 * 2**k for k in range(12)]), peak(1, 1)
+            halved(plain, tuning_epochs=epochs, learning_rates=[0.01 * 1.5**k for k in range(20)]), peak(1, 1)
         )
         assert set(table["epochs"]) == steps
 

@@ -26,7 +26,9 @@ def search(arms, rungs, factor, scores):
         if position == len(rungs) - 1:
             break
         going_on = []
-        places = len(alive) // factor + (len(alive) % factor > 0)
+        places = len(alive) // factor
+        if (position == 0 and len(alive) % factor > 0) or places == 0:
+            places += 1
         for worse, loss, arm, error in table:
             if position > 0 and not math.isinf(worse) and not math.isinf(table[0][0]):
                 earlier = scores[arm][rungs[position - 1]][0]

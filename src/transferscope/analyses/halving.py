@@ -102,9 +102,12 @@ class Halving:
         if self.factor < 2:
             raise AnalysisError("of the arms one in ``factor`` goes on", expected="2 or more", got=str(self.factor))
 
-    def places(self, arms: int) -> int:
-        """How many of ``arms`` go on at most."""
-        return math.ceil(arms / self.factor)
+    def places(self, arms: int, rung: int) -> int:
+        """How many of ``arms`` go on at most, after the rung of this number.
+
+        After the first, when least is known, a share is rounded up; later ones cost more and are rounded down.
+        """
+        return math.ceil(arms / self.factor) if rung == 0 else max(1, arms // self.factor)
 
     def search(self, arms: Iterable[Arm], scores: Mapping[tuple[Arm, int], Score]) -> Search[Arm]:
         """Which trainings a search needs, by the scores there are: ask again when those that wait are known.
@@ -135,7 +138,7 @@ class Halving:
             if last:
                 reasons: Mapping[Arm, Reason] = {arm: "diverged" for arm in left if not seen[-1][arm].sound}
             else:
-                reasons = select(seen, self.places(len(left)))
+                reasons = select(seen, self.places(len(left), number))
                 longer = self.rungs[number + 1]
                 reasons = {arm: why for arm, why in reasons.items() if (arm, longer) not in scores}
             dropped |= {arm: Dropped(rung, why) for arm, why in reasons.items()}
@@ -152,8 +155,8 @@ class Halving:
             beyond: arms that may come to the first rung later; each may take the place of one that has gone on.
         """
         found, arms = {self.rungs[0]: beyond}, first + beyond
-        for rung in self.rungs[1:]:
-            if (places := self.places(arms)) < 2 and not beyond:
+        for number, rung in enumerate(self.rungs[1:]):
+            if (places := self.places(arms, number)) < 2 and not beyond:
                 break
             arms = min(arms, places + beyond)
             found[rung] = arms
