@@ -106,6 +106,10 @@ class AbstractAnalysis(AnalysisSettings, abc.ABC):
         """At most so many trainings beyond those that the first expansion names."""
         return 0
 
+    def extra_networks(self, study: "ResolvedStudy") -> Iterable[NetworkSpec]:
+        """Networks as long as those further trainings; one of which nothing is said may be as long as the longest."""
+        return ()
+
     def forward_passes(self, task: Task, study: "ResolvedStudy") -> int:
         """How many images the unit sends forward through a network, for the plan's estimate of time."""
         return 0
