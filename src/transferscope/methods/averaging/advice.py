@@ -141,7 +141,7 @@ def average_networks(
                 networks[best], way.network, data.located or data.validation, evaluation, _groups(data), head=head
             ),
         )
-        if way.blocked
+        if way.blocked or (way.open and found.reason == "worse")
         else way
         for place, way in ways.items()
     }

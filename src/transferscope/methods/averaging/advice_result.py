@@ -124,7 +124,7 @@ class AverageAdvice:
         """The answer."""
         if self.answer == "yes":
             return "yes" + (f" after {' and '.join(self.needs)}" if self.needs else "")
-        if self.reason == "barrier" and self.blocking:
+        if self.reason in ("barrier", "worse") and self.blocking:
             return f"no: these modules block it: {', '.join(self.blocking)}"
         return f"no: {_REASONS[self.reason]}"
 

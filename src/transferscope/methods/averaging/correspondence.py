@@ -67,7 +67,16 @@ class Correspondence:
     @property
     def blocked(self) -> bool:
         """Whether there is a barrier, whatever was tried."""
-        return (self.aligned_verdict if self.aligned else self.verdict) == "unstable"
+        return self._last == "unstable"
+
+    @property
+    def open(self) -> bool:
+        """Whether there may be a barrier."""
+        return self._last != "stable"
+
+    @property
+    def _last(self) -> Stability | None:
+        return self.aligned_verdict if self.aligned else self.verdict
 
 
 def correspondence(
