@@ -122,6 +122,10 @@ def average(networks: Sequence[Path], asked: Asked, *, quiet: bool) -> None:
 
 
 def _check(networks: Sequence[Path], asked: Asked) -> None:
+    if len(networks) < 2 and asked.method != "wise":
+        raise OptionError(
+            "there is nothing to average", expected="two files or more; one with --method wise", got=str(networks[0])
+        )
     if asked.which is not None and len(asked.which) not in (1, len(networks)):
         raise OptionError(
             "--which fits neither all files nor each",

@@ -205,6 +205,14 @@ def _metadata(
         "metric": advice.metric_name,
         "margin": advice.margin,
         "looked_at": advice.looked_at,
+        "promised_regret": None
+        if advice.regret is None
+        else {
+            "value": advice.regret.interval.value,
+            "below_with_90_percent": advice.regret.interval.high,
+            "probability_best": advice.regret.probability_best,
+        },
+        "proved_regret": advice.proved_regret,
         "decided_on": measured("validation"),
         "proved_on": measured("test"),
         "batch_norm": advice.batch_norm,

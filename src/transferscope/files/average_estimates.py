@@ -22,6 +22,8 @@ AVERAGE = {
             "forced_gain", "the same of {method}, made although the answer is no ({split})", bounds=DIFFERENCE,
             by=("method", "split", "metric"), labels={"method": _METHODS},
         ),
+        Quantity("promised_regret", "what the answer is expected to lose to the best of all ({metric})", bounds=SHARE),
+        Quantity("proved_regret", "what the answer lost to the best of all on test data ({metric})", bounds=SHARE),
         Quantity(
             "ensemble_gain", "{metric} of the ensemble of all less that of the best single network ({split})",
             bounds=DIFFERENCE, by=("split", "metric"),
@@ -57,6 +59,11 @@ def _gains(found: AverageAdvice) -> Iterator[Estimate]:
         yield from _gain("gain", found, item)
     if found.forced is not None:
         yield from _gain("forced_gain", found, found.forced)
+    if found.regret is not None:
+        best = f"the best itself with probability {found.regret.probability_best:.3g}"
+        note = f"limits of 90 % each, one-sided; {best}"
+        yield AVERAGE["promised_regret"].of(found.regret.interval, note, metric=found.metric_name)
+        yield AVERAGE["proved_regret"].number(found.proved_regret, found.examples["test"], metric=found.metric_name)
     yield AVERAGE["ensemble_gain"].of(found.ensemble_gain, split="test", metric=found.metric_name)
 
 

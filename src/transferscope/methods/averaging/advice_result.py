@@ -7,6 +7,7 @@ from typing import Literal
 from torch import nn
 
 from transferscope.measures.interval import Interval
+from transferscope.measures.regret import Regret
 from transferscope.methods.averaging.correspondence import LIMIT, Correspondence
 from transferscope.methods.averaging.space import AveragedNetwork, AveragingMethod, Scores
 from transferscope.readable import readable
@@ -86,6 +87,8 @@ class AverageAdvice:
         ensemble_gain: of that over the best single network where it is proved: an upper mark, not for sale.
         examples: by split.
         looked_at: averages that were evaluated.
+        regret: what the answer is expected to lose against the best of all networks and averages, by the split that
+            decides: the promise; None where no average was evaluated.
         not_tried: methods that do not apply here, and why.
     """
 
@@ -103,6 +106,7 @@ class AverageAdvice:
     examples: Mapping[str, int]
     batch_norm: str
     looked_at: int
+    regret: Regret | None = None
     not_tried: Mapping[str, str] = field(default_factory=dict)
     forced: Candidate | None = None
     network: nn.Module | None = field(default=None, repr=False)
@@ -112,6 +116,15 @@ class AverageAdvice:
     def made(self) -> Candidate | None:
         """The average there is: the advised one, or the one that was asked for all the same."""
         return self.chosen or self.forced
+
+    @property
+    def proved_regret(self) -> float | None:
+        """What the answer lost where it is proved, against the best of all networks and averages there."""
+        averages = [item.average.scores for item in self.candidates]
+        known = [of["test"].metric for of in (*(member.scores for member in self.members), *averages)]
+        chosen = self.members[self.best].scores if self.chosen is None else self.chosen.average.scores
+        taken = chosen["test"].metric
+        return None if taken is None else max(value for value in known if value is not None) - taken
 
     @property
     def blocking(self) -> tuple[str, ...]:
@@ -162,6 +175,13 @@ def page(found: AverageAdvice) -> str:
             f"within {found.margin:g}: {_VERDICTS[made.verdict]}",
             f"            on test {_against(made.proof)} (95 % interval over examples)",
         ]
+    if found.regret is not None and found.proved_regret is not None:
+        promised, kept = found.regret.interval, "this average" if found.chosen else "the best single network"
+        lines.append(
+            f"promise     {kept} loses {promised.value:.4f} to the best of all above and below (90 % below "
+            f"{promised.high:.4f}; the best itself with probability {found.regret.probability_best:.2f}); on test it "
+            f"lost {found.proved_regret:.4f}"
+        )
     lines += [f"ensemble    on test {_against(found.ensemble_gain)}: all networks run, their logits averaged", ""]
     names = [member.name for member in found.members]
     labels = [METHOD_WORDS[item.average.method] for item in found.candidates]

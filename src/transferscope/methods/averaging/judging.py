@@ -13,6 +13,7 @@ from transferscope.measures.equivalence import noninferior
 from transferscope.measures.families import bonferroni_confidence
 from transferscope.measures.interval import Interval
 from transferscope.measures.metric_difference import difference_over_examples, judged
+from transferscope.measures.regret import Regret, arm_metrics, expected_regret
 from transferscope.methods.averaging.advice_result import AverageAdvice, Candidate, Member, Need, Reason
 from transferscope.methods.averaging.correspondence import Correspondence
 from transferscope.methods.averaging.soups import best_single
@@ -136,9 +137,25 @@ class Judging:
             examples={split: len(of.labels) for split, of in self._best.items()},
             batch_norm=space.policy,
             looked_at=looked_at,
+            regret=self._regret(candidates, answer),
             not_tried=not_tried,
             network=None if chosen is None else space.network(chosen.average),
         )
+
+    def _regret(self, candidates: Sequence[Candidate], answer: Literal["yes", "no"]) -> Regret | None:
+        """What the answer is expected to lose against the best of all networks and averages; None without an average.
+
+        No is an answer too: the best single network is kept.
+        """
+        if not candidates:
+            return None
+        others = (self.singles[place] for place in self.order[1:])
+        arms = (self._best, *(item.average.scores for item in candidates), *others)
+        known = [of[DECIDES] for of in arms if of[DECIDES].metric is not None]
+        found = arm_metrics(
+            [[of.logits] for of in known], known[0].labels, self._metric, self._clusters.get(DECIDES), _DRAWS
+        )
+        return expected_regret(found.means, found.covariance, found.n, 1 if answer == "yes" else 0)
 
     def _decided(self, candidates: Sequence[Candidate], *, blocked: bool) -> tuple[Literal["yes", "no"], Reason]:
         if blocked:
