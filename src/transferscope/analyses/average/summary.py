@@ -8,6 +8,7 @@ import polars as pl
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import DIFFERENCE, MAGNITUDE, SHARE
+from transferscope.errors import counted
 from transferscope.keys import shown
 
 __all__ = ["METHODS", "QUANTITIES", "SETS", "SUPPORTED", "summary"]
@@ -136,7 +137,7 @@ def _words(rows: pl.DataFrame, at: Mapping[str, Any], found: list[Estimate]) -> 
     if proved is not None and proved.value is not None:
         limits = "" if proved.low is None else f" ({proved.low:+.3f} to {proved.high:+.3f} over examples)"
         told = f", on test data {proved.value:+.3f}{limits}"
-    return f"{place}: yes{after}, the {METHODS[row['method']]} of {row['members']}{told}"
+    return f"{place}: yes{after}, the {METHODS[row['method']]} ({counted(row['members'], 'network')}){told}"
 
 
 def _over_seeds(rows: pl.DataFrame, variant: str) -> Iterator[Estimate]:

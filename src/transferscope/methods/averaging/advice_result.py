@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import nn
 
+from transferscope.errors import counted
 from transferscope.measures.interval import Interval
 from transferscope.measures.regret import Regret
 from transferscope.methods.averaging.correspondence import LIMIT, Correspondence
@@ -194,7 +195,8 @@ def page(found: AverageAdvice) -> str:
     lines += [f"not tried: {METHOD_WORDS[name]}: {why}" for name, why in _named(found.not_tried)]
     lines += ["", f"a barrier is none where its upper limit is below {LIMIT:g}"]
     if found.looked_at:
-        lines[-1] += f"; limits on validation hold at once for all {found.looked_at} averages that were looked at"
+        tried = counted(found.looked_at, "average")
+        lines[-1] += f"; limits on validation hold at once for the {tried} looked at"
     return "\n".join(lines)
 
 
