@@ -80,6 +80,7 @@ MAY: dict[str, set[str]] = {
 SHARED_MAY = {"analyses.tuned": ({"learning_rate"}, "every analysis at a chosen rate needs the rates")}
 # Question -> the questions whose tables it needs.
 NEEDS: dict[str, set[str]] = {
+    "average": {"learning_rate"},
     "control": {"learning_curves", "learning_rate"},
     "curve": {"learning_curves"},
     "learning_curves": {"learning_rate"},

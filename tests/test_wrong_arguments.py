@@ -44,6 +44,14 @@ INDICATORS = m.mistake_indicators(LABELS, LABELS[::-1], LABELS)
 
 METHODS: dict[str, dict[str, Any]] = {
     "align": {"a": A, "b": B, "batches": BATCHES, "method": "activations", "seed": 0, "restarts": 1, "device": "cpu"},
+    "average_checkpoints": {
+        "checkpoints": [A, B, BEND], "data": ts.AverageData(BATCHES, BATCHES), "evaluation": CPU,
+        "names": ["a", "b", "c"], "decays": (0.5,), "margin": 0.005,
+    },
+    "average_networks": {
+        "networks": [A, B], "data": ts.AverageData(BATCHES, BATCHES), "evaluation": CPU, "names": ["a", "b"],
+        "methods": ["uniform"], "margin": 0.005, "head": "2", "force": True,
+    },
     "basin_networks": {
         "networks": [A, B], "data": DATA, "evaluation": CPU, "grid": ts.BasinGrid(points=3, draws=1, nodes=1),
         "deltas": lambda span: (0.0, span), "tau": 0.02, "seed": 0,

@@ -238,6 +238,7 @@ def test_the_captions_of_heat_maps_name_kind_and_maps() -> None:
 
 DRAWN_OF = {
     "align": {"p-t-p-t": 4, "ri-t-ri-t": 4},
+    "average": {"gains": 4},
     "basin": {"conditions_error": 3, "conditions_loss": 3, "radii": 1},
     "block_shuffle": {"blocks": 2, "gaps": 2},
     "control": {"shares": 2, "values": 2},

@@ -12,6 +12,8 @@ import polars as pl
 from tests.report.synthetic_ablations import ablation_table
 from tests.report.synthetic_align import SUMMARY as ALIGN_SUMMARY
 from tests.report.synthetic_align import align_table
+from tests.report.synthetic_average import SUMMARY as AVERAGE_SUMMARY
+from tests.report.synthetic_average import average_table
 from tests.report.synthetic_criticality import SUMMARY as CRITICALITY_SUMMARY
 from tests.report.synthetic_criticality import criticality_table
 from tests.report.synthetic_curve import SUMMARY as CURVE_SUMMARY
@@ -239,12 +241,14 @@ TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "probe": probe_table,
     "reuse": reuse_table,
     "domain_distance": domain_distance_table,
+    "average": average_table,
 }
 
 _SUMMARIES = {
     **SUMMARIES,
     "curve": CURVE_SUMMARY,
     "align": ALIGN_SUMMARY,
+    "average": AVERAGE_SUMMARY,
     "criticality": CRITICALITY_SUMMARY,
     "flatness": FLATNESS_SUMMARY,
     "spectrum": SPECTRUM_SUMMARY,
