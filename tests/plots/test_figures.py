@@ -247,6 +247,8 @@ DRAWN_OF = {
     "distance": {"modules": 2, "whole": 4},
     "distance_in_training": {"modules": 2, "own": 3, "pairs": 2},
     "domain_distance": {"along": 1, "distances": 4, "looks": 4, "statistics": 1},
+    "imbalance": {"recall": 3},
+    "label_budget": {"labels": 1},
     "flatness": {"hessian": 4, "radius-train": 6},
     "learning_curves": {"curves": 4, "speed": 1},
     "learning_rate": {"rates": 1},
@@ -286,6 +288,8 @@ TOLD = {
     "reuse": "• CKA to P at stem: ",
     "curve": "• P-T[0] → P-T[1], curve at 0.5: ",
     "distance": "• P-T[0] · P-T[1], all: ",
+    "label_budget": "• P-T, 20 labels: ",
+    "imbalance": "• P-T, ",
 }
 """Of some questions what a reader is told who points at one of its marks."""
 

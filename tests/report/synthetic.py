@@ -22,6 +22,8 @@ from tests.report.synthetic_features import domain_distance_table, probe_table, 
 from tests.report.synthetic_features import summaries as features_summaries
 from tests.report.synthetic_flatness import SUMMARY as FLATNESS_SUMMARY
 from tests.report.synthetic_flatness import flatness_table
+from tests.report.synthetic_labels import SUMMARIES as LABEL_SUMMARIES
+from tests.report.synthetic_labels import TABLES as LABEL_TABLES
 from tests.report.synthetic_mistakes import in_training_table, mistakes_files, mistakes_table
 from tests.report.synthetic_module_paths import SUMMARIES as MODULE_SUMMARIES
 from tests.report.synthetic_module_paths import TABLES as MODULE_TABLES
@@ -242,6 +244,7 @@ TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "reuse": reuse_table,
     "domain_distance": domain_distance_table,
     "average": average_table,
+    **LABEL_TABLES,
 }
 
 _SUMMARIES = {
@@ -255,6 +258,7 @@ _SUMMARIES = {
     "rewind": REWIND_SUMMARY,
     **MODULE_SUMMARIES,
     **PLANE_SUMMARIES,
+    **LABEL_SUMMARIES,
     "learning_rate": LearningRate().summarise(learning_rate_table(), Evidence()),
     "learning_curves": LearningCurves().summarise(
         learning_curves_table(), Evidence({LearningRate().key: learning_rate_table()})

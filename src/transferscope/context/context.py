@@ -18,7 +18,7 @@ from transferscope.data.ablation_settings import Ablation
 from transferscope.data.batches import EvaluationBatches
 from transferscope.data.images import ImageSet
 from transferscope.data.spec import DataSpec, Split
-from transferscope.data.splits import make_splits, nested_subset
+from transferscope.data.splits import make_splits, nested_subset, training_part
 from transferscope.data.store import open_images
 from transferscope.data.stratified_shuffle import stratified_shuffle
 from transferscope.errors import DataError, MissingEntryError
@@ -97,15 +97,14 @@ class Context:
         return entry.write(facts, provenance)
 
     def splits(self, data: DataSpec | None = None) -> dict[Split, np.ndarray]:
-        """Indices of each split; the training split is cut to the data set's fraction."""
+        """Indices of each split; the training split is the part that the data set asks for."""
         # An ablation takes something from images; it moves none to another split.
         data = (data or self.study.data).ablated(None)
         key = data.key
         if key not in self._splits:
             images = self.images(data)
             splits = dict(make_splits(images, data.splits))
-            if data.fraction < 1:
-                splits["train"] = nested_subset(images.labels, splits["train"], data.fraction, data.subset_seed)
+            splits["train"] = training_part(images, splits["train"], data)
             self._splits[key] = splits
         return dict(self._splits[key])
 

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import numpy as np
+
 from transferscope.context.resolved_study import ResolvedStudy, recipe_of
 from transferscope.context.threads import limited
 from transferscope.data.images import ImageSet
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import DataSpec, SplitSettings
-from transferscope.data.splits import make_splits
+from transferscope.data.splits import make_splits, training_part
 from transferscope.data.store import open_images
 from transferscope.errors import StudyError
 from transferscope.frozen import content_key
@@ -39,6 +41,7 @@ def resolve(study: Study, store: Store) -> ResolvedStudy:
         start = _pretraining(study.source, study, store, stats, memory_format)
     asked = dict.fromkeys(pair for analysis in study.analyses for pair in answered(analysis, "data_sources", study))
     references = tuple(_data(source, target.image_size, splits, stats, study, store)[0] for source, splits in asked)
+    train = training_part(images, make_splits(images, target.splits)["train"], data)
     return ResolvedStudy(
         settings=study,
         data=data,
@@ -48,6 +51,8 @@ def resolve(study: Study, store: Store) -> ResolvedStudy:
         pretrained=start,
         memory_format=memory_format,
         references=references,
+        class_counts=_counts(images, train),
+        training_images=len(train),
         others=_others(study, store, stats, memory_format),
     )
 
@@ -184,6 +189,13 @@ def _data(
         ),
         images,
     )
+
+
+def _counts(images: ImageSet, indices: np.ndarray) -> tuple[int, ...]:
+    """How many of these examples each class has, or each label."""
+    labels = np.asarray(images.labels)[indices]
+    counts = labels.sum(axis=0) if images.multi_label else np.bincount(labels, minlength=len(images.classes))
+    return tuple(int(count) for count in counts)
 
 
 def _metric(study: Study, images: ImageSet) -> str:

@@ -47,6 +47,8 @@ BUILT_IN: dict[str, str] = {
     "criticality": "CriticalityAnalysis",
     "rewind": "Rewind",
     "average": "AverageAnalysis",
+    "label_budget": "LabelBudget",
+    "imbalance": "Imbalance",
 }
 """Name of each analysis of this package, which is also its folder, and its class."""
 
