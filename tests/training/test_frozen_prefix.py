@@ -33,7 +33,7 @@ def assert_equal(first, second):
     [
         ({"stem": 0.0}, "contiguous"),
         ({"stem": 0.0}, "channels_last"),
-        ({"stem": 0.0, "block": 0.0}, "contiguous"),
+        ({"stem": 0.0, "block.0": 0.0}, "contiguous"),
         ({"": 0.0, "head": 1.0}, "channels_last"),
     ],
 )
@@ -43,7 +43,8 @@ def test_without_augmentation_it_is_frozen_training_to_the_bit(images, splits, t
     assert_equal(without, kept)
     assert without.prefix is None
     assert (kept.prefix.kept, kept.prefix.views, kept.prefix.to_the_bit) == ("memory", 1, True)
-    assert kept.prefix.before == ("head" if "block" in frozen or "" in frozen else "block")
+    assert kept.prefix.before == ("block.1" if "block.0" in frozen else "head" if "" in frozen else "block")
+    assert kept.prefix.why is None
     assert {e: p.read_bytes() for e, p in without.checkpoints.items()} == {
         e: p.read_bytes() for e, p in kept.checkpoints.items()
     }
@@ -180,6 +181,7 @@ def built(kind, **settings):
         (tiny, {"mixup": 0.4}, "mixup"),
         (tiny, {"module_rates": {"block": 0.0}}, "nothing that is frozen lies before"),
         (tiny, {"module_rates": {"stem.1": 0.0}}, "nothing that is frozen lies before"),
+        (tiny, {"module_rates": {"head": 0.0}}, "nothing that is frozen lies before"),
         (tiny, {"module_rates": {"": 1.0}}, "nothing that is frozen lies before"),
     ],
 )

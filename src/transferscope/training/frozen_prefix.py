@@ -18,6 +18,7 @@ from transferscope.networks.cuts.prefix import KeptPrefix
 from transferscope.networks.cuts.rows import Rows
 from transferscope.networks.cuts.trace import Trace, trace
 from transferscope.networks.evaluate import autocast, preserved
+from transferscope.networks.modules import Granularity
 from transferscope.specs.recipe import Recipe
 from transferscope.store.system_errors import translated
 from transferscope.training.objective import Objective, PrefixBudget
@@ -181,20 +182,34 @@ def _kept(
 
 
 def _cut(model: nn.Module, example: Tensor, trained: list[str]) -> tuple[Trace, Cut]:
-    """The last cut before everything that is trained."""
-    try:
-        found = trace(model, example)
-    except ArchitectureError as error:
-        raise _FullPasses(str(error)) from error
-    cut = found.cut_for(trained)
-    if cut is None:
-        raise _FullPasses(f"the network cannot be cut ({found.reason or 'it has no cut'})")
-    if cut.index == 0:
-        refused = "; ".join(dict.fromkeys(found.refused.values()))
-        raise _FullPasses(
-            "nothing that is frozen lies before all that is trained" + (f" ({refused})" if refused else "")
-        )
-    return found, cut
+    """The last cut before everything that is trained: between blocks, within one where more lies before that."""
+    frozen = {name for name, _ in model.named_parameters()} - set(trained)
+    best: tuple[int, Trace, Cut] | None = None
+    reasons: list[str] = []
+    granularities: tuple[Granularity, ...] = ("block", "layer")
+    for granularity in granularities:
+        try:
+            found = trace(model, example, granularity=granularity)
+        except ArchitectureError as error:
+            raise _FullPasses(str(error)) from error
+        cut = found.cut_for(trained)
+        if cut is None:
+            reasons.append(f"the network cannot be cut ({found.reason or 'it has no cut'})")
+        elif cut.index == 0:
+            refused = "; ".join(dict.fromkeys(found.refused.values()))
+            reasons.append(
+                "nothing that is frozen lies before all that is trained" + (f" ({refused})" if refused else "")
+            )
+        else:
+            sides = found.sides(cut)
+            before = len(sides.before)
+            if best is None or before > best[0]:
+                best = (before, found, cut)
+            if not frozen & set(sides.after):
+                break
+    if best is None:
+        raise _FullPasses(reasons[0])
+    return best[1:]
 
 
 def _allocated(
