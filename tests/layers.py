@@ -81,6 +81,7 @@ SHARED_MAY = {"analyses.tuned": ({"learning_rate"}, "every analysis at a chosen 
 NEEDS: dict[str, set[str]] = {
     "control": {"learning_curves", "learning_rate"},
     "curve": {"learning_curves"},
+    "freeze": {"learning_rate"},
     "learning_curves": {"learning_rate"},
     "outcome": {"learning_curves", "learning_rate"},
     "reuse": {"distance", "learning_rate", "probe", "similarity"},

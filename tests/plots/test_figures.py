@@ -247,6 +247,7 @@ DRAWN_OF = {
     "distance_in_training": {"modules": 2, "own": 3, "pairs": 2},
     "domain_distance": {"along": 1, "distances": 4, "looks": 4, "statistics": 1},
     "flatness": {"hessian": 4, "radius-train": 6},
+    "freeze": {"costs": 1, "gradients": 1, "losses": 1},
     "learning_curves": {"curves": 4, "speed": 1},
     "learning_rate": {"rates": 1},
     "mistakes": {"classes": 1, "overlap": 2, "strata": 2},
