@@ -14,7 +14,7 @@ from torch import nn
 from tests.analyses.test_transplant import rates
 from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic_freeze import MODULES, freeze_table
-from tests.studies import SIZE, Trained, arrays, study
+from tests.studies import SIZE, Trained, study
 from tests.tables import example
 from transferscope.analyses.contract import checked_summary
 from transferscope.analyses.criticality.analysis import CriticalityAnalysis
@@ -27,6 +27,7 @@ from transferscope.analyses.probe.analysis import Probe
 from transferscope.analyses.rewind.analysis import Rewind
 from transferscope.context.context import Context
 from transferscope.context.resolve import resolve
+from transferscope.data.sources.arrays import Arrays
 from transferscope.errors import AnalysisError
 from transferscope.measures.regret import expected_regret
 from transferscope.running.run import run_study
@@ -219,7 +220,7 @@ def test_no_decision_rests_on_test_data():
 @pytest.mark.parametrize(
     ("losses", "seeds", "verdict", "k"),
     [
-        ({"first_1": (0.1, 0.001), "first_2": (0.2, 0.001)}, 3, "train all", 0),
+        ({"first_1": (0.1, 0.001), "first_2": (0.2, 0.001)}, 3, "train_all", 0),
         ({"first_1": (0.0, 0.05), "first_2": (0.2, 0.001)}, 3, "undecided", None),
         # Two seeds have a range: the examples decide, and are too few.
         ({"first_1": (0.0, 0.0001), "first_2": (0.0, 0.0001)}, 2, "undecided", None),
@@ -234,7 +235,7 @@ def test_verdicts(losses, seeds, verdict, k):
     assert (found.verdict, found.k) == (verdict, k)
     summary = checked_summary(FreezeAnalysis(), summary_of(table, 0.005, None))
     assert summary.facts["verdict"] == verdict
-    assert summary.verdict.lower().startswith(verdict)
+    assert summary.verdict.lower().startswith(verdict.replace("_", " "))
     assert (k is None) == (not estimates_of(summary, "promised_regret"))
 
 
@@ -281,18 +282,26 @@ def planted(num_classes: int) -> nn.Module:
     return Planted(num_classes)
 
 
+def clear_pictures(folder: Path, count: int) -> Arrays:
+    """Of class k, clearly brighter in channel k; as bright over all."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % 3
+    pixels = rng.integers(0, 120, (count, SIZE, SIZE, 3)) + 60 * np.eye(3, dtype=int)[labels][:, None, None, :]
+    return Arrays.save(folder, pixels.astype(np.uint8), labels)
+
+
 @pytest.fixture(scope="module")
 def frozen(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A study of the planted network, run from end to end."""
     folder: Path = tmp_path_factory.mktemp("planted")
     recipe = {"epochs": 4, "batch_size": 16, "memory_format": "contiguous", "schedule": "constant"}
-    pretrain = {"data": arrays(folder / "source", 40, 5), "image_size": SIZE, "recipe": {**recipe, "epochs": 1},
+    pretrain = {"data": clear_pictures(folder / "before", 30), "image_size": SIZE, "recipe": {**recipe, "epochs": 1},
                 "seed": 77, "checkpoint": 0}  # fmt: skip
     settings = {"margin": 0.06, "n_bootstrap": 200, "k": [1, 2], "rivals": ["lp_ft", "random_modules"], "views": 2}
     asked = study(
         folder,
         source={"architecture": "tests.analyses.test_freeze:planted", "pretrain": pretrain},
-        target={"data": arrays(folder / "target", 400, 0), "image_size": SIZE, "splits": {"validation": 0.4}},
+        target={"data": clear_pictures(folder / "pictures", 400), "image_size": SIZE, "splits": {"validation": 0.4}},
         training={"recipe": recipe, "learning_rates": [0.2], "extensions": 0},
         seeds=[0, 1, 2],
         analyses=[{"outcome": {"n_bootstrap": 100}}, {"freeze": settings}],
@@ -311,9 +320,13 @@ def test_a_planted_useless_module_is_advised_frozen(frozen):
     assert decided(table, 0.06).kept == {1: "kept", 2: "lost"}
     summary = analysis.summarise(table, frozen.evidence)
     assert summary.facts == {"verdict": "freeze", "k": 1, "modules": ["first"]}
-    # As many random modules are the useful one for some seed: they lose.
-    assert estimate_of(summary, "loss_of_metric", arm="random_1", split="test", over="examples").value > 0.05
+    assert estimate_of(summary, "loss_of_metric", arm="first_2", split="test", over="examples").value > 0.5
+    assert estimates_of(summary, "loss_of_metric", arm="random_1", split="test")
     assert abs(estimate_of(summary, "loss_of_metric", arm="first_1", split="test", over="examples").value) < 0.05
+    # No example tells the first module frozen from all trained, and that proves nothing.
+    assert (
+        "no_spread" in estimates_of(summary, "loss_of_metric", arm="first_1", split="validation", over="seeds")[0].flags
+    )
     # With labels of test images exchanged nothing else is decided.
     test = pl.col("split") == "test"
     other = table.with_columns(pl.when(test).then(1 - pl.col("value")).otherwise("value").alias("value"))

@@ -25,6 +25,10 @@ _KEPT = Quantity("kept_megabytes", "kept of frozen modules, {arm}", "MB", MAGNIT
 _RATIO = Quantity("gradient_ratio", "relative gradient at the start, {module}", "1", MAGNITUDE)
 QUANTITIES = (_LOSS, _PROMISED_LOSS, _PROMISED_REGRET, _BEST, _PROVED_REGRET, _SPEED, _MEMORY, _KEPT, _RATIO)
 
+_OTHERWISE = {
+    "train_all": "Train all: every k loses more",
+    "undecided": "Undecided: no k is shown to lose less",
+}
 _ONE_SIDED = 1.2815515655446004
 """Of the normal distribution: 90 % lie below."""
 
@@ -34,12 +38,12 @@ class Advice:
     """What validation data say.
 
     Attributes:
-        verdict: ``freeze``; ``train all``: every k loses more than the margin; else ``undecided``.
-        k: how many first modules to freeze, 0 for ``train all``; None where it is undecided.
+        verdict: ``freeze``; ``train_all``: every k loses more than the margin; else ``undecided``.
+        k: how many first modules to freeze, 0 for ``train_all``; None where it is undecided.
         kept: by k, whether its loss is surely below the margin: kept, lost or undecided.
     """
 
-    verdict: Literal["freeze", "train all", "undecided"]
+    verdict: Literal["freeze", "train_all", "undecided"]
     k: int | None
     kept: Mapping[int, str]
 
@@ -62,7 +66,7 @@ def decided(table: pl.DataFrame, margin: float) -> Advice:
     if best is not None:
         return Advice("freeze", best, whole)
     if whole and all(word == "lost" for word in whole.values()):
-        return Advice("train all", 0, whole)
+        return Advice("train_all", 0, whole)
     return Advice("undecided", None, whole)
 
 
@@ -151,8 +155,11 @@ def _promises(table: pl.DataFrame, arm: str) -> Iterator[Estimate]:
         row = {"value": value, "low": value - _ONE_SIDED * spread, "high": value + _ONE_SIDED * spread,
                "basis": "examples", "n": n}  # fmt: skip
         yield _PROMISED_LOSS.at_row(row, limits, arm=arm)
-    yield _PROMISED_REGRET.of(regret.interval, limits, arm=arm)
-    yield _BEST.number(regret.probability_best, n, arm=arm)
+    # Where no example tells arms apart the draws are all alike: that is no promise.
+    apart = errors.diagonal()[:, None] + errors.diagonal() - 2 * errors
+    flags: tuple[Flag, ...] = () if (apart > 1e-12).any() else ("no_spread",)
+    yield _PROMISED_REGRET.of(regret.interval, limits, flags=flags, arm=arm)
+    yield _BEST.number(regret.probability_best, n, flags=flags, arm=arm)
     test = _means(table, "test")
     if arm in test:
         proved = max(test.values()) - test[arm]
@@ -192,21 +199,23 @@ def _costs(table: pl.DataFrame) -> Iterator[Estimate]:
 def _verdict(advice: Advice, names: list[str], numbers: list[Estimate], margin: float) -> str:
     if advice.verdict != "freeze":
         tried = ", ".join(f"{k} {word}" for k, word in advice.kept.items()) or "none ended"
-        said = "every k loses more" if advice.verdict == "train all" else "no k is shown to lose less"
-        word = advice.verdict[0].upper() + advice.verdict[1:]
-        return f"{word}: {said} than {100 * margin:g} points on validation data (of {len(names)} modules: {tried})."
+        said = _OTHERWISE[advice.verdict]
+        return f"{said} than {100 * margin:g} points on validation data (of {len(names)} modules: {tried})."
     assert advice.k is not None
     arm = first(advice.k)
     found = {item.quantity: item for item in numbers if item.at.get("arm") == arm}
     losses = {(item.at["split"], item.at["over"]): item for item in numbers
               if item.quantity == _LOSS.key and item.at["arm"] == arm}  # fmt: skip
     decides = next(item for item in losses.values() if item.verdict is not None)
+    which = "first" if advice.k == 1 else f"first {advice.k}"
+    limit = f"{_points(decides.simultaneous_high)}, below {100 * margin:g} points"
     parts = [
-        f"Freeze the first {advice.k} of {len(names)} modules: on validation data full fine-tuning is better by "
-        f"{_points(decides.value)} (one-sided 95 % limit {_points(decides.simultaneous_high)}, below {100 * margin:g} "
-        f"points, over {decides.n} {decides.basis}, {decides.n_comparisons} values of k at once)"
+        f"Freeze the {which} of {len(names)} modules: on validation data full fine-tuning is better by "
+        f"{_points(decides.value)} (one-sided 95 % limit {limit}, over {decides.n} {decides.basis}, "
+        f"{decides.n_comparisons} values of k at once)"
     ]
-    if (regret := found.get(_PROMISED_REGRET.key)) is not None:
+    regret = found.get(_PROMISED_REGRET.key)
+    if regret is not None and "no_spread" not in regret.flags:
         best = found[_BEST.key].value or 0.0
         parts.append(
             f"expected loss against the best k {_points(regret.value)}, 90 % below {_points(regret.high)}, "
