@@ -241,6 +241,21 @@ def test_keys_are_as_they_were_and_views_are_at_least_one():
             kind(**{"learning_rate": 0.1} if kind is Recipe else {}, epochs=1, prefix_views=0)
 
 
+class Looks(Tiny):
+    """Its code looks at what it is given, so that no graph of it can be made: it is replayed."""
+
+    def forward(self, images):
+        if images.shape[1] != 3:
+            raise ValueError("colours")
+        return super().forward(images)
+
+
+def test_a_network_without_a_graph(images, splits, tmp_path):
+    without, kept = both(images, splits, tmp_path, built(Looks, dropout=0.5), **FROZEN)
+    assert (kept.prefix.kept, kept.prefix.before, kept.prefix.to_the_bit) == ("memory", "block", True)
+    assert_equal(without, kept)
+
+
 def test_in_place_after_the_cut(images, splits, tmp_path):
     def model():
         network = tiny()
