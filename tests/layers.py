@@ -84,6 +84,7 @@ NEEDS: dict[str, set[str]] = {
     "control": {"learning_curves", "learning_rate"},
     "curve": {"learning_curves"},
     "label_budget": {"learning_rate"},
+    "freeze": {"learning_rate"},
     "learning_curves": {"learning_rate"},
     "outcome": {"learning_curves", "learning_rate"},
     "reuse": {"distance", "learning_rate", "probe", "similarity"},

@@ -250,6 +250,7 @@ DRAWN_OF = {
     "imbalance": {"recall": 3},
     "label_budget": {"labels": 1},
     "flatness": {"hessian": 4, "radius-train": 6},
+    "freeze": {"costs": 1, "gradients": 1, "losses": 1},
     "learning_curves": {"curves": 4, "speed": 1},
     "learning_rate": {"rates": 1},
     "mistakes": {"classes": 1, "overlap": 2, "strata": 2},

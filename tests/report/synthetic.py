@@ -24,6 +24,7 @@ from tests.report.synthetic_flatness import SUMMARY as FLATNESS_SUMMARY
 from tests.report.synthetic_flatness import flatness_table
 from tests.report.synthetic_labels import SUMMARIES as LABEL_SUMMARIES
 from tests.report.synthetic_labels import TABLES as LABEL_TABLES
+from tests.report.synthetic_freeze import FREEZE_SUMMARY, freeze_table
 from tests.report.synthetic_mistakes import in_training_table, mistakes_files, mistakes_table
 from tests.report.synthetic_module_paths import SUMMARIES as MODULE_SUMMARIES
 from tests.report.synthetic_module_paths import TABLES as MODULE_TABLES
@@ -240,6 +241,7 @@ TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "block_shuffle": ablation_table,
     "control": control_table,
     "transplant": transplant_table,
+    "freeze": freeze_table,
     "probe": probe_table,
     "reuse": reuse_table,
     "domain_distance": domain_distance_table,
@@ -270,6 +272,7 @@ _SUMMARIES = {
     "block_shuffle": summary_of(ablation_table()),
     "control": starts_summary("control", learning_rate_table(), learning_curves_table(), control_table()),
     "transplant": starts_summary("transplant", learning_rate_table(), learning_curves_table(), transplant_table()),
+    "freeze": FREEZE_SUMMARY,
     **features_summaries(),
     "path": Summary(
         "P-T networks are linearly connected: error barrier 1.0 points (upper 95 % limit 1.6); RI-T networks do not "

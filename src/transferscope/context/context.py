@@ -269,6 +269,10 @@ class Context:
         """Whether the training ended in an exploded or undefined loss."""
         return spec.trained and bool(self._trained(spec).manifest()["diverged"])
 
+    def training_record(self, spec: NetworkSpec) -> Mapping[str, Any]:
+        """What a training took and how it ran, which differs from run to run; empty where that is lost."""
+        return self._trained(spec).provenance()
+
     # -- artefacts ----------------------------------------------------------------------------------
 
     def outputs(self, spec: NetworkSpec, split: Split, epoch: int | Literal["last", "best"] = "last") -> Outputs:

@@ -49,6 +49,7 @@ BUILT_IN: dict[str, str] = {
     "average": "AverageAnalysis",
     "label_budget": "LabelBudget",
     "imbalance": "Imbalance",
+    "freeze": "FreezeAnalysis",
 }
 """Name of each analysis of this package, which is also its folder, and its class."""
 
