@@ -54,6 +54,8 @@ class DataSpec(Frozen):
         subset_seed: of the subset's draw.
         ablation: what is taken from every image, train and test, after normalisation; None takes nothing, and is not
             part of the identity.
+        labels: ``permuted``: those of the training images are exchanged at random before training, once for all
+            networks with this data, so that they tell nothing of the images; ``given`` is not part of the identity.
     """
 
     source: DataSource
@@ -65,6 +67,7 @@ class DataSpec(Frozen):
     fraction: float = Field(default=1.0, gt=0, le=1)
     subset_seed: int = 0
     ablation: Ablation | None = None
+    labels: Literal["given", "permuted"] = "given"
     not_identity: ClassVar[frozenset[str]] = frozenset({"source"})
 
     @model_validator(mode="after")
@@ -76,10 +79,12 @@ class DataSpec(Frozen):
         return self
 
     def identity(self) -> Any:
-        """Leave an absent ablation out: keys are then what they were before there were ablations."""
+        """Leave out an absent ablation and labels as given: keys are then what they were before there were others."""
         identity = dict(super().identity())
         if self.ablation is None:
             del identity["ablation"]
+        if self.labels == "given":
+            del identity["labels"]
         return identity
 
     def ablated(self, ablation: Ablation | None) -> "DataSpec":
