@@ -149,6 +149,14 @@ MEASURES: dict[str, dict[str, Any]] = {
     "noninferior": {"loss": INTERVAL, "margin": 0.005},
     "optimisation_speed": {"curves": [CURVE, CURVE]},
     "procrustes_of": {"a": m.decompose(X), "b": m.decompose(Y)},
+    "arm_metrics": {
+        "outputs": [[torch.eye(2)], [torch.ones(2, 2)]], "labels": torch.tensor([0, 1]), "metric": "top1",
+        "clusters": np.array([0, 1]), "draws": 10, "seed": 0,
+    },
+    "expected_regret": {
+        "means": [0.1, 0.2], "covariance": [[0.1, 0.0], [0.0, 0.1]], "n": 5, "chosen": 1, "basis": "examples",
+        "confidence": 0.9, "draws": 10, "seed": 0,
+    },
     "random_effects": {"values": [0.1, 0.2], "errors": [0.1, 0.1], "weights": "equal", "confidence": 0.95},
     "choose_penalty": {
         "path": torch.rand(2, 6, 1, generator=torch.Generator().manual_seed(0)), "targets": torch.ones(6, 1),

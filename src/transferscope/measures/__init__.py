@@ -134,6 +134,7 @@ from transferscope.measures.mistakes import (
     weighted_mistakes,
 )
 from transferscope.measures.plane import Surface, coarse_to_fine
+from transferscope.measures.regret import ArmMetrics, Regret, arm_metrics, expected_regret
 from transferscope.measures.ridge import RidgePath, choose_penalty, ridge_path
 from transferscope.measures.rsa import Dissimilarity, dissimilarities, rank_scores, rsa, rsa_of
 from transferscope.measures.sign_flip import sign_flip_p_value
@@ -156,6 +157,7 @@ __all__ = [
     "MISTAKE_STATISTICS",
     "QUARTERS",
     "SHARE",
+    "ArmMetrics",
     "Barrier",
     "Basin",
     "Basis",
@@ -187,6 +189,7 @@ __all__ = [
     "RandomEffects",
     "RankAgreement",
     "Reached",
+    "Regret",
     "Reuse",
     "RidgePath",
     "Scaling",
@@ -198,6 +201,7 @@ __all__ = [
     "Task",
     "Trend",
     "against_halves",
+    "arm_metrics",
     "auc_difference_interval",
     "auc_error",
     "barrier",
@@ -234,6 +238,7 @@ __all__ = [
     "dissimilarities",
     "distance_by_module",
     "ensemble_entropy",
+    "expected_regret",
     "fieller",
     "fit_logistic",
     "frechet_distance",
