@@ -82,6 +82,7 @@ NEEDS: dict[str, set[str]] = {
     "control": {"learning_curves", "learning_rate"},
     "curve": {"learning_curves"},
     "learning_curves": {"learning_rate"},
+    "negative_transfer": {"learning_rate"},
     "outcome": {"learning_curves", "learning_rate"},
     "reuse": {"distance", "learning_rate", "probe", "similarity"},
     "transplant": {"learning_curves", "learning_rate"},

@@ -9,10 +9,10 @@ import torch
 from pydantic import ValidationError
 
 from tests.estimates import estimate_of, estimates_of
+from tests.report.synthetic_choices import FLAT_FROM_2, checkpoint_ends, checkpoint_table
 from tests.studies import NAME, RECIPE, SIZE, Trained, arrays, bound, study
-from tests.tables import example
 from transferscope.analyses.checkpoint.analysis import CheckpointAnalysis
-from transferscope.analyses.checkpoint.rows import advised_epoch, end_rows, loss_rows
+from transferscope.analyses.checkpoint.rows import advised_epoch, loss_rows
 from transferscope.analyses.contract import checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import Ends
@@ -179,28 +179,8 @@ def test_a_rank_correlation_needs_two_pre_trainings(done):
 # -- the choice, on values that were never trained -----------------------------------------------------------
 
 
-SEEDS = tuple(range(5))
-
-
-def ends(validation, test=None):
-    """Metrics of one pre-training by epoch and seed."""
-    roles = {split: {f"7 {epoch}": dict(zip(SEEDS, of, strict=True)) for epoch, of in values.items()}
-             for split, values in (("validation", validation), ("test", test or validation))}  # fmt: skip
-    return Ends(
-        {("metric", "validation"): roles["validation"], ("metric", "test"): roles["test"], ("speed", "train"): {}}
-    )
-
-
-def around(value, size=0.001, seed=0):
-    return (value + size * np.random.default_rng(seed).standard_normal(len(SEEDS))).tolist()
-
-
-FLAT_FROM_2 = {0: around(0.5, seed=1), 1: around(0.7, seed=2), 2: around(0.8, seed=3), 4: around(0.8, seed=4),
-               8: around(0.8, seed=5)}  # fmt: skip
-
-
 def test_the_earliest_checkpoint_that_is_as_good_is_advised():
-    losses = list(loss_rows(ends(FLAT_FROM_2), 7, list(FLAT_FROM_2)))
+    losses = list(loss_rows(checkpoint_ends(FLAT_FROM_2), 7, list(FLAT_FROM_2)))
     assert advised_epoch(losses, 8, 0.005) == 2
     row = next(row for row in losses if (row["epoch"], row["split"]) == (2, "validation"))
     expected = paired_seeds_interval(FLAT_FROM_2[8], FLAT_FROM_2[2], bonferroni_confidence(4, 0.90))
@@ -211,7 +191,7 @@ def test_the_earliest_checkpoint_that_is_as_good_is_advised():
 def test_test_data_do_not_advise():
     swapped = {0: FLAT_FROM_2[4], **dict.fromkeys((1, 2, 4), FLAT_FROM_2[0]), 8: FLAT_FROM_2[8]}
     for test in (FLAT_FROM_2, swapped):
-        losses = list(loss_rows(ends(FLAT_FROM_2, test), 7, list(FLAT_FROM_2)))
+        losses = list(loss_rows(checkpoint_ends(FLAT_FROM_2, test), 7, list(FLAT_FROM_2)))
         assert advised_epoch(losses, 8, 0.005) == 2
 
 
@@ -223,41 +203,19 @@ def test_two_seeds_judge_nothing():
     assert advised_epoch(list(loss_rows(found, 7, list(few))), 8, 0.005) == 8
 
 
-def made(barriers, chosen=2):
-    """A table of one pre-training: outcomes of FLAT_FROM_2, barriers, an advice."""
-    found = ends(FLAT_FROM_2)
-    rows = list(loss_rows(found, 7, list(FLAT_FROM_2)))
-    rows += [
-        row
-        for row in end_rows(found, [(7, epoch) for epoch in FLAT_FROM_2], list(SEEDS))
-        if row["quantity"] == "metric"
-    ]
-    rows += [
-        {"level": "barrier", "pretraining": 7, "epoch": epoch, "seed": seed, "quantity": "error_barrier",
-         "split": "test", "value": value + 0.001 * seed, "low": 0.0, "high": 0.1, "basis": "examples", "n": 400}
-        for epoch, value in barriers.items() for seed in SEEDS
-    ]  # fmt: skip
-    rows += [
-        {"level": "advice", "pretraining": 7, "epoch": chosen, "quantity": quantity, "split": split, "value": 0.002,
-         "low": 0.0, "high": 0.004, "basis": "examples", "n": 300,
-         "probability_best": 0.4 if split == "validation" else None}
-        for quantity, split in (("expected_regret", "validation"), ("proved_regret", "test"))
-    ]  # fmt: skip
-    return example(CheckpointAnalysis, rows)
-
-
 def test_the_basin_starts_at_the_first_small_barrier_and_later_ones_are_named():
     summary = checked_summary(
-        CheckpointAnalysis(), CheckpointAnalysis().summarise(made({0: 0.3, 1: 0.005, 2: 0.08, 4: 0.001}), Evidence())
+        CheckpointAnalysis(),
+        CheckpointAnalysis().summarise(checkpoint_table({0: 0.3, 1: 0.005, 2: 0.08, 4: 0.001}), Evidence()),
     )
     item = estimate_of(summary, "first_connected_epoch", pretraining=7)
     assert (item.value, item.note) == (1.0, "not shown for later ones: 2")
-    none = CheckpointAnalysis().summarise(made({0: 0.3, 1: 0.2, 2: 0.2, 4: 0.2}), Evidence())
+    none = CheckpointAnalysis().summarise(checkpoint_table({0: 0.3, 1: 0.2, 2: 0.2, 4: 0.2}), Evidence())
     assert estimate_of(none, "first_connected_epoch", pretraining=7).value is None
 
 
 def test_what_is_said(approved):
-    summary = CheckpointAnalysis().summarise(made({0: 0.3, 1: 0.2, 2: 0.001, 4: 0.001}), Evidence())
+    summary = CheckpointAnalysis().summarise(checkpoint_table(), Evidence())
     kept = {item.at["epoch"]: item.verdict for item in estimates_of(summary, "loss_of_metric", split="validation")}
     assert kept == {0: "lost", 1: "lost", 2: "kept", 4: "kept"}
     approved(summary.verdict, *summary.notes)

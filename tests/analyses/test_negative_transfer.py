@@ -9,14 +9,14 @@ from pydantic import ValidationError
 from scipy import stats
 
 from tests.estimates import estimate_of, estimates_of
+from tests.report.synthetic_choices import harm_ends, harm_summary, harm_table, negative_transfer_table
 from tests.studies import NAME, RECIPE, Trained, arrays, bound, study
 from tests.tables import example
 from transferscope.analyses.contract import checked_summary
 from transferscope.analyses.evidence import Evidence
-from transferscope.analyses.final_metrics import Ends
 from transferscope.analyses.learning_rate.analysis import LearningRate
 from transferscope.analyses.negative_transfer.analysis import NegativeTransfer
-from transferscope.analyses.negative_transfer.rows import CONTROL, Candidate, gap_rows
+from transferscope.analyses.negative_transfer.rows import CONTROL, Candidate
 from transferscope.context.context import Context
 from transferscope.context.resolve import resolve
 from transferscope.networks.architectures import build
@@ -126,32 +126,9 @@ def test_an_equal_rate_is_instability_and_decides_nothing(harmed):
     assert estimates_of(summary, "instability", stage="tuning", split="validation")
 
 
-SEEDS = (0, 1, 2)
-
-
-def ends(**values):
-    """Metrics by variant and seed, alike on both splits."""
-    found = {variant: dict(zip(SEEDS, one, strict=False)) for variant, one in values.items()}
-    return Ends({("metric", split): found for split in ("validation", "test")})
-
-
-def rows_of(found, stage="first", names=("source",)):
+def told(found, improving=(), names=("source",)):
     candidates = [Candidate(name, "P_T" if name == "source" else name) for name in names]
-    rates = dict.fromkeys(found.values["metric", "test"], 0.1)
-    return list(gap_rows(found, candidates, stage, rates, {}))
-
-
-def told(rows, improving=(), stage="first"):
-    networks = [
-        {"level": "network", "stage": stage, "variant": variant, "seed": seed, "split": split, "value": 0.5, "n": 1,
-         "learning_rate": 0.1, "improving": variant in improving, "diverged": False}
-        for variant in ("P_T", "RI_T") for seed in SEEDS for split in ("validation", "test")
-    ]  # fmt: skip
-    table = example(NegativeTransfer, [*networks, *rows])
-    rates = example(LearningRate, [], seed=1000)
-    return checked_summary(
-        NegativeTransfer(), NegativeTransfer().summarise(table, Evidence({LearningRate().key: rates}))
-    )
+    return checked_summary(NegativeTransfer(), harm_summary(harm_table(found, candidates, improving)))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +141,7 @@ def told(rows, improving=(), stage="first"):
     ],
 )
 def test_the_verdict_is_that_of_the_paired_interval(mine, rival, verdict):
-    summary = told(rows_of(ends(P_T=mine, RI_T=rival)))
+    summary = told(harm_ends(P_T=mine, RI_T=rival))
     item = estimate_of(summary, "negative_transfer_gap", candidate="source", split="test")
     assert item.verdict == verdict
     assert item.value == pytest.approx(np.mean(rival) - np.mean(mine))
@@ -173,10 +150,20 @@ def test_the_verdict_is_that_of_the_paired_interval(mine, rival, verdict):
         assert (item.low, item.high) == pytest.approx(tuple(limits))
 
 
+def test_what_is_said_of_all_candidates(approved):
+    summary = harm_summary(negative_transfer_table(), confirm_seeds=(10, 11, 12, 13, 14))
+    deciding = {item.at["candidate"]: (item.verdict, item.at["stage"]) for item in summary.estimates if item.verdict}
+    assert deciding == {"source": ("helps", "first"), CONTROL: ("hurts", "confirm")}
+    instability = {item.at["stage"]: item.value for item in estimates_of(summary, "instability")}
+    assert instability["tuning"] == pytest.approx((0.70 + 0.73 - 0.80 - 0.81) / 2)
+    assert instability["first"] > 0.1
+    approved(summary.verdict, *summary.notes)
+
+
 def test_what_is_behind_and_still_improves_decides_nothing():
-    rows = rows_of(ends(P_T=(0.5, 0.52, 0.51), RI_T=(0.6, 0.63, 0.6)))
+    found = harm_ends(P_T=(0.5, 0.52, 0.51), RI_T=(0.6, 0.63, 0.6))
     for improving, verdict in ((("P_T",), "undecided"), (("RI_T",), "hurts")):
-        item = estimate_of(told(rows, improving), "negative_transfer_gap", split="test")
+        item = estimate_of(told(found, improving), "negative_transfer_gap", split="test")
         assert item.verdict == verdict
         assert ("still_improving" in item.flags) == (verdict == "undecided")
 
@@ -200,7 +187,7 @@ def test_without_a_pre_training_of_our_own_there_is_no_control(tmp_path):
     context = bound(tmp_path, source={"architecture": PLAIN, **dead(tmp_path)}, analyses=["negative_transfer"])
     (analysis,) = context.study.settings.analyses
     assert analysis.starts(context.study.settings) == {}
-    summary = told(rows_of(ends(P_T=(0.5, 0.52, 0.51), RI_T=(0.6, 0.63, 0.6))))
+    summary = told(harm_ends(P_T=(0.5, 0.52, 0.51), RI_T=(0.6, 0.63, 0.6)))
     assert any("no positive control" in note for note in summary.notes)
 
 

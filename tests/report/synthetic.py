@@ -12,6 +12,7 @@ import polars as pl
 from tests.report.synthetic_ablations import ablation_table
 from tests.report.synthetic_align import SUMMARY as ALIGN_SUMMARY
 from tests.report.synthetic_align import align_table
+from tests.report.synthetic_choices import CHOICE_SUMMARIES, CHOICE_TABLES
 from tests.report.synthetic_criticality import SUMMARY as CRITICALITY_SUMMARY
 from tests.report.synthetic_criticality import criticality_table
 from tests.report.synthetic_curve import SUMMARY as CURVE_SUMMARY
@@ -236,6 +237,7 @@ TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "block_shuffle": ablation_table,
     "control": control_table,
     "transplant": transplant_table,
+    **CHOICE_TABLES,
     "probe": probe_table,
     "reuse": reuse_table,
     "domain_distance": domain_distance_table,
@@ -263,6 +265,7 @@ _SUMMARIES = {
     "control": starts_summary("control", learning_rate_table(), learning_curves_table(), control_table()),
     "transplant": starts_summary("transplant", learning_rate_table(), learning_curves_table(), transplant_table()),
     **features_summaries(),
+    **CHOICE_SUMMARIES,
     "path": Summary(
         "P-T networks are linearly connected: error barrier 1.0 points (upper 95 % limit 1.6); RI-T networks do not "
         "(21 points, 19 to 23).",

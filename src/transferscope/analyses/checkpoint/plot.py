@@ -4,11 +4,10 @@ import polars as pl
 
 from transferscope.plots.axes import Axis, Tints
 from transferscope.plots.panels import Frame, facets, line_panel, present
-from transferscope.plots.theme import Figure, Panel, hover, metric_axis, metric_name, padded
+from transferscope.plots.theme import OTHERS, Figure, Panel, hover, metric_axis, metric_name, padded
 
 __all__ = ["figures"]
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _OUTCOMES = {"metric": "final test", "speed": "mean training"}
 _FROZEN = {"pretraining": "on its own task (validation)", "linear_probe": "linear probe (validation)",
            "nearest_neighbours": "k-NN (validation)"}  # fmt: skip
@@ -18,7 +17,7 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     """The figures of ``checkpoint``: outcomes, barriers and frozen checkpoints against the epoch."""
     rows = table.with_columns(pl.col("pretraining").cast(pl.String)).filter(pl.col("value").is_not_null())
     runs = rows["pretraining"].unique(maintain_order=True).to_list()
-    tints = Tints("pretraining", dict(zip(runs, _COLOURS * (1 + len(runs) // len(_COLOURS)), strict=False)))
+    tints = Tints("pretraining", dict(zip(runs, OTHERS * (1 + len(runs) // len(OTHERS)), strict=False)))
     means = rows.filter((pl.col("level") == "checkpoint") & (pl.col("split") != "validation"))
     barriers = rows.filter((pl.col("level") == "barrier") & (pl.col("split") == "test"))
     frozen = rows.filter(

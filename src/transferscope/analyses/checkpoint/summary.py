@@ -1,4 +1,4 @@
-"""What is said of checkpoints: the one that is advised, what it may lose and loses, where the last one's basin starts."""
+"""What is said of checkpoints: which is advised, what it may lose and does lose, where the basin of the last starts."""
 
 import math
 import statistics

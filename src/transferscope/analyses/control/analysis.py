@@ -15,16 +15,16 @@ from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import columns_of, estimate_of, span, why_no_claim
 from transferscope.analyses.learning_curves.analysis import LearningCurves, end_flags
 from transferscope.analyses.learning_rate.analysis import Chosen, LearningRate, chosen
-from transferscope.analyses.rate_search import (
+from transferscope.analyses.summary import Summary
+from transferscope.analyses.tuned import (
     SEARCH_COLUMNS,
     at_edge,
     searched,
     tried_rates,
+    tuned_members,
     tuning_row,
     tuning_tasks,
 )
-from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import tuned_members
 from transferscope.bounds import DIFFERENCE, Flag
 from transferscope.context.resolved_study import TRAINED, ResolvedStudy
 from transferscope.context.study_network import StudyNetwork

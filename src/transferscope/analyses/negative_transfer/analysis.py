@@ -21,9 +21,8 @@ from transferscope.analyses.negative_transfer.rows import (
     report_rows,
 )
 from transferscope.analyses.negative_transfer.summary import QUANTITIES, summary_of
-from transferscope.analyses.rate_search import SEARCH_COLUMNS, searched, tried_rates, tuning_row, tuning_tasks
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import chosen_rate
+from transferscope.analyses.tuned import SEARCH_COLUMNS, chosen_rate, searched, tried_rates, tuning_row, tuning_tasks
 from transferscope.context.resolved_study import TRAINED, ResolvedStudy
 from transferscope.context.study_network import StudyNetwork
 from transferscope.frozen import Once

@@ -4,11 +4,11 @@ import polars as pl
 
 from transferscope.plots.axes import Axis, Names, Tints
 from transferscope.plots.panels import Frame, present
-from transferscope.plots.theme import Figure, Panel, hover, metric_axis, metric_name, padded
+from transferscope.plots.theme import OTHERS, Figure, Panel, hover, metric_axis, metric_name, padded
 
 __all__ = ["figures"]
 
-_TINTS = Tints("stage", {"first": "#0072B2", "confirm": "#D55E00"})
+_TINTS = Tints("stage", dict(zip(("first", "confirm"), OTHERS, strict=False)))
 _STAGES = {"first": "the study's seeds", "confirm": "seeds that confirm"}
 
 

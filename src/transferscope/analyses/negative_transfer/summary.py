@@ -8,8 +8,8 @@ import polars as pl
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.final_metrics import span
 from transferscope.analyses.negative_transfer.rows import CONTROL, SOURCE
-from transferscope.analyses.rate_search import at_edge
 from transferscope.analyses.summary import Summary
+from transferscope.analyses.tuned import at_edge
 from transferscope.bounds import DIFFERENCE, side_of
 
 if TYPE_CHECKING:
