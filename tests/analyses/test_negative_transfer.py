@@ -143,7 +143,9 @@ def told(found, improving=(), names=("source",)):
 def test_the_verdict_is_that_of_the_paired_interval(mine, rival, verdict):
     summary = told(harm_ends(P_T=mine, RI_T=rival))
     item = estimate_of(summary, "negative_transfer_gap", candidate="source", split="test")
-    assert item.verdict == verdict
+    (deciding,) = [item for item in summary.estimates if item.verdict]
+    # Without spread over seeds the interval over examples decides.
+    assert (deciding.verdict, deciding == item) == (verdict, len(set(mine)) > 1)
     assert item.value == pytest.approx(np.mean(rival) - np.mean(mine))
     if verdict in ("hurts", "helps"):
         limits = stats.ttest_rel(rival, mine).confidence_interval(0.95)
