@@ -203,7 +203,7 @@ def test_two_seeds_judge_nothing():
     assert advised_epoch(list(loss_rows(found, 7, list(few))), 8, 0.005) == 8
 
 
-def test_the_basin_starts_at_the_first_small_barrier_and_later_ones_are_named():
+def test_the_first_small_barrier_is_told_and_later_large_ones_are_named():
     summary = checked_summary(
         CheckpointAnalysis(),
         CheckpointAnalysis().summarise(checkpoint_table({0: 0.3, 1: 0.005, 2: 0.08, 4: 0.001}), Evidence()),

@@ -162,7 +162,7 @@ class CheckpointAnalysis(CheckpointSettings):
         return outcome_rows(task, context, self)
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
-        """Which checkpoint is advised, with promise and proof; from where on the last one's basin is reached."""
+        """Which checkpoint is advised, with promise and proof; and which are linearly connected to the last."""
         return summary_of(table, self.margin)
 
 

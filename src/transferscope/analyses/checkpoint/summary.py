@@ -1,4 +1,4 @@
-"""What is said of checkpoints: which is advised, what it may lose and does lose, where the basin of the last starts."""
+"""What is said of checkpoints: the advised one, what it may lose and loses, from where on the last is connected."""
 
 import math
 import statistics
@@ -28,7 +28,7 @@ _BARRIER = Quantity(
     "error_barrier", f"error barrier ({{split}}, over the {{baseline}}) from {_AT} to the last", "1", MAGNITUDE
 )
 _CONNECTED = Quantity(
-    "first_connected_epoch", "first checkpoint of pre-training {pretraining} in the basin of the last", "epochs"
+    "first_connected_epoch", "first checkpoint of pre-training {pretraining} without a barrier to the last", "epochs"
 )
 _CHOSEN = Quantity("advised_epoch", "checkpoint of pre-training {pretraining} to start from", "epochs")
 _EXPECTED = Quantity(
@@ -205,9 +205,9 @@ def _said(
         text += f"; expected regret {expected.value:.3f}, 90 % below {expected.high:.3f}"
     if proved.value is not None and proved.high is not None:
         text += f", proved {proved.value:.3f} (below {proved.high:.3f})"
-    basin = own[_CONNECTED.key]
-    where = "from none before the last" if basin.value is None else f"from {basin.value:.0f} on"
-    return f"{text}; in the last one's basin {where}"
+    first = own[_CONNECTED.key].value
+    where = "no earlier one is shown" if first is None else f"the first shown is {first:.0f}"
+    return f"{text}; of checkpoints linearly connected to the last {where}"
 
 
 def _notes(table: pl.DataFrame, runs: list[int]) -> Iterator[str]:
