@@ -86,6 +86,7 @@ NEEDS: dict[str, set[str]] = {
     "label_budget": {"learning_rate"},
     "freeze": {"learning_rate"},
     "learning_curves": {"learning_rate"},
+    "negative_transfer": {"learning_rate"},
     "outcome": {"learning_curves", "learning_rate"},
     "reuse": {"distance", "learning_rate", "probe", "similarity"},
     "transplant": {"learning_curves", "learning_rate"},

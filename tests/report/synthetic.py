@@ -14,6 +14,7 @@ from tests.report.synthetic_align import SUMMARY as ALIGN_SUMMARY
 from tests.report.synthetic_align import align_table
 from tests.report.synthetic_average import SUMMARY as AVERAGE_SUMMARY
 from tests.report.synthetic_average import average_table
+from tests.report.synthetic_choices import CHOICE_SUMMARIES, CHOICE_TABLES
 from tests.report.synthetic_criticality import SUMMARY as CRITICALITY_SUMMARY
 from tests.report.synthetic_criticality import criticality_table
 from tests.report.synthetic_curve import SUMMARY as CURVE_SUMMARY
@@ -242,6 +243,7 @@ TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "control": control_table,
     "transplant": transplant_table,
     "freeze": freeze_table,
+    **CHOICE_TABLES,
     "probe": probe_table,
     "reuse": reuse_table,
     "domain_distance": domain_distance_table,
@@ -274,6 +276,7 @@ _SUMMARIES = {
     "transplant": starts_summary("transplant", learning_rate_table(), learning_curves_table(), transplant_table()),
     "freeze": FREEZE_SUMMARY,
     **features_summaries(),
+    **CHOICE_SUMMARIES,
     "path": Summary(
         "P-T networks are linearly connected: error barrier 1.0 points (upper 95 % limit 1.6); RI-T networks do not "
         "(21 points, 19 to 23).",

@@ -17,6 +17,7 @@ from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.data.ablation_settings import Ablation
 from transferscope.data.batches import EvaluationBatches
 from transferscope.data.images import ImageSet
+from transferscope.data.permuted_labels import permute_labels
 from transferscope.data.spec import DataSpec, Split
 from transferscope.data.splits import make_splits, nested_subset, training_part
 from transferscope.data.store import open_images
@@ -89,6 +90,19 @@ class Context:
                 )
             self._images[data.fingerprint] = images
         return self._images[data.fingerprint]
+
+    def training_images(self, data: DataSpec) -> ImageSet:
+        """The images of a data set with the labels that networks are trained on; see :attr:`DataSpec.labels`.
+
+        Raises:
+            DataError: as of :meth:`images`.
+        """
+        images = self.images(data)
+        if data.labels == "given":
+            return images
+        # All training images take part, so that a part of them has the labels that it has within the whole.
+        whole = self.splits(data.model_copy(update={"fraction": 1.0}))["train"]
+        return permute_labels(images, whole, data.splits.seed)
 
     def storing(self, entry: Entry, facts: Mapping[str, Any], provenance: Mapping[str, Any] | None = None) -> Writing:
         """As :meth:`Entry.write`; an error where somebody wrote to the decoded images since they were opened."""

@@ -147,6 +147,7 @@ def _pretraining(
     data, images = _data(asked.data, asked.image_size, asked.splits, stats, study, store)
     if most is not None and (count := len(make_splits(images, asked.splits)["train"])) > most:
         data = data.model_copy(update={"fraction": most / count})
+    data = data.model_copy(update={"labels": asked.labels})
     metric = "auc" if images.multi_label else "top1"
     recipe = recipe_of(asked.recipe, asked.learning_rate, memory_format, metric)
     # Start, end and best epoch are there in any case: a recipe, and with it the key, changes only where it must.

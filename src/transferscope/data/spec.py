@@ -58,6 +58,8 @@ class DataSpec(Frozen):
             updates at equally many epochs.
         ablation: what is taken from every image, train and test, after normalisation; None takes nothing, and is not
             part of the identity.
+        labels: ``permuted``: those of the training images are exchanged at random before training, once for all
+            networks with this data, so that they tell nothing of the images; ``given`` is not part of the identity.
     """
 
     source: DataSource
@@ -71,6 +73,7 @@ class DataSpec(Frozen):
     class_sizes: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     repeats: int = Field(default=1, ge=1)
     ablation: Ablation | None = None
+    labels: Literal["given", "permuted"] = "given"
     not_identity: ClassVar[frozenset[str]] = frozenset({"source"})
 
     @model_validator(mode="after")
@@ -89,6 +92,13 @@ class DataSpec(Frozen):
             for name, value in dict(super().identity()).items()
             if name not in later or getattr(self, name) != later[name]
         }
+        """Leave out an absent ablation and labels as given: keys are then what they were before there were others."""
+        identity = dict(super().identity())
+        if self.ablation is None:
+            del identity["ablation"]
+        if self.labels == "given":
+            del identity["labels"]
+        return identity
 
     def ablated(self, ablation: Ablation | None) -> "DataSpec":
         """The same examples with another ablation, or none; one that changes nothing is none."""

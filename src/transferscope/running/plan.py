@@ -174,6 +174,10 @@ def _work(step: _Step, store: Store, context: Context) -> _Work:
     longest = max((_images(spec, context) for spec in step.round.networks.values()), default=(0, 0))
     further = [_images(spec, context) for specs in step.further.values() for spec in specs if spec is not None]
     further += [longest] * (sum(map(len, step.further.values())) - len(further))
+    # Further trainings are on the target, whatever the pre-trainings of the round took.
+    target = context.study.data.fingerprint
+    on_target = (spec for spec in step.round.networks.values() if spec.data and spec.data.fingerprint == target)
+    longest = max((_images(spec, context) for spec in on_target), default=(0, 0))
     measuring = sum(piece.images for piece in pieces)
     return _Work(missing, pieces, training, looking, measuring, further)
 

@@ -139,4 +139,6 @@ def label_of(variant: str, seed: int, spec: NetworkSpec) -> str:
     lacks = f", {words(ablation, spec.data.image_size)}" if spec.data and ablation else ""
     if shuffled and not ablation:
         lacks = ", whole images without augmentation"
+    if spec.data and spec.data.labels == "permuted":
+        lacks += ", permuted labels"
     return f"{shown(start)}[{seed}]{rate}{lacks}"

@@ -40,6 +40,8 @@ BUILT_IN: dict[str, str] = {
     "block_shuffle": "InputAblations",
     "control": "ControlAnalysis",
     "transplant": "TransplantAnalysis",
+    "checkpoint": "CheckpointAnalysis",
+    "negative_transfer": "NegativeTransfer",
     "probe": "Probe",
     "reuse": "ReuseAnalysis",
     "domain_distance": "DomainDistance",
