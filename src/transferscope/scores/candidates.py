@@ -1,5 +1,6 @@
 """The candidates of a ranking: what the user named, each with its weights or drawn at random."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from transferscope.networks.architectures import build, check_architecture
 from transferscope.networks.heads import head_name
 from transferscope.networks.weight_parts import weights_in
 from transferscope.networks.weights import load, take
-from transferscope.specs.architecture import Architecture
+from transferscope.specs.architecture import Architecture, FileWeights, PackageWeights
 from transferscope.study.template import is_weights_path
 
 __all__ = ["RANDOM", "Candidate", "LoadedNetwork", "declared_accuracies", "find_candidates", "load_network"]
@@ -38,6 +39,17 @@ class Candidate:
     def name(self) -> str:
         """As the user wrote it, with the file where a folder holds several."""
         return self.model.name
+
+    @property
+    def weights(self) -> str:
+        """As a study names them: ``package:NAME``, ``timm`` or a path; empty of a random start."""
+        weights = self.model.weights
+        if not self.pretrained or weights is None:
+            return ""
+        if isinstance(weights, PackageWeights):
+            return f"package:{weights.name}"
+        own = isinstance(weights, FileWeights) and is_weights_path(self.name, named=True)
+        return os.path.abspath(Path(self.name).expanduser()) if own else "timm"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a ranking found: numbers under keys, and facts of the candidates. No torch here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,10 +23,12 @@ class CandidateScores:
 
     Attributes:
         facts: name, architecture, start, how its images are declared and were prepared.
+        weights: as a study names them; empty of a random start.
         numbers: of it.
     """
 
     facts: ModelFacts
+    weights: str
     numbers: tuple[Estimate, ...]
 
     @property
@@ -107,10 +109,6 @@ class Scores:
         kinds: Mapping[str, Any] = dict.fromkeys((*keys, "linear_low", "linear_high"), pl.Float64)
         return pl.DataFrame(rows, schema={"candidate": pl.String, **kinds})
 
-    def first(self, count: int) -> Sequence[CandidateScores]:
-        """The candidates to fine-tune first."""
-        return self.candidates[:count]
-
     def as_json(self) -> dict[str, Any]:
         """Everything, for programs: numbers as rows."""
         return {
@@ -122,7 +120,12 @@ class Scores:
             "order": [one.name for one in self.candidates],
             "numbers": [item.row() for item in (*self.numbers, *(n for one in self.candidates for n in one.numbers))],
             "candidates": [
-                {**vars(one.facts), "declared": vars(one.facts.declared), "used": vars(one.facts.used)}
+                {
+                    **vars(one.facts),
+                    "weights": one.weights,
+                    "declared": vars(one.facts.declared),
+                    "used": vars(one.facts.used),
+                }
                 for one in self.candidates
             ],
             "classes": list(self.classes),

@@ -228,7 +228,7 @@ class _Work:
         if name in self.accuracies:
             more.append(QUANTITIES["source_accuracy"].number(self.accuracies[name], None, candidate=name))
         facts = replace(facts, start="pretrained" if candidate.pretrained else "random")
-        return CandidateScores(facts, (*numbers, *more)), reading
+        return CandidateScores(facts, candidate.weights, (*numbers, *more)), reading
 
     def _step(self, candidate: Candidate, size: int) -> float:
         architecture = candidate.model.architecture
