@@ -12,12 +12,12 @@ import torch
 
 from transferscope.analyses.estimates import Estimate
 from transferscope.arguments import checked
-from transferscope.data.decoding import BY_DEFAULT, MAX_IMAGE_SIZE
+from transferscope.data.decoding import BY_DEFAULT, MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
 from transferscope.data.images import ImageSet
 from transferscope.data.sources.base import Listing
 from transferscope.data.spec import SplitSettings
 from transferscope.data.splits import make_splits
-from transferscope.errors import DataError
+from transferscope.errors import DataError, StudyError
 from transferscope.look.data import examine, read_images, sample
 from transferscope.look.models import readable_size
 from transferscope.look.networks import facts_of
@@ -45,6 +45,8 @@ __all__ = ["ScoreSettings", "score", "score_candidates"]
 
 CONFIRMED: Final = (1, 3)
 """So many of the first candidates are confirmed by fine-tuning, where nobody says how many."""
+_FEWEST: Final = 10
+"""Images, of which no fewer are asked for."""
 _STEP_BATCH: Final = 16
 _STEPS: Final = 2
 
@@ -84,7 +86,7 @@ def score(
     image_size: int | None = None,
     device: str = "auto",
     source_accuracy: Mapping[str, float] | None = None,
-    data: Mapping[str, Any] | None = None,
+    data: Mapping[str, object] | None = None,
 ) -> Scores:
     """Rank networks that could be fine-tuned on labelled images, without fine-tuning.
 
@@ -121,6 +123,7 @@ def score_candidates(place: Path, settings: ScoreSettings, on_step: OnStep | Non
         settings: what to score.
         on_step: told what is being done, as ``on_step(name, done, total)``.
     """
+    _check(settings)
     clock, step = Clock(), on_step or _nothing
     with clock.phase("candidates"):
         step("candidates", 0, 0)
@@ -160,6 +163,15 @@ def score_candidates(place: Path, settings: ScoreSettings, on_step: OnStep | Non
         tuple(images.classes),
         tuple(dict.fromkeys((*found.notes, *images.notes))),
     )
+
+
+def _check(settings: ScoreSettings) -> None:
+    for name, value, least in (
+        ("images", settings.images, _FEWEST),
+        ("image_size", settings.image_size, MIN_IMAGE_SIZE),
+    ):
+        if value is not None and value < least:
+            raise StudyError(f"{name} is too small", expected=f"{least} at least", got=str(value))
 
 
 def _examples(images: ImageSet, together: np.ndarray, limit: int) -> Examples:
