@@ -96,10 +96,10 @@ def _others(found: Scores) -> str:
     firsts: dict[str, list[str]] = {}
     for key, name in _SCORES.items():
         best = found.first_by(key)
-        if best:
+        if 0 < len(best) < len(found.candidates):
             firsts.setdefault(" or ".join(one.name for one in best), []).append(name)
     said = "; ".join(f"{candidate} by {', '.join(names)}" for candidate, names in firsts.items())
-    return f"Others would begin elsewhere or alike: {said}."
+    return f"By other scores the first is: {said}." if said else "No other score tells the candidates apart."
 
 
 def _unlike(found: Scores) -> str:
@@ -134,9 +134,16 @@ def _row(one: CandidateScores, metric: str) -> tuple[str | None, ...]:
         metric_words(one.value("knn"), metric),
         *(_fixed(one.value(key), 2 if key == "h_score" else 3) for key in ("logme", "h_score", "leep", "nce")),
         None if source is None else metric_words(source, "top1"),
-        None if parameters is None else f"{exact(parameters / 1e6):.1f} M",
+        None if parameters is None else _size(parameters),
         None if step is None else f"{value_words(round(step, 2))} s",
     )
+
+
+def _size(parameters: float) -> str:
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if parameters >= size:
+            return f"{exact(parameters / size):.1f} {unit}"
+    return f"{parameters:.0f}"
 
 
 def _fixed(value: float | None, digits: int) -> str | None:
