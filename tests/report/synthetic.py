@@ -36,6 +36,7 @@ from tests.report.synthetic_similarity import (
 )
 from tests.report.synthetic_spectrum import SUMMARY as SPECTRUM_SUMMARY
 from tests.report.synthetic_spectrum import spectrum_table
+from tests.report.synthetic_start import start_table
 from tests.report.synthetic_starts import control_table, transplant_table
 from tests.report.synthetic_starts import summary as starts_summary
 from tests.tables import barriers, example
@@ -51,6 +52,7 @@ from transferscope.analyses.mistakes_in_training.analysis import MistakesInTrain
 from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.analyses.path.analysis import Path
 from transferscope.analyses.similarity.analysis import Similarity
+from transferscope.analyses.start.analysis import StartAnalysis
 from transferscope.analyses.summary import Summary
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.study.registry import analysis_type
@@ -239,6 +241,7 @@ TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "probe": probe_table,
     "reuse": reuse_table,
     "domain_distance": domain_distance_table,
+    "start": start_table,
 }
 
 _SUMMARIES = {
@@ -249,6 +252,7 @@ _SUMMARIES = {
     "flatness": FLATNESS_SUMMARY,
     "spectrum": SPECTRUM_SUMMARY,
     "rewind": REWIND_SUMMARY,
+    "start": StartAnalysis().summarise(start_table(), Evidence()),
     **MODULE_SUMMARIES,
     **PLANE_SUMMARIES,
     "learning_rate": LearningRate().summarise(learning_rate_table(), Evidence()),

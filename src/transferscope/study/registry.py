@@ -46,6 +46,7 @@ BUILT_IN: dict[str, str] = {
     "spectrum": "SpectrumAnalysis",
     "criticality": "CriticalityAnalysis",
     "rewind": "Rewind",
+    "start": "StartAnalysis",
 }
 """Name of each analysis of this package, which is also its folder, and its class."""
 
