@@ -1,6 +1,6 @@
 """What all scores of a candidate take against its forward pass, in one run, on the same images.
 
-``python benchmarks/score.py [--images 1000] [--size 224] [--classes 10] [--model efficientnet-lite0]``. Pictures are
+``python benchmarks/score.py [--images 1000] [--size 224] [--classes 10] [--model efficientnet-lite0] [--turns 3]``. Pictures are
 drawn, so that reading is no part of it; the pass and the scores are those of ``transferscope score``. Goal: pass and
 scores together take at most 1.2 times what a bare forward pass without hooks takes.
 """
@@ -25,8 +25,6 @@ from transferscope.look.probes import Input, examples_of, network_tables
 from transferscope.scores.candidates import find_candidates, load_network
 from transferscope.scores.measure import Pass, score_pass
 
-_TURNS = 3
-
 
 def clocked(work: object) -> tuple[float, object]:
     start = time.process_time()
@@ -34,7 +32,7 @@ def clocked(work: object) -> tuple[float, object]:
     return time.process_time() - start, result
 
 
-def main(images: int, size: int, classes: int, model: str) -> None:
+def main(images: int, size: int, classes: int, model: str, turns: int) -> None:
     listing = Listing(
         tuple(str(k) for k in range(images)),
         np.arange(images) % classes,
@@ -65,7 +63,7 @@ def main(images: int, size: int, classes: int, model: str) -> None:
 
         # Taking turns, so that other work on the machine hits all alike; CPU seconds, the least of them.
         bare, whole, scores = [], [], []
-        for _ in range(_TURNS):
+        for _ in range(turns):
             bare.append(clocked(forward)[0])
             seconds, tables = clocked(features)
             whole.append(seconds)
@@ -84,5 +82,6 @@ if __name__ == "__main__":
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--model", default="efficientnet-lite0")
+    parser.add_argument("--turns", type=int, default=3)
     asked = parser.parse_args()
-    main(asked.images, asked.size, asked.classes, asked.model)
+    main(asked.images, asked.size, asked.classes, asked.model, asked.turns)

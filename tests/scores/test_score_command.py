@@ -64,9 +64,9 @@ def test_the_study_that_confirms_the_first_can_be_planned(photos: Path) -> None:
     out, _ = call("score", "photos", *named, *OPTIONS, "--confirm", "3")
     file = Path("photos-confirm.yaml")
     assert f"run it:             transferscope run {file} --allow-code" in out
-    from transferscope.study.file import read_study
+    from transferscope.study.file import load_study
 
-    study = read_study(file)
+    study = load_study(file, allow_code=True)
     (start,) = study.analyses
     assert start.name == "start"
     assert start.finalists == 3  # type: ignore[attr-defined]

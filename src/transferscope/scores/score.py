@@ -1,8 +1,8 @@
 """Rank networks that could be fine-tuned, on the user's training images, without fine-tuning."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -140,8 +140,9 @@ def score_candidates(place: Path, settings: ScoreSettings, on_step: OnStep | Non
         with clock.phase("copies"):
             together = examine(images).together
         examples = _examples(images, together, settings.images or PROBED)
-        work = _Work(examples, listing, settings, accuracies, clock, step)
-        scored = [work.score(candidate) for candidate in candidates]
+        with ExitStack() as kept:
+            work = _Work(examples, listing, settings, accuracies, clock, step, kept)
+            scored = [work.score(candidate) for candidate in candidates]
     ordered = sorted(scored, key=lambda one: (-(one[0].value("linear") or 0.0), one[0].value("parameters") or 0.0))
     ones, chances, choice = _choice(ordered, examples, settings.confirm)
     read = {"images": "images_read", "images_unreadable": "images_unreadable"}
@@ -205,6 +206,8 @@ class _Work:
         accuracies: as declared, by candidate.
         clock: of the phases.
         on_step: told what is being done.
+        kept: holds decoded images until all candidates are scored.
+        decoded: the examples, by the size they were decoded at: candidates that declare one size share them.
         steps: seconds of a training step, by architecture and image size: measured once.
     """
 
@@ -214,6 +217,8 @@ class _Work:
     accuracies: Mapping[str, float]
     clock: Clock
     on_step: OnStep
+    kept: ExitStack
+    decoded: dict[int, ImageSet] = field(default_factory=dict)
     steps: dict[tuple[str, int], float] = field(default_factory=dict)
 
     def score(self, candidate: Candidate) -> tuple[CandidateScores, Reading]:
@@ -221,13 +226,13 @@ class _Work:
         name, model, device = candidate.name, candidate.model, resolve_device(self.settings.device)
         with self.clock.phase("candidates"):
             loaded = load_network(candidate)
-        with self._prepared(candidate, loaded) as (images, chosen, given):
-            loaded.network.to(device)
-            outputs = loaded.sources is not None and not images.multi_label
-            told = _told(self.on_step, f"features of {name}")
-            with self.clock.phase("features"):
-                network = (loaded.network, loaded.head)
-                tables = network_tables(network, images, chosen, given, device, told, outputs=outputs)
+        images, chosen, given = self._prepared(candidate, loaded)
+        loaded.network.to(device)
+        outputs = loaded.sources is not None and not images.multi_label
+        told = _told(self.on_step, f"features of {name}")
+        with self.clock.phase("features"):
+            network = (loaded.network, loaded.head)
+            tables = network_tables(network, images, chosen, given, device, told, outputs=outputs)
         with self.clock.phase("scores"):
             reading, numbers = score_pass(Pass(name, tables, loaded.no_sources), self.examples)
         facts = facts_of(model, given, images.image_size, tables[FEATURES].shape[1])
@@ -255,15 +260,14 @@ class _Work:
             self.steps[key] = seconds[0]
         return self.steps[key]
 
-    @contextmanager
-    def _prepared(self, candidate: Candidate, loaded: LoadedNetwork) -> Iterator[tuple[ImageSet, np.ndarray, Input]]:
+    def _prepared(self, candidate: Candidate, loaded: LoadedNetwork) -> tuple[ImageSet, np.ndarray, Input]:
         """The images as the candidate declares them; as they were read where it declares no size."""
         declared, images, asked = candidate.model.declared, self.examples.images, self.settings.image_size
         given = Input(declared.mean, declared.std)
         if asked is not None or declared.size is None:
             size = readable_size(loaded.network, images.image_size, declared.size)
-            yield images, self.examples.chosen, given if size == images.image_size else replace(given, size=size)
-            return
+            return images, self.examples.chosen, given if size == images.image_size else replace(given, size=size)
+        readable_size(loaded.network, declared.size, None)
         whole = round(declared.size / (declared.crop or 1.0))
         if whole > MAX_IMAGE_SIZE:
             raise DataError(
@@ -272,11 +276,14 @@ class _Work:
                 got=f"{declared.size} pixels, a share of {declared.crop} of the side",
                 hint="--image-size sets one size for all candidates",
             )
-        with ExitStack() as stack:
+        if whole not in self.decoded:
             with self.clock.phase("reading"):
-                told = _told(self.on_step, f"images for {candidate.name}")
-                again = stack.enter_context(read_again(self.examples, self.listing, whole, BY_DEFAULT, told))
-            yield again, np.arange(len(again)), replace(given, cut=declared.size)
+                told = _told(self.on_step, f"images of {whole} px")
+                self.decoded[whole] = self.kept.enter_context(
+                    read_again(self.examples, self.listing, whole, BY_DEFAULT, told)
+                )
+        again = self.decoded[whole]
+        return again, np.arange(len(again)), replace(given, cut=declared.size)
 
 
 def _choice(
