@@ -1,6 +1,6 @@
 """What all scores of a candidate take against its forward pass, in one run, on the same images.
 
-``python benchmarks/score.py [--images 1000] [--size 224] [--classes 10] [--model efficientnet-lite0] [--turns 3]``. Pictures are
+``python benchmarks/score.py [--images 1000] [--size 224] [--classes 10] [--turns 3]``. Pictures are
 drawn, so that reading is no part of it; the pass and the scores are those of ``transferscope score``. Goal: pass and
 scores together take at most 1.2 times what a bare forward pass without hooks takes.
 """

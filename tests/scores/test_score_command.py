@@ -47,10 +47,10 @@ def test_json_has_every_number_under_its_key(photos: Path) -> None:
     ("arguments", "words"),
     [
         ([], "nothing to rank"),
-        (models("a.safetensors") + ["--set", "seeds=[0]"], "target.data"),
-        (models("a.safetensors") + ["--source-accuracy", "0.7"], "MODEL=SHARE"),
-        (models("a.safetensors") + ["--source-accuracy", "c=0.7"], "of no candidate"),
-        (models("a.safetensors") + ["--output", "x.yaml"], "--confirm"),
+        ([*models("a.safetensors"), "--set", "seeds=[0]"], "target.data"),
+        ([*models("a.safetensors"), "--source-accuracy", "0.7"], "MODEL=SHARE"),
+        ([*models("a.safetensors"), "--source-accuracy", "c=0.7"], "of no candidate"),
+        ([*models("a.safetensors"), "--output", "x.yaml"], "--confirm"),
         (models("c.safetensors"), "c.safetensors"),
     ],
 )
