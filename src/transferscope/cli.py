@@ -136,8 +136,8 @@ def score(
 
     \b
     Examples:
-      transferscope score photos --model efficientnet-lite0 --model efficientnet-lite1 --model random
-      transferscope score photos --model checkpoints --architecture timm:resnet50 --json
+      transferscope score photos --model efficientnet-lite0 --model random
+      transferscope score photos --model checkpoints --architecture timm:resnet50 --confirm 3
     """
     scoring.score(folder, asked, quiet=quiet)
 
