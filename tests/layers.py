@@ -42,6 +42,7 @@ MAY: dict[str, set[str]] = {
     "files": {*SPINE, "measures", "data", "specs", "networks", "methods", "analyses"},
     "trackers": {*SPINE, "store", "study", "analyses"},
     "look": {*SPINE, "measures", "store", "data", "specs", "networks", "study", "analyses"},
+    "scores": {*SPINE, "measures", "data", "specs", "networks", "study", "analyses", "look"},
     "running": {
         *SPINE,
         "streams",
@@ -55,7 +56,7 @@ MAY: dict[str, set[str]] = {
         "analyses",
         "trackers",
     },
-    "report": {*SPINE, "store", "plots", "study", "watching", "context", "analyses", "running", "look"},
+    "report": {*SPINE, "store", "plots", "study", "watching", "context", "analyses", "running", "look", "scores"},
     "python": {*SPINE, "store", "data", "study", "plots", "running", "report"},
     "commands": {
         *SPINE,
@@ -70,6 +71,7 @@ MAY: dict[str, set[str]] = {
         "watching",
         "files",
         "look",
+        "scores",
         "running",
         "report",
     },
@@ -105,6 +107,7 @@ LIBRARIES: dict[str, set[str]] = {
         "networks",
         "python",
         "running",
+        "scores",
         "trackers",
         "training",
         "watching",

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from transferscope.python.study import load_study as load_study
     from transferscope.report.render import write_report as write_report
     from transferscope.running.run import run_study as run_study
+    from transferscope.scores.result import Scores as Scores
+    from transferscope.scores.score import score as score
     from transferscope.specs.network import NetworkSpec as NetworkSpec
     from transferscope.watching.lightning_callback import lightning_callback as lightning_callback
     from transferscope.watching.reading import read_watched as read_watched
@@ -74,6 +76,7 @@ _PLACES = {
     "NetworkSpec": "transferscope.specs.network",
     "PathGrid": "transferscope.methods.compare.compare",
     "Recording": "transferscope.watching.settings",
+    "Scores": "transferscope.scores.result",
     "Study": "transferscope.python.study",
     "StudyResults": "transferscope.python.results",
     "TransferscopeError": "transferscope.errors",
@@ -101,6 +104,7 @@ _PLACES = {
     "read_watched": "transferscope.watching.reading",
     "rewind": "transferscope.methods.modules.rewind",
     "run_study": "transferscope.running.run",
+    "score": "transferscope.scores.score",
     "spectra": "transferscope.methods.spectra",
     "transformers_callback": "transferscope.watching.transformers_callback",
     "watch": "transferscope.watching.start",
@@ -122,6 +126,7 @@ __all__ = [
     "NetworkSpec",
     "PathGrid",
     "Recording",
+    "Scores",
     "Study",
     "StudyResults",
     "TransferscopeError",
@@ -151,6 +156,7 @@ __all__ = [
     "read_watched",
     "rewind",
     "run_study",
+    "score",
     "spectra",
     "transformers_callback",
     "watch",

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from transferscope.commands import averaging, comparing, gating, lists, looking, starting, storing, studies
+from transferscope.commands import comparing, gating, lists, looking, scoring, starting, storing, studies
 from transferscope.commands import modules as module_commands
 from transferscope.commands import runs as run_commands
 from transferscope.commands.lists import Listed
@@ -113,6 +114,33 @@ def look(
       transferscope look photos --images 500 --json
     """
     looking.look(folder, asked, quiet=quiet)
+
+
+@app.command()
+@grouped
+def score(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Your pictures: class folders, Parquet (.parquet) or NumPy files (.npy, .npz).",
+            show_default=False,
+        ),
+    ],
+    asked: scoring.Asked,
+    quiet: Quiet = False,
+) -> None:
+    """Rank networks that you could fine-tune on your pictures, without fine-tuning them.
+
+    One pass of each over the training images, prepared as it declares; what beginning with the first, or with the
+    first three, is expected to lose. Nothing is fetched, trained or changed.
+
+    \b
+    Examples:
+      transferscope score photos --model efficientnet-lite0 --model random
+      transferscope score photos --model checkpoints --architecture timm:resnet50 --confirm 3
+    """
+    scoring.score(folder, asked, quiet=quiet)
 
 
 @app.command()

@@ -268,6 +268,7 @@ DRAWN_OF = {
     "similarity": {"depth": 1, "maps": 6},
     "similarity_by_size": {"modules": 2, "sizes": 1},
     "similarity_in_training": {"against-p": 1, "epochs": 3, "modules": 2},
+    "start": {"proof": 1, "rungs": 1},
     "spectrum": {"changes": 2, "depth": 2, "spectra": 6},
     "transplant": {"modules": 2, "steps": 2},
 }

@@ -42,6 +42,7 @@ from tests.report.synthetic_similarity import (
 )
 from tests.report.synthetic_spectrum import SUMMARY as SPECTRUM_SUMMARY
 from tests.report.synthetic_spectrum import spectrum_table
+from tests.report.synthetic_start import start_table
 from tests.report.synthetic_starts import control_table, transplant_table
 from tests.report.synthetic_starts import summary as starts_summary
 from tests.tables import barriers, example
@@ -57,6 +58,7 @@ from transferscope.analyses.mistakes_in_training.analysis import MistakesInTrain
 from transferscope.analyses.outcome.analysis import Outcome
 from transferscope.analyses.path.analysis import Path
 from transferscope.analyses.similarity.analysis import Similarity
+from transferscope.analyses.start.analysis import StartAnalysis
 from transferscope.analyses.summary import Summary
 from transferscope.running.results import AnalysisResult, Results
 from transferscope.study.registry import analysis_type
@@ -249,6 +251,7 @@ TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "domain_distance": domain_distance_table,
     "average": average_table,
     **LABEL_TABLES,
+    "start": start_table,
 }
 
 _SUMMARIES = {
@@ -260,6 +263,7 @@ _SUMMARIES = {
     "flatness": FLATNESS_SUMMARY,
     "spectrum": SPECTRUM_SUMMARY,
     "rewind": REWIND_SUMMARY,
+    "start": StartAnalysis().summarise(start_table(), Evidence()),
     **MODULE_SUMMARIES,
     **PLANE_SUMMARIES,
     **LABEL_SUMMARIES,

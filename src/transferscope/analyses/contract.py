@@ -66,6 +66,8 @@ class AbstractAnalysis(AnalysisSettings, abc.ABC):
     """
 
     quantities: ClassVar[tuple[Quantity, ...]] = ()
+    heads: ClassVar[bool] = False
+    """Whether its answer heads the report of a study that asks for nothing else: the four networks are then not run."""
 
     def needs(self, study: "ResolvedStudy") -> "Iterable[AbstractAnalysis]":
         """Analyses finished before this one is expanded."""

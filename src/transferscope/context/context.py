@@ -131,11 +131,26 @@ class Context:
         return nested_subset(self.images().labels, indices, limit / len(indices), seed)
 
     def data_of(self, spec: NetworkSpec) -> DataSpec:
-        """The target's examples as a network knows them: with the ablation of the images it was trained on."""
-        return self.study.data.ablated(None if spec.data is None else spec.data.ablation)
+        """The target's examples as a network knows them: with the ablation of the images it was trained on.
+
+        A network trained on the target's images at another size or otherwise normalised (a candidate) sees them so.
+        """
+        own, known = self.study.data, spec.data
+        if known is None:
+            return own
+        if known.source == own.source and known.splits == own.splits:
+            prepared = ("fingerprint", "image_size", "mean", "std")
+            own = own.model_copy(update={name: getattr(known, name) for name in prepared})
+        return own.ablated(known.ablation)
 
     def batches(
-        self, split: Split, limit: int | None = None, batch_size: int | None = None, *, ablation: Ablation | None = None
+        self,
+        split: Split,
+        limit: int | None = None,
+        batch_size: int | None = None,
+        *,
+        ablation: Ablation | None = None,
+        data: DataSpec | None = None,
     ) -> EvaluationBatches:
         """The target's images under the evaluation transform, in a fixed order, on the device.
 
@@ -144,10 +159,11 @@ class Context:
             limit: a fixed stratified subset of about so many; None for all.
             batch_size: None for the study's.
             ablation: what is taken from every image; for a network trained on ablated ones that of :meth:`data_of`.
+            data: the same images as a network knows them, see :meth:`data_of`; the study's where None.
         """
-        data = self.study.data
+        data = data or self.study.data
         return EvaluationBatches(
-            self.images(),
+            self.images(data),
             self.indices(split, limit),
             data.mean,
             data.std,
@@ -324,7 +340,7 @@ class Context:
                 if not entry.exists():
                     values, labels = logits(
                         self.network(spec, "last" if last else epoch),
-                        self.batches(split, ablation=data.ablation),
+                        self.batches(split, ablation=data.ablation, data=data),
                         device=self.device,
                         memory_format=self.memory_format,
                     )
@@ -375,7 +391,7 @@ class Context:
                     model = self.network(spec)
                     found = pooled_features(
                         model,
-                        self.batches(split, limit, ablation=data.ablation),
+                        self.batches(split, limit, ablation=data.ablation, data=data),
                         head_name(model, spec.architecture),
                         granularity=granularity,
                         device=self.device,

@@ -52,6 +52,7 @@ BUILT_IN: dict[str, str] = {
     "label_budget": "LabelBudget",
     "imbalance": "Imbalance",
     "freeze": "FreezeAnalysis",
+    "start": "StartAnalysis",
 }
 """Name of each analysis of this package, which is also its folder, and its class."""
 
