@@ -10,6 +10,7 @@ import typer
 
 from transferscope.commands import averaging, comparing, gating, lists, looking, starting, storing, studies
 from transferscope.commands import comparing, gating, lists, looking, scoring, starting, storing, studies
+from transferscope.commands import advising, comparing, gating, lists, looking, starting, storing, studies
 from transferscope.commands import modules as module_commands
 from transferscope.commands import runs as run_commands
 from transferscope.commands.lists import Listed
@@ -60,6 +61,7 @@ def _main(
     \b
     First time:
       transferscope look FOLDER         what your pictures are, and what pre-training is worth on them
+      transferscope advise FOLDER       which network to start from, at which rate; with a trained network
       transferscope demo                a study that is ready to run
       transferscope init FOLDER         a study of your own pictures
       transferscope plan FOLDER.yaml    what it will take
@@ -144,6 +146,24 @@ def score(
 
 
 @app.command()
+def advise(
+    context: typer.Context,
+    place: Annotated[
+            metavar="FOLDER|STUDY",
+            help="Your pictures (class folders, Parquet or NumPy files), or a study with the analysis start.",
+    asked: advising.Asked,
+    overrides: Overrides = None,
+    store: Store = DEFAULT_STORE,
+    allow_code: AllowCode = False,
+    """Say which network to start from and at which rate: searched, promised and proved within a budget of time.
+    Candidates are compared by short trainings on your pictures; the best are trained whole, with several seeds.
+    Prints at most ten lines, and writes the trained network with scripts that predict and train without transferscope.
+    Stopped at any time it gives the best answer so far; run again it goes on.
+      transferscope advise photos --model efficientnet-lite0 --model timm:resnet18.a1_in1k --budget 30m
+      transferscope advise photos --model my.pt --architecture timm:resnet50 --budget 2h --output advice
+      transferscope advise study.yaml --json
+    given = command_line(context)
+    advising.advise(place, asked, overrides or (), store, quiet=quiet, command=given, allow_code=allow_code)
 def init(
     folder: Annotated[
         Path | None,
