@@ -35,7 +35,9 @@ Written by `python -m tools.label_curves docs/label-curves.md`; a test holds the
 """
 
 
-def recorded(folder: Path, tasks: Sequence[str] = TASKS) -> Iterator[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+def recorded(
+    folder: Path, tasks: Sequence[str] = TASKS
+) -> Iterator[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
     """Task, sizes and losses of each curve; what was measured without any example is left out."""
     for task in tasks:
         rows = pl.read_csv(folder / "label_curves" / f"{task}.csv").filter(pl.col("examples") > 0)

@@ -8,9 +8,18 @@ from typing import Annotated
 
 import typer
 
-from transferscope.commands import averaging, comparing, gating, lists, looking, starting, storing, studies
-from transferscope.commands import comparing, gating, lists, looking, scoring, starting, storing, studies
-from transferscope.commands import advising, comparing, gating, lists, looking, starting, storing, studies
+from transferscope.commands import (
+    advising,
+    averaging,
+    comparing,
+    gating,
+    lists,
+    looking,
+    scoring,
+    starting,
+    storing,
+    studies,
+)
 from transferscope.commands import modules as module_commands
 from transferscope.commands import runs as run_commands
 from transferscope.commands.lists import Listed
@@ -146,24 +155,40 @@ def score(
 
 
 @app.command()
+@grouped
 def advise(
     context: typer.Context,
     place: Annotated[
+        Path,
+        typer.Argument(
             metavar="FOLDER|STUDY",
             help="Your pictures (class folders, Parquet or NumPy files), or a study with the analysis start.",
+            show_default=False,
+        ),
+    ],
     asked: advising.Asked,
     overrides: Overrides = None,
     store: Store = DEFAULT_STORE,
+    quiet: Quiet = False,
     allow_code: AllowCode = False,
+) -> None:
     """Say which network to start from and at which rate: searched, promised and proved within a budget of time.
+
     Candidates are compared by short trainings on your pictures; the best are trained whole, with several seeds.
     Prints at most ten lines, and writes the trained network with scripts that predict and train without transferscope.
     Stopped at any time it gives the best answer so far; run again it goes on.
+
+    \b
+    Examples:
       transferscope advise photos --model efficientnet-lite0 --model timm:resnet18.a1_in1k --budget 30m
       transferscope advise photos --model my.pt --architecture timm:resnet50 --budget 2h --output advice
       transferscope advise study.yaml --json
+    """
     given = command_line(context)
     advising.advise(place, asked, overrides or (), store, quiet=quiet, command=given, allow_code=allow_code)
+
+
+@app.command()
 def init(
     folder: Annotated[
         Path | None,

@@ -87,9 +87,7 @@ def test_recall_and_macro_metrics_are_those_of_a_count_by_hand() -> None:
 def test_rare_classes_are_judged_by_limits_that_hold_for_all_thirds(approved: Any) -> None:
     analysis = Imbalance()
     found = checked_summary(analysis, analysis.summarise(imbalance_table(), Evidence()))
-    gaps = {
-        (item.at["ratio"], item.at["frequency"]): item for item in found.estimates if item.quantity == "recall_gap"
-    }
+    gaps = {(item.at["ratio"], item.at["frequency"]): item for item in found.estimates if item.quantity == "recall_gap"}
     assert gaps[50.0, "rare"].verdict == "larger"
     assert gaps[50.0, "rare"].value > gaps[1.0, "rare"].value
     assert gaps[1.0, "rare"].verdict == "undecided"

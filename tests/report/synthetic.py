@@ -23,9 +23,9 @@ from tests.report.synthetic_features import domain_distance_table, probe_table, 
 from tests.report.synthetic_features import summaries as features_summaries
 from tests.report.synthetic_flatness import SUMMARY as FLATNESS_SUMMARY
 from tests.report.synthetic_flatness import flatness_table
+from tests.report.synthetic_freeze import FREEZE_SUMMARY, freeze_table
 from tests.report.synthetic_labels import SUMMARIES as LABEL_SUMMARIES
 from tests.report.synthetic_labels import TABLES as LABEL_TABLES
-from tests.report.synthetic_freeze import FREEZE_SUMMARY, freeze_table
 from tests.report.synthetic_mistakes import in_training_table, mistakes_files, mistakes_table
 from tests.report.synthetic_module_paths import SUMMARIES as MODULE_SUMMARIES
 from tests.report.synthetic_module_paths import TABLES as MODULE_TABLES

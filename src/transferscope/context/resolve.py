@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from transferscope.context.resolved_study import ResolvedStudy, recipe_of
 from transferscope.context.resolved_study import ResolvedCandidate, ResolvedStudy, recipe_of
 from transferscope.context.threads import limited
 from transferscope.data.images import ImageSet

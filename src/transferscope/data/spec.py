@@ -86,19 +86,12 @@ class DataSpec(Frozen):
 
     def identity(self) -> Any:
         """Leave out what is not asked for of what came later: keys are then what they were before."""
-        later = {"ablation": None, "class_sizes": None, "repeats": 1}
+        later = {"ablation": None, "class_sizes": None, "repeats": 1, "labels": "given"}
         return {
             name: value
             for name, value in dict(super().identity()).items()
             if name not in later or getattr(self, name) != later[name]
         }
-        """Leave out an absent ablation and labels as given: keys are then what they were before there were others."""
-        identity = dict(super().identity())
-        if self.ablation is None:
-            del identity["ablation"]
-        if self.labels == "given":
-            del identity["labels"]
-        return identity
 
     def ablated(self, ablation: Ablation | None) -> "DataSpec":
         """The same examples with another ablation, or none; one that changes nothing is none."""
