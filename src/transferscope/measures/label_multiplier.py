@@ -19,9 +19,10 @@ def label_multipliers(
     r"""The label multiplier at each size: :math:`m(n) = n' / n` with :math:`e_{worse}(n') = e_{better}(n)`.
 
     Both curves are made monotone (isotonic regression) and that of ``worse`` is interpolated between neighbouring sizes
-    as a power law, log e linear in log n. It is never extrapolated: where no n' lies between the smallest and the largest size the value is None, and the note gives
-    the bound, ``> n_max/n`` or ``< n_min/n``. Limits resample seeds, the same of both, widened by Student's t as seeds are
-    few; one that lies beyond what was measured is that bound. Such values and limits are flagged ``beyond_range``.
+    as a power law, log e linear in log n. It is never extrapolated: where no n' lies between the smallest and the
+    largest size the value is None, and the note gives the bound, ``> n_max/n`` or ``< n_min/n``. Limits resample seeds,
+    the same of both, widened by Student's t as seeds are few; one that lies beyond what was measured is that bound.
+    Such values and limits are flagged ``beyond_range``.
 
     Args:
         sizes: ``sizes``, different numbers of examples.
