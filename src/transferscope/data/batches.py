@@ -51,7 +51,9 @@ class _Pixels:
     def __init__(self, images: ImageSet, indices: Any, device: torch.device, resident_bytes: int) -> None:
         self.indices = torch.from_numpy(np.array(indices, dtype=np.int64))
         if self.indices.ndim != 1:
-            raise DataError("indices must be a list of numbers", got=f"shape {tuple(self.indices.shape)}")
+            raise DataError(
+                "indices must be a list of numbers", expected="one axis", got=f"shape {tuple(self.indices.shape)}"
+            )
         if len(self.indices) and not 0 <= int(self.indices.min()) <= int(self.indices.max()) < len(images):
             raise DataError(
                 "there is no image of that number",

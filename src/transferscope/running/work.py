@@ -96,7 +96,7 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
             store.finish("networks", spec.key)
             on_event(_trained(job, bool(entry.manifest()["diverged"]), 0.0))
             return spec.key
-        images = context.images(spec.data)
+        images = context.training_images(spec.data)
         result = train(
             context.start(spec),
             images,

@@ -70,6 +70,8 @@ class Pretraining(Frozen):
         learning_rate: of the run.
         seed: of the run; not a seed of the target, whose random start would otherwise be that of this run.
         checkpoint: the epoch that is P: a number (0 is the random start), ``last`` or ``best``.
+        labels: ``permuted`` exchanges those of the training images at random, as a control: nothing of the classes can
+            be learnt, though every label is fitted.
     """
 
     data: DataSource
@@ -79,6 +81,14 @@ class Pretraining(Frozen):
     learning_rate: float = Field(default=0.05, gt=0)
     seed: int = 2000
     checkpoint: Annotated[int, Field(ge=0)] | Literal["last", "best"] = "last"
+    labels: Literal["given", "permuted"] = "given"
+
+    def identity(self) -> Any:
+        """Leave labels as given out: keys are then what they were before there were others."""
+        identity = dict(super().identity())
+        if self.labels == "given":
+            del identity["labels"]
+        return identity
 
     @model_validator(mode="after")
     def _holds_together(self) -> "Pretraining":

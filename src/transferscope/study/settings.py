@@ -54,6 +54,8 @@ class TrainingSettings(Frozen):
     Attributes:
         recipe: of both variants.
         learning_rates: the grid both variants search; extended where the best lies at its edge.
+        search: ``grid``: every rate is trained for as long; ``halving``: all for few epochs, the best anew for three
+            times as many, and so on up to ``tuning_epochs``.
         tuning_seeds: seeds of the search; report seeds never tune.
         tuning_epochs: of a tuning run; None trains as long as a report run.
         extensions: how many rates may be added beyond each end of the grid.
@@ -65,6 +67,7 @@ class TrainingSettings(Frozen):
 
     recipe: VariantRecipe = VariantRecipe()
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.003, 0.01, 0.03, 0.1), min_length=1)
+    search: Literal["grid", "halving"] = "grid"
     tuning_seeds: tuple[int, ...] = Field(default=(1000,), min_length=1)
     tuning_epochs: int | None = Field(default=None, ge=1)
     extensions: int = Field(default=2, ge=0, le=20)
@@ -82,8 +85,10 @@ class TrainingSettings(Frozen):
         return self
 
     def identity(self) -> Any:
-        """Leave out the rule that takes the best rate: keys are then what they were before there were rules."""
+        """Leave out the rule that takes the best rate, and the grid: keys are as they were before."""
         identity = dict(super().identity())
+        if self.search == "grid":
+            del identity["search"]
         if self.rate_rule == "best":
             del identity["rate_rule"]
         return identity
