@@ -47,6 +47,8 @@ KEYS = {
     "spectrum": "5d721c1130b2c3939fadbba56149ef0b",
     "criticality": "d0aceb2333f5aaa3056de40c45845118",
     "rewind": "4ee1b11627824652cec13981029a44a8",
+    "average": "c38b5de6b3684daeed3cbafcbac01cc6",
+    "freeze": "afb0c5c058f5daccb199ba226dc1c5b0",
 }
 FORMER = [(analysis, old, new) for analysis, names in SETTINGS.items() for old, new in names.items()]
 STUDY = """

@@ -1,6 +1,6 @@
 """Frozen features read by a linear probe and by neighbours, each image by what was fitted without it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ __all__ = [
     "examples_of",
     "learning_curve",
     "network_features",
+    "network_tables",
     "pixel_features",
     "read_features",
 ]
@@ -253,11 +254,13 @@ class Input:
         mean: per channel, of values in [0, 1].
         std: per channel.
         size: they are enlarged to, where the network reads no other; None as they are.
+        cut: side of the square cut out of their centre; None takes all.
     """
 
     mean: Sequence[float]
     std: Sequence[float]
     size: int | None = None
+    cut: int | None = None
 
 
 def network_features(
@@ -268,7 +271,21 @@ def network_features(
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """What enters the head of a network, for some images.
+    """What enters the head of a network, float32 ``examples features``: see :func:`network_tables`."""
+    return network_tables(network, images, chosen, given, device, progress)[FEATURES]
+
+
+def network_tables(
+    network: tuple[nn.Module, str],
+    images: ImageSet,
+    chosen: np.ndarray,
+    given: Input,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    outputs: bool = False,
+) -> Mapping[str, Tensor]:
+    """What enters the head of a network, and what the network gives, for some images: one pass.
 
     Args:
         network: and the name of its head.
@@ -277,23 +294,34 @@ def network_features(
         given: how they go in.
         device: where to compute.
         progress: called as ``progress(done, total)`` after each batch; None tells nobody.
+        outputs: keep what the network gives.
 
     Returns:
-        float32 ``examples features``.
+        ``FEATURES`` and, where asked for, ``OUTPUT``: float32 ``examples features``.
     """
     model, head = network
 
     def batches() -> Any:
         # As many pixels in a batch, whatever their size: activations are what takes memory.
-        batch = max(4, min(_BATCH, _BATCH * _SIDE**2 // (given.size or images.image_size) ** 2))
+        side = given.size or given.cut or images.image_size
+        batch = max(4, min(_BATCH, _BATCH * _SIDE**2 // side**2))
         made = EvaluationBatches(images, chosen, given.mean, given.std, batch, device, "channels_last")
         for number, (x, _) in enumerate(made):
+            x = x if given.cut is None else central(x, given.cut)
             yield x if given.size is None else enlarged(x, given.size)
             if progress is not None:
                 progress(min((number + 1) * batch, len(chosen)), len(chosen))
 
-    found = pooled_features(model, batches(), head, granularity="stage", device=device, memory_format="channels_last")
-    return found.tables[FEATURES]
+    found = pooled_features(
+        model, batches(), head, granularity=None, outputs=outputs, device=device, memory_format="channels_last"
+    )
+    return found.tables
+
+
+def central(x: Tensor, side: int) -> Tensor:
+    """The central square of images, ``examples channels side side``."""
+    start = (x.shape[-1] - side) // 2
+    return x[..., start : start + side, start : start + side]
 
 
 def enlarged(x: Tensor, size: int) -> Tensor:

@@ -38,6 +38,7 @@ GLOSSARY: dict[str, str] = {
     "module": "A named part of the network, such as one block.",
     "negative transfer": "A pre-trained start that ends with more error than a random one, each at its own best rate.",
     "non-inferior": "Worse by less than the margin, shown by an interval. Not finding a difference is not enough.",
+    "label multiplier": "How many labels RI-T needs for each label of P-T to do as well on validation images.",
     "optimisation speed": "The training metric averaged over the epochs: the area under the learning curve. Higher is "
     "faster.",
     "P": "The pre-trained network, with a new head, before training on the target task.",

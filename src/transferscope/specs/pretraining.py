@@ -32,6 +32,7 @@ class VariantRecipe(Frozen):
     mixup: float = Field(default=0.0, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0)
     module_rates: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    prefix_views: int | None = Field(default=None, ge=1)
     augmentation: Augmentation = Augmentation()
     precision: Literal["float32", "bfloat16"] = "float32"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
@@ -49,6 +50,13 @@ class VariantRecipe(Frozen):
         if not isinstance(self.keep, str) and any(not 0 <= epoch <= self.epochs for epoch in self.keep):
             raise ValueError(f"keep names epochs from 0 to {self.epochs}, got {list(self.keep)}")
         return self
+
+    def identity(self) -> Any:
+        """As of a recipe: absent views are left out."""
+        identity = dict(super().identity())
+        if self.prefix_views is None:
+            del identity["prefix_views"]
+        return identity
 
 
 class Pretraining(Frozen):

@@ -48,6 +48,11 @@ BUILT_IN: dict[str, str] = {
     "spectrum": "SpectrumAnalysis",
     "criticality": "CriticalityAnalysis",
     "rewind": "Rewind",
+    "average": "AverageAnalysis",
+    "label_budget": "LabelBudget",
+    "imbalance": "Imbalance",
+    "freeze": "FreezeAnalysis",
+    "start": "StartAnalysis",
 }
 """Name of each analysis of this package, which is also its folder, and its class."""
 
