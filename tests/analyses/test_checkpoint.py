@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from tests.estimates import estimate_of, estimates_of
 from tests.report.synthetic_choices import FLAT_FROM_2, checkpoint_ends, checkpoint_table
 from tests.studies import NAME, RECIPE, SIZE, Trained, arrays, bound, study
+from tests.tables import example
 from transferscope.analyses.checkpoint.analysis import CheckpointAnalysis
-from transferscope.analyses.checkpoint.rows import advised_epoch, loss_rows
+from transferscope.analyses.checkpoint.rows import advised_epoch, end_rows, loss_rows
 from transferscope.analyses.contract import checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import Ends
@@ -22,6 +23,7 @@ from transferscope.measures.agreement import weighted_tau
 from transferscope.measures.intervals import bonferroni_confidence, paired_seeds_interval
 from transferscope.measures.regret import arm_metrics, expected_regret
 from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
+from transferscope.report.figures import figures
 from transferscope.running.run import run_study
 from transferscope.specs.network import Checkpoint
 from transferscope.store import Store
@@ -219,6 +221,36 @@ def test_what_is_said(approved):
     kept = {item.at["epoch"]: item.verdict for item in estimates_of(summary, "loss_of_metric", split="validation")}
     assert kept == {0: "lost", 1: "lost", 2: "kept", 4: "kept"}
     approved(summary.verdict, *summary.notes)
+
+
+def test_a_checkpoint_that_loses_the_margin_is_rarely_called_as_good():
+    # At the margin itself the one-sided limits of all earlier checkpoints at once are wrong in at most 5 % of studies.
+    rng, wrong, studies = np.random.default_rng(3), 0, 300
+    for _ in range(studies):
+        last = 0.8 + 0.01 * rng.standard_normal(5)
+        values = {epoch: (last - 0.005 + 0.004 * rng.standard_normal(5)).tolist() for epoch in (0, 1, 2)}
+        found = checkpoint_ends({**values, 8: last.tolist()})
+        wrong += advised_epoch(list(loss_rows(found, 7, [0, 1, 2, 8])), 8, 0.005) != 8
+    assert wrong / studies <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / studies)
+
+
+def test_where_all_networks_diverged_nothing_is_advised_but_the_last():
+    lost = frozenset((f"7 {epoch}", seed) for epoch in (0, 2, 8) for seed in (0, 1, 2))
+    found = Ends({("metric", "validation"): {}, ("metric", "test"): {}, ("speed", "train"): {}}, lost)
+    losses = list(loss_rows(found, 7, [0, 2, 8]))
+    none = {"level": "advice", "pretraining": 7, "epoch": 8, "n": 0, "diverged": True, "note": "none"}
+    rows = [
+        *end_rows(found, [(7, epoch) for epoch in (0, 2, 8)], [0, 1, 2]),
+        *losses,
+        *({**none, "quantity": quantity, "split": split}
+          for quantity, split in (("expected_regret", "validation"), ("proved_regret", "test"))),
+    ]  # fmt: skip
+    assert advised_epoch(losses, 8, 0.005) == 8
+    analysis = CheckpointAnalysis()
+    summary = checked_summary(analysis, analysis.summarise(example(CheckpointAnalysis, rows), Evidence()))
+    assert estimate_of(summary, "expected_regret").value is None
+    assert all("diverged" in item.flags for item in estimates_of(summary, "final_metric"))
+    assert figures(analysis, example(CheckpointAnalysis, rows), "top1") == ()
 
 
 # -- bad input -----------------------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ _FROZEN = {"pretraining": "on its own task (validation)", "linear_probe": "linea
 
 def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     """The figures of ``checkpoint``: outcomes, barriers and frozen checkpoints against the epoch."""
-    rows = table.with_columns(pl.col("pretraining").cast(pl.String)).filter(pl.col("value").is_not_null())
+    rows = table.with_columns(pl.format("pre-training {}", "pretraining").alias("pretraining")).filter(
+        pl.col("value").is_not_null()
+    )
     runs = rows["pretraining"].unique(maintain_order=True).to_list()
     tints = Tints("pretraining", dict(zip(runs, OTHERS * (1 + len(runs) // len(OTHERS)), strict=False)))
     means = rows.filter((pl.col("level") == "checkpoint") & (pl.col("split") != "validation"))
@@ -51,7 +53,7 @@ def _outcomes(rows: pl.DataFrame, tints: Tints, metric: str) -> Figure:
         title="Fine-tuned from each checkpoint",
         caption=f"Final test {metric_name(metric)} and optimisation speed (clean training metric, averaged over the "
         "epochs from 1) against the epoch of the pre-training; 0 is its random start. Means over seeds, bars: 95 % "
-        "intervals (two seeds: their range). Colours: seeds of pre-trainings.",
+        "intervals (two seeds: their range). Pre-trainings go by their seeds.",
         description=f"Final test {metric_name(metric)} by epoch of the pre-training: {told}.",
         panels=facets(rows, "quantity", _OUTCOMES, panel),
         legend=tints.legend("line"),

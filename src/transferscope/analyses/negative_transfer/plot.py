@@ -36,7 +36,7 @@ def _gaps(rows: pl.DataFrame, metric: str) -> Figure | None:
 
 def _panel(rows: pl.DataFrame, metric: str) -> Panel:
     names = rows["candidate"].unique(maintain_order=True).to_list()
-    title, number = metric_axis(metric, "error beyond RI-T's, test")
+    title, number = metric_axis(metric, "error beyond RI-T's, 1 − test")
     limits = [value for name in ("value", "low", "high") for value in rows[name].drop_nulls()]
     x = Axis("value", title, "+" + number, domain=padded([0.0, *limits]), grid=False)
     frame = Frame(x, Names("candidate", "Start (name)", names), _TINTS, aside=True, width=340,
