@@ -1,4 +1,4 @@
-"""How well curves of labels extrapolate: recorded curves of language models, fitted to small sizes, judged on larger.
+"""How well curves of labels extrapolate: recorded ones of language models, fitted to small sizes, judged on larger.
 
 ``python -m tools.label_curves docs/label-curves.md`` writes the page anew, from the folder that ``TRANSFERSCOPE_DATA``
 names: ``label_curves/flan.csv`` and ``gigaword.csv``, with ``model, parameters, examples, test_loss``.
@@ -35,10 +35,9 @@ Written by `python -m tools.label_curves docs/label-curves.md`; a test holds the
 """
 
 
-Array = npt.NDArray[np.float64]
-
-
-def recorded(folder: Path, tasks: Sequence[str] = TASKS) -> Iterator[tuple[str, Array, Array]]:
+def recorded(
+    folder: Path, tasks: Sequence[str] = TASKS
+) -> Iterator[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
     """Task, sizes and losses of each curve; what was measured without any example is left out."""
     for task in tasks:
         rows = pl.read_csv(folder / "label_curves" / f"{task}.csv").filter(pl.col("examples") > 0)
@@ -71,13 +70,13 @@ def page(table: pl.DataFrame) -> str:
     """The page that shows the table, and what it comes to."""
     shown = table.with_columns(pl.col("chosen", "power law", "last value", "covered") * 100)
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]
-    for row in shown.iter_rows():
-        cells = (f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in row)
-        lines += [f"| {' | '.join(cells)} |"]
+    rows = ([f"{cell:.1f}" if isinstance(cell, float) else str(cell) for cell in row] for row in shown.iter_rows())
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
     better = table.filter(pl.col("chosen") < pl.col("power law") - 5e-4).height
     worse = table.filter(pl.col("chosen") > pl.col("power law") + 5e-4).height
     last = table.filter(pl.col("last value") > pl.max_horizontal("chosen", "power law")).height
-    covered = 100 * float(np.average(table["covered"], weights=table["curves"]))
+    held, curves = table["covered"].to_list(), table["curves"].to_list()
+    covered = 100 * sum(share * count for share, count in zip(held, curves, strict=True)) / sum(curves)
     least = table.sort("covered", maintain_order=True).row(0, named=True)
     said = (
         f"The chosen family errs less than the plain power law in {better} of the {table.height} rows and more in "

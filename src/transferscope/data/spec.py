@@ -58,6 +58,8 @@ class DataSpec(Frozen):
             updates at equally many epochs.
         ablation: what is taken from every image, train and test, after normalisation; None takes nothing, and is not
             part of the identity.
+        labels: ``permuted``: those of the training images are exchanged at random before training, once for all
+            networks with this data, so that they tell nothing of the images; ``given`` is not part of the identity.
     """
 
     source: DataSource
@@ -71,6 +73,7 @@ class DataSpec(Frozen):
     class_sizes: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     repeats: int = Field(default=1, ge=1)
     ablation: Ablation | None = None
+    labels: Literal["given", "permuted"] = "given"
     not_identity: ClassVar[frozenset[str]] = frozenset({"source"})
 
     @model_validator(mode="after")
@@ -83,7 +86,7 @@ class DataSpec(Frozen):
 
     def identity(self) -> Any:
         """Leave out what is not asked for of what came later: keys are then what they were before."""
-        later = {"ablation": None, "class_sizes": None, "repeats": 1}
+        later = {"ablation": None, "class_sizes": None, "repeats": 1, "labels": "given"}
         return {
             name: value
             for name, value in dict(super().identity()).items()

@@ -69,6 +69,7 @@ from transferscope.measures.domain import (
     proxy_a_distance,
 )
 from transferscope.measures.families import bonferroni, bonferroni_confidence, holm
+from transferscope.measures.h_score import HScore, h_score
 from transferscope.measures.intervals import (
     DIFFERENCE,
     MAGNITUDE,
@@ -95,6 +96,7 @@ from transferscope.measures.label_issues import (
     softmax_at_best_scale,
 )
 from transferscope.measures.label_multiplier import label_crossover, label_multipliers
+from transferscope.measures.label_transfer import leep, nce
 from transferscope.measures.linear_similarity import (
     Cca,
     Decomposition,
@@ -106,6 +108,7 @@ from transferscope.measures.linear_similarity import (
     procrustes_similarity,
 )
 from transferscope.measures.logistic import LogisticFit, Scaling, fit_logistic, scaling
+from transferscope.measures.logme import LogMe, logme
 from transferscope.measures.meta_analysis import RandomEffects, random_effects
 from transferscope.measures.metric_error import auc_error, independent_examples, metric_error, share_error
 from transferscope.measures.metrics import (
@@ -175,12 +178,14 @@ __all__ = [
     "Dissimilarity",
     "Distance",
     "DomainEstimate",
+    "HScore",
     "Height",
     "HsicEstimator",
     "Interval",
     "LabelAuc",
     "LabelCurve",
     "LabelIssues",
+    "LogMe",
     "LogisticFit",
     "Matching",
     "MetricName",
@@ -247,6 +252,7 @@ __all__ = [
     "frechet_distance",
     "frechet_gaussian",
     "group_by_module",
+    "h_score",
     "holm",
     "hsic1",
     "hsic_pairs",
@@ -257,7 +263,9 @@ __all__ = [
     "label_curve",
     "label_issues",
     "label_multipliers",
+    "leep",
     "linear_cka",
+    "logme",
     "loss_spikes",
     "match_channels",
     "matrix_spectrum",
@@ -269,6 +277,7 @@ __all__ = [
     "mistake_statistic",
     "mistakes_by_group",
     "mistakes_by_label",
+    "nce",
     "noninferior",
     "optimisation_speed",
     "paired_seeds_interval",
