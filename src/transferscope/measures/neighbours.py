@@ -45,7 +45,7 @@ def neighbour_votes(known: Tensor, targets: Tensor, asked: Tensor, neighbours: i
             got=f"{neighbours}, {tuple(known.shape)}, {tuple(targets.shape)} and {tuple(asked.shape)}",
         )
     points, questions = (functional.normalize(table.float(), dim=1) for table in (known, asked))
-    parts = [votes(part @ points.T, targets, neighbours) for part in questions.split(_ROWS)]
+    parts = [votes(part @ points.T, targets, neighbours) for part in torch.split(questions, _ROWS)]
     return torch.cat(parts) if parts else targets.new_zeros(0, targets.shape[1], dtype=torch.float64)
 
 
