@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["SCORES", "score_rows"]
 
 
-class Frozen(NamedTuple):
+class FrozenCheckpoint(NamedTuple):
     """What a frozen checkpoint gives: features and labels of both splits, and what its own head says."""
 
     study: ResolvedStudy
@@ -44,12 +44,12 @@ class Score:
         several: whether it is defined where several labels hold at once.
     """
 
-    of: "Callable[[Frozen], float | None]"
+    of: "Callable[[FrozenCheckpoint], float | None]"
     split: Literal["train", "validation"] = "train"
     several: bool = True
 
 
-def _probe(frozen: Frozen) -> float | None:
+def _probe(frozen: FrozenCheckpoint) -> float | None:
     from transferscope.methods.similarity.linear_probe import linear_probe
 
     return linear_probe(
@@ -58,7 +58,7 @@ def _probe(frozen: Frozen) -> float | None:
     ).validation_metric  # fmt: skip
 
 
-def _neighbours(frozen: Frozen) -> float | None:
+def _neighbours(frozen: FrozenCheckpoint) -> float | None:
     from transferscope.measures.logistic import scaling
     from transferscope.measures.metrics import metric
     from transferscope.measures.neighbours import neighbour_votes
@@ -69,25 +69,25 @@ def _neighbours(frozen: Frozen) -> float | None:
     return metric(votes.float(), frozen.validation_labels, frozen.study.metric)
 
 
-def _logme(frozen: Frozen) -> float | None:
+def _logme(frozen: FrozenCheckpoint) -> float | None:
     from transferscope.measures.logme import logme
 
     return logme(frozen.train, frozen.targets).value
 
 
-def _h_score(frozen: Frozen) -> float | None:
+def _h_score(frozen: FrozenCheckpoint) -> float | None:
     from transferscope.measures.h_score import h_score
 
     return h_score(frozen.train, frozen.labels).value
 
 
-def _leep(frozen: Frozen) -> float | None:
+def _leep(frozen: FrozenCheckpoint) -> float | None:
     from transferscope.measures.label_transfer import leep
 
     return leep(frozen.source_logits.double().softmax(1), frozen.labels)
 
 
-def _nce(frozen: Frozen) -> float | None:
+def _nce(frozen: FrozenCheckpoint) -> float | None:
     from transferscope.measures.label_transfer import nce
 
     return nce(frozen.source_logits.argmax(1), frozen.labels)
@@ -127,7 +127,7 @@ def score_rows(task: Task, context: "Context", asked: CheckpointSettings) -> Ite
         yield {**base, "level": "score", "quantity": name, "split": score.split, "value": value, "note": note}
 
 
-def _frozen(spec: "NetworkSpec", start: Checkpoint, context: "Context", asked: CheckpointSettings) -> Frozen:
+def _frozen(spec: "NetworkSpec", start: Checkpoint, context: "Context", asked: CheckpointSettings) -> FrozenCheckpoint:
     from torch.nn import functional
 
     from transferscope.networks.features import FEATURES
@@ -142,7 +142,7 @@ def _frozen(spec: "NetworkSpec", start: Checkpoint, context: "Context", asked: C
     own = {"start": start.model_copy(update={"new_head": False}), "classes": start.of.classes}
     logits = context.outputs(spec.model_copy(update=own), "train").logits
     judged = context.labels("validation")
-    return Frozen(context.study, asked, train, labels, targets, validation, judged, logits)
+    return FrozenCheckpoint(context.study, asked, train, labels, targets, validation, judged, logits)
 
 
 def _unusable(train: "Tensor", validation: "Tensor") -> str | None:
