@@ -204,6 +204,13 @@ def test_frozen_modules_behind_trained_ones_are_named(images, splits, tmp_path):
     assert_equal(without, kept)
 
 
+@pytest.mark.parametrize("batch_size", [2, 64])
+def test_the_smallest_batches_and_one_of_all_images(images, splits, tmp_path, batch_size):
+    without, kept = both(images, splits, tmp_path, **(FROZEN | {"batch_size": batch_size, "epochs": 1}))
+    assert (kept.prefix.kept, kept.prefix.to_the_bit) == ("memory", True)
+    assert_equal(without, kept)
+
+
 def test_bfloat16(images, splits, tmp_path):
     without, kept = both(images, splits, tmp_path, **(FROZEN | {"precision": "bfloat16"}))
     assert kept.prefix.kept == "memory"

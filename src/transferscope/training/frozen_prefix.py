@@ -158,7 +158,8 @@ def _kept(
     views = 1 if first.plain else min(recipe.prefix_views or 1, recipe.epochs)
     prefix = found.prefix(cut)
     with torch.no_grad(), autocast(example.device, recipe.precision):
-        templates = [prefix(example[:size]) for size in sorted({len(p) for p in first.positions} | {len(example) - 1})]
+        sizes = {len(example), len(first.positions[-1]), len(example) + 1}
+        templates = {size: prefix(example[torch.arange(size) % len(example)]) for size in sizes}
         rows = Rows.like(templates, views * first.count)
         if isinstance(rows, str):
             raise _FullPasses(rows)

@@ -1,6 +1,6 @@
 """Values at a cut of many images, an image a row: any of them make a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -43,28 +43,26 @@ class Rows:
         self._device = torch.device("cpu")
 
     @classmethod
-    def like(cls, templates: Sequence[CutValues], count: int) -> "Rows | str":
+    def like(cls, templates: Mapping[int, CutValues], count: int) -> "Rows | str":
         """Room for ``count`` images.
 
         Args:
-            templates: values of batches of at least two sizes.
+            templates: values of a batch of each of two sizes or more.
             count: how many rows.
 
         Returns:
             The rows, or in words why an image has no row of its own.
         """
-        flat = [pytree.tree_flatten(template.values) for template in templates]
+        flat = [pytree.tree_flatten(template.values) for template in templates.values()]
         structure = flat[0][1]
         if any(other != structure for _, other in flat):
             return "what lies before the cut gives other things for batches of another size"
-        sizes = [max((len(leaf) for leaf in leaves if _is_batch(leaf)), default=0) for leaves, _ in flat]
-        if len(set(sizes)) < 2:
-            return "what lies before the cut does not give values by image"
+        sizes = list(templates)
         layouts: dict[int, _Layout] = {}
         rowed = [_rowed([leaves[place] for leaves, _ in flat], sizes) for place in range(len(flat[0][0]))]
         if not any(rowed):
             return "what lies before the cut does not give values by image"
-        for (leaves, _), size, template in zip(flat, sizes, templates, strict=True):
+        for (leaves, _), size, template in zip(flat, sizes, templates.values(), strict=True):
             for leaf, by_image in zip(leaves, rowed, strict=True):
                 if isinstance(leaf, Tensor) and not by_image and not _same_everywhere(leaf, leaves, flat):
                     return "what lies before the cut gives a tensor that hangs on the batch, and not by image"
