@@ -14,13 +14,17 @@ from tests.studies import NAME, RECIPE, SIZE, Trained, arrays, bound, study
 from tests.tables import example
 from transferscope.analyses.checkpoint.analysis import CheckpointAnalysis
 from transferscope.analyses.checkpoint.rows import advised_epoch, end_rows, loss_rows
+from transferscope.analyses.checkpoint.scores import SCORES
 from transferscope.analyses.contract import checked_summary
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import Ends
 from transferscope.context.context import Context
 from transferscope.context.resolve import resolve
 from transferscope.measures.agreement import weighted_tau
+from transferscope.measures.h_score import h_score
 from transferscope.measures.intervals import bonferroni_confidence, paired_seeds_interval
+from transferscope.measures.label_transfer import leep, nce
+from transferscope.measures.logme import logme
 from transferscope.measures.regret import arm_metrics, expected_regret
 from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
 from transferscope.report.figures import figures
@@ -137,8 +141,8 @@ def test_promise_and_proof_are_of_the_advised_checkpoint(done):
 
 def test_scores_see_training_and_validation_images_alone(done):
     rows = table_of(done).filter(level="score")
-    assert set(rows["split"]) == {"validation"}
-    assert rows.height == 2 * 8
+    assert "test" not in set(rows["split"])
+    assert rows.height == len(SCORES) * 8
     context = done.context
     start = Checkpoint(of=done.study.pretrained.of, epoch=2)
     spec = done.study.untrained("P", 0).model_copy(update={"start": start})
@@ -176,6 +180,24 @@ def test_a_rank_correlation_needs_two_pre_trainings(done):
     alone = CheckpointAnalysis().summarise(table.filter(pretraining=77), Evidence())
     assert estimates_of(alone, "weighted_tau") == []
     assert any("one pre-training" in note for note in alone.notes)
+
+
+def test_scores_of_training_images_are_those_of_the_measures(done):
+    context, study_ = done.context, done.study
+    rows = table_of(done).filter(level="score", pretraining=78, epoch=1)
+    found = dict(rows.select("quantity", "value").iter_rows())
+    of = specs(done, 78, 1)[0].start.of
+    start = Checkpoint(of=of, epoch=1)
+    features = context.features(study_.untrained("P", 0).model_copy(update={"start": start}), "train", "stage")
+    labels = context.labels("train")
+    assert found["logme"] == logme(features.tables["(features)"], torch.eye(3)[labels]).value
+    assert found["h_score"] == h_score(features.tables["(features)"], labels).value
+    # The network as it was after the first epoch of its pre-training, head included.
+    model = context.network(of, 1)
+    with torch.no_grad():
+        logits = torch.cat([model(images) for images, _ in context.batches("train")])
+    assert found["leep"] == pytest.approx(leep(logits.softmax(1), labels), abs=1e-5)
+    assert found["nce"] == pytest.approx(nce(logits.argmax(1), labels))
 
 
 # -- the choice, on values that were never trained -----------------------------------------------------------

@@ -241,7 +241,7 @@ DRAWN_OF = {
     "average": {"gains": 4},
     "basin": {"conditions_error": 3, "conditions_loss": 3, "radii": 1},
     "block_shuffle": {"blocks": 2, "gaps": 2},
-    "checkpoint": {"barriers": 1, "frozen": 3, "outcomes": 2},
+    "checkpoint": {"barriers": 1, "frozen": 7, "outcomes": 2},
     "control": {"shares": 2, "values": 2},
     "criticality": {"modules-direct": 1, "valleys": 8},
     "curve": {"length": 4, "position": 4},

@@ -7,7 +7,8 @@ import polars as pl
 
 from tests.tables import example
 from transferscope.analyses.checkpoint.analysis import CheckpointAnalysis
-from transferscope.analyses.checkpoint.rows import SCORES, end_rows, loss_rows
+from transferscope.analyses.checkpoint.rows import end_rows, loss_rows
+from transferscope.analyses.checkpoint.scores import SCORES
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import Ends
 from transferscope.analyses.learning_rate.analysis import LearningRate

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 
-from transferscope.analyses.checkpoint.rows import SCORES, barrier_rows, outcome_rows, score_rows
+from transferscope.analyses.checkpoint.rows import barrier_rows, outcome_rows
+from transferscope.analyses.checkpoint.scores import SCORES, score_rows
 from transferscope.analyses.checkpoint.settings import CheckpointSettings
 from transferscope.analyses.checkpoint.summary import QUANTITIES, summary_of
 from transferscope.analyses.checkpoints import chosen_epochs, missing_epochs, too_few
@@ -59,7 +60,7 @@ class CheckpointAnalysis(CheckpointSettings):
             "metric: final metric; speed: mean clean training metric over the epochs from 1; updates: until the "
             f"threshold; error_barrier; {', '.join(SCORES)}; expected_regret (promised), proved_regret",
         ),
-        **columns_of("loss", "all earlier checkpoints, one-sided", unit="metric; count of updates"),
+        **columns_of("loss", "all earlier checkpoints, one-sided", unit="metric; count of updates; as the score"),
         "basis": Column(str, "seeds, examples, or range (of two seeds)", null="one run, or no interval"),
         "n": Column(int, "how many seeds, or examples (groups of them where the data names groups)", "count"),
         "threshold": Column(float, "common clean training metric", "metric", "train", "no row of updates"),

@@ -10,7 +10,10 @@ __all__ = ["figures"]
 
 _OUTCOMES = {"metric": "final test", "speed": "mean training"}
 _FROZEN = {"pretraining": "on its own task (validation)", "linear_probe": "linear probe (validation)",
-           "nearest_neighbours": "k-NN (validation)"}  # fmt: skip
+           "nearest_neighbours": "k-NN (validation)", "logme": "LogME (nat per example)", "h_score": "H-score (1)",
+           "leep": "LEEP (nat)", "nce": "NCE (nat)"}  # fmt: skip
+_METRICS = {"pretraining": "top1", "linear_probe": None, "nearest_neighbours": None}
+"""Of those that are a metric which one; None for that of the study."""
 
 
 def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
@@ -84,7 +87,9 @@ def _means(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _frozen(rows: pl.DataFrame, tints: Tints, metric: str) -> Figure:
     def panel(part: pl.DataFrame, quantity: str) -> Panel:
-        title, number = metric_axis("top1" if quantity == "pretraining" else metric, _FROZEN[quantity])
+        title, number = _FROZEN[quantity], ".2f"
+        if quantity in _METRICS:
+            title, number = metric_axis(_METRICS[quantity] or metric, _FROZEN[quantity])
         frame = Frame(_epochs(part), Axis("value", title, number, domain=padded(part["value"])), tints, height=200)
         return line_panel(frame, part.sort("epoch").drop("low", "high").with_columns(
             hover("epoch ", pl.col("epoch"), ": ", pl.col("value").round(4))), size=40)  # fmt: skip
@@ -95,8 +100,10 @@ def _frozen(rows: pl.DataFrame, tints: Tints, metric: str) -> Figure:
         name="frozen",
         title="Checkpoints without fine-tuning",
         caption="How good each checkpoint is at its own task, and what a linear probe and nearest neighbours read off "
-        "its frozen features on the target: fitted on training images, judged on validation images.",
+        "its frozen features on the target (fitted on training images, judged on validation images). LogME, H-score, "
+        "LEEP and NCE are computed on training images.",
         description=f"Linear probe by epoch of the pre-training: {told}.",
         panels=facets(rows, "quantity", _FROZEN, panel),
+        columns=3,
         legend=tints.legend("line"),
     )

@@ -1,7 +1,7 @@
-"""The rows of the choice of a checkpoint: outcomes, barriers to the last checkpoint's network, and scores."""
+"""The rows of the choice of a checkpoint: outcomes, advice, and barriers to the last checkpoint's network."""
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -20,11 +20,9 @@ from transferscope.analyses.images import clusters_of, groups_of
 from transferscope.context.study_network import StudyNetwork
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from transferscope.context.context import Context
 
-__all__ = ["SCORES", "advised_epoch", "barrier_rows", "loss_rows", "outcome_rows", "score_rows"]
+__all__ = ["advised_epoch", "barrier_rows", "end_rows", "loss_rows", "outcome_rows", "placed"]
 
 _LEVELS = 5
 _LEVEL = 3
@@ -36,14 +34,15 @@ Place = tuple[int, int]
 """Seed of a pre-training, and an epoch of it."""
 
 
-def _places(task: Task) -> list[tuple[Place, StudyNetwork]]:
+def placed(task: Task) -> list[tuple[Place, StudyNetwork]]:
+    """The networks of a task with the checkpoint that each is of."""
     return [((at[0], at[1]), member) for at, member in zip(task.settings["places"], task.members, strict=True)]
 
 
 def outcome_rows(task: Task, context: "Context", asked: CheckpointSettings) -> Iterator[dict[str, Any]]:
     """Of all fine-tuned networks: ends, updates, losses against the last checkpoint, and an advice for each run."""
     members: dict[Place, list[StudyNetwork]] = {}
-    for place, member in _places(task):
+    for place, member in placed(task):
         members.setdefault(place, []).append(member)
     ends = ends_of([(_role(place), one) for place, of in members.items() for one in of], context)
     seeds = list(dict.fromkeys(member.seed for member in task.members))
@@ -178,7 +177,7 @@ def barrier_rows(task: Task, context: "Context", asked: CheckpointSettings) -> I
     """Error barriers between the networks of one seed from a checkpoint and from the last one."""
     from transferscope.methods.landscape.linear_path import alpha_grid, linear_path
 
-    networks = _places(task)
+    networks = placed(task)
     clusters = clusters_of(context, asked.limits)
     for (place, first), (_, second) in zip(networks[::2], networks[1::2], strict=True):
         if context.diverged(first.spec) or context.diverged(second.spec):
@@ -197,67 +196,3 @@ def barrier_rows(task: Task, context: "Context", asked: CheckpointSettings) -> I
                 "quantity": "error_barrier", "split": split, "diverged": False,
                 **interval_columns(height.interval), "value": height.value,
             }  # fmt: skip
-
-
-class Examples(NamedTuple):
-    """Frozen features and labels, of the images that a score is fitted on and of those it is judged on."""
-
-    train: "Tensor"
-    labels: "Tensor"
-    judged: "Tensor"
-    judged_labels: "Tensor"
-
-
-Score = Callable[[Examples, "Context", CheckpointSettings], "float | None"]
-
-
-def _probe(examples: Examples, context: "Context", asked: CheckpointSettings) -> float | None:
-    from transferscope.methods.similarity.linear_probe import linear_probe
-
-    return linear_probe(
-        (examples.train, examples.labels), (examples.judged, examples.judged_labels), len(context.study.class_names),
-        asked.penalties, task=context.study.task, metric_name=context.study.metric,
-    ).validation_metric  # fmt: skip
-
-
-def _neighbours(examples: Examples, context: "Context", asked: CheckpointSettings) -> float | None:
-    from torch.nn import functional
-
-    from transferscope.measures.logistic import scaling
-    from transferscope.measures.metrics import metric
-    from transferscope.measures.neighbours import neighbour_votes
-
-    scale = scaling(examples.train)
-    labels, classes = examples.labels, len(context.study.class_names)
-    targets = labels.double() if labels.ndim == 2 else functional.one_hot(labels, classes).double()
-    found = neighbour_votes(scale.apply(examples.train), targets, scale.apply(examples.judged), asked.neighbours)
-    return metric(found.float(), examples.judged_labels, context.study.metric)
-
-
-SCORES: Mapping[str, Score] = {"linear_probe": _probe, "nearest_neighbours": _neighbours}
-"""What is asked of frozen features, fitted on training images and judged on validation images."""
-
-
-def score_rows(task: Task, context: "Context", asked: CheckpointSettings) -> Iterator[dict[str, Any]]:
-    """Scores of a frozen checkpoint, and how good it is at its own task."""
-    from transferscope.networks.features import FEATURES
-    from transferscope.specs.network import Checkpoint
-
-    ((place, member),) = _places(task)
-    base = {"pretraining": place[0], "epoch": place[1], "n": 1, "diverged": False}
-    start = member.spec.start
-    assert isinstance(start, Checkpoint)
-    history = context.history(start.of)
-    for row in history.filter(pl.col("epoch") == place[1]).iter_rows(named=True):
-        for split in ("train", "validation", "test"):
-            value = row[f"{split}_metric"]
-            note = None if value is not None else "not measured, or not defined"
-            yield {**base, "level": "pretraining", "quantity": "metric", "split": split, "value": value, "note": note}
-    tables = [context.features(member.spec, split, "stage", None, [FEATURES]) for split in ("train", "validation")]
-    sides = [found.tables[FEATURES] for found in tables]
-    finite = all(bool(side.isfinite().all()) for side in sides)
-    examples = Examples(sides[0], context.labels("train"), sides[1], context.labels("validation"))
-    for name, score in SCORES.items():
-        value = score(examples, context, asked) if finite else None
-        note = None if value is not None else "features are not finite, or the metric is not defined"
-        yield {**base, "level": "score", "quantity": name, "split": "validation", "value": value, "note": note}

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from transferscope.analyses.barrier_estimates import barrier
-from transferscope.analyses.checkpoint.rows import SCORES
+from transferscope.analyses.checkpoint.scores import SCORES
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.final_metrics import estimate_of, span
 from transferscope.analyses.summary import Summary
@@ -37,7 +37,7 @@ _EXPECTED = Quantity(
 _PROVED = Quantity(
     "proved_regret", "regret of the advised checkpoint of pre-training {pretraining}, on test data", "metric", SHARE
 )
-_SCORE = Quantity("score", f"{{score}} of the frozen {_AT} ({{split}})", "metric", SHARE)
+_SCORE = Quantity("score", f"{{score}} of the frozen {_AT} ({{split}})")
 _TAU = Quantity(
     "weighted_tau", "weighted Kendall τ over checkpoints, {score} and final test metric, mean of pre-trainings", "1",
     DIFFERENCE,
@@ -212,7 +212,10 @@ def _said(
 
 def _notes(table: pl.DataFrame, runs: list[int]) -> Iterator[str]:
     yield "all networks were trained at P-T's rate: an early checkpoint may do better at another"
-    yield "scores are fitted on training images and judged on validation images, without fine-tuning"
+    yield (
+        "scores are without fine-tuning: probe and neighbours are fitted on training images and judged on validation "
+        "images, the others are computed on training images; LEEP and NCE use the head of the pre-training"
+    )
     if len(runs) < 2:
         yield (
             "one pre-training: no rank correlation is given, as checkpoints of one run are not independent "
