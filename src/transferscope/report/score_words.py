@@ -49,7 +49,8 @@ def _images(found: Scores) -> str:
     assert classes is not None
     kinds = "labels" if found.metric == "auc" else "classes"
     lone = (
-        f" {value_words(torn.value, 'count')} of the {kinds} lie in one fold alone: held out, no probe can know them."
+        f" {kinds.capitalize()} whose images all lie in one fold: {value_words(torn.value, 'count')}; held out, no "
+        "probe can know them."
         if torn is not None and torn.value
         else ""
     )
@@ -108,7 +109,7 @@ def _unlike(found: Scores) -> str:
     largest = found.first_by("parameters")[0]
     return (
         f"The candidates are of unlike size: the largest has {value_words(round(ratio.value or 0.0, 1))} times the "
-        f"weights of the smallest. On usual zoos size alone ranks better than any score: {largest.name} belongs "
+        f"weights of the smallest. On usual zoos a list by size ranks better than such scores: {largest.name} belongs "
         "among those that are fine-tuned."
     )
 
