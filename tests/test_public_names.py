@@ -11,6 +11,8 @@ import pytest
 import transferscope
 
 NAMES = [
+    "AverageData",
+    "AverageStart",
     "BasinGrid",
     "ChoiceData",
     "CkaEstimator",
@@ -29,6 +31,8 @@ NAMES = [
     "TransferscopeError",
     "__version__",
     "align",
+    "average_checkpoints",
+    "average_networks",
     "basin_networks",
     "cka",
     "cka_networks",

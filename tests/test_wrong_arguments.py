@@ -44,6 +44,14 @@ INDICATORS = m.mistake_indicators(LABELS, LABELS[::-1], LABELS)
 
 METHODS: dict[str, dict[str, Any]] = {
     "align": {"a": A, "b": B, "batches": BATCHES, "method": "activations", "seed": 0, "restarts": 1, "device": "cpu"},
+    "average_checkpoints": {
+        "checkpoints": [A, B, BEND], "data": ts.AverageData(BATCHES, BATCHES), "evaluation": CPU,
+        "names": ["a", "b", "c"], "decays": (0.5,), "margin": 0.005,
+    },
+    "average_networks": {
+        "networks": [A, B], "data": ts.AverageData(BATCHES, BATCHES), "evaluation": CPU, "names": ["a", "b"],
+        "methods": ["uniform"], "margin": 0.005, "head": "2", "force": True,
+    },
     "basin_networks": {
         "networks": [A, B], "data": DATA, "evaluation": CPU, "grid": ts.BasinGrid(points=3, draws=1, nodes=1),
         "deltas": lambda span: (0.0, span), "tau": 0.02, "seed": 0,
@@ -214,7 +222,7 @@ def row_of(name: str) -> dict[str, Any]:
 ENTRANCES = {
     "images_source", "lightning_callback", "load_results", "read_watched", "transformers_callback", "watch",
 }  # fmt: skip
-"""Of files, folders and training loops, not of numbers: tests/python and tests/watching give them wrong arguments."""
+"""Of files, folders and training loops: tests/test_wrong_entrances.py gives them wrong arguments."""
 
 PUBLIC = sorted(
     {name for name in ts.__all__ if inspect.isfunction(getattr(ts, name))} - ENTRANCES
@@ -302,12 +310,18 @@ def left_out(name: str, word: str, right: Any, value: Any) -> bool:
 
 
 def spoilt(name: str, word: str, row: dict[str, Any], wrong: dict[str, Any]) -> list[str]:
+    fitting = {kind: value for kind, value in wrong.items() if not left_out(name, word, row[word], value)}
+    return refused(function_of(name), name, word, row, fitting)
+
+
+def refused(
+    function: Callable[..., Any], name: str, word: str, row: dict[str, Any], wrong: dict[str, Any]
+) -> list[str]:
+    """What becomes of one argument after the other: those that end in another error than ours, or in none."""
     found = []
     for kind, value in wrong.items():
-        if left_out(name, word, row[word], value):
-            continue
         try:
-            function_of(name)(**{**row, word: value})
+            function(**{**row, word: value})
             if kind in NEVER:
                 found.append(f"{name}({word}={kind}): taken")
         except TransferscopeError as error:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from transferscope import measures as measures
     from transferscope.errors import TransferscopeError as TransferscopeError
     from transferscope.methods.alignment.align import align as align
+    from transferscope.methods.averaging.advice import AverageData as AverageData
+    from transferscope.methods.averaging.advice import AverageStart as AverageStart
+    from transferscope.methods.averaging.advice import average_checkpoints as average_checkpoints
+    from transferscope.methods.averaging.advice import average_networks as average_networks
     from transferscope.methods.compare.compare import PathGrid as PathGrid
     from transferscope.methods.compare.compare import compare as compare
     from transferscope.methods.domains.distance import domain_distance as domain_distance
@@ -58,6 +62,8 @@ if TYPE_CHECKING:
 __version__ = version("transferscope")
 
 _PLACES = {
+    "AverageData": "transferscope.methods.averaging.advice",
+    "AverageStart": "transferscope.methods.averaging.advice",
     "BasinGrid": "transferscope.methods.landscape.basin",
     "ChoiceData": "transferscope.methods.modules.choices",
     "CkaEstimator": "transferscope.methods.similarity.cka",
@@ -75,6 +81,8 @@ _PLACES = {
     "StudyResults": "transferscope.python.results",
     "TransferscopeError": "transferscope.errors",
     "align": "transferscope.methods.alignment.align",
+    "average_checkpoints": "transferscope.methods.averaging.advice",
+    "average_networks": "transferscope.methods.averaging.advice",
     "basin_networks": "transferscope.methods.landscape.basin",
     "cka": "transferscope.methods.similarity.cka",
     "cka_networks": "transferscope.methods.similarity.cka",
@@ -104,6 +112,8 @@ _PLACES = {
 }
 
 __all__ = [
+    "AverageData",
+    "AverageStart",
     "BasinGrid",
     "ChoiceData",
     "CkaEstimator",
@@ -122,6 +132,8 @@ __all__ = [
     "TransferscopeError",
     "__version__",
     "align",
+    "average_checkpoints",
+    "average_networks",
     "basin_networks",
     "cka",
     "cka_networks",

@@ -188,7 +188,7 @@ def test_the_source_is_no_candidate_of_itself_and_none_stands_twice(tmp_path):
 def test_a_file_that_does_not_fit_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("transferscope.networks.weights.fitting", lambda tables: [])  # builds dozens of networks
     wrong = {"architecture": WIDE, "weights": weights_file(tmp_path / "wrong")}
-    with pytest.raises(WeightsError, match="wide.safetensors"):
+    with pytest.raises(WeightsError, match=r"wide\.safetensors"):
         bound(tmp_path, source=source(tmp_path), analyses=[{"start": {"candidates": [wrong]}}])
 
 

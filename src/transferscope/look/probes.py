@@ -18,6 +18,7 @@ from transferscope.frozen import derive_seed
 from transferscope.measures.example_intervals import auc_difference_interval, mean_difference_interval
 from transferscope.measures.interval import Interval, within
 from transferscope.measures.logistic import scaling
+from transferscope.measures.neighbours import votes
 from transferscope.measures.ridge import choose_penalty, ridge_path
 from transferscope.networks.features import FEATURES, pooled_features
 
@@ -200,15 +201,13 @@ def read_features(table: Tensor, examples: Examples) -> Reading:
 def _votes(features: Tensor, examples: Examples) -> Tensor:
     """Labels of the nearest neighbours of other folds by the cosine, weighted by it."""
     points = functional.normalize(features.float(), dim=1)
-    votes = []
+    found = []
     for start in range(0, len(points), _ROWS):
         rows = slice(start, start + _ROWS)
         near = points[rows] @ points.T
         near[examples.folds[rows, None] == examples.folds[None]] = -torch.inf
-        value, place = near.topk(min(NEIGHBOURS, near.shape[1]), dim=1)
-        weight = torch.where(value.isfinite(), (1 + value).double(), 0.0)
-        votes.append((weight[..., None] * examples.targets[place]).sum(1) / weight.sum(1, keepdim=True).clamp(min=1e-9))
-    return torch.cat(votes)
+        found.append(votes(near, examples.targets, NEIGHBOURS))
+    return torch.cat(found)
 
 
 def learning_curve(reading: Reading, examples: Examples) -> list[tuple[int, Interval]]:

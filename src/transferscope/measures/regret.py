@@ -169,10 +169,18 @@ def expected_regret(
         raise MeasureError("an arm is chosen among those there are", expected=f"0 to {len(level) - 1}", got=str(named))
     scale = float(np.abs(spread).max()) if spread.size else 0.0
     if not np.isfinite(spread).all() or not np.allclose(spread, spread.T, rtol=0, atol=_ROUNDING * scale):
-        raise MeasureError("a covariance is finite and symmetric", got=str(spread.tolist()))
+        raise MeasureError(
+            "a covariance is finite and symmetric",
+            expected="finite numbers, equal across the diagonal",
+            got=str(spread.tolist()),
+        )
     variances, directions = np.linalg.eigh((spread + spread.T) / 2)
     if variances.min() < -1e-6 * scale:
-        raise MeasureError("a covariance has no negative variance", got=f"{variances.min():.3g}")
+        raise MeasureError(
+            "a covariance has no negative variance",
+            expected="at least 0 in all directions",
+            got=f"{variances.min():.3g}",
+        )
     taken = int(np.argmax(level)) if chosen is None else chosen
     # An error that all arms share changes no regret; without it equal arms have equal draws.
     normal = np.random.default_rng(seed).standard_normal((draws, len(level)))

@@ -135,6 +135,12 @@ def _check(table: Tensor, aims: Tensor, folds: Tensor, penalties: Sequence[float
             expected="'examples features', 'examples outputs' and 'examples'",
             got=f"{tuple(table.shape)}, {tuple(aims.shape)} and {tuple(folds.shape)}",
         )
+    if not table.numel() or not aims.numel():
+        raise MeasureError(
+            "there is nothing to fit",
+            expected="a feature and an output",
+            got=f"{tuple(table.shape)}, {tuple(aims.shape)}",
+        )
     if not bool(torch.isfinite(table).all()) or not bool(torch.isfinite(aims).all()):
         raise MeasureError("features are not finite", expected="finite numbers", got="NaN or infinite values")
     if len(_numbers(folds)) < 2:

@@ -211,6 +211,7 @@ def _manifest(study: ResolvedStudy, store: Store, finished: Finished, command: s
         "seeds": list(study.seeds),
         "tuning_seeds": list(study.settings.training.tuning_seeds),
         "pretrained": start.sha256 if start.kind == "file" else start.key,
+        "metric": study.metric,
         "data": study.data.source.kind,
         "fingerprint": study.data.fingerprint,
         "classes": list(study.class_names),

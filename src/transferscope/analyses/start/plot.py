@@ -56,9 +56,8 @@ def _proof(arms: pl.DataFrame, metric: str) -> Figure | None:
     )
     title, number = metric_axis(metric, "test")
     names = shown["arm"].to_list()
-    frame = Frame(
-        Axis("value", title, number, zero=False), Names("arm", "Arm", names), width=340, height=max(60, 26 * len(names))
-    )
+    x, y = Axis("value", title, number, zero=False), Names("arm", "Arm (network, start, rate)", names)
+    frame = Frame(x, y, width=340, height=max(60, 26 * len(names)))
     return Figure(
         name="proof",
         title="The proof",

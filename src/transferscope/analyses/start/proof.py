@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from transferscope.analyses.contract import Task
     from transferscope.analyses.halving import Score
     from transferscope.context.context import Context
+    from transferscope.context.study_network import StudyNetwork
     from transferscope.measures.regret import ArmMetrics
 
-__all__ = ["FINALIST", "Entrant", "entrants_of", "proof_rows"]
+__all__ = ["FINALIST", "Entrant", "entrants_of", "judged_metric", "proof_rows"]
 
 Role = Literal["finalist", "default", "dropped"]
 FINALIST: Role = "finalist"
@@ -112,7 +113,8 @@ def proof_rows(task: "Task", context: "Context", names: Sequence[str], draws: in
     for place in task.settings["arms"]:
         members = task.members[at : at + place["members"]]
         at += place["members"]
-        arm = {**place, "arm": Arm(place["candidate"], place["start"], place["learning_rate"]), "networks": members}
+        known = Arm(place["candidate"], place["start"], place["learning_rate"])
+        arm: Mapping[str, Any] = {**place, "arm": known, "networks": members}
         if any(context.diverged(member.spec) for member in members):
             lost.add(arm["arm"])
         arms.append(arm)
@@ -224,3 +226,28 @@ def _gain(test: _Judged, chosen: int, default: int, context: "Context", draws: i
         "value": found.value, "low": found.low, "high": found.high, "basis": found.basis, "n": found.n,
         "note": found.note or None,
     }  # fmt: skip
+
+
+def judged_metric(
+    member: "StudyNetwork", split: Literal["validation", "test"], context: "Context"
+) -> dict[str, float | int | None]:
+    """The metric of one network, with the limits that its images give it.
+
+    Args:
+        member: the network.
+        split: whose images.
+        context: gives what it says of them.
+
+    Returns:
+        ``metric, metric_low, metric_high, images``; None where it is not defined.
+    """
+    from transferscope.measures.metric_error import metric_error
+    from transferscope.measures.metrics import metric
+
+    outputs, name = context.outputs(member.spec, split), context.study.metric
+    value = metric(outputs.logits, outputs.labels, name)
+    error = metric_error(value, outputs.labels.numpy(), name, groups_of(context, split))
+    found: dict[str, float | int | None] = {"metric": value, "images": len(outputs.labels)}
+    if value is None or error is None:
+        return found | {"metric_low": None, "metric_high": None}
+    return found | {"metric_low": max(0.0, value - 1.96 * error), "metric_high": min(1.0, value + 1.96 * error)}
