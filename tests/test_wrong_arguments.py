@@ -163,6 +163,9 @@ MEASURES: dict[str, dict[str, Any]] = {
         "predicted_a": np.eye(3, dtype=int), "predicted_b": np.eye(3, dtype=int), "labels": np.eye(3, dtype=int),
     },
     "noninferior": {"loss": INTERVAL, "margin": 0.005},
+    "label_crossover": {"sizes": [10, 20], "better": [0.2, 0.1], "worse": [0.3, 0.05], "draws": 2, "seed": 0},
+    "label_curve": {"sizes": [10, 20, 40], "errors": [0.3, 0.2, 0.1], "draws": 3, "seed": 0},
+    "label_multipliers": {"sizes": [10, 20], "better": [0.2, 0.1], "worse": [0.3, 0.2], "draws": 2, "seed": 0},
     "optimisation_speed": {"curves": [CURVE, CURVE]},
     "procrustes_of": {"a": m.decompose(X), "b": m.decompose(Y)},
     "arm_metrics": {

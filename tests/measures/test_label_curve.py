@@ -58,7 +58,7 @@ def test_m4_holds_the_other_families() -> None:
     flat = [reference.m4(n, 0.1, 0.9, 1.0, 5.0, 0.5) for n in SIZES]
     # (e − c)/(e0 − e) = βn^−b is e = c + (e0 − c) β / (β + n^b).
     assert flat == pytest.approx([0.1 + 0.8 * 5.0 / (5.0 + n**0.5) for n in SIZES])
-    assert fit_family(OF["m4"], SIZES, flat)(SIZES)[0] == pytest.approx(flat, rel=2e-3)
+    assert fit_family(OF["m4"], SIZES, flat)(SIZES)[0] == pytest.approx(flat, rel=5e-3)
 
 
 @pytest.mark.parametrize("name", ["power", "power_floor", "rectified"])
@@ -186,7 +186,7 @@ def test_limits_hold_the_truth() -> None:
         b, c = generator.uniform(0.2, 0.7), generator.uniform(0, 0.15)
         a = 0.6 * 10**b
         noise = 0.06 * generator.normal(size=(5, 3)) + 0.03 * generator.normal(size=(1, 3))
-        found = label_curve(SIZES[:5], (a * SIZES[:5] ** -b + c)[:, None] * np.exp(noise), n_bootstrap=100, seed=draw)
+        found = label_curve(SIZES[:5], (a * SIZES[:5] ** -b + c)[:, None] * np.exp(noise), draws=100, seed=draw)
         truth = {n: reference.power(n, a, b, c) for n in (1000.0, 2000.0, 4000.0, 3000.0)}
         for name, answer, value in (
             ("gain", found.gain(2), truth[1000] - truth[2000]),
@@ -242,7 +242,7 @@ def test_multipliers_are_those_of_the_literal_version() -> None:
     generator = np.random.default_rng(5)
     for _ in range(20):
         ours, theirs = (np.sort(generator.uniform(0.05, 1, 8))[::-1] for _ in range(2))
-        found = label_multipliers(SIZES, ours, theirs, n_bootstrap=1)
+        found = label_multipliers(SIZES, ours, theirs, draws=1)
         for one, literal in zip(found, reference.multipliers(list(SIZES), list(ours), list(theirs)), strict=True):
             if isinstance(literal, str):
                 assert one.value is None
@@ -280,7 +280,7 @@ def test_limits_of_a_multiplier_hold_the_truth() -> None:
             errors("power", sizes, a, 0.4, 0.03)[:, None] * np.exp(0.04 * generator.normal(size=(5, 3)))
             for a in (1.0, 1.6)
         )
-        found = label_multipliers(sizes, ours, theirs, n_bootstrap=100, seed=draw)[1:3]
+        found = label_multipliers(sizes, ours, theirs, draws=100, seed=draw)[1:3]
         held += [one.low <= 1.6**2.5 <= one.high for one in found if one.value is not None]
     assert np.mean(held) >= 0.85
     assert len(held) > 100

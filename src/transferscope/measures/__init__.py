@@ -89,11 +89,13 @@ from transferscope.measures.intervals import (
     seeds_p_value,
     within,
 )
+from transferscope.measures.label_curve import LabelCurve, label_curve
 from transferscope.measures.label_issues import (
     LabelIssues,
     label_issues,
     softmax_at_best_scale,
 )
+from transferscope.measures.label_multiplier import label_crossover, label_multipliers
 from transferscope.measures.label_transfer import leep, nce
 from transferscope.measures.linear_similarity import (
     Cca,
@@ -181,6 +183,7 @@ __all__ = [
     "HsicEstimator",
     "Interval",
     "LabelAuc",
+    "LabelCurve",
     "LabelIssues",
     "LogMe",
     "LogisticFit",
@@ -256,7 +259,10 @@ __all__ = [
     "independent_examples",
     "interpolate",
     "kernel_distance",
+    "label_crossover",
+    "label_curve",
     "label_issues",
+    "label_multipliers",
     "leep",
     "linear_cka",
     "logme",

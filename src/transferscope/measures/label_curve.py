@@ -117,7 +117,7 @@ class LabelCurve:
 
 
 @checked
-def label_curve(sizes: npt.ArrayLike, errors: npt.ArrayLike, *, n_bootstrap: int = 200, seed: int = 0) -> LabelCurve:
+def label_curve(sizes: npt.ArrayLike, errors: npt.ArrayLike, *, draws: int = 200, seed: int = 0) -> LabelCurve:
     r"""The curve of error against the number of examples, of the family that extrapolates best.
 
     The families are a power law :math:`a n^{-b}`, one with a floor :math:`a n^{-b} + c`, its rectified form
@@ -136,7 +136,7 @@ def label_curve(sizes: npt.ArrayLike, errors: npt.ArrayLike, *, n_bootstrap: int
         sizes: ``sizes``, different numbers of examples.
         errors: ``sizes`` or ``sizes seeds``, not negative, for example 1 − accuracy or a loss; NaN where a seed has
             none.
-        n_bootstrap: draws.
+        draws: of the limits.
         seed: of the draws.
 
     Returns:
@@ -154,28 +154,28 @@ def label_curve(sizes: npt.ArrayLike, errors: npt.ArrayLike, *, n_bootstrap: int
     """
     n, table = ordered_errors(sizes, errors)
     generator = np.random.default_rng(seed)
-    drawn = resampled_means(table, n_bootstrap, generator)
+    drawn = resampled_means(table, draws, generator)
     mean = np.nanmean(table, axis=1)
     weights = generator.exponential(size=drawn.shape)
     held = max(1, round(_HELD_BACK * len(n)))
     families = [family for family in FAMILIES if len(n) - held > family.parameters] or [FAMILIES[0]]
     judged = len(n) - held > FAMILIES[0].parameters
-    scores, curves, draws = [], [], []
+    scores, curves, refits = [], [], []
     for family in families:
         whole = fit_family(family, n, mean)
         curves.append(whole)
         weighed = weights * whole.weights
-        draws.append(fit_family(family, n, drawn, weighed, robust=False, zooms=_COARSE))
+        refits.append(fit_family(family, n, drawn, weighed, robust=False, zooms=_COARSE))
         if judged:
             first = fit_family(family, n[:-held], mean[:-held])
             again = fit_family(family, n[:-held], drawn[:, :-held], weighed[:, :-held], robust=False, zooms=_COARSE)
             scores.append((_erred(first(n[-held:]), mean[-held:]), _erred(again(n[-held:]), drawn[:, -held:])))
-    best, which = 0, np.zeros(n_bootstrap, dtype=np.int64)
+    best, which = 0, np.zeros(draws, dtype=np.int64)
     if judged:
         best = int(np.argmin([own[0] for own, _ in scores]))
         chance = 1 / (np.stack([of_draws for _, of_draws in scores]) + 1e-6) ** 2
         cumulative = np.cumsum(chance / chance.sum(axis=0), axis=0)
-        which = np.minimum((cumulative < generator.random(n_bootstrap)).sum(axis=0), len(families) - 1)
+        which = np.minimum((cumulative < generator.random(draws)).sum(axis=0), len(families) - 1)
     family = families[best]
     scale, degrees = _astray(family, n, table, held)
     flags: list[Flag] = []
@@ -186,7 +186,7 @@ def label_curve(sizes: npt.ArrayLike, errors: npt.ArrayLike, *, n_bootstrap: int
     return LabelCurve(
         n, mean, table.shape[1], family.name,
         {item.name: float(own[0]) for item, (own, _) in zip(families, scores, strict=judged)},
-        curves[best], _mixed(draws, which), scale * generator.standard_t(degrees, n_bootstrap),
+        curves[best], _mixed(refits, which), scale * generator.standard_t(degrees, draws),
         tuple(flags),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ __all__ = ["label_crossover", "label_multipliers"]
 
 @checked
 def label_multipliers(
-    sizes: npt.ArrayLike, better: npt.ArrayLike, worse: npt.ArrayLike, *, n_bootstrap: int = 1000, seed: int = 0
+    sizes: npt.ArrayLike, better: npt.ArrayLike, worse: npt.ArrayLike, *, draws: int = 1000, seed: int = 0
 ) -> tuple[Interval, ...]:
     r"""The label multiplier at each size: :math:`m(n) = n' / n` with :math:`e_{worse}(n') = e_{better}(n)`.
 
@@ -28,7 +28,7 @@ def label_multipliers(
         sizes: ``sizes``, different numbers of examples.
         better: ``sizes`` or ``sizes seeds``, errors; NaN where a seed has none.
         worse: as ``better``, of the same seeds.
-        n_bootstrap: draws.
+        draws: of the limits.
         seed: of the draws.
 
     Returns:
@@ -44,18 +44,17 @@ def label_multipliers(
         ([4.0, 4.0, 4.0, None], '> 1')
     """
     n, ours, theirs = _paired(sizes, better, worse)
-    drawn = _drawn(ours, theirs, n_bootstrap, seed)
     own = _multipliers(n, np.nanmean(ours, axis=1)[None], np.nanmean(theirs, axis=1)[None])[0]
-    draws = _multipliers(n, *drawn)
+    drawn = _multipliers(n, *_drawn(ours, theirs, draws, seed))
     return tuple(
-        _bounded(float(value), draws[:, at], (float(n[0] / n[at]), float(n[-1] / n[at])), ours.shape[1])
+        _bounded(float(value), drawn[:, at], (float(n[0] / n[at]), float(n[-1] / n[at])), ours.shape[1])
         for at, value in enumerate(own)
     )
 
 
 @checked
 def label_crossover(
-    sizes: npt.ArrayLike, better: npt.ArrayLike, worse: npt.ArrayLike, *, n_bootstrap: int = 1000, seed: int = 0
+    sizes: npt.ArrayLike, better: npt.ArrayLike, worse: npt.ArrayLike, *, draws: int = 1000, seed: int = 0
 ) -> Interval:
     """The number of examples from which on ``worse`` is as good as ``better``, or better than it.
 
@@ -66,7 +65,7 @@ def label_crossover(
         sizes: as of :func:`label_multipliers`.
         better: as of :func:`label_multipliers`.
         worse: as of :func:`label_multipliers`.
-        n_bootstrap: draws.
+        draws: of the limits.
         seed: of the draws.
 
     Raises:
@@ -79,8 +78,8 @@ def label_crossover(
     """
     n, ours, theirs = _paired(sizes, better, worse)
     own = _crossings(n, np.nanmean(ours, axis=1)[None], np.nanmean(theirs, axis=1)[None])[0]
-    draws = _crossings(n, *_drawn(ours, theirs, n_bootstrap, seed))
-    return _bounded(float(own), draws, (float(n[0]), float(n[-1])), ours.shape[1])
+    drawn = _crossings(n, *_drawn(ours, theirs, draws, seed))
+    return _bounded(float(own), drawn, (float(n[0]), float(n[-1])), ours.shape[1])
 
 
 def _paired(sizes: npt.ArrayLike, better: npt.ArrayLike, worse: npt.ArrayLike) -> tuple[Array, Array, Array]:

@@ -57,6 +57,12 @@ def _panel(rows: pl.DataFrame, place: str, metric: str) -> Panel:
     reach = padded([0.0, *rows["value"], *rows["low"].drop_nulls(), *rows["high"].drop_nulls()])
     x = Axis("value", title, "+" + number, domain=reach, grid=False)
     frame = Frame(
-        x, Names("method", "", order, limit=130), _SPLITS, aside=True, width=300, height=34 * len(order), title=place
+        x,
+        Names("method", "Average (method)", order, limit=130),
+        _SPLITS,
+        aside=True,
+        width=300,
+        height=34 * len(order),
+        title=place,
     )
     return dot_panel(frame, rows, at=(0.0,))

@@ -102,7 +102,7 @@ def _fitted(errors: _Errors, n_bootstrap: int) -> "tuple[LabelCurve | None, str]
 
     if len(errors.sizes) < 3:
         return None, f"a curve needs 3 budgets with a finished run, there are {len(errors.sizes)}"
-    return label_curve(errors.sizes, errors.values, n_bootstrap=n_bootstrap), ""
+    return label_curve(errors.sizes, errors.values, draws=n_bootstrap), ""
 
 
 def _answers(
@@ -169,7 +169,7 @@ def _worth(validation: Mapping[str, _Errors], n_bootstrap: int) -> Iterator[Esti
         each.values[np.isin(each.sizes, sizes)][:, [each.seeds.index(seed) for seed in seeds]]
         for each in (ours, theirs)
     ]
-    found = label_multipliers(sizes, *both, n_bootstrap=n_bootstrap)
+    found = label_multipliers(sizes, *both, draws=n_bootstrap)
     # At the largest budget there is nothing to the right that RI-T could be as good at.
     for size, multiplier, better, worse in list(zip(sizes, found, *both, strict=True))[:-1]:
         known = ~np.isnan(better) & ~np.isnan(worse)
@@ -180,7 +180,7 @@ def _worth(validation: Mapping[str, _Errors], n_bootstrap: int) -> Iterator[Esti
         side = 0 if behind is None or behind.basis != "seeds" else side_of(behind.low, behind.high)
         verdict = {1: "worth more", -1: "worth less", 0: "undecided"}[side]
         yield _MULTIPLIER.of(multiplier, verdict=verdict, images=int(size))
-    yield _CROSSOVER.of(label_crossover(sizes, *both, n_bootstrap=n_bootstrap))
+    yield _CROSSOVER.of(label_crossover(sizes, *both, draws=n_bootstrap))
 
 
 def _said(found: Sequence[Estimate], metric: str, curve: "LabelCurve") -> str:
