@@ -79,7 +79,7 @@ def _regret(found: Scores) -> str:
         count = int(item.at["confirmed"])
         if count == 1:
             chance = found.candidates[0].value("probability_best")
-            best = f"; P(best) {value_words(chance)}" if chance is not None else ""
+            best = f"; P(best) {_fixed(chance, 2)}" if chance is not None else ""
             parts.append(f"If {found.candidates[0].name} alone is fine-tuned, the expected loss against the best is ")
         else:
             best = ""
@@ -136,7 +136,7 @@ def _row(one: CandidateScores, metric: str) -> tuple[str | None, ...]:
         *(_fixed(one.value(key), 2 if key == "h_score" else 3) for key in ("logme", "h_score", "leep", "nce")),
         None if source is None else metric_words(source, "top1"),
         None if parameters is None else _size(parameters),
-        None if step is None else f"{value_words(round(step, 2))} s",
+        None if step is None else f"{value_words(round(step, 2 if step < 10 else 1))} s",
     )
 
 
