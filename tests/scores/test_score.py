@@ -280,7 +280,7 @@ def test_too_few_images_are_an_error_and_classes_in_one_fold_are_counted(tmp_pat
         pictures(uneven / split, {"disc": 2, "square": 2, "stripes": 1}, 50 * (1 + start))
     found = score_candidates(uneven, asked(good))
     assert found.find("classes_torn").value == 1  # type: ignore[union-attr]
-    assert "lie in one fold alone" in sentences(found)[0]
+    assert "all lie in one fold: 1" in sentences(found)[0]
 
 
 def test_features_that_are_not_finite_name_the_candidate(photos: Path, tmp_path: Path) -> None:

@@ -49,7 +49,8 @@ def _images(found: Scores) -> str:
     assert classes is not None
     kinds = "labels" if found.metric == "auc" else "classes"
     lone = (
-        f" {value_words(torn.value, 'count')} of the {kinds} lie in one fold alone: held out, no probe can know them."
+        f" {kinds.capitalize()} whose images all lie in one fold: {value_words(torn.value, 'count')}; held out, no "
+        "probe can know them."
         if torn is not None and torn.value
         else ""
     )
@@ -78,7 +79,7 @@ def _regret(found: Scores) -> str:
         count = int(item.at["confirmed"])
         if count == 1:
             chance = found.candidates[0].value("probability_best")
-            best = f"; P(best) {value_words(chance)}" if chance is not None else ""
+            best = f"; P(best) {_fixed(chance, 2)}" if chance is not None else ""
             parts.append(f"If {found.candidates[0].name} alone is fine-tuned, the expected loss against the best is ")
         else:
             best = ""
@@ -108,7 +109,7 @@ def _unlike(found: Scores) -> str:
     largest = found.first_by("parameters")[0]
     return (
         f"The candidates are of unlike size: the largest has {value_words(round(ratio.value or 0.0, 1))} times the "
-        f"weights of the smallest. On usual zoos size alone ranks better than any score: {largest.name} belongs "
+        f"weights of the smallest. On usual zoos a list by size ranks better than such scores: {largest.name} belongs "
         "among those that are fine-tuned."
     )
 
@@ -135,7 +136,7 @@ def _row(one: CandidateScores, metric: str) -> tuple[str | None, ...]:
         *(_fixed(one.value(key), 2 if key == "h_score" else 3) for key in ("logme", "h_score", "leep", "nce")),
         None if source is None else metric_words(source, "top1"),
         None if parameters is None else _size(parameters),
-        None if step is None else f"{value_words(round(step, 2))} s",
+        None if step is None else f"{value_words(round(step, 2 if step < 10 else 1))} s",
     )
 
 
