@@ -172,6 +172,13 @@ MEASURES: dict[str, dict[str, Any]] = {
         "outputs": [[torch.eye(2)], [torch.ones(2, 2)]], "labels": torch.tensor([0, 1]), "metric": "top1",
         "clusters": np.array([0, 1]), "draws": 10, "seed": 0,
     },
+    "decayed_shares": {"count": 3, "decay": 0.5},
+    "leave_one_out_interval": {"value": 0.2, "left_out": [0.1, 0.2, 0.3]},
+    "model_stock_state": {
+        "states": [{"w": X}, {"w": X + 1}], "start": {"w": Y}, "parameters": ["w"], "counters": ["n"],
+    },
+    "stock_ratio": {"cosine": 0.5, "count": 2},
+    "weighted_state": {"states": [{"w": X}, {"w": Y}], "shares": [0.5, 0.5], "counters": ["n"]},
     "expected_regret": {
         "means": [0.1, 0.2], "covariance": [[0.1, 0.0], [0.0, 0.1]], "n": 5, "chosen": 1, "basis": "examples",
         "confidence": 0.9, "draws": 10, "seed": 0, "confirmed": [0],

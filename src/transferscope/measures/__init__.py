@@ -6,6 +6,7 @@ bootstrap weights return NaN for a draw without a value; ``bootstrap_interval`` 
 
 from transferscope.measures.agreement import RankAgreement, rank_agreement
 from transferscope.measures.appearance import colour_distance, colour_moments, spectrum_slope
+from transferscope.measures.averages import decayed_shares, model_stock_state, stock_ratio, weighted_state
 from transferscope.measures.barriers import Barrier, Height, barrier, interpolate, stability
 from transferscope.measures.basin import Basin, Radius, basin, delta_grid
 from transferscope.measures.bootstrap import Statistic, bootstrap_draws, bootstrap_weights, weighted_mean
@@ -81,6 +82,7 @@ from transferscope.measures.intervals import (
     auc_difference_interval,
     bootstrap_interval,
     fieller,
+    leave_one_out_interval,
     mean_difference_interval,
     noninferior,
     paired_seeds_interval,
@@ -238,6 +240,7 @@ __all__ = [
     "correct",
     "curve_lengths",
     "dead_channels",
+    "decayed_shares",
     "decompose",
     "delta_grid",
     "difficulty",
@@ -263,6 +266,7 @@ __all__ = [
     "label_curve",
     "label_issues",
     "label_multipliers",
+    "leave_one_out_interval",
     "leep",
     "linear_cka",
     "logme",
@@ -277,6 +281,7 @@ __all__ = [
     "mistake_statistic",
     "mistakes_by_group",
     "mistakes_by_label",
+    "model_stock_state",
     "nce",
     "noninferior",
     "optimisation_speed",
@@ -317,6 +322,7 @@ __all__ = [
     "standard_error",
     "steps_to_threshold",
     "still_improving",
+    "stock_ratio",
     "stratified_kappa",
     "top_energy",
     "top_k",
@@ -326,5 +332,6 @@ __all__ = [
     "weighted_auc",
     "weighted_mean",
     "weighted_mistakes",
+    "weighted_state",
     "within",
 ]
