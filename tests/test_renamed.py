@@ -48,7 +48,10 @@ KEYS = {
     "criticality": "d0aceb2333f5aaa3056de40c45845118",
     "rewind": "4ee1b11627824652cec13981029a44a8",
     "average": "c38b5de6b3684daeed3cbafcbac01cc6",
+    "label_budget": "7365fb2546be8339a1583e816d7248ac",
+    "imbalance": "86f2aafa91953a2973f61aa781f79111",
     "freeze": "afb0c5c058f5daccb199ba226dc1c5b0",
+    "start": "e2df567f00075799453da23ac3783ac6",
 }
 FORMER = [(analysis, old, new) for analysis, names in SETTINGS.items() for old, new in names.items()]
 STUDY = """
