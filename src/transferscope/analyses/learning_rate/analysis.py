@@ -224,7 +224,7 @@ class LearningRate(AbstractAnalysis):
             "at_edge": at_edge,
             "choices": {variant: vars(choice) | {"moved": choice.moved} for variant, choice in choices.items()},
             "spikes": spikes,
-            "dropped": [item.at | {"epochs": item.value, "reason": item.verdict} for item in estimates
+            "dropped": [{**item.at, "epochs": item.value, "reason": item.verdict} for item in estimates
                         if item.quantity == _DROPPED.key],
         }  # fmt: skip
         return Summary(
@@ -240,7 +240,7 @@ class LearningRate(AbstractAnalysis):
         for variant in TRAINED:
             own = table.filter(pl.col("variant") == variant)
             seeds = own["seed"].n_unique()
-            found.append(_UPDATES.number(own["updates"].sum(), seeds, variant=variant))
+            found.append(_UPDATES.number(float(own["updates"].sum()), seeds, variant=variant))
             found += [
                 _DROPPED.number(drop.epochs, seeds, variant=variant, learning_rate=rate, verdict=drop.reason)
                 for rate, drop in dropped(table, variant).items()
