@@ -16,7 +16,7 @@ from transferscope.commands import printing
 # -- help, usage, completion ------------------------------------------------------------------------------
 
 
-COMMANDS = ("look", "demo", "init", "plan", "run", "status", "report", "list", "schema", "compare")
+COMMANDS = ("look", "advise", "demo", "init", "plan", "run", "status", "report", "list", "schema", "compare")
 
 
 def test_help_names_every_command_and_the_exit_codes() -> None:

@@ -66,6 +66,8 @@ class AbstractAnalysis(AnalysisSettings, abc.ABC):
     """
 
     quantities: ClassVar[tuple[Quantity, ...]] = ()
+    heads: ClassVar[bool] = False
+    """Whether its answer heads the report of a study that asks for nothing else: the four networks are then not run."""
 
     def needs(self, study: "ResolvedStudy") -> "Iterable[AbstractAnalysis]":
         """Analyses finished before this one is expanded."""
@@ -162,7 +164,10 @@ def checked(analysis: AbstractAnalysis, table: pl.DataFrame) -> pl.DataFrame:
         if column.dtype is float and table[name].is_nan().any():
             raise AnalysisError(f"column {name!r} of {analysis.name!r} holds NaN", hint="use null and say why")
         if column.null is None and table[name].null_count():
-            raise AnalysisError(f"column {name!r} of {analysis.name!r} holds a null but declares none")
+            raise AnalysisError(
+                f"column {name!r} of {analysis.name!r} holds a null but declares none",
+                expected="a value in each row, or Column(nullable=True)",
+            )
     return table
 
 

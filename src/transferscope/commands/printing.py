@@ -101,8 +101,14 @@ def results_summary(results: "Results") -> None:
     from transferscope.report.answer import answer
     from transferscope.report.next_steps import choices, next_steps
     from transferscope.report.numbers import basis_words, metric_words, points_words, span_words, value_words
+    from transferscope.report.prescription import heading, prescription
     from transferscope.report.sections import NAMES, clauses, metric_of
 
+    if heading(results) is not None:
+        for line in prescription(results):
+            say(line)
+        notes(results.manifest.get("notes", ()))
+        return
     found, metric = answer(results), metric_of(results)
     say(f"{found.sentence} {found.advice}")
     say("; ".join(f"{name}: {meaning}" for name, meaning in NAMES))

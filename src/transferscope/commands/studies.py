@@ -205,6 +205,7 @@ def studies_in(store: Path) -> list[Path]:
 
 def _run(study: "Study", store: Path, *, quiet: bool, command: str, again: str) -> None:
     from transferscope.report.folder import asked, asked_before, reports_folder
+    from transferscope.report.prescription import heading
     from transferscope.running.run import run_study
     from transferscope.running.tracking import Tracking
     from transferscope.store import Store
@@ -238,7 +239,8 @@ def _run(study: "Study", store: Path, *, quiet: bool, command: str, again: str) 
     results_summary(results)
     notes(unsent)
     say(f"report: {written}")
-    say(f"take the trained network: {handed}")
+    if heading(results) is None:
+        say(f"take the trained network: {handed}")
     _raise_failures(results)
 
 
@@ -255,7 +257,10 @@ def _names_code(study: "Study") -> bool:
 
 def _with_commands(results: "Results", again: str, handed: str) -> "Results":
     """The results with what a reader can do next: run the study again, take a network."""
-    return replace(results, manifest={**results.manifest, "run": again, "export": handed})
+    from transferscope.report.prescription import heading
+
+    given = {"run": again} if heading(results) is not None else {"run": again, "export": handed}
+    return replace(results, manifest={**results.manifest, **given})
 
 
 def export(

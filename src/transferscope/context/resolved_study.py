@@ -10,7 +10,9 @@ from transferscope.specs.recipe import Recipe
 
 if TYPE_CHECKING:
     from transferscope.data.sources import DataSource
+    from transferscope.specs.architecture import Architecture
     from transferscope.specs.pretraining import VariantRecipe
+    from transferscope.study.candidate import Candidate
     from transferscope.study.other_source import OtherSource
     from transferscope.study.settings import Study
 
@@ -44,6 +46,23 @@ def recipe_of(
 
 
 @dataclass(frozen=True)
+class ResolvedCandidate:
+    """A pre-trained network that may be taken in the source's place.
+
+    Attributes:
+        architecture: of the network.
+        start: its weights.
+        data: the target's examples, at its image size and normalised as its weights want them.
+        memory_format: probed for this architecture on this machine.
+    """
+
+    architecture: "Architecture"
+    start: File | Checkpoint
+    data: DataSpec
+    memory_format: Literal["contiguous", "channels_last"]
+
+
+@dataclass(frozen=True)
 class ResolvedStudy:
     """A study whose data, weights and memory format were looked up.
 
@@ -56,7 +75,10 @@ class ResolvedStudy:
         pretrained: the start of P.
         memory_format: probed for this architecture on this machine.
         references: further data sets that its analyses look at, at the target's image size.
+        class_counts: how many of the target's training images each class has, or each label.
+        training_images: how many there are.
         others: pre-trained networks beside the source's that its analyses start from.
+        candidates: those of architectures of their own.
     """
 
     settings: "Study"
@@ -67,7 +89,10 @@ class ResolvedStudy:
     pretrained: File | Checkpoint
     memory_format: Literal["contiguous", "channels_last"]
     references: tuple[DataSpec, ...] = ()
+    class_counts: tuple[int, ...] = ()
+    training_images: int = 0
     others: "tuple[tuple[OtherSource, File | Checkpoint], ...]" = ()
+    candidates: "tuple[tuple[Candidate, ResolvedCandidate], ...]" = ()
 
     def reference(self, source: "DataSource") -> DataSpec:
         """The examples of a data set that an analysis named in ``data_sources``.
@@ -94,6 +119,22 @@ class ResolvedStudy:
                 return start
         raise AnalysisError(
             "the study has no such pre-trained network beside its source's",
+            hint="name it in other_sources() of the analysis that starts from it",
+        )
+
+    def candidate(self, asked: "Candidate | None") -> ResolvedCandidate:
+        """A candidate that an analysis named in ``other_sources``; the source itself where None.
+
+        Raises:
+            AnalysisError: none did.
+        """
+        if asked is None:
+            return ResolvedCandidate(self.settings.source.architecture, self.pretrained, self.data, self.memory_format)
+        for known, found in self.candidates:
+            if asked == known:
+                return found
+        raise AnalysisError(
+            "the study has no such candidate beside its source",
             hint="name it in other_sources() of the analysis that starts from it",
         )
 
@@ -133,3 +174,23 @@ class ResolvedStudy:
     def trained_from(self, start: Start, seed: int, learning_rate: float, epochs: int | None = None) -> NetworkSpec:
         """A network trained like P-T of the same seed from another start: with its head, order and augmentation."""
         return self.trained("P_T", seed, learning_rate, epochs).model_copy(update={"start": start})
+
+    def trained_candidate(
+        self,
+        network: ResolvedCandidate,
+        seed: int,
+        learning_rate: float,
+        *,
+        pretrained: bool,
+        epochs: int | None = None,
+    ) -> NetworkSpec:
+        """A candidate trained on the target, from its weights or from its random start."""
+        recipe = recipe_of(self.settings.training.recipe, learning_rate, network.memory_format, self.metric, epochs)
+        return NetworkSpec(
+            architecture=network.architecture,
+            classes=len(self.class_names),
+            start=network.start if pretrained else Random(),
+            seed=seed,
+            data=network.data,
+            recipe=recipe,
+        )

@@ -69,6 +69,7 @@ from transferscope.measures.domain import (
     proxy_a_distance,
 )
 from transferscope.measures.families import bonferroni, bonferroni_confidence, holm
+from transferscope.measures.h_score import HScore, h_score
 from transferscope.measures.intervals import (
     DIFFERENCE,
     MAGNITUDE,
@@ -88,11 +89,14 @@ from transferscope.measures.intervals import (
     seeds_p_value,
     within,
 )
+from transferscope.measures.label_curve import LabelCurve, label_curve
 from transferscope.measures.label_issues import (
     LabelIssues,
     label_issues,
     softmax_at_best_scale,
 )
+from transferscope.measures.label_multiplier import label_crossover, label_multipliers
+from transferscope.measures.label_transfer import leep, nce
 from transferscope.measures.linear_similarity import (
     Cca,
     Decomposition,
@@ -104,6 +108,7 @@ from transferscope.measures.linear_similarity import (
     procrustes_similarity,
 )
 from transferscope.measures.logistic import LogisticFit, Scaling, fit_logistic, scaling
+from transferscope.measures.logme import LogMe, logme
 from transferscope.measures.meta_analysis import RandomEffects, random_effects
 from transferscope.measures.metric_error import auc_error, independent_examples, metric_error, share_error
 from transferscope.measures.metrics import (
@@ -173,11 +178,14 @@ __all__ = [
     "Dissimilarity",
     "Distance",
     "DomainEstimate",
+    "HScore",
     "Height",
     "HsicEstimator",
     "Interval",
     "LabelAuc",
+    "LabelCurve",
     "LabelIssues",
+    "LogMe",
     "LogisticFit",
     "Matching",
     "MetricName",
@@ -244,14 +252,20 @@ __all__ = [
     "frechet_distance",
     "frechet_gaussian",
     "group_by_module",
+    "h_score",
     "holm",
     "hsic1",
     "hsic_pairs",
     "independent_examples",
     "interpolate",
     "kernel_distance",
+    "label_crossover",
+    "label_curve",
     "label_issues",
+    "label_multipliers",
+    "leep",
     "linear_cka",
+    "logme",
     "loss_spikes",
     "match_channels",
     "matrix_spectrum",
@@ -263,6 +277,7 @@ __all__ = [
     "mistake_statistic",
     "mistakes_by_group",
     "mistakes_by_label",
+    "nce",
     "noninferior",
     "optimisation_speed",
     "paired_seeds_interval",

@@ -219,3 +219,26 @@ def input_stats(architecture: Architecture, weights: Weights | None) -> tuple[tu
         if declared is not None and len(declared.mean) == len(declared.std) == len(IMAGENET_MEAN):
             return tuple(float(v) for v in declared.mean), tuple(float(v) for v in declared.std)
     return IMAGENET_MEAN, IMAGENET_STD
+
+
+def check_image_size(architecture: Architecture, size: int) -> None:
+    """Check that a network takes images of a size: it is built, and run once.
+
+    Raises:
+        ArchitectureError: it does not.
+    """
+    import torch
+
+    model = build(architecture, 2, 0).eval()
+    try:
+        with torch.inference_mode():
+            model(torch.zeros(2, 3, size, size))
+    except Exception as error:  # networks refuse a size by assertions, by errors of shapes, and by their own
+        declared = input_size(architecture)
+        takes = "" if declared is None else f"image_size: {declared}, which timm declares for it, or "
+        raise ArchitectureError(
+            f"the network {architecture.name!r} does not take images of {size} × {size} pixels",
+            got=f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}",
+            hint=f"give it {takes}an option of its own for the size (`architecture: {{name: ..., options: "
+            f"{{img_size: {size}}}}}`)",
+        ) from error

@@ -9,6 +9,7 @@ from transferscope.analyses.spikes import spike_note
 from transferscope.analyses.summary import Summary
 from transferscope.keys import shown
 from transferscope.report.numbers import metric_words, value_words
+from transferscope.report.prescription import heading, prescription
 from transferscope.running.results import AnalysisResult, Results
 
 NEGLIGIBLE = 0.005
@@ -43,6 +44,9 @@ def with_setting(results: Results, setting: str) -> str:
 
 def answer(results: Results) -> Answer:
     """The answer of a finished study: words rendered from the facts of ``outcome``, never from its sentences."""
+    if heading(results) is not None:
+        first, *lines = prescription(results)
+        return Answer(first, "", tuple(lines), _data_notes(results))
     facts = _facts(results)
     rows = {row["variant"]: row for row in results.headline.to_dicts() if row["split"] == "test"}
     if not rows and results.remaining is not None:

@@ -11,6 +11,7 @@ from transferscope.keys import shown
 from transferscope.report.answer import found, with_setting
 from transferscope.report.modules_strip import modules_strip
 from transferscope.report.numbers import metric_words, value_words
+from transferscope.report.prescription import heading
 from transferscope.running.results import Results
 
 _AVERAGE = {
@@ -30,7 +31,12 @@ class Choice:
 
 
 def choices(results: Results) -> list[Choice]:
-    """What the study says on each thing to decide, in a fixed order; nothing is left out."""
+    """What the study says on each thing to decide, in a fixed order; nothing is left out.
+
+    A study that another analysis heads has its prescription in place of them.
+    """
+    if heading(results) is not None:
+        return []
     if any(item.waiting for item in results.analyses if item.analysis.name == "outcome"):
         rate, classes, file = (_unmeasured(results, topic, "outcome") for topic in ("rate", "classes", "file"))
     else:

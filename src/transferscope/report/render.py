@@ -21,6 +21,7 @@ from transferscope.report.glossary import linked, terms
 from transferscope.report.latex import latex
 from transferscope.report.modules_strip import STATES, modules_strip
 from transferscope.report.next_steps import choices, next_steps
+from transferscope.report.prescription import heading
 from transferscope.report.remaining import still_to_come
 from transferscope.report.results_file import estimates_table, results_as_json
 from transferscope.report.sections import (
@@ -87,6 +88,7 @@ def _page(results: Results, shown: Sequence[Section]) -> str:
         headline=headline(results),
         gap=gap_rows(results),
         answer=answer(results),
+        headed=heading(results) is not None,
         names=NAMES,
         classes=class_results(results),
         open_classes=OPEN_CLASSES,

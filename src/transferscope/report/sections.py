@@ -103,7 +103,9 @@ class Section:
 def metric_of(results: Results) -> str:
     """The study's metric, as the headline names it."""
     found = results.headline["metric"].drop_nulls().to_list()
-    return str(found[0]) if found else results.remaining.metric if results.remaining else "top1"
+    if found:
+        return str(found[0])
+    return results.remaining.metric if results.remaining else str(results.manifest.get("metric", "top1"))
 
 
 def slugs(results: Results) -> list[str]:

@@ -42,24 +42,37 @@ def results_of(
     done = finished.done | finished.failed.keys()
     for analysis in _in_order(study, finished):
         if remaining is not None and analysis in finished.analyses and analysis.key not in done:
-            results.append(AnalysisResult(analysis, None, {}, None, None, waiting=True))
+            results.append(_so_far(analysis, finished))
             continue
         if analysis.key not in made:
             made[analysis.key] = _isolated_result(analysis, study, store, finished)
         results.append(made[analysis.key])
-    outcome = next(result for result in results if isinstance(result.analysis, Outcome))
-    assert outcome.waiting or (outcome.table is not None and outcome.summary is not None)
+    # Without the four networks an analysis that heads the study gives the verdict.
+    first = next((result for result in results if isinstance(result.analysis, Outcome)), results[0])
+    outcome = first if isinstance(first.analysis, Outcome) else None
+    assert outcome is None or outcome.waiting or (outcome.table is not None and outcome.summary is not None)
+    known = None if outcome is None else outcome.table
     return Results(
         study=study.settings,
-        headline=_headline(
-            outcome.analysis.measured().table if outcome.table is None else outcome.table, study, finished
-        ),
-        gap=tuple(item for item in outcome.summary.estimates if item.quantity == "gap") if outcome.summary else (),
-        verdict=outcome.summary.verdict if outcome.summary else "",
+        headline=_headline(Outcome().measured().table if known is None else known, study, finished),
+        gap=tuple(item for item in outcome.summary.estimates if item.quantity == "gap")
+        if outcome is not None and outcome.summary
+        else (),
+        verdict=first.summary.verdict if first.summary else "",
         analyses=tuple(results),
         manifest=_manifest(study, store, finished, command),
         remaining=remaining,
     )
+
+
+def _so_far(analysis: AbstractAnalysis, finished: Finished) -> AnalysisResult:
+    """What is still to come; of an analysis that heads the study with what it says already."""
+    table = finished.tables.get(analysis.key)
+    if not analysis.heads or table is None or table.is_empty():
+        return AnalysisResult(analysis, None, {}, None, None, waiting=True)
+    with isolated(analysis, "summarising"):
+        summary = checked_summary(analysis, analysis.summarise(table, finished.evidence))
+    return AnalysisResult(analysis, table, {}, summary, None, waiting=True)
 
 
 def _isolated_result(
@@ -198,6 +211,7 @@ def _manifest(study: ResolvedStudy, store: Store, finished: Finished, command: s
         "seeds": list(study.seeds),
         "tuning_seeds": list(study.settings.training.tuning_seeds),
         "pretrained": start.sha256 if start.kind == "file" else start.key,
+        "metric": study.metric,
         "data": study.data.source.kind,
         "fingerprint": study.data.fingerprint,
         "classes": list(study.class_names),

@@ -171,7 +171,10 @@ def _work(step: _Step, store: Store, context: Context) -> _Work:
     missing = [spec for key, spec in step.round.networks.items() if key not in stored]
     pieces = [piece for piece in step.round.pieces if piece.key not in measured]
     training, looking = (sum(each) for each in zip((0, 0), *(_images(spec, context) for spec in missing), strict=True))
-    longest = max((_images(spec, context) for spec in step.round.networks.values()), default=(0, 0))
+    # Further trainings are on the target, whatever the pre-trainings of the round took.
+    target = context.study.data.fingerprint
+    on_target = (spec for spec in step.round.networks.values() if spec.data and spec.data.fingerprint == target)
+    longest = max((_images(spec, context) for spec in on_target), default=(0, 0))
     further = [_images(spec, context) for specs in step.further.values() for spec in specs if spec is not None]
     further += [longest] * (sum(map(len, step.further.values())) - len(further))
     measuring = sum(piece.images for piece in pieces)

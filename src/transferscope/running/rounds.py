@@ -38,9 +38,11 @@ class Round:
 
 
 def asked_of(study: ResolvedStudy) -> tuple[AbstractAnalysis, ...]:
-    """The analyses of a study; the four networks' outcome is always among them, as the headline needs it."""
+    """The analyses of a study, the four networks' outcome among them, as the headline needs it, unless all head it."""
     asked = tuple(analysis_of(settings) for settings in study.settings.analyses)
-    return asked if any(isinstance(analysis, Outcome) for analysis in asked) else (Outcome(), *asked)
+    if (asked and all(analysis.heads for analysis in asked)) or any(isinstance(each, Outcome) for each in asked):
+        return asked
+    return (Outcome(), *asked)
 
 
 def with_needs(
@@ -52,7 +54,9 @@ def with_needs(
     def add(analysis: AbstractAnalysis, above: tuple[AbstractAnalysis, ...]) -> None:
         if analysis in above:
             raise AnalysisError(
-                f"the analysis {analysis.name!r} needs itself", got=" → ".join(each.name for each in (*above, analysis))
+                f"the analysis {analysis.name!r} needs itself",
+                expected="analyses that need earlier ones",
+                got=" → ".join(each.name for each in (*above, analysis)),
             )
         reason = analysis.skip_reason(study)
         if above and reason is not None:
@@ -137,4 +141,6 @@ def label_of(variant: str, seed: int, spec: NetworkSpec) -> str:
     lacks = f", {words(ablation, spec.data.image_size)}" if spec.data and ablation else ""
     if shuffled and not ablation:
         lacks = ", whole images without augmentation"
+    if spec.data and spec.data.labels == "permuted":
+        lacks += ", permuted labels"
     return f"{shown(start)}[{seed}]{rate}{lacks}"

@@ -7,6 +7,7 @@ from transferscope.data.sources import DataSource
 from transferscope.data.spec import SplitSettings
 from transferscope.errors import AnalysisError, TransferscopeError
 from transferscope.frozen import Frozen
+from transferscope.study.candidate import Candidate
 from transferscope.study.columns import Column
 from transferscope.study.other_source import OtherSource
 from transferscope.study.renamed import former_settings
@@ -32,7 +33,7 @@ class AnalysisSettings(Frozen):
         """
         return ()
 
-    def other_sources(self, study: Any) -> Iterable[OtherSource]:
+    def other_sources(self, study: Any) -> Iterable[OtherSource | Candidate]:
         """Pre-trained networks beside the source's that its networks start from, looked up before anything is done."""
         return ()
 

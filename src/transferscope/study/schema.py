@@ -14,6 +14,7 @@ from transferscope.specs.architecture import Architecture, FileWeights, PackageW
 from transferscope.specs.pretraining import Pretraining, VariantRecipe
 from transferscope.specs.recipe import Recipe
 from transferscope.study.analysis_settings import AnalysisSettings
+from transferscope.study.candidate import Candidate
 from transferscope.study.other_source import OtherSource
 from transferscope.study.registry import ANALYSES, BUILT_IN, analysis_type
 from transferscope.study.settings import Compute, Source, Study, Target, TrainingSettings
@@ -129,7 +130,11 @@ def _sections() -> dict[str, list[tuple[str, type[Frozen]]]]:
             ("`recipe`", VariantRecipe),
             ("`recipe.augmentation`", Augmentation),
         ],
-        "`analyses`": [*analyses, ("`control: {unrelated: ...}`", OtherSource)],
+        "`analyses`": [
+            *analyses,
+            ("`control: {unrelated: ...}`", OtherSource),
+            ("`start: {candidates: [...]}`", Candidate),
+        ],
         "`compute`": [("`compute`", Compute)],
         "`trackers`": [(f"`{{kind: {kind.model_fields['kind'].default}}}`", kind) for kind in _TRACKERS],
     }

@@ -104,6 +104,9 @@ class Compute(Frozen):
         executor: ``serial``, or ``processes`` (as many as ``workers``).
         workers: processes.
         evaluation_batch: images per evaluation batch.
+        prefix_memory: MiB of memory in which a training may keep what its frozen first modules give
+            (``prefix_views`` of a recipe).
+        prefix_disk: MiB of a file in which it is kept where that is not enough; where neither is, they run each time.
     """
 
     device: str = "auto"
@@ -111,6 +114,10 @@ class Compute(Frozen):
     executor: Literal["serial", "processes"] = "serial"
     workers: int = Field(default=2, ge=1, le=1024)
     evaluation_batch: int = Field(default=128, ge=4)
+    prefix_memory: int = Field(default=2048, ge=0)
+    prefix_disk: int = Field(default=8192, ge=0)
+    # No value depends on where it is kept.
+    not_identity: ClassVar[frozenset[str]] = frozenset({"prefix_memory", "prefix_disk"})
 
 
 class Study(Frozen):
