@@ -96,6 +96,15 @@ def test_one_colour_per_variant_everywhere() -> None:
     assert len(set(known)) == 5
 
 
+def test_of_a_search_in_rungs_the_longest_run_at_the_chosen_rate_is_ringed() -> None:
+    table = synthetic.learning_rate_table()
+    short = table.with_columns(pl.lit(3, pl.Int64).alias("epochs"), validation_metric=pl.col("validation_metric") / 2)
+    kept = table.filter(pl.col("learning_rate").is_in([0.01, 0.03]))
+    (figure,) = drawn("learning_rate", pl.concat([short.select(table.columns), kept]))
+    rings = [text for text in hovers(figure) if "chosen rate" in text]
+    assert len(rings) == len(set(rings)) == 2
+
+
 def test_diverged_rates_are_marked_and_all_diverged_draws_nothing() -> None:
     (figure,) = drawn("learning_rate")
     assert ("diverged", "#59636e", "cross") in figure.legend

@@ -109,7 +109,8 @@ class AbstractAnalysis(AnalysisSettings, abc.ABC):
         return 0
 
     def extra_networks(self, study: "ResolvedStudy") -> Iterable[NetworkSpec]:
-        """Networks as long as those further trainings; one of which nothing is said may be as long as the longest."""
+        """Networks that take as long as those trainings; where fewer are given, the others take as long as the longest
+        of the first expansion."""
         return ()
 
     def forward_passes(self, task: Task, study: "ResolvedStudy") -> int:

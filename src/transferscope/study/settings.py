@@ -54,8 +54,9 @@ class TrainingSettings(Frozen):
     Attributes:
         recipe: of both variants.
         learning_rates: the grid both variants search; extended where the best lies at its edge.
-        search: ``grid``: every rate is trained for as long; ``halving``: all for few epochs, the best anew for three
-            times as many, and so on up to ``tuning_epochs``.
+        search: ``grid``: every rate is trained for as long; ``halving``: all for few epochs, the best third anew for
+            three times as many, and so on up to ``tuning_epochs``, by one rule for both variants; the analysis
+            ``control`` searches the grid in any case.
         tuning_seeds: seeds of the search; report seeds never tune.
         tuning_epochs: of a tuning run; None trains as long as a report run.
         extensions: how many rates may be added beyond each end of the grid.
