@@ -90,6 +90,8 @@ def test_right_arguments_fit_and_wrong_ones_are_named(name: str) -> None:
 
 
 SETTINGS: dict[str, tuple[str, str]] = {
+    "AverageData": ("average_networks", "data"),
+    "AverageStart": ("average_networks", "start"),
     "BasinGrid": ("basin_networks", "grid"),
     "ChoiceData": ("module_choices", "data"),
     "CkaEstimator": ("cka", "estimator"),
@@ -107,7 +109,12 @@ TELLING = ("None", "text", "object", "negative", "NaN", "infinite", "empty list"
 
 def fields_of(name: str) -> Iterator[tuple[str, Any]]:
     for field in dataclasses.fields(getattr(ts, name)):
-        yield field.name, BATCHES if field.default is dataclasses.MISSING else field.default
+        if field.default is not dataclasses.MISSING:
+            yield field.name, field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            yield field.name, field.default_factory()
+        else:
+            yield field.name, A if field.name == "network" else BATCHES
 
 
 @pytest.mark.parametrize("name", SETTINGS)
