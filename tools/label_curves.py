@@ -29,6 +29,8 @@ alone, the family chosen by its error on the largest quarter of these, and judge
 of them. Rivals: a plain power law without a floor, and the last value. Numbers are median relative errors of the
 loss over curves, in per cent; *covered* is the share of curves whose loss lies within the 95 % limits, which rest on
 resampled points and on how far earlier forecasts of the same curve went astray, as there is one run at each size.
+How the limits are made was settled while looking at these curves, so that their coverage here is no independent check
+and likely better than on others.
 
 Written by `python -m tools.label_curves docs/label-curves.md`; a test holds the numbers.
 
