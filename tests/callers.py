@@ -32,6 +32,12 @@ FUNCTIONS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "compare": lambda a, b, d: ts.compare(
         a, b, d, evaluation=ts.Evaluation(recompute_on=d, **CPU), path=ts.PathGrid(points=3, refine=None), align_by=None
     ),
+    "average_networks": lambda a, b, d: ts.average_networks(
+        [a, b], ts.AverageData(d, d), evaluation=ts.Evaluation(recompute_on=d, **CPU), methods=["uniform"]
+    ),
+    "average_checkpoints": lambda a, b, d: ts.average_checkpoints(
+        [a, b], ts.AverageData(d, d), evaluation=ts.Evaluation(recompute_on=d, **CPU), decays=(0.5,)
+    ),
     "linear_path": lambda a, b, d: ts.linear_path(
         a, b, {"t": d}, alphas=(0, 0.5, 1), evaluation=ts.Evaluation(recompute_on=d, **CPU)
     ),
@@ -74,6 +80,16 @@ FUNCTIONS: dict[str, Callable[[Any, Any, Any], Any]] = {
 """Name to a call with two networks of one architecture and batches (images, labels)."""
 
 DISTINCT = [
-    name for name in FUNCTIONS if name not in ("cka_networks", "module_choices", "basin_networks", "criticality")
+    name
+    for name in FUNCTIONS
+    if name
+    not in (
+        "cka_networks",
+        "module_choices",
+        "basin_networks",
+        "criticality",
+        "average_networks",
+        "average_checkpoints",
+    )
 ]
 """Those that are not made of others."""

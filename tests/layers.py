@@ -1,11 +1,12 @@
 """Which part may import which: what tests/test_architecture.py holds the imports against."""
 
-SPINE = {"arguments", "bounds", "errors", "factories", "frozen", "keys", "readable", "rounding"}
+SPINE = {"argument_kinds", "arguments", "bounds", "errors", "factories", "frozen", "keys", "readable", "rounding"}
 # Layers from the lowest to the highest -> the lower ones that each may import: picture in docs/architecture.md.
 MAY: dict[str, set[str]] = {
     "bounds": set(),
     "errors": set(),
-    "arguments": {"errors"},
+    "argument_kinds": {"errors"},
+    "arguments": {"argument_kinds", "errors"},
     "factories": {"errors"},
     "frozen": set(),
     "keys": set(),
@@ -41,6 +42,7 @@ MAY: dict[str, set[str]] = {
     "files": {*SPINE, "measures", "data", "specs", "networks", "methods", "analyses"},
     "trackers": {*SPINE, "store", "study", "analyses"},
     "look": {*SPINE, "measures", "store", "data", "specs", "networks", "study", "analyses"},
+    "scores": {*SPINE, "measures", "data", "specs", "networks", "study", "analyses", "look"},
     "running": {
         *SPINE,
         "streams",
@@ -54,7 +56,7 @@ MAY: dict[str, set[str]] = {
         "analyses",
         "trackers",
     },
-    "report": {*SPINE, "store", "plots", "study", "watching", "context", "analyses", "running", "look"},
+    "report": {*SPINE, "store", "plots", "study", "watching", "context", "analyses", "running", "look", "scores"},
     "python": {*SPINE, "store", "data", "study", "plots", "running", "report"},
     "commands": {
         *SPINE,
@@ -69,6 +71,7 @@ MAY: dict[str, set[str]] = {
         "watching",
         "files",
         "look",
+        "scores",
         "running",
         "report",
     },
@@ -79,9 +82,13 @@ MAY: dict[str, set[str]] = {
 SHARED_MAY = {"analyses.tuned": ({"learning_rate"}, "every analysis at a chosen rate needs the rates")}
 # Question -> the questions whose tables it needs.
 NEEDS: dict[str, set[str]] = {
+    "average": {"learning_rate"},
     "control": {"learning_curves", "learning_rate"},
     "curve": {"learning_curves"},
+    "label_budget": {"learning_rate"},
+    "freeze": {"learning_rate"},
     "learning_curves": {"learning_rate"},
+    "negative_transfer": {"learning_rate"},
     "outcome": {"learning_curves", "learning_rate"},
     "reuse": {"distance", "learning_rate", "probe", "similarity"},
     "transplant": {"learning_curves", "learning_rate"},
@@ -90,7 +97,7 @@ NEEDS: dict[str, set[str]] = {
 LIBRARIES: dict[str, set[str]] = {
     "torch": {
         "analyses",
-        "arguments",
+        "argument_kinds",
         "context",
         "data",
         "files",
@@ -100,6 +107,7 @@ LIBRARIES: dict[str, set[str]] = {
         "networks",
         "python",
         "running",
+        "scores",
         "trackers",
         "training",
         "watching",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from transferscope import errors
 from transferscope.cli import app
 from transferscope.frozen import Frozen
 from transferscope.study.registry import BUILT_IN, analysis_type
@@ -18,6 +19,12 @@ COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]  #
 OPTIONS = {
     name: {option for parameter in command.params for option in parameter.opts} for name, command in COMMANDS.items()
 }
+CALLS = [
+    (path, node)
+    for path in sorted(SOURCES.rglob("*.py"))
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    if isinstance(node, ast.Call)
+]
 # What messages quote that is no setting: keys of other people's files, and pieces of Python.
 QUOTED = {"state_dict", "model", "head", "data"}
 
@@ -37,13 +44,25 @@ def words(node: ast.AST) -> Iterator[str]:
 
 def messages() -> list[tuple[str, str]]:
     found = []
-    for path in sorted(SOURCES.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                for given in node.keywords:
-                    if given.arg in ("hint", "expected"):
-                        found += [(f"{path.stem}:{node.lineno}", text) for text in words(given.value)]
+    for path, node in CALLS:
+        for given in node.keywords:
+            if given.arg in ("hint", "expected"):
+                found += [(f"{path.stem}:{node.lineno}", text) for text in words(given.value)]
     return found
+
+
+PASSED_ON = {"ablations", "analysis_settings", "failures", "plan", "results", "workers"}
+"""Modules with an error that tells of another one, which says what is to do."""
+
+
+def unguided() -> Iterator[str]:
+    """Places of errors that say neither what was expected nor what to do."""
+    kinds = {name for name in errors.__all__ if name.endswith("Error")} - {"MissingExtraError"}
+    for path, node in CALLS:
+        # None is **what a caller hands on.
+        guided = {given.arg for given in node.keywords} & {"expected", "hint", None}
+        if isinstance(node.func, ast.Name) and node.func.id in kinds and not guided:
+            yield path.stem
 
 
 def settings() -> set[str]:
@@ -84,6 +103,10 @@ NAMES = settings()
 def test_there_are_messages_to_look_at() -> None:
     assert len(MESSAGES) > 300
     assert sum("transferscope " in text for _, text in MESSAGES) > 5
+
+
+def test_every_error_says_what_was_expected_or_what_to_do() -> None:
+    assert sorted(unguided()) == sorted(PASSED_ON)
 
 
 @pytest.mark.kind("messages")

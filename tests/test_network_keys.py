@@ -34,6 +34,10 @@ def test_a_key_is_the_hash_of_what_was_asked_for() -> None:
     assert trained(start=Checkpoint(of=trained())).identity()["start"]["of"] == trained().key
 
 
+def test_what_came_later_is_no_part_of_a_key_where_it_is_not_asked_for() -> None:
+    assert not {"ablation", "class_sizes", "repeats"} & set(DATA.identity())
+
+
 def test_where_something_lies_is_not_what_it_is() -> None:
     moved = DATA.model_copy(update={"source": Arrays(images="/elsewhere/x.npy")})
     assert trained(data=moved).key == trained().key
@@ -58,6 +62,9 @@ def test_where_something_lies_is_not_what_it_is() -> None:
         {"start": Checkpoint(of=trained(seed=5), new_head=False)},
         {"data": DATA.model_copy(update={"fingerprint": "0" * 64})},
         {"data": DATA.model_copy(update={"image_size": 64})},
+        {"data": DATA.model_copy(update={"class_sizes": (3, 4)})},
+        {"data": DATA.model_copy(update={"class_sizes": (4, 3)})},
+        {"data": DATA.model_copy(update={"repeats": 2})},
         {"data": DATA.model_copy(update={"fraction": 0.5})},
         {"recipe": RECIPE.model_copy(update={"learning_rate": 0.02})},
         {"recipe": RECIPE.model_copy(update={"memory_format": "channels_last"})},

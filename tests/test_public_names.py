@@ -11,6 +11,8 @@ import pytest
 import transferscope
 
 NAMES = [
+    "AverageData",
+    "AverageStart",
     "BasinGrid",
     "ChoiceData",
     "CkaEstimator",
@@ -23,11 +25,14 @@ NAMES = [
     "NetworkSpec",
     "PathGrid",
     "Recording",
+    "Scores",
     "Study",
     "StudyResults",
     "TransferscopeError",
     "__version__",
     "align",
+    "average_checkpoints",
+    "average_networks",
     "basin_networks",
     "cka",
     "cka_networks",
@@ -50,6 +55,7 @@ NAMES = [
     "read_watched",
     "rewind",
     "run_study",
+    "score",
     "spectra",
     "transformers_callback",
     "watch",

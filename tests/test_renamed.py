@@ -39,12 +39,19 @@ KEYS = {
     "block_shuffle": "e1309e5f5c76627f47bb82c5c627d6db",
     "control": "5c9594d0f03b073e6ccd1adef3a15133",
     "transplant": "cbfe5debfbfc7257b5970eed73889528",
+    "checkpoint": "fb9acd584851ff812fe0a8a2e7e52bae",
+    "negative_transfer": "843a22857c90fbd06750ac2879e7d79c",
     "probe": "4685461fe3d53c7a9897f856cda7d69e",
     "reuse": "789ad7a0681a3f4710a0021c86324670",
     "domain_distance": "5ffee48577f0a9289697b01fa484bddf",
     "spectrum": "5d721c1130b2c3939fadbba56149ef0b",
     "criticality": "d0aceb2333f5aaa3056de40c45845118",
     "rewind": "4ee1b11627824652cec13981029a44a8",
+    "average": "c38b5de6b3684daeed3cbafcbac01cc6",
+    "label_budget": "7365fb2546be8339a1583e816d7248ac",
+    "imbalance": "86f2aafa91953a2973f61aa781f79111",
+    "freeze": "afb0c5c058f5daccb199ba226dc1c5b0",
+    "start": "e2df567f00075799453da23ac3783ac6",
 }
 FORMER = [(analysis, old, new) for analysis, names in SETTINGS.items() for old, new in names.items()]
 STUDY = """

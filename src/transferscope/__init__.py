@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from transferscope import measures as measures
     from transferscope.errors import TransferscopeError as TransferscopeError
     from transferscope.methods.alignment.align import align as align
+    from transferscope.methods.averaging.advice import AverageData as AverageData
+    from transferscope.methods.averaging.advice import AverageStart as AverageStart
+    from transferscope.methods.averaging.advice import average_checkpoints as average_checkpoints
+    from transferscope.methods.averaging.advice import average_networks as average_networks
     from transferscope.methods.compare.compare import PathGrid as PathGrid
     from transferscope.methods.compare.compare import compare as compare
     from transferscope.methods.domains.distance import domain_distance as domain_distance
@@ -45,6 +49,8 @@ if TYPE_CHECKING:
     from transferscope.python.study import load_study as load_study
     from transferscope.report.render import write_report as write_report
     from transferscope.running.run import run_study as run_study
+    from transferscope.scores.result import Scores as Scores
+    from transferscope.scores.score import score as score
     from transferscope.specs.network import NetworkSpec as NetworkSpec
     from transferscope.watching.lightning_callback import lightning_callback as lightning_callback
     from transferscope.watching.reading import read_watched as read_watched
@@ -56,6 +62,8 @@ if TYPE_CHECKING:
 __version__ = version("transferscope")
 
 _PLACES = {
+    "AverageData": "transferscope.methods.averaging.advice",
+    "AverageStart": "transferscope.methods.averaging.advice",
     "BasinGrid": "transferscope.methods.landscape.basin",
     "ChoiceData": "transferscope.methods.modules.choices",
     "CkaEstimator": "transferscope.methods.similarity.cka",
@@ -68,10 +76,13 @@ _PLACES = {
     "NetworkSpec": "transferscope.specs.network",
     "PathGrid": "transferscope.methods.compare.compare",
     "Recording": "transferscope.watching.settings",
+    "Scores": "transferscope.scores.result",
     "Study": "transferscope.python.study",
     "StudyResults": "transferscope.python.results",
     "TransferscopeError": "transferscope.errors",
     "align": "transferscope.methods.alignment.align",
+    "average_checkpoints": "transferscope.methods.averaging.advice",
+    "average_networks": "transferscope.methods.averaging.advice",
     "basin_networks": "transferscope.methods.landscape.basin",
     "cka": "transferscope.methods.similarity.cka",
     "cka_networks": "transferscope.methods.similarity.cka",
@@ -93,6 +104,7 @@ _PLACES = {
     "read_watched": "transferscope.watching.reading",
     "rewind": "transferscope.methods.modules.rewind",
     "run_study": "transferscope.running.run",
+    "score": "transferscope.scores.score",
     "spectra": "transferscope.methods.spectra",
     "transformers_callback": "transferscope.watching.transformers_callback",
     "watch": "transferscope.watching.start",
@@ -100,6 +112,8 @@ _PLACES = {
 }
 
 __all__ = [
+    "AverageData",
+    "AverageStart",
     "BasinGrid",
     "ChoiceData",
     "CkaEstimator",
@@ -112,11 +126,14 @@ __all__ = [
     "NetworkSpec",
     "PathGrid",
     "Recording",
+    "Scores",
     "Study",
     "StudyResults",
     "TransferscopeError",
     "__version__",
     "align",
+    "average_checkpoints",
+    "average_networks",
     "basin_networks",
     "cka",
     "cka_networks",
@@ -139,6 +156,7 @@ __all__ = [
     "read_watched",
     "rewind",
     "run_study",
+    "score",
     "spectra",
     "transformers_callback",
     "watch",

@@ -8,7 +8,7 @@ Basis = Literal["seeds", "examples", "range"]
 
 Flag = Literal[
     "still_improving", "too_few_epochs", "edge_of_grid", "diverged", "incomplete", "no_spread", "too_few_seeds",
-    "clipped", "uncontrolled",
+    "clipped", "uncontrolled", "few_budgets", "not_monotone", "extrapolated", "beyond_range",
 ]  # fmt: skip
 """What is wrong with a number: the training had not ended, or was too short to tell; its rate lies at the edge of what
 was tried; a network diverged; some pairs have no value; values are equal over seeds (which proves nothing); there are

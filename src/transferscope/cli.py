@@ -8,7 +8,18 @@ from typing import Annotated
 
 import typer
 
-from transferscope.commands import advising, comparing, gating, lists, looking, starting, storing, studies
+from transferscope.commands import (
+    advising,
+    averaging,
+    comparing,
+    gating,
+    lists,
+    looking,
+    scoring,
+    starting,
+    storing,
+    studies,
+)
 from transferscope.commands import modules as module_commands
 from transferscope.commands import runs as run_commands
 from transferscope.commands.lists import Listed
@@ -66,7 +77,7 @@ def _main(
       transferscope run FOLDER.yaml     run it; stop and go on at any time
 
     Exit codes: 0 done, 1 failed or stopped, 2 wrong usage, study, data or model, 3 the condition
-    of compare --fail-if holds.
+    of compare --fail-if holds, or average says no.
     """
     del debug, version
 
@@ -114,6 +125,33 @@ def look(
       transferscope look photos --images 500 --json
     """
     looking.look(folder, asked, quiet=quiet)
+
+
+@app.command()
+@grouped
+def score(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Your pictures: class folders, Parquet (.parquet) or NumPy files (.npy, .npz).",
+            show_default=False,
+        ),
+    ],
+    asked: scoring.Asked,
+    quiet: Quiet = False,
+) -> None:
+    """Rank networks that you could fine-tune on your pictures, without fine-tuning them.
+
+    One pass of each over the training images, prepared as it declares; what beginning with the first, or with the
+    first three, is expected to lose. Nothing is fetched, trained or changed.
+
+    \b
+    Examples:
+      transferscope score photos --model efficientnet-lite0 --model random
+      transferscope score photos --model checkpoints --architecture timm:resnet50 --confirm 3
+    """
+    scoring.score(folder, asked, quiet=quiet)
 
 
 @app.command()
@@ -407,6 +445,28 @@ def modules(
     """
     found = comparing.pictures(data, overrides or ())
     module_commands.modules(finetuned, pretrained, model, found, image_size, which or (), margin, picture, quiet=quiet)
+
+
+@app.command()
+@grouped
+def average(
+    networks: Annotated[
+        list[Path], typer.Argument(metavar="A B...", help="Files of weights of one architecture.", show_default=False)
+    ],
+    asked: averaging.Asked,
+    quiet: Quiet = False,
+) -> None:
+    """Say whether networks can be averaged into one as good as the best of them, and write it.
+
+    Barriers first, hidden units matched where that removes one, batch norm estimated anew; decided on validation
+    images, proved on test images. Where the answer is no, the modules that block it, and exit code 3.
+
+    \b
+    Examples:
+      transferscope average a.pt b.pt c.pt --model timm:resnet18 --data photos --output soup.safetensors
+      transferscope average a.pt b.pt --model timm:resnet18 --data photos --method stock --start timm
+    """
+    averaging.average(networks, asked, quiet=quiet)
 
 
 @app.command()

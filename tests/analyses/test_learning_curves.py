@@ -252,6 +252,18 @@ def test_equal_rates_come_from_the_tuning_runs(approved) -> None:
         assert len(estimates_of(summary_of(found, rates(0.1, 0.1)), key)) == 1
 
 
+def test_at_equal_rates_runs_of_equal_length_are_compared() -> None:
+    """A search by halving trained P-T longer at this rate: its short run stands beside RI-T's."""
+    longer = [{**row, "network": "longer"} for row in rows("P_T", 1000, [0.0, 0.5, 0.6, 0.9], setting="grid")]
+    found = table(
+        rows("P_T", 0, FLAT), rows("RI_T", 0, FLAT), longer,
+        rows("P_T", 1000, [0.0, 0.4], setting="grid"), rows("RI_T", 1000, [0.0, 0.3], setting="grid"),
+    )  # fmt: skip
+    assert estimate_of(summary_of(found), "metric_gap_at_equal_rate", learning_rate=0.1).value == pytest.approx(0.1)
+    only = table(rows("P_T", 0, FLAT), rows("RI_T", 0, FLAT), longer, rows("RI_T", 1000, [0.0, 0.3], setting="grid"))
+    assert estimate_of(summary_of(only), "metric_gap_at_equal_rate", learning_rate=0.1).value is None
+
+
 # -- plateaus ---------------------------------------------------------------------------------------------------
 
 RISING = [0.1, 0.3, 0.4, 0.5, 0.6]

@@ -1,4 +1,5 @@
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.making import bare_set
-from transferscope.data.spec import SplitSettings
-from transferscope.data.splits import make_splits, nested_subset
+from transferscope.data.images import ImageSet
+from transferscope.data.sources.arrays import Arrays
+from transferscope.data.spec import DataSpec, SplitSettings
+from transferscope.data.splits import make_splits, nested_subset, training_part
 from transferscope.errors import DataError
 
 quiet = settings(derandomize=True, deadline=None, max_examples=60)
@@ -253,3 +256,35 @@ def test_subset_of_some_indices_only() -> None:
 def test_fraction_out_of_range(fraction: float) -> None:
     with pytest.raises(DataError, match=r"fraction(.|\n)*out of range"):
         nested_subset(np.arange(4) % 2, np.arange(4), fraction, 0)
+
+
+# -- so many of each class, each so often --------------------------------------------------------------------
+
+
+def part(images: ImageSet, **asked: Any) -> list[int]:
+    data = DataSpec(source=Arrays(images="/x.npy"), fingerprint="f", image_size=8, **asked)
+    return training_part(images, np.arange(len(images)), data).tolist()
+
+
+def test_class_sizes_are_met_nested_and_drawn_by_the_seed() -> None:
+    images = bare_set(np.repeat([0, 1, 2], [30, 20, 10]))
+    large, small = part(images, class_sizes=(20, 9, 4)), part(images, class_sizes=(10, 3, 1))
+    assert np.bincount(images.labels[large]).tolist() == [20, 9, 4]
+    assert set(small) < set(large)
+    assert part(images, class_sizes=(20, 9, 4), subset_seed=1) != large
+    assert large == sorted(large)
+
+
+def test_repeats_give_each_image_as_often() -> None:
+    images = bare_set(np.repeat([0, 1], [6, 4]))
+    once, often = part(images, fraction=0.5), part(images, fraction=0.5, repeats=3)
+    assert Counter(often) == dict.fromkeys(once, 3)
+    assert part(images) == list(range(10))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"), [((5, 5), "does not fit the labels"), ((5, 5, 11), "too few training images of class")]
+)
+def test_class_sizes_that_cannot_be_are_named(sizes: tuple[int, ...], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        part(bare_set(np.repeat([0, 1, 2], [30, 20, 10])), class_sizes=sizes)

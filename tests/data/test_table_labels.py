@@ -333,3 +333,25 @@ def test_labels_are_counted_before_they_are_listed(tmp_path: Path) -> None:
     wide = pl.Series([[number, number + 1] for number in range(0, 3600, 2)])
     with pytest.raises(DataError, match="different labels"):
         read(table(tmp_path / "y.parquet", wide))
+
+
+@pytest.mark.kind("data-15")
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["cat", "cat ", "dog"], "'cat' and 'cat '"),
+        (["cat", "Cat", "dog"], "'Cat' and 'cat'"),
+        (["caf\u00e9", "cafe\u0301", "dog"], "kept apart"),
+        (["cat", "nan", "dog"], "'nan' may stand for rows without a label"),
+        (["cat", "None", "dog"], "'None' may stand for rows without a label"),
+        (["01", "1", "2"], None),
+        (["nancy", "no", "na\u00efve"], None),
+    ],
+)
+def test_words_that_look_equal_or_stand_for_nothing_are_told(
+    tmp_path: Path, labels: list[str], said: str | None
+) -> None:
+    source = Arrays.save(tmp_path, np.zeros((12, 4, 4, 3), np.uint8), np.array(labels * 4))
+    listing = source.listing()
+    assert len(listing.classes) == 3
+    assert (said is None and not listing.notes) or any(said in note for note in listing.notes)

@@ -71,6 +71,15 @@ def test_the_upper_limit_covers_the_regret() -> None:
     assert np.mean(promised) >= np.mean(proved) - 5 * np.std(proved) / math.sqrt(400)
 
 
+def test_trying_further_arms_loses_less_and_all_of_them_nothing() -> None:
+    means, covariance = [0.80, 0.79, 0.78, 0.70], 1e-4 * np.eye(4)
+    lost = [expected_regret(means, covariance, n=9, confirmed=range(1, k)).interval.value for k in (1, 2, 3, 4)]
+    assert lost[0] > lost[1] > lost[2] >= lost[3] == 0.0  # type: ignore[operator]
+    assert expected_regret(means, covariance, n=9, chosen=0, confirmed=(0,)).interval.value == lost[0]
+    with pytest.raises(MeasureError, match="chosen among"):
+        expected_regret(means, covariance, n=9, confirmed=(4,))
+
+
 def _logits(right: np.ndarray) -> torch.Tensor:
     return torch.stack([1.0 - torch.from_numpy(right).double(), torch.from_numpy(right).double()], dim=1)
 

@@ -192,7 +192,7 @@ def test_errors() -> None:
         ("no dissimilarities", lambda: dissimilarities(x[:2])),
         ("features are not finite", lambda: dissimilarities(x / 0)),
         ("cannot take this as kind", lambda: dissimilarities(x, "cosine")),
-        ("equally many pairs", lambda: rsa_of(torch.ones(3), torch.ones(4))),
+        ("of the same examples", lambda: rsa_of(torch.ones(3), torch.ones(4))),
         ("two measures of different things", lambda: rank_agreement([1.0], [1.0, 2.0])),
         ("a value is not finite", lambda: rank_agreement([1.0, math.nan], [1.0, 2.0])),
         ("the width of the RBF kernel does not fit", lambda: rbf_cka(x, x, 0)),

@@ -96,6 +96,15 @@ def test_one_colour_per_variant_everywhere() -> None:
     assert len(set(known)) == 5
 
 
+def test_of_a_search_in_rungs_the_longest_run_at_the_chosen_rate_is_ringed() -> None:
+    table = synthetic.learning_rate_table()
+    short = table.with_columns(pl.lit(3, pl.Int64).alias("epochs"), validation_metric=pl.col("validation_metric") / 2)
+    kept = table.filter(pl.col("learning_rate").is_in([0.01, 0.03]))
+    (figure,) = drawn("learning_rate", pl.concat([short.select(table.columns), kept]))
+    rings = [text for text in hovers(figure) if "chosen rate" in text]
+    assert len(rings) == len(set(rings)) == 2
+
+
 def test_diverged_rates_are_marked_and_all_diverged_draws_nothing() -> None:
     (figure,) = drawn("learning_rate")
     assert ("diverged", "#59636e", "cross") in figure.legend
@@ -238,20 +247,26 @@ def test_the_captions_of_heat_maps_name_kind_and_maps() -> None:
 
 DRAWN_OF = {
     "align": {"p-t-p-t": 4, "ri-t-ri-t": 4},
+    "average": {"gains": 4},
     "basin": {"conditions_error": 3, "conditions_loss": 3, "radii": 1},
     "block_shuffle": {"blocks": 2, "gaps": 2},
+    "checkpoint": {"barriers": 1, "frozen": 7, "outcomes": 2},
     "control": {"shares": 2, "values": 2},
     "criticality": {"modules-direct": 1, "valleys": 8},
     "curve": {"length": 4, "position": 4},
     "distance": {"modules": 2, "whole": 4},
     "distance_in_training": {"modules": 2, "own": 3, "pairs": 2},
     "domain_distance": {"along": 1, "distances": 4, "looks": 4, "statistics": 1},
+    "imbalance": {"recall": 3},
+    "label_budget": {"labels": 1},
     "flatness": {"hessian": 4, "radius-train": 6},
+    "freeze": {"costs": 1, "gradients": 1, "losses": 1},
     "learning_curves": {"curves": 4, "speed": 1},
     "learning_rate": {"rates": 1},
     "mistakes": {"classes": 1, "overlap": 2, "strata": 2},
     "mistakes_in_training": {"end": 1, "epochs": 2},
     "module_path": {"along": 2, "modules": 4},
+    "negative_transfer": {"gaps": 1},
     "path": {"alpha": 4, "barriers": 2, "l2": 4},
     "path_in_training": {"barriers": 4, "from-start": 2},
     "plane": {"error": 8, "loss": 8},
@@ -286,6 +301,8 @@ TOLD = {
     "reuse": "• CKA to P at stem: ",
     "curve": "• P-T[0] → P-T[1], curve at 0.5: ",
     "distance": "• P-T[0] · P-T[1], all: ",
+    "label_budget": "• P-T, 20 labels: ",
+    "imbalance": "• P-T, ",
 }
 """Of some questions what a reader is told who points at one of its marks."""
 

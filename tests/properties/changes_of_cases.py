@@ -163,6 +163,11 @@ CHANGES: dict[str, Callable[[Case, Generator], Case]] = {
         lambda table, generator: table * torch.from_numpy(10.0 ** np.linspace(-1, 1, table.shape[1]))
     ),
     "a translation of all features": on("a")(lambda table, generator: table + 5.0),
+    "examples with their labels in another order": on("a", "labels")(shuffled),
+    "labels of the features in another order": on("labels")(shuffled),
+    "target classes renamed": on("labels")(lambda labels, generator: (labels + 1) % 3),
+    "source classes renamed": on("logits")(lambda table, generator: table[:, generator.permutation(table.shape[1])]),
+    "all examples repeated": lambda case, generator: {name: torch.cat([part, part]) for name, part in case.items()},
     # two measures of the same things
     "an increasing map of one measure": on("a")(lambda values, generator: np.exp(3 * values)),
     "one measure negated": on("a")(scaled_by(-1.0)),

@@ -10,7 +10,10 @@ from transferscope.measures import barriers, curves, distance, intervals, metric
 from transferscope.measures.agreement import rank_agreement
 from transferscope.measures.channels import channel_update, reuse
 from transferscope.measures.cka import linear_cka, rbf_cka
+from transferscope.measures.h_score import h_score
+from transferscope.measures.label_transfer import leep, nce
 from transferscope.measures.linear_similarity import mean_squared_cca, procrustes_distance, procrustes_similarity
+from transferscope.measures.logme import logme
 from transferscope.measures.rsa import rsa
 
 Case = dict[str, Any]
@@ -81,6 +84,17 @@ def two_measures(generator: Generator) -> Case:
 def channels(generator: Generator) -> Case:
     a = generator.normal(size=(80, 6))
     return {"a": torch.from_numpy(a), "b": torch.from_numpy(a + generator.normal(size=(80, 6)))}
+
+
+def labelled_features(generator: Generator) -> Case:
+    labels = np.concatenate([np.arange(3), generator.integers(3, size=27)])
+    a = generator.normal(size=(30, 6)) + generator.normal(size=(3, 6))[labels] + 0.5
+    return {"a": torch.from_numpy(a), "labels": torch.from_numpy(labels)}
+
+
+def source_head(generator: Generator) -> Case:
+    labels = np.concatenate([np.arange(3), generator.integers(3, size=27)])
+    return {"logits": torch.from_numpy(generator.normal(size=(30, 5)) * 2), "labels": torch.from_numpy(labels)}
 
 
 # ---------------------------------------------------------------- measures
@@ -158,5 +172,9 @@ MEASURES: dict[str, tuple[Callable[[Generator], Case], Callable[[Case], Any]]] =
     "kendall": (two_measures, lambda c: rank_agreement(c["a"], c["b"]).kendall),
     "spearman": (two_measures, lambda c: rank_agreement(c["a"], c["b"]).spearman),
     "matched_channels": (channels, lambda c: (reused(c).matched, reused(c).correlation)),
+    "logme": (labelled_features, lambda c: logme(c["a"], torch.nn.functional.one_hot(c["labels"], 3)).value),
+    "h_score": (labelled_features, lambda c: h_score(c["a"], c["labels"]).value),
+    "leep": (source_head, lambda c: leep(c["logits"].softmax(1), c["labels"])),
+    "nce": (source_head, lambda c: nce(c["logits"].argmax(1), c["labels"])),
     "same_index_channels": (channels, lambda c: (reused(c).same_index, reused(c).correlation_same)),
 }

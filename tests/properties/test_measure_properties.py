@@ -226,6 +226,42 @@ TABLE: list[Law] = [
         invariant=("channels of b permuted", "a positive scale and an offset of each channel"),
         not_invariant=("signs of channels flipped", "channels mixed", "one side's examples in another order"),
     ),
+    *(
+        law
+        for name, offset in (("logme", False), ("h_score", True))
+        for law in laws(
+            name,
+            invariant=(
+                "an orthogonal map of the features",
+                "an isotropic scale of the features",
+                "examples with their labels in another order",
+                "target classes renamed",
+                *(("an offset of the features",) if offset else ()),
+            ),
+            not_invariant=(
+                "a general linear map of the features",
+                "labels of the features in another order",
+                "all examples repeated",
+                *(() if offset else ("an offset of the features",)),
+            ),
+        )
+    ),
+    *laws(
+        "leep",
+        invariant=(_ORDER, "source classes renamed", "target classes renamed", "all examples repeated"),
+        not_invariant=("a positive scale of the logits", _ORDER_ONE),
+    ),
+    *laws(
+        "nce",
+        invariant=(
+            _ORDER,
+            "source classes renamed",
+            "target classes renamed",
+            "all examples repeated",
+            "a positive scale of the logits",
+        ),
+        not_invariant=("negated logits", _ORDER_ONE),
+    ),
     *laws(
         "same_index_channels",
         invariant=("a positive scale and an offset of each channel",),

@@ -12,6 +12,9 @@ import polars as pl
 from tests.report.synthetic_ablations import ablation_table
 from tests.report.synthetic_align import SUMMARY as ALIGN_SUMMARY
 from tests.report.synthetic_align import align_table
+from tests.report.synthetic_average import SUMMARY as AVERAGE_SUMMARY
+from tests.report.synthetic_average import average_table
+from tests.report.synthetic_choices import CHOICE_SUMMARIES, CHOICE_TABLES
 from tests.report.synthetic_criticality import SUMMARY as CRITICALITY_SUMMARY
 from tests.report.synthetic_criticality import criticality_table
 from tests.report.synthetic_curve import SUMMARY as CURVE_SUMMARY
@@ -20,6 +23,9 @@ from tests.report.synthetic_features import domain_distance_table, probe_table, 
 from tests.report.synthetic_features import summaries as features_summaries
 from tests.report.synthetic_flatness import SUMMARY as FLATNESS_SUMMARY
 from tests.report.synthetic_flatness import flatness_table
+from tests.report.synthetic_freeze import FREEZE_SUMMARY, freeze_table
+from tests.report.synthetic_labels import SUMMARIES as LABEL_SUMMARIES
+from tests.report.synthetic_labels import TABLES as LABEL_TABLES
 from tests.report.synthetic_mistakes import in_training_table, mistakes_files, mistakes_table
 from tests.report.synthetic_module_paths import SUMMARIES as MODULE_SUMMARIES
 from tests.report.synthetic_module_paths import TABLES as MODULE_TABLES
@@ -238,9 +244,13 @@ TABLES: Mapping[str, Callable[[], pl.DataFrame]] = {
     "block_shuffle": ablation_table,
     "control": control_table,
     "transplant": transplant_table,
+    "freeze": freeze_table,
+    **CHOICE_TABLES,
     "probe": probe_table,
     "reuse": reuse_table,
     "domain_distance": domain_distance_table,
+    "average": average_table,
+    **LABEL_TABLES,
     "start": start_table,
 }
 
@@ -248,6 +258,7 @@ _SUMMARIES = {
     **SUMMARIES,
     "curve": CURVE_SUMMARY,
     "align": ALIGN_SUMMARY,
+    "average": AVERAGE_SUMMARY,
     "criticality": CRITICALITY_SUMMARY,
     "flatness": FLATNESS_SUMMARY,
     "spectrum": SPECTRUM_SUMMARY,
@@ -255,6 +266,7 @@ _SUMMARIES = {
     "start": StartAnalysis().summarise(start_table(), Evidence()),
     **MODULE_SUMMARIES,
     **PLANE_SUMMARIES,
+    **LABEL_SUMMARIES,
     "learning_rate": LearningRate().summarise(learning_rate_table(), Evidence()),
     "learning_curves": LearningCurves().summarise(
         learning_curves_table(), Evidence({LearningRate().key: learning_rate_table()})
@@ -266,7 +278,9 @@ _SUMMARIES = {
     "block_shuffle": summary_of(ablation_table()),
     "control": starts_summary("control", learning_rate_table(), learning_curves_table(), control_table()),
     "transplant": starts_summary("transplant", learning_rate_table(), learning_curves_table(), transplant_table()),
+    "freeze": FREEZE_SUMMARY,
     **features_summaries(),
+    **CHOICE_SUMMARIES,
     "path": Summary(
         "P-T networks are linearly connected: error barrier 1.0 points (upper 95 % limit 1.6); RI-T networks do not "
         "(21 points, 19 to 23).",

@@ -231,6 +231,7 @@ def test_a_prompt_shows_a_line_and_no_array(values: Any) -> None:
     "name",
     [
         "methods.alignment.align.Aligned",
+        "methods.averaging.advice_result.AverageAdvice",
         "methods.landscape.basin.NetworkBasin",
         "methods.similarity.cka_result.CkaResult",
         "methods.compare.comparison.Comparison",

@@ -38,6 +38,7 @@ OF_OTHER_THINGS = {
     ("probe", "a flat end"),
     ("similarity_by_size", "P/RI-T flat:"),
     ("align", "Git Re-Basin: merging models"),
+    ("average", "Git Re-Basin: merging models"),
 }
 """Filters, spectra and curves that are no loss landscape, and the title of a paper."""
 

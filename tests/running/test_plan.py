@@ -21,8 +21,19 @@ EXTENDED = {
     "training": {"learning_rates": [1e-6, 2e-6], "extensions": 2, "recipe": {"epochs": 1}},
 }
 
+HALVED = {
+    **EXTENDED,
+    "training": {
+        "search": "halving", "learning_rates": [1e-6, 2e-6, 4e-6, 0.05], "extensions": 1, "recipe": {"epochs": 3},
+    },
+}  # fmt: skip
 
-@pytest.mark.parametrize("changes", [{}, EXTENDED, {**EXTENDED, "seeds": [0, 1, 2]}], ids=["full", "extended", "seeds"])
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, EXTENDED, {**EXTENDED, "seeds": [0, 1, 2]}, HALVED],
+    ids=["full", "extended", "seeds", "halved"],
+)
 def test_round_1_is_exact_and_the_rest_is_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:

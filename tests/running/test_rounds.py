@@ -144,6 +144,15 @@ def test_ancestors_of_networks_that_are_not_trained_come_too(tmp_path: Path) -> 
 
 
 def test_labels() -> None:
+    data = {
+        "source": {"kind": "arrays", "images": "x.npz"},
+        "fingerprint": "0" * 64,
+        "image_size": 16,
+        "labels": "permuted",
+    }
+    taught = {"architecture": tiny.NAME, "classes": 2, "start": {"kind": "random"}, "data": data,
+              "recipe": {"learning_rate": 0.1, "epochs": 1}}  # fmt: skip
+    assert label_of("pre-training", 7, NetworkSpec.model_validate(taught)) == "pre-training[7] at 0.1, permuted labels"
     study = {"architecture": tiny.NAME, "classes": 2, "start": {"kind": "random"}}
     assert label_of("RI_T_long", 3, NetworkSpec.model_validate(study)) == "RI-T-long[3]"
 

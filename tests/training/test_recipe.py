@@ -40,6 +40,7 @@ def test_every_setting_is_part_of_the_key():
         "mixup": 0.2,
         "gradient_clip": 1.0,
         "module_rates": {"stem": 0.1},
+        "prefix_views": 2,
         "augmentation": {"flip": False},
         "precision": "bfloat16",
         "memory_format": "channels_last",

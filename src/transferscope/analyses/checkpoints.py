@@ -87,13 +87,16 @@ def chosen_epochs(
     return evenly(kept_epochs(recipe, start), most)
 
 
-def missing_epochs(recipe: "VariantRecipe", asked: Sequence[int] | None, start: bool = True) -> str | None:
+def missing_epochs(
+    recipe: "VariantRecipe", asked: Sequence[int] | None, start: bool = True, place: str = "training.recipe"
+) -> str | None:
     """What is wrong with the epochs an analysis asks for; None if they are all kept.
 
     Args:
         recipe: of the study.
         asked: by name, or None.
         start: as in :func:`kept_epochs`.
+        place: where the recipe stands in the study.
     """
     if asked is None or recipe.keep == "none":
         # A study that keeps none is told what to change by too_few: it is no misspelt setting.
@@ -103,23 +106,21 @@ def missing_epochs(recipe: "VariantRecipe", asked: Sequence[int] | None, start: 
     if not lost:
         return None
     listed = ", ".join(map(str, lost))
-    return f"epochs: training.recipe.keep does not keep {listed} (it has {', '.join(map(str, have))})"
+    return f"epochs: {place}.keep does not keep {listed} (it has {', '.join(map(str, have))})"
 
 
-def too_few(recipe: "VariantRecipe", start: bool = True) -> str | None:
+def too_few(recipe: "VariantRecipe", start: bool = True, place: str = "training.recipe") -> str | None:
     """Why a study has no training to look into; None if it has.
 
     Args:
         recipe: of the study.
         start: whether an epoch between the start and the last is needed, or any before the last will do.
+        place: as in :func:`missing_epochs`.
     """
     if len(kept_epochs(recipe, start)) > (2 if start else 1):
         return None
     where, such = ("between the start and the last", "[1, 2, 4]") if start else ("before the last", "[0, 1, 2]")
-    return (
-        f"no epoch {where} ({recipe.epochs}) is kept: set training.recipe.keep to all, or to a list of epochs such as "
-        f"{such}"
-    )
+    return f"no epoch {where} ({recipe.epochs}) is kept: set {place}.keep to all, or to a list of epochs such as {such}"
 
 
 def _first(start: bool) -> tuple[int, ...]:

@@ -108,6 +108,11 @@ class AbstractAnalysis(AnalysisSettings, abc.ABC):
         """At most so many trainings beyond those that the first expansion names."""
         return 0
 
+    def extra_networks(self, study: "ResolvedStudy") -> Iterable[NetworkSpec]:
+        """Networks that take as long as those trainings; where fewer are given, the others take as long as the longest
+        of the first expansion."""
+        return ()
+
     def forward_passes(self, task: Task, study: "ResolvedStudy") -> int:
         """How many images the unit sends forward through a network, for the plan's estimate of time."""
         return 0
@@ -159,7 +164,10 @@ def checked(analysis: AbstractAnalysis, table: pl.DataFrame) -> pl.DataFrame:
         if column.dtype is float and table[name].is_nan().any():
             raise AnalysisError(f"column {name!r} of {analysis.name!r} holds NaN", hint="use null and say why")
         if column.null is None and table[name].null_count():
-            raise AnalysisError(f"column {name!r} of {analysis.name!r} holds a null but declares none")
+            raise AnalysisError(
+                f"column {name!r} of {analysis.name!r} holds a null but declares none",
+                expected="a value in each row, or Column(nullable=True)",
+            )
     return table
 
 

@@ -49,8 +49,8 @@ class Dropped:
 
     Attributes:
         epochs: of the rung.
-        reason: ``diverged``; ``behind``: even if it keeps gaining as in the last step and noise was against it, it ends
-            below the best as that stands; ``no_place``: it may be the best, but others are ahead and take all places.
+        reason: ``diverged``; ``behind``: even if it gains once more what longer training gained so far, and noise was
+            against it, it ends below the best as that stands; ``no_place``: others are ahead and take all places.
     """
 
     epochs: int
@@ -102,9 +102,12 @@ class Halving:
         if self.factor < 2:
             raise AnalysisError("of the arms one in ``factor`` goes on", expected="2 or more", got=str(self.factor))
 
-    def places(self, arms: int) -> int:
-        """How many of ``arms`` go on at most."""
-        return math.ceil(arms / self.factor)
+    def places(self, arms: int, rung: int) -> int:
+        """How many of ``arms`` go on at most, after the rung of this number.
+
+        After the first, when least is known, a share is rounded up; later ones cost more and are rounded down.
+        """
+        return math.ceil(arms / self.factor) if rung == 0 else max(1, arms // self.factor)
 
     def search(self, arms: Iterable[Arm], scores: Mapping[tuple[Arm, int], Score]) -> Search[Arm]:
         """Which trainings a search needs, by the scores there are: ask again when those that wait are known.
@@ -135,7 +138,7 @@ class Halving:
             if last:
                 reasons: Mapping[Arm, Reason] = {arm: "diverged" for arm in left if not seen[-1][arm].sound}
             else:
-                reasons = select(seen, self.places(len(left)), len(self.rungs) - 1 - number)
+                reasons = select(seen, self.places(len(left), number))
                 longer = self.rungs[number + 1]
                 reasons = {arm: why for arm, why in reasons.items() if (arm, longer) not in scores}
             dropped |= {arm: Dropped(rung, why) for arm, why in reasons.items()}
@@ -144,15 +147,20 @@ class Halving:
                 break
         return Search(asked, (), dropped, ranked(seen[-1], left))
 
-    def at_most(self, arms: int) -> int:
-        """The epochs of a search of so many arms if every place is taken."""
-        total = 0
-        for rung in self.rungs:
-            total += arms * rung
-            arms = self.places(arms)
-            if arms < 2:
+    def most(self, first: int, beyond: int = 0) -> dict[int, int]:
+        """Trainings by rung that may come on top of those of the first arms on the first rung, if every place is taken.
+
+        Args:
+            first: arms at the beginning.
+            beyond: arms that may come to the first rung later; each may take the place of one that has gone on.
+        """
+        found, arms = {self.rungs[0]: beyond}, first + beyond
+        for number, rung in enumerate(self.rungs[1:]):
+            if (places := self.places(arms, number)) < 2 and not beyond:
                 break
-        return total
+            arms = min(arms, places + beyond)
+            found[rung] = arms
+        return found
 
 
 def rungs(longest: int, factor: int = FACTOR, shortest: int = 1) -> tuple[int, ...]:
@@ -189,36 +197,40 @@ def ranked(scores: Mapping[Arm, Score], arms: Iterable[Arm]) -> tuple[Arm, ...]:
     return tuple(sorted(_ordered(arm for arm in arms if scores[arm].sound), key=place))
 
 
-def select(seen: Sequence[Mapping[Arm, Score]], places: int, left: int) -> dict[Arm, Reason]:
+def select(seen: Sequence[Mapping[Arm, Score]], places: int) -> dict[Arm, Reason]:
     """Which arms of the last rung are dropped, and why.
 
     With the metric m of an arm after the rung, its standard error e and its last gain g (of the rung over the one
-    before, at least 0; unknown after the first rung) it ends between m − e and m + e + left · g: learning curves
-    flatten, so the last gain is the most that a further step brings. It is dropped as ``behind`` where even the upper
-    of these lies below the lower one of the best. Of those that are left the best take the places.
+    before, at least 0; unknown after the first rung) it ends between m − e and m + g + e: learning curves flatten, so
+    all that is still to come is taken to be no more than the last gain. It is dropped as ``behind`` where even the
+    upper of these lies below the lower one of the best. Of those that are left the best take the places.
 
     Args:
         seen: scores by rung; each rung holds the arms of the next.
         places: how many arms go on at most.
-        left: rungs after this one.
     """
     now, before = seen[-1], seen[-2] if len(seen) > 1 else None
     order = ranked(now, now)
     reasons: dict[Arm, Reason] = {arm: "diverged" for arm in now if not now[arm].sound}
-    doubtful = [arm for arm in order if before is None or not _behind(now, before, arm, order[0], left)]
+    doubtful = [arm for arm in order if before is None or not _behind(now, before, arm, order[0])]
     reasons |= {arm: "behind" for arm in order if arm not in doubtful}
     reasons |= dict.fromkeys(doubtful[places:], "no_place")
     return reasons
 
 
-def _behind(now: Mapping[Arm, Score], before: Mapping[Arm, Score], arm: Arm, best: Arm, left: int) -> bool:
-    own, first = now[arm].metric, now[best].metric
-    earlier = before[arm].metric
+def _behind(now: Mapping[Arm, Score], before: Mapping[Arm, Score], arm: Arm, best: Arm) -> bool:
+    own, first, earlier = now[arm].metric, now[best].metric, before[arm].metric
     if own is None or first is None or earlier is None:
         return False
-    gain = max(own - earlier, 0.0)
-    return own + now[arm].error + left * gain < first - now[best].error
+    return own + max(own - earlier, 0.0) + now[arm].error < first - now[best].error
 
 
 def _ordered(arms: Iterable[Arm]) -> tuple[Arm, ...]:
-    return tuple(sorted(arms))  # type: ignore[type-var] # hashable and orderable: typing has no name for both
+    named = list(arms)
+    try:
+        return tuple(sorted(named))  # type: ignore[type-var] # hashable and orderable: typing has no name for both
+    except TypeError as error:
+        raise AnalysisError(
+            "the arms of a search cannot be compared", expected="arms that can be put in order, as tuples of one kind",
+            got=str(named),
+        ) from error  # fmt: skip

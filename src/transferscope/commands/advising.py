@@ -173,7 +173,11 @@ def advise(
     if stopped is not None and run.left > 0:
         raise stopped
     if failed := next((item.failed for item in results.analyses if item.failed is not None), None):
-        raise AnalysisError("an analysis failed; the answer above is without it", got=failed.what)
+        raise AnalysisError(
+            "an analysis failed; the answer above is without it",
+            got=failed.what,
+            hint="the report shows where; the same command measures it again, and nothing else",
+        )
 
 
 def _told(

@@ -28,12 +28,12 @@ FAILED = 1
 INVALID = 2
 """Exit code: the command, study, data, network or weights given are wrong, and can be corrected."""
 GATE = 3
-"""Exit code: all went well, and the condition of a gate holds."""
+"""Exit code: all went well, and the condition of a gate holds, or the answer is no."""
 
 _INVALID = (StudyError, ArchitectureError, WeightsError, ModuleNameError, DataError, LoaderError, OptionError)
 _RESUMABLE = ("demo", "run")
 _CHANGED_BY_SET = dict.fromkeys(("demo", "init", "plan", "run", "status", "report", "export"), ".") | dict.fromkeys(
-    ("compare", "modules"), r"target\.data\."
+    ("average", "compare", "modules"), r"target\.data\."
 )
 """What the settings of a command's ``--set`` begin with, as a regular expression."""
 _ARGUMENTS = "transferscope.arguments"

@@ -17,8 +17,9 @@ from transferscope.context.resolved_study import ResolvedStudy
 from transferscope.data.ablation_settings import Ablation
 from transferscope.data.batches import EvaluationBatches
 from transferscope.data.images import ImageSet
+from transferscope.data.permuted_labels import permute_labels
 from transferscope.data.spec import DataSpec, Split
-from transferscope.data.splits import make_splits, nested_subset
+from transferscope.data.splits import make_splits, nested_subset, training_part
 from transferscope.data.store import open_images
 from transferscope.data.stratified_shuffle import stratified_shuffle
 from transferscope.errors import DataError, MissingEntryError
@@ -90,6 +91,19 @@ class Context:
             self._images[data.fingerprint] = images
         return self._images[data.fingerprint]
 
+    def training_images(self, data: DataSpec) -> ImageSet:
+        """The images of a data set with the labels that networks are trained on; see :attr:`DataSpec.labels`.
+
+        Raises:
+            DataError: as of :meth:`images`.
+        """
+        images = self.images(data)
+        if data.labels == "given":
+            return images
+        # All training images take part, so that a part of them has the labels that it has within the whole.
+        whole = self.splits(data.model_copy(update={"fraction": 1.0}))["train"]
+        return permute_labels(images, whole, data.splits.seed)
+
     def storing(self, entry: Entry, facts: Mapping[str, Any], provenance: Mapping[str, Any] | None = None) -> Writing:
         """As :meth:`Entry.write`; an error where somebody wrote to the decoded images since they were opened."""
         for images in self._images.values():
@@ -97,15 +111,14 @@ class Context:
         return entry.write(facts, provenance)
 
     def splits(self, data: DataSpec | None = None) -> dict[Split, np.ndarray]:
-        """Indices of each split; the training split is cut to the data set's fraction."""
+        """Indices of each split; the training split is the part that the data set asks for."""
         # An ablation takes something from images; it moves none to another split.
         data = (data or self.study.data).ablated(None)
         key = data.key
         if key not in self._splits:
             images = self.images(data)
             splits = dict(make_splits(images, data.splits))
-            if data.fraction < 1:
-                splits["train"] = nested_subset(images.labels, splits["train"], data.fraction, data.subset_seed)
+            splits["train"] = training_part(images, splits["train"], data)
             self._splits[key] = splits
         return dict(self._splits[key])
 
@@ -285,6 +298,10 @@ class Context:
     def diverged(self, spec: NetworkSpec) -> bool:
         """Whether the training ended in an exploded or undefined loss."""
         return spec.trained and bool(self._trained(spec).manifest()["diverged"])
+
+    def training_record(self, spec: NetworkSpec) -> Mapping[str, Any]:
+        """What a training took and how it ran, which differs from run to run; empty where that is lost."""
+        return self._trained(spec).provenance()
 
     # -- artefacts ----------------------------------------------------------------------------------
 

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
+import numpy as np
+
 from transferscope.context.resolved_study import ResolvedCandidate, ResolvedStudy, recipe_of
 from transferscope.context.threads import limited
 from transferscope.data.images import ImageSet
 from transferscope.data.sources import DataSource
 from transferscope.data.spec import DataSpec, SplitSettings
-from transferscope.data.splits import make_splits
+from transferscope.data.splits import make_splits, training_part
 from transferscope.data.store import open_images
 from transferscope.errors import StudyError
 from transferscope.frozen import content_key
@@ -41,6 +43,7 @@ def resolve(study: Study, store: Store) -> ResolvedStudy:
         start = _pretraining(study.source, study, store, stats, memory_format)
     asked = dict.fromkeys(pair for analysis in study.analyses for pair in answered(analysis, "data_sources", study))
     references = tuple(_data(source, target.image_size, splits, stats, study, store)[0] for source, splits in asked)
+    train = training_part(images, make_splits(images, target.splits)["train"], data)
     return ResolvedStudy(
         settings=study,
         data=data,
@@ -50,6 +53,8 @@ def resolve(study: Study, store: Store) -> ResolvedStudy:
         pretrained=start,
         memory_format=memory_format,
         references=references,
+        class_counts=_counts(images, train),
+        training_images=len(train),
         others=_others(study, store, stats, memory_format),
         candidates=tuple(_candidates(study, store)),
     )
@@ -181,6 +186,7 @@ def _pretraining(
     data, images = _data(asked.data, asked.image_size, asked.splits, stats, study, store)
     if most is not None and (count := len(make_splits(images, asked.splits)["train"])) > most:
         data = data.model_copy(update={"fraction": most / count})
+    data = data.model_copy(update={"labels": asked.labels})
     metric = "auc" if images.multi_label else "top1"
     recipe = recipe_of(asked.recipe, asked.learning_rate, memory_format, metric)
     # Start, end and best epoch are there in any case: a recipe, and with it the key, changes only where it must.
@@ -223,6 +229,13 @@ def _data(
         ),
         images,
     )
+
+
+def _counts(images: ImageSet, indices: np.ndarray) -> tuple[int, ...]:
+    """How many of these examples each class has, or each label."""
+    labels = np.asarray(images.labels)[indices]
+    counts = labels.sum(axis=0) if images.multi_label else np.bincount(labels, minlength=len(images.classes))
+    return tuple(int(count) for count in counts)
 
 
 def _metric(study: Study, images: ImageSet) -> str:

@@ -75,6 +75,8 @@ class ResolvedStudy:
         pretrained: the start of P.
         memory_format: probed for this architecture on this machine.
         references: further data sets that its analyses look at, at the target's image size.
+        class_counts: how many of the target's training images each class has, or each label.
+        training_images: how many there are.
         others: pre-trained networks beside the source's that its analyses start from.
         candidates: those of architectures of their own.
     """
@@ -87,6 +89,8 @@ class ResolvedStudy:
     pretrained: File | Checkpoint
     memory_format: Literal["contiguous", "channels_last"]
     references: tuple[DataSpec, ...] = ()
+    class_counts: tuple[int, ...] = ()
+    training_images: int = 0
     others: "tuple[tuple[OtherSource, File | Checkpoint], ...]" = ()
     candidates: "tuple[tuple[Candidate, ResolvedCandidate], ...]" = ()
 

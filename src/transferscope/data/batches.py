@@ -51,7 +51,9 @@ class _Pixels:
     def __init__(self, images: ImageSet, indices: Any, device: torch.device, resident_bytes: int) -> None:
         self.indices = torch.from_numpy(np.array(indices, dtype=np.int64))
         if self.indices.ndim != 1:
-            raise DataError("indices must be a list of numbers", got=f"shape {tuple(self.indices.shape)}")
+            raise DataError(
+                "indices must be a list of numbers", expected="one axis", got=f"shape {tuple(self.indices.shape)}"
+            )
         if len(self.indices) and not 0 <= int(self.indices.min()) <= int(self.indices.max()) < len(images):
             raise DataError(
                 "there is no image of that number",
@@ -143,6 +145,9 @@ class BatchSettings(Protocol):
     def memory_format(self) -> str:
         """``contiguous`` or ``channels_last``."""
 
+    def augmentation_epoch(self, epoch: int) -> int:
+        """The epoch whose augmentation an epoch sees."""
+
 
 @final
 class TrainingBatches:
@@ -177,21 +182,44 @@ class TrainingBatches:
         self._order = torch.from_numpy(epoch_order(self._count, seed, epoch))
         augmentation = recipe.augmentation
         self._plain = not augmentation.flip and augmentation.crop_padding == 0
-        self._draws = draw(self._count, augmentation, seed, epoch)
+        self._draws = draw(self._count, augmentation, seed, recipe.augmentation_epoch(epoch))
         self._ablate = _operator(ablation, images, mean, std, self._pixels.device)
 
     def __len__(self) -> int:
         return updates_per_epoch(self._count, self._batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for positions in torch.split(self._order, self._batch_size)[: len(self)]:
-            store, rows = self._pixels.take(positions)
-            if self._plain:
-                pixels = store.index_select(0, rows)
-            else:
-                pixels = augmented(store, rows, _to(self._draws.at(positions), rows.device))
-            x = normalised(pixels, self._mean, self._std, self._format)
-            yield x if self._ablate is None else self._ablate(x), self._pixels.label(positions)
+        for positions in self.positions:
+            yield self.images(positions), self.labels(positions)
+
+    @property
+    def count(self) -> int:
+        """Training examples there are."""
+        return self._count
+
+    @property
+    def plain(self) -> bool:
+        """Whether images are the same in every epoch."""
+        return self._plain
+
+    @property
+    def positions(self) -> tuple[Tensor, ...]:
+        """Which of the training examples each batch holds."""
+        return torch.split(self._order, self._batch_size)[: len(self)]
+
+    def images(self, positions: Tensor) -> Tensor:
+        """The images of this epoch at some positions, as an update sees them."""
+        store, rows = self._pixels.take(positions)
+        if self._plain:
+            pixels = store.index_select(0, rows)
+        else:
+            pixels = augmented(store, rows, _to(self._draws.at(positions), rows.device))
+        x = normalised(pixels, self._mean, self._std, self._format)
+        return x if self._ablate is None else self._ablate(x)
+
+    def labels(self, positions: Tensor) -> Tensor:
+        """Their labels."""
+        return self._pixels.label(positions)
 
 
 def updates_per_epoch(examples: int, batch_size: int) -> int:

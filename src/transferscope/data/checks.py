@@ -15,7 +15,7 @@ def checked_names(names: Sequence[str]) -> None:
         raise DataError("the data source holds no images", expected="at least three images of each class")
     if len(set(names)) != len(names):
         name, count = Counter(names).most_common(1)[0]
-        raise DataError("names of examples must be unique", got=f"{name!r} {count} times")
+        raise DataError("names of examples must be unique", expected="each once", got=f"{name!r} {count} times")
 
 
 def checked_labels(labels: Any, names: Sequence[str], classes: Sequence[str], multi_label: bool) -> np.ndarray:
@@ -38,7 +38,7 @@ def checked_labels(labels: Any, names: Sequence[str], classes: Sequence[str], mu
         )
     if len(set(classes)) != len(classes):
         name, count = Counter(classes).most_common(1)[0]
-        raise DataError("names of classes must be unique", got=f"{name!r} {count} times")
+        raise DataError("names of classes must be unique", expected="each once", got=f"{name!r} {count} times")
     highest = 1 if multi_label else len(classes) - 1
     wrong = (array < 0) | (array > highest)
     if wrong.any():

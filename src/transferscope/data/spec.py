@@ -1,6 +1,6 @@
 """Which examples a network sees: source, splits, subset. No torch here."""
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -52,8 +52,14 @@ class DataSpec(Frozen):
         splits: how examples are divided.
         fraction: share of the training images used; subsets are stratified and nested.
         subset_seed: of the subset's draw.
+        class_sizes: so many training images of each class, of those that ``fraction`` leaves, drawn nested; None takes
+            all. For data with one label per image.
+        repeats: how often an epoch sees each training image. Parts of unlike size can so be trained for equally many
+            updates at equally many epochs.
         ablation: what is taken from every image, train and test, after normalisation; None takes nothing, and is not
             part of the identity.
+        labels: ``permuted``: those of the training images are exchanged at random before training, once for all
+            networks with this data, so that they tell nothing of the images; ``given`` is not part of the identity.
     """
 
     source: DataSource
@@ -64,7 +70,10 @@ class DataSpec(Frozen):
     splits: SplitSettings = SplitSettings()
     fraction: float = Field(default=1.0, gt=0, le=1)
     subset_seed: int = 0
+    class_sizes: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    repeats: int = Field(default=1, ge=1)
     ablation: Ablation | None = None
+    labels: Literal["given", "permuted"] = "given"
     not_identity: ClassVar[frozenset[str]] = frozenset({"source"})
 
     @model_validator(mode="after")
@@ -76,11 +85,13 @@ class DataSpec(Frozen):
         return self
 
     def identity(self) -> Any:
-        """Leave an absent ablation out: keys are then what they were before there were ablations."""
-        identity = dict(super().identity())
-        if self.ablation is None:
-            del identity["ablation"]
-        return identity
+        """Leave out what is not asked for of what came later: keys are then what they were before."""
+        later = {"ablation": None, "class_sizes": None, "repeats": 1, "labels": "given"}
+        return {
+            name: value
+            for name, value in dict(super().identity()).items()
+            if name not in later or getattr(self, name) != later[name]
+        }
 
     def ablated(self, ablation: Ablation | None) -> "DataSpec":
         """The same examples with another ablation, or none; one that changes nothing is none."""

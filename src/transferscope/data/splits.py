@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from transferscope.data.images import ImageSet
-from transferscope.data.spec import Split, SplitSettings
+from transferscope.data.spec import DataSpec, Split, SplitSettings
 from transferscope.errors import DataError
 from transferscope.frozen import derive_seed
 
@@ -206,6 +206,44 @@ def nested_subset(labels: np.ndarray, indices: np.ndarray, fraction: float, seed
             keep[members[: max(1, int(np.floor(len(members) * fraction + 0.5)))]] = True
         return np.asarray(chosen[keep])
     return np.asarray(chosen[_systematic(own, shuffled, fraction, generator)])
+
+
+def training_part(images: ImageSet, indices: np.ndarray, data: DataSpec) -> np.ndarray:
+    """The training examples that a data set asks for: its fraction, so many of each class, each so often.
+
+    Raises:
+        DataError: ``class_sizes`` does not fit the classes, or asks for more than there are.
+    """
+    chosen = indices
+    if data.fraction < 1:
+        chosen = nested_subset(images.labels, chosen, data.fraction, data.subset_seed)
+    if data.class_sizes is not None:
+        chosen = _of_each_class(images, chosen, data.class_sizes, data.subset_seed)
+    # Each so often, one copy of all after the other: in the order of a single one where it is one.
+    return np.tile(chosen, data.repeats)
+
+
+def _of_each_class(images: ImageSet, indices: np.ndarray, sizes: tuple[int, ...], seed: int) -> np.ndarray:
+    if images.multi_label or len(sizes) != len(images.classes):
+        raise DataError(
+            "class_sizes does not fit the labels",
+            expected=f"one label per image, and a number for each of {len(images.classes)} classes",
+            got=f"{len(sizes)} numbers" + (", and several labels per image" if images.multi_label else ""),
+        )
+    generator = np.random.Generator(np.random.PCG64(derive_seed(seed, "class_sizes")))
+    shuffled = indices[_order(len(indices), generator)]
+    own = np.asarray(images.labels)[shuffled]
+    parts = []
+    for number, (name, size) in enumerate(zip(images.classes, sizes, strict=True)):
+        members = shuffled[own == number]
+        if len(members) < size:
+            raise DataError(
+                f"there are too few training images of class {name!r}",
+                expected=f"at least {size}, as class_sizes asks for",
+                got=str(len(members)),
+            )
+        parts.append(members[:size])
+    return np.sort(np.concatenate(parts))
 
 
 def _systematic(rows: np.ndarray, shuffled: np.ndarray, fraction: float, generator: np.random.Generator) -> np.ndarray:

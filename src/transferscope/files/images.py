@@ -50,6 +50,16 @@ class StoredImages:
         self._mean, self._std, self._device = mean, std, device
 
     @property
+    def prepared(self) -> dict[str, object]:
+        """What the images are and how they were made: as the metadata of a network that reads them alike say it."""
+        return {
+            "image_size": self.images.image_size,
+            "mean": self._mean,
+            "std": self._std,
+            "class_names": self.images.classes,
+        }
+
+    @property
     def metric(self) -> str:
         """``auc`` where several labels hold at once, else ``top1``."""
         return "auc" if self.images.multi_label else "top1"
@@ -65,10 +75,10 @@ class StoredImages:
         order = order[:-1] if split == "train" and len(order) % _BATCH == 1 else order
         return EvaluationBatches(self.images, order, self._mean, self._std, _BATCH, self._device)
 
-    def clusters(self, split: Split) -> npt.NDArray[np.object_] | None:
+    def clusters(self, split: Split, most: int | None = None) -> npt.NDArray[np.object_] | None:
         """The group of each image of :meth:`batches`; None where there are none."""
         groups = self.images.groups
-        return None if groups is None else np.asarray(groups)[self._order(split, None)]
+        return None if groups is None else np.asarray(groups)[self._order(split, most)]
 
     def notes(self, split: Split) -> tuple[str, ...]:
         """What a reader must know of the images."""

@@ -18,17 +18,15 @@ from transferscope.files.networks import (
     classes_of,
     facts_of,
     network_of,
+    start_of,
 )
 from transferscope.methods.compare.compare import OnStep
 from transferscope.methods.evaluation import Evaluation
 from transferscope.methods.modules.choices import ChoiceData, ModuleWork, module_choices, module_work
 from transferscope.methods.modules.choices_result import ModuleChoices
-from transferscope.networks.architectures import build
 from transferscope.networks.copies import copied
 from transferscope.networks.evaluate import resolve_device
-from transferscope.networks.heads import head_name
 from transferscope.networks.modules import Granularity
-from transferscope.networks.weights import load, take
 from transferscope.specs.architecture import FileWeights, Weights
 
 _TRAIN_IMAGES = 512
@@ -62,16 +60,12 @@ def module_files(
     architecture = architecture_of(file, file, given.model, facts)
     network, remarks = network_of(finetuned, architecture)
     classes = classes_of(network, architecture)
-    start = build(architecture, classes, 0)
-    head = head_name(start, architecture)
-    taken = take(pretrained, architecture)
-    headless = not any(name.startswith(f"{head}.") for name in taken.state)
-    report = load(start, taken.state, head, new_head=headless)
-    remarks += tuple(f"pre-trained weights: {remark}" for remark in (*taken.remarks, *report.remarks))
+    start = start_of(pretrained, architecture, classes)
+    new_head = None if start.own_head else start.head
+    remarks += start.remarks
     if on_note is not None:
         for remark in remarks:
             on_note(remark)
-    own_head = any(name.startswith(f"{head}.") for name in report.loaded)
     size = image_size_of(architecture, facts, given.image_size)
     check_size(network, architecture, size)
     where = resolve_device(given.device)
@@ -90,19 +84,19 @@ def module_files(
                 len(test.indices),
                 train=len(train.indices),
                 noisy=len(noisy.indices),
-                new_head=None if own_head else head,
-                head=head,
+                new_head=new_head,
+                head=start.head,
                 granularity=granularity,
                 batch_norm=batch_norm,
             )
             on_plan(work, work.images * _seconds_per_image(network, next(iter(validation))[0], where))
         choices = module_choices(
-            start.eval(),
+            start.network,
             network,
             ChoiceData(validation, test, noisy, found.clusters("test")),
             Evaluation(recompute_on=train, batch_norm=batch_norm, metric=found.metric, device=where),
-            new_head=None if own_head else head,
-            head=head,
+            new_head=new_head,
+            head=start.head,
             granularity=granularity,
             margin=margin,
             on_step=on_step,

@@ -15,7 +15,7 @@ from transferscope.networks.heads import head_name
 from transferscope.networks.known_layouts import CANDIDATES, fitting_architectures
 from transferscope.networks.weight_files import read_file, read_metadata
 from transferscope.networks.weights import load, take
-from transferscope.specs.architecture import Architecture, FileWeights
+from transferscope.specs.architecture import Architecture, FileWeights, Weights
 
 _PREPARED = ("image_size", "mean", "std", "splits")
 
@@ -107,6 +107,33 @@ def network_of(weights: FileWeights, architecture: Architecture) -> tuple[nn.Mod
         # Of two files a reader must know which.
         raise WeightsError(f"{path}: {error.what}", expected=error.expected, got=error.got, hint=error.hint) from error
     return model.eval(), tuple(f"{path}: {remark}" for remark in (*taken.remarks, *report.remarks))
+
+
+@dataclass(frozen=True)
+class StartNetwork:
+    """A pre-trained network under a head for the classes of a fine-tuned one.
+
+    Attributes:
+        head: name of the classifying module.
+        own_head: whether that is the pre-trained one; else it is new.
+    """
+
+    network: nn.Module
+    head: str
+    own_head: bool
+    remarks: tuple[str, ...]
+
+
+def start_of(weights: Weights, architecture: Architecture, classes: int) -> StartNetwork:
+    """The network that a fine-tuned one came from; a head for other classes is left out."""
+    network = build(architecture, classes, 0)
+    head = head_name(network, architecture)
+    taken = take(weights, architecture)
+    headless = not any(name.startswith(f"{head}.") for name in taken.state)
+    report = load(network, taken.state, head, new_head=headless)
+    own_head = any(name.startswith(f"{head}.") for name in report.loaded)
+    remarks = tuple(f"pre-trained weights: {remark}" for remark in (*taken.remarks, *report.remarks))
+    return StartNetwork(network.eval(), head, own_head, remarks)
 
 
 @torch.no_grad()

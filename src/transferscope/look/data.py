@@ -167,7 +167,11 @@ def read_images(
     images = open_images(_Watched(listing, seen), size, folder, "skip", progress, decoding=decoding)
     sides = sorted(min(pair) for pair in seen.sides)
     if not sides:
-        raise DataError("no picture could be opened", got=f"{len(images.skipped)} unreadable files")
+        raise DataError(
+            "no picture could be opened",
+            expected="pictures that Pillow reads",
+            got=f"{len(images.skipped)} unreadable files",
+        )
     n = len(sides)
     return images, (
         count_of("images", len(images), len(listing.names)),

@@ -33,7 +33,7 @@ from transferscope.look.steps import next_steps
 from transferscope.networks.evaluate import resolve_device
 from transferscope.study.template import Found
 
-__all__ = ["with_networks", "with_probes"]
+__all__ = ["facts_of", "with_networks", "with_probes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +204,7 @@ def _of_model(
     readings["pixels"] = pixels
     with clock.phase("probes"):
         numbers += _values(model.name, readings, examples)
-    return _Probed(model, _facts(model, images, given, width), prepared, readings, tuple(numbers))
+    return _Probed(model, facts_of(model, given, images.image_size, width), prepared, readings, tuple(numbers))
 
 
 def _step_of(on_step: OnStep, name: str) -> Callable[[int, int], None]:
@@ -245,19 +245,33 @@ def _reached(name: str, ends: dict[str, list[tuple[int, float]]], n: int) -> Est
     return plain("curve_reached", float(first), n, "of the sizes that were tried", **at)
 
 
-def _facts(model: LookModel, images: ImageSet, given: Input, features: int) -> ModelFacts:
+def facts_of(model: LookModel, given: Input, read: int, features: int) -> ModelFacts:
+    """What a network is, and how its images are declared and were prepared.
+
+    Args:
+        model: the network.
+        given: how images went in.
+        read: height and width at which they were read.
+        features: length of a feature vector.
+    """
     declared = model.declared
     return ModelFacts(
         model.name,
         model.architecture.name,
         "random" if model.weights is None else "pretrained",
         Preprocessing(declared.size, declared.mean, declared.std, declared.crop, declared.interpolation),
-        Preprocessing(given.size or images.image_size, tuple(given.mean), tuple(given.std), 1.0, "bicubic"),
+        Preprocessing(
+            given.size or given.cut or read,
+            tuple(given.mean),
+            tuple(given.std),
+            1.0 if given.cut is None else given.cut / read,
+            "bicubic",
+        ),
         features,
         (
             *model.notes,
             *(
-                (f"it reads images of {given.size} px alone: they were enlarged from {images.image_size} px",)
+                (f"it reads images of {given.size} px alone: they were enlarged from {read} px",)
                 if given.size is not None
                 else ()
             ),

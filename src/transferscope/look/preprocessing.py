@@ -22,7 +22,7 @@ from transferscope.look.quantities import QUANTITIES
 from transferscope.networks.architectures import IMAGENET_MEAN, IMAGENET_STD
 from transferscope.networks.on_disk import DeclaredInput
 
-__all__ = ["Prepared", "preprocessing_costs"]
+__all__ = ["Prepared", "preprocessing_costs", "read_again"]
 
 _IMAGES: Final = 300
 _APART: Final = 0.01
@@ -84,9 +84,8 @@ def _changes(
         return network_features(prepared.network, images, chosen, one, prepared.device)
 
     def again(size: int, crop: float, how: Decoding) -> Tensor:
-        with _read_again(few, listing, round(size / crop), how) as images:
-            cut = _cut(images, size)
-            return features(cut, np.arange(len(cut)), given)
+        with read_again(few, listing, round(size / crop), how) as images:
+            return features(images, np.arange(len(images)), replace(given, cut=size))
 
     yield "unnormalised", lambda: features(few.images, few.chosen, replace(given, mean=(0.0,) * 3, std=(1.0,) * 3))
     apart = np.abs(np.subtract([*given.mean, *given.std], [*IMAGENET_MEAN, *IMAGENET_STD])).max()
@@ -103,7 +102,25 @@ def _changes(
 
 
 @contextmanager
-def _read_again(few: Examples, listing: Listing, size: int, decoding: Decoding) -> Iterator[ImageSet]:
+def read_again(
+    few: Examples,
+    listing: Listing,
+    size: int,
+    decoding: Decoding,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[ImageSet]:
+    """Decode examples at another size or shape, in their order, into a folder that is gone afterwards.
+
+    Args:
+        few: the examples.
+        listing: of all images that were read.
+        size: height and width in pixels.
+        decoding: how.
+        progress: called as ``progress(done, total)``.
+
+    Raises:
+        DataError: a picture cannot be read any more.
+    """
     numbers = {name: number for number, name in enumerate(listing.names)}
     wanted = [numbers[few.images.names[int(k)]] for k in few.chosen]
     inner = listing.read
@@ -122,7 +139,7 @@ def _read_again(few: Examples, listing: Listing, size: int, decoding: Decoding) 
         groups=None,
     )
     with tempfile.TemporaryDirectory(prefix="transferscope-") as folder:
-        images, _ = read_images(fewer, size, Path(folder), decoding)
+        images, _ = read_images(fewer, size, Path(folder), decoding, progress)
         if len(images) != len(wanted):
             raise DataError(
                 "pictures that were read before cannot be read any more",
@@ -131,13 +148,3 @@ def _read_again(few: Examples, listing: Listing, size: int, decoding: Decoding) 
                 hint="look again once nobody writes to the folder",
             )
         yield images
-
-
-def _cut(images: ImageSet, size: int) -> ImageSet:
-    """The central squares of images, in a file beside theirs."""
-    if images.image_size == size:
-        return images
-    start = (images.image_size - size) // 2
-    file = images.path.parent.parent / "cut.npy"
-    np.save(file, images.array[:, start : start + size, start : start + size])
-    return replace(images, path=file, image_size=size, content=None)

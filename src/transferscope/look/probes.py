@@ -1,6 +1,6 @@
 """Frozen features read by a linear probe and by neighbours, each image by what was fitted without it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from transferscope.frozen import derive_seed
 from transferscope.measures.example_intervals import auc_difference_interval, mean_difference_interval
 from transferscope.measures.interval import Interval, within
 from transferscope.measures.logistic import scaling
+from transferscope.measures.neighbours import votes
 from transferscope.measures.ridge import choose_penalty, ridge_path
 from transferscope.networks.features import FEATURES, pooled_features
 
@@ -27,6 +28,7 @@ __all__ = [
     "examples_of",
     "learning_curve",
     "network_features",
+    "network_tables",
     "pixel_features",
     "read_features",
 ]
@@ -199,15 +201,13 @@ def read_features(table: Tensor, examples: Examples) -> Reading:
 def _votes(features: Tensor, examples: Examples) -> Tensor:
     """Labels of the nearest neighbours of other folds by the cosine, weighted by it."""
     points = functional.normalize(features.float(), dim=1)
-    votes = []
+    found = []
     for start in range(0, len(points), _ROWS):
         rows = slice(start, start + _ROWS)
         near = points[rows] @ points.T
         near[examples.folds[rows, None] == examples.folds[None]] = -torch.inf
-        value, place = near.topk(min(NEIGHBOURS, near.shape[1]), dim=1)
-        weight = torch.where(value.isfinite(), (1 + value).double(), 0.0)
-        votes.append((weight[..., None] * examples.targets[place]).sum(1) / weight.sum(1, keepdim=True).clamp(min=1e-9))
-    return torch.cat(votes)
+        found.append(votes(near, examples.targets, NEIGHBOURS))
+    return torch.cat(found)
 
 
 def learning_curve(reading: Reading, examples: Examples) -> list[tuple[int, Interval]]:
@@ -254,11 +254,13 @@ class Input:
         mean: per channel, of values in [0, 1].
         std: per channel.
         size: they are enlarged to, where the network reads no other; None as they are.
+        cut: side of the square cut out of their centre; None takes all.
     """
 
     mean: Sequence[float]
     std: Sequence[float]
     size: int | None = None
+    cut: int | None = None
 
 
 def network_features(
@@ -269,7 +271,21 @@ def network_features(
     device: torch.device,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """What enters the head of a network, for some images.
+    """What enters the head of a network, float32 ``examples features``: see :func:`network_tables`."""
+    return network_tables(network, images, chosen, given, device, progress)[FEATURES]
+
+
+def network_tables(
+    network: tuple[nn.Module, str],
+    images: ImageSet,
+    chosen: np.ndarray,
+    given: Input,
+    device: torch.device,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    outputs: bool = False,
+) -> Mapping[str, Tensor]:
+    """What enters the head of a network, and what the network gives, for some images: one pass.
 
     Args:
         network: and the name of its head.
@@ -278,23 +294,34 @@ def network_features(
         given: how they go in.
         device: where to compute.
         progress: called as ``progress(done, total)`` after each batch; None tells nobody.
+        outputs: keep what the network gives.
 
     Returns:
-        float32 ``examples features``.
+        ``FEATURES`` and, where asked for, ``OUTPUT``: float32 ``examples features``.
     """
     model, head = network
 
     def batches() -> Any:
         # As many pixels in a batch, whatever their size: activations are what takes memory.
-        batch = max(4, min(_BATCH, _BATCH * _SIDE**2 // (given.size or images.image_size) ** 2))
+        side = given.size or given.cut or images.image_size
+        batch = max(4, min(_BATCH, _BATCH * _SIDE**2 // side**2))
         made = EvaluationBatches(images, chosen, given.mean, given.std, batch, device, "channels_last")
         for number, (x, _) in enumerate(made):
+            x = x if given.cut is None else central(x, given.cut)
             yield x if given.size is None else enlarged(x, given.size)
             if progress is not None:
                 progress(min((number + 1) * batch, len(chosen)), len(chosen))
 
-    found = pooled_features(model, batches(), head, granularity="stage", device=device, memory_format="channels_last")
-    return found.tables[FEATURES]
+    found = pooled_features(
+        model, batches(), head, granularity=None, outputs=outputs, device=device, memory_format="channels_last"
+    )
+    return found.tables
+
+
+def central(x: Tensor, side: int) -> Tensor:
+    """The central square of images, ``examples channels side side``."""
+    start = (x.shape[-1] - side) // 2
+    return x[..., start : start + side, start : start + side]
 
 
 def enlarged(x: Tensor, size: int) -> Tensor:

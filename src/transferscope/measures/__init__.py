@@ -6,6 +6,7 @@ bootstrap weights return NaN for a draw without a value; ``bootstrap_interval`` 
 
 from transferscope.measures.agreement import RankAgreement, rank_agreement
 from transferscope.measures.appearance import colour_distance, colour_moments, spectrum_slope
+from transferscope.measures.averages import decayed_shares, model_stock_state, stock_ratio, weighted_state
 from transferscope.measures.barriers import Barrier, Height, barrier, interpolate, stability
 from transferscope.measures.basin import Basin, Radius, basin, delta_grid
 from transferscope.measures.bootstrap import Statistic, bootstrap_draws, bootstrap_weights, weighted_mean
@@ -69,6 +70,7 @@ from transferscope.measures.domain import (
     proxy_a_distance,
 )
 from transferscope.measures.families import bonferroni, bonferroni_confidence, holm
+from transferscope.measures.h_score import HScore, h_score
 from transferscope.measures.intervals import (
     DIFFERENCE,
     MAGNITUDE,
@@ -80,6 +82,7 @@ from transferscope.measures.intervals import (
     auc_difference_interval,
     bootstrap_interval,
     fieller,
+    leave_one_out_interval,
     mean_difference_interval,
     noninferior,
     paired_seeds_interval,
@@ -88,11 +91,14 @@ from transferscope.measures.intervals import (
     seeds_p_value,
     within,
 )
+from transferscope.measures.label_curve import LabelCurve, label_curve
 from transferscope.measures.label_issues import (
     LabelIssues,
     label_issues,
     softmax_at_best_scale,
 )
+from transferscope.measures.label_multiplier import label_crossover, label_multipliers
+from transferscope.measures.label_transfer import leep, nce
 from transferscope.measures.linear_similarity import (
     Cca,
     Decomposition,
@@ -104,6 +110,7 @@ from transferscope.measures.linear_similarity import (
     procrustes_similarity,
 )
 from transferscope.measures.logistic import LogisticFit, Scaling, fit_logistic, scaling
+from transferscope.measures.logme import LogMe, logme
 from transferscope.measures.meta_analysis import RandomEffects, random_effects
 from transferscope.measures.metric_error import auc_error, independent_examples, metric_error, share_error
 from transferscope.measures.metrics import (
@@ -173,11 +180,14 @@ __all__ = [
     "Dissimilarity",
     "Distance",
     "DomainEstimate",
+    "HScore",
     "Height",
     "HsicEstimator",
     "Interval",
     "LabelAuc",
+    "LabelCurve",
     "LabelIssues",
+    "LogMe",
     "LogisticFit",
     "Matching",
     "MetricName",
@@ -230,6 +240,7 @@ __all__ = [
     "correct",
     "curve_lengths",
     "dead_channels",
+    "decayed_shares",
     "decompose",
     "delta_grid",
     "difficulty",
@@ -244,14 +255,21 @@ __all__ = [
     "frechet_distance",
     "frechet_gaussian",
     "group_by_module",
+    "h_score",
     "holm",
     "hsic1",
     "hsic_pairs",
     "independent_examples",
     "interpolate",
     "kernel_distance",
+    "label_crossover",
+    "label_curve",
     "label_issues",
+    "label_multipliers",
+    "leave_one_out_interval",
+    "leep",
     "linear_cka",
+    "logme",
     "loss_spikes",
     "match_channels",
     "matrix_spectrum",
@@ -263,6 +281,8 @@ __all__ = [
     "mistake_statistic",
     "mistakes_by_group",
     "mistakes_by_label",
+    "model_stock_state",
+    "nce",
     "noninferior",
     "optimisation_speed",
     "paired_seeds_interval",
@@ -302,6 +322,7 @@ __all__ = [
     "standard_error",
     "steps_to_threshold",
     "still_improving",
+    "stock_ratio",
     "stratified_kappa",
     "top_energy",
     "top_k",
@@ -311,5 +332,6 @@ __all__ = [
     "weighted_auc",
     "weighted_mean",
     "weighted_mistakes",
+    "weighted_state",
     "within",
 ]

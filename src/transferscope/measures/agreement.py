@@ -9,7 +9,7 @@ from scipy import stats
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_arrays
 
-__all__ = ["RankAgreement", "rank_agreement"]
+__all__ = ["RankAgreement", "rank_agreement", "weighted_tau"]
 
 _FEWEST = 3
 
@@ -68,3 +68,32 @@ def rank_agreement(a: Sequence[float | None], b: Sequence[float | None]) -> Rank
     kendall = float(stats.kendalltau(first, second).statistic)
     spearman = float(stats.spearmanr(first, second).statistic)
     return RankAgreement(kendall, spearman, len(pairs))
+
+
+@of_arrays
+def weighted_tau(scores: Sequence[float | None], outcomes: Sequence[float | None]) -> float | None:
+    """Kendall's τ in which the order of the best counts most: a pair at ranks r and s weighs 1/(r+1) + 1/(s+1).
+
+    Ranks are those of scores and those of outcomes, each from 0 for the best, and the two values are averaged.
+    Invariant to increasing maps of either. A description of an order: what a choice by it loses is its regret.
+
+    Args:
+        scores: None where one is not defined.
+        outcomes: of the same things, in the same order.
+
+    Returns:
+        In [−1, 1]; None with fewer than 3 things that have both, or where all scores or all outcomes are equal.
+
+    Raises:
+        MeasureError: of different lengths, or a value that is not finite.
+
+    Reference: Vigna (2015), "A weighted correlation index for rankings with ties".
+
+    >>> weighted_tau([1.0, 2.0, 3.0], [0.1, 0.2, 0.3])
+    1.0
+    """
+    if rank_agreement(scores, outcomes).kendall is None:
+        return None
+    pairs = [(float(x), float(y)) for x, y in zip(scores, outcomes, strict=True) if x is not None and y is not None]
+    first, second = zip(*pairs, strict=True)
+    return float(stats.weightedtau(first, second).statistic)

@@ -56,7 +56,11 @@ def batchnorm_drift(
     """
     sides = [side.detach().cpu().double().reshape(-1) for side in (mean_a, variance_a, mean_b, variance_b)]
     if len({side.shape for side in sides}) != 1 or not sides[0].numel():
-        raise MeasureError("running statistics have one value per channel", got=str([tuple(s.shape) for s in sides]))
+        raise MeasureError(
+            "running statistics have one value per channel",
+            expected="four vectors of one length",
+            got=str([tuple(s.shape) for s in sides]),
+        )
     if not all(bool(side.isfinite().all()) for side in sides) or min(float(sides[1].min()), float(sides[3].min())) < 0:
         raise MeasureError("running statistics that no network has", expected="finite means, variances of at least 0")
     means_a, variances_a, means_b, variances_b = sides

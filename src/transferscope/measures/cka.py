@@ -78,6 +78,10 @@ def hsic1(K: Tensor, L: Tensor) -> Tensor:
         52.666666667
     """
     n = check_grams(K, "unbiased")
+    if K.dim() != 2:
+        raise MeasureError(
+            "one Gram matrix at a time", expected="two axes", got=str(tuple(K.shape)), hint="hsic_pairs()"
+        )
     if K.shape != L.shape:
         raise MeasureError(
             "two Gram matrices of different examples", expected=str(tuple(K.shape)), got=str(tuple(L.shape))

@@ -124,8 +124,8 @@ def network_criticality(mus: Sequence[float | None], parameters: Sequence[int]) 
     if len(mus) != len(parameters) or any(mu is not None and mu < 0 for mu in mus) or min(parameters, default=1) < 1:
         raise MeasureError(
             "the criticality of a network needs μ ≥ 0 and the number of parameters of each module",
-            expected="two sequences of one length",
-            got=f"{len(mus)} and {len(parameters)}",
+            expected="two sequences of one length, modules of at least one parameter",
+            got=f"μ {list(mus)}, parameters {list(parameters)}",
         )
     reached = [(mu, size) for mu, size in zip(mus, parameters, strict=True) if mu is not None]
     finite = math.fsum(mu for mu, _ in reached)
@@ -250,9 +250,13 @@ def _checked(
             "squared distances must be finite and at least 0", expected="one for each place", got=str(squared_distances)
         )
     if not sigmas or len(set(sigmas)) < len(sigmas) or any(not 0 < sigma <= 1 for sigma in sigmas):
-        raise MeasureError("noise scales must lie in (0, 1], each once", got=str(list(sigmas)))
+        raise MeasureError(
+            "noise scales must lie in (0, 1], each once", expected="for example (0.1, 0.5)", got=str(list(sigmas))
+        )
     if not math.isfinite(epsilon) or not math.isfinite(final):
-        raise MeasureError("ε and the final value must be finite", got=f"ε {epsilon}, final {final}")
+        raise MeasureError(
+            "ε and the final value must be finite", expected="numbers", got=f"ε {epsilon}, final {final}"
+        )
     if epsilon < final:
         raise MeasureError(
             "ε lies below what the trained network itself reaches: no point could keep it",

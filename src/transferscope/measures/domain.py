@@ -31,10 +31,10 @@ __all__ = [
 
 def _pair(a: Tensor, b: Tensor, least: int) -> tuple[Tensor, Tensor]:
     for name, side in (("first", a), ("second", b)):
-        if side.ndim != 2 or len(side) < least:
+        if side.ndim != 2 or len(side) < least or not side.numel():
             raise MeasureError(
                 f"the {name} set of features does not fit",
-                expected=f"'examples features', at least {least} examples",
+                expected=f"'examples features', at least {least} examples of at least one feature",
                 got=str(tuple(side.shape)),
             )
         if not bool(torch.isfinite(side).all()):

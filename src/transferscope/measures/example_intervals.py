@@ -113,8 +113,7 @@ def mean_difference_interval(
 
     Reference: Clopper & Pearson (1934), for no successes; the "rule of three" is its approximation.
     """
-    mean_a = np.atleast_2d(np.asarray(a, dtype=np.float64)).mean(axis=0)
-    mean_b = np.atleast_2d(np.asarray(b, dtype=np.float64)).mean(axis=0)
+    mean_a, mean_b = (_mean_over_seeds(name, side) for name, side in (("a", a), ("b", b)))
     if mean_a.shape != mean_b.shape:
         raise MeasureError("a and b speak of different examples", expected=str(mean_a.shape), got=str(mean_b.shape))
     found = bootstrap_interval(weighted_mean, [mean_a - mean_b], clusters, draws, seed, confidence)
@@ -126,6 +125,16 @@ def mean_difference_interval(
     note = f"the {found.n} differ alike: limits of a share of which none was seen"
     rough = _rough(found.n, clusters)
     return Interval(found.value, low, high, found.n, "examples", confidence, "; ".join(filter(None, [rough, note])))
+
+
+def _mean_over_seeds(name: str, values: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    rows = np.atleast_2d(np.asarray(values, dtype=np.float64))
+    if not rows.size:
+        raise MeasureError(
+            f"{name} has no values", expected="'seeds examples' or 'examples'", got=f"shape {rows.shape}"
+        )
+    mean: npt.NDArray[np.float64] = rows.mean(axis=0)
+    return mean
 
 
 def _rough(units: int, clusters: npt.ArrayLike | None) -> str:
@@ -167,7 +176,7 @@ def auc_difference_interval(
     for name, side in (("a", a), ("b", b)):
         scores = np.asarray(side, dtype=np.float64)
         scores = scores[None] if scores.ndim == 2 else scores
-        if positive.ndim != 2 or scores.shape[1:] != positive.shape:
+        if positive.ndim != 2 or scores.shape[1:] != positive.shape or not len(scores):
             raise MeasureError(
                 f"scores {name} and labels do not fit",
                 expected="scores 'seeds examples labels', labels 'examples labels'",

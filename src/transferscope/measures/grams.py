@@ -149,10 +149,10 @@ def gram_and_rounding(features: Tensor, out: Tensor | None = None) -> tuple[Tens
         The Gram matrix; and two numbers: Σ m_j², where the errors of all features go together, and √Σ m_j⁴, where they
         are independent.
     """
-    if features.dim() < 2 or not features.is_floating_point():
+    if features.dim() < 2 or not len(features) or not features.is_floating_point():
         raise MeasureError(
             "these features have no Gram matrix",
-            expected="a floating-point tensor, examples first, with at least two axes",
+            expected="a floating-point tensor, examples first, with at least two axes and an example",
             got=f"{features.dtype} of shape {tuple(features.shape)}",
         )
     flat = _flat(features)

@@ -10,6 +10,7 @@ from transferscope.measures.families import bonferroni, bonferroni_confidence, h
 from transferscope.measures.interval import DIFFERENCE, MAGNITUDE, SHARE, Basis, Bounds, Interval, within
 from transferscope.measures.seed_intervals import (
     fieller,
+    leave_one_out_interval,
     paired_seeds_interval,
     seed_pairs_interval,
     seeds_interval,
@@ -30,6 +31,7 @@ __all__ = [
     "bootstrap_interval",
     "fieller",
     "holm",
+    "leave_one_out_interval",
     "mean_difference_interval",
     "noninferior",
     "paired_seeds_interval",

@@ -82,10 +82,11 @@ def decompose(features: Tensor) -> Decomposition | None:
     >>> decompose(torch.tensor([[1.0, 5.0], [3.0, 5.0]])).scales.round(decimals=6).tolist()
     [1.414214]
     """
-    if features.dim() < 2 or features.shape[0] < 2 or not features.is_floating_point():
+    enough = features.dim() >= 2 and features.shape[0] >= 2 and features.numel()
+    if not enough or not features.is_floating_point():
         raise MeasureError(
             "these features cannot be decomposed",
-            expected="a floating-point tensor, examples first, with at least two axes and two examples",
+            expected="a floating-point tensor, examples first, with at least two axes, two examples and a feature",
             got=f"{features.dtype} of shape {tuple(features.shape)}",
         )
     flat, scale = flat_and_scaled(features)

@@ -177,9 +177,11 @@ def _checked(
             got=f"positions {x.shape}, profiles {table.shape}, heights {height.shape}",
         )
     if not (np.diff(x) > 0).all():
-        raise MeasureError("positions must ascend, each once", got=str(x.tolist()))
+        raise MeasureError("positions must ascend, each once", expected="for example 0, 0.5, 1", got=str(x.tolist()))
     if not (height >= 0).all():
-        raise MeasureError("a height tolerance is at least 0", got=str(height.tolist()))
+        raise MeasureError(
+            "a height tolerance is at least 0", expected="a number of at least 0", got=str(height.tolist())
+        )
     finite = np.isfinite(table).all(axis=1)
     return x, table[finite], height[finite]
 

@@ -131,6 +131,7 @@ def expected_regret(
     confidence: float = 0.9,
     draws: int = 20_000,
     seed: int = 0,
+    confirmed: Sequence[int] = (),
 ) -> Regret:
     """What choosing an arm is expected to lose against the arm that is truly best.
 
@@ -150,6 +151,8 @@ def expected_regret(
         confidence: of each limit alone: the regret lies below the upper one with this probability.
         draws: of the truth.
         seed: of the draws.
+        confirmed: further arms that are tried before one is taken for good: the regret is that of the best of them and
+            the chosen one, as though trying showed without error which that is.
 
     Raises:
         MeasureError: shapes that do not fit, numbers that are not finite, or a matrix that is no covariance.
@@ -161,19 +164,28 @@ def expected_regret(
     level = finite("means of arms", np.asarray(means, dtype=np.float64))
     spread = np.asarray(covariance, dtype=np.float64)
     check_axes("covariance", spread, len(level), len(level))
-    if draws < 1 or (chosen is not None and not 0 <= chosen < len(level)):
-        raise MeasureError("an arm is chosen among those there are", expected=f"0 to {len(level) - 1}", got=str(chosen))
+    named = [*confirmed, *(() if chosen is None else (chosen,))]
+    if draws < 1 or not all(0 <= arm < len(level) for arm in named):
+        raise MeasureError("an arm is chosen among those there are", expected=f"0 to {len(level) - 1}", got=str(named))
     scale = float(np.abs(spread).max()) if spread.size else 0.0
     if not np.isfinite(spread).all() or not np.allclose(spread, spread.T, rtol=0, atol=_ROUNDING * scale):
-        raise MeasureError("a covariance is finite and symmetric", got=str(spread.tolist()))
+        raise MeasureError(
+            "a covariance is finite and symmetric",
+            expected="finite numbers, equal across the diagonal",
+            got=str(spread.tolist()),
+        )
     variances, directions = np.linalg.eigh((spread + spread.T) / 2)
     if variances.min() < -1e-6 * scale:
-        raise MeasureError("a covariance has no negative variance", got=f"{variances.min():.3g}")
+        raise MeasureError(
+            "a covariance has no negative variance",
+            expected="at least 0 in all directions",
+            got=f"{variances.min():.3g}",
+        )
     taken = int(np.argmax(level)) if chosen is None else chosen
     # An error that all arms share changes no regret; without it equal arms have equal draws.
     normal = np.random.default_rng(seed).standard_normal((draws, len(level)))
     truth = level + (normal * np.sqrt(variances.clip(min=0))) @ directions.T
-    lost = (truth - truth[:, [taken]]).max(axis=1)
+    lost = truth.max(axis=1) - truth[:, [taken, *confirmed]].max(axis=1)
     lost = np.where(lost < _ROUNDING * np.abs(level).max(), 0.0, lost)
     low, high = np.quantile(lost, [1 - confidence, confidence])
     interval = Interval(float(lost.mean()), float(low), float(high), n, basis, 2 * confidence - 1)

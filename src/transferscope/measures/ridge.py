@@ -4,16 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy import linalg
 from torch import Tensor
 
 from transferscope.errors import MeasureError
 from transferscope.measures.arguments import check_axes, of_tensors
+from transferscope.measures.left_axes import left_axes
 
 __all__ = ["RidgePath", "choose_penalty", "ridge_path"]
-
-_RANK = 1e-12
-"""Of the largest eigenvalue: directions below it hold rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def ridge_path(
     examples = len(table)
     mean, level = table.mean(0), aims.mean(0)
     centred = table - mean
-    squares, axes = _axes(centred)
+    squares, axes = left_axes(centred)
     weight = float(centred.square().sum()) / examples
     along = axes.T @ (aims - level)
     further = torch.zeros(0, len(squares), dtype=torch.float64)
@@ -92,28 +89,6 @@ def ridge_path(
         scaled = along / (squares + max(penalty * weight, torch.finfo(torch.float64).tiny))[:, None]
         outside[place] = further @ scaled + level
     return RidgePath(held_out, outside)
-
-
-def _axes(centred: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared singular values and left singular vectors, by the smaller of the two Gram matrices."""
-    examples, width = centred.shape
-    if examples <= width:
-        squares, axes = _eigen(centred @ centred.T)
-        kept = squares > _RANK * squares[-1].clamp(min=0)
-        return squares[kept], axes[:, kept]
-    squares, directions = _eigen(centred.T @ centred)
-    kept = squares > _RANK * squares[-1].clamp(min=0)
-    return squares[kept], centred @ (directions[:, kept] / squares[kept].sqrt())
-
-
-def _eigen(gram: Tensor) -> tuple[Tensor, Tensor]:
-    try:
-        squares, axes = torch.linalg.eigh(gram)
-    except RuntimeError:  # of which LAPACK's failures are a kind
-        # Divide and conquer gives up on some matrices of many equal eigenvalues (dead features); QR does not.
-        values, vectors = linalg.eigh(gram.numpy(), driver="ev")
-        squares, axes = torch.from_numpy(values), torch.from_numpy(vectors)
-    return squares, axes
 
 
 @of_tensors
@@ -159,6 +134,12 @@ def _check(table: Tensor, aims: Tensor, folds: Tensor, penalties: Sequence[float
             "features, targets and folds do not fit",
             expected="'examples features', 'examples outputs' and 'examples'",
             got=f"{tuple(table.shape)}, {tuple(aims.shape)} and {tuple(folds.shape)}",
+        )
+    if not table.numel() or not aims.numel():
+        raise MeasureError(
+            "there is nothing to fit",
+            expected="a feature and an output",
+            got=f"{tuple(table.shape)}, {tuple(aims.shape)}",
         )
     if not bool(torch.isfinite(table).all()) or not bool(torch.isfinite(aims).all()):
         raise MeasureError("features are not finite", expected="finite numbers", got="NaN or infinite values")

@@ -80,11 +80,11 @@ def rsa_of(a: Tensor | None, b: Tensor | None) -> float | None:
     """
     if a is None or b is None:
         return None
-    if a.shape != b.shape:
+    if a.dim() != 1 or a.shape != b.shape:
         raise MeasureError(
             "RSA compares dissimilarities of the same examples",
-            expected="equally many pairs",
-            got=f"{len(a)} and {len(b)}",
+            expected="a score for each pair, equally many pairs",
+            got=f"{tuple(a.shape)} and {tuple(b.shape)}",
         )
     return max(-1.0, min(1.0, float(a.double() @ b.double())))
 

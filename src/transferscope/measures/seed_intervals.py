@@ -13,7 +13,14 @@ from transferscope.errors import MeasureError
 from transferscope.measures.arguments import of_arrays
 from transferscope.measures.interval import Bounds, Interval, check_confidence, equal, finite, within
 
-__all__ = ["fieller", "paired_seeds_interval", "seed_pairs_interval", "seeds_interval", "seeds_p_value"]
+__all__ = [
+    "fieller",
+    "leave_one_out_interval",
+    "paired_seeds_interval",
+    "seed_pairs_interval",
+    "seeds_interval",
+    "seeds_p_value",
+]
 
 
 @of_arrays
@@ -161,6 +168,51 @@ def seed_pairs_interval(
 
 
 @of_arrays
+def leave_one_out_interval(
+    value: float,
+    left_out: Sequence[float] | npt.NDArray[np.float64],
+    confidence: float = 0.95,
+    bounds: Bounds | None = None,
+    scale: float | None = None,
+) -> Interval:
+    """Interval of a statistic of all seeds together, by what it is without each of them.
+
+    The jackknife: with θ₍ᵢ₎ the statistic without seed i of k, the standard error is √((k−1)/k · Σᵢ (θ₍ᵢ₎ − mean)²),
+    and t has k − 1 degrees of freedom. For the mean over seeds it is exactly :func:`seeds_interval`.
+
+    Args:
+        value: of all seeds.
+        left_out: without each seed in turn.
+        bounds: of the statistic; see :func:`seeds_interval`.
+        scale: see :func:`seeds_interval`.
+
+    Returns:
+        Basis ``seeds`` for three seeds or more, else no interval, as where leaving one out changes nothing (flag
+        ``no_spread``).
+
+    Raises:
+        MeasureError: no value, a value that is not finite, or one outside the bounds.
+
+    Reference: Tukey (1958), "Bias and confidence in not-quite large samples"; Efron & Stein (1981).
+
+    >>> found, whole = leave_one_out_interval(0.72, [0.73, 0.72, 0.71]), seeds_interval([0.70, 0.72, 0.74])
+    >>> abs(found.low - whole.low) < 1e-12
+    True
+    """
+    without = finite("left_out", left_out)
+    check_confidence(confidence)
+    k, whole = len(without), float(finite("value", [value])[0])
+    if k < 3:
+        note = "fewer than three seeds: no interval"
+        return Interval(whole, None, None, k, None, confidence, note, ("too_few_seeds",))
+    if equal(without, scale):
+        return within(_no_spread(whole, k, confidence), bounds)
+    error = math.sqrt((k - 1) / k * float(((without - without.mean()) ** 2).sum()))
+    half = float(stats.t.ppf((1 + confidence) / 2, k - 1)) * error
+    return within(Interval(whole, whole - half, whole + half, k, "seeds", confidence), bounds)
+
+
+@of_arrays
 def fieller(
     numerators: Sequence[float] | npt.NDArray[np.float64],
     denominators: Sequence[float] | npt.NDArray[np.float64],
@@ -240,11 +292,11 @@ def _differences(
     a: Sequence[float] | npt.NDArray[np.float64], b: Sequence[float] | npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if first.shape != second.shape:
+    if first.ndim != 1 or first.shape != second.shape:
         raise MeasureError(
             "paired seeds need one value of each side",
             expected="two sequences of the same length, in the same order of seeds",
-            got=f"lengths {len(first)} and {len(second)}",
+            got=f"shapes {first.shape} and {second.shape}",
         )
     difference: npt.NDArray[np.float64] = first - second
     return difference

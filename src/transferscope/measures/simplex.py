@@ -62,7 +62,7 @@ def half_normal_quadrature(nodes: int) -> tuple[Array, Array]:
     (2.0, 1.0)
     """
     if not 1 <= nodes <= 16:
-        raise MeasureError("a half-normal quadrature has 1 to 16 nodes", got=str(nodes))
+        raise MeasureError("a half-normal quadrature has 1 to 16 nodes", expected="1 to 16", got=str(nodes))
     # Stieltjes' procedure: the recurrence of the orthogonal polynomials, with the density on a fine Gauss grid.
     grid, mass = np.polynomial.legendre.leggauss(200)
     grid = (grid + 1) * _FAR / 2

@@ -83,6 +83,8 @@ def _filters(name: str, parameter: Tensor, seed: int) -> Tensor:
         )
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+    if not value.numel():
+        return parameter.detach().clone()
     rows = (len(value), -1) if value.ndim >= 2 else (1, -1)
     flat, own = drawn.reshape(rows), value.reshape(rows)
     scaled: Tensor = flat * (own.norm(dim=1, keepdim=True) / flat.norm(dim=1, keepdim=True))

@@ -78,14 +78,19 @@ def as_taken(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def network_inputs(model: nn.Module, batch: object, device: torch.device, memory_format: MemoryFormat) -> Tensor:
-    """What a network takes of a batch: on the device, in the network's type and the memory format."""
-    return in_format(as_taken(model, inputs_of(batch)).to(device, non_blocking=True), memory_format)
+    """What a network takes of a batch: on the device, in the network's type and the memory format.
+
+    Never the caller's own tensor: layers that work in place would write to it.
+    """
+    given = inputs_of(batch)
+    inputs = in_format(as_taken(model, given).to(device, non_blocking=True), memory_format)
+    return inputs.clone() if inputs is given else inputs
 
 
 def run_network(model: nn.Module, inputs: Tensor) -> Any:
-    """The network's output."""
+    """The network's output; ``inputs`` stay as they are for whoever reads them next."""
     try:
-        return model(inputs)
+        return model(inputs.clone())
     except TransferscopeError:
         raise
     except Exception as error:  # a network may raise anything on what it does not take

@@ -19,6 +19,8 @@ from transferscope.specs.architecture import Architecture
 
 FEATURES = "(features)"
 """The place of what enters the head: the network's features."""
+OUTPUT = "(output)"
+"""The place of what the network gives: the logits of the head it has."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Features:
 
     Attributes:
         tables: by part, in the order of the network, float32 ``examples features`` on the CPU; the last is
-            :data:`FEATURES`.
+            :data:`FEATURES`, or :data:`OUTPUT` where it was asked for.
         unusable: parts without one tensor of features per example, and why.
     """
 
@@ -113,13 +115,18 @@ def pooled_features(
     batches: Iterable[Any],
     head: str,
     *,
-    granularity: Granularity = "block",
+    granularity: Granularity | None = "block",
+    outputs: bool = False,
     device: str | torch.device = "auto",
     memory_format: Literal["contiguous", "channels_last"] = "contiguous",
 ) -> Features:
     """Pooled outputs of all parts and the input of the head: one pass, one forward per batch. See :func:`pooled`.
 
     The network is run in evaluation mode and left as it was.
+
+    Args:
+        granularity: of the parts; None takes the input of the head alone.
+        outputs: keep what the network gives as well.
 
     Example:
         >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2))
@@ -128,9 +135,9 @@ def pooled_features(
         {'0': (5, 4), '(features)': (5, 144)}
     """
     where = resolve_device(device)
-    names = feature_parts(model, granularity, head)
+    names = [] if granularity is None else feature_parts(model, granularity, head)
     last = getattr(core(model)[1], "output_fmt", "NCHW") == "NHWC"
-    tables: dict[str, list[Tensor]] = {name: [] for name in (*names, FEATURES)}
+    tables: dict[str, list[Tensor]] = {name: [] for name in (*names, FEATURES, *([OUTPUT] if outputs else []))}
     unusable: dict[str, str] = {}
     examples = 0
 
@@ -153,12 +160,14 @@ def pooled_features(
             images = network_inputs(model, batch, where, memory_format)
             examples = len(images)
             entering.clear()
-            recorder.run(images)
+            given = recorder.run(images)
             if not entering:
                 raise ActivationError(
                     f"the head {head!r} is never called", expected="a module that the forward pass calls", got=head
                 )
             receive(FEATURES, entering[0])
+            if outputs:
+                receive(OUTPUT, only_tensor(given, OUTPUT))
         unusable.update(recorder.unusable)
     if not examples:
         raise LoaderError("the loader has no batches", expected="at least one batch", got="none")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from transferscope.arguments import checks_of
+from transferscope.arguments import checks_of, is_plain
 from transferscope.errors import ArchitectureError
 from transferscope.networks.evaluate import batches_checked_once, preserved
 from transferscope.networks.initialisation import randomness_untouched
@@ -70,6 +70,14 @@ def given(model: object) -> nn.Module:
                 got="meta",
                 hint="network.to_empty(device='cpu'), then load its weights",
             )
+        # A buffer may be sparse, an adjacency matrix say: it is looked at as it is.
+        if isinstance(tensor, nn.Parameter) and not is_plain(tensor):
+            raise ArchitectureError(
+                f"the network has a tensor that nothing can be computed with: {name!r}",
+                expected="dense tensors with a value for each entry",
+                got=f"{str(tensor.layout).removeprefix('torch.')}, {str(tensor.dtype).removeprefix('torch.')}",
+                hint="put dense ones in their place: tensor.to_dense(), of quantised ones tensor.dequantize()",
+            )
         if tensor.is_inference():
             raise ArchitectureError(
                 f"the network was made in inference mode: {name!r} can neither be trained nor moved",
@@ -126,7 +134,7 @@ def takes_networks(*names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
                 stack.enter_context(randomness_untouched())
                 stack.enter_context(batches_checked_once())
                 for network in known.values():
-                    stack.enter_context(preserved(network))
+                    stack.enter_context(preserved(network, weights=_changes_weights(network)))
                 if any(map(_runs_compiled, known.values())):
                     stack.enter_context(torch.compiler.set_stance("force_eager"))
                 return function(*bound.args, **bound.kwargs)
@@ -148,6 +156,12 @@ def _check_keywords(function: str, given_words: Iterable[str], signature: inspec
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from model.named_parameters()
     yield from model.named_buffers()
+
+
+def _changes_weights(network: nn.Module) -> bool:
+    """Whether forward passes write to weights: embeddings bring rows that are used to their largest norm."""
+    embeddings = (module for module in network.modules() if isinstance(module, nn.Embedding | nn.EmbeddingBag))
+    return any(module.max_norm is not None for module in embeddings)
 
 
 def _compiled_class() -> type[nn.Module] | None:

@@ -124,6 +124,6 @@ def to_timm(package: WeightsPackage, state: dict[str, Tensor]) -> dict[str, Tens
             inside = part is not None and int(number) < len(places)
             name = "blocks.{}.{}.{}".format(*places[int(number)], part) if inside else None
         if name is None or not leaf:
-            raise WeightsError(f"{key!r} is not a tensor of {package.name}")
+            raise WeightsError(f"{key!r} is not a tensor of {package.name}", expected="tensors by name")
         renamed[f"{name}.{leaf}"] = tensor
     return renamed

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transferscope.arguments import checked_as
 from transferscope.errors import WeightsError
 from transferscope.networks.weight_files import check_growth, likely_place, reading, tables_of
 from transferscope.networks.weight_formats import format_of
@@ -71,14 +72,24 @@ class StoredTensors:
         WeightsError: a part is missing, damaged, unsafe or of another kind, or nothing lies at ``which``.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | Mapping[str, Tensor], which: str | None = None) -> None:
+    @checked_as(WeightsError)
+    def __init__(self, source: str | os.PathLike[str] | Mapping[str, Any], which: str | None = None) -> None:
         self._parts: dict[str, Path] = {}
         self._place: dict[Path, str] = {}
         self._memory: Mapping[str, Tensor] = {}
         self._opened: tuple[Path | None, Mapping[str, Tensor], int] = (None, {}, 0)
         if isinstance(source, Mapping):
-            self._memory, self.source = source, "tensors in memory"
-            self.infos = {name: StoredTensor(name, tensor) for name, tensor in source.items()}
+            # What a module keeps beside its tensors, and state_dict() gives with them, is no weight.
+            self._memory = {name: value for name, value in source.items() if not name.endswith("_extra_state")}
+            self.source = "tensors in memory"
+            if wrong := [name for name, value in self._memory.items() if not isinstance(value, Tensor)]:
+                raise WeightsError(
+                    f"{few(wrong)} in these weights are no tensors",
+                    expected="tensors by name",
+                    got=type(self._memory[wrong[0]]).__name__,
+                    hint="give the state_dict() of a network",
+                )
+            self.infos = {name: StoredTensor(name, tensor) for name, tensor in self._memory.items()}
             return
         self.source, self.infos = str(source), {}
         for path, names in parts_of(Path(source)).items():

@@ -25,11 +25,13 @@ def movable_parts(model: nn.Module, granularity: Granularity, head: str) -> list
 
 
 @functools.lru_cache(maxsize=32)
-def _parts_of(architecture: str, granularity: Granularity) -> tuple[tuple[str, ...], str]:
+def _parts_of(architecture: str, granularity: Granularity) -> tuple[dict[str, tuple[str, ...]], str]:
     settings = Architecture.model_validate_json(architecture)
     model = build(settings, 2, 0)
     head = head_name(model, settings)
-    return tuple(named_parts(model, granularity, head)), head
+    modules = {name for name, _ in model.named_modules()}
+    owned = parts_parameters(model, granularity, head)
+    return {part: (part,) if part in modules else tuple(names) for part, names in owned.items()}, head
 
 
 def parts_of(architecture: Architecture, granularity: Granularity) -> tuple[str, ...]:
@@ -40,7 +42,16 @@ def parts_of(architecture: Architecture, granularity: Granularity) -> tuple[str,
 
 def parts_with_head(architecture: Architecture, granularity: Granularity) -> tuple[str, ...]:
     """As :func:`parts_of`, the head among them."""
-    return _parts_of(architecture.model_dump_json(), granularity)[0]
+    return tuple(_parts_of(architecture.model_dump_json(), granularity)[0])
+
+
+def rate_names_of(architecture: Architecture, granularity: Granularity) -> dict[str, tuple[str, ...]]:
+    """Of each of :func:`parts_of` the names by which ``module_rates`` of a recipe reaches all of it.
+
+    Its own; those of its parameters where they sit on a module that is opened.
+    """
+    names, head = _parts_of(architecture.model_dump_json(), granularity)
+    return {part: of for part, of in names.items() if not _in_head(part, head)}
 
 
 def transplant(

@@ -68,19 +68,36 @@ def _all_there(path: Path, parts: Iterable[Path]) -> None:
         raise WeightsError(f"parts of the weights {path} are no files of tensors: {_few(odd)}", hint="fetch them again")
 
 
-def _in_folder(folder: Path) -> Path:
-    try:
-        files = {item.name: item for item in sorted(folder.iterdir())[:_MAX_FILES]}
-    except OSError as error:
-        raise unreadable(folder, error) from error
+def weights_in(folder: Path) -> tuple[Path, ...]:
+    """The weights in a folder, each a file, an index or one of several parts, in the order of their names.
+
+    Those of a name that the Hugging Face libraries give stand for the whole folder; what training leaves beside weights
+    is passed over.
+
+    Raises:
+        WeightsError: the folder cannot be read.
+    """
+    files = _files(folder)
     usual = [files[name] for name in _USUAL if name in files]
     if usual:
-        return usual[0]
+        return (usual[0],)
     found = [item for name, item in files.items() if item.is_file() and not name.startswith(_OTHERS) and _holds(item)]
     # The parts of one set count once.
     groups = {item.name if (part := _PART.fullmatch(item.name)) is None else part["stem"]: item for item in found}
-    if len(groups) == 1:
-        return next(iter(groups.values()))
+    return tuple(groups.values())
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    try:
+        return {item.name: item for item in sorted(folder.iterdir())[:_MAX_FILES]}
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def _in_folder(folder: Path) -> Path:
+    files, found = _files(folder), weights_in(folder)
+    if len(found) == 1:
+        return found[0]
     inside = [item.name for item in files.values() if item.is_dir() and any((item / name).exists() for name in _USUAL)]
     if ".metadata" in files:
         hint = (

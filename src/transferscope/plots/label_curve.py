@@ -1,14 +1,41 @@
-"""The metric of a probe against the number of labels: one line per kind of features."""
+"""A metric against the number of labels: one line per kind of features, or per variant."""
+
+from dataclasses import dataclass
 
 import altair as alt
 import polars as pl
 
 from transferscope.plots.theme import Figure, hover, metric_axis
 
-__all__ = ["label_curve"]
+__all__ = ["Words", "label_curve"]
 
 
-def label_curve(table: pl.DataFrame, metric: str, colours: dict[str, str], names: dict[str, str]) -> tuple[Figure, ...]:
+@dataclass(frozen=True)
+class Words:
+    """What is written around a picture.
+
+    Attributes:
+        title: above it.
+        caption: below it.
+        described: what it shows, for those who do not see it; the kinds are listed after it.
+    """
+
+    title: str
+    caption: str
+    described: str
+
+
+PROBES = Words(
+    "What more labels bring",
+    "A linear probe on frozen features, fitted to fewer labels; each image predicted by probes that did not see it. "
+    "Bands: 95 % intervals over images, which say nothing of other draws of the labels.",
+    "Metric of linear probes against the number of labels",
+)
+
+
+def label_curve(
+    table: pl.DataFrame, metric: str, colours: dict[str, str], names: dict[str, str], words: Words = PROBES
+) -> tuple[Figure, ...]:
     """A panel per network; none where no value is defined.
 
     Args:
@@ -16,6 +43,7 @@ def label_curve(table: pl.DataFrame, metric: str, colours: dict[str, str], names
         metric: what was measured.
         colours: by kind of features.
         names: of the kinds, for readers.
+        words: around the picture.
     """
     known = table.drop_nulls("value")
     if known.is_empty():
@@ -28,9 +56,9 @@ def label_curve(table: pl.DataFrame, metric: str, colours: dict[str, str], names
     panels = []
     for model in known["model"].unique(maintain_order=True):
         rows = known.filter(pl.col("model") == model)
-        words = pl.col("features").replace(names)
+        kind = pl.col("features").replace(names)
         rows = rows.with_columns(
-            hover(words, ", ", pl.col("labels"), " labels: ", pl.col("value").round(3),
+            hover(kind, ", ", pl.col("labels"), " labels: ", pl.col("value").round(3),
                   " (", pl.col("low").round(3), " to ", pl.col("high").round(3), ")")
         )  # fmt: skip
         x = alt.X("labels:Q", title="Labels (count, log scale)").scale(type="log", nice=False)
@@ -48,11 +76,9 @@ def label_curve(table: pl.DataFrame, metric: str, colours: dict[str, str], names
     return (
         Figure(
             name="labels",
-            title="What more labels bring",
-            caption="A linear probe on frozen features, fitted to fewer labels; each image predicted by probes that "
-            "did not see it. Bands: 95 % intervals over images, which say nothing of other draws of the labels.",
-            description="Metric of linear probes against the number of labels, for "
-            + ", ".join(names[kind] for kind in kinds),
+            title=words.title,
+            caption=words.caption,
+            description=f"{words.described}, for " + ", ".join(names[kind] for kind in kinds),
             panels=tuple(panels),
             columns=1 if len(panels) == 1 else 2,
             legend=tuple((names[kind], colours[kind], "line") for kind in kinds),

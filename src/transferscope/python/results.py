@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from transferscope.arguments import checked_as
 from transferscope.errors import MissingExtraError, OptionError, StoreError, StudyError, nearest
 from transferscope.factories import offered
 from transferscope.plots.theme import Figure
@@ -81,6 +82,7 @@ class StudyResults(Results):
         measured = (slug for slug, item in self._by_slug.items() if item.table is not None)
         return ("headline", "estimates", *measured)
 
+    @checked_as(OptionError)
     def table(self, name: str) -> pl.DataFrame:
         """A table: ``headline``, ``estimates``, or that of an analysis, in its declared columns.
 
@@ -104,6 +106,7 @@ class StudyResults(Results):
         """Names that :meth:`figure` takes, as of the files beside a report; every analysis is drawn for it."""
         return tuple(f"{slug}-{figure.name}" for slug in self._by_slug for figure in self._drawn(slug))
 
+    @checked_as(OptionError)
     def figure(self, name: str) -> StudyFigure:
         """A figure, which a notebook shows as it stands in the report; its ``chart()`` is an Altair chart.
 
@@ -122,6 +125,7 @@ class StudyResults(Results):
         item = self._item(name, "figure", (*self._by_slug, *self.figures))
         raise self._absent(name, item, "figure")
 
+    @checked_as(OptionError)
     def to_pandas(self, name: str = "estimates") -> "pd.DataFrame":
         """A table as a pandas frame; needs the extra ``pandas``.
 
@@ -137,6 +141,7 @@ class StudyResults(Results):
         _require("pyarrow", "pandas")
         return found.to_pandas()
 
+    @checked_as(OptionError)
     def to_xarray(
         self, name: str = "learning_curves", dims: Sequence[str] | None = None, **where: str | int | float | bool
     ) -> "xr.Dataset":
@@ -160,7 +165,10 @@ class StudyResults(Results):
                 raise OptionError(f"the table {name!r} has no column {column!r}", hint=nearest(column, found.columns))
         for column, value in where.items():
             have = found[column].drop_nulls().cast(pl.String).unique()
-            found = found.filter(pl.col(column) == value)
+            try:
+                found = found.filter(pl.col(column) == value)
+            except pl.exceptions.PolarsError:  # a word for a column of numbers
+                found = found.clear()
             if found.is_empty():
                 what = f"no row of {name!r} has {column}={value!r}"
                 raise OptionError(what, hint=nearest(str(value), have))
@@ -168,7 +176,7 @@ class StudyResults(Results):
         found = found.unique(
             [column for column in found.columns if column not in _PLACES], keep="last", maintain_order=True
         )
-        places = list(dims) if dims is not None else _dimensions(found)
+        places = list(dict.fromkeys(dims)) if dims is not None else _dimensions(found)
         _check_dimensions(name, found, places)
         _require("xarray", "xarray")
         _require("pyarrow", "xarray")
@@ -179,6 +187,7 @@ class StudyResults(Results):
                 data[column].attrs = {"long_name": declared.meaning, "units": declared.unit}
         return data
 
+    @checked_as(OptionError)
     def network(self, variant: str = "P_T", seed: int | None = None) -> "nn.Module":
         """The trained network whose numbers the report shows: on the CPU, in evaluation mode.
 
@@ -195,6 +204,7 @@ class StudyResults(Results):
         self._check_code("network")
         return study_network(self.study, self._store(), variant, self._seed(seed), run="study.run()")
 
+    @checked_as(OptionError)
     def export(
         self, variant: str = "P_T", seed: int | None = None, output: str | Path = ".", *, force: bool = False
     ) -> "Exported":
@@ -216,6 +226,7 @@ class StudyResults(Results):
             self.study, self._store(), variant, self._seed(seed), Path(output), force=force, run="study.run()"
         )
 
+    @checked_as(OptionError)
     def write_report(self, folder: str | Path | None = None) -> Path:
         """Write the report with its tables, figures and the study file; :func:`transferscope.load_results` reads it.
 

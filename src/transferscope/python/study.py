@@ -5,7 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferscope.errors import StoreError
+from transferscope.arguments import checked_as
+from transferscope.errors import OptionError, StoreError
 from transferscope.study import settings
 from transferscope.study.file import dump_study
 from transferscope.study.file import load_study as load_settings
@@ -41,6 +42,7 @@ class Study(settings.Study):
         def __init__(self, **data: Any) -> None: ...
 
     @classmethod
+    @checked_as(OptionError)
     def from_images(
         cls,
         images: Any,
@@ -72,6 +74,7 @@ class Study(settings.Study):
         data = images_source(images, labels, classes=classes, groups=groups, folder=Path(store) / "images")
         return cls(target={"data": data, **(target or {})}, **study)
 
+    @checked_as(OptionError)
     def plan(self, store: str | Path = DEFAULT_STORE) -> "Plan":
         """What the study will take, before anything is trained: trainings, measurements, images, seconds, disk.
 
@@ -82,6 +85,7 @@ class Study(settings.Study):
 
         return plan_study(self, Path(store))
 
+    @checked_as(OptionError)
     def run(self, store: str | Path = DEFAULT_STORE, *, quiet: bool = False) -> "StudyResults":
         """Train, measure and summarise everything; what the store has is not done again.
 
@@ -98,6 +102,7 @@ class Study(settings.Study):
 
         return _opened(run_study(self, Path(store), quiet=quiet), Path(store), allow_code=True)
 
+    @checked_as(OptionError)
     def results(self, store: str | Path = DEFAULT_STORE) -> "StudyResults":
         """The results of the finished study, from its store; nothing is trained.
 
@@ -138,6 +143,7 @@ def load_study(path: str | Path, overrides: Sequence[str] = (), *, allow_code: b
     return Study.model_validate(dict(load_settings(path, overrides, allow_code=allow_code)))
 
 
+@checked_as(StoreError)
 def load_results(folder: str | Path, *, store: str | Path | None = None, allow_code: bool = False) -> "StudyResults":
     """The results in the folder of a report: no images and no store are needed, and nothing is trained.
 

@@ -36,7 +36,9 @@ GLOSSARY: dict[str, str] = {
     "margin": "The largest loss of the metric that is called negligible: half a point, unless an analysis "
     "says otherwise.",
     "module": "A named part of the network, such as one block.",
+    "negative transfer": "A pre-trained start that ends with more error than a random one, each at its own best rate.",
     "non-inferior": "Worse by less than the margin, shown by an interval. Not finding a difference is not enough.",
+    "label multiplier": "How many labels RI-T needs for each label of P-T to do as well on validation images.",
     "optimisation speed": "The training metric averaged over the epochs: the area under the learning curve. Higher is "
     "faster.",
     "P": "The pre-trained network, with a new head, before training on the target task.",
@@ -45,6 +47,8 @@ GLOSSARY: dict[str, str] = {
     "precision": "The share of the images called a class that do belong to it.",
     "proxy-A distance": "How well a linear classifier tells two sets of images apart: 0 as a coin, 2 without error.",
     "recall": "The share of a class's images that a network finds.",
+    "regret": "What a choice loses against the best of its alternatives. Promised before test data are looked at, and "
+    "proved on them.",
     "RI": "The same architecture with random weights, before training.",
     "RI-T": "RI, trained on the target task.",
     "RI-T-long": "RI-T trained for longer, towards its plateau: what the random start can reach without equal effort.",

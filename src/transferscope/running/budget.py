@@ -121,7 +121,9 @@ def search_seconds(context: Context, analysis: StartAnalysis, effort: Effort, ep
     longer = replace(study, settings=settings.model_copy(update={"training": tuned}))
     arms = asked.arms(longer)
     run = sum(epoch[arm.candidate] for arm in arms) / len(arms)
-    searched = asked.rule(longer).at_most(len(arms)) * run * len(training.tuning_seeds)
+    rule = asked.rule(longer)
+    epochs = len(arms) * rule.rungs[0] + sum(rung * count for rung, count in rule.most(len(arms)).items())
+    searched = epochs * run * len(training.tuning_seeds)
     proved = (effort.finalists + 1) * effort.seeds * effort.epochs * max(epoch)
     return _START + _SLACK * (searched + proved)
 

@@ -93,7 +93,7 @@ class _Step:
     """
 
     round: Round
-    further: Mapping[str, int]
+    further: Mapping[str, Sequence[NetworkSpec | None]]
     units: int
     exact: bool
 
@@ -133,10 +133,10 @@ def plan_study(study: Study, store_root: Path) -> Plan:
                 exact=step.exact,
             )
         )
-        if further := sum(step.further.values()):
+        if further := len(part.further):
             names.append(f"up to {further} more: rates beyond the edge of a grid, runs at a rate still to be chosen")
             disk += further * (2 * size + 2 * _ENTRY_BYTES)
-            images = further * sum(part.longest)
+            images = sum(map(sum, part.further))
             rounds.append(PlanRound(tuple(step.further), further, 0, further, 0, images, exact=False))
     cost = _cost(bound, work)
     pace = (_trained_pace(bound, store, steps) or _pace_now(bound)) if cost else None
@@ -155,7 +155,7 @@ class _Work:
     """What the store lacks of a round: networks, units, and images to train on, to evaluate after epochs, to measure.
 
     Attributes:
-        further: trainings that may come on top, each at most as long as ``longest``: images trained on and evaluated.
+        further: trainings that may come on top: images that each trains on, and evaluates.
     """
 
     missing: Sequence[NetworkSpec]
@@ -163,8 +163,7 @@ class _Work:
     training: int
     looking: int
     measuring: int
-    further: int
-    longest: tuple[int, int]
+    further: Sequence[tuple[int, int]]
 
 
 def _work(step: _Step, store: Store, context: Context) -> _Work:
@@ -172,9 +171,14 @@ def _work(step: _Step, store: Store, context: Context) -> _Work:
     missing = [spec for key, spec in step.round.networks.items() if key not in stored]
     pieces = [piece for piece in step.round.pieces if piece.key not in measured]
     training, looking = (sum(each) for each in zip((0, 0), *(_images(spec, context) for spec in missing), strict=True))
-    longest = max((_images(spec, context) for spec in step.round.networks.values()), default=(0, 0))
+    # Further trainings are on the target, whatever the pre-trainings of the round took.
+    target = context.study.data.fingerprint
+    on_target = (spec for spec in step.round.networks.values() if spec.data and spec.data.fingerprint == target)
+    longest = max((_images(spec, context) for spec in on_target), default=(0, 0))
+    further = [_images(spec, context) for specs in step.further.values() for spec in specs if spec is not None]
+    further += [longest] * (sum(map(len, step.further.values())) - len(further))
     measuring = sum(piece.images for piece in pieces)
-    return _Work(missing, pieces, training, looking, measuring, sum(step.further.values()), longest)
+    return _Work(missing, pieces, training, looking, measuring, further)
 
 
 def _cost(study: ResolvedStudy, work: Iterable[_Work]) -> float:
@@ -186,9 +190,9 @@ def _cost(study: ResolvedStudy, work: Iterable[_Work]) -> float:
         side_by_side = _side_by_side(len(part.missing), workers)
         trained += part.training * side_by_side
         forward += part.looking * side_by_side + part.measuring * _side_by_side(len(part.pieces), workers)
-        training, looking = part.longest
-        at_once = part.further * _side_by_side(part.further, workers)
-        trained, forward = trained + at_once * training, forward + at_once * looking
+        at_once = _side_by_side(len(part.further), workers)
+        trained += at_once * sum(training for training, _ in part.further)
+        forward += at_once * sum(looking for _, looking in part.further)
     return trained + _FORWARD_SHARE * forward
 
 
@@ -248,7 +252,7 @@ def _counts(steps: Sequence[_Step], store: Store) -> tuple[int, int, int, int]:
     stored = [_stored(step, store) for step in steps]
     trained = len({key for trainings, _ in stored for key in trainings})
     measured = len({key for _, pieces in stored for key in pieces})
-    further = sum(sum(step.further.values()) for step in steps)
+    further = sum(len(specs) for step in steps for specs in step.further.values())
     unmeasured = len(units) - measured + further + sum(step.units for step in steps)
     return trained, len(networks) - trained + further, measured, unmeasured
 
@@ -316,7 +320,7 @@ def _steps(study: ResolvedStudy, store: Store, failed: Collection[str] = ()) -> 
         expanded = {piece.analysis.key: piece.analysis for piece in step.pieces}
         for piece in step.pieces:
             measured.setdefault(piece.analysis.key, []).append(piece.key)
-        further: dict[str, int] = {}
+        further: dict[str, Sequence[NetworkSpec | None]] = {}
         units = 0
         supposed = False
         following: list[PlannedTask] = []
@@ -331,8 +335,9 @@ def _steps(study: ResolvedStudy, store: Store, failed: Collection[str] = ()) -> 
                 tables[key] = analysis.expected_table(study)
                 following += _following(study, analysis, tables, measured[key], named)
                 more[key] = analysis.extra_trainings(study)
+                known = list(analysis.extra_networks(study))
             if more[key]:
-                further[analysis.name] = more[key]
+                further[analysis.name] = [*known, *[None] * (more[key] - len(known))]
             done.add(key)
         steps.append(_Step(step, further, units, exact))
         if following:

@@ -54,7 +54,9 @@ def with_needs(
     def add(analysis: AbstractAnalysis, above: tuple[AbstractAnalysis, ...]) -> None:
         if analysis in above:
             raise AnalysisError(
-                f"the analysis {analysis.name!r} needs itself", got=" → ".join(each.name for each in (*above, analysis))
+                f"the analysis {analysis.name!r} needs itself",
+                expected="analyses that need earlier ones",
+                got=" → ".join(each.name for each in (*above, analysis)),
             )
         reason = analysis.skip_reason(study)
         if above and reason is not None:
@@ -139,4 +141,6 @@ def label_of(variant: str, seed: int, spec: NetworkSpec) -> str:
     lacks = f", {words(ablation, spec.data.image_size)}" if spec.data and ablation else ""
     if shuffled and not ablation:
         lacks = ", whole images without augmentation"
+    if spec.data and spec.data.labels == "permuted":
+        lacks += ", permuted labels"
     return f"{shown(start)}[{seed}]{rate}{lacks}"

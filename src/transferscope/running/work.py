@@ -23,6 +23,7 @@ from transferscope.study.registry import parse_analysis
 from transferscope.study.renamed import FORMAT
 from transferscope.training.evaluation import EpochEvaluation
 from transferscope.training.loop import train
+from transferscope.training.objective import PrefixBudget
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -86,6 +87,7 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
     spec, store = job.spec, context.store
     assert spec.data is not None
     assert spec.recipe is not None
+    compute = job.study.settings.compute
     entry = store.entry("networks", spec.key)
     started = time.perf_counter()
     with store.lock(f"networks-{spec.key}", on_wait=lambda text: on_event({"kind": "note", "text": text})):
@@ -94,7 +96,7 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
             store.finish("networks", spec.key)
             on_event(_trained(job, bool(entry.manifest()["diverged"]), 0.0))
             return spec.key
-        images = context.images(spec.data)
+        images = context.training_images(spec.data)
         result = train(
             context.start(spec),
             images,
@@ -106,10 +108,10 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
             measured=EpochEvaluation(
                 task="multi" if images.multi_label else "single",
                 metric=spec.recipe.metric,
-                batch_size=job.study.settings.compute.evaluation_batch,
+                batch_size=compute.evaluation_batch,
                 train_examples=spec.recipe.train_evaluation,
             ),
-            objective=objective_of(spec, context),
+            objective=objective_of(spec, context, PrefixBudget(compute.prefix_memory, compute.prefix_disk)),
         )
         facts = {
             "spec": spec.identity(),
@@ -127,6 +129,7 @@ def _train(job: TrainJob, context: Context, on_event: OnEvent) -> str:
             "timings": [vars(timing) for timing in result.timings],
             # With its paths, which say where things lay and not what was asked for.
             "settings": spec.model_dump(mode="json"),
+            **({} if result.prefix is None else {"frozen_prefix": vars(result.prefix)}),
         }
         with context.storing(entry, facts, provenance) as folder:
             write_state(folder / "weights.safetensors", result.state, metadata(spec))

@@ -1,6 +1,6 @@
 """How networks of a study are trained, before a learning rate is chosen; and a pre-training run of our own."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,7 @@ class VariantRecipe(Frozen):
     mixup: float = Field(default=0.0, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0)
     module_rates: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    prefix_views: int | None = Field(default=None, ge=1)
     augmentation: Augmentation = Augmentation()
     precision: Literal["float32", "bfloat16"] = "float32"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
@@ -50,6 +51,13 @@ class VariantRecipe(Frozen):
             raise ValueError(f"keep names epochs from 0 to {self.epochs}, got {list(self.keep)}")
         return self
 
+    def identity(self) -> Any:
+        """As of a recipe: absent views are left out."""
+        identity = dict(super().identity())
+        if self.prefix_views is None:
+            del identity["prefix_views"]
+        return identity
+
 
 class Pretraining(Frozen):
     """A pre-training run of our own, in place of given weights.
@@ -62,6 +70,8 @@ class Pretraining(Frozen):
         learning_rate: of the run.
         seed: of the run; not a seed of the target, whose random start would otherwise be that of this run.
         checkpoint: the epoch that is P: a number (0 is the random start), ``last`` or ``best``.
+        labels: ``permuted`` exchanges those of the training images at random, as a control: nothing of the classes can
+            be learnt, though every label is fitted.
     """
 
     data: DataSource
@@ -71,6 +81,14 @@ class Pretraining(Frozen):
     learning_rate: float = Field(default=0.05, gt=0)
     seed: int = 2000
     checkpoint: Annotated[int, Field(ge=0)] | Literal["last", "best"] = "last"
+    labels: Literal["given", "permuted"] = "given"
+
+    def identity(self) -> Any:
+        """Leave labels as given out: keys are then what they were before there were others."""
+        identity = dict(super().identity())
+        if self.labels == "given":
+            del identity["labels"]
+        return identity
 
     @model_validator(mode="after")
     def _holds_together(self) -> "Pretraining":

@@ -1,6 +1,6 @@
 """The recipe of a training: everything that changes its outcome, and nothing else. No torch here."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -29,7 +29,10 @@ class Recipe(Frozen):
         label_smoothing: in [0, 1).
         mixup: α of the Beta distribution; 0 switches it off.
         gradient_clip: largest gradient norm; None switches it off.
-        module_rates: factor on the rate by module name (longest prefix wins); 0 freezes the module.
+        module_rates: factor on the rate by name of a module or parameter (longest prefix wins); 0 freezes it.
+        prefix_views: run frozen first modules once for each of so many augmented views of an image, and train on what
+            was kept; epoch e sees the augmentation of epoch 1 + (e − 1) mod ``prefix_views``, kept or not, so that
+            with as many views as epochs nothing is trained otherwise. None: a view for each epoch, nothing is kept.
         augmentation: of training images.
         precision: ``float32``, or ``bfloat16`` autocast.
         memory_format: ``channels_last`` or ``contiguous``.
@@ -55,6 +58,7 @@ class Recipe(Frozen):
     mixup: float = Field(default=0.0, ge=0)
     gradient_clip: float | None = Field(default=None, gt=0)
     module_rates: dict[str, float] = Field(default_factory=dict)
+    prefix_views: int | None = Field(default=None, ge=1)
     augmentation: Augmentation = Augmentation()
     precision: Literal["float32", "bfloat16"] = "float32"
     memory_format: Literal["contiguous", "channels_last"] = "contiguous"
@@ -75,3 +79,14 @@ class Recipe(Frozen):
         if beyond:
             raise ValueError(f"keep names epochs the training has not: {beyond} of 0 to {self.epochs}")
         return self
+
+    def identity(self) -> Any:
+        """Leave absent views out: keys are then what they were before a prefix could be kept."""
+        identity = dict(super().identity())
+        if self.prefix_views is None:
+            del identity["prefix_views"]
+        return identity
+
+    def augmentation_epoch(self, epoch: int) -> int:
+        """The epoch, from 1, whose augmentation an epoch sees again."""
+        return epoch if self.prefix_views is None else 1 + (epoch - 1) % self.prefix_views

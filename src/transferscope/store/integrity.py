@@ -41,7 +41,9 @@ def describe_files(folder: Path) -> dict[str, dict[str, Any]]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise StoreError(f"an entry may hold plain files only, but {name!r} is none", got=str(path))
+            raise StoreError(
+                f"an entry may hold plain files only, but {name!r} is none", expected="a plain file", got=str(path)
+            )
         if name in (MANIFEST, PROVENANCE):
             raise StoreError(f"the name {name!r} is the store's own", hint="pass these facts to Entry.write() instead")
         if path.is_file():

@@ -26,7 +26,7 @@ def with_settings(text: str, path: Path, overrides: Sequence[str]) -> str:
         try:
             place = override(values, given)
         except ValueError as error:
-            raise StudyError(f"--set {given}: {error}") from error
+            raise StudyError(f"--set {given}: {error}", expected="SETTING=VALUE") from error
         text = _written(text, values, place)
     return text
 

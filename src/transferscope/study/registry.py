@@ -40,12 +40,18 @@ BUILT_IN: dict[str, str] = {
     "block_shuffle": "InputAblations",
     "control": "ControlAnalysis",
     "transplant": "TransplantAnalysis",
+    "checkpoint": "CheckpointAnalysis",
+    "negative_transfer": "NegativeTransfer",
     "probe": "Probe",
     "reuse": "ReuseAnalysis",
     "domain_distance": "DomainDistance",
     "spectrum": "SpectrumAnalysis",
     "criticality": "CriticalityAnalysis",
     "rewind": "Rewind",
+    "average": "AverageAnalysis",
+    "label_budget": "LabelBudget",
+    "imbalance": "Imbalance",
+    "freeze": "FreezeAnalysis",
     "start": "StartAnalysis",
 }
 """Name of each analysis of this package, which is also its folder, and its class."""

@@ -54,6 +54,9 @@ class TrainingSettings(Frozen):
     Attributes:
         recipe: of both variants.
         learning_rates: the grid both variants search; extended where the best lies at its edge.
+        search: ``grid``: every rate is trained for as long; ``halving``: all for few epochs, the best third anew for
+            three times as many, and so on up to ``tuning_epochs``, by one rule for both variants; the analysis
+            ``control`` searches the grid in any case.
         tuning_seeds: seeds of the search; report seeds never tune.
         tuning_epochs: of a tuning run; None trains as long as a report run.
         extensions: how many rates may be added beyond each end of the grid.
@@ -65,6 +68,7 @@ class TrainingSettings(Frozen):
 
     recipe: VariantRecipe = VariantRecipe()
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.003, 0.01, 0.03, 0.1), min_length=1)
+    search: Literal["grid", "halving"] = "grid"
     tuning_seeds: tuple[int, ...] = Field(default=(1000,), min_length=1)
     tuning_epochs: int | None = Field(default=None, ge=1)
     extensions: int = Field(default=2, ge=0, le=20)
@@ -82,8 +86,10 @@ class TrainingSettings(Frozen):
         return self
 
     def identity(self) -> Any:
-        """Leave out the rule that takes the best rate: keys are then what they were before there were rules."""
+        """Leave out the rule that takes the best rate, and the grid: keys are as they were before."""
         identity = dict(super().identity())
+        if self.search == "grid":
+            del identity["search"]
         if self.rate_rule == "best":
             del identity["rate_rule"]
         return identity
@@ -98,6 +104,9 @@ class Compute(Frozen):
         executor: ``serial``, or ``processes`` (as many as ``workers``).
         workers: processes.
         evaluation_batch: images per evaluation batch.
+        prefix_memory: MiB of memory in which a training may keep what its frozen first modules give
+            (``prefix_views`` of a recipe).
+        prefix_disk: MiB of a file in which it is kept where that is not enough; where neither is, they run each time.
     """
 
     device: str = "auto"
@@ -105,6 +114,10 @@ class Compute(Frozen):
     executor: Literal["serial", "processes"] = "serial"
     workers: int = Field(default=2, ge=1, le=1024)
     evaluation_batch: int = Field(default=128, ge=4)
+    prefix_memory: int = Field(default=2048, ge=0)
+    prefix_disk: int = Field(default=8192, ge=0)
+    # No value depends on where it is kept.
+    not_identity: ClassVar[frozenset[str]] = frozenset({"prefix_memory", "prefix_disk"})
 
 
 class Study(Frozen):

@@ -135,8 +135,9 @@ def find_model(model: str | None, architecture: str | None, which: str | None = 
     if model in PACKAGES:
         if architecture is not None:
             raise StudyError(
-                f"the model {model!r} has its architecture: leave out --architecture",
+                f"the model {model!r} has its architecture",
                 got=f"--architecture {architecture}",
+                hint="leave --architecture out",
             )
         package = PACKAGES[model]
         package_file(package)  # an error where it is not installed: now, and not at the start of a run

@@ -193,7 +193,10 @@ def _text(path: Path) -> str:
             hint="save it as UTF-8 text",
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        raise StudyError(f"the study {path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise StudyError(
+            f"the study {path} cannot be read: {getattr(error, 'strerror', None) or error}",
+            expected="a study file (YAML) that you may read",
+        ) from error
 
 
 def _plain(error: Exception) -> str:

@@ -65,13 +65,13 @@ class CurveMidpoint(Objective):
         for group in optimiser.param_groups:
             group["weight_decay"] = 0.0
 
-    def logits(self, images: Tensor, epoch: int, step: int) -> Tensor:
+    def logits(self, inputs: Tensor, epoch: int, step: int) -> Tensor:
         """Run the network at a point of the curve, drawn from the seed, the epoch and the update."""
         t = float(np.random.default_rng(derive_seed(self._seed, "curve", epoch, step)).random())
         point = self._network.point(t)
         self._factor = curve_weights(self._network.shape, t)[2]
         self._point = {name: value.detach() for name, value in point.items()}
-        outputs: Tensor = self._network(images, point)
+        outputs: Tensor = self._network(inputs, point)
         return outputs
 
     @torch.no_grad()

@@ -14,6 +14,7 @@ from transferscope.data.spec import DataSpec, Split
 from transferscope.data.splits import nested_subset
 from transferscope.measures.metrics import metric as metric_of
 from transferscope.measures.metrics import per_example_loss
+from transferscope.networks.cuts.prefix import KeptPrefix, prefix_logits
 from transferscope.networks.evaluate import logits
 from transferscope.specs.recipe import Recipe
 from transferscope.training.loss import Task
@@ -50,7 +51,11 @@ class Clean:
 
 
 class CleanEvaluation:
-    """Measures a network on the splits, always on the same examples and in the same order."""
+    """Measures a network on the splits, always on the same examples and in the same order.
+
+    Attributes:
+        kept: what lies before a cut of the network and never changes, where it is known: run once for all epochs.
+    """
 
     def __init__(
         self,
@@ -63,6 +68,7 @@ class CleanEvaluation:
     ) -> None:
         self._task, self._recipe, self._device = measured.task, recipe, device
         self._metric = measured.metric or recipe.metric
+        self.kept: KeptPrefix | None = None
         train_examples = measured.train_examples
         self._batches: dict[Split, EvaluationBatches] = {}
         names: tuple[Split, ...] = ("train", "validation", "test") if measured.tests else ("train", "validation")
@@ -88,13 +94,17 @@ class CleanEvaluation:
         values: dict[str, float | None] = {}
         finite = True
         for name, batches in self._batches.items():
-            loss, value = self._measure(model, batches)
+            loss, value = self._measure(model, name, batches)
             finite &= loss is not None or name == "test"
             values[f"{name}_loss"], values[f"{name}_metric"] = loss, value
         return Clean(values, finite)
 
-    def _measure(self, model: nn.Module, batches: EvaluationBatches) -> tuple[float | None, float | None]:
-        outputs, labels = logits(model, batches, self._device, self._recipe.precision, self._recipe.memory_format)
+    def _measure(self, model: nn.Module, name: str, batches: EvaluationBatches) -> tuple[float | None, float | None]:
+        precision, memory_format = self._recipe.precision, self._recipe.memory_format
+        if self.kept is None:
+            outputs, labels = logits(model, batches, self._device, precision, memory_format)
+        else:
+            outputs, labels = prefix_logits(model, self.kept, name, batches, precision, memory_format)
         if not bool(torch.isfinite(outputs).all()):
             return None, None
         loss = float(per_example_loss(outputs, labels, self._task).mean())

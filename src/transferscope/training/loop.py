@@ -7,8 +7,11 @@ report. What an update does is :func:`_train_epoch`.
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import astuple, dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,6 +28,7 @@ from transferscope.specs.network import NetworkSpec
 from transferscope.specs.recipe import Recipe
 from transferscope.training.checkpoints import WorkingFolder, cpu_state
 from transferscope.training.evaluation import CleanEvaluation, EpochEvaluation
+from transferscope.training.frozen_prefix import PrefixUse, keep_prefix
 from transferscope.training.history import EpochRow, EpochTiming, best_epoch, history_frame
 from transferscope.training.loss import Task, divergence_limit, mixed_loss, training_loss
 from transferscope.training.mixup import Mixup
@@ -37,7 +41,7 @@ from transferscope.training.optimisers import (
     training_mode,
 )
 from transferscope.training.phases import Phase, Phases
-from transferscope.training.progress import Progress, Saved, timed
+from transferscope.training.progress import Progress, Saved, position, timed
 from transferscope.training.randomness import deterministic_kernels, seeded
 from transferscope.training.request import recipe_and_data, training_examples, training_identity
 from transferscope.training.schedules import learning_rate
@@ -59,6 +63,7 @@ class Training:
         checkpoints: a safetensors file for each kept epoch, and for the best one.
         best_epoch: best validation metric, earliest of equals; None without a validation metric.
         diverged: the run ended early because its loss was not finite or exploded.
+        prefix: how frozen first modules were kept; None where the recipe does not ask for it.
     """
 
     state: dict[str, Tensor]
@@ -68,6 +73,7 @@ class Training:
     timings: tuple[EpochTiming, ...]
     best_epoch: int | None
     diverged: bool
+    prefix: PrefixUse | None = None
 
 
 def train(
@@ -94,6 +100,8 @@ def train(
     at the start (at least that of the uniform guess), ends the training: the result is marked diverged.
 
     Frozen modules (rate factor 0) get no gradients and run in eval mode: batch-norm statistics stay, dropout is off.
+    With ``recipe.prefix_views`` those before all that is trained run once for every view of an image; what they give
+    is kept, for evaluations as well: see :mod:`transferscope.training.frozen_prefix`.
 
     Events: ``training`` (network, epoch, epochs, step, steps, images_per_second; at most 5 a second), ``epoch``
     (network and the new row), ``training_resumed`` (network, epoch), ``training_restarted`` (network, reason), ``note``
@@ -139,15 +147,24 @@ def train(
     clean = CleanEvaluation(images, splits, data, recipe, device, measured)
     channels_last = recipe.memory_format == "channels_last"
     model.to(device).to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-    with training_mode(model, recipe), deterministic_kernels():
+    batches_of = partial(
+        TrainingBatches, images, examples, data.mean, data.std, recipe, spec.seed, device=device, ablation=data.ablation
+    )
+    with training_mode(model, recipe), deterministic_kernels(), ExitStack() as files:
         optimiser = build_optimiser(model, recipe)
         trained_as = objective(model, optimiser)
         saved = _resumed(folder, spec, notify, device)
-        if saved is None:
-            saved = _start(model, trained_as, clean, folder, spec, device)
-        else:
+        if saved is not None:
             model.load_state_dict(saved.state)
             load_optimiser_state(optimiser, saved.optimiser)
+        kept, use = None, None
+        if recipe.prefix_views is not None:
+            names = [name for group in optimiser.param_groups for name in group["names"]]
+            kept, use = keep_prefix(model, trained_as, names, recipe, batches_of, working, files)
+            clean.kept = None if kept is None else kept.evaluation
+            notify({"kind": "note", "network": spec.key, "text": use.text})
+        if saved is None:
+            saved = _start(model, trained_as, clean, folder, spec, device)
         # Of the epoch before: an epoch's timing is part of what is written.
         writing_seconds = 0.0
         limit = _loss_limit(saved.progress.rows[0], recipe, spec.classes, measured.task)
@@ -155,13 +172,11 @@ def train(
             epoch = saved.progress.epoch + 1
             started = time.perf_counter()
             with seeded(derive_seed(spec.seed, "dropout", epoch), device):
-                batches = TrainingBatches(
-                    images, examples, data.mean, data.std, recipe, spec.seed, epoch, device, ablation=data.ablation
-                )
+                batches = batches_of(epoch)
                 passed = _train_epoch(
-                    trained_as,
+                    kept or trained_as,
                     optimiser,
-                    batches,
+                    batches if kept is None else kept.batches(batches, epoch),
                     recipe,
                     spec,
                     epoch,
@@ -190,6 +205,7 @@ def train(
         timings=progress.timings,
         best_epoch=best_epoch(progress.rows),
         diverged=progress.diverged,
+        prefix=use,
     )
 
 
@@ -207,7 +223,7 @@ class _Passed:
 def _train_epoch(
     objective: Objective,
     optimiser: torch.optim.Optimizer,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[tuple[Any, Tensor]],
     recipe: Recipe,
     spec: NetworkSpec,
     epoch: int,
@@ -251,7 +267,7 @@ def _train_epoch(
         now = time.perf_counter()
         if now - told >= _EVENT_SECONDS:
             told = now
-            notify(_position(spec, recipe, epoch, step, per_epoch, images / (now - started)))
+            notify(position(spec, epoch, step, per_epoch, images / (now - started)))
         if step % _FINITE_CHECK_EVERY == 0:
             finite = math.isfinite(float(total))
             phases.settle()
@@ -357,7 +373,7 @@ def _loss_limit(start: EpochRow, recipe: Recipe, classes: int, task: Task) -> fl
     return divergence_limit(initial, recipe.divergence_loss, classes, task)
 
 
-def _logits(objective: Objective, inputs: Tensor, epoch: int, step: int) -> Tensor:
+def _logits(objective: Objective, inputs: Any, epoch: int, step: int) -> Tensor:
     outputs = objective.logits(inputs, epoch, step)
     if not isinstance(outputs, Tensor):
         raise ArchitectureError(
@@ -367,18 +383,6 @@ def _logits(objective: Objective, inputs: Tensor, epoch: int, step: int) -> Tens
             hint="switch auxiliary outputs off in the architecture's options (for example aux_logits: false)",
         )
     return outputs
-
-
-def _position(spec: NetworkSpec, recipe: Recipe, epoch: int, step: int, steps: int, rate: float) -> dict[str, object]:
-    return {
-        "kind": "training",
-        "network": spec.key,
-        "epoch": epoch,
-        "epochs": recipe.epochs,
-        "step": step,
-        "steps": steps,
-        "images_per_second": rate,
-    }
 
 
 def _stopped(epoch: int, recipe: Recipe) -> StopRequested:

@@ -32,13 +32,13 @@ def rate_factor(name: str, rates: Mapping[str, float]) -> float:
 
 
 def check_module_rates(model: nn.Module, rates: Mapping[str, float]) -> None:
-    """Every name of ``module_rates`` must be a module of the network."""
-    names = {name for name, _ in model.named_modules()}
+    """Every name of ``module_rates`` must be a module, or a parameter, of the network."""
+    names = {name for named in (model.named_modules(), model.named_parameters()) for name, _ in named}
     for name in rates:
         if name not in names:
             raise ModuleNameError(
                 f"module_rates names a module the network does not have: {name!r}",
-                expected="names of modules of this network",
+                expected="names of modules or parameters of this network",
                 got=name,
                 hint=nearest(name, names - {""}),
             )

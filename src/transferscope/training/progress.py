@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor
 
+from transferscope.specs.network import NetworkSpec
 from transferscope.training.history import EpochRow, EpochTiming
 from transferscope.training.phases import Phase
 
@@ -73,6 +74,22 @@ def timed(
         epoch, images, training, evaluation, torch.get_num_threads(), str(device), torch.__version__,
         parts.get("images"), parts.get("forward"), parts.get("backward"), writing,
     )  # fmt: skip
+
+
+def position(spec: NetworkSpec, epoch: int, step: int, steps: int, rate: float) -> dict[str, object]:
+    """The event that tells where a training is.
+
+    Args:
+        spec: of the network.
+        epoch: that runs.
+        step: its updates so far.
+        steps: its updates.
+        rate: images per second.
+    """
+    return {
+        "kind": "training", "network": spec.key, "epoch": epoch, "epochs": spec.recipe.epochs if spec.recipe else 0,
+        "step": step, "steps": steps, "images_per_second": rate,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transferscope.errors import MissingExtraError
+from transferscope.arguments import checked_as
+from transferscope.errors import MissingExtraError, OptionError
 from transferscope.watching.attach import Watch
 from transferscope.watching.settings import Keep, Recording
 from transferscope.watching.start import Start, watch_quietly
@@ -17,6 +18,7 @@ __all__ = ["lightning_callback"]
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 
+@checked_as(OptionError)
 def lightning_callback(
     start: Start = None,
     out: str | Path = "run",
@@ -46,6 +48,7 @@ def lightning_callback(
         group: what is repeated.
 
     Raises:
+        OptionError: an argument is none.
         MissingExtraError: neither lightning nor pytorch_lightning is installed.
     """
     settings = {"keep": keep, "recording": recording, "probe": probe, "name": name, "group": group}

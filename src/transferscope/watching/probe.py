@@ -15,7 +15,7 @@ from transferscope.networks.evaluate import preserved
 from transferscope.networks.initialisation import randomness_untouched
 from transferscope.networks.modules import Granularity, find_module, hookable_parts
 
-__all__ = ["Probe"]
+__all__ = ["Probe", "first_tensor"]
 
 _LEAST = 4
 _Gram = tuple[Tensor, Tensor, torch.dtype]
@@ -40,7 +40,7 @@ class Probe:
 
     def __init__(self, batch: Any, model: nn.Module, start: Mapping[str, Tensor], granularity: Granularity) -> None:
         self._batch, self._granularity = batch, granularity
-        self.examples = len(_first(batch))
+        self.examples = len(first_tensor(batch))
         if self.examples < _LEAST:
             raise MeasureError("CKA needs more examples", expected=f"{_LEAST} or more", got=str(self.examples))
         self.unusable: dict[str, str] = {}
@@ -121,7 +121,12 @@ def _moved(batch: Any, device: torch.device) -> Any:
     return tuple(_moved(item, device) for item in batch) if isinstance(batch, tuple | list) else batch
 
 
-def _first(batch: Any) -> Tensor:
+def first_tensor(batch: Any) -> Tensor:
+    """The first tensor of a batch, whose rows are its examples.
+
+    Raises:
+        MeasureError: it holds none.
+    """
     args, kwargs = _arguments(batch)
     found = next((item for item in (*args, *kwargs.values()) if isinstance(item, Tensor)), None)
     if found is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from transferscope.arguments import checked_as
 from transferscope.errors import DataError
 from transferscope.store.system_errors import translated
 from transferscope.study.columns import schema
@@ -76,7 +77,8 @@ def empty_tables() -> dict[str, pl.DataFrame]:
     return {name: pl.DataFrame(schema=schema(columns)) for name, columns in TABLES.items()}
 
 
-def read_watched(folder: Path) -> Run:
+@checked_as(DataError)
+def read_watched(folder: str | Path) -> Run:
     """The run that a watch wrote; of one that was killed, all that had been written.
 
     A session that went back to an earlier step replaces what sessions before it recorded from there on.
@@ -88,6 +90,7 @@ def read_watched(folder: Path) -> Run:
         DataError: no run lies there.
         StoreError: it cannot be read.
     """
+    folder = Path(folder)
     if not is_run(folder):
         raise DataError(
             f"{folder} is no run",

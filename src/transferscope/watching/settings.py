@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from transferscope.errors import OptionError, nearest
+from transferscope.arguments import check_fields
+from transferscope.errors import OptionError
 
 __all__ = ["Keep", "Recording"]
 
@@ -34,10 +35,10 @@ class Keep:
     mode: Literal["max", "min"] = "max"
 
     def __post_init__(self) -> None:
+        check_fields(self, OptionError)
         for name in ("epochs", "steps"):
             _at_least(name, getattr(self, name), 1)
         _at_least("last", self.last, 0)
-        _one_of("mode", self.mode, ("max", "min"))
 
     def step_reasons(self, step: int) -> list[str]:
         """Why the weights after a step are kept; empty where they are not.
@@ -84,9 +85,9 @@ class Recording:
     flush_seconds: float = 30.0
 
     def __post_init__(self) -> None:
+        check_fields(self, OptionError)
         _at_least("every", self.every, 1)
         _at_least("flush_records", self.flush_records, 1)
-        _one_of("granularity", self.granularity, ("stage", "block", "layer"))
         if not 0 < self.budget < 1:
             raise OptionError(
                 "budget is a share of a step", expected="in (0, 1), for example 0.01", got=str(self.budget)
@@ -94,14 +95,7 @@ class Recording:
 
 
 def _at_least(name: str, value: int | None, least: int) -> None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+    if value is not None and value < least:
         raise OptionError(
             f"{name} is a number of steps, epochs or records", expected=f"{least} or more", got=repr(value)
-        )
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise OptionError(
-            f"{name} is unknown", expected=" or ".join(known), got=repr(value), hint=nearest(value, known)
         )

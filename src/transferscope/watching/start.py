@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transferscope.arguments import checked_as
 from transferscope.errors import OptionError, WeightsError
 from transferscope.networks.modules import find_module
 from transferscope.networks.weight_files import read_file, write_state
@@ -18,11 +19,12 @@ from transferscope.watching.attach import Watch, WatchWarning
 from transferscope.watching.folder import RunFolder
 from transferscope.watching.layout import RUN
 from transferscope.watching.movement import Movement, unwrapped
+from transferscope.watching.probe import first_tensor
 from transferscope.watching.settings import Keep, Recording
 
 __all__ = ["Bystander", "Start", "watch", "watch_quietly"]
 
-Start = nn.Module | Mapping[str, Tensor] | str | Path | None
+Start = nn.Module | Mapping[str, Any] | str | Path | None
 """What a network started from: a network, its tensors by name, a file of weights; None for what it is now."""
 
 _VERSION = 1
@@ -42,6 +44,7 @@ class Bystander(Watch):
         return self._out
 
 
+@checked_as(OptionError)
 def watch(
     model: nn.Module,
     start: Start = None,
@@ -77,9 +80,10 @@ def watch(
         To be told of steps; use it in a ``with`` statement, or close it.
 
     Raises:
-        OptionError: a setting cannot be, or ``out`` holds a run already.
-        WeightsError: the start is no set of tensors, shares no parameter with the network, or is another one than that
+        OptionError: an argument is none, a setting cannot be, or ``out`` holds a run already.
+        WeightsError: the start shares no parameter with the network, or is another one than that
             of the run to resume.
+        MeasureError: the probe holds no tensor.
         StoreError: the folder cannot be written.
 
     Example:
@@ -91,8 +95,8 @@ def watch(
         ...     optimizer.step()
         ...     w.step()
     """
-    if not isinstance(model, nn.Module):
-        raise OptionError("this is no network", expected="a torch.nn.Module", got=type(model).__name__)
+    if probe is not None:
+        first_tensor(probe)
     folder = Path(out)
     if _rank() != 0:
         return Bystander(folder)
@@ -157,19 +161,13 @@ def _movement(network: nn.Module, start: Start, run: RunFolder, recording: Recor
     return Movement(network, kept, recording.granularity, recording.updates)
 
 
-def _tensors(start: Start) -> dict[str, Tensor]:
+def _tensors(start: nn.Module | Mapping[str, Any] | str | Path) -> dict[str, Tensor]:
     if isinstance(start, str | Path):
         return read_file(start)
     if isinstance(start, nn.Module):
         inner = unwrapped(start)
         return {**dict(inner.named_parameters()), **dict(inner.named_buffers())}
-    if isinstance(start, Mapping):
-        return {name: value for name, value in start.items() if isinstance(value, Tensor)}
-    raise WeightsError(
-        "the start is no set of tensors",
-        expected="a network, its state_dict(), or a file of weights",
-        got=type(start).__name__,
-    )
+    return {name: value for name, value in start.items() if isinstance(value, Tensor)}
 
 
 def _started(network: nn.Module, movement: Movement) -> dict[str, Tensor]:

@@ -5,7 +5,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from transferscope.errors import MissingExtraError
+from transferscope.arguments import checked_as
+from transferscope.errors import MissingExtraError, OptionError
 from transferscope.watching.attach import Watch
 from transferscope.watching.settings import Keep, Recording
 from transferscope.watching.start import Start, watch_quietly
@@ -13,6 +14,7 @@ from transferscope.watching.start import Start, watch_quietly
 __all__ = ["transformers_callback"]
 
 
+@checked_as(OptionError)
 def transformers_callback(
     start: Start = None,
     out: str | Path = "run",
@@ -38,6 +40,7 @@ def transformers_callback(
         group: what is repeated.
 
     Raises:
+        OptionError: an argument is none.
         MissingExtraError: transformers is not installed.
     """
     settings = {"keep": keep, "recording": recording, "probe": probe, "name": name, "group": group}

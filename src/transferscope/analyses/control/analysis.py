@@ -2,20 +2,29 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, final
 
 import polars as pl
 from pydantic import Field
 
 from transferscope.analyses.contract import AbstractAnalysis, MeasureResult, Task
-from transferscope.analyses.control.rows import UNRELATED, ends_rows, report_rows, tuning_rows
+from transferscope.analyses.control.rows import UNRELATED, ends_rows, report_rows
 from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
 from transferscope.analyses.final_metrics import columns_of, estimate_of, span, why_no_claim
 from transferscope.analyses.learning_curves.analysis import LearningCurves, end_flags
-from transferscope.analyses.learning_rate.analysis import Chosen, LearningRate, chosen, next_grid
+from transferscope.analyses.learning_rate.analysis import Chosen, LearningRate, chosen
 from transferscope.analyses.summary import Summary
-from transferscope.analyses.tuned import tuned_members
+from transferscope.analyses.tuned import (
+    SEARCH_COLUMNS,
+    at_edge,
+    searched,
+    tried_rates,
+    tuned_members,
+    tuning_row,
+    tuning_tasks,
+)
 from transferscope.bounds import DIFFERENCE, Flag
 from transferscope.context.resolved_study import TRAINED, ResolvedStudy
 from transferscope.context.study_network import StudyNetwork
@@ -82,11 +91,7 @@ class ControlAnalysis(AbstractAnalysis):
             str, "metric: final metric; speed: mean clean training metric over the epochs from 1; images: trained on"
         ),
         **columns_of("gain", "all controls", unit="metric; 1 for a share; count of images"),
-        "loss": Column(float, "validation loss at the end of a tuning run", "nat", "validation",
-                       "not a tuning run, or diverged"),
-        "validation_error": Column(float, "standard error of the value of a tuning run over validation images",
-                                   "metric", "validation",
-                                   "not a tuning run, training.rate_rule is best, undefined or diverged"),
+        **SEARCH_COLUMNS,
         "diverged": Column(bool, "this run, or a run of the variant, diverged and is left out"),
         "note": Column(str, "why there is no value or no interval", null="nothing to say"),
     }  # fmt: skip
@@ -132,25 +137,15 @@ class ControlAnalysis(AbstractAnalysis):
         settled = True
         for method in self.controls:
             tried = self._tuned(evidence, method)
-            grid = self._grid(study, evidence, tried)
+            grid = tried_rates(study, evidence, tried)
             settled = settled and sorted(set(tried["learning_rate"])) == grid
-            for rate in grid:
-                for seed in study.settings.training.tuning_seeds:
-                    spec = self._trained(study, method, seed, rate, study.settings.training.tuning_epochs)
-                    member = StudyNetwork(variant=method, seed=seed, spec=spec)
-                    rule = study.settings.training.rate_rule
-                    yield Task(members=(member,), settings={"level": "tuning", "rate_rule": rule})
+            yield from tuning_tasks(study, method, grid, partial(self._trained, study, method))
         if settled:
             yield Task(members=tuple(self._reported(study, evidence)), settings={"level": "report"})
 
     def _tuned(self, evidence: Evidence, method: str) -> pl.DataFrame:
         """The tuning runs of a control in the columns of ``learning_rate``."""
-        return _search(evidence.table(self) if evidence.has(self) else self.measured().table, method)
-
-    def _grid(self, study: ResolvedStudy, evidence: Evidence, tried: pl.DataFrame) -> list[float]:
-        if tried.is_empty():
-            return sorted(evidence.table(LearningRate())["learning_rate"].unique().to_list())
-        return next_grid(tried, study.settings.training, tried["variant"].unique().to_list())
+        return searched(evidence.table(self) if evidence.has(self) else self.measured().table, method)
 
     def _reported(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[StudyNetwork]:
         yield from tuned_members(study, evidence, TRAINED)
@@ -177,8 +172,9 @@ class ControlAnalysis(AbstractAnalysis):
 
     def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Read histories: of a tuning run its end, of report runs ends, speeds and shares."""
-        rows = tuning_rows(task, context) if task.settings["level"] == "tuning" else ends_rows(task, context)
-        return self.measured(rows)
+        if task.settings["level"] == "tuning":
+            return self.measured([{**tuning_row(task, context), "quantity": "metric"}])
+        return self.measured(ends_rows(task, context))
 
     def summarise(self, table: pl.DataFrame, evidence: Evidence) -> Summary:
         """Whether the controls recover the gain in final test metric and in speed, by Fieller's interval over seeds."""
@@ -189,7 +185,7 @@ class ControlAnalysis(AbstractAnalysis):
         if (unended := why_no_claim(curves)) is not None:
             final = f"no claim on the final metric, for {unended} (so far: {final})"
         speed = _judged(estimates, self.controls, "speed")
-        searches = {method: _search(table, method) for method in self.controls}
+        searches = {method: searched(table, method) for method in self.controls}
         choices = {method: chosen(rows, method) for method, rows in searches.items() if not rows.is_empty()}
         return Summary(
             f"Final test metric: {final}. Optimisation speed: {speed}.",
@@ -201,21 +197,13 @@ class ControlAnalysis(AbstractAnalysis):
     def _estimate(self, row: Mapping[str, Any], table: pl.DataFrame, curves: pl.DataFrame) -> Estimate:
         at = {"variant": row["variant"], "rival": "RI_T", "split": row["split"]}
         flags: list[Flag] = list(end_flags(curves, "RI_T")) if row["quantity"] == "metric" else []
-        if self._at_edge(table, row["variant"]):
+        if at_edge(table, row["variant"]):
             flags.append("edge_of_grid")
         quantity = _QUANTITIES[row["level"], row["quantity"]]
         if row["level"] == "gain":
             return estimate_of(quantity, row, *flags, **at)
         item = estimate_of(quantity, row, *flags, **at, n_comparisons=len(self.controls))
         return replace(item, verdict=_share_verdict(item))
-
-    def _at_edge(self, table: pl.DataFrame, method: str) -> bool:
-        """Whether the best rate of a control lies at an end of the grid."""
-        rows = _search(table, method)
-        if rows.is_empty():
-            return False
-        tried = rows["learning_rate"]
-        return tried.n_unique() > 1 and chosen(rows, method).best in (tried.min(), tried.max())
 
     def _notes(self, table: pl.DataFrame, choices: Mapping[str, Chosen]) -> tuple[str, ...]:
         tuned = table.filter(pl.col("level") == "tuning")
@@ -227,7 +215,7 @@ class ControlAnalysis(AbstractAnalysis):
         for method, choice in choices.items():
             if choice.moved:
                 notes.append(f"{method} {choice.rate:.3g} is {choice.note}")
-            if self._at_edge(table, method):
+            if at_edge(table, method):
                 notes.append(f"the best rate of {method} lies at the edge of its grid: the search was cut short")
         lost = tuned.filter(pl.col("diverged")).select("variant", "learning_rate").unique().sort(pl.all())
         notes += [f"{variant} diverged at rate {rate:.3g} in the search" for variant, rate in lost.iter_rows()]
@@ -238,14 +226,6 @@ class ControlAnalysis(AbstractAnalysis):
             notes.append(_sizes(taught["P_T"], taught[UNRELATED]))
         notes.append("a share is of this pre-trained network; another pre-training may differ")
         return tuple(notes)
-
-
-def _search(table: pl.DataFrame, method: str) -> pl.DataFrame:
-    """The tuning runs of a control in the columns of ``learning_rate``."""
-    own = (pl.col("level") == "tuning") & (pl.col("split") == "validation") & (pl.col("variant") == method)
-    return table.filter(own).select(
-        "variant", "learning_rate", "diverged", "validation_error", validation_metric="value", validation_loss="loss"
-    )
 
 
 def _sizes(ours: float | None, other: float | None) -> str:

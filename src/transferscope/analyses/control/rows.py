@@ -12,10 +12,8 @@ from transferscope.analyses.final_metrics import (
     gain,
     interval_columns,
     network_columns,
-    run_columns,
     share,
 )
-from transferscope.analyses.learning_rate.analysis import validation_error
 from transferscope.context.resolved_study import TRAINED
 from transferscope.context.study_network import StudyNetwork
 from transferscope.specs.network import Checkpoint
@@ -23,28 +21,10 @@ from transferscope.specs.network import Checkpoint
 if TYPE_CHECKING:
     from transferscope.context.context import Context
 
-__all__ = ["UNRELATED", "ends_rows", "report_rows", "tuning_rows"]
+__all__ = ["UNRELATED", "ends_rows", "report_rows"]
 
 UNRELATED = "unrelated"
 """The control that was pre-trained on an unrelated source."""
-
-
-def tuning_rows(task: Task, context: "Context") -> list[dict[str, Any]]:
-    """The end of one tuning run."""
-    (member,) = task.members
-    last = context.history(member.spec).row(-1, named=True)
-    lost = last["diverged"]
-    return [
-        {
-            **_of(member),
-            "level": "tuning",
-            "quantity": "metric",
-            "split": "validation",
-            "loss": None if lost else last["validation_loss"],
-            "validation_error": None if lost else validation_error(last["validation_metric"], task, context),
-            **run_columns(None if lost else last["validation_metric"], lost),
-        }
-    ]
 
 
 def _of(member: StudyNetwork) -> dict[str, Any]:

@@ -98,9 +98,10 @@ class LearningCurves(AbstractTuned):
             variants = (*TRAINED, "RI_T_long")
         for member in tuned_members(study, evidence, variants):
             yield Task(members=(member,), settings={"setting": "chosen"})
-        tried = set(evidence.table(LearningRate())["learning_rate"].to_list())
+        tried = set(evidence.table(LearningRate()).select("learning_rate", "epochs").iter_rows())
         for task in LearningRate().tasks(study, evidence):
-            if all(m.spec.recipe is not None and m.spec.recipe.learning_rate in tried for m in task.members):
+            recipes = [member.spec.recipe for member in task.members]
+            if all(recipe is not None and (recipe.learning_rate, recipe.epochs) in tried for recipe in recipes):
                 yield Task(members=task.members, settings={"setting": "grid"})
 
     def measure(self, task: Task, context: "Context") -> MeasureResult:
@@ -273,13 +274,23 @@ def _equal_rate(table: pl.DataFrame, evidence: Evidence) -> Iterator[Estimate]:
     """Gap and difference of speed at one rate for both, each variant's own, from the tuning runs."""
     rates = evidence.table(LearningRate())
     for rate in sorted({choose(rates, variant) for variant in TRAINED}):
-        finals = {v: _last(curves_of(table, v, "validation_metric", "grid", rate)) for v in TRAINED}
+        runs = _equally_long(table, rate)
+        finals = {v: _last(curves_of(runs, v, "validation_metric", "grid", rate)) for v in TRAINED}
         gap = _differences(finals["P_T"], finals["RI_T"])
         yield _estimate(_METRIC_AT_RATE, gap, **_GAP, learning_rate=rate, split="validation")
-        train = {v: curves_of(table, v, "train_metric", "grid", rate) for v in TRAINED}
+        train = {v: curves_of(runs, v, "train_metric", "grid", rate) for v in TRAINED}
         speeds = _speeds(train) or {variant: {} for variant in TRAINED}
         gap = _differences(speeds["P_T"], speeds["RI_T"])
         yield _estimate(_SPEED_AT_RATE, gap, **_GAP, learning_rate=rate)
+
+
+def _equally_long(table: pl.DataFrame, rate: float) -> pl.DataFrame:
+    """The longest tuning runs at a rate that both variants have, where a search trained some of them longer."""
+    runs = table.filter((pl.col("setting") == "grid") & (pl.col("learning_rate") == rate))
+    runs = runs.filter(~pl.col("diverged").any().over("network"))
+    runs = runs.with_columns(length=pl.col("epoch").max().over("network"))
+    common = set.intersection(*(set(runs.filter(variant=variant)["length"]) for variant in TRAINED))
+    return runs.filter(pl.col("length") == max(common, default=-1)).drop("length")
 
 
 def end_flags(table: pl.DataFrame, variant: str) -> "tuple[Flag, ...]":

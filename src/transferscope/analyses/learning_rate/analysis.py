@@ -1,125 +1,38 @@
 """Which learning rate suits each variant: an equal search on validation data, before everything else."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import polars as pl
 
 from transferscope.analyses.contract import AbstractAnalysis, MeasureResult, Task
-from transferscope.analyses.estimates import Quantity
+from transferscope.analyses.estimates import Estimate, Quantity
 from transferscope.analyses.evidence import Evidence
+from transferscope.analyses.learning_rate.search import (
+    Chosen,
+    best_rate,
+    choose,
+    chosen,
+    dropped,
+    halving_note,
+    next_grid,
+    scores,
+    search,
+    search_rule,
+)
 from transferscope.analyses.spikes import spike_facts, spike_note
 from transferscope.analyses.summary import Summary
 from transferscope.bounds import Flag
 from transferscope.context.resolved_study import TRAINED, ResolvedStudy
 from transferscope.context.study_network import StudyNetwork
 from transferscope.keys import shown
+from transferscope.specs.network import NetworkSpec
 from transferscope.study.columns import Column
 
 if TYPE_CHECKING:
     from transferscope.context.context import Context
-    from transferscope.study.settings import TrainingSettings
 
 __all__ = ["Chosen", "LearningRate", "best_rate", "choose", "chosen", "next_grid", "scores", "validation_error"]
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """The rate of a variant, and the best one.
-
-    Attributes:
-        rate: that the variant is given.
-        best: that with the highest mean validation metric.
-        metric: mean validation metric of ``best``; None where it is not defined.
-        error: its standard error, over examples and tuning seeds; None where the best rate is taken whatever the noise.
-        diverged: a run diverged at every rate.
-    """
-
-    rate: float
-    best: float
-    metric: float | None
-    error: float | None
-    diverged: bool
-
-    @property
-    def moved(self) -> bool:
-        """Whether a rate below the best one was taken, as the two cannot be told apart."""
-        return self.rate != self.best
-
-    @property
-    def note(self) -> str:
-        """Which rate was as good; empty where the best one was taken."""
-        if not self.moved:
-            return ""
-        return f"not distinguishable from {self.best:.3g} (validation metric {self.metric:.3f} ± {self.error:.3f})"
-
-
-def scores(table: pl.DataFrame, variant: str) -> pl.DataFrame:
-    """Mean validation metric and loss per rate over the tuning seeds, best first.
-
-    A rate at which any seed diverged comes after all others. Ties go to the lower loss, then to the lower rate;
-    metrics equal up to rounding are ties. ``validation_error`` is the standard error of the mean metric: all seeds
-    share the validation images, whose part does not shrink with seeds, √(SE² + s²/k) for k seeds.
-    """
-    return (
-        table.filter(pl.col("variant") == variant)
-        .group_by("learning_rate")
-        .agg(
-            # Equal sums in another order of the seeds differ in their last digits: no reason to prefer a rate.
-            pl.col("validation_metric").mean().round(12),
-            pl.col("validation_loss").mean().round(12),
-            pl.col("diverged").any(),
-            (
-                pl.col("validation_error").mean() ** 2
-                + pl.col("validation_metric").var().fill_null(0) / pl.col("validation_metric").count()
-            )
-            .sqrt()
-            .alias("validation_error"),
-        )
-        .sort(
-            ["diverged", "validation_metric", "validation_loss", "learning_rate"],
-            descending=[False, True, False, False],
-            nulls_last=True,
-        )
-    )
-
-
-def best_rate(table: pl.DataFrame, variant: str) -> float:
-    """The rate with the highest mean validation metric over the tuning seeds.
-
-    Where every rate diverged it is the lowest one: the least unstable of what was tried.
-    """
-    ranked = scores(table, variant)
-    if ranked["diverged"].all():
-        return float(min(ranked["learning_rate"].to_list()))
-    return float(ranked["learning_rate"][0])
-
-
-def chosen(table: pl.DataFrame, variant: str) -> Chosen:
-    """The rate of a variant, with the best one and how well that is known.
-
-    Where the table gives standard errors it is the smallest rate whose mean validation metric lies within one of them
-    of the best (Breiman et al. 1984), of rates at which no run diverged; else the best. What differs by less turns out
-    otherwise on another machine, and of two that are as good the smaller rate is the steadier one.
-
-    Args:
-        table: with ``variant, learning_rate, validation_metric, validation_error, validation_loss, diverged``.
-        variant: whose.
-    """
-    ranked, best = scores(table, variant), best_rate(table, variant)
-    row = ranked.filter(pl.col("learning_rate") == best).row(0, named=True)
-    metric, error = row["validation_metric"], row["validation_error"]
-    rate = best
-    if not row["diverged"] and metric is not None and error is not None:
-        as_good = ranked.filter(~pl.col("diverged") & (pl.col("validation_metric") >= metric - error))
-        rate = min(as_good["learning_rate"].to_list())
-    return Chosen(rate, best, metric, error, row["diverged"])
-
-
-def choose(table: pl.DataFrame, variant: str) -> float:
-    """The rate of a variant: see :func:`chosen`."""
-    return chosen(table, variant).rate
 
 
 def validation_error(value: float | None, task: Task, context: "Context") -> float | None:
@@ -144,29 +57,9 @@ def validation_error(value: float | None, task: Task, context: "Context") -> flo
     return metric_error(value, context.labels("validation").numpy(), context.study.metric, clusters)
 
 
-def next_grid(table: pl.DataFrame, tuning: "TrainingSettings", variants: Iterable[str]) -> list[float]:
-    """The rates tried so far and, where a best one of ``variants`` lies at an edge, the next beyond it.
-
-    Args:
-        table: as in :func:`chosen`, of ``variants`` alone.
-        tuning: how often either end of the grid may be extended.
-        variants: those that share the grid.
-    """
-    tried = sorted(table["learning_rate"].unique().to_list())
-    if len(tried) < 2:
-        return tried
-    edges = _edges(table, tried, variants)
-    below = sum(rate < min(tuning.learning_rates) for rate in tried)
-    above = sum(rate > max(tuning.learning_rates) for rate in tried)
-    grid = list(tried)
-    if "low" in edges and below < tuning.extensions:
-        grid.insert(0, _round(tried[0] ** 2 / tried[1]))
-    if "high" in edges and above < tuning.extensions:
-        grid.append(_round(tried[-1] ** 2 / tried[-2]))
-    return grid
-
-
 _RATE = Quantity("chosen_rate", "chosen rate of {variant}", "rate")
+_DROPPED = Quantity("dropped_after", "epochs after which {variant} at {learning_rate} was dropped", "count")
+_UPDATES = Quantity("search_updates", "updates of the search of {variant}", "count")
 
 
 @final
@@ -206,22 +99,25 @@ class LearningRate(AbstractAnalysis):
                              "no spike, or it never was"),
     }  # fmt: skip
 
-    quantities: ClassVar[tuple[Quantity, ...]] = (_RATE,)
+    quantities: ClassVar[tuple[Quantity, ...]] = (_RATE, _DROPPED, _UPDATES)
 
     def tasks(self, study: ResolvedStudy, evidence: Evidence) -> Iterable[Task]:
-        """One per variant, rate and tuning seed."""
+        """One per variant, rate, length and tuning seed: of a grid all at once, of a search in rungs those of now."""
         tuning = study.settings.training
-        for rate in self.grid(study, evidence):
-            for variant in TRAINED:
-                for seed in tuning.tuning_seeds:
-                    spec = study.trained(variant, seed, rate, tuning.tuning_epochs)
-                    assert spec.recipe is not None
-                    # Of a tuning run only the history is read, whatever the study keeps of its report runs.
-                    recipe = spec.recipe.model_copy(update={"keep": "none"})
-                    spec = spec.model_copy(update={"recipe": recipe})
-                    # What is measured depends on the rule, which is no setting of this analysis but of the training.
-                    settings = {"rate_rule": tuning.rate_rule}
-                    yield Task(members=(StudyNetwork(variant=variant, seed=seed, spec=spec),), settings=settings)
+        rule, rates = search_rule(tuning), self.grid(study, evidence)
+        table = evidence.table(self) if evidence.has(self) else self.measured().table
+        asked = {variant: search(table, variant, rates, rule).asked for variant in TRAINED}
+        for rung in rule.rungs:
+            for rate in rates:
+                for variant in TRAINED:
+                    if rate in asked[variant].get(rung, ()):
+                        for seed in tuning.tuning_seeds:
+                            member = StudyNetwork(
+                                variant=variant, seed=seed, spec=_tuned(study, variant, seed, rate, rung)
+                            )
+                            # What is measured depends on the rule, which is no setting of this analysis but of the
+                            # training.
+                            yield Task(members=(member,), settings={"rate_rule": tuning.rate_rule})
 
     def grid(self, study: ResolvedStudy, evidence: Evidence) -> list[float]:
         """The rates tried so far and, where a best one lies at an edge, the next."""
@@ -231,11 +127,11 @@ class LearningRate(AbstractAnalysis):
         return next_grid(evidence.table(self), tuning, TRAINED)
 
     def expected_table(self, study: ResolvedStudy) -> pl.DataFrame:
-        """A grid whose middle rate is the best for both variants."""
+        """A grid whose middle rate is the best for both variants, after the first rung."""
         rates = sorted(study.settings.training.learning_rates)
         tuning = study.settings.training
         return self.example(
-            {"variant": variant, "learning_rate": rate, "seed": seed,
+            {"variant": variant, "learning_rate": rate, "seed": seed, "epochs": search_rule(tuning).rungs[0],
              "validation_metric": float(rate == rates[len(rates) // 2])}
             for variant in TRAINED
             for rate in rates
@@ -243,11 +139,18 @@ class LearningRate(AbstractAnalysis):
         )  # fmt: skip
 
     def extra_trainings(self, study: ResolvedStudy) -> int:
-        """Both variants, at every extension of either end of the grid."""
+        """Both variants, at every extension of either end of the grid and in every rung."""
+        return len(list(self.extra_networks(study)))
+
+    def extra_networks(self, study: ResolvedStudy) -> Iterable[NetworkSpec]:
+        """As many of each length as both variants train at most: rates beyond the grid, and longer rungs."""
         tuning = study.settings.training
-        if len(tuning.learning_rates) < 2:
-            return 0
-        return 2 * tuning.extensions * len(TRAINED) * len(tuning.tuning_seeds)
+        first, beyond = len(tuning.learning_rates), 2 * tuning.extensions if len(tuning.learning_rates) > 1 else 0
+        rates = sorted(tuning.learning_rates)
+        for rung, arms in search_rule(tuning).most(first, beyond).items():
+            for variant in TRAINED:
+                for seed in tuning.tuning_seeds:
+                    yield from [_tuned(study, variant, seed, rates[0], rung)] * arms
 
     def measure(self, task: Task, context: "Context") -> MeasureResult:
         """Read the end of one training's history."""
@@ -295,6 +198,9 @@ class LearningRate(AbstractAnalysis):
                 rates = ", ".join(f"{rate:.3g}" for rate in sorted(lost["learning_rate"].unique()))
                 notes.append(f"{shown(variant)} diverged at {rates}")
         at_edge = [item.at["variant"] for item in estimates if "edge_of_grid" in item.flags]
+        if table["epochs"].n_unique() > 1:
+            estimates += self._cost(table)
+            notes.append(halving_note(table, TRAINED))
         if len(tried) < 2:
             notes.append("one rate only: it was given, not chosen")
         elif at_edge:
@@ -318,7 +224,9 @@ class LearningRate(AbstractAnalysis):
             "at_edge": at_edge,
             "choices": {variant: vars(choice) | {"moved": choice.moved} for variant, choice in choices.items()},
             "spikes": spikes,
-        }
+            "dropped": [{**item.at, "epochs": item.value, "reason": item.verdict} for item in estimates
+                        if item.quantity == _DROPPED.key],
+        }  # fmt: skip
         return Summary(
             f"Chosen on validation data out of {', '.join(f'{rate:.3g}' for rate in tried)}: {', '.join(words)}.",
             tuple(estimates),
@@ -326,18 +234,26 @@ class LearningRate(AbstractAnalysis):
             facts,
         )
 
+    def _cost(self, table: pl.DataFrame) -> list[Estimate]:
+        """What a search in rungs took, and which rates it gave up when and why."""
+        found = []
+        for variant in TRAINED:
+            own = table.filter(pl.col("variant") == variant)
+            seeds = own["seed"].n_unique()
+            found.append(_UPDATES.number(float(own["updates"].sum()), seeds, variant=variant))
+            found += [
+                _DROPPED.number(drop.epochs, seeds, variant=variant, learning_rate=rate, verdict=drop.reason)
+                for rate, drop in dropped(table, variant).items()
+            ]
+        return found
 
-def _edges(table: pl.DataFrame, tried: list[float], variants: Iterable[str] = TRAINED) -> list[Literal["low", "high"]]:
-    edges: list[Literal["low", "high"]] = []
-    for variant in variants:
-        best = best_rate(table, variant)
-        if best == tried[0]:
-            edges.append("low")
-        elif best == tried[-1]:
-            edges.append("high")
-    return edges
 
-
-def _round(rate: float) -> float:
-    # 0.03 ** 2 / 0.01 is 0.09 only up to rounding, and a rate is part of a network's key.
-    return float(f"{rate:.6g}")
+def _tuned(study: ResolvedStudy, variant: str, seed: int, rate: float, epochs: int) -> NetworkSpec:
+    """A tuning run; one as long as the report runs has exactly their recipe."""
+    tuning = study.settings.training
+    spec = study.trained(
+        variant, seed, rate, None if epochs == tuning.recipe.epochs and tuning.tuning_epochs is None else epochs
+    )
+    assert spec.recipe is not None
+    # Of a tuning run only the history is read, whatever the study keeps of its report runs.
+    return spec.model_copy(update={"recipe": spec.recipe.model_copy(update={"keep": "none"})})

@@ -33,10 +33,14 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
     colours = tints("variant", among(VARIANTS, rows["variant"]))
     frame = Frame(x, Axis("validation_metric", title, number, domain=domain), colours, width=370, height=220)
 
-    mean = rows.group_by("variant", "learning_rate", maintain_order=True).agg(pl.col("validation_metric").mean())
+    # Where rates were searched in rungs each has a point, and a line, for every length it was trained for.
+    mean = rows.group_by("variant", "learning_rate", "epochs", maintain_order=True).agg(
+        pl.col("validation_metric").mean()
+    )
     rates = pl.DataFrame({"variant": (names := sorted(set(finite["variant"]))),
                           "learning_rate": [choose(rows, name) for name in names]})  # fmt: skip
-    best = rates.join(mean, on=["variant", "learning_rate"], maintain_order="left")
+    longest = mean.filter(pl.col("epochs") == pl.col("epochs").max().over("variant"))
+    best = rates.join(longest, on=["variant", "learning_rate"], maintain_order="left")
     ring = hover(pl.col("variant"), ": chosen rate ", pl.col("learning_rate"))
     run = pl.col("variant"), "[", pl.col("seed"), "] at rate ", pl.col("learning_rate"), ": "
     failed = rows.filter("diverged").with_columns(hover(*run, "diverged"), validation_metric=pl.lit(domain[0]))
@@ -52,7 +56,7 @@ def figures(table: pl.DataFrame, metric: str = "top1") -> tuple[Figure, ...]:
             "Diverged runs stand as crosses at the foot and are never chosen.",
             description=f"Validation {metric_name(metric)} against learning rate. Chosen rates: {told}.",
             panels=(frame.panel(
-                frame.lines(mean.drop_nulls()), frame.dots(points, size=46, opacity=0.9),
+                frame.lines(mean.drop_nulls(), by=["epochs"]), frame.dots(points, size=46, opacity=0.9),
                 frame.dots(best.with_columns(ring), size=210, strokeWidth=2, filled=False),
                 frame.dots(failed, shape="cross", angle=45, size=90, filled=True),
             ),),

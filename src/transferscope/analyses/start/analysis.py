@@ -193,11 +193,7 @@ class StartAnalysis(AbstractAnalysis):
 
     def extra_trainings(self, study: ResolvedStudy) -> int:
         """The later rungs, and the runs with the report seeds."""
-        rule, arms = self.rule(study), len(self.arms(study))
-        later = 0
-        for _ in rule.rungs[1:]:
-            arms = rule.places(arms)
-            later += arms if arms > 1 else 0
+        later = sum(self.rule(study).most(len(self.arms(study))).values())
         proved = (min(self.finalists, len(self.arms(study))) + 1) * len(study.seeds)
         return later * len(study.settings.training.tuning_seeds) + proved
 

@@ -66,7 +66,7 @@ class TableLabels:
             self._reject(np.isnan(values), "rows have no label (NaN)", "a whole number in every row")
             self._reject(values != np.floor(values), "labels are not whole numbers", "whole numbers or text")
         if values.dtype.kind in "fu":
-            self._reject(np.abs(values) >= 2.0**63, "labels are out of range", "numbers of classes")
+            self._reject(np.abs(values.astype(np.float64)) >= 2.0**63, "labels are out of range", "numbers of classes")
         return replace(self, values=values.astype(np.int64))
 
     def in_range(self, count: int | None) -> None:
@@ -108,7 +108,11 @@ def numbered(
     """
     for names, where in [(classes, "`classes`"), *((table.names, table.where) for table in tables)]:
         if names is not None and len(set(names)) < len(names):
-            raise DataError(f"names of classes must be unique in {where}", got=", ".join(names[:8]))
+            raise DataError(
+                f"names of classes must be unique in {where}",
+                expected="a name of its own for each class",
+                got=", ".join(names[:8]),
+            )
     named = [table for table in tables if table.names is not None]
     for table in tables:
         if not table.words:

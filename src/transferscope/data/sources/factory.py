@@ -62,10 +62,16 @@ class Factory(AbstractSource):
             with current_folder():
                 item = made[number]
             if not (isinstance(item, (tuple, list)) and len(item) == 2):
-                raise DataError(f"example {number} of {self.function} is no (picture, label)", got=type(item).__name__)
+                raise DataError(
+                    f"example {number} of {self.function} is no (picture, label)",
+                    expected="a pair",
+                    got=type(item).__name__,
+                )
             labels.append(np.asarray(item[1]))
         if len({label.shape for label in labels}) > 1:
-            raise DataError(f"the labels of {self.function} differ in shape")
+            raise DataError(
+                f"the labels of {self.function} differ in shape", expected="one for each image, or rows of one length"
+            )
         if not labels:
             raise DataError(f"{self.function} returned no images", expected="at least three images of each class")
         names, groups = getattr(made, "classes", None), getattr(made, "groups", None)

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from transferscope.data.sources.class_names import GIVE_CLASSES, TableLabels, numbered
+from transferscope.data.sources.same_names import doubtful
 from transferscope.errors import DataError
 
 LabelFormat = Literal["auto", "multi_hot", "one_hot", "numbers"]
@@ -46,6 +47,8 @@ def joined(
     notes: list[str] = []
     tables, form = _in_one_form([table.cleaned() for table in tables], classes, label_format, notes)
     vocabulary, numbers = numbered(tables, classes, notes, remedy)
+    if classes is None:
+        notes += doubtful(vocabulary)
     flat = np.concatenate(numbers)
     if form != "single":
         starts = np.cumsum([0, *(table.rows for table in tables)])

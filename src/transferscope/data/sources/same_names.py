@@ -4,12 +4,36 @@ import unicodedata
 from collections.abc import Hashable, Iterable
 from typing import TypeVar
 
+_NO_LABEL = {"nan", "none", "null", "n/a", "<na>", "nat"}
+"""What programs write where a table has no value."""
+
 _Place = TypeVar("_Place", bound=Hashable)
 
 
 def folded(name: str) -> str:
     """What stays of a name when case, spaces around it and ways to write an accent do not count."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).strip()
+
+
+def doubtful(names: Iterable[str]) -> list[str]:
+    """Notes on classes of a table that may be one class, or none.
+
+    Example:
+        >>> doubtful(["cat", "Cat", "dog", "nan"])[1]
+        "The class 'nan' may stand for rows without a label: leave them out of the data if it does."
+    """
+    names, alike, notes = list(names), dict[str, list[str]](), list[str]()
+    for name in names:
+        alike.setdefault(folded(name), []).append(name)
+    for spellings in alike.values():
+        if len(spellings) > 1:
+            shown = " and ".join(map(repr, spellings))
+            notes.append(f"The classes {shown} differ in case, spaces or accents alone, and were kept apart.")
+    for name in names:
+        if folded(name) in _NO_LABEL:
+            said = "may stand for rows without a label: leave them out of the data if it does"
+            notes.append(f"The class {name!r} {said}.")
+    return notes
 
 
 def joined(names: Iterable[tuple[str, _Place]]) -> tuple[dict[str, str], list[str]]:

@@ -190,7 +190,7 @@ def _check_function(groups: PermutationGroups, model: nn.Module, found: Match, e
 def _output(model: nn.Module, state: Mapping[str, Tensor], images: Tensor) -> Tensor:
     # Entering training mode drops what a network keeps of its parameters between evaluations.
     model.train().eval()
-    found = functional_call(model, dict(state), (images,))
+    found = functional_call(model, dict(state), (images.clone(),))
     if not isinstance(found, Tensor):
         raise AlignmentError(
             f"{type(model).__name__} does not give one tensor", expected="logits", got=type(found).__name__

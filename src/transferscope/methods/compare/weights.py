@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from transferscope.arguments import checked_as
 from transferscope.errors import WeightsError
 from transferscope.measures.batchnorm_drift import BatchNormDrift, batchnorm_drift
 from transferscope.measures.change import NO_CHANGE, change_sums
@@ -32,6 +33,7 @@ _STATISTICS = ("running_mean", "running_var")
 _SCALES = ("_scale", "_scale_inv", "_scales", ".absmax", ".scale")
 
 
+@checked_as(WeightsError)
 def compare_weights(
     a: StoredTensors | Adapter, b: StoredTensors | Adapter, *, ranks: bool = True, on_step: OnStep | None = None
 ) -> WeightsComparison:

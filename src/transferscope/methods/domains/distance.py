@@ -128,7 +128,7 @@ def _features(source: Observed, target: Observed, draws: int, penalty: float, se
     for position, name in enumerate(common):
         a, b = (source, source.tables[name]), (target, target.tables[name])
         place = -1 if name == FEATURES else position
-        variance = float(source.tables[name].double().var(0).sum())
+        variance = float(source.tables[name].double().var(0).sum()) if source.tables[name].numel() else 0.0
         row = _against(lambda x, y, *_: frechet_distance(x, y), ("frechet", name, place), a, b, draws, seed)
         assert row.value is not None
         yield _with(row, relative=row.value / variance if variance > 0 else None)

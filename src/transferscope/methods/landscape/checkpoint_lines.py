@@ -26,7 +26,9 @@ class TrainingLines:
             raise MeasureError("a line has two ends", expected="a landscape of two networks", got=str(len(land.ends)))
         self.alphas = tuple(float(alpha) for alpha in alphas)
         if list(self.alphas) != sorted(set(self.alphas)) or self.alphas[0] != 0 or self.alphas[-1] != 1:
-            raise MeasureError("alphas must ascend from 0 to 1, each once", got=str(self.alphas))
+            raise MeasureError(
+                "alphas must ascend from 0 to 1, each once", expected="for example (0, 0.5, 1)", got=str(self.alphas)
+            )
         self._land = land
         self._found: dict[Hashable, tuple[Mapping[str, LandscapePoint], Mapping[str, LandscapePoint]]] = {}
 

@@ -156,7 +156,7 @@ def _product(model: nn.Module, parameters: list[nn.Parameter], data: "_Prepared"
         for images, labels in data:
             # What a network keeps of its weights between evaluations would be a constant.
             model.train().eval()
-            value = loss(model(images), labels) * len(images)
+            value = loss(model(images.clone()), labels) * len(images)
             slopes = torch.autograd.grad(value, parameters, create_graph=True, materialize_grads=True)
             along = torch.stack([(slope * part).sum() for slope, part in zip(slopes, parts, strict=True)]).sum()
             # Where the loss is linear in all parameters there is nothing left to differentiate.

@@ -139,7 +139,11 @@ def module_choices(
     parts = parts_parameters(finetuned, granularity, new_head or head)
     names = [name for name in parts if name != new_head]
     if not names:
-        raise MeasureError("the network has no module besides its head", got=f"granularity {granularity!r}")
+        raise MeasureError(
+            "the network has no module besides its head",
+            expected="a module that can be chosen",
+            got=f"granularity {granularity!r}",
+        )
     few = data.noisy if data.noisy is not None else evaluation.recompute_on
     if few is None:
         raise MeasureError("μ is found on training examples", expected="Evaluation(recompute_on=...)", got="None")

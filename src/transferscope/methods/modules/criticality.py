@@ -204,7 +204,11 @@ def path_weights(view: View, alphas: Sequence[float], checkpoints: int) -> list[
         return [(0.0, 1.0, *rest), *middle, (1.0, 0.0, *rest)]
     places = sorted(float(alpha) for alpha in alphas)
     if not places or places[0] != 0 or places[-1] > 1 or len(set(places)) < len(places):
-        raise MeasureError("alphas must lie in [0, 1], each once, with 0 among them", got=str(list(alphas)))
+        raise MeasureError(
+            "alphas must lie in [0, 1], each once, with 0 among them",
+            expected="for example (0, 0.5, 1)",
+            got=str(list(alphas)),
+        )
     return [(alpha, 1 - alpha, *rest) for alpha in places]
 
 

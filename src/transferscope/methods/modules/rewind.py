@@ -235,7 +235,9 @@ def _cumulative(names: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _check_group(group: Sequence[str], parts: Mapping[str, Sequence[str]], granularity: str) -> None:
     if not group or len(set(group)) < len(group):
-        raise MeasureError("a group holds modules, each once", got=str(list(group)))
+        raise MeasureError(
+            "a group holds modules, each once", expected="at least one name, none twice", got=str(list(group))
+        )
     for name in group:
         if name not in parts:
             raise ModuleNameError(f"there is no module {name!r} at granularity {granularity!r}",

@@ -5,13 +5,13 @@ from contextlib import ExitStack
 from typing import Any, Literal, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from transferscope.networks.batch import labels_of
 from transferscope.networks.batchnorm import tracked_norms
 from transferscope.networks.cuts.cuts import Cut, CutValues
 from transferscope.networks.cuts.trace import Trace
-from transferscope.networks.evaluate import network_inputs
+from transferscope.networks.evaluate import MemoryFormat, Precision, autocast, network_inputs, preserved
 
 
 @final
@@ -108,6 +108,37 @@ class KeptPrefix:
             for name, layer in self._layers.items():
                 for key, buffer in layer.named_buffers(recurse=False):
                     buffer.copy_(self._statistics[f"{name}.{key}"])
+
+
+def prefix_logits(
+    model: nn.Module,
+    kept: KeptPrefix,
+    name: str,
+    batches: Iterable[object],
+    precision: Precision,
+    memory_format: MemoryFormat,
+) -> tuple[Tensor, Tensor]:
+    """As :func:`~transferscope.networks.evaluate.logits`, from what was kept before the cut.
+
+    Args:
+        model: on its device.
+        kept: of it.
+        name: of the batches, see :meth:`KeptPrefix.values`.
+        batches: with labels.
+        precision: of the pass.
+        memory_format: of images.
+    """
+    outputs: list[Tensor] = []
+    labels: list[Tensor] = []
+    device = next(model.parameters()).device
+    with preserved(model):
+        model.eval()
+        with torch.inference_mode(), autocast(device, precision):
+            for values, given in kept.values(name, batches, device, memory_format):
+                assert given is not None
+                outputs.append(kept.suffix(values).float().cpu())
+                labels.append(given.cpu())
+    return torch.cat(outputs), torch.cat(labels)
 
 
 def find_prefix(

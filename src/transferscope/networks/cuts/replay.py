@@ -114,7 +114,7 @@ def _recorded(model: nn.Module, images: Tensor) -> tuple[_Record, list[_Call]]:
         return call
 
     with _forwards({module: wrap(name, module.forward) for module, name in modules.items()}), record:
-        model(images)
+        model(images.clone())
     return record, calls
 
 
@@ -207,7 +207,7 @@ class _Replay(AbstractRoute):
         modules = {self._model.get_submodule(name): name for name in names}
         with _forwards({module: wrap(name, module.forward) for module, name in modules.items()}):
             try:
-                output = self._model(images)
+                output = self._model(images.clone())
             except _Reached:
                 return CutValues((reached[0],), kept)
         return output

@@ -132,6 +132,10 @@ class Trace:
             tuple(name for name in names if name in before and name in after),
         )
 
+    def parameters_of(self, parts: Iterable[str]) -> dict[str, list[str]]:
+        """Names of the parameters of some parts."""
+        return {part: self._owned[part] for part in parts}
+
     def _checked(self, cut: Cut) -> AbstractRoute:
         if self._route is None or not (0 <= cut.index < len(self.cuts) and self.cuts[cut.index] == cut):
             raise ModuleNameError(

@@ -1,0 +1,1 @@
+"""Whether networks that a study has anyway can be averaged into one."""

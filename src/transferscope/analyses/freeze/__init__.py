@@ -1,0 +1,1 @@
+"""Freezing: which first modules may stay as pre-trained."""

@@ -1,0 +1,1 @@
+"""Long-tailed training images: what pre-training gives to rare classes."""

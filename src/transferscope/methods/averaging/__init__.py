@@ -1,0 +1,1 @@
+"""Averages of networks' weights: when one network can stand for several."""
