@@ -6,6 +6,7 @@ import json
 import os
 import runpy
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,14 @@ def words(folder: Path, *more: str, settings: tuple[str, ...] = SETTINGS) -> lis
     return ["advise", "photos", *files, *of_files, *given, *more]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_follows() -> Iterator[None]:
+    """Of what is asked of the recommended network the cheapest: each has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("transferscope.running.advice.FOLLOWING", ("average",))
+        yield
+
+
 @pytest.fixture(scope="module")
 def advised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("advice")
@@ -90,6 +99,9 @@ def test_it_prescribes_in_at_most_ten_lines_with_promise_and_proof(advised: Path
     assert set(found["facts"]["candidates"]) == {"test_resnet", "test_efficientnet"}
     quantities = {number["quantity"] for number in found["estimates"]}
     assert {"expected_regret", "probability_best", "proved_regret"} <= quantities
+    if found["facts"]["chosen"]["start"] == "pretrained":
+        assert "average" in found["further"][0]
+        assert any(line.startswith("Averages of networks: ") for line in found["prescription"])
     page = Path(found["report"]).read_text(encoding="utf-8")
     header = page.partition("</header>")[0]
     assert "Take test_" in header
