@@ -62,10 +62,10 @@ def words(folder: Path, *more: str, settings: tuple[str, ...] = SETTINGS) -> lis
 
 
 @pytest.fixture(scope="module", autouse=True)
-def one_follows() -> Iterator[None]:
-    """Of what is asked of the recommended network the cheapest: each has tests of its own."""
+def nothing_follows() -> Iterator[None]:
+    """Nothing more is asked of the recommended network, but in the slow test of all of it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("transferscope.running.advice.FOLLOWING", ("average",))
+        patch.setattr("transferscope.running.advice.FOLLOWING", ())
         yield
 
 
@@ -99,9 +99,6 @@ def test_it_prescribes_in_at_most_ten_lines_with_promise_and_proof(advised: Path
     assert set(found["facts"]["candidates"]) == {"test_resnet", "test_efficientnet"}
     quantities = {number["quantity"] for number in found["estimates"]}
     assert {"expected_regret", "probability_best", "proved_regret"} <= quantities
-    if found["facts"]["chosen"]["start"] == "pretrained":
-        assert "average" in found["further"][0]
-        assert any(line.startswith("Averages of networks: ") for line in found["prescription"])
     page = Path(found["report"]).read_text(encoding="utf-8")
     header = page.partition("</header>")[0]
     assert "Take test_" in header
@@ -237,6 +234,21 @@ def test_what_follows_is_asked_of_the_recommended_network(advised: Path, monkeyp
     assert further.training.learning_rates == (chosen["learning_rate"],)
     assert affordable(results, store, 1e6) == (further, ())
     assert affordable(results, store, 0.01) == (None, ("distance",))
+
+
+@pytest.mark.slow
+def test_what_follows_is_a_line_each(advised: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("freeze", "average", "label_budget")
+    monkeypatch.chdir(advised)
+    monkeypatch.setattr("transferscope.running.advice.FOLLOWING", names)
+    result = RUNNER.invoke(app, words(advised, "--budget", "30m", "--json"))
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["facts"] == said(advised)["facts"]
+    assert found["facts"]["chosen"]["start"] == "pretrained"
+    (further,) = found["further"]
+    assert further.keys() >= set(names)
+    assert len(found["prescription"]) == len(said(advised)["prescription"]) + len(names) <= MOST
 
 
 # -- bad input -------------------------------------------------------------------------------------------
