@@ -233,6 +233,7 @@ def test_standing_in_a_folder_runs_none_of_its_files(folder: Path, start: list[s
 
 
 @pytest.mark.kind("code-folder")
+@pytest.mark.slow
 def test_workers_do_not_look_into_the_current_folder(folder: Path) -> None:
     for name in ("multiprocessing", "pickle", "dill", "socket"):
         (folder / f"{name}.py").write_text(f"import pathlib\npathlib.Path('ran').write_text({name!r})\n")

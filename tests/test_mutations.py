@@ -41,6 +41,7 @@ def test_every_operator_makes_its_mistake_and_messages_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.slow
 def test_the_same_mistakes_are_drawn_again_and_each_can_be_made(seed: int) -> None:
     first, second = ([item for item, _ in zip(drawn(ROOT, seed), range(12), strict=False)] for _ in range(2))
     assert first == second
@@ -51,6 +52,7 @@ def test_the_same_mistakes_are_drawn_again_and_each_can_be_made(seed: int) -> No
         assert [a != b for a, b in zip(text.splitlines(), mutated.splitlines(), strict=True)].index(True) == line - 1
 
 
+@pytest.mark.slow
 def test_a_line_is_found_where_its_module_has_moved(tmp_path: Path) -> None:
     item = next(iter(drawn(ROOT, 0)))
     moved = tmp_path / "src" / "transferscope" / "elsewhere.py"
@@ -61,6 +63,7 @@ def test_a_line_is_found_where_its_module_has_moved(tmp_path: Path) -> None:
     assert found_in(ROOT, item) == ROOT / item.file
 
 
+@pytest.mark.slow
 def test_tests_named_after_a_module_come_before_those_that_import_it() -> None:
     stages = related_tests(ROOT, ROOT / "src" / "transferscope" / "measures" / "cka.py")
     assert ROOT / "tests" / "measures" / "test_cka.py" in stages[0]

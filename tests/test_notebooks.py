@@ -24,6 +24,7 @@ def run(source: str, names: dict[str, Any]) -> object:
     return None if last is None else eval(compile(ast.Expression(last.value), "cell", "eval"), names)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_the_tutorial_runs_cell_by_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("xarray", reason="xarray is a test dependency")
     pytest.importorskip("pyarrow", reason="pyarrow is a test dependency")

@@ -86,6 +86,7 @@ def test_it_runs_and_has_its_place_in_the_report(site: Path, tmp_path: Path) -> 
     assert "Norm of the weights" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_in_which_it_fails_ends_with_exit_code_1(site: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(site, broken)

@@ -180,6 +180,7 @@ def test_a_plan_with_an_unrelated_source_is_an_upper_bound(compared, tmp_path):
     assert done <= sum(step.trainings for step in plan.rounds) <= done + 2
 
 
+@pytest.mark.slow
 def test_a_plan_is_an_upper_bound_of_the_trainings(started, tmp_path):
     plan = plan_study(started.study.settings, tmp_path / "store")
     done = len(started.results.manifest["networks"])

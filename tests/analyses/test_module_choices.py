@@ -104,6 +104,7 @@ def test_lists_are_chosen_on_validation_examples_alone() -> None:
     assert found.reset.parameters == sum(dict(final.named_parameters())[name].numel() for name in changed)
 
 
+@pytest.mark.slow
 def test_what_never_moved_can_go_back_and_what_adds_nothing_can_go() -> None:
     final = network("resnet", 0)
     initial = moved(final, 1, scale=3.0)

@@ -140,6 +140,7 @@ def test_the_script_predicts_what_the_study_evaluated(advised: Path) -> None:
     assert json.loads(one[0])["prediction"] == by_file[names[0]]["prediction"]
 
 
+@pytest.mark.slow
 def test_the_other_script_trains_the_network_again(advised: Path) -> None:
     from safetensors.torch import load_file
 
@@ -185,6 +186,7 @@ def test_a_study_with_the_analysis_is_taken_as_it_stands(advised: Path, monkeypa
     assert (advised / "other" / "predict.py").exists()
 
 
+@pytest.mark.slow
 def test_stopped_after_a_round_it_gives_the_best_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transferscope.commands.advising import _Run
 
@@ -214,6 +216,7 @@ def test_stopped_after_a_round_it_gives_the_best_so_far(tmp_path: Path, monkeypa
     assert 0 <= float(facts["validation_metric"]) <= 1
 
 
+@pytest.mark.slow
 def test_what_follows_is_asked_of_the_recommended_network(advised: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transferscope.running.advice import affordable, further_study
     from transferscope.running.reopen import reopen

@@ -11,6 +11,7 @@ import transferscope.running.plan as plan_module
 import transferscope.running.run as run_module
 from tests.commands.calling import STUDY, call
 from transferscope import errors, streams
+from transferscope.commands.printing import table
 
 CODES = [
     (errors.StudyError("x"), 2),
@@ -143,3 +144,29 @@ def test_a_hang_up_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch
     finally:
         signal.signal(signal.SIGHUP, before[0])
         signal.signal(signal.SIGTERM, before[1])
+
+
+def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    script = f"cd {tmp_path}/gone; rmdir {tmp_path}/gone; exec {sys.executable} -m transferscope compare a b"
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: the current folder has been deleted", "  do:       cd to one that exists",
+    ]  # fmt: skip
+
+
+def test_a_terminal_of_no_width_shows_errors_and_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    command = [sys.executable, "-m", "transferscope", "nothing"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "nothing" in done.stderr
+
+
+def test_numbers_of_a_table_are_whole_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    table("", ["name", "#value", "#other"], [["a long name of a network", "0.123456789", "70.1 to 75.9"]])
+    assert "0.123456789   70.1 to 75.9" in capsys.readouterr().out

@@ -155,6 +155,7 @@ def test_everything_has_the_rights_of_the_umask(command: Commands, made: Path, t
 
 @pytest.mark.kind("R1")
 @pytest.mark.parametrize("file_bytes", [pytest.param(4_000, marks=slow), 100_000, pytest.param(250_000, marks=slow)])
+@pytest.mark.slow
 def test_a_limit_on_the_size_of_files(command: Commands, made: Path, tmp_path: Path, file_bytes: int) -> None:
     store = tmp_path / "store"
     is_ours(
@@ -250,6 +251,7 @@ def test_messages_that_cannot_be_written_change_nothing(command: Commands, made:
         pytest.param("os", "replace", 30, marks=slow),
     ],
 )
+@pytest.mark.slow
 def test_a_killed_run_leaves_nothing_that_the_next_does_not_remove(
     command: Commands, made: Path, tmp_path: Path, module: str, name: str, call: int
 ) -> None:
@@ -262,6 +264,7 @@ def test_a_killed_run_leaves_nothing_that_the_next_does_not_remove(
 
 
 @pytest.mark.kind("S8")
+@pytest.mark.slow
 def test_what_is_left_in_a_folder_named_by_output_goes_and_what_others_write_stays(
     command: Commands, made: Path, tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ def test_pairing_takes_out_what_examples_share() -> None:
     assert paired.linear.standard_error < 0.002
 
 
+@pytest.mark.slow
 def test_limits_cover_the_true_barrier_although_the_maximum_is_biased() -> None:
     generator = np.random.default_rng(0)
     alphas, repeats = np.linspace(0, 1, 25), 400

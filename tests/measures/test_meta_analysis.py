@@ -92,7 +92,7 @@ def test_few_clusters_have_no_interval_and_equal_ones_none():
     assert random_effects([0.1, 0.2, 0.3], [0.1, 0.1, 0.1], ["a", "a", "b"]).n == 2
 
 
-@pytest.mark.parametrize("tau", [0.0, 0.1])
+@pytest.mark.parametrize("tau", [0.0, pytest.param(0.1, marks=pytest.mark.slow)])
 def test_coverage_where_errors_come_from_three_seeds(tau):
     """Mean and prediction interval cover 95 %, within five standard errors; the errors come from 3 seeds each."""
     draw = np.random.default_rng(7)

@@ -123,6 +123,7 @@ def test_the_page_takes_its_colours_from_the_page_around_it() -> None:
             assert value.strip() in ("inherit", "none") or "rgba(128" in value, (name, value)
 
 
+@pytest.mark.slow
 def test_words_from_outside_are_escaped() -> None:
     bad = '<script>alert("1")</script>'
     first, second, *_ = synthetic.results().analyses

@@ -99,6 +99,7 @@ def test_print_opens_cards_and_cuts_no_figure(browser: Any, report: str) -> None
     page.close()
 
 
+@pytest.mark.slow
 def test_pictures_of_a_gallery_are_seen_offline_at_every_width_and_on_paper(browser: Any, report: str) -> None:
     for width in (390, 1280):
         page = browser.new_page(viewport={"width": width, "height": 900})

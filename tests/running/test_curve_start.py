@@ -79,7 +79,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(made, tmp_path) -> None:
 
 def test_only_bends_are_trained_otherwise(made) -> None:
     study, _, context, _, bend = made
-    assert objective_of(study.trained("P_T", 0, 0.05), context) is WholeNetwork
+    assert objective_of(study.trained("P_T", 0, 0.05), context).func is WholeNetwork
     model = context.start(bend)
     objective = objective_of(bend, context)(model, build_optimiser(model, bend.recipe))
     assert isinstance(objective, CurveMidpoint)

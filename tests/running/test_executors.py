@@ -60,6 +60,7 @@ def test_every_item_gives_its_result_once():
     assert list(serial(square, [])) == list(quick(square, [])) == []
 
 
+@pytest.mark.slow
 def test_results_are_the_same_bytes_whoever_computes_them():
     items = pieces(4)
     before = torch.get_num_threads()
@@ -75,6 +76,7 @@ def test_results_are_the_same_bytes_whoever_computes_them():
     assert len({raw for raw, _ in here.values()}) == 4
 
 
+@pytest.mark.slow
 def test_threads_are_those_asked_for_and_the_environment_stays(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)

@@ -185,7 +185,7 @@ def test_a_fault_stays_with_its_analysis(
         assert "Faulty analysis failed, the others go on" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("executor", ["serial", "processes"])
+@pytest.mark.parametrize("executor", ["serial", pytest.param("processes", marks=pytest.mark.slow)])
 def test_a_run_after_the_fault_is_mended_does_what_was_left(
     study: Study, fault: Path, tmp_path: Path, request: pytest.FixtureRequest, executor: str
 ) -> None:
@@ -209,7 +209,15 @@ def test_a_run_after_the_fault_is_mended_does_what_was_left(
     assert study_status(study, tmp_path / "store").units_pending == 0
 
 
-@pytest.mark.parametrize("name", ["measure", "summarise", "figures", "card"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "measure",
+        pytest.param("summarise", marks=pytest.mark.slow),
+        "figures",
+        pytest.param("card", marks=pytest.mark.slow),
+    ],
+)
 def test_the_report_says_what_is_missing(
     study: Study, finished: FinishedStudy, fault: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,12 @@ HALVED = {
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, EXTENDED, {**EXTENDED, "seeds": [0, 1, 2]}, HALVED],
+    [
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param(EXTENDED, marks=pytest.mark.slow),
+        {**EXTENDED, "seeds": [0, 1, 2]},
+        HALVED,
+    ],
     ids=["full", "extended", "seeds", "halved"],
 )
 def test_round_1_is_exact_and_the_rest_is_at_most(

@@ -31,6 +31,7 @@ def test_the_table_has_a_row_for_each_and_says_where_to_begin(photos: Path) -> N
     assert "the expected loss against the best is" in lines[2]
     for name in ("a.safetensors", "b.safetensors", "random"):
         assert any(line.strip().startswith(name) for line in lines)
+    # On a terminal of any width.
     assert "50.0" in out
     assert "no LEEP, no NCE of random: a random start has no source classes" in lines
 

@@ -11,6 +11,7 @@ import pytest
 
 from transferscope.errors import StoreBusyError, StoreError
 from transferscope.store import Store
+from transferscope.store.locks import hold
 
 HOLD = """
 import sys
@@ -129,3 +130,13 @@ def test_a_store_that_cannot_be_written_cannot_be_locked(store: Store):
     (store.root / "locks").write_bytes(b"in the way")
     with pytest.raises(StoreError, match="cannot lock"), store.lock("a", wait=0):
         pass
+
+
+def test_a_umask_that_leaves_nothing_leaves_the_owner_his_lock(tmp_path: Path) -> None:
+    folder, before = tmp_path / "locks", os.umask(0o777)
+    try:
+        with hold(folder, "x"):
+            pass
+    finally:
+        os.umask(before)
+    assert (folder / "x.lock").stat().st_mode & 0o600 == 0o600

@@ -52,6 +52,18 @@ def _means_alone(table: pl.DataFrame) -> pl.DataFrame:
     return table.filter(~pl.col("level").is_in(["network", "tuning", "channel", "curve", "class", "confusion"]))
 
 
+def _over_seeds(*by: str) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """Means over the networks of all seeds that did not diverge."""
+
+    def means(table: pl.DataFrame) -> pl.DataFrame:
+        own = table.filter((pl.col("level") == "network") & ~pl.col("diverged"))
+        of = [name for name in ("images", "value", "loss", "validation_error") if name in own.columns]
+        kept = own.group_by(*by, maintain_order=True).agg(pl.col(of).mean(), n=pl.col("seed").n_unique())
+        return kept.select(pl.lit("mean").alias("level"), *by, *of, "n")
+
+    return means
+
+
 def _curves(table: pl.DataFrame) -> pl.DataFrame:
     """Means over seeds; whether any run of a variant still improved is kept with them, null where none can tell."""
     metrics = [f"{split}_metric" for split in ("train", "validation", "test")]
@@ -174,6 +186,8 @@ def _modules_of_channels(table: pl.DataFrame) -> pl.DataFrame:
 
 _KEPT: Mapping[str, Callable[[pl.DataFrame], pl.DataFrame]] = {
     "learning_curves": _curves,
+    "label_budget": _over_seeds("variant", "fraction", "split", "metric"),
+    "imbalance": _over_seeds("variant", "ratio", "split", "metric"),
     "block_shuffle": _ablations,
     "mistakes": _pairs_of_mistakes,
     "similarity": _like_modules,

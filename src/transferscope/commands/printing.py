@@ -90,7 +90,10 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     for row in rows:
         shown.add_row(*(Text("–" if value is None else printable(str(value), keep="\n")) for value in row))
     with printing():
-        console().print(shown)
+        screen = console()
+        # On a narrow terminal lines break: a number without its last digits would be another number.
+        screen.width = max(screen.width, screen.measure(shown, options=screen.options.update(width=1000)).minimum)
+        screen.print(shown)
 
 
 def results_summary(results: "Results") -> None:

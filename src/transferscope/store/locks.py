@@ -41,8 +41,8 @@ def hold(
     what = name if what is None else what
     with translated(path, "lock"):
         make_folder(folder)
-        # What the user's umask allows: others who share the store lock as well.
-        lock = filelock.FileLock(path, mode=folder.stat().st_mode & 0o666, thread_local=False)
+        # What the user's umask allows: others who share the store lock as well. The owner always may.
+        lock = filelock.FileLock(path, mode=folder.stat().st_mode & 0o666 | 0o600, thread_local=False)
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:

@@ -48,7 +48,7 @@ def _outcomes(rows: pl.DataFrame, tints: Tints, metric: str) -> Figure:
     def panel(part: pl.DataFrame, quantity: str) -> Panel:
         title, number = metric_axis(metric, _OUTCOMES[quantity])
         reach = padded([*part["value"], *part["low"].drop_nulls(), *part["high"].drop_nulls()], low=0.0, high=1.0)
-        frame = Frame(_epochs(part), Axis("value", title, number, domain=reach), tints, height=220)
+        frame = Frame(_epochs(part), Axis("value", title, number, domain=reach), tints, width=280, height=220)
         return line_panel(frame, part.sort("epoch").with_columns(_text()), size=52)
 
     return Figure(
@@ -65,7 +65,9 @@ def _outcomes(rows: pl.DataFrame, tints: Tints, metric: str) -> Figure:
 
 def _barriers(rows: pl.DataFrame, tints: Tints) -> Figure:
     reach = padded([0.0, 0.02, *rows["value"], *rows["high"].drop_nulls()], low=0.0)
-    frame = Frame(_epochs(rows), Axis("value", "Test error barrier (share)", ".0%", domain=reach), tints, height=220)
+    frame = Frame(
+        _epochs(rows), Axis("value", "Test error barrier (share)", ".0%", domain=reach), tints, width=280, height=220
+    )
     told = ", ".join(f"{epoch} {value:.3f}" for epoch, value in rows.select("epoch", "value").iter_rows())
     data = rows.sort("epoch").with_columns(_text())
     marks = (frame.rule(0.02), frame.lines(_means(data)), frame.dots(data, size=30))
@@ -90,7 +92,9 @@ def _frozen(rows: pl.DataFrame, tints: Tints, metric: str) -> Figure:
         title, number = _FROZEN[quantity], ".2f"
         if quantity in _METRICS:
             title, number = metric_axis(_METRICS[quantity] or metric, _FROZEN[quantity])
-        frame = Frame(_epochs(part), Axis("value", title, number, domain=padded(part["value"])), tints, height=200)
+        frame = Frame(
+            _epochs(part), Axis("value", title, number, domain=padded(part["value"])), tints, width=280, height=200
+        )
         return line_panel(frame, part.sort("epoch").drop("low", "high").with_columns(
             hover("epoch ", pl.col("epoch"), ": ", pl.col("value").round(4))), size=40)  # fmt: skip
 

@@ -39,7 +39,9 @@ def _losses(rows: pl.DataFrame, metric: str) -> Figure | None:
     reach = padded([0.0, *data["value"], *data["low"], *data["high"]])
     order = _order(losses)
     x = Axis("value", title, "+" + number, domain=reach, grid=False)
-    frame = Frame(x, Names("shown", "Arm (name)", order, limit=190), _SPLITS, aside=True, height=34 * len(order) + 20)
+    frame = Frame(
+        x, Names("shown", "Arm (name)", order, limit=150), _SPLITS, aside=True, width=250, height=34 * len(order) + 20
+    )
     told = listed(data.filter(pl.col("split") == "test"), "shown", "value", "+.3f", order)
     return Figure(
         name="losses",
@@ -59,7 +61,7 @@ def _costs(rows: pl.DataFrame) -> Figure | None:
     order = _order(data)
     data = data.with_columns(values_text(pl.col("shown"), " [", pl.col("seed"), "], s"))
     x = Axis("value", "Seconds per epoch (s)", domain=padded([0.0, *data["value"]], low=0.0), grid=False)
-    frame = Frame(x, Names("shown", "Arm (name)", order, limit=190), height=26 * len(order) + 20)
+    frame = Frame(x, Names("shown", "Arm (name)", order, limit=150), width=250, height=26 * len(order) + 20)
     return Figure(
         name="costs",
         title="What an epoch costs",

@@ -11,8 +11,8 @@ _VARIANTS = ("P-T", "RI-T")
 _WORDS = Words(
     "The metric by the number of training labels",
     "Mean over seeds on test data, trained for as many updates at every budget; bands reach from the lowest to the "
-    "highest seed. Where P-T lies as high as RI-T does further to the right, the distance along the axis is the label "
-    "multiplier. Validation images are used beside these labels.",
+    "highest seed. The label multiplier is the distance along the axis from P-T to where RI-T comes as high. "
+    "Validation images are used beside these labels.",
     "Test metric against the number of training labels",
 )
 

@@ -39,7 +39,7 @@ def _panel(rows: pl.DataFrame, metric: str) -> Panel:
     title, number = metric_axis(metric, "error beyond RI-T's, 1 − test")
     limits = [value for name in ("value", "low", "high") for value in rows[name].drop_nulls()]
     x = Axis("value", title, "+" + number, domain=padded([0.0, *limits]), grid=False)
-    frame = Frame(x, Names("candidate", "Start (name)", names), _TINTS, aside=True, width=340,
+    frame = Frame(x, Names("candidate", "Start (name)", names), _TINTS, aside=True, width=320,
                   height=34 * len(names) + 20)  # fmt: skip
     numbers = (pl.col(name).round(4) for name in ("value", "low", "high"))
     value, low, high = numbers

@@ -31,7 +31,7 @@ def _rungs(runs: pl.DataFrame, metric: str) -> Figure:
     y = Axis("value", title, number, domain=padded(mean["value"], low=0.0, high=1.0))
     x = Axis("epochs", "Epochs of a training (log scale)", "d", kind="log", padding=14, grid=False,
              ticks=sorted(set(mean["epochs"])))  # fmt: skip
-    frame = Frame(x, y, colours, width=420, height=240)
+    frame = Frame(x, y, colours, width=350, height=240)
     told = mean.with_columns(values_text(pl.col("arm"), ", ", pl.col("epochs"), " epochs"))
     last = mean.filter(pl.col("epochs") == pl.col("epochs").max()).sort("value", descending=True)
     return Figure(
@@ -57,7 +57,7 @@ def _proof(arms: pl.DataFrame, metric: str) -> Figure | None:
     title, number = metric_axis(metric, "test")
     names = shown["arm"].to_list()
     x, y = Axis("value", title, number, zero=False), Names("arm", "Arm (network, start, rate)", names)
-    frame = Frame(x, y, width=340, height=max(60, 26 * len(names)))
+    frame = Frame(x, y, width=270, height=max(60, 26 * len(names)))
     return Figure(
         name="proof",
         title="The proof",
