@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.report.synthetic import results
+from tests.report.synthetic import result, results
 from transferscope.report.render import render
 from transferscope.report.sections import took
 
@@ -14,7 +14,7 @@ def test_every_part_has_its_time_and_its_share_of_the_whole():
     assert rows["of them backward passes and updates"] == ("3 min 20 s", "40\u00a0%")
     assert rows["Distance in parameter space"] == ("1 min 40 s", "20\u00a0%")
     assert "of them writing" not in rows  # nothing was measured
-    assert "of them waiting for images" in render(results())
+    assert "of them waiting for images" in render(results(analyses=(result("learning_rate"),)))
 
 
 def test_results_of_an_earlier_version_say_nothing():

@@ -60,7 +60,6 @@ def test_every_item_gives_its_result_once():
     assert list(serial(square, [])) == list(quick(square, [])) == []
 
 
-@pytest.mark.slow
 def test_results_are_the_same_bytes_whoever_computes_them():
     items = pieces(4)
     before = torch.get_num_threads()

@@ -89,6 +89,7 @@ def test_studies_share_networks(finished: FinishedStudy, tmp_path: Path, jobs: l
 # -- executors -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_serial_and_processes_give_the_same_bytes(finished: FinishedStudy, tmp_path: Path) -> None:
     # What chose the learning rates is there; the networks of the report and all that is measured on them are not.
     root = copied(finished, tmp_path)

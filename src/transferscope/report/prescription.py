@@ -80,11 +80,12 @@ def _numbers(facts: Mapping[str, Any], metric: str) -> Iterator[str]:
         f"P(best) {best:.2f}."
     )
     proof, test = facts["proved_regret"], facts["metrics"]["test"]
-    yield (
-        f"Proved on test images: {metric} {metric_words(test['value'], metric)}, lost "
-        f"{_lost(proof['value'], metric)} ({_lost(proof['low'], metric, unit=False)} to "
-        f"{_lost(proof['high'], metric, unit=False)}) against the best proved arm."
-    )
+    span = f"({_lost(proof['low'], metric, unit=False)} to {_lost(proof['high'], metric, unit=False)})"
+    # A width of zero proves nothing: it says that no draw of the test images put another arm ahead.
+    lost = f"lost {_lost(proof['value'], metric)} {span} against the best proved arm" if proof["high"] != 0 else (
+        "no other proved arm came ahead of it in any resample"
+    )  # fmt: skip
+    yield f"Proved on test images: {metric} {metric_words(test['value'], metric)}, {lost}."
     gain = facts.get("gain_over_default")
     if gain is None:
         yield "That is the default: the search found nothing better."
