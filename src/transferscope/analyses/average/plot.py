@@ -13,6 +13,8 @@ _METHODS = {
     "uniform": "mean of all", "greedy": "greedy soup", "stock": "Model Stock", "wise": "towards the start",
     "last": "mean of the last", "ema": "moving average", "ensemble": "ensemble",
 }  # fmt: skip
+_FINE = 0.06
+"""Range below which ticks need one more digit."""
 _SPLITS = Tints("split", {"validation": NEUTRAL["muted"], "test": OTHERS[0]})
 
 
@@ -55,6 +57,8 @@ def _panel(rows: pl.DataFrame, place: str, metric: str) -> Panel:
     title, number = metric_axis(metric, "gain")
     rows = rows.with_columns(interval_text(pl.col("method"), ", ", pl.col("split")))
     reach = padded([0.0, *rows["value"], *rows["low"].drop_nulls(), *rows["high"].drop_nulls()])
+    if reach[1] - reach[0] < _FINE:  # else ticks that differ would be written alike
+        number = {".0%": ".1%", ".2f": ".3f"}[number]
     x = Axis("value", title, "+" + number, domain=reach, grid=False)
     frame = Frame(
         x,

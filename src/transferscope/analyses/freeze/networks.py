@@ -18,7 +18,7 @@ FULL = "full"
 _WORDS = {
     FULL: "full fine-tuning",
     "lp_ft": "linear probe, then fine-tuning",
-    "rate_decay": "rates that decay towards the input",
+    "rate_decay": "layer-wise rate decay",
     "reinit_last": "last module drawn anew",
 }
 

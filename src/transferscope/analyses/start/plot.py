@@ -1,10 +1,12 @@
 """Arms against the length of their trainings, and what the proof found."""
 
+from itertools import cycle
+
 import polars as pl
 
-from transferscope.plots.axes import Axis, Names, tints
+from transferscope.plots.axes import Axis, Names, Tints
 from transferscope.plots.panels import Frame, dot_panel, interval_text, present, values_text
-from transferscope.plots.theme import Figure, metric_axis, metric_name, padded
+from transferscope.plots.theme import OTHERS, Figure, metric_axis, metric_name, padded
 
 __all__ = ["figures"]
 
@@ -26,7 +28,7 @@ def _rungs(runs: pl.DataFrame, metric: str) -> Figure:
     keys = ("network", "arm", "learning_rate", "epochs")
     mean = runs.group_by(*keys, maintain_order=True).agg(pl.col("value").mean())
     networks = mean["network"].unique(maintain_order=True).to_list()
-    colours = tints("network", networks)
+    colours = Tints("network", dict(zip(networks, cycle(OTHERS), strict=False)))
     title, number = metric_axis(metric, "validation")
     y = Axis("value", title, number, domain=padded(mean["value"], low=0.0, high=1.0))
     x = Axis("epochs", "Epochs of a training (log scale)", "d", kind="log", padding=14, grid=False,
