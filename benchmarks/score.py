@@ -10,7 +10,10 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,10 +28,12 @@ from transferscope.look.probes import Input, examples_of, network_tables
 from transferscope.scores.candidates import find_candidates, load_network
 from transferscope.scores.measure import Pass, score_pass
 
+T = TypeVar("T")
 
-def clocked(work: object) -> tuple[float, object]:
+
+def clocked(work: Callable[[], T]) -> tuple[float, T]:
     start = time.process_time()
-    result = work()  # type: ignore[operator]
+    result = work()
     return time.process_time() - start, result
 
 
@@ -57,7 +62,7 @@ def main(images: int, size: int, classes: int, model: str, turns: int) -> None:
                 for x, _ in made:
                     network(x)
 
-        def features() -> object:
+        def features() -> Mapping[str, torch.Tensor]:
             pair = (loaded.network, loaded.head)
             return network_tables(pair, decoded, examples.chosen, given, device, outputs=loaded.sources is not None)
 
@@ -67,7 +72,7 @@ def main(images: int, size: int, classes: int, model: str, turns: int) -> None:
             bare.append(clocked(forward)[0])
             seconds, tables = clocked(features)
             whole.append(seconds)
-            scores.append(clocked(lambda t=tables: score_pass(Pass(model, t, loaded.no_sources), examples))[0])  # type: ignore[misc]
+            scores.append(clocked(partial(score_pass, Pass(model, tables, loaded.no_sources), examples))[0])
     together = min(whole) + min(scores)
     print(
         f"{model}, {images} images of {size} px, {classes} classes, {torch.get_num_threads()} thread(s), load "
